@@ -1,0 +1,80 @@
+# Needs Python 3.12 or 3.13 (with pip and venv) and make; everything else is installed into .venv from requirements.lock.
+#
+#   make report              the report on every model and its bundled data: reports/index.html
+#   make test                the whole test suite;       one part of it:  make test ARGS="-m 'not slow'"
+#   make lint                style, formatting, types and the direction of dependencies
+#   make bench               the benchmarks
+#   make .venv               the environment alone
+#   make lock                requirements.lock anew, from the bounds in pyproject.toml
+#   make clean               removes the environment, caches and written reports (not reports/verdicts.csv)
+#
+# ARGS is passed on. Another interpreter: make test PYTHON=/path/to/python3.12
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.PHONY: report test lint bench lock clean .venv
+
+ARGS ?=
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# Sets $$python to the first interpreter that runs, is of a supported version and can make environments.
+find_python = \
+	python=; \
+	for candidate in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3 python); do \
+		if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 12) <= sys.version_info < (3, 14))' \
+			>/dev/null 2>&1; then python="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "error: no Python 3.12 or 3.13 with venv and pip found (tried: $(or $(PYTHON),python3.13 python3.12 python3 python))." >&2; \
+		echo "Install one (Debian and Ubuntu: also its -venv package), or name it: make PYTHON=/path/to/python3.13" >&2; \
+		exit 1; \
+	fi
+
+report: $(VENV)/.installed
+	$(BIN)/python -m comparisons $(ARGS)
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# Every check runs, so that one call shows all there is to mend.
+lint: $(VENV)/.installed
+	@status=0; \
+	for check in "ruff check ." "ruff format --check ." "basedpyright" "lint-imports"; do \
+		echo "$(BIN)/$$check"; \
+		$(BIN)/$$check || status=1; \
+	done; \
+	exit $$status
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+.venv: $(VENV)/.installed
+
+# Two stamps: a change of the lock makes the environment anew, a change of pyproject.toml only reinstalls the project.
+$(VENV)/.locked: requirements.lock
+	@$(find_python); \
+	echo "making $(VENV) with $$("$$python" --version)"; \
+	"$$python" -m venv --clear $(VENV)
+	$(PIP) install --quiet --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@$(PIP) check || { echo "error: requirements.lock does not satisfy pyproject.toml; run: make lock" >&2; exit 1; }
+	@touch $@
+
+lock:
+	@$(find_python); "$$python" -m venv --clear .lock-venv
+	.lock-venv/bin/python -m pip --disable-pip-version-check install --quiet 'pip-tools>=7,<8'
+	CUSTOM_COMPILE_COMMAND="make lock" .lock-venv/bin/pip-compile --quiet --generate-hashes \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --allow-unsafe \
+		--extra dev $(ARGS) --output-file requirements.lock pyproject.toml
+	rm -rf .lock-venv
+
+clean:
+	rm -rf $(VENV) .lock-venv .concord .hypothesis .import_linter_cache .pytest_cache .ruff_cache build dist
+	find models inference comparisons tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find reports -mindepth 1 -maxdepth 1 ! -name README.md ! -name verdicts.csv -exec rm -rf {} +

@@ -1,0 +1,360 @@
+"""The command line.  Everything heavy is imported inside the commands, so that help is instant."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Never
+
+import typer
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+EXIT_CODES = """Exit codes: 0 all verdicts hold · 1 some verdict is DIFFER ·
+2 usage, configuration, data, or a directory that cannot be written · 3 the output directory is in
+use by another run · 4 some fits errored · 130 interrupted."""
+
+app = typer.Typer(
+    name="concord",
+    epilog=EXIT_CODES,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=False,
+    rich_markup_mode=None,
+)
+
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--methods",
+        metavar="NAMES",
+        help="Methods to use, separated by commas: nuts, or one variant of it, nuts[pymc]. "
+        "Default: all.",
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="NAMES",
+        help="Comparisons to make, separated by commas; whether both programs are the same model "
+        "is always checked. Default: all.",
+    ),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option(metavar="quick|standard|thorough", help="How long to run. Default: standard."),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed of every random number, 0 or larger. Default: 0.")
+]
+Out = Annotated[
+    str | None,
+    typer.Option(metavar="DIRECTORY", help="Where the report and the fits go. Default: reports."),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(help="Worker processes. Default: one for each processor, at most one a case."),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="RUN.TOML",
+        help="A file of settings: the options here by name, [[cases]] with model, set, data and "
+        "columns, and [settings.METHOD]. Options given here win.",
+    ),
+]
+Standardise = Annotated[
+    bool,
+    typer.Option(
+        "--standardise", help="Centre and scale each measured column first, to mean 0 and sd 1."
+    ),
+]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", help="Run in this process and show the traceback of an error."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def everything(
+    context: typer.Context,
+    methods: Methods = None,
+    only: Only = None,
+    profile: Profile = None,
+    seed: Seed = None,
+    out: Out = None,
+    jobs: Jobs = None,
+    config: Config = None,
+    standardise: Standardise = False,
+    debug: Debug = False,
+) -> None:
+    """Fits models by several methods and reports which of them agree.
+
+    Without a command: every model on its bundled data, by every method, in both languages, or the
+    cases of --config. The last line printed is the path of the report.
+
+    Examples:
+
+      concord
+
+      concord --profile quick --jobs 2
+
+      concord run gaussian_mixture --set k=2 --data faithful --column eruptions
+    """
+    options = _options(methods, only, profile, seed, out, jobs, standardise)
+    if context.invoked_subcommand is None:
+        _run(options, config, debug)
+    elif debug or config or any(value not in (None, (), False) for value in options.values()):
+        context.fail(f"options go after the command: concord {context.invoked_subcommand} …")
+
+
+@app.command(epilog=EXIT_CODES)
+def run(
+    model: Annotated[
+        str, typer.Argument(help="A model of the catalogue, or your own: my_model.py:MyModel.")
+    ],
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="A hyper-parameter of the model; may repeat."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="A bundled data set, or a CSV or Parquet file. Default: the model's own examples."
+        ),
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A column to use; may repeat.")
+    ] = None,
+    methods: Methods = None,
+    only: Only = None,
+    profile: Profile = None,
+    seed: Seed = None,
+    out: Out = None,
+    jobs: Jobs = None,
+    config: Config = None,
+    standardise: Standardise = False,
+    debug: Debug = False,
+) -> None:
+    """Fits one model to one data set and compares the methods.
+
+    Examples:
+
+      concord run gaussian --data mine.csv --column height
+
+      concord run gaussian_mixture --set k=3 --data galaxies
+
+      concord run my_model.py:MyModel --data mine.csv --methods nuts,laplace
+    """
+    from comparisons._settings import parse_set
+
+    case = {
+        "model": model,
+        "set": parse_set(values or ()),
+        "data": data,
+        "columns": list(column or ()),
+    }
+    options = _options(methods, only, profile, seed, out, jobs, standardise)
+    _run({**options, "cases": [case]}, config, debug)
+
+
+@app.command()
+def check(
+    model: Annotated[
+        str, typer.Argument(help="A model of the catalogue, or your own: my_model.py:MyModel.")
+    ],
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="A hyper-parameter of the model; may repeat."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data to check it on. Default: data simulated from the model."),
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A column to use; may repeat.")
+    ] = None,
+    seed: Seed = None,
+    debug: Debug = False,
+) -> None:
+    """Checks that a model's two programs are one model, without fitting it.
+
+    Stages: import, parameter table, simulate, start, both programs, finite density, same density.
+    The first that fails is named, with what to change.
+
+    Examples:
+
+      concord check my_model.py:MyModel
+
+      concord check gaussian_mixture --set k=3
+    """
+    from comparisons import _environment
+
+    _environment.prepare()
+
+    from comparisons._check import stages
+    from comparisons._plan import built, loaded, model_class
+    from comparisons._settings import parse_set, refuse, settings
+
+    chosen, mistakes = settings({"seed": seed})
+    refuse(mistakes)
+    instance = built(model_class(model), parse_set(values or ()))
+    _say(f"ok  import: {instance!r}")
+    found = loaded(data, instance, tuple(column or ())) if data else None
+    for stage, result in stages(instance, found, chosen.seed):
+        _say(f"ok  {stage}: {result}")
+
+
+@app.command("list")
+def list_entries(
+    kind: Annotated[str, typer.Argument(metavar="models|methods|comparisons|data")],
+) -> None:
+    """Lists what there is: models, methods, comparisons or data.
+
+    Example:
+
+      concord list methods
+    """
+    from comparisons import _environment
+
+    _environment.prepare()
+
+    from comparisons._listing import listing
+
+    for line in listing(kind):
+        _say(line)
+
+
+@app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(help="A verdicts.csv.")],
+    new: Annotated[Path, typer.Argument(help="Another one.")],
+) -> None:
+    """Says which verdicts changed between two runs, as far as their Monte Carlo errors can tell.
+
+    Exits with 1 if some changed.
+
+    Example:
+
+      concord diff reports/verdicts.csv old.csv
+    """
+    from collections import Counter
+
+    from comparisons._difference import differences
+
+    found = differences(old, new)
+    for difference in found:
+        if difference.change != "unchanged":
+            _say(f"{difference.change}: {' · '.join(difference.row)}: {difference.reason}")
+    counts = Counter(difference.change for difference in found)
+    _say(", ".join(f"{counts[name]} {name}" for name in ("changed", "cannot tell", "unchanged")))
+    raise typer.Exit(1 if counts["changed"] else 0)
+
+
+def main() -> Never:
+    """Runs the command line and ends the process with its exit code."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupted)
+    signal.signal(signal.SIGTERM, _interrupted)
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    debug = "--debug" in sys.argv
+    from models._errors import ConcordError
+
+    try:
+        app()
+    except ConcordError as error:
+        if debug:
+            raise
+        _complain(f"error: {error}")
+        raise SystemExit({"InUseError": 3, "FitError": 4}.get(type(error).__name__, 2)) from None
+    except Exception as error:
+        if debug:
+            raise
+        _complain(
+            f"error: {type(error).__name__}: {error}\nThis is a bug in concord itself. Finished "
+            "fits are kept; run the same command with --debug for the traceback."
+        )
+        raise SystemExit(4) from None
+    raise SystemExit(0)
+
+
+def _run(options: dict[str, Any], config: Path | None, debug: bool) -> None:
+    from comparisons import _environment
+
+    _environment.prepare()
+
+    from comparisons._settings import settings
+
+    chosen, mistakes = settings(options, config)
+
+    from comparisons._run import run as run_cases
+    from comparisons._run import told_command
+
+    try:
+        page, code = run_cases(chosen, told_command(), mistakes=mistakes, debug=debug)
+    except KeyboardInterrupt as interruption:
+        _complain(str(interruption) or "interrupted before anything was fitted")
+        raise typer.Exit(130) from None
+    _say(str(page))
+    raise typer.Exit(code)
+
+
+def _options(
+    methods: list[str] | None,
+    only: list[str] | None,
+    profile: str | None,
+    seed: int | None,
+    out: str | None,
+    jobs: int | None,
+    standardise: bool,
+) -> dict[str, Any]:
+    from comparisons._settings import split_names
+
+    return {
+        "methods": split_names(methods or ()),
+        "only": split_names(only or ()),
+        "profile": profile,
+        "seed": seed,
+        "out": out,
+        "jobs": jobs,
+        "standardise": standardise,
+    }
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """The first signal ends the run in order; a second must not disturb that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _say(line: str) -> None:
+    """Prints to standard output, whether or not anybody still reads it."""
+    if sys.stdout is None:
+        return
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # what Python flushes at exit must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _complain(message: str) -> None:
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(message, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

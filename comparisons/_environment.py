@@ -1,0 +1,64 @@
+"""What the libraries underneath read from the environment, set before any of them is imported.
+
+The command line and its worker processes share it; importing `comparisons` changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def prepare() -> None:
+    """Sets precision, devices and compilation caches; what the user has set is kept.
+
+    float64 is not a choice.  One thread for linear algebra: its result depends on their number.
+    """
+    caches = cache_directory()
+    flags = {
+        "base_compiledir": _quoted(caches / "pytensor"),
+        "cast_policy": "numpy+floatX",  # Python numbers would become float32 constants
+        "numba__fastmath": "False",  # else a cold and a warm cache give different draws
+    }
+    own = ",".join(f"{name}={value}" for name, value in flags.items())
+    theirs = os.environ.get("PYTENSOR_FLAGS", "")
+    os.environ["PYTENSOR_FLAGS"] = f"{own},{theirs}" if theirs else own
+    os.environ["JAX_ENABLE_X64"] = "1"
+    for name, value in {
+        "JAX_NUM_CPU_DEVICES": "4",  # one for each chain
+        "JAX_COMPILATION_CACHE_DIR": str(caches / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "OMP_NUM_THREADS": "1",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def cache_directory() -> Path:
+    """The user's cache directory for this program; a private temporary one if there is none."""
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return _writable(Path(base).absolute() / "concord")
+    except (OSError, RuntimeError):  # RuntimeError: there is no home directory
+        pass
+    try:
+        shared = _writable(Path(tempfile.gettempdir()) / f"concord-{os.getuid()}")
+        # compiled code is loaded from here: it must be nobody else's
+        if shared.stat().st_uid == os.getuid() and shared.stat().st_mode & 0o022 == 0:
+            return shared
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="concord-"))
+
+
+def _writable(path: Path) -> Path:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path):
+        return path
+
+
+def _quoted(path: Path) -> str:
+    """A path as PyTensor's flags, which are split like a shell's words, will read it back."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,58 @@
+"""What there is, one line each: a name and what it is."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+
+import inference
+import models
+from comparisons._catalogue import GATE, chosen, title
+from inference._estimate import Method, label, variants
+from models._catalogue import lookup, subclasses
+from models._data import bundled, bundled_names
+from models._spec import Model
+
+
+def listing(kind: str) -> Iterator[str]:
+    """The lines of a list.
+
+    Raises:
+        ConfigError: there is no such list.
+    """
+    kinds: dict[str, Callable[[], Iterator[str]]] = {
+        "models": _models,
+        "methods": _methods,
+        "comparisons": _comparisons,
+        "data": _data,
+    }
+    yield from lookup("list", kind, kinds)()
+
+
+def _models() -> Iterator[str]:
+    for name, cls in subclasses(models, Model).items():
+        yield f"{name:<28} {_first_line(cls)}"
+
+
+def _methods() -> Iterator[str]:
+    for name, cls in subclasses(inference, Method).items():
+        labels = ", ".join(label(method) for method in variants(cls, "standard"))
+        yield f"{name:<28} {_first_line(cls)}"
+        if labels != name:
+            yield f"{'':<28} variants: {labels}"
+
+
+def _comparisons() -> Iterator[str]:
+    for name, module in sorted(chosen().items()):
+        always = " (always made first)" if name == GATE else ""
+        yield f"{name:<28} {title(module)}{always}"
+
+
+def _data() -> Iterator[str]:
+    for name in bundled_names():
+        table = bundled(name)
+        yield f"{name:<28} {len(table)} rows: {', '.join(map(str, table.columns))}"
+
+
+def _first_line(cls: type) -> str:
+    return (inspect.getdoc(cls) or "").partition("\n")[0]

@@ -1,0 +1,259 @@
+"""The answer of a page: which cheap methods agree with the reference posterior, and by how much not.
+
+Every method is held against the reference by the rule of `comparisons._verdict`: its centre in
+units of the reference's standard deviation, its spread as a ratio.  Where `posterior_agreement` has
+judged the same pair, its verdict (which may know a theory) is the one shown.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, final
+
+from comparisons._scalars import Scalar, scalars
+from comparisons._verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from comparisons._case import CaseResult
+    from inference._estimate import Estimate
+
+OUTCOMES: tuple[Outcome, ...] = ("AGREE", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE")
+"""In the order in which they are counted."""
+BOUND = 0.05
+"""Of a reference standard deviation for centres, relative for spreads."""
+_GATE = "same_model"
+_EXPENSIVE = ("nuts", "exact_posterior")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One method against the reference at one scalar.
+
+    Attributes:
+        shift: centre less the reference's, in reference standard deviations.
+        shift_error: its Monte Carlo standard error.
+        ratio: spread over the reference's.
+        ratio_error: its Monte Carlo standard error.
+        center: the verdict on the centre.
+        spread: the verdict on the spread.
+        cause: what explains the verdicts, or why there are none.
+    """
+
+    shift: float
+    shift_error: float
+    ratio: float
+    ratio_error: float
+    center: Outcome
+    spread: Outcome
+    cause: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Every method against the reference.
+
+    Attributes:
+        reference: label of the method the others are held against; "" if none can be relied on.
+        scalars: flat names of the distinct scalars, those of the reference if there is one.
+        cells: by label of the method, then by scalar; empty without a reference.
+    """
+
+    reference: str
+    scalars: tuple[str, ...]
+    cells: Mapping[str, Mapping[str, Cell]]
+
+
+class Answer(NamedTuple):
+    """What the first screen says."""
+
+    headline: str
+    trusted: tuple[str, ...]
+    """Cheap methods that agree in centre and spread."""
+
+
+def reference(result: CaseResult) -> str:
+    """The exact posterior, else the first NUTS run without problems, else ""."""
+    ranked = [name for name in result.estimates if base(name) == "exact_posterior"]
+    ranked += [name for name in result.estimates if base(name) == "nuts"]
+    return next((name for name in ranked if not result.estimates[name].problems), "")
+
+
+def base(label: str) -> str:
+    """The method's name without its variant: `nuts` of `nuts[pymc]`."""
+    return label.partition("[")[0]
+
+
+def agreement(result: CaseResult) -> Agreement:
+    """Every method against the reference, at every distinct scalar."""
+    numbers = {name: scalars(result.model, fit) for name, fit in result.estimates.items()}
+    against = reference(result)
+    if not against:
+        largest = max(numbers.values(), key=len, default={})
+        return Agreement("", tuple(largest), {})
+    judged = {verdict.about: verdict for verdict in result.verdicts.get("posterior_agreement", ())}
+    truth = numbers[against]
+    cells = {
+        name: {
+            scalar: _cell(fit, one, truth[scalar], _pair(judged, scalar, name, against))
+            for scalar, one in numbers[name].items()
+            if scalar in truth
+        }
+        for name, fit in result.estimates.items()
+        if name != against
+    }
+    return Agreement(against, tuple(truth), cells)
+
+
+def _pair(
+    judged: Mapping[str, Verdict], scalar: str, name: str, against: str
+) -> tuple[Verdict | None, Verdict | None]:
+    center = judged.get(f"mean of {scalar}: {name} − {against}")
+    return center, judged.get(f"sd of {scalar}: {name} − {against}")
+
+
+def _cell(
+    fit: Estimate, one: Scalar, truth: Scalar, judged: tuple[Verdict | None, Verdict | None]
+) -> Cell:
+    unit = truth.spread
+    shift = (one.center - truth.center) / unit
+    shift_error = math.hypot(one.center_error, truth.center_error) / unit
+    ratio = one.spread / unit
+    ratio_error = math.hypot(one.spread_error, ratio * truth.spread_error) / unit
+    center = judged[0] or Verdict("", shift, 0.0, shift_error, BOUND)
+    spread = judged[1] or Verdict("", ratio, 1.0, ratio_error, BOUND)
+    if fit.problems:
+        reason = "; ".join(fit.problems)
+        return Cell(
+            shift, shift_error, ratio, ratio_error, "NOT COMPARABLE", "NOT COMPARABLE", reason
+        )
+    causes = dict.fromkeys(
+        verdict.cause
+        for verdict in (center, spread)
+        if verdict.cause and verdict.outcome in ("EXPLAINED", "NOT COMPARABLE")
+    )
+    if math.isnan(ratio):
+        causes["its spread is undefined"] = None
+    return Cell(
+        shift, shift_error, ratio, ratio_error, center.outcome, spread.outcome, "; ".join(causes)
+    )
+
+
+def counts(verdicts: Iterable[Verdict]) -> dict[Outcome, int]:
+    """How many there are of each outcome, those of zero included."""
+    outcomes = [verdict.outcome for verdict in verdicts]
+    return {outcome: outcomes.count(outcome) for outcome in OUTCOMES}
+
+
+def summary(outcomes: Iterable[Outcome]) -> Outcome:
+    """What a set of outcomes amounts to: the worst of those that could be compared."""
+    found = set(outcomes)
+    for outcome in ("DIFFER", "EXPLAINED", "UNSURE", "AGREE"):
+        if outcome in found:
+            return outcome
+    return "NOT COMPARABLE"
+
+
+def worst_shift(cells: Mapping[str, Cell]) -> tuple[str, Cell] | None:
+    """The scalar at which the centre is furthest off."""
+    known = [(name, cell) for name, cell in cells.items() if not math.isnan(cell.shift)]
+    return max(known, key=lambda item: abs(item[1].shift), default=None)
+
+
+def worst_ratio(cells: Mapping[str, Cell]) -> tuple[str, Cell] | None:
+    """The scalar at which the spread is off by the largest factor."""
+    known = [(name, cell) for name, cell in cells.items() if cell.ratio > 0]
+    return max(known, key=lambda item: abs(math.log(item[1].ratio)), default=None)
+
+
+def answer(result: CaseResult, found: Agreement) -> Answer:
+    """The sentence a reader takes away, from the verdicts."""
+    gate = [v for v in result.verdicts.get(_GATE, ()) if v.outcome != "AGREE"]
+    if gate and not result.estimates:
+        return Answer(
+            f"The two programs are not shown to be one model ({gate[0].about}), so nothing was "
+            "fitted.",
+            (),
+        )
+    if not found.reference:
+        return Answer(
+            "No sampler of the posterior passed its checks, so nothing here vouches for the cheap "
+            "methods.",
+            (),
+        )
+    kinds: dict[str, str] = {}
+    for name, cells in found.cells.items():
+        if base(name) not in _EXPENSIVE:
+            kinds[name] = _kind(cells)
+    parts = []
+    trusted = [name for name, kind in kinds.items() if kind == "both"]
+    if trusted:
+        parts.append(f"trust {_names(trusted, kinds)} for centre and spread")
+    center_only = [name for name, kind in kinds.items() if kind == "center"]
+    if center_only:
+        text = f"trust {_names(center_only, kinds)} for the centre only"
+        parts.append(f"{text} ({_spread(center_only, found)})")
+    off = [name for name, kind in kinds.items() if kind == "off"]
+    if off:
+        text = f"do not trust {_names(off, kinds)}"
+        parts.append(f"{text} ({_center(off, found)}{_and_spread(off, found)})")
+    unsure = [name for name, kind in kinds.items() if kind == "unsure"]
+    if unsure:
+        text = f"{_names(unsure, kinds)} cannot be told from it with this many draws"
+        parts.append(f"{text} ({_center(unsure, found)}{_and_spread(unsure, found)})")
+    unknown = [name for name, kind in kinds.items() if kind == "unknown"]
+    if unknown:
+        parts.append(f"{_names(unknown, kinds)} cannot be judged")
+    if not parts:
+        parts.append("no cheap method was fitted")
+    return Answer(f"Held against {found.reference}: {'; '.join(parts)}.", tuple(trusted))
+
+
+def _kind(cells: Mapping[str, Cell]) -> str:
+    center = summary(cell.center for cell in cells.values())
+    spread = summary(cell.spread for cell in cells.values())
+    if center == "NOT COMPARABLE":
+        return "unknown"
+    if center in ("DIFFER", "EXPLAINED"):
+        return "off"
+    if spread in ("DIFFER", "EXPLAINED"):
+        return "center"
+    if "UNSURE" in (center, spread):
+        return "unsure"
+    return "both" if spread == "AGREE" else "unknown"
+
+
+def _names(chosen: Sequence[str], kinds: Mapping[str, str]) -> str:
+    """Variants that share their fate go by the method's name alone."""
+    shown: dict[str, None] = {}
+    for name in chosen:
+        variants = [other for other in kinds if base(other) == base(name)]
+        whole = all(other in chosen for other in variants)
+        shown[base(name) if whole else name] = None
+    *rest, last = shown
+    return f"{', '.join(rest)} and {last}" if rest else last
+
+
+def _center(chosen: Sequence[str], found: Agreement) -> str:
+    worst = [item for name in chosen if (item := worst_shift(found.cells[name]))]
+    if not worst:
+        return "centre unknown"
+    scalar, cell = max(worst, key=lambda item: abs(item[1].shift))
+    return f"centre off by up to {abs(cell.shift):.2g} sd, at {scalar}"
+
+
+def _spread(chosen: Sequence[str], found: Agreement) -> str:
+    worst = [item for name in chosen if (item := worst_ratio(found.cells[name]))]
+    if not worst:
+        return ""
+    scalar, cell = max(worst, key=lambda item: abs(math.log(item[1].ratio)))
+    return f"spread up to {cell.ratio:.2g} times the reference's, at {scalar}"
+
+
+def _and_spread(chosen: Sequence[str], found: Agreement) -> str:
+    text = _spread(chosen, found)
+    return f"; {text}" if text else ""

@@ -1,0 +1,65 @@
+"""Numbers and names as a reader sees them: as many digits as the error bears out."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+
+_LONGEST = 160
+"""Characters of a name or a sentence before it is cut, so that a hostile one cannot fill a page."""
+
+
+def number(value: float, error: float = 0.0) -> str:
+    """A number with two digits of its error, or four of its own where it has none.
+
+    Args:
+        value: the number.
+        error: its standard error, same units; 0 or NaN if it is exact or unknown.
+    """
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    size = abs(value)
+    if not error > 0 or math.isinf(error):
+        return _signed(f"{value:.4g}")
+    if (size and not 1e-4 <= max(size, error) < 1e6) or error < 1e-7:
+        digits = max(0, min(8, math.ceil(math.log10(max(size, error) / error)))) + 1
+        return _signed(f"{value:.{digits}e}")
+    return _signed(f"{value:.{max(0, 1 - math.floor(math.log10(error)))}f}")
+
+
+def with_error(value: float, error: float) -> str:
+    """`3.14 ± 0.02`; the number alone where it has no error."""
+    shown = number(value, error)
+    if math.isnan(value) or not error > 0:
+        return shown
+    return f"{shown} ± {_signed(f'{error:.2g}')}"
+
+
+def seconds(value: float) -> str:
+    """A duration in seconds: two digits below ten seconds, none above."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+
+
+def visible(text: str) -> str:
+    """Text whose control and direction characters are spelled out instead of obeyed."""
+    return "".join(map(_visible_character, text))
+
+
+def short(text: str, length: int = _LONGEST) -> str:
+    """Visible text of at most `length` characters, with an ellipsis where it was cut."""
+    return visible(text if len(text) <= length else text[: length - 1] + "…")
+
+
+def _visible_character(character: str) -> str:
+    if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co"):
+        return character
+    return f"\\u{ord(character):04x}"
+
+
+def _signed(text: str) -> str:
+    """With a true minus sign, which lines up with the digits."""
+    return text.replace("-", "−")

@@ -1,0 +1,354 @@
+"""Every table of the report as plain rows: the page, the CSV files and the JSON show these."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import wasserstein_distance
+
+import inference
+from comparisons._report._answer import base
+from comparisons._report._draws import own_draws
+from inference._estimate import Method
+from models._catalogue import subclasses
+from models._density import density, units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from comparisons._case import CaseResult
+    from comparisons._report._answer import Agreement
+    from comparisons._report._draws import Comparable, Replicates
+    from comparisons._verdict import Verdict
+    from inference._estimate import Estimate
+    from models._spec import Model
+
+type Row = dict[str, Any]
+
+ESTIMATES = (
+    "model", "data", "method", "engine", "parameter", "estimate", "spread", "estimate_error",
+    "spread_error", "spread_kind", "status", "problems",
+)  # fmt: skip
+CRITERIA = ("model", "data", "method", "criterion", "value", "error", "k", "n")
+VERDICTS = (
+    "comparison", "model", "data", "about", "observed", "expected", "error", "bound", "verdict",
+    "cause",
+)  # fmt: skip
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_ENGINES = ("numpyro", "pymc")
+
+
+def model_title(model: Model) -> str:
+    """The model's name with the hyper-parameters that are not at their defaults."""
+    if not dataclasses.is_dataclass(model):
+        return model.name
+    changed = [
+        f"{field.name}={getattr(model, field.name)!r}"
+        for field in dataclasses.fields(model)
+        if getattr(model, field.name) != field.default
+    ]
+    return f"{model.name}({', '.join(changed)})" if changed else model.name
+
+
+def data_title(result: CaseResult) -> str:
+    """The name of the data with the columns that were chosen."""
+    return f"{result.data_name}[{', '.join(result.columns)}]" if result.columns else result.data_name
+
+
+def identity(result: CaseResult) -> Row:
+    """The two columns that say which case a row is about."""
+    return {"model": model_title(result.model), "data": data_title(result)}
+
+
+def engine(label: str) -> str:
+    """Whose program the method ran: `pymc` of `svi[pymc, full_rank]`; "" if it names none."""
+    variant = label.partition("[")[2].removesuffix("]").split(", ")
+    return next((name for name in _ENGINES if name in variant), "")
+
+
+def estimate_rows(result: CaseResult) -> list[Row]:
+    """One row per method and scalar; one per method that refused or failed."""
+    rows = []
+    for label, fit in result.estimates.items():
+        head = {**identity(result), "method": label, "engine": engine(label)}
+        tail = {
+            "spread_kind": fit.spread_kind,
+            "status": "problems" if fit.problems else "ok",
+            "problems": "; ".join(fit.problems),
+        }
+        for name, center in fit.center.value.data_vars.items():
+            parts = {
+                "estimate": center,
+                "spread": fit.spread.value[name],
+                "estimate_error": fit.center.error[name],
+                "spread_error": fit.spread.error[name],
+            }
+            for index in np.ndindex(center.shape):
+                flat = f"{name}[{', '.join(map(str, index))}]" if index else str(name)
+                numbers = {key: float(part.values[index]) for key, part in parts.items()}
+                rows.append({**head, "parameter": flat, **numbers, **tail})
+    nan = float("nan")
+    for status, reasons in (("refused", result.refusals), ("failed", result.failures)):
+        for label, reason in reasons.items():
+            rows.append(
+                {
+                    **identity(result), "method": label, "engine": engine(label), "parameter": "",
+                    "estimate": nan, "spread": nan, "estimate_error": nan, "spread_error": nan,
+                    "spread_kind": "", "status": status, "problems": reason,
+                }  # fmt: skip
+            )
+    return rows
+
+
+def criteria_rows(result: CaseResult) -> list[Row]:
+    """Information criteria of every likelihood fit, and log evidences, that can be relied on."""
+    catalogue = subclasses(inference, Method)
+    k, n = density(result.model, result.data).size, units(result.model, result.data)
+    rows = []
+    for label, fit in result.estimates.items():
+        method = catalogue.get(base(label))
+        found: dict[str, tuple[float, float]] = {}
+        height = fit.log_likelihood
+        if method and method.target == "likelihood" and not fit.problems and math.isfinite(height):
+            found["log_likelihood"] = height, 0.0
+            found["aic"] = 2 * k - 2 * height, 0.0
+            found["bic"] = k * math.log(n) - 2 * height, 0.0
+        if "log_evidence" in fit.record.attrs:
+            error = float(fit.record.attrs.get("log_evidence_error", 0.0))
+            found["log_evidence"] = float(fit.record.attrs["log_evidence"]), error
+        for criterion, (value, error) in found.items():
+            rows.append(
+                {
+                    **identity(result), "method": label, "criterion": criterion, "value": value,
+                    "error": error, "k": k, "n": n,
+                }  # fmt: skip
+            )
+    return rows
+
+
+def verdict_rows(result: CaseResult) -> list[Row]:
+    """One row per verdict of every comparison."""
+    return [
+        {
+            "comparison": name, **identity(result), "about": verdict.about,
+            "observed": verdict.observed, "expected": verdict.expected, "error": verdict.error,
+            "bound": verdict.bound, "verdict": verdict.outcome, "cause": cause(verdict),
+        }  # fmt: skip
+        for name, verdicts in result.verdicts.items()
+        for verdict in verdicts
+    ]
+
+
+def cause(verdict: Verdict) -> str:
+    """The verdict's cause, with what theory predicts, and what would decide it."""
+    parts = [verdict.cause]
+    if verdict.predicted is not None and verdict.outcome in ("EXPLAINED", "DIFFER"):
+        parts.append(f"predicted {verdict.predicted:.4g}")
+    return "; ".join(part for part in (*parts, verdict.remedy) if part)
+
+
+def convergence_rows(result: CaseResult) -> list[Row]:
+    """The convergence of every sampler, worst over all reported scalars."""
+    return [
+        {"method": label, **_convergence(fit), "problems": "; ".join(fit.problems)}
+        for label, fit in result.estimates.items()
+        if fit.draws is not None and "sample_stats" in fit.draws.children
+    ]
+
+
+def _convergence(fit: Estimate) -> Row:
+    import arviz_stats as azs
+    import xarray as xr
+
+    draws = fit.draws
+    names = [n for n in map(str, fit.center.value.data_vars) if draws and n in draws["posterior"]]
+    row: Row = dict.fromkeys(
+        ("rhat", "ess_bulk", "ess_tail", "mcse_sd", "divergences", "bfmi", "draws"), float("nan")
+    )
+    if draws is None or not names:
+        return row
+    posterior = draws["posterior"].to_dataset()[names]
+    row["draws"] = posterior.sizes["chain"] * posterior.sizes["draw"]
+    deviation = posterior.std(("chain", "draw"))
+    moving = {name: deviation[name].values > 0 for name in names}
+
+    def values(found: xr.Dataset) -> np.ndarray:
+        parts = [np.atleast_1d(found[n].values)[np.atleast_1d(moving[n])] for n in names]
+        return np.concatenate(parts)
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        row["rhat"] = float(np.max(values(azs.rhat(posterior))))
+        row["ess_bulk"] = float(np.min(values(azs.ess(posterior, method="bulk"))))
+        row["ess_tail"] = float(np.min(values(azs.ess(posterior, method="tail"))))
+        relative = azs.mcse(posterior, method="mean") / deviation
+        row["mcse_sd"] = float(np.max(values(relative)))
+    stats = draws["sample_stats"]
+    if "diverging" in stats:
+        row["divergences"] = int(stats["diverging"].sum())
+    if "energy" in stats:
+        energy = stats["energy"].transpose("chain", "draw").to_numpy()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            fraction = np.mean(np.diff(energy) ** 2, axis=1) / np.var(energy, axis=1)
+        row["bfmi"] = float(np.min(fraction))
+    return row
+
+
+RUN_ATTRIBUTES = (
+    "restarts", "reached", "degenerate", "failed", "runner_up", "newton_decrement", "iterations",
+    "measured_rate", "predicted_rate", "shortfall",
+)  # fmt: skip
+"""What optimisers and EM say of their run."""
+
+
+def optimiser_rows(result: CaseResult) -> list[Row]:
+    """What every optimiser says of its run."""
+    return [
+        {"method": label, **{name: fit.record.attrs.get(name) for name in RUN_ATTRIBUTES}}
+        for label, fit in result.estimates.items()
+        if "restarts" in fit.record.attrs
+    ]
+
+
+def agreement_rows(result: CaseResult, found: Agreement) -> list[Row]:
+    """Every method against the reference at every scalar, with a distance of the draws.
+
+    The distance is the one-dimensional Wasserstein distance in reference standard deviations; its
+    null is the distance between two halves of the reference's own draws.
+    """
+    if not found.reference:
+        return []
+    distances = _distances(result, found)
+    return [
+        {
+            "method": label, "parameter": scalar, "shift": cell.shift,
+            "shift_error": cell.shift_error, "shift_in_errors": _ratio(cell.shift, cell.shift_error),
+            "ratio": cell.ratio, "ratio_error": cell.ratio_error,
+            "distance": distances.get((label, scalar), (math.nan, math.nan))[0],
+            "distance_null": distances.get((label, scalar), (math.nan, math.nan))[1],
+            "center_verdict": cell.center, "spread_verdict": cell.spread, "cause": cell.cause,
+        }  # fmt: skip
+        for label, cells in found.cells.items()
+        for scalar, cell in cells.items()
+    ]
+
+
+def _ratio(value: float, error: float) -> float:
+    return value / error if error > 0 else math.nan
+
+
+def _distances(
+    result: CaseResult, found: Agreement
+) -> dict[tuple[str, str], tuple[float, float]]:
+    truth = own_draws(result.estimates[found.reference], found.scalars)
+    if truth is None:
+        return {}
+    scale = truth.std(axis=(0, 1))
+    flat = truth.reshape(-1, len(found.scalars))
+    halves = flat[::2], flat[1::2]
+    distances = {}
+    for label, cells in found.cells.items():
+        names = list(cells)
+        draws = own_draws(result.estimates[label], names)
+        if draws is None:
+            continue
+        for j, name in enumerate(names):
+            place = found.scalars.index(name)
+            one = draws[..., j].ravel()
+            distance = wasserstein_distance(one, flat[:, place]) / scale[place]
+            null = wasserstein_distance(halves[0][:, place], halves[1][:, place]) / scale[place]
+            distances[label, name] = float(distance), float(null)
+    return distances
+
+
+def spread_rows(found: Agreement) -> list[Row]:
+    """Each method's spreads over the reference's: smallest and largest ratio."""
+    rows = []
+    for label, cells in found.cells.items():
+        known = [cell.ratio for cell in cells.values() if not math.isnan(cell.ratio)]
+        if known:
+            rows.append({"method": label, "smallest": min(known), "largest": max(known)})
+    return rows
+
+
+def predictive_rows(replicates: Replicates) -> list[Row]:
+    """Quantiles of the data among those of the replicated data sets."""
+    rows = []
+    for column, observed in replicates.observed.items():
+        replicated = np.quantile(replicates.replicated[column], QUANTILES, axis=1)
+        for level, value, sets in zip(
+            QUANTILES, np.quantile(observed, QUANTILES), replicated, strict=True
+        ):
+            rows.append(
+                {
+                    "column": column,
+                    "quantile": level,
+                    "observed": float(value),
+                    "replicated": float(sets.mean()),
+                    "replicated_sd": float(sets.std(ddof=1)) if sets.size > 1 else math.nan,
+                    "share_below": float(np.mean(sets < value) + 0.5 * np.mean(sets == value)),
+                }
+            )
+    return rows
+
+
+def cost_rows(result: CaseResult, convergence: Sequence[Row]) -> list[Row]:
+    """Seconds of every fit; effective draws per second of those that passed their checks."""
+    effective = {row["method"]: row["ess_bulk"] for row in convergence}
+    rows = []
+    for label, fit in result.estimates.items():
+        parts = {
+            name: float(fit.record.attrs.get(name, math.nan))
+            for name in ("compile", "warm_up", "run")
+        }
+        if all(map(math.isnan, parts.values())):
+            continue
+        per_second = math.nan
+        if label in effective and not fit.problems and parts["run"] > 0:
+            per_second = effective[label] / parts["run"]
+        rows.append(
+            {"method": label, **parts, "total": float(np.nansum(list(parts.values()))),
+             "ess_per_second": per_second}
+        )  # fmt: skip
+    return rows
+
+
+def forest_rows(comparable: Comparable, names: Sequence[str]) -> list[Row]:
+    """The numbers that the forest plot draws, on the natural scale: mean, 50 % and 89 % interval."""
+    levels = (0.055, 0.25, 0.75, 0.945)
+    rows = []
+    for label, draws in comparable.draws.items():
+        flat = draws.reshape(-1, len(names))
+        quantiles = np.quantile(flat, levels, axis=0)
+        for j, name in enumerate(names):
+            rows.append(
+                {
+                    "method": label, "parameter": name, "mean": float(flat[:, j].mean()),
+                    **{f"q{level:g}": float(q[j]) for level, q in zip(levels, quantiles, strict=True)},
+                    "sampling_approximation": label in comparable.approximated,
+                }  # fmt: skip
+            )
+    return rows
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A CSV file; text that a spreadsheet would take for a formula is quoted with an apostrophe."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_csv_cell(row[column]) for column in columns])
+    return buffer.getvalue()
+
+
+def _csv_cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else repr(value)
+    text = str(value)
+    if text.startswith(("=", "+", "-", "@", "\t", "\r")) and not isinstance(value, int):
+        return f"'{text}"
+    return text

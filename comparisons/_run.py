@@ -1,0 +1,238 @@
+"""The run: plans to cases, cases to workers, records to the report.
+
+Everything a run keeps lies in its output directory: the stored fits in `fits/`, the report beside
+them.  A lock keeps a second run out of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+import comparisons
+from comparisons._flow import case_result, run_case, stored_record
+from comparisons._plan import plans
+from comparisons._pool import run_pool
+from comparisons._progress import Report
+from comparisons._store import Store, digest, disk_error, source_digest
+from inference._estimate import label
+from models._errors import ConcordError, FitError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from comparisons._case import Case, CaseResult
+    from comparisons._plan import Plan
+    from comparisons._settings import Settings
+
+OUTCOMES = ("AGREE", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE")
+
+
+class InUseError(ConcordError):
+    """Another run writes to the same output directory."""
+
+
+def run(
+    settings: Settings, command: str, *, mistakes: Sequence[str] = (), debug: bool = False
+) -> tuple[Path, int]:
+    """Runs cases, writes the report.
+
+    Args:
+        settings: what to run.
+        command: the command line, for the report.
+        mistakes: what is known to be wrong with the settings, to be told with what else is.
+        debug: run in this process, one case after the other, and let exceptions through.
+
+    Returns:
+        The path of the report's first page, and the exit code: 0 all hold, 1 some verdict is
+        DIFFER, 4 some fits errored.
+
+    Raises:
+        ConfigError, DataError, ModelError: what was asked for cannot be run.
+        FitError: not a single case could be run.
+        InUseError: another run uses the output directory.
+        StoreError: the output directory cannot be written.
+    """
+    planned = plans(settings, mistakes)
+    out = Path(settings.out).absolute()
+    try:
+        (out / "fits").mkdir(parents=True, exist_ok=True)
+        with FileLock(out / ".lock", timeout=0):
+            return _locked_run(planned, settings, out, command, debug)
+    except Timeout as error:
+        raise InUseError(
+            f"another run writes to {out}: it holds the lock {out / '.lock'}. "
+            "Wait for it to end, or choose another directory with --out."
+        ) from error
+    except OSError as error:
+        raise disk_error(error, out) from error
+
+
+def _locked_run(
+    planned: Sequence[Plan], settings: Settings, out: Path, command: str, debug: bool
+) -> tuple[Path, int]:
+    only = tuple(settings.only)
+    report = Report(())
+    store = Store(out / "fits", warn=report.say)
+    store.sweep()
+    cases = {plan.slug: plan.case(store) for plan in planned}
+    records: dict[str, Any] = {}
+    for plan in planned:
+        record = stored_record(cases[plan.slug], only, store)
+        if record is not None:
+            records[plan.slug] = record
+    missing = [plan for plan in planned if plan.slug not in records]
+    broken: dict[str, str] = {}
+    with Report(_fits(missing, cases)) as report:
+        if records:
+            report.say(f"{len(records)} of {len(planned)} cases are unchanged")
+        try:
+            for plan, outcome in _outcomes(missing, cases, settings, store, out, report, debug):
+                if isinstance(outcome, str):
+                    broken[plan.slug] = outcome
+                else:
+                    records[plan.slug] = outcome
+        except KeyboardInterrupt as interruption:
+            raise KeyboardInterrupt(
+                f"interrupted after {report.done} of {report.total} fits, which are kept in "
+                f"{store.root}; the same command resumes"
+            ) from interruption
+    results = [
+        case_result(plan, cases[plan.slug], records[plan.slug], store)
+        for plan in planned
+        if plan.slug in records
+    ]
+    if not results:
+        reasons = "".join(f"\n  {slug}: {reason}" for slug, reason in broken.items())
+        raise FitError(f"no case could be run:{reasons}")
+    page = _write(results, out, command)
+    return page, _conclude(results, records, broken, report)
+
+
+def _outcomes(
+    missing: Sequence[Plan],
+    cases: dict[str, Case],
+    settings: Settings,
+    store: Store,
+    out: Path,
+    report: Report,
+    debug: bool,
+) -> Iterator[tuple[Plan, dict[str, Any] | str]]:
+    if not debug:
+        size = settings.jobs or os.cpu_count() or 1
+        longest_first = sorted(missing, key=_weight, reverse=True)
+        log = out / "run.log"
+        log.write_bytes(b"")
+        yield from run_pool(longest_first, size, store.root, log, report)
+        return
+    for plan in missing:
+
+        def activity(event: str, name: str, seconds: float, slug: str = plan.slug) -> None:
+            report.activity(slug, event, name, seconds)
+
+        case = plan.case(store, activity)
+        yield plan, run_case(case, tuple(settings.only), store, activity, {})
+
+
+def _fits(missing: Sequence[Plan], cases: dict[str, Case]) -> Iterator[tuple[str, str]]:
+    for plan in missing:
+        case = cases[plan.slug]
+        names = map(label, case.methods)
+        yield from ((plan.slug, name) for name in names if name not in case.refusals)
+
+
+def _weight(plan: Plan) -> int:
+    """A rough measure of how long a case takes: numbers in the data times parameters."""
+    numbers = sum(int(variable.size) for variable in plan.data.data_vars.values())
+    return numbers * sum(int(np.size(value)) for value in plan.model.truth.values())
+
+
+def _write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
+    """Writes the report, unless the same one is already there."""
+    folder = Path(str(comparisons.__file__)).parent / "_report"
+    sources = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc")
+    key = digest([command, [result.key for result in results], source_digest(*sources)])
+    mark = out / ".report.json"
+    written = _read_mark(mark)
+    if written.get("key") == key and _hashes(out, written["files"]) == written["files"]:
+        return out / written["page"]
+
+    from comparisons import _report
+
+    before = _stamps(out)
+    mark.unlink(missing_ok=True)
+    page = _report.write(results, out, command)
+    files = [name for name, stamp in _stamps(out).items() if before.get(name) != stamp]
+    written = {"key": key, "page": page.name, "files": _hashes(out, files)}
+    mark.write_text(json.dumps(written, indent=1))
+    return page
+
+
+def _read_mark(mark: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(mark.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    whole = isinstance(found, dict) and {"key", "page", "files"} <= found.keys()
+    return found if whole and isinstance(found["files"], dict) else {}
+
+
+def _stamps(out: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of change of the files directly in the output directory."""
+    return {
+        path.name: (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in out.iterdir()
+        if path.is_file() and not path.name.startswith(".") and path.name != "run.log"
+    }
+
+
+def _hashes(out: Path, names: Sequence[str]) -> dict[str, str]:
+    return {
+        name: hashlib.sha256((out / name).read_bytes()).hexdigest()
+        for name in names
+        if (out / name).is_file()
+    }
+
+
+def _conclude(
+    results: Sequence[CaseResult],
+    records: dict[str, Any],
+    broken: dict[str, str],
+    report: Report,
+) -> int:
+    """Says what came out, and what did not; returns the exit code."""
+    counts = Counter(
+        verdict.outcome
+        for result in results
+        for verdicts in result.verdicts.values()
+        for verdict in verdicts
+    )
+    errors = [f"{slug}: {reason}" for slug, reason in broken.items()]
+    for result in results:
+        record = records[result.slug]
+        for name, reason in {**record["failures"], **record["problems"]}.items():
+            errors.append(f"{result.slug} {name}: {reason}")
+    for error in errors:
+        report.say(f"error: {error}")
+    total = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
+    report.say(f"{counts.total()} verdicts: {total or 'none'}")
+    if counts["DIFFER"]:
+        return 1
+    return 4 if errors else 0
+
+
+def told_command() -> str:
+    """The command line of this process, as the report repeats it."""
+    import shlex
+
+    program = Path(sys.argv[0]).name
+    start = ["python", "-m", "comparisons"] if program == "__main__.py" else [program]
+    return shlex.join([*start, *sys.argv[1:]])

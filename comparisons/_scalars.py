@@ -1,0 +1,80 @@
+"""The distinct scalars of an estimate, by flat name, with their errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from models._density import quantity_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from comparisons._case import Case
+    from inference._estimate import Estimate
+    from models._spec import Model
+
+
+class Scalar(NamedTuple):
+    """One reported number of an estimate: centre and spread, each with its Monte Carlo error."""
+
+    center: float
+    center_error: float
+    spread: float
+    spread_error: float
+
+
+def scalars(model: Model, estimate: Estimate) -> dict[str, Scalar]:
+    """By flat name: the lower triangle of a covariance only, and no constants."""
+    found = {}
+    for parameter in quantity_table(model):
+        name = parameter.name
+        arrays = [
+            np.asarray(part[name].data)
+            for quantity in (estimate.center, estimate.spread)
+            for part in (quantity.value, quantity.error)
+        ]
+        for index in np.ndindex(arrays[0].shape):
+            if parameter.support == "covariance" and index[-1] > index[-2]:
+                continue
+            scalar = Scalar(*(float(array[index]) for array in arrays))
+            if scalar.spread != 0:
+                label = f"{name}[{', '.join(map(str, index))}]" if index else name
+                found[label] = scalar
+    return found
+
+
+def shared(
+    model: Model, a: Estimate, b: Estimate
+) -> Iterator[tuple[str, Scalar, Scalar]]:
+    """The scalars that both estimates report."""
+    first, second = scalars(model, a), scalars(model, b)
+    for name in first:
+        if name in second:
+            yield name, first[name], second[name]
+
+
+def positions(estimate: Estimate) -> dict[str, int]:
+    """Place of each flat name in the estimate's covariance."""
+    return {str(name): i for i, name in enumerate(estimate.covariance["quantity"].data)}
+
+
+def reference_posterior(case: Case) -> tuple[str, Estimate] | None:
+    """The posterior that the others are held against: exact if there is one, else NUTS.
+
+    Among the samplers, the first in catalogue order without problems; None if there is none.
+    """
+    fits = case.estimates("posterior")
+    if "exact_posterior" in fits:
+        return "exact_posterior", fits["exact_posterior"]
+    samplers = {name: fit for name, fit in fits.items() if name.startswith("nuts")}
+    for name, fit in samplers.items():
+        if not fit.problems:
+            return name, fit
+    return None
+
+
+def unreliable(name: str, estimate: Estimate) -> str:
+    """Why no verdict may rest on the estimate; "" if one may."""
+    return f"{name}: {'; '.join(estimate.problems)}" if estimate.problems else ""

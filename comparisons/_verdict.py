@@ -1,0 +1,92 @@
+"""The calculus of verdicts: an equivalence test with both numbers' Monte Carlo errors.
+
+With difference d = observed − expected, combined standard error e and practical bound b, and z the
+two-sided normal quantile of the false-alarm rate α = 0.001:
+
+* AGREE            |d| + z·e ≤ b            inside the bound even at the far end of the interval
+* DIFFER           |d| − z·e > b            outside the bound even at the near end
+* EXPLAINED        outside, but a named theory predicts the expected value and agrees with it
+* UNSURE           the interval straddles the bound: says how many times more draws would decide
+* NOT COMPARABLE   an input is missing, degenerate, not converged or undefined
+
+Reference: Schuirmann (1987), two one-sided tests, J. Pharmacokinet. Biopharm. 15, 657-680.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, isfinite
+from typing import Literal, final
+
+Z = 3.2905267314919255
+"""Two-sided normal quantile at a false-alarm rate of 0.001."""
+
+type Outcome = Literal["AGREE", "DIFFER", "EXPLAINED", "UNSURE", "NOT COMPARABLE"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One checked statement.
+
+    Attributes:
+        about: what was compared, naming both sides: `sd mu[0]: nuts[pymc] / nuts[numpyro]`.
+        observed: the number under test, units of `about`.
+        expected: what it should be.
+        error: their combined Monte Carlo standard error, same units; 0 if both are exact.
+        bound: the largest difference that does not matter in practice, same units.
+        relation: `equal` (|d| ≤ bound) or `at_least` (observed ≥ expected − bound).
+        cause: a sentence: the theory that predicts `predicted`, or why nothing can be compared.
+        predicted: what the theory named in `cause` predicts for `observed`; None if none does.
+        prediction_error: how far the prediction may be off (its own error and next-order terms),
+            same units.
+    """
+
+    about: str
+    observed: float
+    expected: float
+    error: float
+    bound: float
+    relation: Literal["equal", "at_least"] = "equal"
+    cause: str = ""
+    predicted: float | None = None
+    prediction_error: float = 0.0
+
+    @property
+    def outcome(self) -> Outcome:
+        """The verdict by the rules above."""
+        if not all(map(isfinite, (self.observed, self.expected, self.error, self.bound))):
+            return "NOT COMPARABLE"
+        difference = self._excess
+        if difference + Z * self.error <= self.bound:
+            return "AGREE"
+        if difference - Z * self.error > self.bound:
+            return "EXPLAINED" if self._explained else "DIFFER"
+        return "UNSURE"
+
+    @property
+    def remedy(self) -> str:
+        """For UNSURE: how many times more draws or replicates would decide it."""
+        if self.outcome != "UNSURE":
+            return ""
+        margin = abs(self.bound - self._excess)
+        if margin == 0:
+            return "the difference sits on the bound: no number of draws decides"
+        return f"about {ceil((Z * self.error / margin) ** 2)} times as many draws would decide"
+
+    @property
+    def _excess(self) -> float:
+        difference = self.observed - self.expected
+        return abs(difference) if self.relation == "equal" else -difference
+
+    @property
+    def _explained(self) -> bool:
+        if self.predicted is None:
+            return False
+        return abs(self.observed - self.predicted) <= Z * self.error + self.prediction_error + self.bound
+
+
+def not_comparable(about: str, cause: str) -> Verdict:
+    """A verdict that says why nothing could be compared."""
+    nan = float("nan")
+    return Verdict(about, nan, nan, nan, nan, cause=cause)

@@ -1,0 +1,288 @@
+"""BIC approximates −2 log evidence up to a constant, for regular models.
+
+With k free parameters, N exchangeable units and the maximum θ̂ of the likelihood,
+BIC = −2ℓ(θ̂) + k log N and −2 log Z = BIC + O(1); to the next order the gap is Laplace's,
+−2 log π(û) − k log 2π + log |H| − k log N.  A mixture or factor model above its true order is
+singular: k log N is not the right penalty, and WBIC is shown beside it.
+References: Schwarz (1978), Ann. Statist. 6; Kass & Wasserman (1995), JASA 90; Watanabe (2013),
+JMLR 14; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27.
+"""
+
+from __future__ import annotations
+
+from math import lgamma
+from typing import TYPE_CHECKING, NamedTuple
+
+import arviz as az
+import numpy as np
+import xarray as xr
+
+from comparisons._verdict import Verdict, not_comparable
+from comparisons.cramer_rao import chart_draws, posterior_size
+from inference._estimate import label
+from inference._evidence import Evidence, bridge, wbic
+from models._density import density, units
+from models._errors import FitError
+from models._spec import HasExactPosterior, HasLabels, HasOrder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from comparisons._case import Case
+    from inference._estimate import Estimate
+
+GAP = 2.0
+"""Largest |BIC + 2 log Z| that leaves a ranking as it is (deviance units; Raftery's 'weak')."""
+LADDER = (100, 400, 1_600, 6_400, 25_600)
+"""Numbers of units along which the gap must stay bounded."""
+
+
+class Criterion(NamedTuple):
+    """One number by which models are chosen; smaller is better except for `elpd_loo`."""
+
+    method: str
+    criterion: str
+    value: float
+    error: float
+    k: int
+    n: int
+
+
+def table(case: Case) -> xr.Dataset:
+    """Every criterion of the case and of its orders, one row each."""
+    rows = [*_criteria(case), *_order_criteria(case)]
+    columns = {name: [getattr(row, name) for row in rows] for name in Criterion._fields}
+    return xr.Dataset({name: ("row", np.asarray(values)) for name, values in columns.items()})
+
+
+def compare(case: Case) -> Iterator[Verdict]:
+    """BIC against the evidence, its gap along N, and the order that each criterion chooses."""
+    yield from _gap(case)
+    if isinstance(case.model, HasExactPosterior):
+        yield from _bounded(case)
+    if isinstance(case.model, HasOrder):
+        yield from _orders(case)
+
+
+# --- the case's own model -------------------------------------------------------------------------
+
+
+def _criteria(case: Case) -> Iterator[Criterion]:
+    k, n = density(case.model, case.data).size, units(case.model, case.data)
+    for name, fit in case.estimates("likelihood").items():
+        deviance = -2 * fit.log_likelihood
+        yield Criterion(name, "log_likelihood", fit.log_likelihood, 0.0, k, n)
+        yield Criterion(name, "aic", deviance + 2 * k, 0.0, k, n)
+        yield Criterion(name, "bic", deviance + k * np.log(n), 0.0, k, n)
+    for name, fit in case.estimates("posterior").items():
+        if "log_evidence" in fit.record.attrs:
+            value = float(fit.record.attrs["log_evidence"])
+            yield Criterion(name, "log_evidence", value, 0.0, k, n)
+        if name.startswith("nuts") and fit.draws is not None and not fit.problems:
+            found = bridge_evidence(case, fit)
+            yield Criterion(name, "log_evidence", found.log, found.error, k, n)
+            loo = az.loo(fit.draws)
+            yield Criterion(name, "elpd_loo", float(loo.elpd), float(loo.se), k, n)
+
+
+def bridge_evidence(case: Case, posterior: Estimate) -> Evidence:
+    """The evidence from a sampler's draws; aligned draws cover one of k! equal modes."""
+    of = density(case.model, case.data)
+    draws = chart_draws(case, posterior, of)
+    found = bridge(of, draws, posterior_size(posterior), case.rng("bridge"))
+    model = case.model
+    exchangeable = isinstance(model, HasLabels) and all(
+        p.support != "ordered" for p in model.parameters
+    )
+    modes = lgamma(model.labels + 1) if exchangeable else 0.0
+    return Evidence(found.log + modes, found.error)
+
+
+def _evidence(case: Case) -> tuple[str, Evidence] | None:
+    fits = case.estimates("posterior")
+    if "exact_posterior" in fits:
+        exact = float(fits["exact_posterior"].record.attrs["log_evidence"])
+        return "exact", Evidence(exact, 0.0)
+    for name, fit in fits.items():
+        if name.startswith("nuts") and not fit.problems and fit.draws is not None:
+            return f"bridge sampling of {name}", bridge_evidence(case, fit)
+    return None
+
+
+def _gap(case: Case) -> Iterator[Verdict]:
+    about = "BIC against −2 log evidence"
+    maximum = next((f for f in case.estimates("likelihood").values() if not f.problems), None)
+    evidence = _evidence(case)
+    if maximum is None:
+        yield not_comparable(about, "no maximum-likelihood estimate is reliable")
+        return
+    if evidence is None:
+        yield not_comparable(about, "no sampler of the posterior converged")
+        return
+    source, found = evidence
+    k, n = density(case.model, case.data).size, units(case.model, case.data)
+    laplace = case.estimates("posterior").get("laplace")
+    reliable = laplace is not None and not laplace.problems
+    modes = 0.0
+    if isinstance(case.model, HasLabels) and all(
+        p.support != "ordered" for p in case.model.parameters
+    ):
+        modes = lgamma(case.model.labels + 1)
+    predicted = None
+    if laplace is not None and reliable:
+        predicted = -2 * (float(laplace.record.attrs["log_evidence"]) + modes)
+    yield Verdict(
+        f"−2 log evidence ({source}) − BIC",
+        -2 * found.log,
+        -2 * maximum.log_likelihood + k * float(np.log(n)),
+        error=2 * found.error,
+        bound=GAP,
+        cause="the O(1) gap is Laplace's: prior density and curvature at the mode",
+        predicted=predicted,
+        prediction_error=0.5,
+    )
+
+
+def _bounded(case: Case) -> Iterator[Verdict]:
+    """The exact gap along N: its slope against log N, per parameter, must vanish."""
+    model = case.model
+    assert isinstance(model, HasExactPosterior)
+    rng = case.rng("bic ladder")
+    of_methods = {m.name: m for m in case.methods}
+    closed = of_methods.get("closed_form")
+    if closed is None or closed.refusal(model):
+        return
+    gaps = []
+    for n in LADDER:
+        data = model.simulate(rng, model.truth, n)
+        fit = closed.fit(model, data, rng)
+        k = density(model, data).size
+        bic = -2 * fit.log_likelihood + k * np.log(n)
+        gaps.append(bic + 2 * model.exact_log_evidence(data))
+    slope = np.polyfit(np.log(LADDER), gaps, 1)[0]
+    yield Verdict(
+        f"slope of BIC + 2 log Z against log N, N = {LADDER[0]} … {LADDER[-1]}",
+        float(slope),
+        0.0,
+        error=0.0,
+        bound=0.1,
+        cause="the gap is O(1) while both grow like N",
+    )
+
+
+# --- orders ---------------------------------------------------------------------------------------
+
+
+class _Order(NamedTuple):
+    order: int
+    k: int
+    log_likelihood: float
+    aic: float
+    bic: float
+    problem: str
+
+
+def _fitted_orders(case: Case) -> list[_Order]:
+    model = case.model
+    assert isinstance(model, HasOrder)
+    method = next(m for m in case.methods if m.name == "maximum_likelihood")
+    n = units(model, case.data)
+    found = []
+    for order in model.orders:
+        other = model.with_order(order)
+        sibling = case if other == model else case.sibling(other)
+        try:
+            fit = sibling.fit(method)
+            k = density(other, case.data).size
+        except FitError as error:
+            found.append(_Order(order, 0, np.nan, np.nan, np.nan, str(error)))
+            continue
+        deviance = -2 * fit.log_likelihood
+        problem = "; ".join(fit.problems)
+        found.append(
+            _Order(
+                order,
+                k,
+                fit.log_likelihood,
+                deviance + 2 * k,
+                deviance + k * float(np.log(n)),
+                problem,
+            )
+        )
+    return found
+
+
+def _order_criteria(case: Case) -> Iterator[Criterion]:
+    if not isinstance(case.model, HasOrder) or not _has_optimiser(case):
+        return
+    n = units(case.model, case.data)
+    rows = _fitted_orders(case)
+    chosen = _choice({row.order: row.bic for row in rows})
+    for row in rows:
+        method = f"order {row.order}"
+        yield Criterion(method, "log_likelihood", row.log_likelihood, 0.0, row.k, n)
+        yield Criterion(method, "aic", row.aic, 0.0, row.k, n)
+        singular = chosen is not None and row.order > chosen
+        yield Criterion(method, "bic (singular)" if singular else "bic", row.bic, 0.0, row.k, n)
+        value, error = order_wbic(case, row.order)
+        yield Criterion(method, "wbic", 2 * value, 2 * error, row.k, n)
+
+
+def order_wbic(case: Case, order: int) -> tuple[float, float]:
+    """WBIC of one order in nats; NaN if the data cannot hold it."""
+    model = case.model
+    assert isinstance(model, HasOrder)
+    try:
+        return wbic(model.with_order(order), case.data, case.rng("wbic", str(order)))
+    except ValueError:
+        return float("nan"), float("nan")
+
+
+def _has_optimiser(case: Case) -> bool:
+    return any(method.name == "maximum_likelihood" for method in case.methods)
+
+
+def _choice(values: dict[int, float]) -> int | None:
+    finite = {order: value for order, value in values.items() if np.isfinite(value)}
+    return min(finite, key=lambda order: finite[order]) if finite else None
+
+
+def _orders(case: Case) -> Iterator[Verdict]:
+    if not _has_optimiser(case):
+        yield not_comparable("order selection", "maximum_likelihood is not among the methods")
+        return
+    rows = _fitted_orders(case)
+    by_bic = _choice({row.order: row.bic for row in rows})
+    by_aic = _choice({row.order: row.aic for row in rows})
+    weak = {row.order: order_wbic(case, row.order) for row in rows}
+    by_wbic = _choice({order: value for order, (value, _) in weak.items()})
+    if by_bic is None or by_aic is None or by_wbic is None:
+        yield not_comparable("order selection", "no order could be fitted")
+        return
+    for row in rows:
+        if row.problem:
+            yield not_comparable(f"BIC at order {row.order}", row.problem)
+        elif row.order > by_bic:
+            yield not_comparable(
+                f"BIC at order {row.order}",
+                "singular model: penalty k log N is not the right one; BIC "
+                f"{row.bic:.2f}, WBIC {2 * weak[row.order][0]:.2f} ± {2 * weak[row.order][1]:.2f}",
+            )
+    yield Verdict(
+        "order chosen: WBIC − BIC",
+        by_wbic,
+        by_bic,
+        error=0.0,
+        bound=0.0,
+        cause="singular models are penalised less than k log N",
+        predicted=max(by_wbic, by_bic),
+    )
+    yield Verdict(
+        "order chosen: AIC − BIC",
+        by_aic,
+        by_bic,
+        error=0.0,
+        bound=0.0,
+        cause="AIC's penalty of 2 per parameter is lighter than log N: it does not choose less",
+        predicted=max(by_aic, by_bic),
+    )

@@ -1,0 +1,298 @@
+"""No unbiased estimator has a smaller variance than the inverse Fisher information.
+
+Two questions, answered apart.
+
+1. Is the posterior as narrow as theory says?  Its covariance Σ against the bound B = (N·I(θ̂))⁻¹,
+   also with the prior's precision added: standard deviations by parameter, the extreme generalised
+   eigenvalues of (Σ, B), and Kullback–Leibler and Wasserstein distances of N(θ̂, J⁻¹) from the
+   normal law with the posterior's moments.  A ratio a little below 1 is not a contradiction.
+2. Does an estimator beat the bound in repeated sampling?  Replicated data sets at a known θ₀: bias,
+   efficiency B/Var of the maximum-likelihood estimator, its mean standard error against its true
+   standard deviation, and the smallest eigenvalue of B^(−½) Var B^(−½), which must be at least 1.
+   A biased estimator is held to (1 + b′)²/(N·I), and the departure at N shrinks like 1/N, so that
+   four times the departure at 4N predicts the departure at N.
+References: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6, §6.3; van der Vaart
+(1998), Asymptotic Statistics, §8.2, §10.2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+
+from comparisons._scalars import positions, reference_posterior, scalars
+from comparisons._verdict import Verdict, not_comparable
+from inference._information import expected, invert, observed, quantity_jacobian
+from inference._replicates import replicate
+from models._density import density, flat_names, quantities
+from models._errors import FitError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from comparisons._case import Case
+    from inference._estimate import Estimate
+    from models._density import Density
+
+RATIO = 0.1
+"""Largest relative difference between a posterior sd and its bound that does not matter."""
+EFFICIENCY = 0.15
+"""Largest relative difference between a variance and its bound that does not matter."""
+REPLICATES = 2_000
+UNITS = 200
+"""Units per replicated data set."""
+LARGEST = 9
+"""Most free parameters of a model that is replicated here."""
+
+
+def compare(case: Case) -> Iterator[Verdict]:
+    """The posterior's spread, then repeated sampling."""
+    yield from _posterior(case)
+    yield from _repeated(case)
+
+
+# --- 1. the posterior against the bound -----------------------------------------------------------
+
+
+def _posterior(case: Case) -> Iterator[Verdict]:
+    about = "posterior sd / Cramér–Rao bound"
+    maximum = next((f for f in case.estimates("likelihood").values() if not f.problems), None)
+    reference = reference_posterior(case)
+    if maximum is None or not maximum.point.data_vars:
+        yield not_comparable(about, "no maximum-likelihood estimate is reliable")
+        return
+    if reference is None:
+        yield not_comparable(about, "no sampler of the posterior converged")
+        return
+    name, posterior = reference
+    of = density(case.model, case.data)
+    u = of.unconstrain({str(n): jnp.asarray(a.data) for n, a in maximum.point.items()})
+    information, _ = expected(case.model, case.data, of, u, case.rng("expected information"))
+    bound = invert(case.model, of, u, information)
+    if bound.problem or bound.boundary.any():
+        yield not_comparable(about, bound.problem or "the maximum is on a boundary")
+        return
+    jacobian = np.asarray(quantity_jacobian(case.model, of)(u))
+    plain = _deviations(jacobian, bound.covariance)
+    laplace = case.estimates("posterior").get("laplace")
+    with_prior = None
+    if laplace is not None and not laplace.problems:
+        mode = jnp.asarray(laplace.record["mode"].data)
+        at_mode = np.asarray(quantity_jacobian(case.model, of)(mode))
+        with_prior = _deviations(at_mode, np.asarray(laplace.record["mode_covariance"].data))
+    place = positions(maximum)
+    for scalar, one in scalars(case.model, posterior).items():
+        i = place[scalar]
+        yield Verdict(
+            f"sd of {scalar}: {name} / Cramér–Rao bound",
+            one.spread / plain[i],
+            1.0,
+            error=one.spread_error / plain[i],
+            bound=RATIO,
+            cause="prior and finite N: (J + P)⁻¹ at the posterior mode",
+            predicted=None if with_prior is None else with_prior[i] / plain[i],
+            prediction_error=0.05,
+        )
+    if posterior.draws is not None:
+        yield from _matrix(case, name, posterior, of, np.asarray(u), bound.covariance)
+
+
+def _deviations(jacobian: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian))
+
+
+def _matrix(
+    case: Case, name: str, posterior: Estimate, of: Density, u: np.ndarray, bound: np.ndarray
+) -> Iterator[Verdict]:
+    """The same question for the whole covariance, in the unconstrained chart."""
+    points = chart_draws(case, posterior, of)
+    center, covariance = points.mean(axis=0), np.cov(points, rowvar=False)
+    covariance = np.atleast_2d(covariance)
+    eigenvalue = scipy.linalg.eigh(covariance, bound, eigvals_only=True)
+    # the extreme eigenvalues of a sample covariance stray by about √(k/n) times two
+    size = posterior_size(posterior)
+    error = float(np.sqrt(2 / size) + np.sqrt(of.size / size)) / 2
+    for which, value in (("smallest", eigenvalue[0]), ("largest", eigenvalue[-1])):
+        yield Verdict(
+            f"{which} generalised eigenvalue of (posterior covariance of {name}, bound), as sd",
+            float(np.sqrt(value)),
+            1.0,
+            error=error,
+            bound=0.25,
+            cause="prior, skewness and finite N",
+            predicted=_predicted_eigenvalue(case, bound, which),
+            prediction_error=0.1,
+        )
+    normal = np.linalg.inv(observed(of, jnp.asarray(u)))
+    divergence = _kl_normal(center, covariance, u, normal)
+    yield Verdict(
+        f"Kullback–Leibler divergence of N(θ̂, J⁻¹) from the normal law of {name}, nats per parameter",
+        divergence / of.size,
+        0.0,
+        error=of.size / size,
+        bound=0.05,
+        cause="prior, skewness and finite N",
+    )
+
+
+def _predicted_eigenvalue(case: Case, bound: np.ndarray, which: str) -> float | None:
+    laplace = case.estimates("posterior").get("laplace")
+    if laplace is None or laplace.problems:
+        return None
+    covariance = np.asarray(laplace.record["mode_covariance"].data)
+    eigenvalue = scipy.linalg.eigh(covariance, bound, eigvals_only=True)
+    return float(np.sqrt(eigenvalue[0 if which == "smallest" else -1]))
+
+
+def _kl_normal(m0: np.ndarray, s0: np.ndarray, m1: np.ndarray, s1: np.ndarray) -> float:
+    """KL(N(m0, s0) ‖ N(m1, s1)), nats."""
+    solve = np.linalg.solve(s1, s0)
+    shift = m1 - m0
+    quadratic = shift @ np.linalg.solve(s1, shift)
+    return float(0.5 * (np.trace(solve) - m0.size + quadratic - np.linalg.slogdet(solve)[1]))
+
+
+def posterior_size(posterior: Estimate) -> float:
+    """Smallest effective number of draws behind any reported mean."""
+    sizes = []
+    for variable in posterior.center.value.data_vars:
+        spread = np.ravel(posterior.spread.value[variable].data)
+        error = np.ravel(posterior.center.error[variable].data)
+        sizes += list((spread[error > 0] / error[error > 0]) ** 2)
+    return float(min(sizes))
+
+
+def chart_draws(case: Case, posterior: Estimate, of: Density) -> np.ndarray:
+    """Posterior draws in the unconstrained chart, shape (draws, k)."""
+    import jax
+
+    assert posterior.draws is not None
+    group = posterior.draws["posterior"]
+    values = {}
+    for parameter in case.model.parameters:
+        array = np.asarray(group[parameter.name].data)
+        values[parameter.name] = jnp.asarray(array.reshape(-1, *array.shape[2:]))
+    return np.asarray(jax.vmap(of.unconstrain)(values))
+
+
+# --- 2. repeated sampling -------------------------------------------------------------------------
+
+
+class Sampling(NamedTuple):
+    """The maximum-likelihood estimator over replicated data sets, by flat quantity."""
+
+    names: list[str]
+    bias: np.ndarray
+    variance: np.ndarray
+    bound: np.ndarray
+    mean_error: np.ndarray
+    smallest: float
+    count: int
+    failed: int
+
+
+def _repeated(case: Case) -> Iterator[Verdict]:
+    model = case.model
+    of = density(model, case.data)
+    if of.size > LARGEST:
+        return
+    try:
+        at_n = sampling(case, UNITS)
+        at_4n = sampling(case, 4 * UNITS)
+    except FitError as error:
+        yield not_comparable("repeated sampling at the model's truth", str(error))
+        return
+    where = f"over {at_n.count} data sets of {UNITS} units at the model's truth"
+    if at_n.failed > 0.01 * REPLICATES:
+        yield not_comparable(
+            f"repeated sampling {where}",
+            f"{at_n.failed} of {REPLICATES} replicates did not converge to an interior maximum",
+        )
+        return
+    relative = float(np.sqrt(2 / at_n.count))
+    for i, name in enumerate(at_n.names):
+        deviation = np.sqrt(at_n.variance[i])
+        departure = at_n.variance[i] / at_n.bound[i] - 1
+        later = at_4n.variance[i] / at_4n.bound[i] - 1
+        yield Verdict(
+            f"Var({name}) / Cramér–Rao bound, {where}",
+            1 + departure,
+            1.0,
+            error=relative * (1 + departure),
+            bound=EFFICIENCY,
+            cause="the departure shrinks like 1/N: four times that at 4N",
+            predicted=1 + 4 * later,
+            prediction_error=4 * 3.3 * relative,
+        )
+        yield Verdict(
+            f"bias of {name} in standard deviations, {where}",
+            at_n.bias[i] / deviation,
+            0.0,
+            error=1 / np.sqrt(at_n.count),
+            bound=0.25,
+            cause="the bias shrinks like 1/N, so in standard deviations like 1/√N",
+            predicted=2 * at_4n.bias[i] / np.sqrt(at_4n.variance[i]),
+            prediction_error=2 * 3.3 / np.sqrt(at_4n.count),
+        )
+        yield Verdict(
+            f"mean standard error of {name} / its sd, {where}",
+            at_n.mean_error[i] / deviation,
+            1.0,
+            error=relative / 2,
+            bound=0.1,
+            cause="the departure shrinks like 1/N: four times that at 4N",
+            predicted=1 + 4 * (at_4n.mean_error[i] / np.sqrt(at_4n.variance[i]) - 1),
+            prediction_error=2 * 3.3 * relative,
+        )
+    yield Verdict(
+        f"smallest eigenvalue of B^(−½) Var B^(−½), {where}",
+        at_n.smallest,
+        1.0,
+        error=relative * np.sqrt(of.size),
+        bound=EFFICIENCY,
+        relation="at_least",
+        cause="a biased estimator is held to (1 + b′)²/(N·I)",
+    )
+
+
+def sampling(case: Case, n: int) -> Sampling:
+    """Replicates the model at its truth and summarises them against the bound.
+
+    Raises:
+        FitError: the model cannot be fitted to many data sets at once.
+    """
+    model, truth = case.model, case.model.truth
+    rng = case.rng("repeated sampling", str(n))
+    fits = replicate(model, truth, n, REPLICATES, rng)
+    data = model.simulate(rng, truth, n)
+    of = density(model, data)
+    u = of.unconstrain(truth)
+    information, _ = expected(model, data, of, u, rng)
+    chart = np.linalg.inv(information)
+    jacobian = np.asarray(quantity_jacobian(model, of)(u))
+    reported = quantities(model, of.constrain(u))
+    at_truth = np.concatenate([np.ravel(array) for array in reported.values()])
+    # one label a model sets: others would count a component swap as error
+    good = fits.converged & np.isfinite(fits.estimate).all(axis=1)
+    estimate = fits.estimate[good]
+    bound = jacobian @ chart @ jacobian.T
+    keep = np.diag(bound) > 0
+    covariance = np.cov(estimate, rowvar=False)
+    # the smallest eigenvalue on the range of B, whose rank is k
+    value, vector = np.linalg.eigh(bound)
+    basis = vector[:, -of.size :] / np.sqrt(value[-of.size :])
+    smallest = float(np.linalg.eigvalsh(basis.T @ covariance @ basis)[0])
+    names = flat_names(reported)
+    return Sampling(
+        [name for name, kept in zip(names, keep, strict=True) if kept],
+        (estimate.mean(axis=0) - at_truth)[keep],
+        np.diag(covariance)[keep],
+        np.diag(bound)[keep],
+        fits.standard_error[good].mean(axis=0)[keep],
+        smallest,
+        int(good.sum()),
+        int((~good).sum()),
+    )

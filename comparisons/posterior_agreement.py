@@ -1,0 +1,105 @@
+"""Samplers of one posterior agree, and approximations miss it by the amount theory predicts.
+
+Two converged samplers differ only by Monte Carlo error.  A mean-field Gaussian has standard
+deviations 1/√Λ_jj, Λ the posterior precision, which is too narrow wherever parameters are
+correlated.  A Gaussian at the mode misses the skewness, which moves the mean by the third
+derivative of the log posterior.
+References: Blei, Kucukelbir & McAuliffe (2017), JASA 112; Tierney & Kadane (1986), JASA 81.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comparisons._predictions import predictions
+from comparisons._scalars import reference_posterior, shared, unreliable
+from comparisons._verdict import Verdict, not_comparable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from comparisons._case import Case
+    from comparisons._predictions import Predictions
+    from comparisons._scalars import Scalar
+
+BOUND = 0.05
+"""Of a posterior standard deviation for locations, relative for spreads."""
+NEXT_ORDER = 0.05
+"""How far a first-order prediction may be off, relative to a posterior standard deviation."""
+
+
+def compare(case: Case) -> Iterator[Verdict]:
+    """Centre and spread of every posterior method against the reference."""
+    reference = reference_posterior(case)
+    if reference is None:
+        yield not_comparable("posterior agreement", "no sampler of the posterior converged")
+        return
+    against, truth = reference
+    fits = case.estimates("posterior")
+    laplace = fits.get("laplace")
+    theory = predictions(case, laplace) if laplace and not laplace.problems else None
+    for name, fit in fits.items():
+        if name == against:
+            continue
+        if fit.problems:
+            yield not_comparable(f"{name} against {against}", unreliable(name, fit))
+            continue
+        for scalar, one, other in shared(case.model, fit, truth):
+            shift, cause = _predicted_shift(name, scalar, theory, fits, case)
+            yield Verdict(
+                f"mean of {scalar}: {name} − {against}",
+                one.center,
+                other.center,
+                error=_combined(one.center_error, other.center_error),
+                bound=BOUND * other.spread,
+                cause=cause,
+                predicted=None if shift is None else other.center - shift,
+                prediction_error=NEXT_ORDER * other.spread,
+            )
+            sd, cause = _predicted_sd(name, scalar, theory, other)
+            yield Verdict(
+                f"sd of {scalar}: {name} − {against}",
+                one.spread,
+                other.spread,
+                error=_combined(one.spread_error, other.spread_error),
+                bound=BOUND * other.spread,
+                cause=cause,
+                predicted=sd,
+                prediction_error=NEXT_ORDER * other.spread,
+            )
+
+
+def _combined(a: float, b: float) -> float:
+    return (a**2 + b**2) ** 0.5
+
+
+def _predicted_shift(
+    name: str, scalar: str, theory: Predictions | None, fits: dict, case: Case
+) -> tuple[float | None, str]:
+    """Posterior mean less the method's centre, by theory."""
+    if theory is None:
+        return None, ""
+    if name == "laplace":
+        return theory.mean_minus_laplace[scalar], "skewness: the third derivative moves the mean"
+    if name.startswith("maximum_a_posteriori"):
+        laplace = dict(
+            (s, one.center) for s, one, _ in shared(case.model, fits["laplace"], fits["laplace"])
+        )
+        mode = {s: one.center for s, one, _ in shared(case.model, fits[name], fits[name])}
+        shift = laplace[scalar] + theory.mean_minus_laplace[scalar] - mode[scalar]
+        return shift, "a mode is not a mean: Jacobian, curvature of the transform and skewness"
+    return None, ""
+
+
+def _predicted_sd(
+    name: str, scalar: str, theory: Predictions | None, reference: Scalar
+) -> tuple[float | None, str]:
+    """What theory predicts for the method's sd, scaled to the measured posterior."""
+    if theory is None:
+        return None, ""
+    if name.startswith("svi") and "mean_field" in name:
+        ratio = theory.mean_field_sd[scalar] / theory.full_sd[scalar]
+        return ratio * reference.spread, "mean-field Gaussian: sd is 1/√Λ_jj"
+    if name.startswith("maximum_a_posteriori"):
+        return theory.full_sd[scalar], "curvature at the mode: (J + P)⁻¹"
+    return None, ""

@@ -1,0 +1,1 @@
+"""Ways to fit a model: each entry of this folder is a method that returns an `Estimate`."""

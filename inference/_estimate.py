@@ -1,0 +1,110 @@
+"""What a method is and what it returns: one result type for every solver, failure as data."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Mapping  # noqa: TC003 - read at run time by `get_type_hints`
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, ClassVar, Literal, final, get_args, get_type_hints
+
+import xarray as xr
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from models._spec import Model
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """Numbers with their Monte Carlo error; no number travels without it.
+
+    Attributes:
+        value: one variable per reported quantity, with named dims, on the natural scale.
+        error: the Monte Carlo standard error of each; zeros where the value is exact.
+    """
+
+    value: xr.Dataset
+    error: xr.Dataset
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The outcome of one fit.
+
+    Attributes:
+        center: the estimate (an optimum, or a posterior mean) of every reported quantity.
+        spread: its standard error or posterior standard deviation; NaN where undefined.
+        log_likelihood: ℓ(θ̂) at `point`, nats, all constants kept.
+        draws: posterior draws, ArviZ groups with dims (chain, draw); None where there are none.
+        problems: why the result must not be relied on, one sentence each; empty if it may be.
+        point: the parameter values at which `log_likelihood` was taken.
+        covariance: covariance of the reported quantities, dims (quantity, quantity_), with the
+            flat names (`mu[0]`) as coordinates; NaN where undefined.
+        spread_kind: what `spread` is: `observed`, `posterior_sd`, …
+        record: how the fit went: seconds of compilation, warm-up and run as attributes
+            (`compile`, `warm_up`, `run`), EM's climb, restarts, ELBO path as variables.
+    """
+
+    center: Quantity
+    spread: Quantity
+    log_likelihood: float
+    draws: xr.DataTree | None
+    problems: tuple[str, ...]
+    point: xr.Dataset
+    covariance: xr.DataArray
+    spread_kind: str
+    record: xr.Dataset = field(default_factory=xr.Dataset)
+
+
+class Method(ABC):
+    """A way to fit; final subclasses are frozen dataclasses of settings.
+
+    A field annotated with a `Literal` (an engine, a family) spans the method's variants.
+    """
+
+    name: ClassVar[str]
+    target: ClassVar[Literal["likelihood", "posterior"]]
+    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    """Settings by profile: quick, standard, thorough."""
+
+    @abstractmethod
+    def refusal(self, model: Model) -> str:
+        """Why the method cannot fit this model, as a sentence; "" if it can."""
+
+    @abstractmethod
+    def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+        """Fits the model.
+
+        Raises:
+            FitError: no estimate at all could be produced.
+        """
+
+
+def variants(cls: type[Method], profile: str) -> tuple[Method, ...]:
+    """Every combination of the `Literal` fields of a method, at the settings of a profile."""
+    hints = get_type_hints(cls)
+    choices = {
+        f.name: get_args(hints[f.name])
+        for f in fields(cls)  # pyright: ignore[reportArgumentType]
+        if getattr(hints[f.name], "__origin__", None) is Literal
+    }
+    settings = cls.profiles.get(profile, {})
+    return tuple(
+        cls(**settings, **dict(zip(choices, combination, strict=True)))
+        for combination in itertools.product(*choices.values())
+    )
+
+
+def label(method: Method) -> str:
+    """The method's name with its `Literal` settings: `nuts[pymc]`, `svi[numpyro, full_rank]`."""
+    hints = get_type_hints(type(method))
+    chosen = [
+        str(getattr(method, f.name))
+        for f in fields(method)  # pyright: ignore[reportArgumentType]
+        if getattr(hints[f.name], "__origin__", None) is Literal
+    ]
+    return f"{method.name}[{', '.join(chosen)}]" if chosen else method.name

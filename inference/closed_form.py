@@ -1,0 +1,48 @@
+"""Maximum likelihood where it is a formula: the sample mean, 1/N variances, principal axes.
+
+The referee of every iterative optimiser: it has no tolerance and no start.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, final
+
+import xarray as xr
+
+from inference._estimate import Estimate, Method
+from inference._optimum import estimate_at, refuse_undefined
+from models._errors import DataError, FitError
+from models._spec import HasClosedFormMaximum
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from models._spec import Model
+
+
+@final
+@dataclass(frozen=True)
+class ClosedForm(Method):
+    """The closed-form maximum of the likelihood."""
+
+    name: ClassVar[str] = "closed_form"
+    target: ClassVar[Literal["likelihood", "posterior"]] = "likelihood"
+
+    def refusal(self, model: Model) -> str:
+        if isinstance(model, HasClosedFormMaximum):
+            return ""
+        return f"the maximum likelihood of {model.name} is not a formula"
+
+    def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+        refuse_undefined(model, data)
+        if not isinstance(model, HasClosedFormMaximum):
+            raise FitError(self.refusal(model))
+        started = time.perf_counter()
+        try:
+            values = model.maximum_likelihood(data)
+        except DataError as error:
+            raise FitError(f"undefined: {error}") from error
+        record = xr.Dataset(attrs={"run": time.perf_counter() - started})
+        return estimate_at(model, data, values, record=record)

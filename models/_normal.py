@@ -1,0 +1,40 @@
+"""Algebra of the multivariate normal law that several models share.
+
+For x ~ N_D(μ, Σ) and v = vech Σ (lower triangle, row by row), the information per observation is
+I(μ) = Σ⁻¹, I(v) = ½ Dᵀ(Σ⁻¹ ⊗ Σ⁻¹)D, I(μ, v) = 0, with D the duplication matrix.
+Reference: Magnus & Neudecker (1999), Matrix Differential Calculus, ch. 15.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import numpy as np
+
+if TYPE_CHECKING:
+    from jax import Array
+
+
+def vech(matrix: Array) -> Array:
+    """Lower triangle of a symmetric matrix (D, D), row by row, shape (D(D+1)/2,)."""
+    return matrix[np.tril_indices(matrix.shape[-1])]
+
+
+def duplication(d: int) -> np.ndarray:
+    """D with vec Σ = D vech Σ for symmetric Σ, shape (d², d(d+1)/2)."""
+    rows, columns = np.tril_indices(d)
+    matrix = np.zeros((d, d, rows.size))
+    matrix[rows, columns, np.arange(rows.size)] = 1.0
+    matrix[columns, rows, np.arange(rows.size)] = 1.0
+    return matrix.reshape(d * d, rows.size)
+
+
+def normal_information(covariance: Array) -> Array:
+    """Information of one observation about (μ, vech Σ), shape (m, m) with m = D + D(D+1)/2."""
+    d = covariance.shape[0]
+    precision = jnp.linalg.inv(covariance)
+    duplicate = duplication(d)
+    of_covariance = 0.5 * duplicate.T @ jnp.kron(precision, precision) @ duplicate
+    zeros = jnp.zeros((d, of_covariance.shape[0]))
+    return jnp.block([[precision, zeros], [zeros.T, of_covariance]])

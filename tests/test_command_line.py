@@ -1,0 +1,556 @@
+"""The command line: names, settings, exit codes and messages."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scratch
+import xarray as xr
+
+from comparisons import __main__ as command_line
+from comparisons import _environment, _plan
+from comparisons._check import stages
+from comparisons._difference import COLUMNS, differences
+from comparisons._plan import built, dumped, plan, plans
+from comparisons._settings import Settings, parse_set, settings, split_names
+from comparisons._user_model import user_class
+from comparisons._verdict import Verdict
+from models._data import as_dataset
+from models._errors import ConfigError, DataError, ModelError
+from models._spec import Model, Parameter
+from models.gaussian import Gaussian
+from models.gaussian_mixture import GaussianMixture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pymc as pm
+
+
+@pytest.fixture
+def concord(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line in this process: (exit code, standard output, standard error)."""
+    monkeypatch.setattr(_environment, "prepare", lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["concord", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, *capsys.readouterr()
+
+    return call
+
+
+# --- help and lists -----------------------------------------------------------------------------
+
+
+def test_help_needs_nothing_heavy() -> None:
+    heavy = ["arviz", "jax", "numpy", "numpyro", "pandas", "pydantic", "pymc", "scipy", "xarray"]
+    code = (
+        "import sys; sys.argv = ['concord', '--help']\n"
+        "from comparisons.__main__ import main\n"
+        "try: main()\n"
+        f"finally: print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=scratch.ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert done.stderr == "[]\n"
+    assert "Exit codes" in done.stdout
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("check",), ("list",), ("diff",)])
+def test_every_help_has_an_example(command: tuple[str, ...], concord) -> None:
+    code, output, _ = concord(*command, "--help")
+    assert code == 0
+    assert "Example" in output
+
+
+def test_lists(concord) -> None:
+    expected = {
+        "models": "gaussian_mixture",
+        "methods": "variants: ",
+        "comparisons": "same_model",
+        "data": "faithful                     272 rows: eruptions, waiting",
+    }
+    for kind, text in expected.items():
+        code, output, _ = concord("list", kind)
+        assert code == 0
+        assert text in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("list", "modles"), "unknown list 'modles'. Did you mean 'models'?"),
+        (("run", "gausian"), "unknown model 'gausian'. Did you mean 'gaussian'?"),
+        (("run", "gaussian", "--data", "faithfull"), "Did you mean 'faithful'?"),
+        (("run", "gaussian", "--data", "no.csv"), "no.csv"),
+        (("run", "gaussian", "--data", "faithful", "--column", "wait"), "'waiting'"),
+        (("run", "gaussian", "--methods", "maximum_likelyhood"), "'maximum_likelihood'"),
+        (("run", "gaussian", "--only", "same_modle"), "Did you mean 'same_model'?"),
+        (("run", "gaussian", "--set", "dmi=2"), "Gaussian.dmi: unknown name. Did you mean 'dim'?"),
+        (("run", "gaussian", "--set", "dim=two"), "Gaussian.dim: expected a valid integer"),
+        (("run", "gaussian", "--set", "dim=0"), "gaussian.dim is 0"),
+        (("run", "gaussian_mixture", "--set", "k=0"), "gaussian_mixture.k is 0"),
+        (("run", "gaussian", "--set", "dim"), "expected NAME=VALUE"),
+        (("run", "gaussian", "--seed", "-1"), "--seed: expected greater than or equal to 0"),
+        (("run", "gaussian", "--profile", "quik"), "Did you mean 'quick'?"),
+        (("run", "gaussian", "--jobs", "0"), "--jobs"),
+        (("run", "model.py"), "model.py:MyModel"),
+        (("run", "model.py:MyModel"), "no such file"),
+        (("run",), "Missing argument"),
+        (("run", "gaussian", "--sed", "1"), "No such option"),
+        (("--seed", "1", "list", "models"), "options go after the command"),
+        (("--config", "no.toml"), "no.toml"),
+        (("diff", "a.csv", "b.csv"), "a.csv"),
+    ],
+)
+def test_mistakes_exit_with_2_and_say_what_is_valid(
+    arguments: tuple[str, ...], message: str, concord
+) -> None:
+    code, output, errors = concord(*arguments)
+    assert code == 2
+    assert message in errors
+    assert output == ""
+    assert "Traceback" not in errors
+    assert not list(Path().iterdir())
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path, concord) -> None:
+    (tmp_path / "run.toml").write_text(
+        """
+        profil = "quick"
+        seed = -3
+        jobs = "two"
+        standardise = 1
+        methods = ["nutz"]
+        only = ["same_modle"]
+
+        [[cases]]
+        model = "gaussian"
+        set = { mean_scale = "wide", dimm = 2 }
+
+        [[cases]]
+        modle = "gaussian"
+
+        [[cases]]
+        model = "gausian"
+        """
+    )
+    code, _, errors = concord("--config", "run.toml", "--profile", "quik")
+    assert code == 2
+    for message in (
+        "12 mistakes:",
+        "run.toml: profil: unknown name. Did you mean 'profile'?",
+        "run.toml: seed: expected greater than or equal to 0; got -3",
+        "run.toml: jobs: expected a valid integer; got 'two'",
+        "run.toml: standardise: expected a valid boolean; got 1",
+        "run.toml: cases[1].modle: unknown name. Did you mean 'model'?",
+        "run.toml: cases[1].model: missing",
+        "--profile: unknown value 'quik'. Did you mean 'quick'?",
+        "cases[0]: Gaussian.mean_scale: expected a valid number; got 'wide'",
+        "cases[0]: Gaussian.dimm: unknown name. Did you mean 'dim'?",
+        "unknown model 'gausian'. Did you mean 'gaussian'?",
+        "unknown comparison 'same_modle'. Did you mean 'same_model'?",
+        "unknown method 'nutz'.",
+    ):
+        assert message in errors
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("seed = 1\nseed = 2\n", "line 2"), ("seed =", "not TOML"), ("a = '\xff'", "")],
+)
+def test_what_is_not_toml_is_named_with_its_line(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(text, "latin-1")
+    with pytest.raises(ConfigError, match="is not TOML") as caught:
+        settings({}, path)
+    assert message in str(caught.value)
+
+
+def test_options_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('seed = 5\nprofile = "quick"\nmethods = ["nuts"]', "utf-8-sig")
+    found, mistakes = settings({"seed": 0, "methods": (), "profile": None}, path)
+    assert mistakes == []
+    assert (found.seed, found.profile, found.methods) == (0, "quick", ("nuts",))
+
+
+def test_set_reads_toml_values_and_plain_text() -> None:
+    assert parse_set(["k=2", "a = [1, 2.5]", "covariance=tied", "b=true", 'c="2"', "d="]) == {
+        "k": 2,
+        "a": [1, 2.5],
+        "covariance": "tied",
+        "b": True,
+        "c": "2",
+        "d": "",
+    }
+    with pytest.raises(ConfigError, match="2 mistakes"):
+        parse_set(["k", "a=1", "a=2"])
+
+
+def test_names_are_split_outside_brackets() -> None:
+    texts = ["nuts, svi[numpyro, full_rank]", "laplace,nuts,"]
+    assert split_names(texts) == ("nuts", "svi[numpyro, full_rank]", "laplace")
+
+
+def test_hyper_parameters_are_typed_by_their_annotations() -> None:
+    model = built(GaussianMixture, {"k": 3, "mean_scale": 2, "covariance": "tied"})
+    assert model == GaussianMixture(k=3, mean_scale=2.0, covariance="tied")
+    assert isinstance(model.mean_scale, float)
+    assert built(GaussianMixture, json.loads(json.dumps(dumped(model)))) == model
+    with pytest.raises(ConfigError, match="Did you mean 'tied'") as caught:
+        built(GaussianMixture, {"covariance": "tyed", "k": True})
+    assert "GaussianMixture.k: expected a valid integer" in str(caught.value)
+
+
+# --- plans --------------------------------------------------------------------------------------
+
+
+def test_everything_bundled_is_planned_and_rebuilt_from_json() -> None:
+    found = plans(Settings(profile="quick"))
+    slugs = [one.slug for one in found]
+    assert len(set(slugs)) == len(slugs) >= 8
+    assert all(set(slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-") for slug in slugs)
+    for one in found:
+        again = plan(json.loads(json.dumps(one.spec)), one.slug)
+        assert again.model == one.model
+        xr.testing.assert_identical(again.data, one.data)
+
+
+def _settings(**content: Any) -> Settings:
+    found, mistakes = settings(content)
+    assert mistakes == []
+    return found
+
+
+def test_names_of_files_become_harmless_unique_slugs(tmp_path: Path) -> None:
+    cases = []
+    for folder, name in (("a", "../..\\x <b>'"), ("b", "X B"), ("c", "é" * 200), ("d", "x b")):
+        path = tmp_path / folder / f"{name.replace('/', '_')[:100]}.csv"
+        path.parent.mkdir()
+        path.write_text("x\n1\n2\n4\n")
+        cases.append({"model": "gaussian", "data": str(path)})
+    slugs = [one.slug for one in plans(_settings(cases=cases))]
+    assert slugs == [
+        "gaussian-_-x-b",
+        "gaussian-x-b",
+        "gaussian",
+        "gaussian-x-b-2",
+    ]
+
+
+def test_standardise_reaches_the_data() -> None:
+    case = {"model": "gaussian", "data": "faithful", "columns": ["waiting"]}
+    (one,) = plans(_settings(cases=[case], standardise=True))
+    values = one.data["y"].values
+    assert values.mean() == pytest.approx(0, abs=1e-12)
+    assert values.std() == pytest.approx(1, rel=1e-12)
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Stands for a method with draws."""
+
+    draws: int = 10
+    chains: int = 2
+    name: ClassVar[str] = "sampler"
+
+
+def test_no_draws_and_too_many_draws_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_plan, "all_methods", lambda profile: (Sampler(),))
+    monkeypatch.setattr(_plan, "subclasses", lambda package, base: {"sampler": Sampler})
+    chosen = _plan.chosen_methods("quick", (), {"sampler": {"draws": 30}})
+    assert chosen == (Sampler(draws=30),)
+    for name in ("draws", "chains"):
+        with pytest.raises(ConfigError, match=f"sampler.{name} is 0; expected at least 1"):
+            _plan.chosen_methods("quick", (), {"sampler": {name: 0}})
+    with pytest.raises(ConfigError, match="Did you mean 'draws'"):
+        _plan.chosen_methods("quick", (), {"sampler": {"drows": 5}})
+    study = _plan.Plan("a", Gaussian(), "d", as_dataset(np.arange(9.0), Gaussian()), {})
+    _plan._refuse_memory(study, (Sampler(draws=1000),))
+    with pytest.raises(ConfigError, match=r"need about .* GiB and the machine has"):
+        _plan._refuse_memory(study, (Sampler(draws=10**12),))
+
+
+# --- a user's model file ------------------------------------------------------------------------
+
+HEAD = """
+from dataclasses import dataclass
+from typing import ClassVar
+from models._spec import Model
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("x = 1\nx / 0\n", ModelError, "my_model.py:2: ZeroDivisionError"),
+        ("def f(:\n", ModelError, "my_model.py:1: SyntaxError"),
+        ("import no_such_module_at_all", ModelError, "my_model.py:1: ModuleNotFoundError"),
+        ("raise SystemExit(3)", ModelError, "my_model.py:1: SystemExit"),
+        (HEAD + "class MyModle(Model): ...", ConfigError, "Did you mean 'MyModle'?"),
+        (HEAD + "class MyModel: ...", ModelError, "my_model.py:5: MyModel is not a model"),
+        (HEAD + "class MyModel(Model): ...", ModelError, "lacks numpyro, parameters, pymc"),
+        (
+            HEAD + "class MyModel(Model):\n    numpyro = parameters = pymc = simulate = start = "
+            "truth = None",
+            ModelError,
+            "not a dataclass",
+        ),
+        (
+            HEAD + "@dataclass(frozen=True)\nclass MyModel(Model):\n    numpyro = parameters = "
+            "pymc = simulate = start = truth = None",
+            ModelError,
+            "has no name",
+        ),
+    ],
+)
+def test_a_users_file_is_refused_with_its_line(
+    text: str, error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "my_model.py"
+    path.write_text(text)
+    with pytest.raises(error, match=r"my_model\.py") as caught:
+        user_class(path, "MyModel")
+    assert message in str(caught.value)
+
+
+@final
+@dataclass(frozen=True)
+class Planted(Model):
+    """A normal location, with a bug."""
+
+    bug: Literal["", "twice", "truth", "simulate", "start", "nan", "name", "raise", "scale"] = ""
+    name: ClassVar[str] = "planted"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (Parameter("mu", "real"),) * (2 if self.bug == "twice" else 1)
+
+    @property
+    def truth(self) -> dict[str, Any]:
+        return {"nu" if self.bug == "truth" else "mu": jnp.asarray(0.5)}
+
+    def simulate(self, rng: np.random.Generator, values: Any, n: int) -> xr.Dataset:
+        if self.bug == "simulate":
+            raise ZeroDivisionError("a bug")
+        return xr.Dataset({"y": ("obs", rng.normal(float(values["mu"]), 1.0, n))})
+
+    def start(self, rng: np.random.Generator, data: xr.Dataset) -> dict[str, Any]:
+        return {"mu": jnp.asarray(math.inf if self.bug == "start" else rng.normal())}
+
+    def numpyro(self, data: xr.Dataset) -> None:
+        import numpyro
+        import numpyro.distributions as dist
+
+        if self.bug == "raise":
+            raise ZeroDivisionError("a bug")
+        mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+        with numpyro.plate("obs", data.sizes["obs"]):
+            numpyro.sample("y", dist.Normal(mu, 1.0), obs=jnp.asarray(data["y"].data))
+        if self.bug == "nan":
+            numpyro.factor("penalty", math.nan)
+
+    def pymc(self, data: xr.Dataset) -> pm.Model:
+        import pymc as pm
+
+        with pm.Model() as program:
+            scale = 1.05 if self.bug == "scale" else 1.0
+            mu = pm.Normal("nu" if self.bug == "name" else "mu", 0.0, scale)
+            pm.Normal("y", mu, 1.0, observed=data["y"].data)
+        return program
+
+
+@pytest.mark.parametrize(
+    ("bug", "passed", "message"),
+    [
+        ("twice", 0, "parameter table: mu appear twice"),
+        ("truth", 0, r"parameter table: truth gives \['nu'\]; the table declares \['mu'\]"),
+        ("simulate", 1, "simulate: ZeroDivisionError: a bug"),
+        ("start", 2, "start: mu is inf; expected finite values"),
+        ("raise", 3, "NumPyro program: ZeroDivisionError: a bug"),
+        ("name", 4, r"PyMC program: .*samples \['nu'\]"),
+        ("nan", 5, "finite NumPyro density at the start: the log prior is nan at mu = "),
+        ("scale", 7, "same model: DIFFER"),
+    ],
+)
+def test_the_self_check_names_the_first_stage_that_fails(
+    bug: Any, passed: int, message: str
+) -> None:
+    found = []
+    with pytest.raises(ModelError, match=message):
+        found.extend(stages(Planted(bug), None, 0))  # extend keeps what came before the error
+    assert len(found) == passed
+
+
+def test_the_self_check_passes_a_sound_model(concord, monkeypatch: pytest.MonkeyPatch) -> None:
+    agreeing = SimpleNamespace(compare=lambda case: [Verdict("density", 1.0, 1.0, 0.0, 1e-9)])
+    monkeypatch.setattr("comparisons._check.chosen", lambda: {"same_model": agreeing})
+    code, output, _ = concord("check", "gaussian")
+    assert code == 0
+    assert [line.split(":")[0] for line in output.splitlines()] == [
+        "ok  import",
+        "ok  parameter table",
+        "ok  simulate",
+        "ok  start",
+        "ok  NumPyro program",
+        "ok  PyMC program",
+        "ok  finite NumPyro density at the start",
+        "ok  finite PyMC density at the start",
+        "ok  same model",
+    ]
+
+
+# --- runs ---------------------------------------------------------------------------------------
+
+
+def test_a_run_its_repetition_and_its_exit_codes(tmp_path: Path) -> None:
+    project = scratch.make(tmp_path)
+    first = project.run()
+    assert first.returncode == 0
+    assert first.stdout == f"{project.out / 'index.html'}\n"
+    assert "[1/3] toy-my-data fake[one]: " in first.stderr
+    assert len(first.stderr.splitlines()) == 4  # one line for each fit, and the count
+    stamps = {path: path.stat().st_mtime_ns for path in project.out.glob("fits/*/*")}
+    again = project.run()
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+    assert project.fitted() == ["one", "two", "three"]
+    assert project.lines("compared") == ["average"]
+    assert project.lines("written") == ["page"]
+    assert stamps == {path: path.stat().st_mtime_ns for path in project.out.glob("fits/*/*")}
+
+    project.order("average", "differ")
+    project.edit("same_average.py")
+    assert project.run().returncode == 1
+    assert project.lines("compared") == ["average"] * 2
+    project.order("average", "break")
+    project.edit("same_average.py")
+    broken = project.run("--debug")
+    assert broken.returncode == 4
+    assert "same_average: the comparison failed: ZeroDivisionError: a bug" in broken.stderr
+    assert project.fitted() == ["one", "two", "three"]
+
+
+# --- the environment ----------------------------------------------------------------------------
+
+
+def test_the_environment_is_set_and_the_users_own_flags_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cache = tmp_path / 'a "cache", µ'
+    monkeypatch.setattr(_environment.os, "environ", environment := {})
+    environment |= {
+        "XDG_CACHE_HOME": str(cache),
+        "PYTENSOR_FLAGS": "optimizer=fast_compile",
+        "OMP_NUM_THREADS": "3",
+        "JAX_ENABLE_X64": "0",
+    }
+    _environment.prepare()
+    from pytensor.configparser import parse_config_string
+
+    assert parse_config_string(environment["PYTENSOR_FLAGS"]) == {
+        "base_compiledir": str(cache / "concord" / "pytensor"),
+        "cast_policy": "numpy+floatX",
+        "numba__fastmath": "False",
+        "optimizer": "fast_compile",
+    }
+    assert environment["OMP_NUM_THREADS"] == "3"
+    assert environment["JAX_ENABLE_X64"] == "1"
+    assert environment["JAX_COMPILATION_CACHE_DIR"] == str(cache / "concord" / "jax")
+
+
+def test_without_a_home_caches_are_private_and_temporary(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("no home directory")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(_environment.Path, "home", homeless)
+    monkeypatch.setattr(_environment.tempfile, "tempdir", str(tmp_path))
+    shared = _environment.cache_directory()
+    assert shared.parent == tmp_path
+    assert shared.stat().st_mode & 0o077 == 0
+    assert _environment.cache_directory() == shared
+    shared.chmod(0o777)  # anybody could have put compiled code there
+    assert _environment.cache_directory() != shared
+
+
+# --- diff ---------------------------------------------------------------------------------------
+
+
+def _table(path: Path, *rows: tuple[str, str, str, str, str]) -> Path:
+    lines = [",".join(COLUMNS)]
+    for about, observed, error, bound, verdict in rows:
+        lines.append(f"same,toy,data,{about},{observed},0,{error},{bound},{verdict},")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+CHANGES = [
+    (("1.0", "0", "0.1", "AGREE"), ("1.0", "0", "0.1", "AGREE"), "unchanged"),
+    (("1.0", "0.01", "0.1", "AGREE"), ("1.02", "0.01", "0.1", "AGREE"), "unchanged"),
+    (("1.0", "0.01", "0.1", "AGREE"), ("1.3", "0.01", "0.1", "AGREE"), "changed"),
+    (("1.0", "0.1", "0.1", "UNSURE"), ("1.3", "0.1", "0.1", "UNSURE"), "cannot tell"),
+    (("1.0", "0.1", "0.1", "UNSURE"), ("1.1", "0.1", "0.1", "AGREE"), "cannot tell"),
+    (("1.0", "0", "0.1", "AGREE"), ("1.05", "0", "0.1", "DIFFER"), "changed"),
+    (("", "", "", "NOT COMPARABLE"), ("", "", "", "NOT COMPARABLE"), "unchanged"),
+    (("nan", "0", "0.1", "NOT COMPARABLE"), ("1", "0", "0.1", "AGREE"), "changed"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), CHANGES)
+def test_changes_are_judged_by_their_errors(old, new, expected: str, tmp_path: Path) -> None:
+    paths = [_table(tmp_path / f"{n}.csv", ("x", *row)) for n, row in enumerate((old, new))]
+    (found,) = differences(*paths)
+    assert found.change == expected
+
+
+def test_diff_counts_and_shows_what_is_not_unchanged(tmp_path: Path, concord) -> None:
+    same = ("same", "1", "0", "0.1", "AGREE")
+    _table(tmp_path / "old.csv", same, ("gone", "1", "0", "0.1", "AGREE"))
+    _table(tmp_path / "new.csv", same, ("new", "1", "0", "0.1", "AGREE"))
+    code, output, _ = concord("diff", "old.csv", "new.csv")
+    assert code == 1
+    assert output.splitlines() == [
+        "changed: same · toy · data · gone: gone",
+        "changed: same · toy · data · new: new",
+        "2 changed, 0 cannot tell, 1 unchanged",
+    ]
+    assert concord("diff", "old.csv", "old.csv")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n1,2\n", ",".join(COLUMNS) + "\na,b,c,d,x,0,0,0,AGREE,\n"]
+)
+def test_what_is_no_table_of_verdicts_is_named(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"odd\.csv"):
+        differences(path, path)

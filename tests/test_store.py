@@ -1,0 +1,276 @@
+"""The store keeps fits exactly, finds every corruption, and never shows half a file."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import comparisons._store as store_module
+from comparisons._store import Store, canonical, digest, from_tree, source_digest, to_tree
+from inference._estimate import Estimate, Quantity
+from models._errors import ConfigError, FitError, StoreError
+
+KEY = {"fit": 1}
+
+
+def an_estimate(draws: xr.DataTree | None = None, problems: tuple[str, ...] = ()) -> Estimate:
+    value = xr.Dataset(
+        {"mu": np.nan, "w": ("component", [0.1 + 0.2, -0.0])},
+        coords={"component": ["a", "b"]},
+        attrs={"origin": (1, 2.5), "flag": True, "nothing": None, "empty": "", "n": 3},
+    )
+    flat = ["mu", "w[0]", "w[1]"]
+    covariance = xr.DataArray(
+        np.diag([np.nan, 5e-324, 1e308]),
+        dims=("quantity", "quantity_"),
+        coords={"quantity": flat, "quantity_": flat},
+    )
+    return Estimate(
+        center=Quantity(value, xr.zeros_like(value)),
+        spread=Quantity(value * 2, xr.zeros_like(value)),
+        log_likelihood=-1e300,
+        draws=draws,
+        problems=problems,
+        point=value[["mu"]],
+        covariance=covariance,
+        spread_kind="observed",
+        record=xr.Dataset({"climb": ("iteration", [-3.0, -2.0])}, attrs={"compile": 0.25}),
+    )
+
+
+def some_draws() -> xr.DataTree:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(2, 5))
+    values[0, 0] = np.nan
+    posterior = xr.Dataset(
+        {
+            "mu": (("chain", "draw"), values, {"units": "days", "bounds": [0, (1,)]}),
+            "labels": (("chain", "draw"), np.arange(10).reshape(2, 5)),
+        },
+        coords={"chain": [0, 1], "draw": np.arange(5)},
+        attrs={"library": "é\0", "big": 2**70, "list": np.array([1.5]), "map": {"a": [1]}},
+    )
+    statistics = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((2, 5), bool))})
+    names = xr.Dataset({"text": ("x", np.array(["", "x"]))}, coords={"x": ["é", ""]})
+    tree = xr.DataTree.from_dict(
+        {
+            "/posterior": posterior,
+            "/sample_stats": statistics,
+            "/empty": xr.Dataset(),
+            "/nested/names": names,
+            "/none": xr.Dataset({"z": ("k", np.zeros(0))}),
+        }
+    )
+    tree.attrs["sampler"] = "nuts"
+    return tree
+
+
+def assert_exactly_equal(a: Estimate, b: Estimate) -> None:
+    for left, right in [
+        (a.center.value, b.center.value),
+        (a.center.error, b.center.error),
+        (a.spread.value, b.spread.value),
+        (a.spread.error, b.spread.error),
+        (a.point, b.point),
+        (a.covariance, b.covariance),
+        (a.record, b.record),
+    ]:
+        xr.testing.assert_identical(left, right)
+    assert np.signbit(b.center.value["w"].values[1]) == np.signbit(a.center.value["w"].values[1])
+    assert (a.log_likelihood, a.problems, a.spread_kind) == (
+        b.log_likelihood,
+        b.problems,
+        b.spread_kind,
+    )
+    assert (a.draws is None) == (b.draws is None)
+    if a.draws is None or b.draws is None:
+        return
+    xr.testing.assert_identical(a.draws, b.draws)
+    for node in a.draws.subtree:
+        other = b.draws[node.path]
+        for name, variable in node.to_dataset(inherit=False).variables.items():
+            assert other[name].dtype == variable.dtype
+            for key, attribute in variable.attrs.items():
+                assert type(other[name].attrs[key]) is type(attribute)
+
+
+ESTIMATES = {
+    "without draws": an_estimate(),
+    "with draws": an_estimate(some_draws()),
+    "with problems": an_estimate(problems=("", "did not converge: R-hat 1.2", "é\0")),
+    "with empty draws": an_estimate(xr.DataTree()),
+}
+
+
+@pytest.mark.parametrize("estimate", ESTIMATES.values(), ids=ESTIMATES.keys())
+def test_a_fit_comes_back_exactly(estimate: Estimate, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.load(KEY) is None
+    store.save(KEY, estimate)
+    found = store.load(KEY)
+    assert found is not None
+    assert_exactly_equal(estimate, found)
+    assert_exactly_equal(estimate, from_tree(to_tree(estimate)))
+
+
+def test_saving_changes_nothing_of_the_estimate(tmp_path: Path) -> None:
+    draws = some_draws()
+    Store(tmp_path).save(KEY, an_estimate(draws))
+    xr.testing.assert_identical(draws, some_draws())
+
+
+def test_a_stored_fit_opens_as_arviz_draws(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save(KEY, an_estimate(some_draws()))
+    with xr.open_datatree(store.fit_path(KEY), engine="h5netcdf", decode_times=False) as tree:
+        np.testing.assert_array_equal(tree["posterior"]["mu"], some_draws()["posterior"]["mu"])
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [np.array([None, 1], object), np.array(["2020-01-01"], "M8[ns]"), np.array([1j])],
+    ids=["objects", "dates", "complex"],
+)
+def test_what_netcdf_cannot_hold_is_refused_by_name(variable: np.ndarray, tmp_path: Path) -> None:
+    draws = xr.DataTree.from_dict({"/posterior": xr.Dataset({"odd": ("x", variable)})})
+    with pytest.raises(FitError, match="posterior/odd has dtype"):
+        Store(tmp_path).save(KEY, an_estimate(draws))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("group", ["/", "/estimate"])
+def test_draws_must_follow_the_arviz_layout(group: str) -> None:
+    draws = xr.DataTree.from_dict({group: xr.Dataset({"x": 1.0})})
+    with pytest.raises(FitError, match="ArviZ groups"):
+        to_tree(an_estimate(draws))
+
+
+def _flip(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+def _forged(path: Path) -> None:
+    """A hostile entry whose checksum is right."""
+    import hashlib
+
+    (path / "fit.nc").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    meta = json.loads((path / "meta.json").read_text())
+    meta["sha256"] = hashlib.sha256((path / "fit.nc").read_bytes()).hexdigest()
+    (path / "meta.json").write_text(json.dumps(meta))
+
+
+DAMAGES = {
+    "bit flipped in the numbers": lambda path: _flip(path / "fit.nc", -1000),
+    "truncated": lambda path: os.truncate(path / "fit.nc", 1000),
+    "empty": lambda path: os.truncate(path / "fit.nc", 0),
+    "fit missing": lambda path: (path / "fit.nc").unlink(),
+    "metadata empty": lambda path: os.truncate(path / "meta.json", 0),
+    "metadata missing": lambda path: (path / "meta.json").unlink(),
+    "metadata of another fit": lambda path: (path / "meta.json").write_text(
+        (path / "meta.json").read_text().replace("1", "2")
+    ),
+    "metadata a list": lambda path: (path / "meta.json").write_text("[]"),
+    "metadata nested too deep": lambda path: (path / "meta.json").write_text("[" * 100_000),
+    "metadata not text": lambda path: (path / "meta.json").write_bytes(b"\xff\xfe\x00"),
+    "hostile with a right checksum": _forged,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_corruption_is_found_set_aside_and_told_once(damage, tmp_path: Path) -> None:
+    told: list[str] = []
+    store = Store(tmp_path, warn=told.append)
+    store.save(KEY, an_estimate())
+    directory = store.fit_path(KEY).parent
+    damage(directory)
+    assert store.load(KEY) is None
+    assert store.load(KEY) is None
+    assert len(told) == 1
+    assert "corrupt" in told[0]
+    assert [p.name for p in tmp_path.iterdir()] == [f"{digest(KEY)}.corrupt-1"]
+    store.save(KEY, an_estimate())
+    assert store.intact(KEY)
+    damage(directory)
+    assert store.load(KEY) is None
+    assert (tmp_path / f"{digest(KEY)}.corrupt-2").is_dir()
+
+
+def test_a_warning_is_the_default_way_to_tell(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save(KEY, an_estimate())
+    os.truncate(store.fit_path(KEY), 10)
+    with pytest.warns(UserWarning, match="SHA-256 of fit.nc"):
+        assert not store.intact(KEY)
+
+
+def test_json_values_are_kept_and_checked_alike(tmp_path: Path) -> None:
+    told: list[str] = []
+    store = Store(tmp_path, warn=told.append)
+    assert store.load_json(KEY) is None
+    store.save_json(KEY, [{"observed": 0.1, "expected": float("inf")}])
+    assert store.load_json(KEY) == [{"observed": 0.1, "expected": float("inf")}]
+    _flip(tmp_path / digest(KEY) / "content.json", 3)
+    assert store.load_json(KEY) is None
+    assert len(told) == 1
+
+
+def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
+    Store(tmp_path).save(KEY, an_estimate(problems=("first",)))
+    Store(tmp_path).save(KEY, an_estimate(problems=("second",)))
+    found = Store(tmp_path).load(KEY)
+    assert found is not None
+    assert found.problems == ("first",)
+    assert [p.name for p in tmp_path.iterdir()] == [digest(KEY)]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_failing_disk_is_a_store_error_and_leaves_nothing(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(store_module.os, "fsync", fail)
+    with pytest.raises(StoreError, match=r"bytes are free") as caught:
+        Store(tmp_path).save(KEY, an_estimate())
+    assert str(tmp_path) in str(caught.value)
+    assert os.strerror(code) in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_place_of_the_directory_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="file"):
+        Store(tmp_path / "file" / "fits").save(KEY, an_estimate())
+
+
+def test_only_what_dead_processes_left_is_swept(tmp_path: Path) -> None:
+    for name in (f".tmp-{os.getpid()}-a", ".tmp-999999999-b", ".tmp-x-c"):
+        (tmp_path / name).mkdir()
+    Store(tmp_path).sweep()
+    assert [p.name for p in tmp_path.iterdir()] == [f".tmp-{os.getpid()}-a"]
+
+
+def test_equal_content_has_one_key_and_different_content_another() -> None:
+    assert digest({"a": 1, "b": (1.0, np.float64(2))}) == digest({"b": [1, 2.0], "a": 1.0})
+    assert digest({"a": 1}) != digest({"a": True})
+    assert digest(1.0) != digest(1.0 + 2**-52)
+    assert canonical(np.arange(4.0).reshape(2, 2)) == {"shape": [2, 2], "values": [0, 1, 2, 3]}
+    with pytest.raises(ConfigError, match="no content key"):
+        canonical(object())
+
+
+def test_the_source_of_a_class_is_its_file() -> None:
+    assert source_digest(Store) == source_digest(Path(store_module.__file__))
+    assert source_digest(Store) != source_digest(Estimate)
+    homeless = type("Homeless", (), {"__module__": "nowhere"})
+    with pytest.raises(ConfigError, match="no source"):
+        source_digest(homeless)
