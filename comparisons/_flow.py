@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+import xarray as xr
+
 import comparisons
 from comparisons._case import CaseResult
 from comparisons._catalogue import GATE, chosen, title
@@ -59,11 +61,22 @@ def run_case(
             problems[name] = problem
         return verdicts
 
+    tables: dict[str, Any] = {}
     verdicts = {GATE: compared(GATE)}
     closed = next((v for v in verdicts[GATE] if v.outcome != "AGREE"), None)
     if closed is None:
         fits = list(case.estimates())
         verdicts |= {name: compared(name) for name in modules if name != GATE}
+        for name, module in modules.items():
+            if name in problems or name in skip or (table := _table(module)) is None:
+                continue
+            activity("compare", f"table of {name}", 0.0)
+            try:
+                tables[name] = table(case).to_dict()
+            except StoreError:
+                raise
+            except Exception as error:  # one table never sinks a run
+                problems[name] = f"the table failed: {type(error).__name__}: {error}"
     else:
         fits = []
         cause = f"not fitted, since the two programs are not one model: {_said(closed)}"
@@ -73,6 +86,7 @@ def run_case(
         "fits": fits,
         "failures": dict(case.failures),
         "problems": problems,
+        "tables": tables,
         "verdicts": {name: list(map(dataclasses.asdict, vs)) for name, vs in verdicts.items()},
         "titles": {name: title(module) for name, module in modules.items()},
         "seconds": time.perf_counter() - began,
@@ -129,6 +143,7 @@ def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store)
         },
         titles=record["titles"],
         seconds=record["seconds"],
+        figures={name: xr.Dataset.from_dict(table) for name, table in record["tables"].items()},
         key=digest([plan.slug, plan.spec["columns"], plan.data_name, case.key, timeless]),
         files={name: store.fit_path(content) for name, content in descriptions.items()},
     )
@@ -191,6 +206,11 @@ def _compared(
     if description["failures"] == case.failures:  # a sibling's fit may have failed meanwhile
         store.save_json(description, [dataclasses.asdict(verdict) for verdict in verdicts])
     return verdicts, ""
+
+
+def _table(module: ModuleType) -> Callable[[Case], xr.Dataset] | None:
+    """What a comparison publishes beside its verdicts: `table(case)`, where it defines one."""
+    return vars(module).get("table")
 
 
 def _said(verdict: Verdict) -> str:

@@ -45,9 +45,7 @@ def scalars(model: Model, estimate: Estimate) -> dict[str, Scalar]:
     return found
 
 
-def shared(
-    model: Model, a: Estimate, b: Estimate
-) -> Iterator[tuple[str, Scalar, Scalar]]:
+def shared(model: Model, a: Estimate, b: Estimate) -> Iterator[tuple[str, Scalar, Scalar]]:
     """The scalars that both estimates report."""
     first, second = scalars(model, a), scalars(model, b)
     for name in first:

@@ -83,7 +83,10 @@ class Verdict:
     def _explained(self) -> bool:
         if self.predicted is None:
             return False
-        return abs(self.observed - self.predicted) <= Z * self.error + self.prediction_error + self.bound
+        return (
+            abs(self.observed - self.predicted)
+            <= Z * self.error + self.prediction_error + self.bound
+        )
 
 
 def not_comparable(about: str, cause: str) -> Verdict:

@@ -11,15 +11,13 @@ JMLR 14; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27.
 from __future__ import annotations
 
 from math import lgamma
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import arviz as az
 import numpy as np
 import xarray as xr
 
 from comparisons._verdict import Verdict, not_comparable
 from comparisons.cramer_rao import chart_draws, posterior_size
-from inference._estimate import label
 from inference._evidence import Evidence, bridge, wbic
 from models._density import density, units
 from models._errors import FitError
@@ -81,8 +79,15 @@ def _criteria(case: Case) -> Iterator[Criterion]:
         if name.startswith("nuts") and fit.draws is not None and not fit.problems:
             found = bridge_evidence(case, fit)
             yield Criterion(name, "log_evidence", found.log, found.error, k, n)
-            loo = az.loo(fit.draws)
+            loo = leave_one_out(fit.draws)
             yield Criterion(name, "elpd_loo", float(loo.elpd), float(loo.se), k, n)
+
+
+def leave_one_out(draws: xr.DataTree) -> Any:
+    """PSIS leave-one-out expected log predictive density, one unit left out at a time."""
+    import arviz as az
+
+    return az.loo(draws)
 
 
 def bridge_evidence(case: Case, posterior: Estimate) -> Evidence:
@@ -90,12 +95,16 @@ def bridge_evidence(case: Case, posterior: Estimate) -> Evidence:
     of = density(case.model, case.data)
     draws = chart_draws(case, posterior, of)
     found = bridge(of, draws, posterior_size(posterior), case.rng("bridge"))
+    return Evidence(found.log + _log_modes(case), found.error)
+
+
+def _log_modes(case: Case) -> float:
+    """log of how many equal modes the labels of unordered components make."""
     model = case.model
-    exchangeable = isinstance(model, HasLabels) and all(
-        p.support != "ordered" for p in model.parameters
-    )
-    modes = lgamma(model.labels + 1) if exchangeable else 0.0
-    return Evidence(found.log + modes, found.error)
+    if not isinstance(model, HasLabels):
+        return 0.0
+    ordered = any(parameter.support == "ordered" for parameter in case.model.parameters)
+    return 0.0 if ordered else lgamma(model.labels + 1)
 
 
 def _evidence(case: Case) -> tuple[str, Evidence] | None:
@@ -123,14 +132,9 @@ def _gap(case: Case) -> Iterator[Verdict]:
     k, n = density(case.model, case.data).size, units(case.model, case.data)
     laplace = case.estimates("posterior").get("laplace")
     reliable = laplace is not None and not laplace.problems
-    modes = 0.0
-    if isinstance(case.model, HasLabels) and all(
-        p.support != "ordered" for p in case.model.parameters
-    ):
-        modes = lgamma(case.model.labels + 1)
     predicted = None
     if laplace is not None and reliable:
-        predicted = -2 * (float(laplace.record.attrs["log_evidence"]) + modes)
+        predicted = -2 * (float(laplace.record.attrs["log_evidence"]) + _log_modes(case))
     yield Verdict(
         f"−2 log evidence ({source}) − BIC",
         -2 * found.log,

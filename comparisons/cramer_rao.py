@@ -129,7 +129,7 @@ def _matrix(
     normal = np.linalg.inv(observed(of, jnp.asarray(u)))
     divergence = _kl_normal(center, covariance, u, normal)
     yield Verdict(
-        f"Kullback–Leibler divergence of N(θ̂, J⁻¹) from the normal law of {name}, nats per parameter",
+        f"KL divergence of N(θ̂, J⁻¹) from the normal law of {name}, nats per parameter",
         divergence / of.size,
         0.0,
         error=of.size / size,
@@ -190,7 +190,7 @@ class Sampling(NamedTuple):
     bound: np.ndarray
     mean_error: np.ndarray
     smallest: float
-    count: int
+    replicates: int
     failed: int
 
 
@@ -205,14 +205,14 @@ def _repeated(case: Case) -> Iterator[Verdict]:
     except FitError as error:
         yield not_comparable("repeated sampling at the model's truth", str(error))
         return
-    where = f"over {at_n.count} data sets of {UNITS} units at the model's truth"
+    where = f"over {at_n.replicates} data sets of {UNITS} units at the model's truth"
     if at_n.failed > 0.01 * REPLICATES:
         yield not_comparable(
             f"repeated sampling {where}",
             f"{at_n.failed} of {REPLICATES} replicates did not converge to an interior maximum",
         )
         return
-    relative = float(np.sqrt(2 / at_n.count))
+    relative = float(np.sqrt(2 / at_n.replicates))
     for i, name in enumerate(at_n.names):
         deviation = np.sqrt(at_n.variance[i])
         departure = at_n.variance[i] / at_n.bound[i] - 1
@@ -231,11 +231,11 @@ def _repeated(case: Case) -> Iterator[Verdict]:
             f"bias of {name} in standard deviations, {where}",
             at_n.bias[i] / deviation,
             0.0,
-            error=1 / np.sqrt(at_n.count),
+            error=1 / np.sqrt(at_n.replicates),
             bound=0.25,
             cause="the bias shrinks like 1/N, so in standard deviations like 1/√N",
             predicted=2 * at_4n.bias[i] / np.sqrt(at_4n.variance[i]),
-            prediction_error=2 * 3.3 / np.sqrt(at_4n.count),
+            prediction_error=2 * 3.3 / np.sqrt(at_4n.replicates),
         )
         yield Verdict(
             f"mean standard error of {name} / its sd, {where}",

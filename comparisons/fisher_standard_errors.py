@@ -109,9 +109,7 @@ def four_corners(
             spread = 0.5 * np.sqrt(variance) / deviation
         found[corner] = deviation, spread
         if corner == "observed":
-            middle = inverse._replace(
-                covariance=inverse.covariance @ scores @ inverse.covariance
-            )
+            middle = inverse._replace(covariance=inverse.covariance @ scores @ inverse.covariance)
             robust = quantity_covariance(case.model, of, u, middle)
             found["sandwich"] = np.sqrt(np.diag(robust)), np.zeros_like(deviation)
     return found, "; ".join(problems)

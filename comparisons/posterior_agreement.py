@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from comparisons._predictions import predictions
-from comparisons._scalars import reference_posterior, shared, unreliable
+from comparisons._scalars import reference_posterior, scalars, shared, unreliable
 from comparisons._verdict import Verdict, not_comparable
 
 if TYPE_CHECKING:
@@ -82,11 +82,8 @@ def _predicted_shift(
     if name == "laplace":
         return theory.mean_minus_laplace[scalar], "skewness: the third derivative moves the mean"
     if name.startswith("maximum_a_posteriori"):
-        laplace = dict(
-            (s, one.center) for s, one, _ in shared(case.model, fits["laplace"], fits["laplace"])
-        )
-        mode = {s: one.center for s, one, _ in shared(case.model, fits[name], fits[name])}
-        shift = laplace[scalar] + theory.mean_minus_laplace[scalar] - mode[scalar]
+        laplace, mode = (scalars(case.model, fits[of])[scalar].center for of in ("laplace", name))
+        shift = laplace + theory.mean_minus_laplace[scalar] - mode
         return shift, "a mode is not a mean: Jacobian, curvature of the transform and skewness"
     return None, ""
 

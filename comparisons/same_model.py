@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import xarray as xr
+    from jax import Array
 
     from comparisons._case import Case
     from models._programs import Reading
@@ -63,13 +64,11 @@ def compare(case: Case) -> Iterator[Verdict]:
         )
 
 
-def differences(
-    model: Model, data: xr.Dataset, rng: np.random.Generator
-) -> Iterator[Difference]:
+def differences(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Iterator[Difference]:
     """Every term on which the two programs could differ, with where they differ most."""
     numpyro, pymc = read_numpyro(model, data), read_pymc(model, data)
     prior = numpyro.prior_draws(rng, DRAWS)
-    points = _points(model, data, prior, rng)
+    points = jnp.asarray(_points(model, data, prior, rng))
     ours, theirs = numpyro.terms(points), pymc.terms(points)
     for term, values in ours.items():
         yield _largest(model, data, term, np.asarray(values), np.asarray(theirs[term]), points)
@@ -89,7 +88,7 @@ def _points(
     half = POINTS // 2
     near = np.stack([of.unconstrain(model.start(rng, data)) for _ in range(half)])
     jittered = near + 0.2 * rng.standard_normal(near.shape)
-    few = {name: array[: 4 * half] for name, array in prior.items()}
+    few = {name: jnp.asarray(array[: 4 * half]) for name, array in prior.items()}
     drawn = np.asarray(jax.vmap(of.unconstrain)(few))
     # a prior draw can sit on a boundary of its support to within rounding
     valid = drawn[np.isfinite(drawn).all(axis=1)]
@@ -102,7 +101,7 @@ def _largest(
     term: str,
     ours: np.ndarray,
     theirs: np.ndarray,
-    points: np.ndarray,
+    points: Array,
 ) -> Difference:
     """Largest difference relative to the term's size at the point (at least 1)."""
     if ours.shape != theirs.shape:
@@ -120,7 +119,7 @@ def _largest(
     size = float(relative[i, j])
     if size <= TOLERANCE:
         return Difference(term, size, 0.0, f"largest relative difference over {count} points")
-    values = density(model, data).constrain(jnp.asarray(points[i]))
+    values = density(model, data).constrain(points[i])
     flat = np.concatenate([np.ravel(array) for array in values.values()])
     pairs = zip(flat_names(values), flat, strict=True)
     at = ", ".join(f"{name} = {value:.6g}" for name, value in list(pairs)[:8])
@@ -131,7 +130,7 @@ def _largest(
 
 
 def _jacobians(
-    model: Model, data: xr.Dataset, numpyro: Reading, pymc: Reading, points: np.ndarray
+    model: Model, data: xr.Dataset, numpyro: Reading, pymc: Reading, points: Array
 ) -> Iterator[Difference]:
     """Log-Jacobians of the parameters whose unconstrained coordinates coincide."""
     ours, theirs = numpyro.coordinates(points), pymc.coordinates(points)
@@ -142,9 +141,7 @@ def _jacobians(
         ):
             continue
         term = f"log Jacobian {name}"
-        yield _largest(
-            model, data, term, np.asarray(jacobian), np.asarray(other_jacobian), points
-        )
+        yield _largest(model, data, term, np.asarray(jacobian), np.asarray(other_jacobian), points)
 
 
 def _distributions(
@@ -159,13 +156,17 @@ def _distributions(
         a, b = array.reshape(count, -1), theirs[name].reshape(count, -1)
         middle = np.median(a, axis=0)
         width = np.median(np.abs(a - middle), axis=0)
-        for j in np.flatnonzero(width > 0):
-            x, y = ((part[:, j] - middle[j]) / width[j] for part in (a, b))
-            x, y = x / (1 + np.abs(x)), y / (1 + np.abs(y))
-            for moment in (lambda z: z, lambda z: (z - x.mean()) ** 2):
-                f, g = moment(x), moment(y)
-                size = abs(f.mean() - g.mean()) / f.std()
-                error = float(np.sqrt((f.var() + g.var()) / count) / f.std())
-                if size > largest.size:
-                    largest = Difference(term, float(size), error, f"largest at {name}[{j}]")
+        width = np.where(width > 0, width, 1.0)
+        a, b = (a - middle) / width, (b - middle) / width
+        a, b = a / (1 + np.abs(a)), b / (1 + np.abs(b))
+        center = a.mean(axis=0)
+        for f, g in ((a, b), ((a - center) ** 2, (b - center) ** 2)):
+            # constants (the diagonal of a correlation) have no spread to be measured in
+            scale = np.where(f.std(axis=0) > 1e-12, f.std(axis=0), 1e-12)
+            size = np.abs(f.mean(axis=0) - g.mean(axis=0)) / scale
+            j = int(size.argmax())
+            if size[j] > largest.size:
+                error = float(np.sqrt((f.var(axis=0) + g.var(axis=0))[j] / count) / scale[j])
+                where = f"largest at {name}[{j}]"
+                largest = Difference(term, float(size[j]), max(error, 1e-12), where)
     return largest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping  # noqa: TC003 - read at run time by `get_type_hints`
+from collections.abc import Mapping  # read at run time by get_type_hints
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar, Literal, final, get_args, get_type_hints
 

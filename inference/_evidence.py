@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.optimize import fixed_point
 from scipy.special import logsumexp
 
 from models._density import density, units
@@ -39,14 +40,14 @@ class Evidence(NamedTuple):
     error: float
 
 
-def bridge(
-    of: Density, draws: np.ndarray, effective: float, rng: np.random.Generator
-) -> Evidence:
+def bridge(of: Density, draws: np.ndarray, effective: float, rng: np.random.Generator) -> Evidence:
     """Bridge sampling from posterior draws in the chart.
 
     Args:
+        of: the density.
         draws: shape (n, k), in the order they were drawn.
         effective: how many independent draws they are worth.
+        rng: draws from the normal law.
     """
     fitting, using = draws[::2], draws[1::2]
     center = fitting.mean(axis=0)
@@ -70,17 +71,17 @@ def bridge(
     at_proposal = np.where(np.isfinite(at_proposal), at_proposal, -np.inf)
     n1, n2 = effective / 2, float(proposed.shape[0])
     log_s1, log_s2 = np.log(n1 / (n1 + n2)), np.log(n2 / (n1 + n2))
-    log_z = float(np.median(at_posterior))
-    for _ in range(1_000):
+
+    def sides(log_z: float) -> tuple[np.ndarray, np.ndarray]:
         top = at_proposal - np.logaddexp(log_s1 + at_proposal, log_s2 + log_z)
-        bottom = -np.logaddexp(log_s1 + at_posterior, log_s2 + log_z)
-        new = float(
-            logsumexp(top) - np.log(top.size) - logsumexp(bottom) + np.log(bottom.size)
-        )
-        done = abs(new - log_z) < 1e-10
-        log_z = new
-        if done:
-            break
+        return top, -np.logaddexp(log_s1 + at_posterior, log_s2 + log_z)
+
+    def update(log_z: float) -> float:
+        top, bottom = (logsumexp(side) - np.log(side.size) for side in sides(log_z))
+        return float(top - bottom)
+
+    log_z = float(fixed_point(update, np.median(at_posterior), xtol=1e-12, maxiter=5_000))
+    top, bottom = sides(log_z)
     first = np.exp(top - top.max())
     second = np.exp(bottom - bottom.max())
     relative = first.var() / first.mean() ** 2 / n2 + second.var() / second.mean() ** 2 / n1

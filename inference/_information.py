@@ -52,9 +52,7 @@ class Derivatives(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def derivatives(
-    of: Density, objective: Literal["likelihood", "joint", "posterior"]
-) -> Derivatives:
+def derivatives(of: Density, objective: Literal["likelihood", "joint", "posterior"]) -> Derivatives:
     """Value, gradient and Hessian of ℓ, of ℓ + log π, or of ℓ + log π + log-Jacobian."""
 
     def value(u: Array) -> Array:
@@ -197,7 +195,9 @@ def invert(model: Model, of: Density, u: Array, information: np.ndarray) -> Inve
     covariance = np.full((k, k), np.nan)
     block = information[np.ix_(free, free)]
     if not np.isfinite(block).all():
-        return Inverse(covariance, boundary, "the information matrix has entries that are not finite")
+        return Inverse(
+            covariance, boundary, "the information matrix has entries that are not finite"
+        )
     diagonal = np.diag(block)
     if (diagonal <= 0).any():
         direction = np.eye(k)[free[int(np.argmin(diagonal))]]

@@ -170,8 +170,7 @@ def estimate_at(
 ) -> Estimate:
     """An estimate at a point, its spread from an information matrix in the NumPyro chart.
 
-    Args:
-        information: shape (k, k); None takes the observed information at the point.
+    `information` has shape (k, k); None takes the observed information at the point.
     """
     values = canonical(model, values)
     of = density(model, data)

@@ -9,6 +9,7 @@ References: Dempster, Laird & Rubin (1977), JRSS B 39; Louis (1982), JRSS B 44.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, final
 
@@ -63,7 +64,10 @@ class ExpectationMaximisation(Method):
 
     name: ClassVar[str] = "expectation_maximisation"
     target: ClassVar[Literal["likelihood", "posterior"]] = "likelihood"
-    profiles = {"quick": {"restarts": 4}, "thorough": {"restarts": 50}}  # noqa: RUF012
+    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "quick": {"restarts": 4},
+        "thorough": {"restarts": 50},
+    }
 
     def refusal(self, model: Model) -> str:
         return "" if isinstance(model, HasEM) else f"{model.name} has no closed-form E and M steps"
@@ -132,8 +136,10 @@ class ExpectationMaximisation(Method):
             record=record,
         )
 
-    def _climb(self, of: Density, steps: Callable[[Any], tuple[Any, Any]], start: Any) -> _Climb | None:
-        """Iterates until the rest of the way is negligible; None if it leaves the finite numbers."""
+    def _climb(
+        self, of: Density, steps: Callable[[Any], tuple[Any, Any]], start: Any
+    ) -> _Climb | None:
+        """Iterates until what is left is negligible; None if it leaves the finite numbers."""
         u, climb = start, []
         while True:
             path, heights = (np.asarray(part) for part in steps(u))

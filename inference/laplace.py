@@ -8,6 +8,7 @@ References: Tierney & Kadane (1986), JASA 81; Kass & Raftery (1995), JASA 90.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, final
 
@@ -45,7 +46,7 @@ class Laplace(Method):
 
     name: ClassVar[str] = "laplace"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
-    profiles: ClassVar[dict[str, dict[str, object]]] = {
+    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"restarts": 10},
         "thorough": {"restarts": 100, "draws": 10_000},
     }
@@ -81,9 +82,7 @@ class Laplace(Method):
             mode_covariance=(("coordinate", "coordinate_"), inverse.covariance),
         )
         record.attrs["log_evidence"] = (
-            height
-            + 0.5 * of.size * np.log(2 * np.pi)
-            + float(np.log(np.diag(factor)).sum())
+            height + 0.5 * of.size * np.log(2 * np.pi) + float(np.log(np.diag(factor)).sum())
         )
         return estimate_from_draws(model, data, draws, record=record, problems=problems)
 

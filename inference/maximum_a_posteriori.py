@@ -8,6 +8,7 @@ Reference: Gelman et al. (2013), Bayesian Data Analysis, §13.1-13.2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, final
 
@@ -36,7 +37,10 @@ class MaximumAPosteriori(Method):
 
     name: ClassVar[str] = "maximum_a_posteriori"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
-    profiles = {"quick": {"restarts": 10}, "thorough": {"restarts": 100}}  # noqa: RUF012
+    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "quick": {"restarts": 10},
+        "thorough": {"restarts": 100},
+    }
 
     def refusal(self, model: Model) -> str:
         return ""

@@ -7,6 +7,7 @@ Reference: van der Vaart (1998), Asymptotic Statistics, ch. 5.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, final
 
@@ -35,7 +36,10 @@ class MaximumLikelihood(Method):
 
     name: ClassVar[str] = "maximum_likelihood"
     target: ClassVar[Literal["likelihood", "posterior"]] = "likelihood"
-    profiles = {"quick": {"restarts": 10}, "thorough": {"restarts": 100}}  # noqa: RUF012
+    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "quick": {"restarts": 10},
+        "thorough": {"restarts": 100},
+    }
 
     def refusal(self, model: Model) -> str:
         return ""

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def entries(package: ModuleType) -> dict[str, ModuleType]:
     """The entry modules of a package by name, alphabetical."""
-    names = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+    names = sorted(
+        m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")
+    )
     return {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
 
 
@@ -25,7 +27,11 @@ def subclasses[T](package: ModuleType, base: type[T]) -> dict[str, type[T]]:
     found: dict[str, type[T]] = {}
     for module in entries(package).values():
         for _, cls in inspect.getmembers(module, inspect.isclass):
-            if issubclass(cls, base) and cls.__module__ == module.__name__ and not inspect.isabstract(cls):
+            if (
+                issubclass(cls, base)
+                and cls.__module__ == module.__name__
+                and not inspect.isabstract(cls)
+            ):
                 found[cls.name] = cls  # pyright: ignore[reportAttributeAccessIssue]
     return found
 

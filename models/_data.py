@@ -21,7 +21,7 @@ from models._catalogue import lookup
 from models._column import codes, extreme, is_numeric, measurements
 from models._errors import ConcordError, DataError, ModelError
 from models._files import bundled, bundled_names, read
-from models._spec import HasLabels, HasOrder
+from models._spec import HasDataRule, HasLabels, HasOrder
 from models._table import Table, table_of
 from models._undefined import undefined_by_relation, undefined_in_groups
 
@@ -99,6 +99,8 @@ def as_dataset(
         hidden = f"\n… and {len(problems) - 5} more columns" if len(problems) > 5 else ""
         raise DataError("\n".join(problems[:5]) + hidden)
     result = xr.Dataset(variables, labels)
+    if isinstance(model, HasDataRule) and (sentence := model.unusable(result)):
+        raise DataError(f"{name}: {sentence}")
     return standardise(result) if standardised else result
 
 

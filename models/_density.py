@@ -98,8 +98,10 @@ def density(model: Model, data: xr.Dataset, language: Language = "numpyro") -> D
 
 
 def quantities(model: Model, values: Values) -> Values:
-    """What is reported and compared: identified functions of the parameters."""
-    return model.quantities(values) if isinstance(model, HasQuantities) else values
+    """What is reported and compared: identified functions of the parameters, in table order."""
+    reported = model.quantities(values) if isinstance(model, HasQuantities) else values
+    # compiled functions return dictionaries in the order of their keys
+    return {parameter.name: reported[parameter.name] for parameter in quantity_table(model)}
 
 
 def quantity_table(model: Model) -> tuple[Parameter, ...]:
@@ -343,7 +345,8 @@ def flat_names(values: Values) -> list[str]:
     for name, array in values.items():
         shape = jnp.shape(array)
         names += [
-            f"{name}[{', '.join(map(str, index))}]" if index else name for index in np.ndindex(shape)
+            f"{name}[{', '.join(map(str, index))}]" if index else name
+            for index in np.ndindex(shape)
         ]
     return names
 

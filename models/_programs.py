@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +69,7 @@ class Reading:
 def read_numpyro(model: Model, data: xr.Dataset) -> Reading:
     """The NumPyro program's reading."""
     from numpyro import handlers
-    from numpyro.distributions import Unit, biject_to
+    from numpyro.distributions import biject_to
 
     of = density(model, data)
     names = [parameter.name for parameter in model.parameters]
@@ -81,7 +81,9 @@ def read_numpyro(model: Model, data: xr.Dataset) -> Reading:
         terms["log prior (other factors)"] = sum(map(jnp.sum, prior.values()), jnp.zeros(()))
         terms["log likelihood"] = per_unit(model, data, list(likelihood.values()))
         terms["gradient of the log prior"] = jax.grad(of.log_prior)(u)
-        terms["gradient of the log likelihood"] = jax.grad(lambda v: jnp.sum(of.log_likelihood(v)))(u)
+        terms["gradient of the log likelihood"] = jax.grad(lambda v: jnp.sum(of.log_likelihood(v)))(
+            u
+        )
         return terms
 
     def coordinates(point: Array) -> dict[str, tuple[Array, Array]]:
@@ -124,19 +126,20 @@ def read_pymc(model: Model, data: xr.Dataset) -> Reading:
                 vars=[natural[name] for name in names], jacobian=False, sum=False
             )
         ]
-        others = [term.sum() for term in natural.potentials]
+        potentials = list(natural.potentials)
+        others = [natural.logp(vars=potentials, jacobian=False)] if potentials else []
         rows = natural.logp(vars=natural.observed_RVs, jacobian=False, sum=False)
         prior = pt.add(pt.constant(np.float64(0)), *priors, *others)
         likelihood = pt.add(pt.constant(np.float64(0)), *[term.sum() for term in rows])
         gradients = [
-            pytensor.grad(total, inputs, disconnected_inputs="ignore")
+            cast("list[Any]", pytensor.grad(total, inputs, disconnected_inputs="ignore"))
             for total in (prior, likelihood)
         ]
         other = pt.add(pt.constant(np.float64(0)), pt.constant(np.float64(0)), *others)
         function = jaxify(inputs, [*priors, other, *rows, *gradients[0], *gradients[1]])
         values_of = [program.rvs_to_values[variable] for variable in free]
-        with_jacobian = program.logp(vars=free, jacobian=True, sum=False)
-        without = program.logp(vars=free, jacobian=False, sum=False)
+        with_jacobian: Any = program.logp(vars=free, jacobian=True, sum=False)
+        without: Any = program.logp(vars=free, jacobian=False, sum=False)
         jacobians = jaxify(
             values_of, [a.sum() - b.sum() for a, b in zip(with_jacobian, without, strict=True)]
         )
@@ -184,9 +187,7 @@ def numpyro_rows(
         return {
             name: site["fn"].sample(key)
             for name, site in numpyro_trace(model, data, values).items()
-            if site["type"] == "sample"
-            and site["is_observed"]
-            and not isinstance(site["fn"], Unit)
+            if site["type"] == "sample" and site["is_observed"] and not isinstance(site["fn"], Unit)
         }
 
     drawn = _once(draw)(jax.random.key(int(rng.integers(2**31))))

@@ -10,7 +10,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, final, get_args, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    final,
+    get_args,
+    runtime_checkable,
+)
 
 from models._errors import ModelError
 
@@ -48,7 +57,9 @@ class Parameter:
     def __post_init__(self) -> None:
         if self.support not in get_args(Support.__value__):
             valid = ", ".join(get_args(Support.__value__))
-            raise ModelError(f"parameter {self.name}: support {self.support!r} is not one of {valid}")
+            raise ModelError(
+                f"parameter {self.name}: support {self.support!r} is not one of {valid}"
+            )
 
 
 class Model(ABC):
@@ -76,7 +87,7 @@ class Model(ABC):
 
     @abstractmethod
     def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
-        """`n` exchangeable units drawn at `values`; its variables and dims are the data's schema."""
+        """`n` exchangeable units drawn at `values`; variables and dims are the data's schema."""
 
     @abstractmethod
     def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
@@ -97,6 +108,15 @@ class HasExamples(Protocol):
 
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]: ...
+
+
+@runtime_checkable
+class HasDataRule(Protocol):
+    """Accepts only some of the data that have its schema."""
+
+    def unusable(self, data: xr.Dataset) -> str:
+        """Why the data cannot be used, as a sentence; "" if they can."""
+        ...
 
 
 @runtime_checkable

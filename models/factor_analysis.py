@@ -10,7 +10,7 @@ References: Rubin & Thayer (1982), Psychometrika 47; Tipping & Bishop (1999), JR
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -438,14 +438,16 @@ def _e_step(values: Values, covariance: Array, data: xr.Dataset, q: int) -> dict
 
 
 def _m_step(statistics: dict[str, Array], q: int) -> tuple[Array, Array, Array]:
-    """Regression of each variable on (1, z_1, …, z_m), its free factors; residual sums of squares."""
+    """Regress each variable on (1, z_1, …, z_m), its free factors; residual sums of squares."""
     d = statistics["cross"].shape[0]
     free = jnp.concatenate([jnp.ones((d, 1)), jnp.tril(jnp.ones((d, q)))], axis=1)
 
     def regress(cross: Array, mask: Array, square: Array) -> tuple[Array, Array]:
         gram = statistics["factor"] * jnp.outer(mask, mask) + jnp.diag(1 - mask)
         coefficient = jnp.linalg.solve(gram, cross * mask)
-        residual = square - 2 * coefficient @ cross + coefficient @ statistics["factor"] @ coefficient
+        residual = (
+            square - 2 * coefficient @ cross + coefficient @ statistics["factor"] @ coefficient
+        )
         return coefficient, residual
 
     coefficient, residual = jax.vmap(regress)(statistics["cross"], free, statistics["square"])

@@ -60,6 +60,11 @@ class Gaussian(Model):
         return (
             (cls(), "faithful", ("eruptions",)),
             (
+                cls(dim=2, mean_scale=100.0, scale_scale=20.0),
+                "faithful",
+                ("eruptions", "waiting"),
+            ),
+            (
                 cls(dim=4),
                 "iris",
                 ("Sepal.Length", "Sepal.Width", "Petal.Length", "Petal.Width"),
@@ -153,9 +158,7 @@ class Gaussian(Model):
             scale = pm.HalfNormal("scale", self.scale_scale, dims="variable")
             cholesky = pm.LKJCorr("correlation_cholesky", n=self.dim, eta=self.concentration)
             factor = scale[:, None] * cholesky
-            pm.MvNormal(
-                "y", mean, chol=factor, observed=data["y"].data, dims=("obs", "variable")
-            )
+            pm.MvNormal("y", mean, chol=factor, observed=data["y"].data, dims=("obs", "variable"))
         return program
 
     def maximum_likelihood(self, data: xr.Dataset) -> Values:
@@ -166,7 +169,7 @@ class Gaussian(Model):
         """
         y = np.asarray(data["y"].data)
         if self.dim == 1:
-            if y.std() == 0:
+            if np.ptp(y) == 0:
                 raise DataError("all values are equal: the maximum-likelihood sigma is 0")
             return {"mu": jnp.asarray(y.mean()), "sigma": jnp.asarray(y.std())}
         covariance = np.atleast_2d(np.cov(y, rowvar=False, ddof=0))
@@ -210,8 +213,10 @@ class Gaussian(Model):
             sigma = jnp.sqrt(covariance[0, 0])
             return {"mu": mean[0], "sigma": sigma}, {"mu": error[0]}, float(fits[0].llf)
         # at the maximum the trace term of the likelihood is exactly N·D
-        log_likelihood = -0.5 * y.shape[0] * (
-            self.dim * (np.log(2 * np.pi) + 1) + float(jnp.linalg.slogdet(covariance)[1])
+        log_likelihood = (
+            -0.5
+            * y.shape[0]
+            * (self.dim * (np.log(2 * np.pi) + 1) + float(jnp.linalg.slogdet(covariance)[1]))
         )
         return {"mean": mean, "covariance": covariance}, {"mean": error}, log_likelihood
 
@@ -294,7 +299,7 @@ class ConjugateGaussian(Model):
             DataError: all values are equal, so no maximum exists.
         """
         y = np.asarray(data["y"].data)
-        if y.std() == 0:
+        if np.ptp(y) == 0:
             raise DataError("all values are equal: the maximum-likelihood sigma2 is 0")
         return {"sigma2": jnp.asarray(y.var()), "mu": jnp.asarray(y.mean())}
 

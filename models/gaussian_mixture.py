@@ -163,7 +163,9 @@ class GaussianMixture(Model):
             sigma = scales if self._own else 1.0
             return {**values, "mu": jnp.asarray(centers), "sigma": jnp.asarray(sigma)}
         # neighbours differ along alternating axes, so that no direction is shared by all
-        mean = np.stack([np.roll(np.linspace(1.0, 0.2, self.dim), j) * centers[j] for j in range(self.k)])
+        mean = np.stack(
+            [np.roll(np.linspace(1.0, 0.2, self.dim), j) * centers[j] for j in range(self.k)]
+        )
         values["mean"] = jnp.asarray(mean)
         each = np.linspace(1.0, 1.3, self.dim)
         shape = {"full": scales[:, None] * each, "diagonal": scales[:, None] * each, "tied": each}
@@ -200,14 +202,15 @@ class GaussianMixture(Model):
         share = np.bincount(nearest, minlength=self.k) + 1.0
         mean = y[chosen] + 0.1 * pooled * rng.standard_normal((self.k, self.dim))
         scale = np.stack(
-            [y[nearest == j].std(axis=0) if (nearest == j).sum() > 2 else pooled for j in range(self.k)]
+            [
+                y[nearest == j].std(axis=0) if (nearest == j).sum() > 2 else pooled
+                for j in range(self.k)
+            ]
         )
         scale = np.maximum(scale, 0.1 * np.where(pooled > 0, pooled, 1.0))
-        values = {"weights": jnp.asarray(share / share.sum())} if self.k > 1 else {}
+        order = np.argsort(mean[:, 0]) if self.dim == 1 else np.arange(self.k)
+        values = {"weights": jnp.asarray((share / share.sum())[order])} if self.k > 1 else {}
         if self.dim == 1:
-            order = np.argsort(mean[:, 0])
-            if self.k > 1:
-                values["weights"] = values["weights"][order]
             sigma = scale[order, 0] if self._own else scale.mean()
             return {**values, "mu": jnp.asarray(mean[order, 0]), "sigma": jnp.asarray(sigma)}
         reduced = {"tied": scale.mean(axis=0), "spherical": scale.mean()}
@@ -269,26 +272,30 @@ class GaussianMixture(Model):
                 pm.NormalMixture("y", weights, mu, sigma, observed=data["y"].data, dims="obs")
                 return program
             dims = ("component", "variable")
-            mean = pm.Normal("mean", self.mean_loc, self.mean_scale, dims=dims)
-            scale = pm.HalfNormal("scale", self.scale_scale, dims=self._scale_dims)
-            own = scale if self._own else pt.stack([scale] * self.k)
+            mean: Any = pm.Normal("mean", self.mean_loc, self.mean_scale, dims=dims)
+            scale: Any = pm.HalfNormal("scale", self.scale_scale, dims=self._scale_dims)
+            own: Any = scale if self._own else pt.stack([scale] * self.k)
             if self._correlated:
                 copies = (self.k,) if self._own else ()
-                cholesky = pm.LKJCorr(
+                shared: Any = pm.LKJCorr(
                     "correlation_cholesky",
                     n=self.dim,
                     eta=self.correlation_concentration,
                     shape=(*copies, self.dim, self.dim),
                 )
-                cholesky = cholesky if self._own else pt.stack([cholesky] * self.k)
+                cholesky: Any = shared if self._own else pt.stack([shared] * self.k)
                 factors = [own[j][:, None] * cholesky[j] for j in range(self.k)]
             else:
                 factors = [pt.eye(self.dim) * own[j] for j in range(self.k)]
             components = [pm.MvNormal.dist(mean[j], chol=factors[j]) for j in range(self.k)]
             if self.k == 1:
-                pm.MvNormal("y", mean[0], chol=factors[0], observed=data["y"].data, dims=("obs", "variable"))
+                pm.MvNormal(
+                    "y", mean[0], chol=factors[0], observed=data["y"].data, dims=("obs", "variable")
+                )
             else:
-                pm.Mixture("y", weights, components, observed=data["y"].data, dims=("obs", "variable"))
+                pm.Mixture(
+                    "y", weights, components, observed=data["y"].data, dims=("obs", "variable")
+                )
         return program
 
     def _factor(self, values: Values) -> Array:

@@ -79,6 +79,13 @@ class RandomEffects(Model):
         shared = {"mu": jnp.asarray(4.0), "tau": jnp.asarray(3.0)}
         return shared if self.within == "known" else {**shared, "sigma": jnp.asarray(2.0)}
 
+    def unusable(self, data: xr.Dataset) -> str:
+        if self.within == "known" and not (np.asarray(data["sigma"].data) > 0).all():
+            row = int(np.argmin(np.asarray(data["sigma"].data)))
+            value = float(data["sigma"].data[row])
+            return f"sigma is {value:g} in row {row}; expected standard errors above 0"
+        return ""
+
     def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
         """`n` groups; known: standard errors 1 … 3 in turn; unknown: 2 … 6 rows in turn."""
         effect = rng.normal(float(values["mu"]), float(values["tau"]), n)

@@ -1,0 +1,89 @@
+"""The report: verdicts and draws to HTML, JSON, CSV and netCDF.
+
+`index.html`, a page per model and data set, a netCDF file per fit, `results.json`, and the tidy
+tables `estimates.csv`, `criteria.csv` and `verdicts.csv`.  Every number in a table of a page is in
+one of these files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+from comparisons._difference import differences
+from comparisons._report._facts import as_json, facts
+from comparisons._report._files import check_slugs, published, write_draws
+from comparisons._report._page import case_page, index_page
+from comparisons._report._tables import CRITERIA, ESTIMATES, VERDICTS, csv_text, identity
+from models._errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from comparisons._case import CaseResult
+    from comparisons._report._facts import Facts
+
+__all__ = ["write"]
+
+
+def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
+    """Writes the report of a run.
+
+    Everything is written beside the report that is there, and takes its place at the end.
+
+    Args:
+        results: the cases.
+        out: the directory, made if it is not there.
+        command: the command line that made the run, for the pages to repeat.
+
+    Returns:
+        The path of the first page.
+
+    Raises:
+        ConfigError: a case's `slug` is no name for a page, or two cases share one.
+        StoreError: the disk is full, read-only or gone; an earlier report is intact.
+    """
+    check_slugs(results)
+    with published(out) as stage:
+        every = [facts(result) for result in results]
+        for name, columns, rows in (
+            ("estimates", ESTIMATES, [row for known in every for row in known.estimates]),
+            ("criteria", CRITERIA, [row for known in every for row in known.criteria]),
+            ("verdicts", VERDICTS, [row for known in every for row in known.verdicts]),
+        ):
+            text = csv_text(columns, rows)
+            (stage / f"{name}.csv").write_text(text, encoding="utf-8", newline="\n")
+        every = _compared(every, out / "verdicts.csv", stage / "verdicts.csv")
+        for known in every:
+            files = write_draws(known.result, stage)
+            page = case_page(known, files, command)
+            (stage / f"{known.result.slug}.html").write_text(page, encoding="utf-8", newline="\n")
+        content = {"command": command, "cases": [as_json(known, command) for known in every]}
+        text = json.dumps(content, allow_nan=False, indent=1, ensure_ascii=False)
+        (stage / "results.json").write_text(text, encoding="utf-8", newline="\n")
+        index = index_page(every, command)
+        (stage / "index.html").write_text(index, encoding="utf-8", newline="\n")
+    return out / "index.html"
+
+
+def _compared(every: Sequence[Facts], old: Path, new: Path) -> list[Facts]:
+    """The cases with what changed since the last run, where there was one that can be read."""
+    if not old.is_file():
+        return list(every)
+    try:
+        found = differences(old, new)
+    except DataError:
+        return list(every)
+    compared = []
+    for known in every:
+        case = tuple(identity(known.result).values())
+        changes = tuple(
+            (f"{change.row[0]}: {change.row[3]}", change.change, change.reason)
+            for change in found
+            if change.row[1:3] == case
+        )
+        told = changes if any(reason != "new" for _, _, reason in changes) else None
+        compared.append(dataclasses.replace(known, changes=told))
+    return compared

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import math
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -35,7 +36,6 @@ _ROWS = 66
 """Intervals in a forest plot."""
 _PANELS = 4
 _OUTER, _INNER = 0.89, 0.5
-_ENVELOPE = 0.99
 _FARTHEST = 8.0
 """Reference standard deviations beyond which a forest plot cuts."""
 _WIDTH = 7.2
@@ -55,7 +55,6 @@ _STYLE = {
     "savefig.facecolor": "white",
     "svg.fonttype": "path",
     "svg.hashsalt": "concord",
-    "text.parse_math": False,
 }
 _BACKEND: dict[str, Any] = {"backend": "matplotlib"}
 
@@ -81,19 +80,24 @@ class Picture:
     height: int
 
 
-def notable(found: Agreement, methods: int) -> tuple[str, ...]:
-    """The scalars a figure with every method has room for: those on which methods differ most."""
-    room = max(2, _ROWS // max(methods, 1))
+def notable(found: Agreement, room: int) -> tuple[str, ...]:
+    """At most `room` scalars: those on which the methods differ most, in their own order."""
     if len(found.scalars) <= room:
         return found.scalars
 
     def disagreement(name: str) -> float:
         cells = [cells[name] for cells in found.cells.values() if name in cells]
-        sizes = [np.nanmax([abs(c.shift), abs(np.log(c.ratio)) if c.ratio > 0 else 0.0]) for c in cells]
-        return max((size for size in sizes if np.isfinite(size)), default=0.0)
+        sizes = [abs(cell.shift) for cell in cells]
+        sizes += [abs(math.log(cell.ratio)) for cell in cells if cell.ratio > 0]
+        return max((size for size in sizes if math.isfinite(size)), default=0.0)
 
     chosen = sorted(found.scalars, key=disagreement, reverse=True)[:room]
     return tuple(name for name in found.scalars if name in chosen)
+
+
+def forest_room(methods: int) -> int:
+    """How many scalars a forest plot of so many methods has room for."""
+    return min(12, max(2, _ROWS // max(methods, 1)))
 
 
 def forest(result: CaseResult, found: Agreement, drawn: Comparable, names: Sequence[str]) -> Picture | None:
@@ -138,7 +142,7 @@ def forest(result: CaseResult, found: Agreement, drawn: Comparable, names: Seque
         right.set_ylim(-0.9, len(labels) * len(names) - 0.1)
         left.set_xticks([])
         left.spines["bottom"].set_visible(False)
-        against = f"{found.reference} mean" if found.reference else "first method's mean"
+        against = f"{_text(found.reference)} mean" if found.reference else "first method's mean"
         right.set_xlabel(f"standard deviations from the {against}")
         figure.subplots_adjust(left=0.01, right=0.985, top=1 - 0.08 / height, bottom=0.5 / height)
         methods = ", ".join(drawn.draws)
@@ -259,7 +263,6 @@ def ranks(label: str, fit: Estimate, names: Sequence[str], number: int) -> Pictu
     with _drawing() as done:
         collection = azp.plot_rank(
             tree,
-            envelope_prob=_ENVELOPE,
             figure_kwargs={"figsize": (_WIDTH, 2.1), "figsize_units": "inches"},
             **_BACKEND,
         )
@@ -268,8 +271,8 @@ def ranks(label: str, fit: Estimate, names: Sequence[str], number: int) -> Pictu
             f"ranks-{number}",
             f"Rank plot of the {draws.shape[0]} chains of {label} for {', '.join(shown)}.",
             f"{label}: difference between the distribution of each chain's ranks and the uniform "
-            "one; chains that draw alike stay in the grey band, the simultaneous "
-            f"{_ENVELOPE:.0%} envelope.",
+            "one. p is the probability of differences at least as large among chains that draw "
+            "alike; points that stand out below α are marked.",
             "png",
         )
 
@@ -338,13 +341,13 @@ def paths(result: CaseResult) -> Picture | None:
         return None
     with _drawing() as done:
         figure, grid = plt.subplots(
-            1, len(panels), figsize=(_WIDTH, 2.7), squeeze=False, layout="constrained"
+            1, len(panels), figsize=(_WIDTH, 3.2), squeeze=False, layout="constrained"
         )
         for axes, (title, kind, found) in zip(grid[0], panels, strict=True):
             axes.set_title(title)
             for place, (label, values) in enumerate(found.items()):
                 _path(axes, kind, label, values, _COLOURS[place % len(_COLOURS)])
-            axes.legend(fontsize=6.5, frameon=False)
+            axes.legend(fontsize=6.5, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.22))
         return done(
             figure,
             "paths",
@@ -356,7 +359,7 @@ def paths(result: CaseResult) -> Picture | None:
 
 
 def _path(axes: Any, kind: str, label: str, values: np.ndarray, colour: str) -> None:
-    name = short(label, 34)
+    name = _text(label)
     values = values[np.isfinite(values)]
     if kind == "elbo":
         keep = np.unique(np.linspace(0, values.size - 1, min(values.size, 600)).astype(int))
@@ -412,11 +415,11 @@ def spreads(found: Agreement, names: Sequence[str]) -> Picture | None:
                 [y + 0.5 * ((place + 0.5) / len(names) - 0.5) for y, _ in rows],
                 xerr=[2 * cell.ratio_error for _, cell in rows],
                 fmt=markers[place], markersize=4, linewidth=0.8, color=_COLOURS[place % 12],
-                label=short(name, 24),
+                label=_text(name, 24),
             )  # fmt: skip
         axes.set_yticks(range(len(cells)), _unique(list(cells)))
         axes.invert_yaxis()
-        axes.set_xlabel(f"spread / spread of {found.reference}")
+        axes.set_xlabel(f"spread / spread of {_text(found.reference)}")
         axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return done(
             figure,
@@ -425,6 +428,42 @@ def spreads(found: Agreement, names: Sequence[str]) -> Picture | None:
             f"{found.reference}, for {', '.join(names)}.",
             "Ratio of spreads with two Monte Carlo standard errors; the band is ±5 %. The bound by "
             "Cramér and Rao is the ratio of a method that uses the expected information.",
+        )
+
+
+def orders(rows: Sequence[Row]) -> Picture | None:
+    """Information criteria by order."""
+    curves: dict[str, dict[int, tuple[float, float]]] = {}
+    for row in rows:
+        order = str(row["method"]).removeprefix("order ")
+        criterion = str(row["criterion"]).partition(" ")[0]
+        if order != row["method"] and order.isdecimal() and criterion in ("aic", "bic", "wbic"):
+            curves.setdefault(criterion, {})[int(order)] = (row["value"], row["error"])
+    curves = {c: points for c, points in curves.items() if len(points) > 1}
+    if not curves:
+        return None
+    with _drawing() as done:
+        figure, axes = plt.subplots(figsize=(_WIDTH * 0.75, 2.8), layout="constrained")
+        for (criterion, points), marker, colour in zip(
+            curves.items(), "osD", _COLOURS, strict=False
+        ):
+            places = sorted(points)
+            values = [points[place][0] for place in places]
+            errors = [2 * np.nan_to_num(points[place][1]) for place in places]
+            axes.errorbar(
+                places, values, yerr=errors, fmt=f"{marker}-", color=colour, markersize=4,
+                linewidth=0.9, label=criterion.upper(),
+            )  # fmt: skip
+        axes.set_xticks(sorted({place for points in curves.values() for place in points}))
+        axes.set_xlabel("order")
+        axes.set_ylabel("criterion, smaller is better")
+        axes.legend(frameon=False)
+        return done(
+            figure,
+            "orders",
+            f"{', '.join(map(str.upper, curves))} by order; the numbers are in the table below.",
+            "Each criterion by order, with two standard errors where it has one; the lowest point "
+            "is its choice.",
         )
 
 
@@ -519,11 +558,16 @@ def _marked(label: str, drawn: Comparable) -> str:
     return f"{label} †" if label in drawn.approximated else label
 
 
+def _text(name: str, length: int = 40) -> str:
+    """A name as matplotlib shows it literally, on one line, with its dollars."""
+    return short(" ".join(name.split()), length).replace("$", r"\$")
+
+
 def _unique(names: Sequence[str]) -> list[str]:
     """Names that a figure can show: short, visible, distinct, and fit to name a variable."""
     found: list[str] = []
     for name in names:
-        text = short(name.replace("/", "∕").replace("\n", " "), 40) or "?"  # noqa: RUF001
+        text = _text(name.replace("/", "∕")) or "?"  # noqa: RUF001
         while text in found:
             text += "′"  # noqa: RUF001
         found.append(text)

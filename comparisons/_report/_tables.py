@@ -19,7 +19,9 @@ from models._catalogue import subclasses
 from models._density import density, units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import xarray as xr
 
     from comparisons._case import CaseResult
     from comparisons._report._answer import Agreement
@@ -106,10 +108,25 @@ def estimate_rows(result: CaseResult) -> list[Row]:
 
 
 def criteria_rows(result: CaseResult) -> list[Row]:
-    """Information criteria of every likelihood fit, and log evidences, that can be relied on."""
+    """Information criteria of every likelihood fit, log evidences, and what comparisons publish."""
+    found = {(row["method"], row["criterion"]): row for row in _own_criteria(result)}
+    for table in result.figures.values():
+        if set(CRITERIA[2:]) <= set(map(str, table.data_vars)):
+            for row in table_rows(table):
+                chosen = {name: row[name] for name in CRITERIA[2:]}
+                found[row["method"], row["criterion"]] = {**identity(result), **chosen}
+    return list(found.values())
+
+
+def table_rows(table: xr.Dataset) -> list[Row]:
+    """The rows of a table that a comparison publishes, whose variables share one dim."""
+    columns = {str(name): variable.values.tolist() for name, variable in table.data_vars.items()}
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
+def _own_criteria(result: CaseResult) -> Iterator[Row]:
     catalogue = subclasses(inference, Method)
     k, n = density(result.model, result.data).size, units(result.model, result.data)
-    rows = []
     for label, fit in result.estimates.items():
         method = catalogue.get(base(label))
         found: dict[str, tuple[float, float]] = {}
@@ -122,13 +139,10 @@ def criteria_rows(result: CaseResult) -> list[Row]:
             error = float(fit.record.attrs.get("log_evidence_error", 0.0))
             found["log_evidence"] = float(fit.record.attrs["log_evidence"]), error
         for criterion, (value, error) in found.items():
-            rows.append(
-                {
-                    **identity(result), "method": label, "criterion": criterion, "value": value,
-                    "error": error, "k": k, "n": n,
-                }  # fmt: skip
-            )
-    return rows
+            yield {
+                **identity(result), "method": label, "criterion": criterion, "value": value,
+                "error": error, "k": k, "n": n,
+            }  # fmt: skip
 
 
 def verdict_rows(result: CaseResult) -> list[Row]:

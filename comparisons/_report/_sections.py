@@ -1,0 +1,577 @@
+"""The sections of a page: question, verdict, figures, tables."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, final
+
+from comparisons._report import _answer, _draws, _figures, _tables
+from comparisons._report._facts import MATRIX, provenance, settings
+from comparisons._report._numbers import number, seconds, with_error
+from models._density import quantity_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from comparisons._case import CaseResult
+    from comparisons._report._answer import Cell
+    from comparisons._report._facts import Facts
+    from comparisons._report._figures import Picture
+    from comparisons._verdict import Outcome, Verdict
+
+_SECTION = {
+    "same_model": "model",
+    "fisher_standard_errors": "fisher",
+    "cramer_rao": "fisher",
+    "bic": "order",
+}
+"""Where a comparison is told; one that is not named here is told under `agreement`."""
+_LONG = 30
+"""Rows beyond which a table is folded."""
+
+
+class Shown(NamedTuple):
+    """A cell of a table: text, and a verdict's mark where it has one."""
+
+    text: str
+    outcome: Outcome | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as text.
+
+    Attributes:
+        caption: what it says.
+        columns: the headers.
+        rows: as many cells as columns; the first is the row's header.
+        numeric: places of the columns that hold numbers.
+        folded: whether it starts closed.
+        file: the file in which its numbers are.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: list[tuple[Shown, ...]]
+    numeric: frozenset[int]
+    folded: bool
+    file: str = "results.json"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section of a page."""
+
+    anchor: str
+    title: str
+    question: str
+    verdict: str
+    counts: Mapping[Outcome, int] | None
+    pictures: list[Picture]
+    tables: list[Table]
+    notes: list[str]
+    sources: tuple[tuple[str, str], ...] = ()
+
+
+class Matrix(NamedTuple):
+    """The agreement matrix of the first screen."""
+
+    columns: tuple[str, ...]
+    rows: list[MatrixRow]
+    hidden: int
+
+
+class MatrixRow(NamedTuple):
+    """One method: its worst shift and ratios as text, and a cell for each column."""
+
+    method: str
+    shift: str
+    ratio: str
+    cells: list[Cell | None]
+
+
+def matrix(known: Facts) -> Matrix | None:
+    """Methods × scalars; None without a reference."""
+    found = known.found
+    if not found.reference:
+        return None
+    columns = _figures.notable(found, MATRIX)
+    rows = []
+    for method, cells in found.cells.items():
+        shift = _answer.worst_shift(cells)
+        ratios = [cell.ratio for cell in cells.values() if not math.isnan(cell.ratio)]
+        span = sorted({f"{min(ratios):.2f}", f"{max(ratios):.2f}"}) if ratios else ["–"]
+        rows.append(
+            MatrixRow(
+                method,
+                number(shift[1].shift, max(shift[1].shift_error, 0.01)) if shift else "–",
+                "–".join(span),
+                [cells.get(column) for column in columns],
+            )
+        )
+    return Matrix(columns, rows, len(found.scalars) - len(columns))
+
+
+def forest(known: Facts) -> Picture | None:
+    """The first screen's figure."""
+    return _figures.forest(known.result, known.found, known.drawn, known.notable)
+
+
+def sections(known: Facts, command: str) -> list[Section]:
+    """Every section of the page, in the order of the report."""
+    return [
+        _model(known),
+        _trust(known),
+        _agreement(known),
+        _fisher(known),
+        _order(known),
+        _fit(known),
+        _cost(known),
+        _provenance(known, command),
+    ]
+
+
+# ---------------------------------------------------------------- the sections
+
+
+def _model(known: Facts) -> Section:
+    result = known.result
+    parameters = _table(
+        "Parameters",
+        ("parameter", "support", "dims", "reported as"),
+        [
+            (p.name, p.support, ", ".join(p.dims) or "scalar", _reported(result, p.name))
+            for p in result.model.parameters
+        ],
+    )
+    hyper = _table("Hyper-parameters, priors included", ("name", "value"), settings(result))
+    return Section(
+        "model",
+        "1. Model",
+        "What is fitted, and are the two programs one model?",
+        *_verdict(result, "model"),
+        [],
+        [parameters, hyper, *_verdict_tables(result, "model")],
+        _statement(result),
+        (
+            ("NumPyro program", _source(result, "numpyro")),
+            ("PyMC program", _source(result, "pymc")),
+        ),
+    )
+
+
+def _trust(known: Facts) -> Section:
+    result = known.result
+    pictures = []
+    samplers = [row["method"] for row in known.convergence][:3]
+    for place, label in enumerate(samplers, 1):
+        fit = result.estimates[label]
+        pictures += [
+            _figures.ranks(label, fit, known.notable, place),
+            _figures.traces(label, fit, known.notable, place),
+            _figures.energy(label, fit, place),
+        ]
+    pictures.append(_figures.paths(result))
+    troubled = {name: fit.problems for name, fit in result.estimates.items() if fit.problems}
+    sound = len(result.estimates) - len(troubled)
+    verdict = f"{sound} of {len(result.estimates)} fits passed every check"
+    if troubled:
+        verdict += f"; not {', '.join(troubled)}"
+    samplers_table = _table(
+        "Convergence of the samplers, worst over all reported scalars. Required: R-hat below 1.01, "
+        "both effective sample sizes at least 400, no divergences, E-BFMI at least 0.3.",
+        ("method", "draws", "R-hat", "ESS bulk", "ESS tail", "MCSE / sd", "divergences", "E-BFMI"),
+        [
+            (
+                row["method"], number(row["draws"]), f"{row['rhat']:.4f}",
+                f"{row['ess_bulk']:.0f}", f"{row['ess_tail']:.0f}", number(row["mcse_sd"]),
+                number(row["divergences"]), number(row["bfmi"]),
+            )
+            for row in known.convergence
+        ],
+        numeric=range(1, 8),
+    )  # fmt: skip
+    names = [
+        name
+        for name in _tables.RUN_ATTRIBUTES
+        if any(row[name] is not None for row in known.optimisers)
+    ]
+    optimisers = _table(
+        "How the optimisers ended: restarts that reached the reported optimum, the next best one, "
+        "how many ended degenerate; for EM the measured rate and the one Louis' identity predicts.",
+        ("method", *(name.replace("_", " ") for name in names)),
+        [
+            (row["method"], *(_loose(row[name]) for name in names))
+            for row in known.optimisers
+        ],
+        numeric=range(1, 1 + len(names)),
+    )
+    problems = _table(
+        "Why fits must not be relied on, or are missing",
+        ("method", "status", "reason"),
+        [
+            *((name, "problem", "; ".join(reasons)) for name, reasons in troubled.items()),
+            *((name, "failed", reason) for name, reason in result.failures.items()),
+            *((name, "refused", reason) for name, reason in result.refusals.items()),
+        ],
+        file="estimates.csv",
+    )
+    return Section(
+        "trust",
+        "2. Can the runs be trusted?",
+        "Did every sampler converge, and did every optimiser find its optimum?",
+        verdict + "." if result.estimates else "Nothing was fitted.",
+        None,
+        _drawn(pictures),
+        _filled(samplers_table, optimisers, problems),
+        [],
+    )
+
+
+def _agreement(known: Facts) -> Section:
+    result, found = known.result, known.found
+    table = _table(
+        f"Against {found.reference}: shift of the centre in reference standard deviations, also in "
+        "Monte Carlo errors; ratio of spreads; Wasserstein distance of the draws in reference "
+        "standard deviations, beside that between two halves of the reference's own draws. Marks "
+        "use a bound of 5 %; likelihood methods are held to it too, although no theorem promises "
+        "it at finite N, so their marks are not among the counted verdicts.",
+        ("method", "scalar", "shift", "in errors", "spread ratio", "distance", "its null",
+         "centre", "spread"),
+        [
+            (
+                row["method"], row["parameter"], with_error(row["shift"], row["shift_error"]),
+                number(row["shift_in_errors"], 0.1) if row["shift_error"] > 0 else "–",
+                with_error(row["ratio"], row["ratio_error"]),
+                number(row["distance"], 0.001), number(row["distance_null"], 0.001),
+                Shown(row["center_verdict"].lower(), row["center_verdict"]),
+                Shown(row["spread_verdict"].lower(), row["spread_verdict"]),
+            )
+            for row in known.agreement
+        ],
+        numeric=range(2, 7),
+    )  # fmt: skip
+    pictures = [
+        _figures.densities(known.drawn, known.notable),
+        _figures.pairs(result, found.reference, known.notable),
+    ]
+    numbers = _table(
+        "What the forest plot on the first screen shows, on the natural scale: mean, and the ends "
+        "of the 50 % and 89 % equal-tailed intervals",
+        ("method", "scalar", "mean", "5.5 %", "25 %", "75 %", "94.5 %"),
+        [
+            (
+                row["method"] + (" †" if row["sampling_approximation"] else ""), row["parameter"],
+                *(
+                    number(row[name], (row["q0.945"] - row["q0.055"]) / 300)
+                    for name in ("mean", "q0.055", "q0.25", "q0.75", "q0.945")
+                ),
+            )
+            for row in known.forest
+        ],
+        numeric=range(2, 7),
+    )  # fmt: skip
+    told = [name for name in result.verdicts if _SECTION.get(name, "agreement") == "agreement"]
+    return Section(
+        "agreement",
+        "3. Do the methods agree?",
+        "Which methods give the same answer, and where they do not, does a theory say by how much?",
+        *_verdict(result, "agreement"),
+        _drawn(pictures),
+        _filled(table, numbers, *_verdict_tables(result, "agreement")),
+        [] if told else ["No comparison of methods was made."],
+    )
+
+
+def _fisher(known: Facts) -> Section:
+    result = known.result
+    estimates = _table(
+        "Every estimate with its spread; ± is the Monte Carlo standard error",
+        ("method", "scalar", "estimate", "spread", "kind of spread", "status"),
+        [
+            (
+                row["method"], row["parameter"],
+                _estimate(row["estimate"], row["estimate_error"], row["spread"]),
+                _estimate(row["spread"], row["spread_error"], row["spread"]),
+                row["spread_kind"], row["status"],
+            )
+            for row in known.estimates
+            if row["parameter"]
+        ],
+        numeric=(2, 3),
+        file="estimates.csv",
+        folded=True,
+    )  # fmt: skip
+    return Section(
+        "fisher",
+        "4. Fisher information and Cramér–Rao",
+        "Is the posterior as narrow as theory says, and does any estimator beat the bound?",
+        *_verdict(result, "fisher"),
+        _drawn([_figures.spreads(known.found, known.notable)]),
+        _filled(*_verdict_tables(result, "fisher"), estimates),
+        _silent(result, "fisher"),
+    )
+
+
+def _order(known: Facts) -> Section:
+    result = known.result
+    table = _table(
+        "Information criteria (smaller is better), log-likelihood, log evidence and expected log "
+        "predictive density (larger is better), in nats; k free parameters, N exchangeable units",
+        ("method", "criterion", "value", "k", "N"),
+        [
+            (
+                row["method"], row["criterion"], _criterion(row["value"], row["error"]),
+                number(row["k"]), number(row["n"]),
+            )
+            for row in known.criteria
+        ],
+        numeric=(2, 3, 4),
+        file="criteria.csv",
+    )  # fmt: skip
+    return Section(
+        "order",
+        "5. Which order?",
+        "How large a model do the data support, and does BIC stand in for the evidence?",
+        *_verdict(result, "order"),
+        _drawn([_figures.orders(known.criteria)]),
+        _filled(table, *_verdict_tables(result, "order")),
+        _silent(result, "order"),
+    )
+
+
+def _fit(known: Facts) -> Section:
+    rows = known.predictive
+    outside = [row for row in rows if not 0.025 <= row["share_below"] <= 0.975]
+    if known.replicates is None:
+        verdict = f"Not checked: {known.no_replicates}."
+    elif outside:
+        where = ", ".join(f"{row['column']} at {row['quantile']:.0%}" for row in outside[:6])
+        verdict = (
+            f"{len(outside)} of {len(rows)} quantiles of the data lie outside 95 % of the "
+            f"replicated ones: {where}."
+        )
+    else:
+        verdict = f"All {len(rows)} quantiles of the data lie among 95 % of the replicated ones."
+    table = _table(
+        f"Quantiles of the data, and of {_draws.REPLICATES} replicated data sets (mean ± standard "
+        "deviation); share of the replicated ones below the data's",
+        ("column", "quantile", "data", "replicated", "share below"),
+        [
+            (
+                row["column"], f"{row['quantile']:.0%}",
+                number(row["observed"], row["replicated_sd"] / 10),
+                with_error(row["replicated"], row["replicated_sd"]), f"{row['share_below']:.2f}",
+            )
+            for row in rows
+        ],
+        numeric=range(1, 5),
+    )  # fmt: skip
+    return Section(
+        "fit",
+        "6. Does it fit?",
+        "Could the model have produced these data?",
+        verdict,
+        None,
+        _drawn([_figures.predictive(known.replicates) if known.replicates else None]),
+        _filled(table),
+        [],
+    )
+
+
+def _cost(known: Facts) -> Section:
+    rows = known.costs
+    ranked = [row for row in rows if not math.isnan(row["ess_per_second"])]
+    verdict = "No sampler passed its checks, so none is ranked."
+    if ranked:
+        best = max(ranked, key=lambda row: row["ess_per_second"])
+        verdict = (
+            f"Among the samplers that passed, {best['method']} gives most effective draws per "
+            f"second of sampling: {best['ess_per_second']:.0f}."
+        )
+    table = _table(
+        "Seconds; effective draws (the smallest bulk ESS) per second of sampling, only for runs "
+        "that passed",
+        ("method", "compile", "warm-up", "run", "total", "ESS per second"),
+        [
+            (
+                row["method"], *(seconds(row[part]) for part in ("compile", "warm_up", "run", "total")),
+                seconds(row["ess_per_second"]),
+            )
+            for row in rows
+        ],
+        numeric=range(1, 6),
+    )  # fmt: skip
+    return Section(
+        "cost",
+        "8. Cost",
+        "What did each answer cost?",
+        verdict,
+        None,
+        _drawn([_figures.costs(rows)]),
+        _filled(table),
+        [],
+    )
+
+
+def _provenance(known: Facts, command: str) -> Section:
+    facts = provenance(known.result, command)
+    versions = facts.pop("versions")
+    told = [(key.replace("_", " "), str(value)) for key, value in facts.items()]
+    run = _table("The run", ("what", "value"), told)
+    libraries = _table("Versions", ("distribution", "version"), list(versions.items()), folded=True)
+    changes = known.changes
+    if changes is None:
+        verdict = "There is no earlier run here to compare with."
+    else:
+        moved = sum(change == "changed" for _, change, _ in changes)
+        unclear = sum(change == "cannot tell" for _, change, _ in changes)
+        verdict = (
+            f"Since the last run {moved} verdicts changed; {unclear} cannot be told apart from "
+            f"Monte Carlo error; {len(changes) - moved - unclear} are unchanged."
+        )
+    table = _table(
+        "What changed since the last run",
+        ("statement", "change", "numbers"),
+        [change for change in changes or () if change[1] != "unchanged"],
+    )
+    return Section(
+        "provenance",
+        "9. Provenance",
+        "How was this made, and what changed?",
+        verdict,
+        None,
+        [],
+        _filled(run, libraries, table),
+        [],
+    )
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _table(
+    caption: str,
+    columns: tuple[str, ...],
+    rows: Iterable[Sequence[str | Shown]],
+    *,
+    numeric: Iterable[int] = (),
+    file: str = "results.json",
+    folded: bool = False,
+) -> Table:
+    cells = [tuple(c if isinstance(c, Shown) else Shown(c) for c in row) for row in rows]
+    return Table(
+        caption, columns, cells, frozenset(numeric), folded or len(cells) > _LONG, file
+    )
+
+
+def _filled(*tables: Table) -> list[Table]:
+    return [table for table in tables if table.rows]
+
+
+def _drawn(pictures: Iterable[Picture | None]) -> list[Picture]:
+    return [picture for picture in pictures if picture]
+
+
+def _chosen(result: CaseResult, section: str) -> dict[str, tuple[Verdict, ...]]:
+    return {
+        name: verdicts
+        for name, verdicts in result.verdicts.items()
+        if _SECTION.get(name, "agreement") == section
+    }
+
+
+def _verdict(result: CaseResult, section: str) -> tuple[str, Mapping[Outcome, int] | None]:
+    """The sentence and the counts of the comparisons told in a section."""
+    verdicts = [v for vs in _chosen(result, section).values() for v in vs]
+    if not verdicts:
+        return "No comparison here applies to this case.", None
+    worst = _answer.summary(v.outcome for v in verdicts)
+    sentence = {
+        "AGREE": "All that could be compared agrees.",
+        "EXPLAINED": "Whatever differs is as large as theory predicts.",
+        "UNSURE": "Nothing differs for certain; some comparisons need more draws.",
+        "DIFFER": "Something differs that no theory named here predicts.",
+        "NOT COMPARABLE": "Nothing could be compared.",
+    }[worst]
+    return sentence, _answer.counts(verdicts)
+
+
+def _silent(result: CaseResult, section: str) -> list[str]:
+    return [
+        f"{result.titles.get(name, name)}: does not apply to this case."
+        for name, verdicts in _chosen(result, section).items()
+        if not verdicts
+    ]
+
+
+def _verdict_tables(result: CaseResult, section: str) -> list[Table]:
+    """Of every comparison: the rows that need a reader's eye, then the rest, folded."""
+    tables = []
+    for name, verdicts in _chosen(result, section).items():
+        title = result.titles.get(name, name)
+        agreed = [v for v in verdicts if v.outcome == "AGREE"]
+        other = [v for v in verdicts if v.outcome != "AGREE"]
+        for caption, rows, folded in (
+            (f"{title}: what does not simply agree", other, False),
+            (f"{title}: what agrees", agreed, bool(other) or len(agreed) > 8),
+        ):
+            if rows:
+                tables.append(_verdict_table(caption, rows, folded))
+    return tables
+
+
+def _verdict_table(caption: str, verdicts: Sequence[Verdict], folded: bool) -> Table:
+    return _table(
+        caption,
+        ("statement", "verdict", "observed", "expected", "difference", "bound", "cause"),
+        [
+            (
+                verdict.about, Shown(verdict.outcome.lower(), verdict.outcome),
+                _estimate(verdict.observed, verdict.error, verdict.bound),
+                _estimate(verdict.expected, 0.0, max(verdict.error, verdict.bound / 10)),
+                with_error(verdict.observed - verdict.expected, verdict.error),
+                number(verdict.bound), _tables.cause(verdict),
+            )
+            for verdict in verdicts
+        ],
+        numeric=range(2, 6),
+        file="verdicts.csv",
+        folded=folded,
+    )  # fmt: skip
+
+
+def _estimate(value: float, error: float, scale: float) -> str:
+    """With its error; an exact number with digits down to a thousandth of its scale."""
+    return with_error(value, error) if error > 0 else number(value, scale / 100)
+
+
+def _criterion(value: float, error: float) -> str:
+    return with_error(value, error) if error > 0 else number(value, 0.1)
+
+
+def _loose(value: Any) -> str:
+    return "–" if value is None else number(float(value))
+
+
+def _reported(result: CaseResult, name: str) -> str:
+    reported = [parameter.name for parameter in quantity_table(result.model)]
+    return "itself" if name in reported else f"part of {', '.join(reported)}"
+
+
+def _statement(result: CaseResult) -> list[str]:
+    """The formulas: the model's docstring, and its module's."""
+    cls = type(result.model)
+    documents = (inspect.getdoc(cls), inspect.getdoc(inspect.getmodule(cls)))
+    return [text for text in documents if text]
+
+
+def _source(result: CaseResult, program: str) -> str:
+    try:
+        return inspect.cleandoc("\n" + inspect.getsource(getattr(type(result.model), program)))
+    except (OSError, TypeError):
+        return "The source is not available: the model was not defined in a file."
