@@ -30,6 +30,7 @@ from models._catalogue import subclasses
 from models._data import as_dataset, content_hash
 from models._density import require_float64
 from models._errors import ConfigError, FitError, StoreError
+from models._html import table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,6 +121,22 @@ class Case:
     def __repr__(self) -> str:
         """The model, data set and seed."""
         return f"Case({self.model!r}, {self.data_name!r}, seed={self.seed})"
+
+    def _repr_html_(self) -> str:
+        """Each method with what became of it so far, for a notebook; fits nothing."""
+        sizes = ", ".join(f"{dim} {size}" for dim, size in self.data.sizes.items())
+        rows = [(name, self._status(name)) for name in map(label, self.methods)]
+        lines = (repr(self.model), f"{self.data_name}: {sizes}", f"seed {self.seed}")
+        return table("Case", lines, ("method", "status"), rows)
+
+    def _status(self, name: str) -> str:
+        if name in self.refusals:
+            return f"refuses: {self.refusals[name]}"
+        if name in self.failures:
+            return f"failed: {self.failures[name]}"
+        if name in self._fits:
+            return "; ".join(self._fits[name].problems) or "fitted"
+        return "not fitted yet"
 
     def fit(self, method: Method) -> Estimate:
         """The method's estimate, fitted at most once; from the store if it is there.

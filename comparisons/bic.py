@@ -10,6 +10,7 @@ JMLR 14; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import lgamma
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from comparisons._case import Case
-    from inference._estimate import Estimate
 
 GAP = 2.0
 """Largest |BIC + 2 log Z| that leaves a ranking as it is (deviance units; Raftery's 'weak')."""
@@ -77,7 +77,7 @@ def _criteria(case: Case) -> Iterator[Criterion]:
             value = float(fit.record.attrs["log_evidence"])
             yield Criterion(name, "log_evidence", value, 0.0, k, n)
         if name.startswith("nuts") and fit.draws is not None and not fit.problems:
-            found = bridge_evidence(case, fit)
+            found = bridge_evidence(case, name)
             yield Criterion(name, "log_evidence", found.log, found.error, k, n)
             loo = leave_one_out(fit.draws)
             yield Criterion(name, "elpd_loo", float(loo.elpd), float(loo.se), k, n)
@@ -90,8 +90,10 @@ def leave_one_out(draws: xr.DataTree) -> Any:
     return az.loo(draws)
 
 
-def bridge_evidence(case: Case, posterior: Estimate) -> Evidence:
+@lru_cache(maxsize=8)
+def bridge_evidence(case: Case, sampler: str) -> Evidence:
     """The evidence from a sampler's draws; aligned draws cover one of k! equal modes."""
+    posterior = case.estimates("posterior")[sampler]
     of = density(case.model, case.data)
     draws = chart_draws(case, posterior, of)
     found = bridge(of, draws, posterior_size(posterior), case.rng("bridge"))
@@ -114,7 +116,7 @@ def _evidence(case: Case) -> tuple[str, Evidence] | None:
         return "exact", Evidence(exact, 0.0)
     for name, fit in fits.items():
         if name.startswith("nuts") and not fit.problems and fit.draws is not None:
-            return f"bridge sampling of {name}", bridge_evidence(case, fit)
+            return f"bridge sampling of {name}", bridge_evidence(case, name)
     return None
 
 
@@ -186,7 +188,8 @@ class _Order(NamedTuple):
     problem: str
 
 
-def _fitted_orders(case: Case) -> list[_Order]:
+@lru_cache(maxsize=8)
+def _fitted_orders(case: Case) -> tuple[_Order, ...]:
     model = case.model
     assert isinstance(model, HasOrder)
     method = next(m for m in case.methods if m.name == "maximum_likelihood")
@@ -213,7 +216,7 @@ def _fitted_orders(case: Case) -> list[_Order]:
                 problem,
             )
         )
-    return found
+    return tuple(found)
 
 
 def _order_criteria(case: Case) -> Iterator[Criterion]:
@@ -232,6 +235,7 @@ def _order_criteria(case: Case) -> Iterator[Criterion]:
         yield Criterion(method, "wbic", 2 * value, 2 * error, row.k, n)
 
 
+@lru_cache(maxsize=32)
 def order_wbic(case: Case, order: int) -> tuple[float, float]:
     """WBIC of one order in nats; NaN if the data cannot hold it."""
     model = case.model

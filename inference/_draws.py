@@ -1,29 +1,35 @@
-"""From posterior draws to an estimate, and the gate that says whether they can be relied on.
+"""From posterior draws to an estimate: one labelling, moments with their errors, and the gate.
 
-Draws of exchangeable components are first aligned to one labelling: each draw takes the permutation
-of components that brings it closest to a pivot (an assignment problem).  No verdict rests on draws
-that fail R-hat < 1.01, ESS ≥ 400 (bulk and tail), 0 divergences, E-BFMI ≥ 0.3.
-References: Vehtari et al. (2021), Bayesian Analysis 16; Stephens (2000), JRSS B 62; Betancourt
-(2016), arXiv 1604.00695.
+Exchangeable components are given one labelling first: with the best draw as pivot, each draw takes
+the permutation π that minimises Σ_j |f_π(j) − f_j(pivot)|² over the standardised features f of its
+components, an assignment problem.  Every mean and sd carries its Monte Carlo standard error, and a
+Markov chain is held to R-hat < 1.01, bulk and tail ESS ≥ 400, no divergence and E-BFMI ≥ 0.3.
+References: Stephens (2000), JRSS B 62 (labels); Vehtari, Gelman, Simpson, Carpenter & Bürkner
+(2021), Bayesian Analysis 16 (R-hat, ESS, MCSE); Betancourt (2016), arXiv:1604.00695 (E-BFMI).
 """
 
 from __future__ import annotations
 
-import itertools
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from scipy.optimize import linear_sum_assignment
 
 from inference._estimate import Estimate, Quantity
 from inference._labels import canonical
-from models._density import density, flat_names, labelled, quantities, quantity_table
+from models._density import density, flat_names, labelled, quantities, quantity_table, units
+from models._errors import FitError
 from models._spec import HasLabels, Parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from jax import Array
+    from jax.typing import ArrayLike
 
     from models._density import Density
     from models._spec import Model, Values
@@ -33,176 +39,287 @@ R_HAT, ESS, E_BFMI = 1.01, 400, 0.3
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _LARGEST = 50_000_000
 """Most pointwise log-likelihoods that are kept."""
+_AT_ONCE = 5_000_000
+"""Most pointwise log-likelihoods in memory at a time while they are only summed."""
+
+
+class _Terms(NamedTuple):
+    """Compiled terms of a density at many points, functions of an array of shape (s, k)."""
+
+    totals: Callable[[Array], tuple[Array, Array]]
+    """Log-likelihood and log prior, each of shape (s,)."""
+    pointwise: Callable[[Array], Array]
+    """log p(x_i | θ), shape (s, N)."""
+
+
+@lru_cache(maxsize=64)
+def _terms(of: Density, n: int) -> _Terms:
+    batch = max(1, min(256, _AT_ONCE // n))
+
+    def totals(u: Array) -> tuple[Array, Array]:
+        return jnp.sum(of.log_likelihood(u)), of.log_prior(u)
+
+    return _Terms(
+        jax.jit(lambda points: jax.lax.map(totals, points, batch_size=batch)),
+        jax.jit(lambda points: jax.lax.map(of.log_likelihood, points, batch_size=batch)),
+    )
+
+
+@lru_cache(maxsize=64)
+def _reported(model: Model) -> Callable[[Values], Values]:
+    """Parameters of many points ↦ what is reported of them, in the order of its table."""
+
+    def one(values: Values) -> Values:
+        found = quantities(model, values)
+        return {parameter.name: found[parameter.name] for parameter in quantity_table(model)}
+
+    return jax.jit(jax.vmap(one))
 
 
 def estimate_from_draws(
     model: Model,
     data: xr.Dataset,
-    draws: dict[str, Any],
+    draws: Mapping[str, ArrayLike],
     *,
     record: xr.Dataset,
-    sample_stats: dict[str, Any] | None = None,
+    sample_stats: Mapping[str, np.ndarray] | None = None,
     problems: Sequence[str] = (),
 ) -> Estimate:
-    """Summarises draws of the parameters.
+    """The estimate that posterior draws make.
+
+    `log_likelihood` is taken at the mean of the draws in the unconstrained chart, or at the best
+    draw where the draws lie in several modes and their mean in none.
 
     Args:
         model: the model.
         data: the data.
-        draws: parameters on the natural scale, each of shape (chain, draw, …).
-        record: how the fit went; quantiles and alignment are added to it.
-        sample_stats: `energy`, `diverging` and the like, shape (chain, draw).
-        problems: what the sampler itself found wrong.
+        draws: every parameter on the natural scale, shape (chain, draw, …).
+        record: how the fit went; quantiles and diagnostics are added to it.
+        sample_stats: of a Markov chain, by ArviZ's names, each of shape (chain, draw); its draws
+            must pass the gate, and keep the log-likelihood of each unit.  None: the draws are
+            independent.
+        problems: what is known to be wrong already.
+
+    Raises:
+        FitError: the density is finite at no draw.
     """
-    import arviz as az
-
-    of = density(model, data)
-    shape = next(iter(draws.values())).shape[:2]
-    flat = {p.name: jnp.asarray(draws[p.name]) for p in model.parameters}
-    flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in flat.items()}
-    attrs = dict(record.attrs)
-    flat = _aligned(model, of, flat, shape, attrs)
-    reported = jax.jit(jax.vmap(lambda values: quantities(model, values)))(flat)
+    drawn = {p.name: np.asarray(draws[p.name]) for p in model.parameters}
+    shape = next(iter(drawn.values())).shape[:2]
+    values = {name: jnp.asarray(x.reshape(-1, *x.shape[2:])) for name, x in drawn.items()}
+    of, n = density(model, data), units(model, data)
+    unconstrain = jax.vmap(of.unconstrain)
+    points = unconstrain(values)
+    log_likelihood, log_prior = map(np.asarray, _terms(of, n).totals(points))
+    height = log_likelihood + log_prior
+    if not np.isfinite(height).any():
+        raise FitError(f"{model.name}: the density is finite at none of {height.size} draws")
+    best = int(np.argmax(np.where(np.isfinite(height), height, -np.inf)))
+    pivot = canonical(model, {name: x[best] for name, x in values.items()})
+    diagnostics: dict[str, float] = {}
+    if _exchangeable(model):
+        diagnostics |= _worst(_flat(_reported(model)(values), shape), "_unaligned")
+        values = align(model, values, pivot)
+        points = unconstrain(values)
+    reported = _reported(model)(values)
+    flat = _flat(reported, shape)
     table = quantity_table(model)
-    rows: dict[str, Parameter] = {p.name: p for p in (*model.parameters, *table)}
-    posterior = {
-        name: np.asarray(array).reshape(*shape, *array.shape[1:])
-        for name, array in {**flat, **reported}.items()
+    names = flat_names({name: x[0] for name, x in reported.items()})
+    found = [*problems, *not_finite(flat, names)]
+    groups = {
+        "posterior": _posterior(model, data, {**values, **reported}, shape),
+        "log_prior": _sampled({"log_prior": log_prior.reshape(shape)}),
+        "observed_data": data,
     }
-    groups: dict[str, Any] = {"posterior": posterior}
-    if sample_stats:
-        groups["sample_stats"] = sample_stats
-    pointwise = shape[0] * shape[1] * of.log_likelihood(_first(of, flat)).size
-    if pointwise <= _LARGEST:
-        both = jax.jit(lambda u: jax.lax.map(_terms(of), u, batch_size=200))
-        unit, prior = both(jax.vmap(of.unconstrain)(flat))
-        groups["log_likelihood"] = {"y": np.asarray(unit).reshape(*shape, -1)}
-        groups["log_prior"] = {"total": np.asarray(prior).reshape(shape)}
-    coords, dims = _labels(rows, data, posterior)
-    tree = az.from_dict(groups, coords=coords, dims=dims | {"y": ["unit"]})
-    found = [*problems, *gate(tree)]
-
-    summary = tree["posterior"].to_dataset()[[p.name for p in table]]
-    over = ["chain", "draw"]
-    mean, deviation = summary.mean(over), summary.std(over, ddof=1)
-    mean_error = az.mcse(summary, method="mean").fillna(0.0)
-    deviation_error = az.mcse(summary, method="sd").fillna(0.0)
-    quantile = summary.quantile(np.array(QUANTILES), dim=over)
-    names = flat_names({p.name: posterior[p.name][0, 0] for p in table})
-    matrix = np.concatenate(
-        [posterior[p.name].reshape(shape[0] * shape[1], -1) for p in table], axis=1
+    if sample_stats is not None:
+        diagnostics |= _worst(flat)
+        found += gate(flat, names, sample_stats)
+        groups["sample_stats"] = _sampled(sample_stats)
+        if height.size * n <= _LARGEST:
+            unit = np.asarray(_terms(of, n).pointwise(points)).reshape(*shape, n)
+            groups["log_likelihood"] = _sampled({"y": unit}, "unit")
+    middle = jnp.mean(points, axis=0)
+    point, at_point = of.constrain(middle), float(_terms(of, n).totals(middle[None])[0][0])
+    if not at_point >= np.median(log_likelihood):
+        point, at_point = pivot, float(log_likelihood[best])
+    mean, mean_error, deviation, deviation_error = (
+        labelled(table, data, _by_name(moment, reported)) for moment in moments(flat)
     )
-    middle = jnp.mean(jax.vmap(of.unconstrain)(flat), axis=0)
+    quantiles = _by_name(np.quantile(flat, QUANTILES, axis=(0, 1)), reported)
+    rows = [Parameter(f"quantile_{p.name}", p.support, ("quantile", *p.dims)) for p in table]
+    quantile = labelled(rows, data, {f"quantile_{name}": x for name, x in quantiles.items()})
+    record = record.merge(quantile.assign_coords(quantile=np.array(QUANTILES)))
     return Estimate(
         center=Quantity(mean, mean_error),
         spread=Quantity(deviation, deviation_error),
-        log_likelihood=float(jnp.sum(of.log_likelihood(middle))),
-        draws=tree,
+        log_likelihood=at_point,
+        draws=xr.DataTree.from_dict(groups),
         problems=tuple(found),
-        point=labelled(model.parameters, data, of.constrain(middle)),
+        point=labelled(model.parameters, data, point),
         covariance=xr.DataArray(
-            np.atleast_2d(np.cov(matrix, rowvar=False)),
+            np.atleast_2d(np.cov(flat.reshape(-1, flat.shape[2]), rowvar=False)),
             dims=("quantity", "quantity_"),
             coords={"quantity": names, "quantity_": names},
         ),
         spread_kind="posterior_sd",
-        record=xr.merge(
-            [record, quantile.rename({name: f"quantile_{name}" for name in quantile.data_vars})],
-            compat="override",
-        ).assign_attrs(attrs),
+        record=record.assign_attrs(diagnostics),
     )
 
 
-def gate(tree: xr.DataTree) -> list[str]:
-    """Why draws must not be relied on, one sentence each; judged on what varies."""
-    import arviz as az
+# --- labels -------------------------------------------------------------------------------------
 
-    posterior = tree["posterior"].to_dataset()
+
+def _exchangeable(model: Model) -> bool:
+    """Whether components can switch labels; an ordered parameter forbids it."""
+    ordered = any(parameter.support == "ordered" for parameter in model.parameters)
+    return isinstance(model, HasLabels) and model.labels > 1 and not ordered
+
+
+def align(model: Model, values: Values, pivot: Values) -> Values:
+    """Every draw with its components in the order of those of the pivot; arrays (s, …)."""
+    assert isinstance(model, HasLabels)
+    features = np.asarray(jax.vmap(model.label_features)(values))
+    scale = features.std(axis=(0, 1))
+    features = features / np.where(scale > 0, scale, 1.0)
+    wanted = np.asarray(model.label_features(pivot)) / np.where(scale > 0, scale, 1.0)
+    # cost[s, j, i] is that of taking component i of draw s as component j
+    cost = ((wanted[:, None] - features[:, None]) ** 2).sum(axis=-1)
+    cost = np.nan_to_num(cost, nan=0.0, posinf=0.0)
+    permutation = np.stack([linear_sum_assignment(matrix)[1] for matrix in cost])
+    return jax.jit(jax.vmap(model.relabel))(values, jnp.asarray(permutation))
+
+
+# --- the gate -----------------------------------------------------------------------------------
+
+
+def gate(
+    flat: np.ndarray, names: Sequence[str], sample_stats: Mapping[str, np.ndarray]
+) -> tuple[str, ...]:
+    """Why the draws of a Markov chain must not be relied on, one sentence each.
+
+    Args:
+        flat: the reported scalars, shape (chain, draw, m); those that never move are not judged.
+        names: their flat names, length m.
+        sample_stats: by ArviZ's names, each of shape (chain, draw).
+    """
     found = []
-    bad = [str(n) for n, a in posterior.items() if not np.isfinite(a.data).all()]
-    if bad:
-        return [f"draws of {', '.join(bad)} are not finite"]
-    for title, values, limit, over in (
-        ("R-hat", az.rhat(posterior), R_HAT, True),
-        ("bulk ESS", az.ess(posterior, method="bulk"), ESS, False),
-        ("tail ESS", az.ess(posterior, method="tail"), ESS, False),
-    ):
-        worst, where = None, ""
-        for name, array in values.items():
-            moving = posterior[name].std(["chain", "draw"]).data > 1e-12
-            for index in zip(*np.nonzero(np.atleast_1d(moving)), strict=True):
-                value = float(np.atleast_1d(array.data)[index])
-                if worst is None or (value > worst if over else value < worst):
-                    place = f"[{', '.join(map(str, index))}]" if moving.ndim else ""
-                    worst, where = value, f"{name}{place}"
-        if worst is not None and not (worst < limit if over else worst >= limit):
-            sign = "<" if over else "≥"
-            found.append(f"{title} of {where} is {worst:.4g}; expected {sign} {limit}")
-    if "sample_stats" in tree.children:
-        stats = tree["sample_stats"].to_dataset()
-        if "diverging" in stats and (count := int(stats["diverging"].sum())):
-            found.append(f"{count} divergent transitions; expected 0")
-        if "energy" in stats:
-            energy = stats["energy"].data
-            ratio = (np.diff(energy, axis=1) ** 2).mean(axis=1) / energy.var(axis=1)
-            if not ratio.min() >= E_BFMI:
-                found.append(f"E-BFMI is {ratio.min():.2f}; expected ≥ {E_BFMI}")
-    return found
-
-
-def _first(of: Density, flat: Values) -> Any:
-    return of.unconstrain({name: array[0] for name, array in flat.items()})
-
-
-def _terms(of: Density) -> Any:
-    return lambda u: (of.log_likelihood(u), of.log_prior(u))
-
-
-def _labels(
-    rows: dict[str, Parameter], data: xr.Dataset, posterior: dict[str, np.ndarray]
-) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    coords: dict[str, Any] = {}
-    dims = {}
-    for name, array in posterior.items():
-        dims[name] = list(rows[name].dims)
-        for dim, size in zip(dims[name], array.shape[2:], strict=True):
-            source = dim.rstrip("_")
-            coords[dim] = data.coords[source].data if source in data.coords else np.arange(size)
-    return coords, dims
-
-
-def _aligned(
-    model: Model, of: Density, flat: Values, shape: tuple[int, ...], attrs: dict[str, Any]
-) -> Values:
-    """Every draw in the labelling closest to the pivot, the draw of highest likelihood."""
-    exchangeable = isinstance(model, HasLabels) and model.labels > 1
-    if not exchangeable or any(p.support == "ordered" for p in model.parameters):
-        return flat
-    import arviz as az
-
-    def worst(values: Values) -> float:
-        features = np.asarray(jax.vmap(model.label_features)(values))
-        tree = az.from_dict({"posterior": {"f": features.reshape(*shape, *features.shape[1:])}})
-        return float(az.rhat(tree["posterior"].to_dataset())["f"].max())
-
-    attrs["rhat_before_alignment"] = worst(flat)
-    height = jax.jit(
-        lambda values: jax.lax.map(
-            lambda v: jnp.sum(of.log_likelihood(of.unconstrain(v))), values, batch_size=200
+    moving = np.flatnonzero(_moving(flat))
+    if moving.size:
+        r_hat, bulk, tail = _diagnostics(flat[..., moving])
+        if not r_hat.max() < R_HAT:
+            worst = int(r_hat.argmax())
+            found.append(
+                f"the chains disagree: R-hat of {names[moving[worst]]} is {r_hat[worst]:.3f}; "
+                f"expected below {R_HAT}"
+            )
+        for part, size in (("bulk", bulk), ("tail", tail)):
+            if not size.min() >= ESS:
+                worst = int(size.argmin())
+                found.append(
+                    f"too few effective draws: {part} ESS of {names[moving[worst]]} is "
+                    f"{size[worst]:.0f}; expected at least {ESS}"
+                )
+    if "diverging" in sample_stats and (count := int(np.sum(sample_stats["diverging"]))):
+        found.append(
+            f"{count} of {flat.shape[0] * flat.shape[1]} transitions diverged; expected none"
         )
-    )(flat)
-    best = int(jnp.argmax(height))
-    pivot = model.label_features(
-        canonical(model, {name: array[best] for name, array in flat.items()})
+    if "energy" in sample_stats:
+        energy = np.asarray(sample_stats["energy"])
+        fraction = np.mean(np.diff(energy, axis=1) ** 2, axis=1) / np.var(energy, axis=1)
+        if not fraction.min() >= E_BFMI:
+            found.append(
+                f"the energy is explored too slowly: E-BFMI of chain {int(fraction.argmin())} is "
+                f"{fraction.min():.2f}; expected at least {E_BFMI}"
+            )
+    return tuple(found)
+
+
+def not_finite(flat: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
+    """The sentence about draws that are not finite numbers, if there are any."""
+    bad = ~np.isfinite(flat)
+    if not bad.any():
+        return ()
+    first = int(bad.any(axis=(0, 1)).argmax())
+    return (f"{names[first]} is not a finite number in {int(bad[..., first].sum())} draws",)
+
+
+def _moving(flat: np.ndarray) -> np.ndarray:
+    """Which scalars are finite and vary beyond rounding, shape (m,)."""
+    rows = flat.reshape(-1, flat.shape[-1])
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(rows).all(axis=0) & (np.ptp(rows, axis=0) > 1e-12 * abs(rows).max(axis=0))
+
+
+def _diagnostics(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """R-hat, bulk ESS and tail ESS of every scalar, each of shape (m,)."""
+    from arviz_stats.base import array_stats
+
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    r_hat = array_stats.rhat(flat, **axes)
+    bulk = array_stats.ess(flat, method="bulk", **axes)
+    tail = array_stats.ess(flat, method="tail", prob=(0.05, 0.95), **axes)
+    return np.asarray(r_hat), np.asarray(bulk), np.asarray(tail)
+
+
+def _worst(flat: np.ndarray, suffix: str = "") -> dict[str, float]:
+    """The largest R-hat and the smallest ESS of what moves; nothing if nothing does."""
+    moving = _moving(flat)
+    if not moving.any():
+        return {}
+    r_hat, bulk, tail = _diagnostics(flat[..., moving])
+    ess = float(min(bulk.min(), tail.min()))
+    return {f"rhat{suffix}": float(r_hat.max()), f"ess{suffix}": ess}
+
+
+# --- summaries ----------------------------------------------------------------------------------
+
+
+def moments(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, its Monte Carlo error, sd and its error of scalars, shape (chain, draw, m).
+
+    What never moves has no error; what is not finite has an undefined one.
+    """
+    from arviz_stats.base import array_stats
+
+    moving = _moving(flat)
+    errors = np.where(np.isfinite(flat).all(axis=(0, 1)), 0.0, np.nan)[None].repeat(2, axis=0)
+    if moving.any():
+        for row, of in zip(errors, ("mean", "sd"), strict=True):
+            row[moving] = array_stats.mcse(flat[..., moving], chain_axis=0, draw_axis=1, method=of)
+    with np.errstate(invalid="ignore"):
+        mean, deviation = flat.mean(axis=(0, 1)), flat.std(axis=(0, 1), ddof=1)
+    return mean, errors[0], np.where(moving | np.isnan(deviation), deviation, 0.0), errors[1]
+
+
+def _flat(reported: Values, shape: tuple[int, ...]) -> np.ndarray:
+    """Arrays of shape (s, …) as scalars, shape (chain, draw, m)."""
+    columns = [np.asarray(x).reshape(*shape, -1) for x in reported.values()]
+    return np.concatenate(columns, axis=-1)
+
+
+def _by_name(flat: np.ndarray, like: Values) -> dict[str, np.ndarray]:
+    """Scalars, shape (…, m), by name with the trailing shapes of arrays of shape (s, …)."""
+    stops = np.cumsum([int(np.prod(x.shape[1:])) for x in like.values()])[:-1]
+    return {
+        name: part.reshape((*flat.shape[:-1], *x.shape[1:]))
+        for (name, x), part in zip(like.items(), np.split(flat, stops, axis=-1), strict=True)
+    }
+
+
+def _posterior(
+    model: Model, data: xr.Dataset, values: Values, shape: tuple[int, ...]
+) -> xr.Dataset:
+    """Parameters and quantities with dims (chain, draw, …); a name that is both appears once."""
+    table = {p.name: p for p in (*model.parameters, *quantity_table(model))}
+    rows = [Parameter(p.name, p.support, ("chain", "draw", *p.dims)) for p in table.values()]
+    arrays = {name: jnp.reshape(values[name], (*shape, *values[name].shape[1:])) for name in table}
+    steps = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
+    return labelled(rows, data, arrays).assign_coords(steps)
+
+
+def _sampled(arrays: Mapping[str, np.ndarray], *dims: str) -> xr.Dataset:
+    """Arrays of shape (chain, draw, …) as a Dataset."""
+    shape = next(iter(arrays.values())).shape
+    return xr.Dataset(
+        {name: (("chain", "draw", *dims), np.asarray(x)) for name, x in arrays.items()},
+        {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])},
     )
-    features = jax.vmap(model.label_features)(flat)
-    scale = features.reshape(-1, features.shape[-1]).std(axis=0)
-    orders = jnp.array(list(itertools.permutations(range(model.labels))))
-
-    def cost(feature: Any) -> Any:
-        return jnp.sum(((feature[orders] - pivot) / scale) ** 2, axis=(1, 2))
-
-    chosen = orders[jnp.argmin(jax.vmap(cost)(features), axis=1)]
-    flat = jax.vmap(model.relabel)(flat, chosen)
-    attrs["rhat_after_alignment"] = worst(flat)
-    return flat

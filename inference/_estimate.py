@@ -8,11 +8,13 @@ from collections.abc import Mapping  # read at run time by get_type_hints
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar, Literal, final, get_args, get_type_hints
 
+import numpy as np
 import xarray as xr
 
-if TYPE_CHECKING:
-    import numpy as np
+from models._density import flat_names
+from models._html import table
 
+if TYPE_CHECKING:
     from models._spec import Model
 
 
@@ -58,6 +60,20 @@ class Estimate:
     covariance: xr.DataArray
     spread_kind: str
     record: xr.Dataset = field(default_factory=xr.Dataset)
+
+    def _repr_html_(self) -> str:
+        """Every quantity with spread and Monte Carlo errors, and the problems, for a notebook."""
+        parts = [part for of in (self.center, self.spread) for part in (of.value, of.error)]
+        columns = [
+            [float(x) for name in parts[0].data_vars for x in np.ravel(part[name].data)]
+            for part in parts
+        ]
+        names = flat_names({str(name): array.data for name, array in parts[0].data_vars.items()})
+        numbers = ([f"{x:.6g}" for x in row] for row in zip(*columns, strict=True))
+        rows = [(name, *row) for name, row in zip(names, numbers, strict=True)]
+        lines = (f"log-likelihood {self.log_likelihood:.6f} nats", *self.problems)
+        head = ("quantity", "estimate", "its error", self.spread_kind, "its error")
+        return table("Estimate", lines, head, rows)
 
 
 class Method(ABC):

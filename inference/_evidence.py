@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from models._density import Density
     from models._spec import Model
 
-_WALKERS = 128
+_WALKERS = 64
 
 
 class Evidence(NamedTuple):
@@ -89,7 +89,7 @@ def bridge(of: Density, draws: np.ndarray, effective: float, rng: np.random.Gene
 
 
 def wbic(
-    model: Model, data: xr.Dataset, rng: np.random.Generator, steps: int = 4_000
+    model: Model, data: xr.Dataset, rng: np.random.Generator, steps: int = 2_000
 ) -> tuple[float, float]:
     """WBIC in nats (an estimate of −log Z) and its Monte Carlo standard error."""
     of = density(model, data)

@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 _EM_STEPS = 30
 """A Newton step costs about as much as 15 EM steps, and EM is no longer the faster one here."""
-_NEWTON_STEPS = 40
+_NEWTON_STEPS = 30
 """Most Newton steps of a replicate."""
 _AT_ONCE = 2
 """Newton steps between two looks at which replicates have converged."""
 _BATCH = 50
 """Replicates per call: their intermediate arrays fit into the cache of one core."""
-_STATIONARY = 1e-4
+_STATIONARY = 1e-5
 """Newton decrement, in standard errors, below which a replicate has converged."""
 
 
@@ -72,7 +72,7 @@ def replicate(
     varying = tuple(str(name) for name, array in template.items() if array.dtype.kind == "f")
     stages = _compiled(model, n, _Template(template, varying))
 
-    def begun(batch: range) -> tuple[tuple[np.ndarray, ...], _State]:
+    def drawn(batch: range) -> tuple[tuple[np.ndarray, ...], Values]:
         sets, starts = [], []
         for index in batch:
             # the first stream was spent on the template, so each replicate draws from a child
@@ -81,43 +81,50 @@ def replicate(
             sets.append([np.asarray(data[name].data) for name in varying])
             starts.append(model.start(child, data))
         arrays = tuple(np.stack(column) for column in zip(*sets, strict=True))
-        start = {name: np.stack([one[name] for one in starts]) for name in starts[0]}
-        return arrays, _on_host(_padded(stages.begin, (arrays, start)))
+        return arrays, {name: np.stack([one[name] for one in starts]) for name in starts[0]}
 
-    batches = [range(b, min(b + _BATCH, replicates)) for b in range(0, replicates, _BATCH)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # Python draws the next batch while the compiled function works on the last one
+        waiting, sets = [], []
+        for b in range(0, replicates, _BATCH):
+            arrays, start = drawn(range(b, min(b + _BATCH, replicates)))
+            sets.append(arrays)
+            waiting.append(pool.submit(_padded, stages.begin, (arrays, start)))
         try:
-            parts = list(pool.map(begun, batches))
+            begun = [future.result() for future in waiting]
         except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
             raise FitError(
                 f"{model.name} cannot be fitted to many data sets at once: its program must read "
                 'the data as data["…"].data and compute with jax.numpy'
             ) from error
-        arrays, state = jax.tree.map(lambda *part: np.concatenate(part), *parts)
-        going = np.arange(replicates)
-        for _ in range(0, _NEWTON_STEPS, _AT_ONCE):
-            going = going[~(state.decrement[going] < _STATIONARY)]
-            chunks = [going[b : b + _BATCH] for b in range(0, going.size, _BATCH)]
-
-            def climbed(chunk: np.ndarray) -> _State:
-                mine = jax.tree.map(lambda array: array[chunk], (arrays, state))
-                return _on_host(_padded(stages.climb, mine))
-
-            for chunk, new in zip(chunks, pool.map(climbed, chunks), strict=True):
-                for old, array in zip(state, new, strict=True):
-                    old[chunk] = array
-        chunks = [np.arange(batch.start, batch.stop) for batch in batches]
-        ends = [
-            _padded(stages.finish, jax.tree.map(lambda array, c=c: array[c], (state,)))
-            for c in chunks
-        ]
+        arrays, state = jax.tree.map(
+            lambda *parts: np.concatenate(parts), *zip(sets, begun, strict=True)
+        )
+        _climb(stages, arrays, state, pool)
+    chunks = np.split(np.arange(replicates), range(_BATCH, replicates, _BATCH))
+    ends = [_padded(stages.finish, (_rows(state, chunk),)) for chunk in chunks]
     estimate, deviation = (np.concatenate(column) for column in zip(*ends, strict=True))
     return Replicates(estimate, deviation, state.decrement < _STATIONARY)
 
 
-def _on_host(state: _State) -> _State:
-    """Arrays that can be written to."""
-    return _State(*(np.array(array) for array in state))
+def _climb(
+    stages: _Stages, arrays: tuple[np.ndarray, ...], state: _State, pool: ThreadPoolExecutor
+) -> None:
+    """Newton steps, in place, of those replicates that have not converged."""
+    going = np.arange(state.decrement.size)
+    for _ in range(0, _NEWTON_STEPS, _AT_ONCE):
+        going = going[~(state.decrement[going] < _STATIONARY)]
+        if not going.size:
+            return
+        chunks = np.split(going, range(_BATCH, going.size, _BATCH))
+        ends = pool.map(lambda chunk: _padded(stages.climb, _rows((arrays, state), chunk)), chunks)
+        for chunk, end in zip(chunks, ends, strict=True):
+            for old, new in zip(state, end, strict=True):
+                old[chunk] = new
+
+
+def _rows[T](tree: T, chunk: np.ndarray) -> T:
+    return jax.tree.map(lambda array: array[chunk], tree)
 
 
 def _padded(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

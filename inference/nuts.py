@@ -1,18 +1,24 @@
-"""The No-U-Turn sampler, NumPyro's and PyMC's own, each on its own program.
+"""The No-U-Turn sampler: Hamiltonian dynamics that stop when they turn back on themselves.
 
-Both adapt a step size and a mass matrix during warm-up; afterwards their draws are from the same
-posterior, which is what makes them each other's referee.
-Reference: Hoffman & Gelman (2014), JMLR 15.
+Both engines draw from exp(log posterior(u)) in the unconstrained chart u of their own program,
+log-Jacobian included, with step size and mass matrix adapted while warming up.  `numpyro`:
+NumPyro's program and kernel.  `pymc`: PyMC's program, transforms and NUTS step, with the gradient
+of its graph compiled by JAX, because PyMC's own backend compiles for up to minutes where JAX takes
+seconds.  Chains run in threads, one compiled function for all, each from its own data-driven start;
+the mass matrix is dense while there are ten warm-up draws per coordinate to estimate it from.
+References: Hoffman & Gelman (2014), JMLR 15; Betancourt (2017), arXiv:1701.02434.
 """
 
 from __future__ import annotations
 
-import logging
+import math
+import os
 import time
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -21,135 +27,316 @@ import xarray as xr
 
 from inference._draws import estimate_from_draws
 from inference._estimate import Estimate, Method
+from inference._information import derivatives
 from models._density import density, pymc_program
-from models._errors import FitError
+from models._errors import ConcordError, ConfigError, FitError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from threadpoolctl import threadpool_limits
+
+    from models._density import Density
     from models._spec import Model
 
-_STATS = {
-    "energy": "energy",
-    "diverging": "diverging",
-    "num_steps": "n_steps",
-    "accept_prob": "acceptance_rate",
-}
+_ATTEMPTS = 100
+"""Starts tried for each chain until the density and its gradient are finite."""
+
+
+class _Run(NamedTuple):
+    """What an engine returns; arrays of shape (chain, draw, …), times in seconds."""
+
+    points: np.ndarray
+    stats: dict[str, np.ndarray]
+    compile: float
+    warm_up: float
+    run: float
 
 
 @final
 @dataclass(frozen=True)
 class NUTS(Method):
-    """Hamiltonian Monte Carlo with self-tuned trajectories.
+    """Draws from the posterior by the No-U-Turn sampler.
 
     Attributes:
-        engine: whose sampler and program.
-        chains: number of chains, each from its own data-driven start.
-        warm_up: adaptation steps per chain, discarded.
-        draws: draws kept per chain.
-        target_accept: acceptance that the step size is tuned to.
+        engine: whose program, transforms and sampler: `numpyro` or `pymc`.
+        chains: independent chains.
+        warm_up: draws of each chain spent on adaptation and dropped.
+        draws: draws kept of each chain.
+        target_accept: mean acceptance probability the step size is adapted to.
     """
 
     engine: Literal["numpyro", "pymc"] = "numpyro"
     chains: int = 4
-    warm_up: int = 1000
-    draws: int = 1500
+    warm_up: int = 1_000
+    draws: int = 1_000
     target_accept: float = 0.9
 
     name: ClassVar[str] = "nuts"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "quick": {"warm_up": 500, "draws": 750},
-        "thorough": {"warm_up": 2000, "draws": 5000},
+        "quick": {"warm_up": 500, "draws": 500},
+        "thorough": {"warm_up": 2_000, "draws": 5_000},
     }
+
+    def __post_init__(self) -> None:
+        for setting, least in (("chains", 2), ("warm_up", 1), ("draws", 4)):
+            if getattr(self, setting) < least:
+                raise ConfigError(
+                    f"nuts.{setting} is {getattr(self, setting)}; "
+                    f"expected an integer of at least {least}"
+                )
+        if not 0 < self.target_accept < 1:
+            raise ConfigError(
+                f"nuts.target_accept is {self.target_accept}; expected between 0 and 1"
+            )
 
     def refusal(self, model: Model) -> str:
         return ""
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
-        starts = [model.start(stream, data) for stream in rng.spawn(self.chains)]
-        seed = int(rng.integers(2**31 - 1))
-        sample = _numpyro if self.engine == "numpyro" else _pymc
+        engine = _numpyro if self.engine == "numpyro" else _pymc
         try:
-            draws, stats, seconds = sample(self, model, data, starts, seed)
-        except (ValueError, RuntimeError, FloatingPointError) as error:
-            raise FitError(f"{self.engine}'s sampler stopped: {error}") from error
-        record = xr.Dataset(attrs=seconds)
-        return estimate_from_draws(model, data, draws, record=record, sample_stats=stats)
+            of = density(model, data, self.engine)
+            began = time.perf_counter()
+            starts = _starts(model, data, of, rng, self.chains)
+            ready = time.perf_counter()
+            # a BLAS with threads of its own would fight those of the chains
+            with _one_blas_thread():
+                found = engine(self, model, data, of, starts, rng)
+        except ConcordError:
+            raise
+        except Exception as error:
+            raise FitError(
+                f"the {self.engine} sampler failed on {model.name}: {type(error).__name__}: {error}"
+            ) from error
+        draws = jax.vmap(jax.vmap(of.constrain))(jnp.asarray(found.points))
+        record = xr.Dataset(
+            attrs={
+                "compile": found.compile + ready - began,
+                "warm_up": found.warm_up,
+                "run": found.run,
+            }
+        )
+        return estimate_from_draws(model, data, draws, sample_stats=found.stats, record=record)
+
+
+def _starts(
+    model: Model, data: xr.Dataset, of: Density, rng: np.random.Generator, chains: int
+) -> list[np.ndarray]:
+    """A data-driven start for each chain, in the chart.
+
+    Raises:
+        FitError: the density or its gradient is not finite at any start of a chain.
+    """
+    value_and_gradient = derivatives(of, "posterior").value_and_gradient
+    starts = []
+    for stream in rng.spawn(chains):
+        for _ in range(_ATTEMPTS):
+            start = of.unconstrain(model.start(stream, data))
+            value, gradient = value_and_gradient(start)
+            if jnp.isfinite(value) and jnp.isfinite(gradient).all():
+                starts.append(np.asarray(start))
+                break
+        else:
+            raise FitError(
+                f"{model.name}: the log posterior or its gradient is not finite at any of "
+                f"{_ATTEMPTS} data-driven starts"
+            )
+    return starts
+
+
+def _dense(method: NUTS, of: Density) -> bool:
+    return method.warm_up >= 10 * of.size
+
+
+def _in_threads[T](work: Callable[[int], T], count: int) -> list[T]:
+    with ThreadPoolExecutor(min(count, os.cpu_count() or 1)) as pool:
+        return list(pool.map(work, range(count)))
+
+
+def _one_blas_thread() -> threadpool_limits:
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1, user_api="blas")
+
+
+def _tree_depth(steps: np.ndarray) -> np.ndarray:
+    """Doublings of a trajectory of so many leapfrog steps."""
+    return np.ceil(np.log2(steps + 1)).astype(int)
+
+
+# --- NumPyro ------------------------------------------------------------------------------------
 
 
 def _numpyro(
-    settings: NUTS, model: Model, data: xr.Dataset, starts: list[Any], seed: int
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, float]]:
-    from numpyro.infer import MCMC
+    method: NUTS,
+    model: Model,
+    data: xr.Dataset,
+    of: Density,
+    starts: list[np.ndarray],
+    rng: np.random.Generator,
+) -> _Run:
+    """NumPyro's kernel, advanced by one compiled block of draws that warm-up and run share."""
     from numpyro.infer import NUTS as Kernel
 
-    of = density(model, data)
-
-    def potential(u: Any) -> Any:
+    def potential(u: jax.Array) -> jax.Array:
         return -(jnp.sum(of.log_likelihood(u)) + of.log_prior(u) + of.log_jacobian(u))
 
-    began = time.perf_counter()
     kernel = Kernel(
-        potential_fn=potential, target_accept_prob=settings.target_accept, dense_mass=True
+        potential_fn=potential,
+        target_accept_prob=method.target_accept,
+        dense_mass=_dense(method, of),
     )
-    enough = jax.local_device_count() >= settings.chains
-    mcmc = MCMC(
-        kernel,
-        num_warmup=settings.warm_up,
-        num_samples=settings.draws,
-        num_chains=settings.chains,
-        chain_method="parallel" if enough else "vectorized",
-        progress_bar=False,
+
+    @jax.jit
+    def initial(key, start):
+        return kernel.init(key, method.warm_up, start, (), {})
+
+    block = math.gcd(method.warm_up, method.draws)
+
+    @jax.jit
+    def advance(state):
+        def one(state, _):
+            state = kernel.sample(state, (), {})
+            kept = (state.z, state.energy, state.num_steps, state.accept_prob, state.diverging)
+            return state, kept
+
+        return jax.lax.scan(one, state, length=block)
+
+    began = time.perf_counter()
+    keys = jax.random.split(jax.random.key(int(rng.integers(2**63))), method.chains)
+    states = [initial(key, jnp.asarray(start)) for key, start in zip(keys, starts, strict=True)]
+    compiled = advance.lower(states[0]).compile()
+    ready = time.perf_counter()
+
+    def warm(chain: int):
+        state = states[chain]
+        for _ in range(method.warm_up // block):
+            state, _ = compiled(state)
+        return jax.block_until_ready(state)
+
+    def run(chain: int) -> list[np.ndarray]:
+        state, blocks = warmed[chain], []
+        for _ in range(method.draws // block):
+            state, kept = compiled(state)
+            blocks.append([np.asarray(part) for part in kept])
+        return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+
+    warmed = _in_threads(warm, method.chains)
+    warm_end = time.perf_counter()
+    chains = _in_threads(run, method.chains)
+    points, energy, steps, accepted, diverging = (
+        np.stack(parts) for parts in zip(*chains, strict=True)
     )
-    start = jnp.stack([of.unconstrain(values) for values in starts])
-    if settings.chains == 1:
-        start = start[0]
-    key = jax.random.key(seed)
-    mcmc.warmup(key, init_params=start, extra_fields=tuple(_STATS))
-    warm = time.perf_counter()
-    mcmc.run(mcmc.post_warmup_state.rng_key, extra_fields=tuple(_STATS))
-    points = np.asarray(mcmc.get_samples(group_by_chain=True))
-    done = time.perf_counter()
-    fields = mcmc.get_extra_fields(group_by_chain=True)
-    stats = {ours: np.asarray(fields[theirs]) for theirs, ours in _STATS.items()}
-    values = jax.jit(jax.vmap(jax.vmap(of.constrain)))(jnp.asarray(points))
-    # compilation is not told apart from warm-up here: JAX compiles on the first step
-    seconds = {"warm_up": warm - began, "run": done - warm}
-    return {name: np.asarray(array) for name, array in values.items()}, stats, seconds
+    stats = {
+        "energy": energy,
+        "diverging": diverging,
+        "n_steps": steps,
+        "tree_depth": _tree_depth(steps),
+        "acceptance_rate": accepted,
+    }
+    end = time.perf_counter()
+    return _Run(points, stats, ready - began, warm_end - ready, end - warm_end)
+
+
+# --- PyMC ---------------------------------------------------------------------------------------
+
+
+@final
+class _Gradient:
+    """A log density and its gradient by JAX, in the form in which PyMC's step methods take one."""
+
+    _raveled_inputs = True
+    _extra_vars_shared: ClassVar[dict[str, object]] = {}
+    dtype = "float64"
+
+    def __init__(self, of: Density) -> None:
+        self._compiled = derivatives(of, "posterior").value_and_gradient
+
+    def _pytensor_function(self, u: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = self._compiled(u)
+        return float(value), np.asarray(gradient)
 
 
 def _pymc(
-    settings: NUTS, model: Model, data: xr.Dataset, starts: list[Any], seed: int
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, float]]:
+    method: NUTS,
+    model: Model,
+    data: xr.Dataset,
+    of: Density,
+    starts: list[np.ndarray],
+    rng: np.random.Generator,
+) -> _Run:
+    """PyMC's NUTS step, as `pm.sample` drives it, on the chart of PyMC's program."""
     import pymc as pm
+    from pymc.blocking import RaveledVars
+    from pymc.step_methods.hmc.quadpotential import QuadPotentialDiagAdapt, QuadPotentialFullAdapt
 
-    program = pymc_program(model, data)
-    logging.getLogger("pymc").setLevel(logging.ERROR)
     began = time.perf_counter()
-    with program, warnings.catch_warnings():
-        # convergence is judged by our own gate; JAX mode says that it copies the generators
-        warnings.simplefilter("ignore")
-        tree: Any = pm.sample(
-            draws=settings.draws,
-            tune=settings.warm_up,
-            chains=settings.chains,
-            cores=1,
-            nuts_sampler="pymc",
-            nuts={"target_accept": settings.target_accept},
-            initvals=[{n: np.asarray(v) for n, v in values.items()} for values in starts],
-            random_seed=seed,
-            progressbar=False,
-            compute_convergence_checks=False,
-            compile_kwargs={"mode": "JAX"},
+    program = pymc_program(model, data)
+    gradient = _Gradient(of)
+    layout = (("u", (of.size,), of.size, np.dtype("float64")),)
+    # PyMC counts the coordinates by an initial point; its own would compile the whole program
+    variables = [variable.name for variable in program.value_vars]
+    sizes = [of.size - len(variables) + 1] + [1] * (len(variables) - 1)
+    counted = {name: np.zeros(size) for name, size in zip(variables, sizes, strict=True)}
+
+    def sampler(start: np.ndarray, stream: np.random.Generator) -> pm.NUTS:
+        momentum, choice = stream.spawn(2)
+        potential, scale = (
+            (QuadPotentialFullAdapt, np.eye(of.size))
+            if _dense(method, of)
+            else (QuadPotentialDiagAdapt, np.ones(of.size))
         )
-    done = time.perf_counter()
-    stats = tree["sample_stats"]
+        with warnings.catch_warnings():
+            # it is what `pm.sample(init="adapt_full")` uses, and calls itself experimental
+            warnings.simplefilter("ignore", UserWarning)
+            metric = potential(of.size, start.copy(), scale, 10, rng=momentum)
+        return pm.NUTS(
+            model=program,
+            logp_dlogp_func=gradient,
+            potential=metric,
+            target_accept=method.target_accept,
+            initial_point=counted,
+            rng=choice,
+        )
+
+    steps = [
+        sampler(start, stream)
+        for start, stream in zip(starts, rng.spawn(method.chains), strict=True)
+    ]
+    states = [RaveledVars(start, layout) for start in starts]
+    ready = time.perf_counter()
+
+    def warm(chain: int) -> None:
+        with np.errstate(all="ignore"):  # a divergent trajectory overflows, and says so itself
+            for _ in range(method.warm_up):
+                states[chain], _ = steps[chain].astep(states[chain])
+        steps[chain].stop_tuning()
+
+    def run(chain: int) -> tuple[np.ndarray, list[dict]]:
+        points, stats = np.empty((method.draws, of.size)), []
+        with np.errstate(all="ignore"):
+            for draw in range(method.draws):
+                states[chain], (stat,) = steps[chain].astep(states[chain])
+                points[draw] = states[chain].data
+                stats.append(stat)
+        return points, stats
+
+    _in_threads(warm, method.chains)
+    warm_end = time.perf_counter()
+    chains = _in_threads(run, method.chains)
     names = {
         "energy": "energy",
         "diverging": "diverging",
-        "n_steps": "n_steps",
-        "acceptance_rate": "acceptance_rate",
+        "tree_size": "n_steps",
+        "depth": "tree_depth",
+        "mean_tree_accept": "acceptance_rate",
     }
-    sampling = float(tree["posterior"].attrs.get("sampling_time", done - began))
-    seconds = {"compile": max(done - began - sampling, 0.0), "run": sampling}
-    draws = {p.name: tree["posterior"][p.name].values for p in model.parameters}
-    return draws, {o: stats[t].values for t, o in names.items() if t in stats}, seconds
+    stats = {
+        ours: np.array([[stat[theirs] for stat in kept] for _, kept in chains])
+        for theirs, ours in names.items()
+    }
+    points = np.stack([points for points, _ in chains])
+    end = time.perf_counter()
+    return _Run(points, stats, ready - began, warm_end - ready, end - warm_end)

@@ -8,6 +8,7 @@ closed-form E step, is a protocol here; a model has it by defining the methods.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import (
@@ -22,6 +23,7 @@ from typing import (
 )
 
 from models._errors import ModelError
+from models._html import table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,6 +102,13 @@ class Model(ABC):
     @abstractmethod
     def pymc(self, data: xr.Dataset) -> pm.Model:
         """The PyMC program, with dims and coords."""
+
+    def _repr_html_(self) -> str:
+        """The formula that opens the model's file, and the parameter table, for a notebook."""
+        module = inspect.getmodule(type(self))
+        formula = (inspect.getdoc(module) or inspect.getdoc(type(self)) or "").partition("\n")[0]
+        rows = [(p.name, p.support, ", ".join(p.dims) or "scalar") for p in self.parameters]
+        return table(repr(self), (formula,), ("parameter", "support", "dims"), rows)
 
 
 @runtime_checkable

@@ -228,23 +228,25 @@ def densities(drawn: Comparable, names: Sequence[str]) -> Picture | None:
 
 def pairs(result: CaseResult, label: str, names: Sequence[str]) -> Picture | None:
     """The joint posterior of the reference."""
-    shown = names[:_PANELS]
+    shown = names[:3]
     draws = own_draws(result.estimates[label], shown) if label else None
     if draws is None or len(shown) < 2:
         return None
     draws = draws[:, :: max(1, draws.shape[1] // 400)]
     tree = _tree({title: draws[..., j] for j, title in enumerate(_unique(shown))})
-    side = 1.55 * len(shown) + 0.4
+    side = 1.7 * len(shown) + 0.4
     with _drawing() as done:
         collection = azp.plot_pair(
             tree,
             marginal=True,
             visuals={"scatter": {"alpha": 0.25, "size": 4, "color": _COLOURS[0]}, "divergence": False},
-            figure_kwargs={"figsize": (side, side), "figsize_units": "inches"},
+            figure_kwargs=_size(side, side),
             **_BACKEND,
         )
+        figure = _figure_of(collection)
+        figure.subplots_adjust(left=0.13, right=0.98, top=0.98, bottom=0.1, wspace=0.35, hspace=0.25)
         return done(
-            _figure_of(collection),
+            figure,
             "pairs",
             f"Scatter plots of the {label} draws of {', '.join(shown)}, in pairs.",
             f"Joint draws of {label}: where a cloud is tilted, a method without correlations is "
@@ -259,19 +261,23 @@ def ranks(label: str, fit: Estimate, names: Sequence[str], number: int) -> Pictu
     draws = own_draws(fit, shown)
     if draws is None or not shown or draws.shape[0] < 2:
         return None
+    every = max(1, draws.shape[1] // 500)
+    draws = draws[:, ::every]
     tree = _tree({title: draws[..., j] for j, title in enumerate(_unique(shown))})
     with _drawing() as done:
         collection = azp.plot_rank(
             tree,
-            figure_kwargs={"figsize": (_WIDTH, 2.1), "figsize_units": "inches"},
+            figure_kwargs=_size(_WIDTH, 2.1),
             **_BACKEND,
         )
+        figure = _figure_of(collection)
+        figure.subplots_adjust(left=0.04, right=0.98, top=0.8, bottom=0.14, wspace=0.15)
         return done(
-            _figure_of(collection),
+            figure,
             f"ranks-{number}",
             f"Rank plot of the {draws.shape[0]} chains of {label} for {', '.join(shown)}.",
-            f"{label}: difference between the distribution of each chain's ranks and the uniform "
-            "one. p is the probability of differences at least as large among chains that draw "
+            f"{label}{f', every {every}th draw' if every > 1 else ''}: difference between the "
+            "distribution of each chain's ranks and the uniform one. p is the probability of differences at least as large among chains that draw "
             "alike; points that stand out below α are marked.",
             "png",
         )
@@ -288,11 +294,13 @@ def traces(label: str, fit: Estimate, names: Sequence[str], number: int) -> Pict
         collection = azp.plot_trace(
             tree,
             visuals={"trace": {"width": 0.4}},
-            figure_kwargs={"figsize": (_WIDTH, 2.1), "figsize_units": "inches"},
+            figure_kwargs=_size(_WIDTH, 2.1),
             **_BACKEND,
         )
+        figure = _figure_of(collection)
+        figure.subplots_adjust(left=0.07, right=0.98, top=0.88, bottom=0.14, wspace=0.3)
         return done(
-            _figure_of(collection),
+            figure,
             f"traces-{number}",
             f"Trace plot of the {draws.shape[0]} chains of {label} for {', '.join(shown)}.",
             f"{label}: draws in order; a healthy sampler has no drift and no chain of its own.",
@@ -311,11 +319,13 @@ def energy(label: str, fit: Estimate, number: int) -> Picture | None:
     with _drawing() as done:
         collection = azp.plot_energy(
             tree,
-            figure_kwargs={"figsize": (_WIDTH * 0.62, 2.2), "figsize_units": "inches"},
+            figure_kwargs=_size(_WIDTH * 0.62, 2.2),
             **_BACKEND,
         )
+        figure = _figure_of(collection)
+        figure.subplots_adjust(left=0.12, right=0.97, top=0.88, bottom=0.16, wspace=0.2)
         return done(
-            _figure_of(collection),
+            figure,
             f"energy-{number}",
             f"Marginal energy and energy transitions of {label}.",
             f"{label}: where the transition density is much narrower than the marginal one, the "
@@ -504,10 +514,11 @@ def predictive(replicates: Replicates) -> Picture | None:
                 "predictive_dist": {"alpha": 0.25, "width": 0.7, "color": _COLOURS[4]},
                 "observed_dist": {"color": "#000000", "width": 1.8},
             },
-            figure_kwargs={"figsize": (_WIDTH, 2.3 * rows), "figsize_units": "inches"},
+            figure_kwargs=_size(_WIDTH, 2.3 * rows),
             **_BACKEND,
         )
         figure = _figure_of(collection)
+        figure.subplots_adjust(left=0.04, right=0.98, top=0.88, bottom=0.12, hspace=0.4)
         for axes, name in zip(figure.axes, columns, strict=False):
             observed = replicates.observed[name]
             middle, half = np.median(observed), 1.25 * np.ptp(observed)
@@ -552,6 +563,10 @@ def costs(rows: Sequence[Row]) -> Picture | None:
             + ", ".join(f"{row['method']} {row['total']:.2g} s" for row in rows),
             "Seconds by part. A stored fit shows the time it took when it was made.",
         )
+
+
+def _size(width: float, height: float) -> dict[str, Any]:
+    return {"figsize": (width, height), "figsize_units": "inches", "layout": "none"}
 
 
 def _marked(label: str, drawn: Comparable) -> str:

@@ -170,11 +170,10 @@ def _trust(known: Facts) -> Section:
     samplers = [row["method"] for row in known.convergence][:3]
     for place, label in enumerate(samplers, 1):
         fit = result.estimates[label]
-        pictures += [
-            _figures.ranks(label, fit, known.notable, place),
-            _figures.traces(label, fit, known.notable, place),
-            _figures.energy(label, fit, place),
-        ]
+        pictures.append(_figures.ranks(label, fit, known.notable, place))
+        if place == 1 or fit.problems:  # a second healthy trace shows nothing new
+            pictures.append(_figures.traces(label, fit, known.notable, place))
+        pictures.append(_figures.energy(label, fit, place))
     pictures.append(_figures.paths(result))
     troubled = {name: fit.problems for name, fit in result.estimates.items() if fit.problems}
     sound = len(result.estimates) - len(troubled)

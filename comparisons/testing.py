@@ -1,0 +1,131 @@
+"""Assertions for the test suites of others: are two programs, or two posteriors, the same?
+
+`assert_same_model` is the gate `same_model` on one model; `assert_same_posterior` holds the means
+and standard deviations of two posteriors to the rule of every verdict, with both Monte Carlo
+errors, so that it neither fails by chance (α = 0.001 a row) nor passes for want of draws.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from comparisons import same_model
+from comparisons._case import Case
+from comparisons._scalars import unreliable
+from comparisons._verdict import Verdict, not_comparable
+from inference._draws import gate, moments
+from inference._estimate import Estimate
+from models._density import flat_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from models._spec import Model
+
+ROWS = 60
+"""Rows simulated where no data are given."""
+BOUND = 0.05
+"""Largest difference, in posterior standard deviations of a mean and relative of an sd."""
+
+
+def assert_same_model(model: Model, data: object = None, seed: int = 0) -> None:
+    """Asserts that a model's PyMC and NumPyro programs are one model.
+
+    Args:
+        model: the model.
+        data: anything `models._data.as_dataset` accepts; simulated at the model's truth if None.
+        seed: of the points at which the programs are compared, and of simulated data.
+
+    Raises:
+        AssertionError: lists every term on which the programs differ, with the point and both
+            values.
+        ConfigError: JAX is in float32.
+        DataError: the data do not suit the model.
+        ModelError: a program does not run, or lacks a parameter.
+    """
+    if data is None:
+        data = model.simulate(np.random.default_rng(seed), model.truth, ROWS)
+    _assert_agreement(repr(model), same_model.compare(Case(model, data, seed, methods=())))
+
+
+def assert_same_posterior(a: Estimate | xr.DataTree, b: Estimate | xr.DataTree) -> None:
+    """Asserts that two posteriors have the same means and standard deviations.
+
+    Args:
+        a: an estimate, or an ArviZ tree with a group `posterior`, dims (chain, draw, …).
+        b: the one it is held against; names and shapes must be those of `a`.
+
+    Raises:
+        AssertionError: lists every row that is not AGREE, UNSURE ones with how many draws would
+            decide them, and every reason why a posterior cannot be relied on.
+    """
+    _assert_agreement("posterior", _posterior_rows(_moments(a), _moments(b)))
+
+
+class _Moments(NamedTuple):
+    """Means and standard deviations with their Monte Carlo errors, by flat name; and problems."""
+
+    scalars: dict[str, tuple[float, float, float, float]]
+    problem: str
+
+
+def _moments(posterior: Estimate | xr.DataTree) -> _Moments:
+    if isinstance(posterior, Estimate):
+        quantities = (posterior.center, posterior.spread)
+        parts = [part for quantity in quantities for part in (quantity.value, quantity.error)]
+        arrays = [{str(name): part[name].data for name in part.data_vars} for part in parts]
+        columns = [np.concatenate([np.ravel(x) for x in array.values()]) for array in arrays]
+        names, problem = flat_names(arrays[0]), unreliable("it", posterior)
+    else:
+        group = posterior["posterior"].to_dataset()
+        drawn = {
+            str(name): np.asarray(array.transpose("chain", "draw", ...).data, float)
+            for name, array in group.data_vars.items()
+        }
+        flat = np.concatenate([x.reshape(*x.shape[:2], -1) for x in drawn.values()], axis=2)
+        names = flat_names({name: x[0, 0] for name, x in drawn.items()})
+        stats = posterior["sample_stats"].to_dataset() if "sample_stats" in posterior else {}
+        kept = {str(name): np.asarray(stats[name].data) for name in stats}
+        columns, problem = moments(flat), "; ".join(gate(flat, names, kept))
+    rows = zip(*(map(float, column) for column in columns), strict=True)
+    return _Moments(dict(zip(names, rows, strict=True)), problem)
+
+
+def _posterior_rows(a: _Moments, b: _Moments) -> Iterator[Verdict]:
+    for side, found in (("first", a), ("second", b)):
+        if found.problem:
+            yield not_comparable(f"the {side} posterior", found.problem)
+    for name in sorted(a.scalars.keys() ^ b.scalars.keys()):
+        side = "first" if name in a.scalars else "second"
+        yield not_comparable(name, f"only the {side} posterior has it")
+    for name, (mean, mean_error, sd, sd_error) in a.scalars.items():
+        if name not in b.scalars:
+            continue
+        other_mean, other_mean_error, other_sd, other_sd_error = b.scalars[name]
+        bound = BOUND * other_sd
+        error = float(np.hypot(mean_error, other_mean_error))
+        yield Verdict(f"mean of {name}", mean, other_mean, error, bound)
+        error = float(np.hypot(sd_error, other_sd_error))
+        yield Verdict(f"sd of {name}", sd, other_sd, error, bound)
+
+
+def _assert_agreement(about: str, verdicts: Iterable[Verdict]) -> None:
+    rows = list(verdicts)
+    bad = [row for row in rows if row.outcome != "AGREE"]
+    if bad:
+        lines = "\n".join(f"  {_line(row)}" for row in bad)
+        raise AssertionError(f"{about}: {len(bad)} of {len(rows)} rows do not agree\n{lines}")
+
+
+def _line(row: Verdict) -> str:
+    numbers = ""
+    if row.outcome != "NOT COMPARABLE":
+        numbers = (
+            f": {row.observed:.6g} against {row.expected:.6g}, error {row.error:.2g}, "
+            f"bound {row.bound:.2g}"
+        )
+    reason = row.remedy or row.cause
+    return f"{row.outcome}  {row.about}{numbers}" + (f" ({reason})" if reason else "")

@@ -1,0 +1,24 @@
+"""What a notebook shows of a value: one table, everything escaped."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def table(
+    title: str, lines: Sequence[str], head: Sequence[str], rows: Iterable[Sequence[str]]
+) -> str:
+    """A title, some lines of text and a table as HTML; every string is escaped."""
+    text = "".join(f"<div>{escape(line)}</div>" for line in lines)
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return (
+        f"<div><strong>{escape(title)}</strong>{text}"
+        f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+    )

@@ -1,0 +1,173 @@
+"""The calculus of verdicts: every outcome, its boundary, its remedy and its false-alarm rate."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from comparisons._verdict import Verdict, Z, not_comparable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+numbers = st.floats(-1e6, 1e6)
+sizes = st.floats(0, 1e6)
+
+
+def verdict(
+    observed: float, error: float, *, bound: float = 1.0, predicted: float | None = None
+) -> Verdict:
+    return Verdict("x", observed, 0.0, error, bound, predicted=predicted)
+
+
+@pytest.mark.parametrize(
+    ("observed", "error", "outcome"),
+    [
+        (0.0, 0.0, "AGREE"),
+        (0.5, 0.1, "AGREE"),
+        (1.0, 0.0, "AGREE"),
+        (-1.0, 0.0, "AGREE"),
+        (1.0, 1e-9, "UNSURE"),
+        (np.nextafter(1.0, 2.0), 0.0, "DIFFER"),
+        (0.5, 0.2, "UNSURE"),
+        (1.5, 0.2, "UNSURE"),
+        (1.5, 0.1, "DIFFER"),
+        (-1.5, 0.1, "DIFFER"),
+        (0.0, 1 / Z, "AGREE"),
+    ],
+)
+def test_outcomes_and_their_boundaries(observed: float, error: float, outcome: str) -> None:
+    assert verdict(observed, error).outcome == outcome
+
+
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_not_comparable(place: int, value: float) -> None:
+    parts = [1.0, 1.0, 0.1, 0.5]
+    parts[place] = value
+    assert Verdict("x", *parts).outcome == "NOT COMPARABLE"
+
+
+def test_not_comparable_says_why() -> None:
+    found = not_comparable("sd of mu", "nuts did not converge")
+    assert (found.outcome, found.about, found.cause, found.remedy) == (
+        "NOT COMPARABLE",
+        "sd of mu",
+        "nuts did not converge",
+        "",
+    )
+
+
+@given(numbers, numbers, sizes, sizes)
+def test_the_rule_is_the_equivalence_test(a: float, b: float, error: float, bound: float) -> None:
+    found = Verdict("x", a, b, error, bound)
+    near, far = abs(a - b) - Z * error, abs(a - b) + Z * error
+    assert (found.outcome == "AGREE") == (far <= bound)
+    assert (found.outcome == "DIFFER") == (near > bound)
+    assert found.outcome in ("AGREE", "DIFFER", "UNSURE")
+
+
+@given(numbers, numbers, sizes, sizes)
+def test_both_sides_count_alike(a: float, b: float, error: float, bound: float) -> None:
+    assert Verdict("x", a, b, error, bound).outcome == Verdict("x", b, a, error, bound).outcome
+
+
+@given(numbers, sizes, st.floats(1, 1e3))
+def test_more_error_never_turns_doubt_into_certainty(a: float, error: float, by: float) -> None:
+    before, after = verdict(a, error).outcome, verdict(a, by * error).outcome
+    assert after in (before, "UNSURE")
+
+
+@given(st.floats(-3, 3), st.floats(1e-3, 10))
+def test_the_remedy_of_unsure_decides(observed: float, error: float) -> None:
+    found = verdict(observed, error)
+    assume(found.outcome == "UNSURE")
+    matched = re.search(r"about (\d+) times", found.remedy)
+    if matched is None:
+        assert abs(observed) == 1.0
+        return
+    times = int(matched[1])
+    # one part in 10⁹ for rounding at the very boundary
+    decided = verdict(observed, error / math.sqrt(times) * (1 - 1e-9)).outcome
+    assert decided in ("AGREE", "DIFFER")
+    if times > 2:
+        # nor is the number needlessly large: half of it does not decide
+        assert verdict(observed, error / math.sqrt(times / 2)).outcome == "UNSURE"
+
+
+def test_only_unsure_has_a_remedy() -> None:
+    assert verdict(0.0, 0.1).remedy == ""
+    assert verdict(9.0, 0.1).remedy == ""
+
+
+def test_no_number_of_draws_decides_on_the_bound() -> None:
+    assert "no number of draws" in verdict(1.0, 0.1).remedy
+
+
+@pytest.mark.parametrize(
+    ("predicted", "outcome"), [(3.0, "EXPLAINED"), (None, "DIFFER"), (-3.0, "DIFFER")]
+)
+def test_a_theory_explains_only_the_size_it_predicts(predicted: float | None, outcome: str) -> None:
+    assert verdict(3.0, 0.1, predicted=predicted).outcome == outcome
+
+
+def test_a_prediction_of_the_wrong_size_explains_nothing() -> None:
+    assert verdict(3.0, 0.0, predicted=6.0).outcome == "DIFFER"
+
+
+def test_the_error_of_the_prediction_counts() -> None:
+    vague = Verdict("x", 3.0, 0.0, 0.0, 1.0, predicted=6.0, prediction_error=2.0)
+    assert vague.outcome == "EXPLAINED"
+
+
+def test_a_prediction_does_not_touch_what_agrees() -> None:
+    assert verdict(0.5, 0.1, predicted=99.0).outcome == "AGREE"
+
+
+@pytest.mark.parametrize(
+    ("observed", "outcome"), [(99.0, "AGREE"), (0.0, "AGREE"), (-0.9, "UNSURE"), (-2.0, "DIFFER")]
+)
+def test_at_least_is_one_sided(observed: float, outcome: str) -> None:
+    found = Verdict("x", observed, 0.0, 0.1, 1.0, relation="at_least")
+    assert found.outcome == outcome
+
+
+def by_rule(observed: float, error: float) -> bool:
+    return verdict(observed, error).outcome == "DIFFER"
+
+
+def without_error(observed: float, error: float) -> bool:
+    """A planted bug: the Monte Carlo error is forgotten."""
+    return not abs(observed) <= 1.0
+
+
+def false_alarms_are_rare(says_differ: Callable[[float, float], bool]) -> bool:
+    """Whether a true difference on the bound, the worst case, is a false alarm at most at α/2."""
+    trials, error = 20_000, 0.3
+    drawn = np.random.default_rng(0).normal(1.0, error, trials)
+    alarms = sum(says_differ(float(observed), error) for observed in drawn)
+    # rate 0.0005: the upper tail of the interval, whose two-sided rate is 0.001
+    return bool(binom.ppf(1e-4, trials, 0.0005) <= alarms <= binom.ppf(1 - 1e-4, trials, 0.0005))
+
+
+def test_the_false_alarm_rate_is_the_named_one() -> None:
+    assert false_alarms_are_rare(by_rule)
+
+
+def test_a_rule_that_forgets_the_error_is_caught() -> None:
+    assert not false_alarms_are_rare(without_error)
+
+
+def test_agreement_is_as_rarely_wrong() -> None:
+    trials, error = 20_000, 0.3
+    drawn = np.random.default_rng(1).normal(1.0, error, trials)
+    agreed = sum(verdict(float(observed), error).outcome == "AGREE" for observed in drawn)
+    # here the bound is just over three errors wide on either side, so agreement is hardly reachable
+    assert agreed <= binom.ppf(1 - 1e-4, trials, 0.0005)
