@@ -49,6 +49,7 @@ def compare(case: Case) -> Iterator[Verdict]:
     corners, problem = four_corners(case, maximum)
     if problem:
         yield not_comparable("Fisher standard errors", problem)
+    yield from _reported(case, maximum, corners)
     reference = reference_posterior(case)
     if reference is None:
         yield not_comparable("Fisher standard errors", "no sampler of the posterior converged")
@@ -80,6 +81,19 @@ def compare(case: Case) -> Iterator[Verdict]:
                     else (theory.mean_field_sd if mean_field else theory.full_sd)[scalar],
                     prediction_error=NEXT_ORDER * posterior.spread,
                 )
+
+
+def _reported(
+    case: Case, maximum: Estimate, corners: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> Iterator[Verdict]:
+    """The standard errors that the fit itself reports, against the observed corner."""
+    if "observed" not in corners:
+        return
+    place = positions(maximum)
+    for scalar, one in scalars(case.model, maximum).items():
+        here = float(corners["observed"][0][place[scalar]])
+        about = f"standard error of {scalar}: as reported − observed"
+        yield Verdict(about, one.spread, here, error=0.0, bound=BOUND * here)
 
 
 def four_corners(

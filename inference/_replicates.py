@@ -92,15 +92,16 @@ def replicate(
             waiting.append(pool.submit(_padded, stages.begin, (arrays, start)))
         try:
             begun = [future.result() for future in waiting]
+            arrays, state = jax.tree.map(
+                lambda *parts: np.concatenate(parts), *zip(sets, begun, strict=True)
+            )
+            # without EM the program is traced here for the first time
+            _climb(stages, arrays, state, pool)
         except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
             raise FitError(
                 f"{model.name} cannot be fitted to many data sets at once: its program must read "
                 'the data as data["…"].data and compute with jax.numpy'
             ) from error
-        arrays, state = jax.tree.map(
-            lambda *parts: np.concatenate(parts), *zip(sets, begun, strict=True)
-        )
-        _climb(stages, arrays, state, pool)
     chunks = np.split(np.arange(replicates), range(_BATCH, replicates, _BATCH))
     ends = [_padded(stages.finish, (_rows(state, chunk),)) for chunk in chunks]
     estimate, deviation = (np.concatenate(column) for column in zip(*ends, strict=True))

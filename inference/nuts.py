@@ -18,7 +18,8 @@ import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, final
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +29,12 @@ import xarray as xr
 from inference._draws import estimate_from_draws
 from inference._estimate import Estimate, Method
 from inference._information import derivatives
+from inference._threads import one_blas_thread
 from models._density import density, pymc_program
 from models._errors import ConcordError, ConfigError, FitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from threadpoolctl import threadpool_limits
 
     from models._density import Density
     from models._spec import Model
@@ -69,14 +69,14 @@ class NUTS(Method):
     engine: Literal["numpyro", "pymc"] = "numpyro"
     chains: int = 4
     warm_up: int = 1_000
-    draws: int = 1_000
+    draws: int = 1_500
     target_accept: float = 0.9
 
     name: ClassVar[str] = "nuts"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "quick": {"warm_up": 500, "draws": 500},
-        "thorough": {"warm_up": 2_000, "draws": 5_000},
+        "quick": {"warm_up": 500, "draws": 750},
+        "thorough": {"warm_up": 2_000, "draws": 20_000},
     }
 
     def __post_init__(self) -> None:
@@ -101,8 +101,7 @@ class NUTS(Method):
             began = time.perf_counter()
             starts = _starts(model, data, of, rng, self.chains)
             ready = time.perf_counter()
-            # a BLAS with threads of its own would fight those of the chains
-            with _one_blas_thread():
+            with one_blas_thread():
                 found = engine(self, model, data, of, starts, rng)
         except ConcordError:
             raise
@@ -155,12 +154,6 @@ def _in_threads[T](work: Callable[[int], T], count: int) -> list[T]:
         return list(pool.map(work, range(count)))
 
 
-def _one_blas_thread() -> threadpool_limits:
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(limits=1, user_api="blas")
-
-
 def _tree_depth(steps: np.ndarray) -> np.ndarray:
     """Doublings of a trajectory of so many leapfrog steps."""
     return np.ceil(np.log2(steps + 1)).astype(int)
@@ -189,15 +182,16 @@ def _numpyro(
         dense_mass=_dense(method, of),
     )
 
-    @jax.jit
-    def initial(key, start):
+    # it runs once for each chain: what the compiler would gain is less than what it would cost
+    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def initial(key: jax.Array, start: jax.Array) -> Any:
         return kernel.init(key, method.warm_up, start, (), {})
 
     block = math.gcd(method.warm_up, method.draws)
 
     @jax.jit
-    def advance(state):
-        def one(state, _):
+    def advance(state: Any) -> Any:
+        def one(state: Any, _: None) -> Any:
             state = kernel.sample(state, (), {})
             kept = (state.z, state.energy, state.num_steps, state.accept_prob, state.diverging)
             return state, kept
@@ -210,7 +204,7 @@ def _numpyro(
     compiled = advance.lower(states[0]).compile()
     ready = time.perf_counter()
 
-    def warm(chain: int):
+    def warm(chain: int) -> Any:
         state = states[chain]
         for _ in range(method.warm_up // block):
             state, _ = compiled(state)
@@ -314,7 +308,7 @@ def _pymc(
                 states[chain], _ = steps[chain].astep(states[chain])
         steps[chain].stop_tuning()
 
-    def run(chain: int) -> tuple[np.ndarray, list[dict]]:
+    def run(chain: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
         points, stats = np.empty((method.draws, of.size)), []
         with np.errstate(all="ignore"):
             for draw in range(method.draws):

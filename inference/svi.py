@@ -1,14 +1,18 @@
-"""Variational inference: the Gaussian q in the unconstrained chart that maximises the ELBO.
+"""Variational inference: the Gaussian q(u) = N(m, LLᵀ) closest to the posterior in the chart u.
 
-    ELBO(m, C) = E_z[f(m + C z)] + log |det C| + const,  z ~ N(0, I),  f = ℓ + log π + log-Jacobian,
+Maximises, with f the log posterior including the log-Jacobian and k the number of coordinates,
 
-with C diagonal (mean field) or lower triangular (full rank).  The expectation is taken over one
-fixed set of base points whose mean is 0 and covariance I exactly, so the ELBO is deterministic: a
-quasi-Newton method finds its optimum to any precision, there is no learning rate to tune, and for
-a Gaussian posterior the optimum is exact (sd 1/√Λ_jj under mean field).  What the finite set of
-base points leaves is measured: the ELBO's Monte Carlo error and the PSIS k̂ of q.
-References: Kucukelbir et al. (2017), JMLR 18; Giordano, Ingram & Broderick (2024), Black box
-variational inference with a deterministic objective, JMLR 25; Yao et al. (2018), ICML.
+    ELBO(m, L) = E_z[f(m + Lz)] + log |L| + (k/2) log 2πe,    z ~ N(0, I),
+
+over diagonal L (mean field) or lower-triangular L (full rank).  The expectation is an average over
+one fixed set of quasi-random z whose mean and covariance are exactly 0 and I, so the objective is a
+smooth deterministic function: BFGS converges to its optimum, with no learning rate, no decay and no
+noise to average out, and a Gaussian posterior is recovered exactly.  Stochastic optimisers were
+tried first: their error after 10⁴ steps is a sizeable part of a posterior sd.  The search runs in
+the metric of a mode of f, from which it starts.  An engine means whose program and chart: PyMC's
+simplex transform is not NumPyro's, so the two Gaussians may differ.
+References: Kucukelbir, Tran, Ranganath, Gelman & Blei (2017), JMLR 18; Giordano, Ingram & Broderick
+(2024), JMLR 25; Yao, Vehtari, Simpson & Gelman (2018), ICML (k̂).
 """
 
 from __future__ import annotations
@@ -16,177 +20,303 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from scipy.optimize import minimize
-from scipy.stats import norm, qmc
+from scipy.optimize import OptimizeResult, minimize
+from scipy.special import ndtri
+from scipy.stats import qmc
 
 from inference._draws import estimate_from_draws
 from inference._estimate import Estimate, Method
 from inference._information import derivatives
-from inference._optimum import optimise
-from models._density import density
-from models._errors import FitError
+from inference._threads import one_blas_thread
+from models._density import density, units
+from models._errors import ConcordError, ConfigError, FitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from jax import Array
 
     from models._density import Density
     from models._spec import Model
 
 _CHAINS = 4
-_FLAT = 1e-4
-"""Gradient of the ELBO, in posterior standard deviations, below which it is at its optimum."""
+"""Pseudo-chains of independent draws, for the sake of one shape with the samplers."""
+_AT_ONCE = 5_000_000
+"""Log-likelihoods of single units in memory at a time."""
+_STATIONARY = 1e-3
+"""Gradient of the ELBO, nats for one step of a standard deviation, that counts as zero."""
+_SAME = 1e-3
+"""Difference of two optima in nats within which they are one."""
+_MODES = 3
+"""Distinct modes from which the ELBO is maximised."""
 
 
 @final
 @dataclass(frozen=True)
 class SVI(Method):
-    """Gaussian variational inference.
+    """Gaussian variational approximation in the unconstrained chart.
 
     Attributes:
-        engine: whose program and unconstrained chart.
-        family: independent coordinates, or a full covariance.
-        points: base points of the ELBO's expectation; a power of 2.
-        restarts: data-driven starts of the search for the posterior mode that q starts from.
-        draws: draws from q per pseudo-chain, of which there are four.
+        engine: whose program and chart: `numpyro` or `pymc`.
+        family: `mean_field`, independent coordinates, or `full_rank`.
+        restarts: data-driven starts of the search for modes.
+        points: quasi-random points of the ELBO, a power of 2.
+        draws: draws per pseudo-chain, of which there are four.
     """
 
     engine: Literal["numpyro", "pymc"] = "numpyro"
     family: Literal["mean_field", "full_rank"] = "mean_field"
-    points: int = 1024
-    restarts: int = 5
-    draws: int = 5_000
+    restarts: int = 6
+    points: int = 512
+    draws: int = 1_000
 
     name: ClassVar[str] = "svi"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "quick": {"points": 512, "draws": 2_500},
-        "thorough": {"points": 8192, "restarts": 20},
+        "quick": {"restarts": 4, "points": 256},
+        "thorough": {"restarts": 20, "points": 4_096, "draws": 10_000},
     }
+
+    def __post_init__(self) -> None:
+        for setting, least in (("restarts", 1), ("draws", 4)):
+            if getattr(self, setting) < least:
+                raise ConfigError(
+                    f"svi.{setting} is {getattr(self, setting)}; "
+                    f"expected an integer of at least {least}"
+                )
+        if self.points < 2 or self.points & (self.points - 1):
+            raise ConfigError(f"svi.points is {self.points}; expected a power of 2")
 
     def refusal(self, model: Model) -> str:
         return ""
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
-        began = time.perf_counter()
+        try:
+            with one_blas_thread():
+                return self._fit(model, data, rng)
+        except ConcordError:
+            raise
+        except Exception as error:
+            raise FitError(
+                f"variational inference failed on {model.name}: {type(error).__name__}: {error}"
+            ) from error
+
+    def _fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
         of = density(model, data, self.engine)
-        start = optimise(model, data, of, "posterior", rng, self.restarts)
-        curvature = -np.asarray(derivatives(of, "posterior").hessian(jnp.asarray(start.u)))
-        diagonal = np.diag(curvature)
-        if not (diagonal > 0).all():
-            raise FitError("the posterior is flat or unbounded where the search for its mode ended")
-        initial = np.concatenate([start.u, -0.5 * np.log(diagonal)])
-        if self.family == "full_rank":
-            initial = np.concatenate([initial, np.zeros(of.size * (of.size - 1) // 2)])
-        base = _base_points(self.points, of.size, rng)
-        elbo = _elbo(of, base, self.family)
-        jax.block_until_ready(elbo(jnp.asarray(initial)))
-        ready = time.perf_counter()
-        path: list[float] = []
-
-        def negative(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = elbo(jnp.asarray(parameters))
-            if not np.isfinite(value):
-                return 1e300, np.zeros_like(parameters)
-            path.append(float(value))
-            return -float(value), -np.asarray(gradient)
-
-        end = minimize(
-            negative,
-            initial,
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": 5_000, "maxfun": 10_000, "gtol": 1e-7, "ftol": 1e-15, "maxcor": 50},
-        )
-        location, factor = _unpack(jnp.asarray(end.x), of.size, self.family)
-        residual = float(np.abs(end.jac[: of.size] * np.asarray(jnp.diag(factor))).max())
-        problems = []
-        if not residual < _FLAT:
-            problems.append(
-                f"the ELBO is not at its optimum: a step of {residual:.1e} posterior standard "
-                "deviations still raises it"
+        if self.points < 4 * of.size:
+            raise FitError(
+                f"svi.points is {self.points}; expected at least four times the "
+                f"{of.size} free parameters of {model.name}"
             )
-        noise = jnp.asarray(rng.standard_normal((_CHAINS, self.draws, of.size)))
-        points = location + noise @ factor.T
-        draws = jax.jit(jax.vmap(jax.vmap(of.constrain)))(points)
-        terms = _log_ratio(of, points.reshape(-1, of.size), location, factor)
+        began = time.perf_counter()
+        evaluate = _height(of, max(1, _AT_ONCE // units(model, data)))
+        first = np.asarray(of.unconstrain(model.start(np.random.default_rng(0), data)))
+        evaluate(np.broadcast_to(first, (self.points, of.size)))
+        ready = time.perf_counter()
+        modes = [_mode(of, model, data, stream) for stream in rng.spawn(self.restarts)]
+        z = _standard_points(rng, self.points, of.size)
+        distinct = _distinct([mode for mode in modes if mode is not None])
+        fits = [_maximise(evaluate, z, mode, self.family) for mode in distinct[:_MODES]]
+        fits = [fit for fit in fits if np.isfinite(fit.elbo)]
+        if not fits:
+            raise FitError(
+                f"{model.name}: of {self.restarts} restarts none found a Gaussian with a finite ELBO"
+            )
+        best = max(fits, key=lambda fit: fit.elbo)
+        noise = rng.standard_normal((_CHAINS, self.draws, of.size))
+        points = best.loc + noise @ best.factor.T
+        elbo, error, khat = _judge(evaluate, best, noise.reshape(-1, of.size), self.points)
         record = xr.Dataset(
             {
-                "elbo": ("step", np.array(path)),
-                "q_loc": ("coordinate", np.asarray(location)),
-                "q_covariance": (("coordinate", "coordinate_"), np.asarray(factor @ factor.T)),
+                "elbo": ("step", best.path),
+                "q_loc": ("coordinate", best.loc),
+                "q_covariance": (("coordinate", "coordinate_"), best.factor @ best.factor.T),
             },
             attrs={
                 "compile": ready - began,
                 "run": time.perf_counter() - ready,
-                "elbo": float(terms.mean()),
-                "elbo_error": float(terms.std() / np.sqrt(terms.size)),
-                "khat": _k_hat(terms),
-                "gradient": residual,
+                "elbo": elbo,
+                "elbo_error": error,
+                "khat": khat,
+                "gradient": best.gradient,
             },
         )
-        return estimate_from_draws(
-            model,
-            data,
-            {name: np.asarray(array) for name, array in draws.items()},
-            record=record,
-            problems=problems,
-        )
+        problems = []
+        if not best.gradient < _STATIONARY:
+            problems.append(
+                f"the ELBO has not converged: its gradient is {best.gradient:.1e} nats per "
+                f"standard deviation; expected below {_STATIONARY:g}"
+            )
+        draws = jax.vmap(jax.vmap(of.constrain))(jnp.asarray(points))
+        return estimate_from_draws(model, data, draws, record=record, problems=problems)
 
 
-def _base_points(count: int, k: int, rng: np.random.Generator) -> jnp.ndarray:
-    """Scrambled Sobol normals with mean 0 and covariance I exactly, shape (2·count, k)."""
-    uniform = qmc.Sobol(k, rng=rng).random(count)
-    half = norm.ppf(np.clip(uniform, 1e-12, 1 - 1e-12))
-    points = np.concatenate([half, -half])
-    factor = np.linalg.cholesky(points.T @ points / points.shape[0])
-    return jnp.asarray(np.linalg.solve(factor, points.T).T)
+class _Mode(NamedTuple):
+    """A mode of the log posterior in the chart."""
+
+    value: float
+    u: np.ndarray
 
 
-def _unpack(parameters: Any, k: int, family: str) -> tuple[Any, Any]:
-    """Location and lower-triangular scale factor from the flat variational parameters."""
-    location, scale = parameters[:k], jnp.exp(parameters[k : 2 * k])
-    if family == "mean_field":
-        return location, jnp.diag(scale)
-    below = jnp.zeros((k, k)).at[jnp.tril_indices(k, -1)].set(parameters[2 * k :])
-    # rows in units of their own scale keep the problem well conditioned
-    return location, scale[:, None] * (jnp.eye(k) + below)
+class _Fit(NamedTuple):
+    """An optimum of the ELBO."""
+
+    elbo: float
+    loc: np.ndarray
+    factor: np.ndarray
+    """L, lower triangular, shape (k, k)."""
+    gradient: float
+    """Largest derivative, nats for one step of a standard deviation of q."""
+    path: np.ndarray
+    """The ELBO after each step."""
 
 
-def _elbo(of: Density, base: Any, family: str) -> Callable[[Any], tuple[Any, Any]]:
-    """Variational parameters ↦ ELBO and its gradient, compiled."""
-    k = of.size
-    entropy = 0.5 * k * (1 + np.log(2 * np.pi))
+type _Height = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Points, shape (s, k) ↦ log posterior, shape (s,), and its gradient, shape (s, k)."""
 
-    def height(u: Any) -> Any:
+
+@lru_cache(maxsize=64)
+def _height(of: Density, batch: int) -> _Height:
+    """The log posterior and its gradient at many points, compiled once for every family."""
+
+    def one(u: Array) -> Array:
         return jnp.sum(of.log_likelihood(u)) + of.log_prior(u) + of.log_jacobian(u)
 
-    def value(parameters: Any) -> Any:
-        location, factor = _unpack(parameters, k, family)
-        points = location + base @ factor.T
-        return jnp.mean(jax.vmap(height)(points)) + jnp.sum(parameters[k : 2 * k]) + entropy
+    compiled = jax.jit(
+        lambda points: jax.lax.map(jax.value_and_grad(one), points, batch_size=batch)
+    )
 
-    return jax.jit(jax.value_and_grad(value))
+    def evaluate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value, gradient = compiled(jnp.asarray(points))
+        return np.asarray(value), np.asarray(gradient)
 
-
-def _log_ratio(of: Density, points: Any, location: Any, factor: Any) -> np.ndarray:
-    """log f(u) − log q(u) at draws from q; its mean is the ELBO."""
-
-    def one(u: Any) -> Any:
-        standard = jax.scipy.linalg.solve_triangular(factor, u - location, lower=True)
-        log_q = -0.5 * jnp.sum(standard**2) - jnp.sum(jnp.log(jnp.diag(factor)))
-        height = jnp.sum(of.log_likelihood(u)) + of.log_prior(u) + of.log_jacobian(u)
-        return height - log_q + 0.5 * of.size * jnp.log(2 * jnp.pi)
-
-    return np.asarray(jax.jit(lambda all_: jax.lax.map(one, all_, batch_size=200))(points))
+    return evaluate
 
 
-def _k_hat(log_ratio: np.ndarray) -> float:
+def _standard_points(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
+    """Sobol points as standard normals, antithetic, with covariance exactly I, shape (count, k)."""
+    half = qmc.Sobol(size, seed=rng).random(count // 2)
+    normal = ndtri(np.clip(half, 1e-12, 1 - 1e-12))
+    z = np.concatenate([normal, -normal])
+    return np.linalg.solve(np.linalg.cholesky(z.T @ z / count), z.T).T
+
+
+def _mode(of: Density, model: Model, data: xr.Dataset, rng: np.random.Generator) -> _Mode | None:
+    """A mode near a data-driven start; None if the search leaves the finite."""
+    value_and_gradient = derivatives(of, "posterior").value_and_gradient
+
+    def negative(u: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = value_and_gradient(u)
+        value, gradient = -float(value), -np.asarray(gradient)
+        if not np.isfinite(value) or not np.isfinite(gradient).all():
+            return 1e300, np.zeros_like(u)  # a line search steps back from here
+        return value, gradient
+
+    start = np.asarray(of.unconstrain(model.start(rng, data)))
+    end = minimize(negative, start, jac=True, method="BFGS", options={"gtol": 1e-3})
+    return _Mode(-float(end.fun), end.x) if end.fun < 1e299 else None
+
+
+def _distinct(modes: list[_Mode]) -> list[_Mode]:
+    """One of each height, highest first: modes of one height are copies under relabelling."""
+    kept: list[_Mode] = []
+    for mode in sorted(modes, key=lambda mode: -mode.value):
+        if not kept or kept[-1].value - mode.value > _SAME:
+            kept.append(mode)
+    return kept
+
+
+def _metric(evaluate: _Height, mode: np.ndarray, family: str, like: int) -> np.ndarray:
+    """Cholesky factor of a covariance to search in: that at the mode, made positive if it is not.
+
+    Second derivatives are differences of the gradient; being a metric, they need no more.
+    """
+    k, step = mode.size, 1e-4
+    probes = np.tile(mode, (like, 1))
+    probes[:k] += step * np.eye(k)
+    probes[k : 2 * k] -= step * np.eye(k)
+    gradient = evaluate(probes)[1]
+    information = -(gradient[:k] - gradient[k : 2 * k]) / (2 * step)
+    information = 0.5 * (information + information.T)
+    if family == "mean_field":
+        information = np.diag(np.diag(information))
+    eigenvalue, vector = np.linalg.eigh(information)
+    floor = max(1e-6 * eigenvalue.max(), 1e-2)
+    return np.linalg.cholesky((vector / np.maximum(eigenvalue, floor)) @ vector.T)
+
+
+def _maximise(evaluate: _Height, z: np.ndarray, mode: _Mode, family: str) -> _Fit:
+    """The best Gaussian from a mode, over m = mode + L₀a and L = L₀A with diagonal exp(ω)."""
+    count, k = z.shape
+    base = _metric(evaluate, mode.u, family, count)
+    rows, columns = np.tril_indices(k, -1) if family == "full_rank" else np.empty((2, 0), int)
+    constant = 0.5 * k * np.log(2 * np.pi * np.e) + np.log(np.diag(base)).sum()
+
+    def unpack(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        factor = np.diag(np.exp(x[k : 2 * k]))
+        factor[rows, columns] = x[2 * k :]
+        return x[:k], factor
+
+    def negative(x: np.ndarray) -> tuple[float, np.ndarray]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            shift, factor = unpack(x)
+            value, gradient = evaluate(mode.u + (shift + z @ factor.T) @ base.T)
+            gradient = gradient @ base
+            of_factor = gradient.T @ z / count
+            slope = np.concatenate(
+                [
+                    gradient.mean(axis=0),
+                    np.diag(of_factor) * np.diag(factor) + 1.0,
+                    of_factor[rows, columns],
+                ]
+            )
+            elbo = value.mean() + x[k : 2 * k].sum() + constant
+        if not np.isfinite(elbo) or not np.isfinite(slope).all():
+            return 1e300, np.zeros_like(x)  # a line search steps back from here
+        return -float(elbo), -slope
+
+    path: list[float] = []
+
+    def follow(intermediate_result: OptimizeResult) -> None:
+        path.append(-float(intermediate_result.fun))
+
+    start = np.zeros(2 * k + rows.size)
+    path.append(-negative(start)[0])
+    end = minimize(
+        negative, start, jac=True, method="BFGS", callback=follow, options={"gtol": 1e-5}
+    )
+    shift, factor = unpack(end.x)
+    slope = np.abs(end.jac).max() if np.isfinite(end.jac).all() else np.inf
+    elbo = -float(end.fun) if end.fun < 1e299 else -np.inf
+    return _Fit(elbo, mode.u + base @ shift, base @ factor, float(slope), np.array(path))
+
+
+def _judge(
+    evaluate: _Height, fit: _Fit, noise: np.ndarray, batch: int
+) -> tuple[float, float, float]:
+    """The ELBO by fresh draws, its Monte Carlo error, and Pareto k̂ of p/q."""
     from arviz_stats.base import array_stats
 
-    return float(array_stats.psislw(log_ratio, axis=-1)[1])
+    count, k = noise.shape
+    whole = -(-count // batch) * batch
+    # the compiled shape is met by repeating draws, which are then dropped
+    points = np.resize(fit.loc + noise @ fit.factor.T, (whole, k)).reshape(-1, batch, k)
+    height = np.concatenate([evaluate(part)[0] for part in points])[:count]
+    log_q = (
+        -0.5 * (noise**2).sum(axis=1)
+        - 0.5 * k * np.log(2 * np.pi)
+        - np.log(np.abs(np.diag(fit.factor))).sum()
+    )
+    ratio = height - log_q
+    if not np.isfinite(ratio).all():
+        return float("nan"), float("nan"), float("inf")
+    # ArviZ takes log-likelihoods, of which the weights are the inverse
+    _, khat = array_stats.psislw(-ratio)
+    return float(ratio.mean()), float(ratio.std(ddof=1) / np.sqrt(count)), float(khat)

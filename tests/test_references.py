@@ -165,11 +165,8 @@ def test_multivariate_gaussian() -> None:
     corners, problem = four_corners(of, estimate)
     assert problem == ""
     names = [str(name) for name in estimate.covariance["quantity"].data]
-    order = [
-        names.index(name)
-        for name in ("mean[0]", "mean[1]", "covariance[0, 0]", "covariance[1, 0]")
-        + ("covariance[1, 1]",)
-    ]
+    order = [names.index(f"mean[{i}]") for i in (0, 1)]
+    order += [names.index(f"covariance[{i}, {j}]") for i, j in ((0, 0), (1, 0), (1, 1))]
     close(corners["expected"][0][order], theirs["se_analytic_expected"], 1e-8)
     for corner, key in (("observed", "obs"), ("sandwich", "sandwich"), ("opg", "opg")):
         close(corners[corner][0][order], theirs[f"se_{key}"], 1e-6)

@@ -1,34 +1,142 @@
-"""Many fits at once are the fits one by one, whatever the size of the batch."""
+"""Repeated sampling gives the fits one would get one by one, in batches of any size."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, final
+
+import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
+import xarray as xr
 
+from comparisons import cramer_rao
+from comparisons._case import Case
 from inference import _replicates
-from inference._replicates import replicate
-from models.gaussian import Gaussian
+from inference._replicates import Replicates, replicate
+from inference.closed_form import ClosedForm
+from inference.maximum_likelihood import MaximumLikelihood
+from models._density import flatten, quantity_table
+from models._errors import FitError
+from models._spec import Model, Parameter, Values
+from models.gaussian import ConjugateGaussian, Gaussian
+from models.gaussian_mixture import GaussianMixture
+
+SEED = 11
+MIXTURE = GaussianMixture(2)
 
 
-def test_estimates_and_standard_errors_are_the_closed_form() -> None:
-    model, n = Gaussian(), 40
-    found = replicate(model, model.truth, n, 7, np.random.default_rng(3))
+@cache
+def fits(model: Model, n: int, count: int) -> Replicates:
+    return replicate(model, model.truth, n, count, np.random.default_rng(SEED))
+
+
+@cache
+def simulated(model: Model, n: int, count: int) -> list[xr.Dataset]:
+    """The data sets behind `fits`."""
+    values = {name: np.asarray(array) for name, array in model.truth.items()}
+    streams = np.random.default_rng(SEED).spawn(count)
+    # the first stream is spent on the template before the replicates draw from children
+    model.simulate(streams[0], values, n)
+    return [model.simulate(stream.spawn(1)[0], values, n) for stream in streams]
+
+
+def flat(model: Model, quantity: xr.Dataset) -> np.ndarray:
+    table = quantity_table(model)
+    return np.asarray(flatten({p.name: jnp.asarray(quantity[p.name].data) for p in table}))
+
+
+def test_replicates_are_the_closed_form() -> None:
+    model = ConjugateGaussian()
+    found = fits(model, 30, 5)
     assert found.converged.all()
-    for index, stream in enumerate(np.random.default_rng(3).spawn(7)):
-        if index == 0:
-            model.simulate(stream, model.truth, n)
-        y = model.simulate(stream.spawn(1)[0], model.truth, n)["y"].data
-        np.testing.assert_allclose(found.estimate[index], [y.mean(), y.std()], rtol=1e-7)
-        errors = y.std() / np.sqrt([n, 2 * n])
-        np.testing.assert_allclose(found.standard_error[index], errors, rtol=1e-6)
+    for i, data in enumerate(simulated(model, 30, 5)):
+        single = ClosedForm().fit(model, data, np.random.default_rng(0))
+        np.testing.assert_allclose(found.estimate[i], flat(model, single.center.value), rtol=1e-6)
+        np.testing.assert_allclose(
+            found.standard_error[i], flat(model, single.spread.value), rtol=1e-5
+        )
 
 
-def test_numbers_depend_on_the_replicate_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replicates_of_a_mixture_are_its_single_fits() -> None:
+    found = fits(MIXTURE, 150, 8)
+    assert found.converged.all()
+    for i, data in enumerate(simulated(MIXTURE, 150, 8)[:2]):
+        single = MaximumLikelihood(restarts=3).fit(MIXTURE, data, np.random.default_rng(0))
+        center, spread = flat(MIXTURE, single.center.value), flat(MIXTURE, single.spread.value)
+        # replicates stop 1e-4 standard errors from the optimum
+        assert (np.abs(found.estimate[i] - center) < 1e-3 * spread).all()
+        np.testing.assert_allclose(found.standard_error[i], spread, rtol=1e-3)
+
+
+def test_the_batch_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for size in (3, 7, 50):
+        monkeypatch.setattr(_replicates, "_BATCH", size)
+        rng = np.random.default_rng(SEED)
+        results.append(replicate(MIXTURE, MIXTURE.truth, 150, 8, rng))
+    for other in results[1:]:
+        np.testing.assert_array_equal(other.converged, results[0].converged)
+        good = other.converged
+        for ours, theirs in zip(other[:2], results[0][:2], strict=True):
+            np.testing.assert_allclose(ours[good], theirs[good], rtol=1e-9)
+
+
+@final
+@dataclass(frozen=True)
+class Untraceable(Model):
+    """Reads its data into NumPy inside the program."""
+
+    name: ClassVar[str] = "untraceable"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (Parameter("mu", "real"),)
+
+    @property
+    def truth(self) -> Values:
+        return {"mu": jnp.asarray(0.0)}
+
+    def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
+        return xr.Dataset({"y": ("obs", rng.normal(float(values["mu"]), 1.0, n))})
+
+    def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
+        return {"mu": jnp.asarray(rng.normal())}
+
+    def numpyro(self, data: xr.Dataset) -> None:
+        mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+        y = np.sort(np.asarray(data["y"].data))
+        with numpyro.plate("obs", y.size):
+            numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+    def pymc(self, data: xr.Dataset) -> Any:
+        raise NotImplementedError
+
+
+def test_a_program_that_cannot_be_traced_is_refused() -> None:
+    with pytest.raises(FitError, match="untraceable cannot be fitted to many data sets at once"):
+        fits(Untraceable(), 10, 3)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    ("factor", "outcomes"),
+    [(1.0, {"AGREE"}), (1.1, {"UNSURE", "EXPLAINED", "DIFFER"}), (1.25, {"DIFFER"})],
+)
+def test_standard_errors_that_are_too_large_are_caught(
+    factor: float, outcomes: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(model: Model, values: Values, n: int, count: int, _: Any) -> Replicates:
+        found = fits(model, n, count)
+        return found._replace(standard_error=factor * found.standard_error)
+
+    monkeypatch.setattr(cramer_rao, "replicate", planted)
     model = Gaussian()
-    few = replicate(model, model.truth, 40, 7, np.random.default_rng(3))
-    many = replicate(model, model.truth, 40, 120, np.random.default_rng(3))
-    monkeypatch.setattr(_replicates, "_BATCH", 4)
-    small = replicate(model, model.truth, 40, 7, np.random.default_rng(3))
-    for one, prefix, other in zip(few, many, small, strict=True):
-        np.testing.assert_array_equal(one, prefix[:7])
-        np.testing.assert_allclose(one, other, rtol=1e-12)
+    data = model.simulate(np.random.default_rng(0), model.truth, 50)
+    verdicts = cramer_rao._repeated(Case(model, data, methods=(ClosedForm(),)))
+    found = [v.outcome for v in verdicts if v.about.startswith("mean standard error")]
+    assert len(found) == 2
+    assert set(found) <= outcomes

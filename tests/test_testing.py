@@ -115,7 +115,7 @@ def test_other_names_are_listed() -> None:
 def estimate(seed: int, sd: float, problems: tuple[str, ...] = ()) -> Estimate:
     model = Location()
     data = model.simulate(np.random.default_rng(0), model.truth, 10)
-    mu = np.random.default_rng(seed).normal(1.0, sd, (4, 5_000))
+    mu = np.random.default_rng(seed).normal(1.0, sd, (4, 20_000))
     return estimate_from_draws(model, data, {"mu": mu}, record=xr.Dataset(), problems=problems)
 
 

@@ -40,10 +40,12 @@ class Comparable:
     Attributes:
         draws: by label, shape (CHAINS, draws, scalars).
         approximated: labels of the methods that have no draws of their own.
+        unreliable: labels of the methods with problems.
     """
 
     draws: Mapping[str, np.ndarray]
     approximated: frozenset[str]
+    unreliable: frozenset[str]
 
 
 @final
@@ -103,6 +105,7 @@ def comparable(result: CaseResult, names: Sequence[str]) -> Comparable:
     return Comparable(
         {label: draws.reshape(CHAINS, size, len(names)) for label, draws in drawn.items()},
         frozenset(normal).intersection(drawn),
+        frozenset(label for label in drawn if result.estimates[label].problems),
     )
 
 

@@ -166,6 +166,8 @@ def _forest_caption(found: Agreement, drawn: Comparable, names: Sequence[str], c
             "† sampling approximation: the method has no draws, so it is shown as draws from "
             "N(estimate, covariance); without a standard error, as a point."
         )
+    if drawn.unreliable:
+        parts.append("‡ has problems (section 2): not to be relied on.")
     hidden = len(found.scalars) - len(names)
     if hidden > 0:
         parts.append(
@@ -218,6 +220,7 @@ def densities(drawn: Comparable, names: Sequence[str]) -> Picture | None:
             left=0.05, right=0.97, top=1 - 0.3 / height, bottom=(legend + 0.35) / height, hspace=0.45
         )
         note = " † sampling approximation, N(estimate, covariance)." if drawn.approximated else ""
+        note += " ‡ has problems (section 2)." if drawn.unreliable else ""
         return done(
             figure,
             "densities",
@@ -436,8 +439,9 @@ def spreads(found: Agreement, names: Sequence[str]) -> Picture | None:
             "spreads",
             f"Standard errors and standard deviations of {', '.join(cells)} over those of "
             f"{found.reference}, for {', '.join(names)}.",
-            "Ratio of spreads with two Monte Carlo standard errors; the band is ±5 %. The bound by "
-            "Cramér and Rao is the ratio of a method that uses the expected information.",
+            "Standard errors and posterior standard deviations over those of "
+            f"{found.reference}, with two Monte Carlo standard errors; the band is ±5 %. The "
+            "statements below hold them against the Fisher information.",
         )
 
 
@@ -509,9 +513,10 @@ def predictive(replicates: Replicates) -> Picture | None:
             tree,
             kind="kde",
             num_samples=count,
+            stats={"predictive_dist": {"bw": "scott"}, "observed_dist": {"bw": "scott"}},
             col_wrap=wide,
             visuals={
-                "predictive_dist": {"alpha": 0.25, "width": 0.7, "color": _COLOURS[4]},
+                "predictive_dist": {"alpha": 0.5, "width": 0.7, "color": _COLOURS[4]},
                 "observed_dist": {"color": "#000000", "width": 1.8},
             },
             figure_kwargs=_size(_WIDTH, 2.3 * rows),
@@ -570,7 +575,8 @@ def _size(width: float, height: float) -> dict[str, Any]:
 
 
 def _marked(label: str, drawn: Comparable) -> str:
-    return f"{label} †" if label in drawn.approximated else label
+    marks = "†" * (label in drawn.approximated) + "‡" * (label in drawn.unreliable)
+    return f"{_text(label)} {marks}" if marks else label
 
 
 def _text(name: str, length: int = 40) -> str:

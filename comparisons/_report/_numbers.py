@@ -20,21 +20,25 @@ def number(value: float, error: float = 0.0) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    size = abs(value)
-    if not error > 0 or math.isinf(error):
-        return _signed(f"{value:.4g}")
-    if (size and not 1e-4 <= max(size, error) < 1e6) or error < 1e-7:
-        digits = max(0, min(8, math.ceil(math.log10(max(size, error) / error)))) + 1
-        return _signed(f"{value:.{digits}e}")
-    return _signed(f"{value:.{max(0, 1 - math.floor(math.log10(error)))}f}")
+    return _signed(format(value, _format(value, error)))
 
 
 def with_error(value: float, error: float) -> str:
-    """`3.14 ± 0.02`; the number alone where it has no error."""
+    """`3.142 ± 0.016`; the number alone where it has no error."""
     shown = number(value, error)
-    if math.isnan(value) or not error > 0:
+    if not math.isfinite(value) or not 0 < error < math.inf:
         return shown
-    return f"{shown} ± {_signed(f'{error:.2g}')}"
+    pattern = _format(value, error)
+    return f"{shown} ± {_signed(format(error, pattern if pattern.endswith('f') else '.1e'))}"
+
+
+def _format(value: float, error: float) -> str:
+    if not 0 < error < math.inf:
+        return ".4g"
+    size = max(abs(value), error)
+    if not 1e-4 <= size < 1e6 or error < 1e-8:
+        return f".{max(1, min(8, math.ceil(math.log10(size / error)))) + 1}e"
+    return f".{max(0, 1 - math.floor(math.log10(error)))}f"
 
 
 def seconds(value: float) -> str:

@@ -45,7 +45,8 @@ class Table:
     """A table as text.
 
     Attributes:
-        caption: what it says.
+        title: what it is, in a few words.
+        note: how to read it.
         columns: the headers.
         rows: as many cells as columns; the first is the row's header.
         numeric: places of the columns that hold numbers.
@@ -53,7 +54,8 @@ class Table:
         file: the file in which its numbers are.
     """
 
-    caption: str
+    title: str
+    note: str
     columns: tuple[str, ...]
     rows: list[tuple[Shown, ...]]
     numeric: frozenset[int]
@@ -181,8 +183,7 @@ def _trust(known: Facts) -> Section:
     if troubled:
         verdict += f"; not {', '.join(troubled)}"
     samplers_table = _table(
-        "Convergence of the samplers, worst over all reported scalars. Required: R-hat below 1.01, "
-        "both effective sample sizes at least 400, no divergences, E-BFMI at least 0.3.",
+        "Convergence of the samplers",
         ("method", "draws", "R-hat", "ESS bulk", "ESS tail", "MCSE / sd", "divergences", "E-BFMI"),
         [
             (
@@ -192,6 +193,8 @@ def _trust(known: Facts) -> Section:
             )
             for row in known.convergence
         ],
+        note="The worst over all reported scalars. Required: R-hat below 1.01, both effective sample "
+        "sizes at least 400, no divergences, E-BFMI at least 0.3.",
         numeric=range(1, 8),
     )  # fmt: skip
     names = [
@@ -200,13 +203,14 @@ def _trust(known: Facts) -> Section:
         if any(row[name] is not None for row in known.optimisers)
     ]
     optimisers = _table(
-        "How the optimisers ended: restarts that reached the reported optimum, the next best one, "
-        "how many ended degenerate; for EM the measured rate and the one Louis' identity predicts.",
+        "How the optimisers ended",
         ("method", *(name.replace("_", " ") for name in names)),
         [
             (row["method"], *(_loose(row[name]) for name in names))
             for row in known.optimisers
         ],
+        note="Restarts that reached the reported optimum, the next best one, how many ended "
+        "degenerate; for EM the measured rate and the one Louis' identity predicts.",
         numeric=range(1, 1 + len(names)),
     )
     problems = _table(
@@ -234,11 +238,7 @@ def _trust(known: Facts) -> Section:
 def _agreement(known: Facts) -> Section:
     result, found = known.result, known.found
     table = _table(
-        f"Against {found.reference}: shift of the centre in reference standard deviations, also in "
-        "Monte Carlo errors; ratio of spreads; Wasserstein distance of the draws in reference "
-        "standard deviations, beside that between two halves of the reference's own draws. Marks "
-        "use a bound of 5 %; likelihood methods are held to it too, although no theorem promises "
-        "it at finite N, so their marks are not among the counted verdicts.",
+        f"Every method against {found.reference}",
         ("method", "scalar", "shift", "in errors", "spread ratio", "distance", "its null",
          "centre", "spread"),
         [
@@ -252,6 +252,11 @@ def _agreement(known: Facts) -> Section:
             )
             for row in known.agreement
         ],
+        note="Shift of the centre in reference standard deviations, also in Monte Carlo errors; "
+        "ratio of spreads; Wasserstein distance of the draws in reference standard deviations, "
+        "beside that between two halves of the reference's own draws. Marks use a bound of 5 %; "
+        "likelihood methods are held to it too, although no theorem promises it at finite N, so "
+        "their marks are not among the counted verdicts.",
         numeric=range(2, 7),
     )  # fmt: skip
     pictures = [
@@ -259,8 +264,7 @@ def _agreement(known: Facts) -> Section:
         _figures.pairs(result, found.reference, known.notable),
     ]
     numbers = _table(
-        "What the forest plot on the first screen shows, on the natural scale: mean, and the ends "
-        "of the 50 % and 89 % equal-tailed intervals",
+        "The numbers of the forest plot",
         ("method", "scalar", "mean", "5.5 %", "25 %", "75 %", "94.5 %"),
         [
             (
@@ -272,9 +276,10 @@ def _agreement(known: Facts) -> Section:
             )
             for row in known.forest
         ],
+        note="On the natural scale: mean, and the ends of the 50 % and 89 % equal-tailed "
+        "intervals. † sampling approximation, N(estimate, covariance).",
         numeric=range(2, 7),
     )  # fmt: skip
-    told = [name for name in result.verdicts if _SECTION.get(name, "agreement") == "agreement"]
     return Section(
         "agreement",
         "3. Do the methods agree?",
@@ -282,14 +287,14 @@ def _agreement(known: Facts) -> Section:
         *_verdict(result, "agreement"),
         _drawn(pictures),
         _filled(table, numbers, *_verdict_tables(result, "agreement")),
-        [] if told else ["No comparison of methods was made."],
+        _silent(result, "agreement"),
     )
 
 
 def _fisher(known: Facts) -> Section:
     result = known.result
     estimates = _table(
-        "Every estimate with its spread; ± is the Monte Carlo standard error",
+        "Every estimate with its spread",
         ("method", "scalar", "estimate", "spread", "kind of spread", "status"),
         [
             (
@@ -301,6 +306,7 @@ def _fisher(known: Facts) -> Section:
             for row in known.estimates
             if row["parameter"]
         ],
+        note="± is the Monte Carlo standard error.",
         numeric=(2, 3),
         file="estimates.csv",
         folded=True,
@@ -319,8 +325,7 @@ def _fisher(known: Facts) -> Section:
 def _order(known: Facts) -> Section:
     result = known.result
     table = _table(
-        "Information criteria (smaller is better), log-likelihood, log evidence and expected log "
-        "predictive density (larger is better), in nats; k free parameters, N exchangeable units",
+        "Criteria",
         ("method", "criterion", "value", "k", "N"),
         [
             (
@@ -329,6 +334,8 @@ def _order(known: Facts) -> Section:
             )
             for row in known.criteria
         ],
+        note="Information criteria (smaller is better), log-likelihood, log evidence and expected "
+        "log predictive density (larger is better); k free parameters, N exchangeable units.",
         numeric=(2, 3, 4),
         file="criteria.csv",
     )  # fmt: skip
@@ -357,8 +364,7 @@ def _fit(known: Facts) -> Section:
     else:
         verdict = f"All {len(rows)} quantiles of the data lie among 95 % of the replicated ones."
     table = _table(
-        f"Quantiles of the data, and of {_draws.REPLICATES} replicated data sets (mean ± standard "
-        "deviation); share of the replicated ones below the data's",
+        "Quantiles of the data and of the replicated data sets",
         ("column", "quantile", "data", "replicated", "share below"),
         [
             (
@@ -368,6 +374,8 @@ def _fit(known: Facts) -> Section:
             )
             for row in rows
         ],
+        note=f"Of {_draws.REPLICATES} replicated data sets, mean ± standard deviation, and the "
+        "share below the data's.",
         numeric=range(1, 5),
     )  # fmt: skip
     return Section(
@@ -393,8 +401,7 @@ def _cost(known: Facts) -> Section:
             f"second of sampling: {best['ess_per_second']:.0f}."
         )
     table = _table(
-        "Seconds; effective draws (the smallest bulk ESS) per second of sampling, only for runs "
-        "that passed",
+        "Seconds",
         ("method", "compile", "warm-up", "run", "total", "ESS per second"),
         [
             (
@@ -403,6 +410,7 @@ def _cost(known: Facts) -> Section:
             )
             for row in rows
         ],
+        note="Effective draws (the smallest bulk ESS) per second of sampling, for runs that passed.",
         numeric=range(1, 6),
     )  # fmt: skip
     return Section(
@@ -454,17 +462,18 @@ def _provenance(known: Facts, command: str) -> Section:
 
 
 def _table(
-    caption: str,
+    title: str,
     columns: tuple[str, ...],
     rows: Iterable[Sequence[str | Shown]],
     *,
+    note: str = "",
     numeric: Iterable[int] = (),
     file: str = "results.json",
     folded: bool = False,
 ) -> Table:
     cells = [tuple(c if isinstance(c, Shown) else Shown(c) for c in row) for row in rows]
     return Table(
-        caption, columns, cells, frozenset(numeric), folded or len(cells) > _LONG, file
+        title, note, columns, cells, frozenset(numeric), folded or len(cells) > _LONG, file
     )
 
 
@@ -532,7 +541,7 @@ def _verdict_table(caption: str, verdicts: Sequence[Verdict], folded: bool) -> T
             (
                 verdict.about, Shown(verdict.outcome.lower(), verdict.outcome),
                 _estimate(verdict.observed, verdict.error, verdict.bound),
-                _estimate(verdict.expected, 0.0, max(verdict.error, verdict.bound / 10)),
+                _estimate(verdict.expected, 0.0, 10 * verdict.error or verdict.bound),
                 with_error(verdict.observed - verdict.expected, verdict.error),
                 number(verdict.bound), _tables.cause(verdict),
             )
@@ -545,8 +554,8 @@ def _verdict_table(caption: str, verdicts: Sequence[Verdict], folded: bool) -> T
 
 
 def _estimate(value: float, error: float, scale: float) -> str:
-    """With its error; an exact number with digits down to a thousandth of its scale."""
-    return with_error(value, error) if error > 0 else number(value, scale / 100)
+    """With its error; an exact number with digits down to a hundredth of its scale."""
+    return with_error(value, error) if error > 0 else number(value, scale / 10)
 
 
 def _criterion(value: float, error: float) -> str:

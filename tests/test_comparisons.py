@@ -1,0 +1,502 @@
+"""Every comparison passes an honest case and catches its planted bug; no sampler runs here.
+
+The fits are exact: closed forms, and independent draws from posteriors that are known.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.special import digamma
+
+from comparisons import (
+    bic,
+    cramer_rao,
+    fisher_standard_errors,
+    posterior_agreement,
+    same_maximum,
+    same_model,
+)
+from comparisons._catalogue import chosen
+from inference._draws import estimate_from_draws
+from inference._evidence import bridge, wbic
+from inference._information import derivatives
+from inference._optimum import estimate_at
+from inference._replicates import Replicates
+from inference.closed_form import ClosedForm
+from inference.exact_posterior import ExactPosterior
+from inference.laplace import Laplace
+from models._data import as_dataset, bundled
+from models._density import density
+from models.gaussian import ConjugateGaussian, Gaussian
+from models.gaussian_mixture import GaussianMixture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from comparisons._verdict import Verdict
+    from inference._estimate import Estimate, Method
+    from models._spec import Model
+
+REFERENCE = json.loads((Path(__file__).parent / "reference/posterior_exact.json").read_text())
+
+
+@dataclass(eq=False)
+class Fits:
+    """Stands for a case whose fits are given."""
+
+    model: Model
+    data: xr.Dataset
+    likelihood: dict[str, Any] = field(default_factory=dict)
+    posterior: dict[str, Any] = field(default_factory=dict)
+    methods: tuple[Method, ...] = ()
+    profile: str = "quick"
+    siblings: dict[int, Fits] = field(default_factory=dict)
+
+    def estimates(self, target: str | None = None) -> dict[str, Any]:
+        both = {"likelihood": self.likelihood, "posterior": self.posterior}
+        return {**self.likelihood, **self.posterior} if target is None else both[target]
+
+    def fit(self, method: Method) -> Any:
+        return self.likelihood[method.name]
+
+    def rng(self, *words: str) -> np.random.Generator:
+        return np.random.default_rng(list(" ".join(words).encode()))
+
+    def sibling(self, model: Any) -> Fits:
+        return self.siblings[model.order]
+
+
+def eruptions(model: Model, *columns: str) -> xr.Dataset:
+    return as_dataset(bundled("faithful"), model, columns or ("eruptions",))
+
+
+def verdicts(comparison: Any, case: Fits) -> list[Verdict]:
+    return list(comparison.compare(case))
+
+
+def outcomes(rows: Iterable[Verdict]) -> dict[str, str]:
+    return {row.about: row.outcome for row in rows}
+
+
+def differing(rows: Iterable[Verdict]) -> list[str]:
+    return [row.about for row in rows if row.outcome == "DIFFER"]
+
+
+def troubled(fit: Estimate) -> Estimate:
+    return replace(fit, problems=("it did not converge",))
+
+
+# --- exact fits -----------------------------------------------------------------------------------
+
+
+def exact_draws(model: ConjugateGaussian, data: xr.Dataset, size: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(5)
+    marginal = model.exact_posterior(data)
+    sigma2 = marginal["sigma2"].rvs((4, size), random_state=rng)
+    precision = model.precision + data.sizes["obs"]
+    mu = marginal["mu"].mean() + np.sqrt(sigma2 / precision) * rng.standard_normal(sigma2.shape)
+    return {"sigma2": sigma2, "mu": mu}
+
+
+def sampler(model: Model, data: xr.Dataset, draws: dict[str, np.ndarray]) -> Estimate:
+    return estimate_from_draws(model, data, draws, record=xr.Dataset())
+
+
+def widened(draws: dict[str, np.ndarray], by: float) -> dict[str, np.ndarray]:
+    return {name: x.mean() + by * (x - x.mean()) for name, x in draws.items()}
+
+
+@pytest.fixture(scope="module")
+def conjugate() -> Fits:
+    model = ConjugateGaussian()
+    data, rng = eruptions(model), np.random.default_rng(0)
+    return Fits(
+        model,
+        data,
+        likelihood={"closed_form": ClosedForm().fit(model, data, rng)},
+        posterior={
+            "exact_posterior": ExactPosterior().fit(model, data, rng),
+            "laplace": Laplace(restarts=4, draws=10_000).fit(model, data, rng),
+            "nuts[numpyro]": sampler(model, data, exact_draws(model, data, 10_000)),
+        },
+        methods=(ClosedForm(),),
+    )
+
+
+def with_sampler(case: Fits, fit: Estimate, *, exact: bool = True) -> Fits:
+    posterior = {**case.posterior, "nuts[numpyro]": fit}
+    if not exact:
+        del posterior["exact_posterior"]
+    return replace(case, posterior=posterior)
+
+
+def with_wide_sampler(case: Fits, by: float, *, exact: bool = True) -> Fits:
+    assert isinstance(case.model, ConjugateGaussian)
+    draws = widened(exact_draws(case.model, case.data, 10_000), by)
+    return with_sampler(case, sampler(case.model, case.data, draws), exact=exact)
+
+
+# --- same_model -----------------------------------------------------------------------------------
+
+
+def test_a_prior_scale_that_is_a_twentieth_too_wide_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    honest = Fits(Gaussian(), eruptions(Gaussian()))
+    assert set(outcomes(verdicts(same_model, honest)).values()) == {"AGREE"}
+    right = Gaussian.pymc
+    monkeypatch.setattr(
+        Gaussian, "pymc", lambda self, data: right(replace(self, scale_scale=10.5), data)
+    )
+    bugged = Fits(Gaussian(), eruptions(Gaussian()))
+    assert "log prior: pymc − numpyro" in "".join(differing(verdicts(same_model, bugged)))
+
+
+# --- same_maximum ---------------------------------------------------------------------------------
+
+
+def gaussian_fits(n_less: int, **attrs: float) -> Fits:
+    model = Gaussian()
+    data = eruptions(model)
+    y = data["y"].data
+    values = {"mu": jnp.asarray(y.mean()), "sigma": jnp.asarray(y.std(ddof=n_less))}
+    other = estimate_at(model, data, values, record=xr.Dataset(attrs=attrs))
+    closed = ClosedForm().fit(model, data, np.random.default_rng(0))
+    return Fits(model, data, {"closed_form": closed, "other": other})
+
+
+def test_routes_to_one_maximum_agree() -> None:
+    rows = verdicts(same_maximum, gaussian_fits(0, measured_rate=0.803, predicted_rate=0.8))
+    assert len(rows) == 6
+    assert set(outcomes(rows).values()) == {"AGREE"}
+
+
+def test_a_divisor_of_n_less_one_is_caught() -> None:
+    assert "sigma: other − closed_form" in differing(verdicts(same_maximum, gaussian_fits(1)))
+
+
+def test_a_wrong_rate_of_em_is_caught() -> None:
+    rows = verdicts(same_maximum, gaussian_fits(0, measured_rate=0.85, predicted_rate=0.8))
+    assert [about.split(":")[0] for about in differing(rows)] == ["rate of convergence"]
+
+
+def test_a_wrong_standard_error_is_caught_among_maxima() -> None:
+    case = gaussian_fits(0)
+    fit = case.likelihood["other"]
+    case.likelihood["other"] = replace(
+        fit, spread=replace(fit.spread, value=1.1 * fit.spread.value)
+    )
+    # which of two equal maxima gives the units is open
+    found = differing(verdicts(same_maximum, case))
+    assert len(found) == 2
+    assert all(about.startswith("standard error of") for about in found)
+
+
+def test_a_maximum_with_problems_is_not_comparable() -> None:
+    case = gaussian_fits(1)
+    case.likelihood["other"] = troubled(case.likelihood["other"])
+    found = outcomes(verdicts(same_maximum, case))
+    assert found == {"maximum of the likelihood: other": "NOT COMPARABLE"}
+
+
+# --- posterior_agreement --------------------------------------------------------------------------
+
+
+def test_exact_draws_agree_with_the_exact_posterior(conjugate: Fits) -> None:
+    rows = verdicts(posterior_agreement, conjugate)
+    sampled = {a: o for a, o in outcomes(rows).items() if "nuts" in a}
+    assert len(sampled) == 4
+    assert set(sampled.values()) == {"AGREE"}
+    assert not differing(rows)
+
+
+def test_a_sampler_that_is_a_tenth_too_wide_is_caught(conjugate: Fits) -> None:
+    found = differing(verdicts(posterior_agreement, with_wide_sampler(conjugate, 1.1)))
+    assert found == [f"sd of {name}: nuts[numpyro] − exact_posterior" for name in ("sigma2", "mu")]
+
+
+def test_a_sampler_with_problems_is_not_comparable(conjugate: Fits) -> None:
+    bad = troubled(conjugate.posterior["nuts[numpyro]"])
+    found = outcomes(verdicts(posterior_agreement, with_sampler(conjugate, bad)))
+    assert found["nuts[numpyro] against exact_posterior"] == "NOT COMPARABLE"
+    alone = outcomes(verdicts(posterior_agreement, with_sampler(conjugate, bad, exact=False)))
+    assert set(alone.values()) == {"NOT COMPARABLE"}
+
+
+@pytest.fixture(scope="module")
+def correlated() -> Callable[[float], Fits]:
+    """A bivariate normal with strongly correlated means, and mean-field VI of a given size."""
+    model = Gaussian(dim=2, mean_scale=100.0, scale_scale=20.0)
+    data, rng = eruptions(model, "eruptions", "waiting"), np.random.default_rng(0)
+    laplace = Laplace(restarts=4).fit(model, data, rng)
+    of = density(model, data)
+    mode = laplace.record["mode"].data
+    covariance = laplace.record["mode_covariance"].data
+
+    def normal(factor: np.ndarray) -> Estimate:
+        points = mode + rng.standard_normal((10_000, of.size)) @ factor.T
+        flat = jax.vmap(of.constrain)(jnp.asarray(points))
+        draws = {name: np.reshape(x, (4, 2_500, *x.shape[1:])) for name, x in flat.items()}
+        return sampler(model, data, draws)
+
+    reference = normal(np.linalg.cholesky(covariance))
+
+    def case(size: float) -> Fits:
+        independent = np.diag(size / np.sqrt(np.diag(np.linalg.inv(covariance))))
+        posterior = {
+            "laplace": laplace,
+            "nuts[numpyro]": reference,
+            "svi[numpyro, mean_field]": normal(independent),
+        }
+        return Fits(model, data, {}, posterior)
+
+    return case
+
+
+def test_the_shrinkage_of_mean_field_is_explained(correlated: Callable[[float], Fits]) -> None:
+    rows = verdicts(posterior_agreement, correlated(1.0))
+    found = outcomes(rows)
+    for name in ("mean[0]", "mean[1]"):
+        about = f"sd of {name}: svi[numpyro, mean_field] − nuts[numpyro]"
+        assert found[about] == "EXPLAINED"
+    assert not differing(rows)
+
+
+@pytest.mark.parametrize("size", [0.5, 1.5])
+def test_a_shrinkage_of_the_wrong_size_is_not(
+    correlated: Callable[[float], Fits], size: float
+) -> None:
+    found = differing(verdicts(posterior_agreement, correlated(size)))
+    assert "sd of mean[0]: svi[numpyro, mean_field] − nuts[numpyro]" in found
+
+
+# --- fisher_standard_errors -----------------------------------------------------------------------
+
+
+def test_standard_errors_follow_the_posterior(conjugate: Fits) -> None:
+    rows = verdicts(fisher_standard_errors, conjugate)
+    found = outcomes(rows)
+    assert found["sd of mu: exact_posterior − observed standard error"] == "AGREE"
+    assert found["sd of mu: exact_posterior − expected standard error"] == "AGREE"
+    # two modes in one Gaussian: the wrong model's sandwich for the variance is another
+    assert found["sd of sigma2: exact_posterior − sandwich standard error"] == "EXPLAINED"
+    assert not differing(rows)
+
+
+def test_standard_errors_a_tenth_too_large_are_caught(
+    conjugate: Fits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = fisher_standard_errors.observed
+    monkeypatch.setattr(fisher_standard_errors, "observed", lambda of, u: right(of, u) / 1.21)
+    found = differing(verdicts(fisher_standard_errors, conjugate))
+    assert "standard error of mu: as reported − observed" in found
+
+
+def test_a_posterior_a_tenth_too_wide_is_caught_by_the_standard_errors(conjugate: Fits) -> None:
+    case = with_wide_sampler(conjugate, 1.15, exact=False)
+    found = differing(verdicts(fisher_standard_errors, case))
+    assert "sd of mu: nuts[numpyro] − observed standard error" in found
+
+
+def test_standard_errors_of_no_maximum_are_not_comparable(conjugate: Fits) -> None:
+    case = replace(
+        conjugate, likelihood={"closed_form": troubled(conjugate.likelihood["closed_form"])}
+    )
+    assert set(outcomes(verdicts(fisher_standard_errors, case)).values()) == {"NOT COMPARABLE"}
+
+
+# --- cramer_rao -----------------------------------------------------------------------------------
+
+
+def by_closed_form(*, shrink: float = 1.0, error: float = 1.0) -> Callable[..., Replicates]:
+    """Replicates of the Gaussian from the sampling law of its maximum, μ and σ² apart."""
+
+    def replicate(
+        model: Model, values: Any, n: int, replicates: int, rng: np.random.Generator
+    ) -> Replicates:
+        variance, mean = float(values["sigma2"]), float(values["mu"])
+        mu = rng.normal(mean, np.sqrt(variance / n), replicates)
+        sigma2 = variance * rng.chisquare(n - 1, replicates) / n
+        estimate = np.stack([sigma2, mu], axis=1)
+        deviation = np.stack([sigma2 * np.sqrt(2 / n), np.sqrt(sigma2 / n)], axis=1)
+        center = np.array([variance, mean])
+        estimate = center + shrink * (estimate - center)
+        return Replicates(estimate, error * deviation, np.ones(replicates, bool))
+
+    return replicate
+
+
+def cramer_rao_rows(case: Fits, monkeypatch: pytest.MonkeyPatch, **bug: float) -> list[Verdict]:
+    monkeypatch.setattr(cramer_rao, "replicate", by_closed_form(**bug))
+    return verdicts(cramer_rao, case)
+
+
+def test_the_maximum_keeps_to_the_bound(conjugate: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = with_sampler(conjugate, conjugate.posterior["nuts[numpyro]"], exact=False)
+    rows = cramer_rao_rows(case, monkeypatch)
+    assert len(rows) == 12
+    assert set(outcomes(rows).values()) <= {"AGREE", "EXPLAINED"}
+
+
+def test_an_estimator_that_beats_the_bound_is_caught(
+    conjugate: Fits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = differing(cramer_rao_rows(conjugate, monkeypatch, shrink=0.8))
+    assert any(about.startswith("smallest eigenvalue") for about in found)
+    assert any(about.startswith("Var(mu)") for about in found)
+
+
+def test_a_standard_error_a_fifth_too_large_is_caught(
+    conjugate: Fits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = differing(cramer_rao_rows(conjugate, monkeypatch, error=1.25))
+    assert [about.split(" / ")[0] for about in found] == [
+        "mean standard error of sigma2",
+        "mean standard error of mu",
+    ]
+
+
+def test_a_posterior_wider_than_the_bound_is_caught(
+    conjugate: Fits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = with_wide_sampler(conjugate, 1.3, exact=False)
+    found = differing(cramer_rao_rows(case, monkeypatch))
+    assert "sd of mu: nuts[numpyro] / Cramér–Rao bound" in found
+
+
+# --- bic ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _short_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bic, "LADDER", (100, 1_600))
+
+
+@pytest.mark.usefixtures("_short_ladder")
+def test_bic_keeps_to_the_evidence(conjugate: Fits) -> None:
+    rows = verdicts(bic, conjugate)
+    assert [row.outcome for row in rows] in (["EXPLAINED", "AGREE"], ["AGREE", "AGREE"])
+
+
+def test_an_evidence_off_by_three_nats_is_caught(conjugate: Fits) -> None:
+    exact = conjugate.posterior["exact_posterior"]
+    for off in (-3.0, 3.0):
+        attrs = {"log_evidence": exact.record.attrs["log_evidence"] + off}
+        wrong = replace(exact, record=exact.record.assign_attrs(attrs))
+        case = replace(conjugate, posterior={**conjugate.posterior, "exact_posterior": wrong})
+        rows = bic._gap(case)  # pyright: ignore[reportArgumentType]
+        assert differing(rows) == ["−2 log evidence (exact) − BIC"]
+
+
+@pytest.mark.usefixtures("_short_ladder")
+def test_a_gap_that_grows_is_caught(conjugate: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = ConjugateGaussian.exact_log_evidence
+    monkeypatch.setattr(
+        ConjugateGaussian,
+        "exact_log_evidence",
+        lambda self, data: right(self, data) - 0.5 * np.log(data.sizes["obs"]),
+    )
+    assert [about.split(" of ")[0] for about in differing(verdicts(bic, conjugate))] == ["slope"]
+
+
+def orders(heights: dict[int, float]) -> Fits:
+    data = eruptions(GaussianMixture())
+    method = SimpleNamespace(name="maximum_likelihood")
+    cases = {
+        k: Fits(
+            GaussianMixture(k),
+            data,
+            {"maximum_likelihood": SimpleNamespace(log_likelihood=height, problems=())},
+            methods=(method,),  # pyright: ignore[reportArgumentType]
+        )
+        for k, height in heights.items()
+    }
+    return replace(cases[2], siblings=cases)
+
+
+@pytest.mark.parametrize(("weak", "outcome"), [(2, "AGREE"), (3, "EXPLAINED"), (1, "DIFFER")])
+def test_the_orders_that_criteria_choose(
+    monkeypatch: pytest.MonkeyPatch, weak: int, outcome: str
+) -> None:
+    monkeypatch.setattr(bic, "order_wbic", lambda case, order: (abs(order - weak), 0.1))
+    case = orders({1: -400.0, 2: -280.0, 3: -278.0, 4: -277.0})
+    found = outcomes(bic._orders(case))  # pyright: ignore[reportArgumentType]
+    assert found["order chosen: WBIC − BIC"] == outcome
+    assert found["order chosen: AIC − BIC"] == "AGREE"
+    assert found["BIC at order 3"] == found["BIC at order 4"] == "NOT COMPARABLE"
+
+
+# --- evidence -------------------------------------------------------------------------------------
+
+
+def test_bridge_sampling_finds_the_exact_evidence(conjugate: Fits) -> None:
+    case = with_sampler(conjugate, conjugate.posterior["nuts[numpyro]"], exact=False)
+    found = bic.bridge_evidence(case, "nuts[numpyro]")  # pyright: ignore[reportArgumentType]
+    exact = conjugate.posterior["exact_posterior"].record.attrs["log_evidence"]
+    reference = REFERENCE["cases"]["conjugate_nig_faithful_eruptions"]["log_evidence"]
+    assert exact == pytest.approx(reference, abs=1e-8)
+    assert found.error < 0.005
+    # false alarm: 6e-5
+    assert abs(found.log - exact) < 4 * found.error
+
+
+def test_bridge_sampling_finds_the_evidence_of_quadrature() -> None:
+    model = Gaussian()
+    data, rng = eruptions(model), np.random.default_rng(4)
+    of = density(model, data)
+    laplace = Laplace(restarts=4, draws=100).fit(model, data, rng)
+    mode = laplace.record["mode"].data
+    factor = np.linalg.cholesky(laplace.record["mode_covariance"].data)
+    # independent draws by rejection from a Student law with heavier tails
+    degrees, size = 6, 40_000
+    noise = rng.standard_normal((size, 2)) / np.sqrt(rng.chisquare(degrees, (size, 1)) / degrees)
+    points = mode + 1.1 * noise @ factor.T
+    height = jax.jit(jax.vmap(lambda u: derivatives(of, "posterior").value_and_gradient(u)[0]))
+    square = (noise**2).sum(axis=1)
+    ratio = np.asarray(height(jnp.asarray(points))) + (degrees / 2 + 1) * np.log1p(square / degrees)
+    kept = points[np.log(rng.uniform(size=size)) < ratio - ratio.max()]
+    found = bridge(of, kept, kept.shape[0], rng)
+    exact = REFERENCE["cases"]["normal_faithful_eruptions"]["exact"]["log_evidence"]
+    assert kept.shape[0] > 10_000
+    assert abs(found.log - exact) < min(0.02, 4 * found.error)
+
+
+def test_wbic_is_the_tempered_mean_and_close_to_the_evidence() -> None:
+    model = ConjugateGaussian()
+    data = eruptions(model)
+    value, error = wbic(model, data, np.random.default_rng(0), steps=2_000)
+    y = data["y"].data
+    n, beta = y.size, 1 / np.log(y.size)
+    # the posterior with the likelihood to the power β is conjugate too
+    precision = model.precision + beta * n
+    loc = (model.precision * model.loc + beta * n * y.mean()) / precision
+    shape = model.shape + beta * n / 2
+    shift = model.precision * beta * n * (y.mean() - model.loc) ** 2 / precision
+    rate = model.rate + 0.5 * (beta * n * y.var() + shift)
+    residual = shape / rate * np.sum((y - loc) ** 2) + n / precision
+    exact = 0.5 * (n * np.log(2 * np.pi) + n * (np.log(rate) - digamma(shape)) + residual)
+    assert error < 0.1
+    assert abs(value - exact) < 4 * error
+    assert abs(value + model.exact_log_evidence(data)) < 2.0
+
+
+def test_every_comparison_has_its_planted_bug() -> None:
+    tested = {
+        same_model,
+        same_maximum,
+        posterior_agreement,
+        fisher_standard_errors,
+        cramer_rao,
+        bic,
+    }
+    assert set(chosen().values()) == tested
