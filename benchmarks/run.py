@@ -14,6 +14,7 @@ import os
 import platform
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,9 @@ def direct(
     """NumPyro as its manual has it: seconds of sampling, and with compilation."""
     from numpyro import infer
 
-    kernel = infer.NUTS(model.numpyro, target_accept_prob=method.target_accept, dense_mass=True)
+    # the data are closed over: as an argument they would be compiled anew in each run
+    program = partial(model.numpyro, data)
+    kernel = infer.NUTS(program, target_accept_prob=method.target_accept, dense_mass=True)
     chains = infer.MCMC(
         kernel,
         num_warmup=method.warm_up,
@@ -116,13 +119,13 @@ def direct(
         chain_method="parallel",
         progress_bar=False,
     )
-    total = timed(lambda: jax.block_until_ready(_run(chains, seed, data)))
-    sampling = timed(lambda: jax.block_until_ready(_run(chains, seed + 1, data)))
+    total = timed(lambda: jax.block_until_ready(_run(chains, seed)))
+    sampling = timed(lambda: jax.block_until_ready(_run(chains, seed + 1)))
     return sampling, total
 
 
-def _run(chains: object, seed: int, data: xr.Dataset) -> object:
-    chains.run(jax.random.key(seed), data)  # pyright: ignore[reportAttributeAccessIssue]
+def _run(chains: object, seed: int) -> object:
+    chains.run(jax.random.key(seed))  # pyright: ignore[reportAttributeAccessIssue]
     return chains.get_samples()  # pyright: ignore[reportAttributeAccessIssue]
 
 

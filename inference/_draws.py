@@ -246,7 +246,9 @@ def _moving(flat: np.ndarray) -> np.ndarray:
     """Which scalars are finite and vary beyond rounding, shape (m,)."""
     rows = flat.reshape(-1, flat.shape[-1])
     with np.errstate(invalid="ignore"):
-        return np.isfinite(rows).all(axis=0) & (np.ptp(rows, axis=0) > 1e-12 * abs(rows).max(axis=0))
+        return np.isfinite(rows).all(axis=0) & (
+            np.ptp(rows, axis=0) > 1e-12 * abs(rows).max(axis=0)
+        )
 
 
 def _diagnostics(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

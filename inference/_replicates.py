@@ -72,7 +72,7 @@ def replicate(
     varying = tuple(str(name) for name, array in template.items() if array.dtype.kind == "f")
     stages = _compiled(model, n, _Template(template, varying))
 
-    def drawn(batch: range) -> tuple[tuple[np.ndarray, ...], Values]:
+    def drawn(batch: range) -> tuple[tuple[np.ndarray, ...], dict[str, np.ndarray]]:
         sets, starts = [], []
         for index in batch:
             # the first stream was spent on the template, so each replicate draws from a child

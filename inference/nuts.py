@@ -171,12 +171,12 @@ def _numpyro(
     rng: np.random.Generator,
 ) -> _Run:
     """NumPyro's kernel, advanced by one compiled block of draws that warm-up and run share."""
-    from numpyro.infer import NUTS as Kernel
+    from numpyro import infer
 
     def potential(u: jax.Array) -> jax.Array:
         return -(jnp.sum(of.log_likelihood(u)) + of.log_prior(u) + of.log_jacobian(u))
 
-    kernel = Kernel(
+    kernel = infer.NUTS(
         potential_fn=potential,
         target_accept_prob=method.target_accept,
         dense_mass=_dense(method, of),

@@ -127,7 +127,7 @@ class SVI(Method):
         fits = [fit for fit in fits if np.isfinite(fit.elbo)]
         if not fits:
             raise FitError(
-                f"{model.name}: of {self.restarts} restarts none found a Gaussian with a finite ELBO"
+                f"{model.name}: none of {self.restarts} restarts found a Gaussian with a finite ELBO"
             )
         best = max(fits, key=lambda fit: fit.elbo)
         noise = rng.standard_normal((_CHAINS, self.draws, of.size))

@@ -11,7 +11,6 @@ import models
 from models._catalogue import subclasses
 from models._spec import HasExamples, Model
 from models.factor_analysis import FactorAnalysis, ProbabilisticPCA
-from models.gaussian import Gaussian
 from models.gaussian_mixture import GaussianMixture
 from models.random_effects import RandomEffects
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 FURTHER = (
-    Gaussian(dim=2),
     GaussianMixture(3),
     GaussianMixture(2, 2, "tied"),
     GaussianMixture(2, 2, "diagonal"),

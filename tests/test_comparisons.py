@@ -379,7 +379,7 @@ def test_a_posterior_wider_than_the_bound_is_caught(
 
 @pytest.fixture
 def _short_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bic, "LADDER", (100, 1_600))
+    monkeypatch.setattr(bic, "LADDER", (100, 25_600))
 
 
 @pytest.mark.usefixtures("_short_ladder")

@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import hashlib
 import html.parser
+import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
 from matplotlib import pyplot as plt
 
-import comparisons._report as report
+from comparisons import _report
 from comparisons._case import CaseResult
-from comparisons._report import _answer, _draws, _figures, _numbers, _page, _tables
+from comparisons._report import _answer, _draws, _facts, _figures, _files, _page, _tables
+from comparisons._report._numbers import number, short, visible, with_error
+from comparisons._scalars import scalars
+from comparisons._store import from_tree
 from comparisons._verdict import Verdict, not_comparable
 from inference._estimate import Estimate, Quantity
-from models._errors import StoreError
+from models._errors import ConfigError, StoreError
 from models.gaussian import Gaussian
 from models.random_effects import RandomEffects
 
-HOSTILE = '"><img src=x onerror=alert(1)></script>‮=1+1'
+HOSTILE = '"><img src=x onerror=alert(1)></script>\u202e=1+1'
+COMMAND = "python -m comparisons run gaussian --set dim=2"
 
 
 # ---------------------------------------------------------------- synthetic results
@@ -243,8 +248,9 @@ def bivariate() -> CaseResult:
 def hostile() -> CaseResult:
     """Every name that a user can choose, chosen badly; and no sampler that can be relied on."""
     result = bivariate()
+    chosen = ("laplace", "nuts[numpyro]", "maximum_likelihood[pymc]")
     estimates = {
-        HOSTILE + label: replace(fit, problems=(HOSTILE,)) for label, fit in result.estimates.items()
+        HOSTILE + label: replace(result.estimates[label], problems=(HOSTILE,)) for label in chosen
     }
     long = "x" * 10_000 + HOSTILE
     return replace(
@@ -295,6 +301,734 @@ def unfitted() -> CaseResult:
     return replace(
         bivariate(),
         slug="unfitted",
+        data_name="unfitted",
+        columns=(),
         estimates={},
         verdicts={"same_model": (Verdict("log prior mean: pymc − numpyro", 0.1, 0.0, 0.0, 1e-9),)},
     )
+
+
+# ---------------------------------------------------------------- reading what was written
+
+
+@dataclass
+class Page:
+    """What a browser would see of a page."""
+
+    text: str
+    tags: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    tables: list[list[list[str]]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> Page:
+        page = cls(path.read_text(encoding="utf-8"))
+        _Reader(page).feed(page.text)
+        return page
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    def images(self) -> list[tuple[str, bytes]]:
+        found = []
+        for image in self.all("img"):
+            head, _, body = image["src"].partition(";base64,")
+            found.append((head.removeprefix("data:image/"), base64.b64decode(body)))
+        return found
+
+
+class _Reader(html.parser.HTMLParser):
+    def __init__(self, page: Page) -> None:
+        super().__init__(convert_charrefs=True)
+        self.page = page
+        self.cell: list[str] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.page.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag == "table":
+            self.page.tables.append([])
+        elif tag == "tr":
+            self.page.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.cell = []
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th") and self.cell is not None:
+            self.page.tables[-1][-1].append(" ".join("".join(self.cell).split()))
+            self.cell = None
+
+    def handle_data(self, data: str) -> None:
+        if self.cell is not None:
+            self.cell.append(data)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(out: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of four cases."""
+    out = tmp_path_factory.mktemp("report") / "out"
+    page = _report.write([bivariate(), hostile(), conditional(), unfitted()], out, COMMAND)
+    assert page == out / "index.html"
+    return out
+
+
+@pytest.fixture(scope="module")
+def pages(written: Path) -> dict[str, Page]:
+    return {path.stem: Page.read(path) for path in sorted(written.glob("*.html"))}
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_the_tidy_tables_have_the_columns_of_the_contract(written: Path) -> None:
+    header = {
+        path.name: path.read_text(encoding="utf-8").splitlines()[0].split(",")
+        for path in written.glob("*.csv")
+    }
+    assert header == {
+        "estimates.csv": [
+            "model", "data", "method", "engine", "parameter", "estimate", "spread",
+            "estimate_error", "spread_error", "spread_kind", "status", "problems",
+        ],
+        "criteria.csv": ["model", "data", "method", "criterion", "value", "error", "k", "n"],
+        "verdicts.csv": [
+            "comparison", "model", "data", "about", "observed", "expected", "error", "bound",
+            "verdict", "cause",
+        ],
+    }  # fmt: skip
+
+
+def test_the_tables_hold_every_estimate_refusal_failure_and_verdict(written: Path) -> None:
+    result = bivariate()
+    estimates = [
+        row for row in rows_of(written / "estimates.csv") if row["data"] == "simulated[length, width]"
+    ]
+    assert Counter(row["status"] for row in estimates) == {
+        "ok": 8 * 6, "problems": 6, "refused": 1, "failed": 1,
+    }  # fmt: skip
+    (row,) = [
+        row
+        for row in estimates
+        if row["method"] == "svi[numpyro, mean_field]" and row["parameter"] == "covariance[1, 0]"
+    ]
+    assert row["engine"] == "numpyro"
+    fit = result.estimates["svi[numpyro, mean_field]"]
+    assert float(row["estimate"]) == float(fit.center.value["covariance"][1, 0])
+    assert float(row["spread_error"]) == float(fit.spread.error["covariance"][1, 0])
+    rows = [
+        row for row in rows_of(written / "verdicts.csv") if row["data"] == "simulated[length, width]"
+    ]
+    assert Counter(row["verdict"] for row in rows) == Counter(
+        verdict.outcome for verdicts in result.verdicts.values() for verdict in verdicts
+    )
+    (explained,) = [row for row in rows if row["verdict"] == "EXPLAINED"]
+    assert explained["cause"] == "mean-field Gaussian: sd is 1/√Λ_jj; predicted 0.051"
+
+
+def test_criteria_follow_from_the_likelihood_fits_alone(written: Path) -> None:
+    rows = {
+        (row["method"], row["criterion"]): row
+        for row in rows_of(written / "criteria.csv")
+        if row["data"] == "simulated[length, width]"
+    }
+    assert {method for method, _ in rows} == {
+        "expectation_maximisation", "maximum_likelihood[numpyro]", "maximum_likelihood[pymc]",
+        "statsmodels",
+    }  # fmt: skip
+    bic = rows["statsmodels", "bic"]
+    assert (bic["k"], bic["n"]) == ("5", "80")
+    assert float(bic["value"]) == pytest.approx(200 + 5 * np.log(80))
+    assert float(rows["statsmodels", "aic"]["value"]) == pytest.approx(210)
+
+
+def test_what_a_comparison_publishes_joins_the_criteria() -> None:
+    orders = [1, 2, 3]
+    table = xr.Dataset(
+        {
+            "method": ("row", [f"order {order}" for order in orders] + ["statsmodels"]),
+            "criterion": ("row", ["bic", "bic", "bic (singular)", "aic"]),
+            "value": ("row", [230.0, 210.0, 220.0, 999.0]),
+            "error": ("row", [0.0, 0.0, 0.0, 0.0]),
+            "k": ("row", [2, 5, 8, 5]),
+            "n": ("row", [80, 80, 80, 80]),
+        }
+    )
+    rows = _tables.criteria_rows(replace(bivariate(), figures={"bic": table}))
+    assert ["order 3"] == [row["method"] for row in rows if row["criterion"] == "bic (singular)"]
+    (aic,) = [row for row in rows if (row["method"], row["criterion"]) == ("statsmodels", "aic")]
+    assert aic["value"] == 999.0
+    picture = _figures.orders(rows)
+    assert picture is not None
+    assert "BIC by order" in picture.alt
+    assert _figures.orders(rows[:6]) is None
+
+
+def test_text_that_a_spreadsheet_would_run_is_quoted_and_numbers_are_not(written: Path) -> None:
+    row = {"a": "=1+1", "b": -1.5, "c": "@x", "d": "+1", "e": "-1", "f": -2, "g": "plain", "h": "\t="}
+    text = _tables.csv_text(tuple(row), [row])
+    assert text == "a,b,c,d,e,f,g,h\n'=1+1,-1.5,'@x,'+1,'-1,-2,plain,'\t=\n"
+    for path in written.glob("*.csv"):
+        for record in rows_of(path):
+            for column, cell in record.items():
+                if cell.startswith(("=", "+", "-", "@")):
+                    assert float(cell), column
+
+
+def test_json_has_everything_and_no_nan(written: Path) -> None:
+    content = json.loads((written / "results.json").read_text(), parse_constant=pytest.fail)
+    assert content["command"] == COMMAND
+    case = content["cases"][0]
+    assert case["hyper_parameters"]["dim"] == 2
+    assert case["reference"] == "nuts[numpyro]"
+    assert case["counts"] == {
+        "AGREE": 3, "EXPLAINED": 1, "DIFFER": 1, "UNSURE": 1, "NOT COMPARABLE": 1,
+    }  # fmt: skip
+    assert case["provenance"]["precision"] == "float64"
+    assert {"numpy", "jax", "pymc"} <= case["provenance"]["versions"].keys()
+    assert case["not_applicable"] == ["cramer_rao"]
+
+
+def test_every_fit_has_a_netcdf_file_that_gives_it_back(written: Path, tmp_path: Path) -> None:
+    result = bivariate()
+    found = sorted(path.name for path in (written / result.slug).iterdir())
+    assert len(found) == len(result.estimates)
+    assert "svi-numpyro-mean_field.nc" in found
+    with xr.open_datatree(written / result.slug / "nuts-numpyro.nc", engine="h5netcdf") as tree:
+        fit = from_tree(tree.load())
+    assert fit.draws is not None
+    expected = result.estimates["nuts[numpyro]"].draws
+    assert expected is not None
+    xr.testing.assert_identical(fit.draws["posterior"].ds, expected["posterior"].ds)
+    stored = tmp_path / "fit.nc"
+    stored.write_bytes(b"as it is stored")
+    paths = _files.write_draws(
+        replace(conditional(), files={"nuts[numpyro]": stored}), tmp_path
+    )
+    assert (tmp_path / paths["nuts[numpyro]"]).read_bytes() == b"as it is stored"
+
+
+NUMBER = re.compile(r"−?\d+(\.\d+)?(e[−+]?\d+)?")
+
+
+def numbers_in(value: Any) -> list[float]:
+    if isinstance(value, dict):
+        return [x for item in value.values() for x in numbers_in(item)]
+    if isinstance(value, list):
+        return [x for item in value for x in numbers_in(item)]
+    return [float(value)] if isinstance(value, int | float) else []
+
+
+def orphans(page: Page, known: np.ndarray) -> list[str]:
+    """Numbers in a page's tables that no file has, to the digits shown."""
+    missing = []
+    for table in page.tables:
+        for row in table[1:]:
+            for cell in row[1:]:
+                parts = [part.strip().rstrip("%") for part in cell.split("±")]
+                if not all(NUMBER.fullmatch(part) for part in parts):
+                    continue
+                for part in parts:
+                    mantissa, _, exponent = part.replace("−", "-").partition("e")
+                    places = len(mantissa.partition(".")[2])
+                    unit = 10.0 ** (int(exponent or 0) - places)
+                    value = float(part.replace("−", "-"))
+                    # a percentage is a share in the files
+                    near = [np.min(np.abs(known - v)) for v in (value, value / 100)]
+                    if min(near[0], near[1] * 100) > 0.51 * unit:
+                        missing.append(cell)
+    return missing
+
+
+def test_every_number_in_a_table_is_in_a_file(written: Path, pages: dict[str, Page]) -> None:
+    content = json.loads((written / "results.json").read_text())
+    case = content["cases"][0]
+    found = numbers_in(case)
+    for row in case["verdicts"]:
+        if row["observed"] is not None:
+            found.append(row["observed"] - row["expected"])
+    found += [row["ratio"] for row in case["agreement"] if row["ratio"]]
+    known = np.array(found)
+    page = pages["gaussian-simulated"]
+    assert sum(len(table) for table in page.tables) > 150
+    assert orphans(page, known) == []
+    planted = Page(page.text, tables=[[["method", "seconds"], ["nuts", "123.4567"]]])
+    assert orphans(planted, known) == ["123.4567"]
+
+
+# ---------------------------------------------------------------- safety of what is there
+
+
+def test_a_failure_leaves_the_earlier_report_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    _report.write([unfitted()], out, "first")
+    before = contents(out)
+
+    def full(*_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device", str(out / "results.json"))
+
+    for name, failure in (("index_page", full), ("case_page", lambda *_: 1 / 0)):
+        with monkeypatch.context() as patch:
+            patch.setattr(_report, name, failure)
+            expected = StoreError if failure is full else ZeroDivisionError
+            with pytest.raises(expected) as caught:
+                _report.write([replace(unfitted(), seed=4)], out, "second")
+        assert contents(out) == before
+        assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
+        if failure is full:
+            assert "No space left" in str(caught.value)
+            assert "bytes are free" in str(caught.value)
+    _report.write([replace(unfitted(), seed=4)], out, "second")
+    assert contents(out) != before  # the comparison above can fail
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+    (tmp_path / ".report-dead").mkdir()
+    (tmp_path / ".report-dead" / "half.html").write_text("half")
+    (tmp_path / "unfitted").mkdir()
+    (tmp_path / "notes.txt").write_text("the user's")
+    _report.write([unfitted()], tmp_path, "x")
+    assert not (tmp_path / ".report-dead").exists()
+    assert (tmp_path / "notes.txt").read_text() == "the user's"
+
+
+def test_fits_that_are_gone_do_not_linger(tmp_path: Path) -> None:
+    result = conditional()
+    folder = tmp_path / result.slug
+    folder.mkdir()
+    (folder / "old_method.nc").write_bytes(b"")
+    (folder / "notes.txt").write_text("the user's")
+    with _files.published(tmp_path) as stage:
+        _files.write_draws(result, stage)
+    assert sorted(path.name for path in folder.iterdir()) == ["notes.txt", "nuts-numpyro.nc"]
+
+
+@pytest.mark.parametrize("slug", ["../up", "", "index", "A b", "a/b", "x" * 200, "fits"])
+def test_a_page_never_leaves_its_directory(slug: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="page name"):
+        _report.write([replace(unfitted(), slug=slug)], tmp_path / "out", "x")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_cases_never_share_a_page(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="two cases"):
+        _report.write([unfitted(), unfitted()], tmp_path / "out", "x")
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "../../etc/passwd", "", "x" * 10_000, "\x00", "nuts[pymc]"])
+def test_file_names_of_fits_are_plain(text: str) -> None:
+    first = _files.slug(text)
+    assert re.fullmatch(r"[a-z0-9_-]{1,100}", first)
+    assert _files.slug(text, [first]) != first
+
+
+def test_nothing_global_is_changed(written: Path) -> None:
+    before, backend = dict(mpl.rcParams), mpl.get_backend()
+    figure = plt.figure()
+    try:
+        known = _facts.facts(conditional())
+        assert _figures.forest(known.result, known.found, known.drawn, known.notable)
+        assert plt.get_fignums() == [figure.number]
+    finally:
+        plt.close(figure)
+    assert dict(mpl.rcParams) == before
+    assert mpl.get_backend() == backend
+    assert plt.get_fignums() == []
+
+
+def test_the_same_results_give_the_same_files(written: Path, tmp_path: Path) -> None:
+    _report.write([conditional()], tmp_path, COMMAND)
+    name = f"{conditional().slug}.html"
+    assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
+
+
+# ---------------------------------------------------------------- changes
+
+
+def test_the_next_report_says_what_changed(tmp_path: Path) -> None:
+    case = unfitted()
+    _report.write([case], tmp_path, "x")
+    assert "There is no earlier run" in (tmp_path / "unfitted.html").read_text()
+    _report.write([case], tmp_path, "x")
+    assert "0 verdicts changed" in (tmp_path / "unfitted.html").read_text()
+    moved = Verdict("log prior mean: pymc − numpyro", 0.3, 0.0, 0.0, 1e-9)
+    _report.write([replace(case, verdicts={"same_model": (moved,)})], tmp_path, "x")
+    page = (tmp_path / "unfitted.html").read_text()
+    assert "1 verdicts changed" in page
+    assert "0.1 → 0.3" in page
+    (tmp_path / "verdicts.csv").write_text("not, a table\n")
+    _report.write([case], tmp_path, "x")
+    assert "There is no earlier run" in (tmp_path / "unfitted.html").read_text()
+
+
+# ---------------------------------------------------------------- pages
+
+
+def test_a_page_loads_nothing_and_runs_nothing(pages: dict[str, Page]) -> None:
+    assert set(pages) == {"index", "gaussian-simulated", "hostile", "random-effects", "unfitted"}
+    for page in pages.values():
+        assert len(page.text.encode()) < 5e6
+        tags = {tag for tag, _ in page.tags}
+        assert not tags & {"script", "link", "iframe", "object", "embed", "base", "form", "video"}
+        for _, attributes in page.tags:
+            assert not [name for name in attributes if name.startswith("on") or name == "style"]
+        assert all(image["src"].startswith("data:image/") for image in page.all("img"))
+        for link in page.all("a"):
+            assert re.fullmatch(r"#[a-z]+|[a-z0-9_-]+(/[a-z0-9_-]+)?\.(html|csv|json|nc)", link["href"])
+        (style,) = re.findall(r"<style>(.*?)</style>", page.text, re.DOTALL)
+        assert "url(" not in style
+        assert "@import" not in style
+        (policy,) = [
+            meta["content"]
+            for meta in page.all("meta")
+            if meta.get("http-equiv") == "Content-Security-Policy"
+        ]
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        assert policy == (
+            f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; "
+            "form-action 'none'"
+        )
+
+
+def test_links_lead_to_files_and_anchors_that_exist(written: Path, pages: dict[str, Page]) -> None:
+    for page in pages.values():
+        anchors = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+        for link in page.all("a"):
+            target = link["href"]
+            assert target[1:] in anchors if target.startswith("#") else (written / target).is_file()
+
+
+def test_hostile_names_are_shown_and_never_obeyed(pages: dict[str, Page]) -> None:
+    page = pages["hostile"]
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page.text
+    assert "<img src=x" not in page.text
+    assert page.text.count("</script>") == 0
+    for other in pages.values():
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]", other.text)
+        assert max(map(len, re.findall(r">([^<]*)<", other.text))) < 9_000
+    assert "x" * 2_000 not in page.text
+    for kind, image in page.images():
+        if kind == "svg+xml":
+            ElementTree.fromstring(image)  # noqa: S314, ours
+
+
+def test_the_first_screen_answers(pages: dict[str, Page]) -> None:
+    page = pages["gaussian-simulated"]
+    (answer,) = re.findall(r'<p class="answer">(.*?)</p>', page.text)
+    assert answer.startswith("Held against nuts[numpyro]")
+    assert "svi[numpyro, mean_field]" in answer
+    for count in ("3 agree", "1 explained", "1 differ", "1 unsure", "1 not comparable"):
+        assert count in page.text
+    matrix = page.tables[0]
+    assert matrix[0][3:] == [
+        "mean[0]", "mean[1]", "covariance[0, 0]", "covariance[1, 0]", "covariance[1, 1]",
+    ]  # fmt: skip
+    (row,) = [row for row in matrix if row[0] == "svi[numpyro, mean_field]"]
+    assert row[3] == "centre unsure, spread explained"  # the verdict that knows a theory
+    assert row[4] == "centre unsure, spread differ"
+    assert page.text.index('id="forest"') < page.text.index('id="model"')
+
+
+def test_sections_come_in_order_with_question_and_verdict(pages: dict[str, Page]) -> None:
+    titles = re.findall(r"<h2[^>]*>(\d)\. ", pages["gaussian-simulated"].text)
+    assert titles == ["1", "2", "3", "4", "5", "6", "8", "9"]
+    for name in ("gaussian-simulated", "hostile", "random-effects", "unfitted"):
+        assert pages[name].text.count('class="question"') == 8
+        assert pages[name].text.count('class="verdict"') == 8
+    assert "def numpyro(self, data: xr.Dataset)" in pages["gaussian-simulated"].text
+    assert "def pymc(self, data: xr.Dataset)" in pages["gaussian-simulated"].text
+    assert "nothing was fitted" in pages["unfitted"].text
+    assert "89 % equal-tailed" in pages["gaussian-simulated"].text
+    assert "sampling approximation" in pages["gaussian-simulated"].text
+
+
+def test_pages_are_accessible_in_structure(pages: dict[str, Page]) -> None:
+    for page in pages.values():
+        assert page.all("html")[0]["lang"] == "en"
+        assert re.search(r"<title>\S.*</title>", page.text)
+        for landmark in ("header", "main", "footer"):
+            assert len(page.all(landmark)) == 1
+        levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+        assert levels.count(1) == 1
+        assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+        assert all(header["scope"] in ("row", "col") for header in page.all("th"))
+        assert all(len(image["alt"]) > 20 for image in page.all("img"))
+        assert len(page.all("caption")) == len(page.tables)
+        anchors = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+        assert len(anchors) == len(set(anchors))
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_text_has_contrast_in_light_and_dark(pages: dict[str, Page]) -> None:
+    schemes = re.findall(r":root \{(.*?)\}", pages["index"].text, re.DOTALL)
+    assert len(schemes) == 2
+    for scheme in schemes:
+        colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", scheme))
+        for ground in ("ground", "soft"):
+            for name in ("text", "quiet", "link", "agree", "explained", "differ", "unsure", "none"):
+                pair = sorted((luminance(colours[name]), luminance(colours[ground])))
+                assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, (name, ground)
+
+
+# ---------------------------------------------------------------- figures
+
+
+def intervals(picture: _figures.Picture) -> int:
+    """Lines that a figure really draws."""
+    root = ElementTree.fromstring(base64.b64decode(picture.uri.partition(",")[2]))  # noqa: S314, ours
+    lines = root.findall(".//*[@id]")
+    return sum(
+        1
+        for element in lines
+        if element.attrib["id"].startswith("line2d")
+        and any(len(path.attrib.get("d", "")) > 8 for path in element.iter() if path.tag.endswith("path"))
+    )
+
+
+def test_no_figure_is_empty(pages: dict[str, Page]) -> None:
+    wanted = {"gaussian-simulated": 12, "hostile": 3, "random-effects": 6}
+    for name, least in wanted.items():
+        images = pages[name].images()
+        assert len(images) >= least
+        for kind, image in images:
+            if kind == "svg+xml":
+                root = ElementTree.fromstring(image)  # noqa: S314, ours
+                drawn = [
+                    element.attrib["d"]
+                    for element in root.iter()
+                    if element.tag.endswith("}path") and len(element.attrib.get("d", "")) > 20
+                ]
+                assert len(drawn) > 10
+            else:
+                pixels = plt.imread(io.BytesIO(image), format="png")[..., :3]
+                assert np.mean(pixels.min(axis=-1) < 0.9) > 0.01
+
+
+def test_every_method_has_its_interval_although_draws_are_unequal() -> None:
+    result = bivariate()
+    sizes = {
+        fit.draws["posterior"].sizes["draw"] for fit in result.estimates.values() if fit.draws
+    }
+    assert len(sizes) > 3  # chains and draws differ, which ArviZ would join to NaN
+    known = _facts.facts(result)
+    shapes = {draws.shape for draws in known.drawn.draws.values()}
+    assert shapes == {(4, 500, 5)}
+    picture = _figures.forest(result, known.found, known.drawn, known.notable)
+    assert picture is not None
+    drawn = intervals(picture)
+    pairs = len(result.estimates) * len(known.notable)
+    points = 3  # statsmodels has no standard error of the covariances
+    assert drawn >= 2 * (pairs - points)
+    # the planted bug: what the outer join of unequal draws leaves
+    broken = {label: np.full_like(draws, np.nan) for label, draws in known.drawn.draws.items()}
+    broken["nuts[numpyro]"] = known.drawn.draws["nuts[numpyro]"]
+    empty = _figures.forest(
+        result, known.found, replace(known.drawn, draws=broken), known.notable
+    )
+    assert empty is not None
+    assert intervals(empty) < drawn / 2
+
+
+def test_a_method_without_draws_is_drawn_from_its_covariance_and_marked() -> None:
+    result = bivariate()
+    names = list(scalars(result.model, result.estimates["nuts[numpyro]"]))
+    drawn = _draws.comparable(result, names)
+    assert drawn.approximated == {
+        "expectation_maximisation", "maximum_likelihood[numpyro]", "maximum_likelihood[pymc]",
+        "statsmodels",
+    }  # fmt: skip
+    assert drawn.unreliable == {"svi[numpyro, full_rank]"}
+    fit = result.estimates["maximum_likelihood[pymc]"]
+    flat_draws = drawn.draws["maximum_likelihood[pymc]"].reshape(-1, len(names))
+    place = [list(map(str, fit.covariance["quantity"].values)).index(name) for name in names]
+    covariance = fit.covariance.values[np.ix_(place, place)]
+    error = np.sqrt(
+        (covariance**2 + np.outer(np.diag(covariance), np.diag(covariance))) / len(flat_draws)
+    )
+    # 15 entries at a false-alarm rate of 1e-5 each
+    assert np.all(np.abs(np.cov(flat_draws, rowvar=False) - covariance) < 4.5 * error)
+    assert np.all(drawn.draws["statsmodels"][..., 2:].std(axis=(0, 1)) < 1e-9)
+
+
+def test_a_large_model_shows_the_scalars_on_which_methods_differ() -> None:
+    cell = _answer.Cell(0.0, 0.01, 1.0, 0.01, "AGREE", "AGREE", "")
+    names = tuple(f"q[{i}]" for i in range(40))
+    cells = dict.fromkeys(names, cell) | {
+        "q[17]": replace(cell, shift=2.0),
+        "q[33]": replace(cell, ratio=0.2),
+        "q[34]": replace(cell, shift=float("nan"), ratio=float("nan")),
+    }
+    found = _answer.Agreement("nuts", names, {"svi": cells})
+    assert {"q[17]", "q[33]"} <= set(_figures.notable(found, 5))
+    assert _figures.notable(found, 40) == names
+    assert _figures.forest_room(1) == 12
+    assert _figures.forest_room(100) == 2
+
+
+# ---------------------------------------------------------------- the answer
+
+
+def decided(result: CaseResult) -> CaseResult:
+    """The same, with so many draws that nothing is left open, and no other verdicts."""
+
+    def exact(fit: Estimate) -> Estimate:
+        zero = xr.zeros_like(fit.center.value)
+        return replace(
+            fit, center=Quantity(fit.center.value, zero), spread=Quantity(fit.spread.value, zero)
+        )
+
+    estimates = {label: exact(fit) for label, fit in result.estimates.items()}
+    return replace(result, estimates=estimates, verdicts={})
+
+
+def answered(result: CaseResult) -> _answer.Answer:
+    return _answer.answer(result, _answer.agreement(result))
+
+
+def test_the_answer_trusts_what_agrees_and_names_the_factor_where_not() -> None:
+    result = decided(bivariate())
+    nuts = result.estimates["nuts[numpyro]"]
+    chosen = {
+        "nuts[numpyro]": nuts,
+        "laplace": from_point(nuts, shift=0.01, scale=1.01),
+        "maximum_likelihood[numpyro]": from_point(nuts),
+        "maximum_likelihood[pymc]": from_point(nuts),
+        "svi[numpyro, mean_field]": from_point(nuts, scale=0.4),
+        "svi[numpyro, full_rank]": from_point(nuts, problems=("stopped early",)),
+        "expectation_maximisation": from_point(nuts, shift=0.3),
+    }
+    answer = answered(replace(result, estimates=chosen))
+    assert answer.trusted == (
+        "laplace", "maximum_likelihood[numpyro]", "maximum_likelihood[pymc]",
+    )  # fmt: skip
+    assert answer.headline == (
+        "Held against nuts[numpyro]: trust laplace and maximum_likelihood for centre and spread; "
+        "trust svi[numpyro, mean_field] for the centre only (spread up to 0.4 times the "
+        "reference's, at mean[0]); do not trust expectation_maximisation (centre off by up to 0.3 "
+        "sd, at mean[0]; spread up to 1 times the reference's, at mean[0]); "
+        "svi[numpyro, full_rank] cannot be judged."
+    )
+
+
+def test_the_answer_is_modest_where_nothing_is_known() -> None:
+    assert "nothing was fitted" in answered(unfitted()).headline
+    assert "nothing here vouches" in answered(hostile()).headline
+    undecided = answered(replace(bivariate(), verdicts={}))
+    assert "cannot be told from it with this many draws" in undecided.headline
+    assert undecided.trusted == ()
+
+
+def test_the_exact_posterior_is_the_reference_where_there_is_one() -> None:
+    result = bivariate()
+    nuts = result.estimates["nuts[numpyro]"]
+    assert _answer.reference(result) == "nuts[numpyro]"
+    exact = replace(result, estimates={**result.estimates, "exact_posterior": from_point(nuts)})
+    assert _answer.reference(exact) == "exact_posterior"
+    sick = {**result.estimates, "nuts[numpyro]": replace(nuts, problems=("R-hat 1.2",))}
+    assert _answer.reference(replace(result, estimates=sick)) == "nuts[pymc]"
+
+
+# ---------------------------------------------------------------- does it fit
+
+
+def test_replicates_come_from_whole_simulations_or_given_what_is_known() -> None:
+    whole, why = _draws.replicates(bivariate(), "nuts[numpyro]")
+    assert whole is not None, why
+    assert {name: array.shape for name, array in whole.replicated.items()} == {
+        "y[length]": (50, 80), "y[width]": (50, 80),
+    }  # fmt: skip
+    given, why = _draws.replicates(conditional(), "nuts[numpyro]")
+    assert given is not None, why
+    assert {name: array.shape for name, array in given.replicated.items()} == {"y": (50, 9)}
+    # the known standard errors 1 … 3 make the third row vary less than the fifth
+    deviation = given.replicated["y"].std(axis=0)
+    assert deviation[0] < deviation[4]
+
+
+def test_replicates_given_by_the_sampler_are_used() -> None:
+    result = conditional()
+    fit = result.estimates["nuts[numpyro]"]
+    assert fit.draws is not None
+    drawn = np.random.default_rng(0).normal(size=(4, 250, 9))
+    group = xr.Dataset({"y": (("chain", "draw", "group"), drawn)})
+    tree = xr.DataTree.from_dict(
+        {"posterior": fit.draws["posterior"].to_dataset(), "posterior_predictive": group}
+    )
+    given = replace(result, estimates={"nuts[numpyro]": replace(fit, draws=tree)})
+    found, why = _draws.replicates(given, "nuts[numpyro]")
+    assert found is not None, why
+    assert np.isin(found.replicated["y"], drawn).all()
+
+
+def test_data_that_do_not_fit_are_said_so() -> None:
+    result = bivariate()
+    found, _ = _draws.replicates(result, "nuts[numpyro]")
+    assert found is not None
+    shares = [row["share_below"] for row in _tables.predictive_rows(found)]
+    assert np.mean([0.005 < share < 0.995 for share in shares]) > 0.7
+    wrong = replace(found, observed={n: 3 * array + 5 for n, array in found.observed.items()})
+    shares = [row["share_below"] for row in _tables.predictive_rows(wrong)]
+    assert np.mean([0.025 < share < 0.975 for share in shares]) < 0.5
+
+
+# ---------------------------------------------------------------- numbers and names
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "expected"),
+    [
+        (3.14159, 0.0157, "3.142 ± 0.016"),
+        (-3.14159, 0.157, "−3.14 ± 0.16"),
+        (1234.5678, 20.0, "1235 ± 20"),
+        (1.23456e-9, 1e-11, "1.235e−09 ± 1.0e−11"),
+        (2.5, 0.0, "2.5"),
+        (float("nan"), 0.1, "–"),
+        (float("-inf"), 0.1, "−∞"),
+        (float("inf"), 0.0, "∞"),
+        (0.0, 0.0, "0"),
+        (0.0, 0.02, "0.000 ± 0.020"),
+        (1.0, float("nan"), "1"),
+    ],
+)
+def test_numbers_have_the_digits_their_error_bears_out(
+    value: float, error: float, expected: str
+) -> None:
+    assert with_error(value, error) == expected
+    assert expected.startswith(number(value, error))
+
+
+def test_names_are_made_visible_and_short() -> None:
+    assert visible("a\u202eb\x1b\n") == "a\\u202eb\\u001b\n"
+    assert len(short("x" * 10_000, 50)) == 50
+    assert short("x" * 50, 50) == "x" * 50
+
+
+def test_the_index_counts_and_links_every_case(pages: dict[str, Page]) -> None:
+    page = pages["index"]
+    (table,) = page.tables
+    assert [row[1:] for row in table[1:]] == [
+        ["9", "3", "1", "1", "1", "1"],
+        ["3", "3", "0", "1", "0", "1"],
+        ["1", "1", "0", "0", "0", "0"],
+        ["0", "0", "0", "1", "0", "0"],
+    ]
+    links = {link["href"] for link in page.all("a")}
+    assert {"gaussian-simulated.html", "hostile.html", "results.json"} <= links
+    assert _page.WORDS.keys() == set(_answer.OUTCOMES)
