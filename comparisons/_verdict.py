@@ -5,7 +5,7 @@ two-sided normal quantile of the false-alarm rate α = 0.001:
 
 * AGREE            |d| + z·e ≤ b            inside the bound even at the far end of the interval
 * DIFFER           |d| − z·e > b            outside the bound even at the near end
-* EXPLAINED        outside, but a named theory predicts the expected value and agrees with it
+* EXPLAINED        outside, but a named theory predicts most of the departure and its value agrees
 * UNSURE           the interval straddles the bound: says how many times more draws would decide
 * NOT COMPARABLE   an input is missing, degenerate, not converged or undefined
 
@@ -83,10 +83,10 @@ class Verdict:
     def _explained(self) -> bool:
         if self.predicted is None:
             return False
-        return (
-            abs(self.observed - self.predicted)
-            <= Z * self.error + self.prediction_error + self.bound
-        )
+        left = abs(self.observed - self.predicted)
+        # a theory explains a departure that it accounts for most of
+        most = left < 0.5 * abs(self.observed - self.expected)
+        return most and left <= Z * self.error + self.prediction_error
 
 
 def not_comparable(about: str, cause: str) -> Verdict:

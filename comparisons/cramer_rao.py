@@ -200,8 +200,8 @@ def _repeated(case: Case) -> Iterator[Verdict]:
     if of.size > LARGEST:
         return
     try:
-        at_n = sampling(case, UNITS)
-        at_4n = sampling(case, 4 * UNITS)
+        at_n = sampling(case, UNITS, REPLICATES)
+        at_4n = sampling(case, 4 * UNITS, REPLICATES // 4)
     except FitError as error:
         yield not_comparable("repeated sampling at the model's truth", str(error))
         return
@@ -212,7 +212,7 @@ def _repeated(case: Case) -> Iterator[Verdict]:
             f"{at_n.failed} of {REPLICATES} replicates did not converge to an interior maximum",
         )
         return
-    relative = float(np.sqrt(2 / at_n.replicates))
+    relative, later_error = (float(np.sqrt(2 / s.replicates)) for s in (at_n, at_4n))
     for i, name in enumerate(at_n.names):
         deviation = np.sqrt(at_n.variance[i])
         departure = at_n.variance[i] / at_n.bound[i] - 1
@@ -225,7 +225,7 @@ def _repeated(case: Case) -> Iterator[Verdict]:
             bound=EFFICIENCY,
             cause="the departure shrinks like 1/N: four times that at 4N",
             predicted=1 + 4 * later,
-            prediction_error=4 * 3.3 * relative,
+            prediction_error=4 * 3.3 * later_error,
         )
         yield Verdict(
             f"bias of {name} in standard deviations, {where}",
@@ -245,20 +245,20 @@ def _repeated(case: Case) -> Iterator[Verdict]:
             bound=0.1,
             cause="the departure shrinks like 1/N: four times that at 4N",
             predicted=1 + 4 * (at_4n.mean_error[i] / np.sqrt(at_4n.variance[i]) - 1),
-            prediction_error=2 * 3.3 * relative,
+            prediction_error=2 * 3.3 * later_error,
         )
     yield Verdict(
         f"smallest eigenvalue of B^(−½) Var B^(−½), {where}",
         at_n.smallest,
         1.0,
-        error=relative * np.sqrt(of.size),
+        error=relative,
         bound=EFFICIENCY,
         relation="at_least",
         cause="a biased estimator is held to (1 + b′)²/(N·I)",
     )
 
 
-def sampling(case: Case, n: int) -> Sampling:
+def sampling(case: Case, n: int, replicates: int) -> Sampling:
     """Replicates the model at its truth and summarises them against the bound.
 
     Raises:
@@ -266,7 +266,7 @@ def sampling(case: Case, n: int) -> Sampling:
     """
     model, truth = case.model, case.model.truth
     rng = case.rng("repeated sampling", str(n))
-    fits = replicate(model, truth, n, REPLICATES, rng)
+    fits = replicate(model, truth, n, replicates, rng)
     data = model.simulate(rng, truth, n)
     of = density(model, data)
     u = of.unconstrain(truth)

@@ -11,7 +11,7 @@ References: Stephens (2000), JRSS B 62 (labels); Vehtari, Gelman, Simpson, Carpe
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -255,7 +255,7 @@ def _diagnostics(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """R-hat, bulk ESS and tail ESS of every scalar, each of shape (m,)."""
     from arviz_stats.base import array_stats
 
-    axes = {"chain_axis": 0, "draw_axis": 1}
+    axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
     r_hat = array_stats.rhat(flat, **axes)
     bulk = array_stats.ess(flat, method="bulk", **axes)
     tail = array_stats.ess(flat, method="tail", prob=(0.05, 0.95), **axes)

@@ -24,7 +24,7 @@ import xarray as xr
 
 from models._density import flatten, quantities, replicable
 from models._errors import FitError
-from models._spec import HasEM
+from models._spec import HasDegeneracy, HasEM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _EM_STEPS = 30
 """A Newton step costs about as much as 15 EM steps, and EM is no longer the faster one here."""
+_STARTS = 4
+"""Starts per replicate where the likelihood has several maxima; the highest end is kept."""
 _NEWTON_STEPS = 30
 """Most Newton steps of a replicate."""
 _AT_ONCE = 2
@@ -71,29 +73,54 @@ def replicate(
     template = model.simulate(streams[0], at, n)  # pyright: ignore[reportArgumentType]
     varying = tuple(str(name) for name, array in template.items() if array.dtype.kind == "f")
     stages = _compiled(model, n, _Template(template, varying))
+    # the first stream was spent on the template, so each replicate draws from a child
+    children = [stream.spawn(1)[0] for stream in streams]
+    sets = [model.simulate(child, at, n) for child in children]  # pyright: ignore[reportArgumentType]
+    best = _attempt(model, stages, varying, sets, children)
+    for _ in range(_STARTS - 1 if isinstance(model, HasDegeneracy) else 0):
+        other = _attempt(model, stages, varying, sets, children)
+        # −∞ where the replicate has only met degenerate ends so far
+        known = np.where(np.isfinite(best.height), best.height, 0.0)
+        higher = other.height > best.height + 1e-9 * np.abs(known)
+        for old, new in zip(best, other, strict=True):
+            old[higher] = new[higher]
+    chunks = np.split(np.arange(replicates), range(_BATCH, replicates, _BATCH))
+    ends = [_padded(stages.finish, (_rows(best, chunk),)) for chunk in chunks]
+    estimate, deviation = (np.concatenate(column) for column in zip(*ends, strict=True))
+    return Replicates(estimate, deviation, best.decrement < _STATIONARY)
 
-    def drawn(batch: range) -> tuple[tuple[np.ndarray, ...], dict[str, np.ndarray]]:
-        sets, starts = [], []
-        for index in batch:
-            # the first stream was spent on the template, so each replicate draws from a child
-            child = streams[index].spawn(1)[0]
-            data = model.simulate(child, at, n)  # pyright: ignore[reportArgumentType]
-            sets.append([np.asarray(data[name].data) for name in varying])
-            starts.append(model.start(child, data))
-        arrays = tuple(np.stack(column) for column in zip(*sets, strict=True))
-        return arrays, {name: np.stack([one[name] for one in starts]) for name in starts[0]}
+
+def _attempt(
+    model: Model,
+    stages: _Stages,
+    varying: tuple[str, ...],
+    sets: list[xr.Dataset],
+    children: list[np.random.Generator],
+) -> _State:
+    """Where one start per replicate leads; degenerate ends have height −∞.
+
+    Raises:
+        FitError: the model's programs cannot be traced over data.
+    """
+
+    def drawn(batch: range) -> tuple[tuple[np.ndarray, ...], Values]:
+        starts = [model.start(children[index], sets[index]) for index in batch]
+        columns = [[np.asarray(sets[index][name].data) for index in batch] for name in varying]
+        arrays = tuple(np.stack(column) for column in columns)
+        stacked = {name: np.stack([one[name] for one in starts]) for name in starts[0]}
+        return arrays, jax.tree.map(jnp.asarray, stacked)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         # Python draws the next batch while the compiled function works on the last one
-        waiting, sets = [], []
-        for b in range(0, replicates, _BATCH):
-            arrays, start = drawn(range(b, min(b + _BATCH, replicates)))
-            sets.append(arrays)
+        waiting, inputs = [], []
+        for b in range(0, len(sets), _BATCH):
+            arrays, start = drawn(range(b, min(b + _BATCH, len(sets))))
+            inputs.append(arrays)
             waiting.append(pool.submit(_padded, stages.begin, (arrays, start)))
         try:
             begun = [future.result() for future in waiting]
             arrays, state = jax.tree.map(
-                lambda *parts: np.concatenate(parts), *zip(sets, begun, strict=True)
+                lambda *parts: np.concatenate(parts), *zip(inputs, begun, strict=True)
             )
             # without EM the program is traced here for the first time
             _climb(stages, arrays, state, pool)
@@ -102,10 +129,12 @@ def replicate(
                 f"{model.name} cannot be fitted to many data sets at once: its program must read "
                 'the data as data["…"].data and compute with jax.numpy'
             ) from error
-    chunks = np.split(np.arange(replicates), range(_BATCH, replicates, _BATCH))
-    ends = [_padded(stages.finish, (_rows(state, chunk),)) for chunk in chunks]
-    estimate, deviation = (np.concatenate(column) for column in zip(*ends, strict=True))
-    return Replicates(estimate, deviation, state.decrement < _STATIONARY)
+    if isinstance(model, HasDegeneracy):
+        ends = jax.device_get(stages.constrain(state.u))
+        for index, data in enumerate(sets):
+            if model.degeneracy({name: array[index] for name, array in ends.items()}, data):
+                state.height[index], state.decrement[index] = -np.inf, np.inf
+    return state
 
 
 def _climb(
@@ -186,6 +215,8 @@ class _Stages(NamedTuple):
     """(arrays, state) ↦ state after some Newton steps."""
     finish: Callable[..., Any]
     """state ↦ flat quantities and their standard errors."""
+    constrain: Callable[..., Any]
+    """u ↦ values of the parameters."""
 
 
 @lru_cache(maxsize=16)
@@ -214,7 +245,7 @@ def _compiled(model: Model, n: int, template: _Template) -> _Stages:
 
     begin = jax.jit(jax.vmap(lambda arrays, values: _state_at(start(arrays, values))))
     finish = jax.jit(jax.vmap(lambda state: _finish(model, of, state)))
-    return _Stages(begin, jax.jit(jax.vmap(climb)), finish)
+    return _Stages(begin, jax.jit(jax.vmap(climb)), finish, jax.jit(jax.vmap(of.constrain)))
 
 
 def _em(model: Any, of: Density, data: xr.Dataset, u: Array) -> Array:

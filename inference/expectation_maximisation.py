@@ -20,6 +20,7 @@ import xarray as xr
 
 from inference._estimate import Estimate, Method
 from inference._information import louis, observed
+from inference._labels import canonical
 from inference._optimum import estimate_at, refuse_undefined
 from models._density import density
 from models._errors import FitError
@@ -98,7 +99,9 @@ class ExpectationMaximisation(Method):
         best = climbs[0]
         ends = np.array([climb.log_likelihood[-1] for climb in climbs])
         reached = int(np.sum(ends >= ends[0] - _SAME * (1 + abs(ends[0]))))
-        predicted = louis(model, data, of, jnp.asarray(best.u))
+        # information belongs to one labelling: that of the estimate
+        values = canonical(model, of.constrain(jnp.asarray(best.u)))
+        predicted = louis(model, data, of, of.unconstrain(values))
         record = xr.Dataset(
             {
                 "climb": ("iteration", best.log_likelihood),
@@ -129,7 +132,7 @@ class ExpectationMaximisation(Method):
         return estimate_at(
             model,
             data,
-            of.constrain(jnp.asarray(best.u)),
+            values,
             information=predicted.complete - predicted.missing,
             problems=problems,
             spread_kind="louis",

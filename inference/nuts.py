@@ -249,7 +249,7 @@ class _Gradient:
         self._compiled = derivatives(of, "posterior").value_and_gradient
 
     def _pytensor_function(self, u: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = self._compiled(u)
+        value, gradient = self._compiled(jnp.asarray(u))
         return float(value), np.asarray(gradient)
 
 

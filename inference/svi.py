@@ -126,9 +126,7 @@ class SVI(Method):
         fits = [_maximise(evaluate, z, mode, self.family) for mode in distinct[:_MODES]]
         fits = [fit for fit in fits if np.isfinite(fit.elbo)]
         if not fits:
-            raise FitError(
-                f"{model.name}: none of {self.restarts} restarts found a Gaussian with a finite ELBO"
-            )
+            raise FitError(f"{model.name}: none of {self.restarts} restarts found a finite ELBO")
         best = max(fits, key=lambda fit: fit.elbo)
         noise = rng.standard_normal((_CHAINS, self.draws, of.size))
         points = best.loc + noise @ best.factor.T
@@ -202,8 +200,10 @@ def _height(of: Density, batch: int) -> _Height:
 
 def _standard_points(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
     """Sobol points as standard normals, antithetic, with covariance exactly I, shape (count, k)."""
-    half = qmc.Sobol(size, seed=rng).random(count // 2)
-    normal = ndtri(np.clip(half, 1e-12, 1 - 1e-12))
+    half = count // 2
+    # every coordinate has one point in each of `half` cells; in its middle, none is an outlier
+    cell = np.floor(qmc.Sobol(size, seed=rng).random(half) * half)
+    normal = ndtri((cell + 0.5) / half)
     z = np.concatenate([normal, -normal])
     return np.linalg.solve(np.linalg.cholesky(z.T @ z / count), z.T).T
 
@@ -213,7 +213,7 @@ def _mode(of: Density, model: Model, data: xr.Dataset, rng: np.random.Generator)
     value_and_gradient = derivatives(of, "posterior").value_and_gradient
 
     def negative(u: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = value_and_gradient(u)
+        value, gradient = value_and_gradient(jnp.asarray(u))
         value, gradient = -float(value), -np.asarray(gradient)
         if not np.isfinite(value) or not np.isfinite(gradient).all():
             return 1e300, np.zeros_like(u)  # a line search steps back from here

@@ -24,7 +24,7 @@ from models._errors import ConfigError, ModelError
 from models._spec import HasQuantities, HasUnits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from jax import Array
 
@@ -356,7 +356,7 @@ def flatten(values: Values) -> Array:
     return jnp.concatenate([jnp.ravel(jnp.asarray(array)) for array in values.values()])
 
 
-def labelled(table: Sequence[Parameter], data: xr.Dataset, values: Values) -> xr.Dataset:
+def labelled(table: Sequence[Parameter], data: xr.Dataset, values: Mapping[str, Any]) -> xr.Dataset:
     """Arrays as a Dataset with the table's dims and the data's coords."""
     variables, coords = {}, {}
     for parameter in table:

@@ -123,8 +123,15 @@ def test_a_prediction_of_the_wrong_size_explains_nothing() -> None:
 
 
 def test_the_error_of_the_prediction_counts() -> None:
-    vague = Verdict("x", 3.0, 0.0, 0.0, 1.0, predicted=6.0, prediction_error=2.0)
+    vague = Verdict("x", 3.0, 0.0, 0.0, 1.0, predicted=4.0, prediction_error=2.0)
     assert vague.outcome == "EXPLAINED"
+    sharp = Verdict("x", 3.0, 0.0, 0.0, 1.0, predicted=4.0, prediction_error=0.5)
+    assert sharp.outcome == "DIFFER"
+
+
+def test_a_theory_that_predicts_no_departure_explains_none() -> None:
+    vague = Verdict("x", 3.0, 0.0, 0.0, 1.0, predicted=0.0, prediction_error=5.0)
+    assert vague.outcome == "DIFFER"
 
 
 def test_a_prediction_does_not_touch_what_agrees() -> None:

@@ -1,4 +1,4 @@
-"""The answer of a page: which cheap methods agree with the reference posterior, and by how much not.
+"""The answer of a page: which cheap methods agree with the reference, and by how much not.
 
 Every method is held against the reference by the rule of `comparisons._verdict`: its centre in
 units of the reference's standard deviation, its spread as a ratio.  Where `posterior_agreement` has
@@ -185,32 +185,30 @@ def answer(result: CaseResult, found: Agreement) -> Answer:
             "methods.",
             (),
         )
-    kinds: dict[str, str] = {}
-    for name, cells in found.cells.items():
-        if base(name) not in _EXPENSIVE:
-            kinds[name] = _kind(cells)
+    kinds = {
+        name: _kind(cells) for name, cells in found.cells.items() if base(name) not in _EXPENSIVE
+    }
     parts = []
-    trusted = [name for name, kind in kinds.items() if kind == "both"]
-    if trusted:
-        parts.append(f"trust {_names(trusted, kinds)} for centre and spread")
-    center_only = [name for name, kind in kinds.items() if kind == "center"]
-    if center_only:
-        text = f"trust {_names(center_only, kinds)} for the centre only"
-        parts.append(f"{text} ({_spread(center_only, found)})")
-    off = [name for name, kind in kinds.items() if kind == "off"]
-    if off:
-        text = f"do not trust {_names(off, kinds)}"
-        parts.append(f"{text} ({_center(off, found)}{_and_spread(off, found)})")
-    unsure = [name for name, kind in kinds.items() if kind == "unsure"]
-    if unsure:
-        text = f"{_names(unsure, kinds)} cannot be told from it with this many draws"
-        parts.append(f"{text} ({_center(unsure, found)}{_and_spread(unsure, found)})")
-    unknown = [name for name, kind in kinds.items() if kind == "unknown"]
-    if unknown:
-        parts.append(f"{_names(unknown, kinds)} cannot be judged")
+    for kind, words in (
+        ("both", "trust {names} for centre and spread"),
+        ("center", "trust {names} for the centre only ({spread})"),
+        ("unsure", "{names} show no difference that so many draws can tell ({center}; {spread})"),
+        ("explained", "{names} differ as theory predicts ({center}; {spread})"),
+        ("off", "do not trust {names} ({center}; {spread})"),
+        ("unknown", "{names} cannot be judged"),
+    ):
+        chosen = [name for name, found_kind in kinds.items() if found_kind == kind]
+        if chosen:
+            names, center, spread = (
+                _names(chosen, kinds),
+                _center(chosen, found),
+                _spread(chosen, found),
+            )
+            parts.append(words.format(names=names, center=center, spread=spread))
+    trusted = tuple(name for name, kind in kinds.items() if kind == "both")
     if not parts:
         parts.append("no cheap method was fitted")
-    return Answer(f"Held against {found.reference}: {'; '.join(parts)}.", tuple(trusted))
+    return Answer(f"Held against {found.reference}: {'; '.join(parts)}.", trusted)
 
 
 def _kind(cells: Mapping[str, Cell]) -> str:
@@ -218,8 +216,10 @@ def _kind(cells: Mapping[str, Cell]) -> str:
     spread = summary(cell.spread for cell in cells.values())
     if center == "NOT COMPARABLE":
         return "unknown"
-    if center in ("DIFFER", "EXPLAINED"):
+    if center == "DIFFER":
         return "off"
+    if center == "EXPLAINED":
+        return "off" if spread == "DIFFER" else "explained"
     if spread in ("DIFFER", "EXPLAINED"):
         return "center"
     if "UNSURE" in (center, spread):
@@ -243,17 +243,12 @@ def _center(chosen: Sequence[str], found: Agreement) -> str:
     if not worst:
         return "centre unknown"
     scalar, cell = max(worst, key=lambda item: abs(item[1].shift))
-    return f"centre off by up to {abs(cell.shift):.2g} sd, at {scalar}"
+    return f"centre off by at most {abs(cell.shift):.2g} sd, at {scalar}"
 
 
 def _spread(chosen: Sequence[str], found: Agreement) -> str:
     worst = [item for name in chosen if (item := worst_ratio(found.cells[name]))]
     if not worst:
-        return ""
+        return "spread unknown"
     scalar, cell = max(worst, key=lambda item: abs(math.log(item[1].ratio)))
-    return f"spread up to {cell.ratio:.2g} times the reference's, at {scalar}"
-
-
-def _and_spread(chosen: Sequence[str], found: Agreement) -> str:
-    text = _spread(chosen, found)
-    return f"; {text}" if text else ""
+    return f"spread at worst {cell.ratio:.2g} times the reference's, at {scalar}"

@@ -98,8 +98,7 @@ def comparable(result: CaseResult, names: Sequence[str]) -> Comparable:
             keep = np.linspace(0, own[label].shape[0] - 1, CHAINS * size).round().astype(int)
             drawn[label] = own[label][keep]
         elif label in normal:
-            seed = zlib.crc32(f"{result.slug} {label}".encode())
-            approximation = _normal(normal[label], names, CHAINS * size, seed)
+            approximation = _normal(normal[label], names, CHAINS * size)
             if np.isfinite(approximation).all():
                 drawn[label] = approximation
     return Comparable(
@@ -109,15 +108,20 @@ def comparable(result: CaseResult, names: Sequence[str]) -> Comparable:
     )
 
 
-def _normal(estimate: Estimate, names: Sequence[str], size: int, seed: int) -> np.ndarray:
-    """Draws from N(center, covariance); a scalar of undefined spread stays at its centre."""
+def _normal(estimate: Estimate, names: Sequence[str], size: int) -> np.ndarray:
+    """Draws from N(center, covariance); a scalar of undefined spread stays at its centre.
+
+    The noise is the same for every estimate, so that equal ones look equal, and symmetric, so
+    that their mean is the estimate.
+    """
     center = np.concatenate([np.ravel(v.values) for v in estimate.center.value.values()])
     place = {str(name): i for i, name in enumerate(estimate.covariance["quantity"].values)}
     chosen = [place[name] for name in names]
     covariance = np.nan_to_num(estimate.covariance.values[np.ix_(chosen, chosen)])
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
     factor = vectors * np.sqrt(np.clip(values, 0, None))
-    noise = np.random.default_rng(seed).standard_normal((size, len(names)))
+    half = np.random.default_rng(0).standard_normal((size // 2, len(names)))
+    noise = np.concatenate([half, -half])
     return center[chosen] + noise @ factor.T
 
 
@@ -137,15 +141,16 @@ def replicates(result: CaseResult, source: str) -> tuple[Replicates | None, str]
         replicated = {
             n: _thinned(group[n].transpose("chain", "draw", ...).to_numpy()) for n in observed
         }
-        return Replicates(_columns(result.data, observed), _columns(result.data, replicated, 1), source), ""
+        return Replicates(
+            _columns(result.data, observed), _columns(result.data, replicated, 1), source
+        ), ""
     posterior = draws["posterior"]
     names = [parameter.name for parameter in result.model.parameters]
     missing = [name for name in names if name not in posterior.data_vars]
     if missing:
         return None, f"{source} keeps no draws of {', '.join(missing)}"
     values = {
-        name: _thinned(posterior[name].transpose("chain", "draw", ...).to_numpy())
-        for name in names
+        name: _thinned(posterior[name].transpose("chain", "draw", ...).to_numpy()) for name in names
     }
     rng = np.random.default_rng(zlib.crc32(f"{result.slug} replicates".encode()))
     try:
@@ -189,9 +194,7 @@ def _conditional(
     def one(key: Any, at: Any) -> dict[str, Any]:
         found = numpyro_trace(result.model, result.data, at)
         keys = jax.random.split(key, len(names))
-        return {
-            name: found[name]["fn"].sample(k) for name, k in zip(names, keys, strict=True)
-        }
+        return {name: found[name]["fn"].sample(k) for name, k in zip(names, keys, strict=True)}
 
     size = len(next(iter(values.values())))
     keys = jax.random.split(jax.random.key(int(rng.integers(2**31))), size)

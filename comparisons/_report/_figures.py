@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import arviz_plots as azp
-import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib import pyplot as plt
+from matplotlib import style
 from matplotlib.figure import Figure
 
 from comparisons._report._draws import own_draws
@@ -100,7 +100,9 @@ def forest_room(methods: int) -> int:
     return min(12, max(2, _ROWS // max(methods, 1)))
 
 
-def forest(result: CaseResult, found: Agreement, drawn: Comparable, names: Sequence[str]) -> Picture | None:
+def forest(
+    result: CaseResult, found: Agreement, drawn: Comparable, names: Sequence[str]
+) -> Picture | None:
     """Every method at the notable scalars, in units of the reference posterior."""
     if not drawn.draws or not names:
         return None
@@ -202,9 +204,17 @@ def densities(drawn: Comparable, names: Sequence[str]) -> Picture | None:
         collection = azp.plot_dist(
             trees if len(trees) > 1 else next(iter(trees.values())),
             kind="kde",
-            visuals={"point_estimate": False, "point_estimate_text": False, "credible_interval": False},
+            visuals={
+                "point_estimate": False,
+                "point_estimate_text": False,
+                "credible_interval": False,
+            },
             col_wrap=2,
-            figure_kwargs={"figsize": (_WIDTH, height), "figsize_units": "inches", "layout": "none"},
+            figure_kwargs={
+                "figsize": (_WIDTH, height),
+                "figsize_units": "inches",
+                "layout": "none",
+            },
             **({"color": list(_COLOURS)} if len(trees) > 1 else {}),
             **_BACKEND,
         )
@@ -217,7 +227,11 @@ def densities(drawn: Comparable, names: Sequence[str]) -> Picture | None:
         )
         legend = 0.16 * ((len(labels) + 1) // 2) + 0.15
         figure.subplots_adjust(
-            left=0.05, right=0.97, top=1 - 0.3 / height, bottom=(legend + 0.35) / height, hspace=0.45
+            left=0.05,
+            right=0.97,
+            top=1 - 0.3 / height,
+            bottom=(legend + 0.35) / height,
+            hspace=0.45,
         )
         note = " † sampling approximation, N(estimate, covariance)." if drawn.approximated else ""
         note += " ‡ has problems (section 2)." if drawn.unreliable else ""
@@ -242,12 +256,17 @@ def pairs(result: CaseResult, label: str, names: Sequence[str]) -> Picture | Non
         collection = azp.plot_pair(
             tree,
             marginal=True,
-            visuals={"scatter": {"alpha": 0.25, "size": 4, "color": _COLOURS[0]}, "divergence": False},
+            visuals={
+                "scatter": {"alpha": 0.25, "size": 4, "color": _COLOURS[0]},
+                "divergence": False,
+            },
             figure_kwargs=_size(side, side),
             **_BACKEND,
         )
         figure = _figure_of(collection)
-        figure.subplots_adjust(left=0.13, right=0.98, top=0.98, bottom=0.1, wspace=0.35, hspace=0.25)
+        figure.subplots_adjust(
+            left=0.13, right=0.98, top=0.98, bottom=0.1, wspace=0.35, hspace=0.25
+        )
         return done(
             figure,
             "pairs",
@@ -266,22 +285,23 @@ def ranks(label: str, fit: Estimate, names: Sequence[str], number: int) -> Pictu
         return None
     every = max(1, draws.shape[1] // 500)
     draws = draws[:, ::every]
+    thinned = f", every {every}th draw" if every > 1 else ""
     tree = _tree({title: draws[..., j] for j, title in enumerate(_unique(shown))})
     with _drawing() as done:
         collection = azp.plot_rank(
             tree,
-            figure_kwargs=_size(_WIDTH, 2.1),
+            figure_kwargs=_size(_WIDTH, 2.3),
             **_BACKEND,
         )
         figure = _figure_of(collection)
-        figure.subplots_adjust(left=0.04, right=0.98, top=0.8, bottom=0.14, wspace=0.15)
+        figure.subplots_adjust(left=0.04, right=0.98, top=0.8, bottom=0.22, wspace=0.15)
         return done(
             figure,
             f"ranks-{number}",
             f"Rank plot of the {draws.shape[0]} chains of {label} for {', '.join(shown)}.",
-            f"{label}{f', every {every}th draw' if every > 1 else ''}: difference between the "
-            "distribution of each chain's ranks and the uniform one. p is the probability of differences at least as large among chains that draw "
-            "alike; points that stand out below α are marked.",
+            f"{label}{thinned}: difference between the distribution of each chain's ranks and the "
+            "uniform one. p is the probability of differences at least as large among chains that "
+            "draw alike; points that stand out below α are marked.",
             "png",
         )
 
@@ -297,11 +317,11 @@ def traces(label: str, fit: Estimate, names: Sequence[str], number: int) -> Pict
         collection = azp.plot_trace(
             tree,
             visuals={"trace": {"width": 0.4}},
-            figure_kwargs=_size(_WIDTH, 2.1),
+            figure_kwargs=_size(_WIDTH, 2.3),
             **_BACKEND,
         )
         figure = _figure_of(collection)
-        figure.subplots_adjust(left=0.07, right=0.98, top=0.88, bottom=0.14, wspace=0.3)
+        figure.subplots_adjust(left=0.07, right=0.98, top=0.88, bottom=0.2, wspace=0.3)
         return done(
             figure,
             f"traces-{number}",
@@ -377,8 +397,10 @@ def _path(axes: Any, kind: str, label: str, values: np.ndarray, colour: str) -> 
     if kind == "elbo":
         keep = np.unique(np.linspace(0, values.size - 1, min(values.size, 600)).astype(int))
         axes.plot(keep, values[keep], color=colour, label=name, linewidth=0.8)
-        low = np.quantile(values, 0.1)
-        axes.set_ylim(bottom=low - 0.2 * (values.max() - low))
+        low = float(np.quantile(values, 0.1))
+        if values.max() > low:  # the first steps are far below
+            axes.set_ylim(bottom=min(axes.get_ylim()[1], low - 0.2 * (float(values.max()) - low)))
+        axes.ticklabel_format(axis="y", useOffset=False)
         axes.set_xlabel("step")
     elif kind == "climb":
         short_of = np.maximum(values[-1] - values, 0.0)
@@ -391,6 +413,7 @@ def _path(axes: Any, kind: str, label: str, values: np.ndarray, colour: str) -> 
             np.arange(1, values.size + 1), short_of, "o-", color=colour, label=name, markersize=3,
             linewidth=0.6,
         )  # fmt: skip
+        axes.set_ylim(5e-11, max(1.0, axes.get_ylim()[1]))
         axes.set_xlabel("restart, best first")
 
 
@@ -406,9 +429,7 @@ def _records(result: CaseResult, name: str) -> dict[str, np.ndarray]:
 def spreads(found: Agreement, names: Sequence[str]) -> Picture | None:
     """Each method's spread over the reference's."""
     cells = {label: [c[n] for n in names if n in c] for label, c in found.cells.items()}
-    cells = {
-        label: row for label, row in cells.items() if any(np.isfinite(c.ratio) for c in row)
-    }
+    cells = {label: row for label, row in cells.items() if any(np.isfinite(c.ratio) for c in row)}
     if not cells:
         return None
     height = 0.75 + 0.23 * len(cells)
@@ -483,9 +504,7 @@ def orders(rows: Sequence[Row]) -> Picture | None:
 
 def predictive(replicates: Replicates) -> Picture | None:
     """Densities of replicated data against the data's."""
-    columns = [
-        name for name, values in replicates.observed.items() if np.ptp(values) > 0
-    ][:_PANELS]
+    columns = [name for name, values in replicates.observed.items() if np.ptp(values) > 0][:_PANELS]
     if not columns:
         return None
     titles = _unique(columns)
@@ -543,9 +562,7 @@ def costs(rows: Sequence[Row]) -> Picture | None:
     if not rows:
         return None
     with _drawing() as done:
-        figure, axes = plt.subplots(
-            figsize=(_WIDTH, 0.75 + 0.2 * len(rows)), layout="constrained"
-        )
+        figure, axes = plt.subplots(figsize=(_WIDTH, 0.75 + 0.2 * len(rows)), layout="constrained")
         places = np.arange(len(rows))
         left = np.zeros(len(rows))
         for part, colour, hatch in (
@@ -588,9 +605,9 @@ def _unique(names: Sequence[str]) -> list[str]:
     """Names that a figure can show: short, visible, distinct, and fit to name a variable."""
     found: list[str] = []
     for name in names:
-        text = _text(name.replace("/", "∕")) or "?"  # noqa: RUF001
+        text = _text(name.replace("/", "∕")) or "?"
         while text in found:
-            text += "′"  # noqa: RUF001
+            text += "′"
         found.append(text)
     return found
 
@@ -631,7 +648,7 @@ class _Finish:
 def _drawing() -> Iterator[_Finish]:
     """The report's style for a while; every figure made meanwhile is closed at the end."""
     before = set(plt.get_fignums())
-    with plt.ioff(), mpl.style.context(["default", _STYLE]), warnings.catch_warnings():
+    with plt.ioff(), style.context(["default", _STYLE]), warnings.catch_warnings():
         # a name may hold characters that the font does not have
         warnings.filterwarnings("ignore", message="Glyph ")
         try:

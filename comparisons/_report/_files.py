@@ -24,7 +24,7 @@ _RESERVED = ("index", "fits", "results", "estimates", "criteria", "verdicts")
 
 
 def slug(text: str, taken: Sequence[str] = ()) -> str:
-    """A file name for any text: lower-case letters, digits, `_` and `-`, distinct from those taken."""
+    """A file name for any text: letters a-z, digits, `_` and `-`, distinct from those taken."""
     plain = re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-")
     if not plain or len(plain) > 80:
         plain = f"{plain[:60]}-{sha256(text.encode(errors='replace')).hexdigest()[:10]}".strip("-")

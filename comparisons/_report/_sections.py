@@ -15,6 +15,8 @@ from models._density import quantity_table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import xarray as xr
+
     from comparisons._case import CaseResult
     from comparisons._report._answer import Cell
     from comparisons._report._facts import Facts
@@ -193,8 +195,8 @@ def _trust(known: Facts) -> Section:
             )
             for row in known.convergence
         ],
-        note="The worst over all reported scalars. Required: R-hat below 1.01, both effective sample "
-        "sizes at least 400, no divergences, E-BFMI at least 0.3.",
+        note="The worst over all reported scalars. Required: R-hat below 1.01, both effective "
+        "sample sizes at least 400, no divergences, E-BFMI at least 0.3.",
         numeric=range(1, 8),
     )  # fmt: skip
     names = [
@@ -205,10 +207,7 @@ def _trust(known: Facts) -> Section:
     optimisers = _table(
         "How the optimisers ended",
         ("method", *(name.replace("_", " ") for name in names)),
-        [
-            (row["method"], *(_loose(row[name]) for name in names))
-            for row in known.optimisers
-        ],
+        [(row["method"], *(_loose(row[name]) for name in names)) for row in known.optimisers],
         note="Restarts that reached the reported optimum, the next best one, how many ended "
         "degenerate; for EM the measured rate and the one Louis' identity predicts.",
         numeric=range(1, 1 + len(names)),
@@ -254,9 +253,8 @@ def _agreement(known: Facts) -> Section:
         ],
         note="Shift of the centre in reference standard deviations, also in Monte Carlo errors; "
         "ratio of spreads; Wasserstein distance of the draws in reference standard deviations, "
-        "beside that between two halves of the reference's own draws. Marks use a bound of 5 %; "
-        "likelihood methods are held to it too, although no theorem promises it at finite N, so "
-        "their marks are not among the counted verdicts.",
+        "beside that between two halves of the reference's own draws. Marks are the verdicts of "
+        "posterior_agreement, or of the same rule (a bound of 5 %) where that was not asked.",
         numeric=range(2, 7),
     )  # fmt: skip
     pictures = [
@@ -270,7 +268,7 @@ def _agreement(known: Facts) -> Section:
             (
                 row["method"] + (" †" if row["sampling_approximation"] else ""), row["parameter"],
                 *(
-                    number(row[name], (row["q0.945"] - row["q0.055"]) / 300)
+                    number(row[name], (row["q0.945"] - row["q0.055"]) / 60)
                     for name in ("mean", "q0.055", "q0.25", "q0.75", "q0.945")
                 ),
             )
@@ -279,6 +277,7 @@ def _agreement(known: Facts) -> Section:
         note="On the natural scale: mean, and the ends of the 50 % and 89 % equal-tailed "
         "intervals. † sampling approximation, N(estimate, covariance).",
         numeric=range(2, 7),
+        folded=True,
     )  # fmt: skip
     return Section(
         "agreement",
@@ -400,17 +399,18 @@ def _cost(known: Facts) -> Section:
             f"Among the samplers that passed, {best['method']} gives most effective draws per "
             f"second of sampling: {best['ess_per_second']:.0f}."
         )
+    names = ("compile", "warm_up", "run", "total", "ess_per_second")
     table = _table(
         "Seconds",
         ("method", "compile", "warm-up", "run", "total", "ESS per second"),
         [
             (
-                row["method"], *(seconds(row[part]) for part in ("compile", "warm_up", "run", "total")),
-                seconds(row["ess_per_second"]),
+                row["method"],
+                *(seconds(row[name]) for name in names),
             )
             for row in rows
         ],
-        note="Effective draws (the smallest bulk ESS) per second of sampling, for runs that passed.",
+        note="Effective draws (the smallest bulk ESS) per second of sampling, of runs that passed.",
         numeric=range(1, 6),
     )  # fmt: skip
     return Section(
@@ -438,8 +438,9 @@ def _provenance(known: Facts, command: str) -> Section:
         moved = sum(change == "changed" for _, change, _ in changes)
         unclear = sum(change == "cannot tell" for _, change, _ in changes)
         verdict = (
-            f"Since the last run {moved} verdicts changed; {unclear} cannot be told apart from "
-            f"Monte Carlo error; {len(changes) - moved - unclear} are unchanged."
+            f"Since the last run {moved} verdict{'s' if moved != 1 else ''} changed; {unclear} "
+            "cannot be told apart from Monte Carlo error; "
+            f"{len(changes) - moved - unclear} are unchanged."
         )
     table = _table(
         "What changed since the last run",
@@ -518,10 +519,13 @@ def _silent(result: CaseResult, section: str) -> list[str]:
 
 
 def _verdict_tables(result: CaseResult, section: str) -> list[Table]:
-    """Of every comparison: the rows that need a reader's eye, then the rest, folded."""
+    """Of every comparison: the rows that need a reader's eye, then the rest, folded; its table."""
     tables = []
     for name, verdicts in _chosen(result, section).items():
         title = result.titles.get(name, name)
+        published = result.figures.get(name)
+        if published is not None and not _tables.has_criteria(published):
+            tables.append(_published(f"{title}: its table", published))
         agreed = [v for v in verdicts if v.outcome == "AGREE"]
         other = [v for v in verdicts if v.outcome != "AGREE"]
         for caption, rows, folded in (
@@ -531,6 +535,24 @@ def _verdict_tables(result: CaseResult, section: str) -> list[Table]:
             if rows:
                 tables.append(_verdict_table(caption, rows, folded))
     return tables
+
+
+def _published(title: str, table: xr.Dataset) -> Table:
+    """A table that a comparison publishes."""
+    columns = tuple(map(str, table.data_vars))
+    kinds = [table[column].dtype.kind for column in columns]
+    return _table(
+        title,
+        tuple(column.replace("_", " ") for column in columns),
+        [
+            tuple(
+                number(float(row[c])) if kind in "iuf" else str(row[c])
+                for c, kind in zip(columns, kinds, strict=True)
+            )
+            for row in _tables.table_rows(table)
+        ],
+        numeric=[place for place, kind in enumerate(kinds) if kind in "iuf"],
+    )
 
 
 def _verdict_table(caption: str, verdicts: Sequence[Verdict], folded: bool) -> Table:

@@ -59,7 +59,9 @@ def model_title(model: Model) -> str:
 
 def data_title(result: CaseResult) -> str:
     """The name of the data with the columns that were chosen."""
-    return f"{result.data_name}[{', '.join(result.columns)}]" if result.columns else result.data_name
+    return (
+        f"{result.data_name}[{', '.join(result.columns)}]" if result.columns else result.data_name
+    )
 
 
 def identity(result: CaseResult) -> Row:
@@ -99,10 +101,18 @@ def estimate_rows(result: CaseResult) -> list[Row]:
         for label, reason in reasons.items():
             rows.append(
                 {
-                    **identity(result), "method": label, "engine": engine(label), "parameter": "",
-                    "estimate": nan, "spread": nan, "estimate_error": nan, "spread_error": nan,
-                    "spread_kind": "", "status": status, "problems": reason,
-                }  # fmt: skip
+                    **identity(result),
+                    "method": label,
+                    "engine": engine(label),
+                    "parameter": "",
+                    "estimate": nan,
+                    "spread": nan,
+                    "estimate_error": nan,
+                    "spread_error": nan,
+                    "spread_kind": "",
+                    "status": status,
+                    "problems": reason,
+                }
             )
     return rows
 
@@ -111,11 +121,16 @@ def criteria_rows(result: CaseResult) -> list[Row]:
     """Information criteria of every likelihood fit, log evidences, and what comparisons publish."""
     found = {(row["method"], row["criterion"]): row for row in _own_criteria(result)}
     for table in result.figures.values():
-        if set(CRITERIA[2:]) <= set(map(str, table.data_vars)):
+        if has_criteria(table):
             for row in table_rows(table):
                 chosen = {name: row[name] for name in CRITERIA[2:]}
                 found[row["method"], row["criterion"]] = {**identity(result), **chosen}
     return list(found.values())
+
+
+def has_criteria(table: xr.Dataset) -> bool:
+    """Whether a table that a comparison publishes lists criteria."""
+    return set(CRITERIA[2:]) <= set(map(str, table.data_vars))
 
 
 def table_rows(table: xr.Dataset) -> list[Row]:
@@ -140,19 +155,30 @@ def _own_criteria(result: CaseResult) -> Iterator[Row]:
             found["log_evidence"] = float(fit.record.attrs["log_evidence"]), error
         for criterion, (value, error) in found.items():
             yield {
-                **identity(result), "method": label, "criterion": criterion, "value": value,
-                "error": error, "k": k, "n": n,
-            }  # fmt: skip
+                **identity(result),
+                "method": label,
+                "criterion": criterion,
+                "value": value,
+                "error": error,
+                "k": k,
+                "n": n,
+            }
 
 
 def verdict_rows(result: CaseResult) -> list[Row]:
     """One row per verdict of every comparison."""
     return [
         {
-            "comparison": name, **identity(result), "about": verdict.about,
-            "observed": verdict.observed, "expected": verdict.expected, "error": verdict.error,
-            "bound": verdict.bound, "verdict": verdict.outcome, "cause": cause(verdict),
-        }  # fmt: skip
+            "comparison": name,
+            **identity(result),
+            "about": verdict.about,
+            "observed": verdict.observed,
+            "expected": verdict.expected,
+            "error": verdict.error,
+            "bound": verdict.bound,
+            "verdict": verdict.outcome,
+            "cause": cause(verdict),
+        }
         for name, verdicts in result.verdicts.items()
         for verdict in verdicts
     ]
@@ -177,7 +203,6 @@ def convergence_rows(result: CaseResult) -> list[Row]:
 
 def _convergence(fit: Estimate) -> Row:
     import arviz_stats as azs
-    import xarray as xr
 
     draws = fit.draws
     names = [n for n in map(str, fit.center.value.data_vars) if draws and n in draws["posterior"]]
@@ -201,7 +226,7 @@ def _convergence(fit: Estimate) -> Row:
         row["ess_tail"] = float(np.min(values(azs.ess(posterior, method="tail"))))
         relative = azs.mcse(posterior, method="mean") / deviation
         row["mcse_sd"] = float(np.max(values(relative)))
-    stats = draws["sample_stats"]
+    stats = draws["sample_stats"].to_dataset()
     if "diverging" in stats:
         row["divergences"] = int(stats["diverging"].sum())
     if "energy" in stats:
@@ -239,13 +264,19 @@ def agreement_rows(result: CaseResult, found: Agreement) -> list[Row]:
     distances = _distances(result, found)
     return [
         {
-            "method": label, "parameter": scalar, "shift": cell.shift,
-            "shift_error": cell.shift_error, "shift_in_errors": _ratio(cell.shift, cell.shift_error),
-            "ratio": cell.ratio, "ratio_error": cell.ratio_error,
+            "method": label,
+            "parameter": scalar,
+            "shift": cell.shift,
+            "shift_error": cell.shift_error,
+            "shift_in_errors": _ratio(cell.shift, cell.shift_error),
+            "ratio": cell.ratio,
+            "ratio_error": cell.ratio_error,
             "distance": distances.get((label, scalar), (math.nan, math.nan))[0],
             "distance_null": distances.get((label, scalar), (math.nan, math.nan))[1],
-            "center_verdict": cell.center, "spread_verdict": cell.spread, "cause": cell.cause,
-        }  # fmt: skip
+            "center_verdict": cell.center,
+            "spread_verdict": cell.spread,
+            "cause": cell.cause,
+        }
         for label, cells in found.cells.items()
         for scalar, cell in cells.items()
     ]
@@ -255,9 +286,7 @@ def _ratio(value: float, error: float) -> float:
     return value / error if error > 0 else math.nan
 
 
-def _distances(
-    result: CaseResult, found: Agreement
-) -> dict[tuple[str, str], tuple[float, float]]:
+def _distances(result: CaseResult, found: Agreement) -> dict[tuple[str, str], tuple[float, float]]:
     truth = own_draws(result.estimates[found.reference], found.scalars)
     if truth is None:
         return {}
@@ -332,7 +361,7 @@ def cost_rows(result: CaseResult, convergence: Sequence[Row]) -> list[Row]:
 
 
 def forest_rows(comparable: Comparable, names: Sequence[str]) -> list[Row]:
-    """The numbers that the forest plot draws, on the natural scale: mean, 50 % and 89 % interval."""
+    """What the forest plot draws, on the natural scale: mean, 50 % and 89 % interval."""
     levels = (0.055, 0.25, 0.75, 0.945)
     rows = []
     for label, draws in comparable.draws.items():
@@ -341,10 +370,15 @@ def forest_rows(comparable: Comparable, names: Sequence[str]) -> list[Row]:
         for j, name in enumerate(names):
             rows.append(
                 {
-                    "method": label, "parameter": name, "mean": float(flat[:, j].mean()),
-                    **{f"q{level:g}": float(q[j]) for level, q in zip(levels, quantiles, strict=True)},
+                    "method": label,
+                    "parameter": name,
+                    "mean": float(flat[:, j].mean()),
+                    **{
+                        f"q{level:g}": float(q[j])
+                        for level, q in zip(levels, quantiles, strict=True)
+                    },
                     "sampling_approximation": label in comparable.approximated,
-                }  # fmt: skip
+                }
             )
     return rows
 

@@ -1,0 +1,205 @@
+"""Variational inference reaches the optimum that closed forms and quadrature give.
+
+References: `tests/reference/posterior_exact.json` (R: Gaussian variational optima whose ELBO is in
+closed form; the same model, priors and data).  The ELBO here averages over 512 fixed points, whose
+error for this nearly Gaussian posterior is below 1e-3 of a posterior sd; it falls with more points.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+from inference import svi
+from inference._estimate import Estimate
+from inference.svi import SVI, _Fit, _judge, _maximise, _Mode, _standard_points
+from models._data import as_dataset, bundled
+from models._density import Density, density
+from models._errors import ConfigError, FitError
+from models.gaussian import Gaussian
+from models.gaussian_mixture import GaussianMixture
+
+MODEL = Gaussian()
+FAMILIES = ("mean_field", "full_rank")
+REFERENCE = json.loads((Path(__file__).parent / "reference" / "posterior_exact.json").read_text())
+EXACT = REFERENCE["cases"]["normal_faithful_eruptions"]
+
+
+@cache
+def eruptions() -> xr.Dataset:
+    return as_dataset(bundled("faithful"), MODEL, ("eruptions",))
+
+
+@cache
+def fitted(engine: Any = "numpyro", family: Any = "mean_field") -> Estimate:
+    method = SVI(engine=engine, family=family, restarts=2)
+    return method.fit(MODEL, eruptions(), np.random.default_rng(0))
+
+
+def _deviation(fit: Estimate, optimum: dict[str, Any]) -> float:
+    """The largest distance of location and scale from the optimum, in units of the scale."""
+    wanted = [optimum["q_mu"], optimum["q_log_sigma"]]
+    scale = np.array([part["scale"] for part in wanted])
+    loc = fit.record["q_loc"].values - [part["loc"] for part in wanted]
+    width = np.sqrt(np.diag(fit.record["q_covariance"].values)) - scale
+    return float(np.max(np.abs([loc / scale, width / scale])))
+
+
+@pytest.mark.parametrize("engine", ["numpyro", "pymc"])
+@pytest.mark.parametrize(
+    ("family", "key"),
+    [("mean_field", "vi_meanfield_gaussian"), ("full_rank", "vi_fullrank_gaussian")],
+)
+def test_optimum_is_that_of_the_reference(engine: str, family: str, key: str) -> None:
+    fit = fitted(engine, family)
+    assert fit.problems == ()
+    assert _deviation(fit, EXACT[key]) < 1e-3
+    assert fit.record["elbo"].values[-1] == pytest.approx(EXACT[key]["elbo"], abs=1e-3)
+    assert abs(fit.record.attrs["elbo"] - EXACT[key]["elbo"]) < 4 * fit.record.attrs["elbo_error"]
+    covariance = fit.record["q_covariance"].values
+    correlation = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
+    assert correlation == pytest.approx(EXACT[key]["corr"], abs=1e-3)
+
+
+def test_a_dropped_jacobian_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(model: Gaussian, data: xr.Dataset, language: Literal["numpyro", "pymc"]) -> Density:
+        return dataclasses.replace(density(model, data, language), log_jacobian=lambda u: 0 * u[0])
+
+    monkeypatch.setattr(svi, "density", without)
+    fit = SVI(restarts=1).fit(MODEL, eruptions(), np.random.default_rng(0))
+    assert _deviation(fit, EXACT["vi_meanfield_gaussian"]) > 0.01
+
+
+@pytest.mark.statistical
+def test_moments_are_those_of_the_approximation() -> None:
+    fit, optimum = fitted(), EXACT["vi_meanfield_gaussian"]
+    wanted = {"mu": optimum["q_mu"]["loc"], "sigma": optimum["implied_sigma_mean"]}
+    for name, mean in wanted.items():
+        assert abs(float(fit.center.value[name]) - mean) <= 4 * float(fit.center.error[name])
+    mu = optimum["q_mu"]["scale"]
+    assert abs(float(fit.spread.value["mu"]) - mu) <= 4 * float(fit.spread.error["mu"])
+
+
+def test_elbo_climbs_and_stays_below_the_evidence() -> None:
+    for family in FAMILIES:
+        fit = fitted("numpyro", family)
+        path = fit.record["elbo"].values
+        assert np.all(np.diff(path) >= 0)
+        assert path[-1] < EXACT["exact"]["log_evidence"] + 1e-3
+    assert fitted("numpyro", "full_rank").record["elbo"].values[-1] >= path[-1] - 1e-6
+
+
+def test_same_seed_same_estimate() -> None:
+    again = SVI(restarts=2).fit(MODEL, eruptions(), np.random.default_rng(0))
+    xr.testing.assert_identical(again.center.value, fitted().center.value)
+    other = SVI(restarts=2).fit(MODEL, eruptions(), np.random.default_rng(1))
+    assert not other.center.value.identical(again.center.value)
+
+
+# --- a Gaussian posterior, where the optimum is a formula -----------------------------------------
+
+
+PRECISION = np.array([[4.0, 1.5, 0.0], [1.5, 2.0, -0.6], [0.0, -0.6, 1.0]])
+MEAN = np.array([1.0, -2.0, 0.5])
+
+
+def _gaussian(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    off = points - MEAN
+    return -0.5 * np.einsum("si,ij,sj->s", off, PRECISION, off), -off @ PRECISION
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_gaussian_is_recovered_exactly(family: str) -> None:
+    z = _standard_points(np.random.default_rng(0), 64, 3)
+    fit = _maximise(_gaussian, z, _Mode(0.0, MEAN + 0.3), family)
+    inverse = np.linalg.inv(PRECISION)
+    # the mean field has variances 1/Λ_jj: MacKay (2003), §33.5
+    wanted = inverse if family == "full_rank" else np.diag(1 / np.diag(PRECISION))
+    np.testing.assert_allclose(fit.loc, MEAN, atol=1e-5)
+    np.testing.assert_allclose(fit.factor @ fit.factor.T, wanted, atol=1e-5)
+    shortfall = 0.5 * (np.linalg.slogdet(inverse)[1] - np.linalg.slogdet(wanted)[1])
+    evidence = 1.5 * np.log(2 * np.pi) + 0.5 * np.linalg.slogdet(inverse)[1]
+    assert fit.elbo == pytest.approx(evidence - shortfall, abs=1e-8)
+
+
+def test_points_have_the_moments_of_a_standard_normal() -> None:
+    z = _standard_points(np.random.default_rng(0), 256, 5)
+    np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-14)
+    np.testing.assert_allclose(z.T @ z / 256, np.eye(5), atol=1e-12)
+    np.testing.assert_allclose((z**4).mean(axis=0), 3, rtol=0.1)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(("width", "bad"), [(1.0, False), (1.3, False), (0.5, True)])
+def test_khat_tells_an_approximation_that_is_too_narrow(width: float, bad: bool) -> None:
+    factor = width * np.linalg.cholesky(np.linalg.inv(PRECISION))
+    fit = _Fit(0.0, MEAN, factor, 0.0, np.zeros(1))
+    noise = np.random.default_rng(1).standard_normal((4_000, 3))
+    if width == 1.0:  # the ratio is constant, up to rounding
+        elbo, error, _ = _judge(_gaussian, fit, noise, 512)
+        evidence = 1.5 * np.log(2 * np.pi) - 0.5 * np.linalg.slogdet(PRECISION)[1]
+        assert elbo == pytest.approx(evidence, abs=1e-10)
+        assert error < 1e-10
+        return
+    _, _, khat = _judge(_gaussian, fit, noise, 512)
+    assert (khat > 0.7) == bad
+
+
+# --- more than one mode, and what can go wrong ----------------------------------------------------
+
+
+def test_the_best_of_several_modes_is_taken() -> None:
+    model = GaussianMixture(k=2, mean_loc=3.0, mean_scale=2.0, scale_scale=1.0)
+    data = as_dataset(bundled("faithful"), model, ("eruptions",))
+    fit = SVI(restarts=4, points=256).fit(model, data, np.random.default_rng(0))
+    assert fit.problems == ()
+    np.testing.assert_allclose(fit.center.value["mu"], [2.02, 4.28], atol=0.02)
+
+
+def test_an_unfinished_climb_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    minimize = svi.minimize
+
+    def two_steps(*args: Any, **options: Any) -> Any:
+        return minimize(*args, **{**options, "options": {"maxiter": 1}})
+
+    monkeypatch.setattr(svi, "minimize", two_steps)
+    fit = SVI(restarts=1).fit(MODEL, eruptions(), np.random.default_rng(0))
+    (problem,) = fit.problems
+    assert problem.startswith("the ELBO has not converged: its gradient is")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"restarts": 0}, "svi.restarts is 0; expected an integer of at least 1"),
+        ({"draws": 3}, "svi.draws is 3; expected an integer of at least 4"),
+        ({"points": 300}, "svi.points is 300; expected a power of 2"),
+    ],
+)
+def test_settings_are_checked(settings: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SVI(**settings)
+
+
+def test_too_few_points_for_the_parameters_fail() -> None:
+    with pytest.raises(FitError, match="at least four times the 2 free parameters"):
+        SVI(points=4).fit(MODEL, eruptions(), np.random.default_rng(0))
+
+
+def test_a_posterior_that_is_nowhere_finite_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(model: Gaussian, data: xr.Dataset, language: Literal["numpyro", "pymc"]) -> Density:
+        return dataclasses.replace(
+            density(model, data, language), log_prior=lambda u: jnp.nan * u[0]
+        )
+
+    monkeypatch.setattr(svi, "density", broken)
+    with pytest.raises(FitError, match="none of 6 restarts found a finite ELBO"):
+        SVI().fit(MODEL, eruptions(), np.random.default_rng(0))
