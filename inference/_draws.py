@@ -253,7 +253,7 @@ def _moving(flat: np.ndarray) -> np.ndarray:
 
 def _diagnostics(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """R-hat, bulk ESS and tail ESS of every scalar, each of shape (m,)."""
-    from arviz_stats.base import array_stats
+    from arviz_stats.base.array import array_stats
 
     axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
     r_hat = array_stats.rhat(flat, **axes)
@@ -280,7 +280,7 @@ def moments(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 
     What never moves has no error; what is not finite has an undefined one.
     """
-    from arviz_stats.base import array_stats
+    from arviz_stats.base.array import array_stats
 
     moving = _moving(flat)
     errors = np.where(np.isfinite(flat).all(axis=(0, 1)), 0.0, np.nan)[None].repeat(2, axis=0)

@@ -275,7 +275,7 @@ def _pymc(
     sizes = [of.size - len(variables) + 1] + [1] * (len(variables) - 1)
     counted = {name: np.zeros(size) for name, size in zip(variables, sizes, strict=True)}
 
-    def sampler(start: np.ndarray, stream: np.random.Generator) -> pm.NUTS:
+    def sampler(start: np.ndarray, stream: np.random.Generator) -> Any:
         momentum, choice = stream.spawn(2)
         potential, scale = (
             (QuadPotentialFullAdapt, np.eye(of.size))

@@ -202,7 +202,7 @@ def _standard_points(rng: np.random.Generator, count: int, size: int) -> np.ndar
     """Sobol points as standard normals, antithetic, with covariance exactly I, shape (count, k)."""
     half = count // 2
     # every coordinate has one point in each of `half` cells; in its middle, none is an outlier
-    cell = np.floor(qmc.Sobol(size, seed=rng).random(half) * half)
+    cell = np.floor(qmc.Sobol(size, rng=rng).random(half) * half)
     normal = ndtri((cell + 0.5) / half)
     z = np.concatenate([normal, -normal])
     return np.linalg.solve(np.linalg.cholesky(z.T @ z / count), z.T).T
@@ -302,7 +302,7 @@ def _judge(
     evaluate: _Height, fit: _Fit, noise: np.ndarray, batch: int
 ) -> tuple[float, float, float]:
     """The ELBO by fresh draws, its Monte Carlo error, and Pareto k̂ of p/q."""
-    from arviz_stats.base import array_stats
+    from arviz_stats.base.array import array_stats
 
     count, k = noise.shape
     whole = -(-count // batch) * batch

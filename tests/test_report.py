@@ -992,7 +992,7 @@ def test_the_answer_is_modest_where_nothing_is_known() -> None:
     assert "nothing was fitted" in answered(unfitted()).headline
     assert "nothing here vouches" in answered(hostile()).headline
     undecided = answered(replace(bivariate(), verdicts={}))
-    assert "show no difference that so many draws can tell" in undecided.headline
+    assert "cannot be told apart from it with so many draws" in undecided.headline
     assert undecided.trusted == ()
 
 

@@ -192,7 +192,7 @@ def answer(result: CaseResult, found: Agreement) -> Answer:
     for kind, words in (
         ("both", "trust {names} for centre and spread"),
         ("center", "trust {names} for the centre only ({spread})"),
-        ("unsure", "{names} show no difference that so many draws can tell ({center}; {spread})"),
+        ("unsure", "{names} cannot be told apart from it with so many draws ({center}; {spread})"),
         ("explained", "{names} differ as theory predicts ({center}; {spread})"),
         ("off", "do not trust {names} ({center}; {spread})"),
         ("unknown", "{names} cannot be judged"),

@@ -397,9 +397,9 @@ def _path(axes: Any, kind: str, label: str, values: np.ndarray, colour: str) -> 
     if kind == "elbo":
         keep = np.unique(np.linspace(0, values.size - 1, min(values.size, 600)).astype(int))
         axes.plot(keep, values[keep], color=colour, label=name, linewidth=0.8)
-        low = float(np.quantile(values, 0.1))
-        if values.max() > low:  # the first steps are far below
-            axes.set_ylim(bottom=min(axes.get_ylim()[1], low - 0.2 * (float(values.max()) - low)))
+        low, high = np.quantile(values, (0.1, 1.0)).tolist()
+        if high - low > 1e-9 * abs(high):  # the first steps are far below
+            axes.set_ylim(bottom=max(axes.get_ylim()[0], low - 0.2 * (high - low)))
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.set_xlabel("step")
     elif kind == "climb":
