@@ -229,7 +229,7 @@ def _order_criteria(case: Case) -> Iterator[Criterion]:
         return
     n = units(case.model, case.data)
     rows = _fitted_orders(case)
-    chosen = _choice({row.order: row.bic for row in rows})
+    chosen = _choice({row.order: row.bic for row in rows if not row.problem})
     for row in rows:
         method = f"order {row.order}"
         yield Criterion(method, "log_likelihood", row.log_likelihood, 0.0, row.k, n)
@@ -265,12 +265,13 @@ def _orders(case: Case) -> Iterator[Verdict]:
         yield not_comparable("order selection", "maximum_likelihood is not among the methods")
         return
     rows = _fitted_orders(case)
-    by_bic = _choice({row.order: row.bic for row in rows})
-    by_aic = _choice({row.order: row.aic for row in rows})
+    # no choice rests on an optimum that cannot be relied on
+    by_bic = _choice({row.order: row.bic for row in rows if not row.problem})
+    by_aic = _choice({row.order: row.aic for row in rows if not row.problem})
     weak = {row.order: order_wbic(case, row.order) for row in rows}
     by_wbic = _choice({order: value for order, (value, _) in weak.items()})
     if by_bic is None or by_aic is None or by_wbic is None:
-        yield not_comparable("order selection", "no order could be fitted")
+        yield not_comparable("order selection", "no order has an optimum that can be relied on")
         return
     for row in rows:
         if row.problem:

@@ -4,10 +4,10 @@ Two questions, answered apart.
 
 1. Is the posterior as narrow as theory says?  Its covariance Σ against the bound B = (N·I(θ̂))⁻¹,
    also with the prior's precision added: standard deviations by parameter, the extreme generalised
-   eigenvalues of (Σ, B), and Kullback–Leibler and Wasserstein distances of N(θ̂, J⁻¹) from the
-   normal law with the posterior's moments.  A ratio a little below 1 is not a contradiction.
+   eigenvalues of (Σ, B), and the Kullback–Leibler divergence of N(θ̂, J⁻¹) from the normal law
+   with the posterior's moments.  A ratio a little below 1 is not a contradiction.
 2. Does an estimator beat the bound in repeated sampling?  Replicated data sets at a known θ₀: bias,
-   efficiency B/Var of the maximum-likelihood estimator, its mean standard error against its true
+   variance over bound of the maximum-likelihood estimator, its mean standard error against its true
    standard deviation, and the smallest eigenvalue of B^(−½) Var B^(−½), which must be at least 1.
    A biased estimator is held to (1 + b′)²/(N·I), and the departure at N shrinks like 1/N, so that
    four times the departure at 4N predicts the departure at N.
