@@ -232,8 +232,12 @@ def _batched(variables: Sequence[Any], count: int) -> list[Any]:
 
 
 def _draw(variables: Sequence[Any], rng: np.random.Generator) -> list[np.ndarray]:
-    """One joint draw; compiled by JAX, or by PyTensor's own linker what JAX cannot express."""
+    """One joint draw; compiled by JAX, or run by Python what JAX cannot express.
+
+    Without a C compiler, since a draw made once is not worth half a minute of compiling it.
+    """
     import pymc as pm
+    import pytensor
 
     seed = int(rng.integers(2**31))
     with warnings.catch_warnings():
@@ -242,5 +246,6 @@ def _draw(variables: Sequence[Any], rng: np.random.Generator) -> list[np.ndarray
         try:
             draws = pm.draw(list(variables), random_seed=seed, mode="JAX")
         except (NotImplementedError, TypeError):
-            draws = pm.draw(list(variables), random_seed=seed, mode="FAST_COMPILE")
+            with pytensor.config.change_flags(cxx=""):
+                draws = pm.draw(list(variables), random_seed=seed, mode="FAST_COMPILE")
     return [np.asarray(draw) for draw in draws]
