@@ -389,13 +389,14 @@ def test_probabilistic_pca(key: str, source: str, columns: tuple[str, ...], meth
     ours = np.asarray(loading_matrix(_point(estimate)["loading"], theirs["d"], theirs["q"]))
     # loadings are unique up to rotation
     close(ours @ ours.T, np.asarray(theirs["W"]) @ np.transpose(theirs["W"]), exact, exact)
-    of_, point = density(of.model, of.data), _point(estimate)
-    u = of_.unconstrain(point)
-    information = expected(of.model, of.data, of_, u, np.random.default_rng(0))[0]
-    # σ is a coordinate of its own, log σ: ∂σ²/∂u = 2σ²
-    place = of_.coordinates.index("sigma")
-    variance = invert(of.model, of_, u, information).covariance[place, place]
-    close(2 * value["sigma2"] * np.sqrt(variance), theirs["se_sigma2_asymptotic"], exact)
+    if method is CLOSED:
+        of_, point = density(of.model, of.data), _point(estimate)
+        u = of_.unconstrain(point)
+        information = expected(of.model, of.data, of_, u, np.random.default_rng(0))[0]
+        # σ is a coordinate of its own, log σ: ∂σ²/∂u = 2σ²
+        place = of_.coordinates.index("sigma")
+        variance = invert(of.model, of_, u, information).covariance[place, place]
+        close(2 * value["sigma2"] * np.sqrt(variance), theirs["se_sigma2_asymptotic"], exact)
 
 
 @pytest.mark.parametrize(("factors", "method"), [(1, MAXIMUM), (2, EM)])

@@ -153,6 +153,9 @@ def test_posterior_of_a_mixture() -> None:
     assert ours.keys() == theirs.keys()
     for name, x in ours.items():
         assert max(deviations(x, theirs[name]).values()) <= 4, name
+        # a fifth of a posterior sd off, or a fifth too wide, is caught
+        assert deviations(x + 0.2 * x.std(), theirs[name])["q50"] > 4, name
+        assert deviations(x.mean() + 1.2 * (x - x.mean()), theirs[name])["sd"] > 4, name
 
 
 @pytest.mark.statistical
