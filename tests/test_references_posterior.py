@@ -63,7 +63,7 @@ def draws(model: Any) -> dict[str, np.ndarray]:
     """Posterior draws, shape (chain, draw, …)."""
     tree = sampled(model).estimates("posterior")[NUTS_NAME].draws
     assert tree is not None
-    return {str(name): array.values for name, array in tree["posterior"].items()}
+    return {str(name): array.values for name, array in tree["posterior"].to_dataset().items()}
 
 
 def diagnostic(name: str, x: np.ndarray, **options: Any) -> np.ndarray:
@@ -197,7 +197,7 @@ def test_predictive_density_of_a_mixture() -> None:
     assert (rows["elpd_loo"].value, rows["elpd_loo"].error) == (float(loo.elpd), float(loo.se))
 
     # log p(y_i | y), p_waic of each unit, and the influence of every draw on both
-    unit = tree["log_likelihood"]["y"].values
+    unit = tree["log_likelihood"].to_dataset()["y"].values
     mean, penalty = unit.mean(axis=(0, 1)), unit.var(axis=(0, 1), ddof=1)
     height = logsumexp(unit, axis=(0, 1)) - np.log(unit.shape[0] * unit.shape[1])
     of_height = np.exp(unit - height) - 1
