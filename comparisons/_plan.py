@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final, get_type_hints
 
+import numpy as np
 import psutil
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
@@ -273,18 +274,18 @@ def _refuse_no_draws(method: Method) -> None:
 
 
 def _refuse_memory(plan: Plan, methods: Sequence[Method]) -> None:
-    """Refuses what cannot fit: the pointwise log-likelihood of all draws, in float64, twice."""
-    rows = max(plan.data.sizes.values(), default=0)
+    """Refuses what cannot fit: every parameter of all draws in float64, with a few copies."""
+    numbers = sum(int(np.size(value)) for value in plan.model.truth.values())
     for method in methods:
         settings = dataclasses.asdict(method)  # pyright: ignore[reportArgumentType]
         draws = (settings.get("draws") or 0) * (settings.get("chains") or 1)
-        needed = 2 * 8 * draws * rows
+        needed = 8 * 8 * draws * numbers
         total = psutil.virtual_memory().total
         if needed > total:
             raise ConfigError(
-                f"{label(method)} on {plan.data_name}: {draws:,} draws of {rows:,} rows need about "
+                f"{label(method)} on {plan.data_name}: {draws:,} draws of {numbers:,} numbers need about "
                 f"{needed / 2**30:,.0f} GiB and the machine has {total / 2**30:,.0f} GiB. "
-                "Use fewer draws, a shorter profile or fewer rows."
+                "Use fewer draws or a shorter profile."
             )
 
 

@@ -182,7 +182,12 @@ def _read_mark(mark: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     whole = isinstance(found, dict) and {"key", "page", "files"} <= found.keys()
-    return found if whole and isinstance(found["files"], dict) else {}
+    # the page is one of the files that are checked, which lie directly in the directory
+    return found if whole and _names(found["files"]) and found["page"] in [*found["files"]] else {}
+
+
+def _names(files: object) -> bool:
+    return isinstance(files, dict) and all(Path(name).name == name for name in files)
 
 
 def _stamps(out: Path) -> dict[str, tuple[int, int]]:

@@ -86,10 +86,16 @@ def _criteria(case: Case) -> Iterator[Criterion]:
 
 
 def leave_one_out(draws: xr.DataTree) -> Any:
-    """PSIS leave-one-out expected log predictive density, one unit left out at a time."""
+    """PSIS leave-one-out expected log predictive density, one unit left out at a time.
+
+    By the draws that keep the log-likelihood of each unit.
+    """
     import arviz as az
 
-    return az.loo(draws)
+    pointwise = draws["log_likelihood"].to_dataset()
+    posterior = draws["posterior"].to_dataset().sel(draw=pointwise["draw"])
+    tree = xr.DataTree.from_dict({"posterior": posterior, "log_likelihood": pointwise})
+    return az.loo(tree)
 
 
 @lru_cache(maxsize=8)

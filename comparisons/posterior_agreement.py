@@ -89,6 +89,9 @@ def _predicted_shift(
         laplace, mode = (scalars(case.model, fits[of])[scalar].center for of in ("laplace", name))
         shift = laplace + theory.mean_minus_laplace[scalar] - mode
         return shift, "an optimum is not a mean: prior, Jacobian and skewness move it"
+    if name.startswith("svi") and "mean_field" in name:
+        shift = theory.mean_minus_mean_field[scalar]
+        return shift, "mean-field Gaussian: the correlations that it leaves out move the mean"
     return None, ""
 
 

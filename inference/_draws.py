@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 R_HAT, ESS, E_BFMI = 1.01, 400, 0.3
 """The convergence gate."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_POINTWISE = 4_000
+"""About how many draws keep the log-likelihood of each unit: evenly spaced ones."""
 _LARGEST = 50_000_000
 """Most pointwise log-likelihoods that are kept."""
 _AT_ONCE = 5_000_000
@@ -96,8 +98,8 @@ def estimate_from_draws(
         draws: every parameter on the natural scale, shape (chain, draw, …).
         record: how the fit went; quantiles and diagnostics are added to it.
         sample_stats: of a Markov chain, by ArviZ's names, each of shape (chain, draw); its draws
-            must pass the gate, and keep the log-likelihood of each unit.  None: the draws are
-            independent.
+            must pass the gate, and evenly spaced ones keep the log-likelihood of each unit.
+            None: the draws are independent.
         problems: what is known to be wrong already.
 
     Raises:
@@ -134,9 +136,12 @@ def estimate_from_draws(
         diagnostics |= _worst(flat)
         found += gate(flat, names, sample_stats)
         groups["sample_stats"] = _sampled(sample_stats)
-        if height.size * n <= _LARGEST:
-            unit = np.asarray(_terms(of, n).pointwise(points)).reshape(*shape, n)
-            groups["log_likelihood"] = _sampled({"y": unit}, "unit")
+        step = max(1, height.size // _POINTWISE)
+        kept = points.reshape(*shape, of.size)[:, ::step]
+        if kept.shape[0] * kept.shape[1] * n <= _LARGEST:
+            unit = np.asarray(_terms(of, n).pointwise(kept.reshape(-1, of.size)))
+            unit = unit.reshape(*kept.shape[:2], n)
+            groups["log_likelihood"] = _sampled({"y": unit}, "unit", step=step)
     middle = jnp.mean(points, axis=0)
     point, at_point = of.constrain(middle), float(_terms(of, n).totals(middle[None])[0][0])
     if not at_point >= np.median(log_likelihood):
@@ -318,10 +323,10 @@ def _posterior(
     return labelled(rows, data, arrays).assign_coords(steps)
 
 
-def _sampled(arrays: Mapping[str, np.ndarray], *dims: str) -> xr.Dataset:
-    """Arrays of shape (chain, draw, …) as a Dataset."""
+def _sampled(arrays: Mapping[str, np.ndarray], *dims: str, step: int = 1) -> xr.Dataset:
+    """Arrays of shape (chain, draw, …), of every `step`-th draw, as a Dataset."""
     shape = next(iter(arrays.values())).shape
     return xr.Dataset(
         {name: (("chain", "draw", *dims), np.asarray(x)) for name, x in arrays.items()},
-        {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])},
+        {"chain": np.arange(shape[0]), "draw": step * np.arange(shape[1])},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
+from collections import ChainMap
 from collections.abc import Mapping  # read at run time by get_type_hints
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar, Literal, final, get_args, get_type_hints
@@ -85,7 +86,7 @@ class Method(ABC):
     name: ClassVar[str]
     target: ClassVar[Literal["likelihood", "posterior"]]
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {}
-    """Settings by profile: quick, standard, thorough."""
+    """Settings by profile: quick, standard, thorough; within one, also by the name of a choice."""
 
     @abstractmethod
     def refusal(self, model: Model) -> str:
@@ -109,10 +110,14 @@ def variants(cls: type[Method], profile: str) -> tuple[Method, ...]:
         if getattr(hints[f.name], "__origin__", None) is Literal
     }
     settings = cls.profiles.get(profile, {})
-    return tuple(
-        cls(**settings, **dict(zip(choices, combination, strict=True)))
-        for combination in itertools.product(*choices.values())
-    )
+    common = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
+
+    def variant(combination: tuple[str, ...]) -> Method:
+        own = (settings.get(choice) for choice in combination)
+        special = ChainMap(*(dict(part) for part in own if isinstance(part, Mapping)))
+        return cls(**{**common, **special, **dict(zip(choices, combination, strict=True))})
+
+    return tuple(map(variant, itertools.product(*choices.values())))
 
 
 def label(method: Method) -> str:

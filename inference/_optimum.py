@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _SAME = 1e-6
 """Log-likelihood difference, relative to 1 + |ℓ|, within which two ends are one optimum."""
+_PATIENCE = 4
+"""At most this many times the restarts asked for, while fewer than two have reached the best."""
 _STATIONARY = 1e-4
 """Newton decrement, in standard errors, below which a point is stationary."""
 
@@ -50,6 +52,11 @@ class Optimum(NamedTuple):
     degenerate: int
     failed: int
 
+    @property
+    def restarts(self) -> int:
+        """How many starts were made."""
+        return self.ends.size + self.degenerate + self.failed
+
 
 def optimise(
     model: Model,
@@ -60,6 +67,8 @@ def optimise(
     restarts: int,
 ) -> Optimum:
     """Maximises an objective of a density from `restarts` data-driven starts.
+
+    More starts are made while only one has reached the best optimum.
 
     Raises:
         FitError: every start ended in a degenerate optimum or failed.
@@ -78,7 +87,9 @@ def optimise(
 
     kept: list[tuple[float, np.ndarray]] = []
     degenerate = failed = 0
-    for stream in rng.spawn(restarts):
+    for restart, stream in enumerate(rng.spawn(_PATIENCE * restarts)):
+        if restart >= restarts and _reached([height for height, _ in kept]) >= 2:
+            break
         start = np.asarray(of.unconstrain(model.start(stream, data)))
         end = minimize(negative, start, jac=True, method="BFGS", options={"gtol": 1e-5})
         if not np.isfinite(end.x).all() or end.fun >= 1e299:
@@ -89,7 +100,7 @@ def optimise(
             kept.append((-float(end.fun), end.x))
     if not kept:
         raise FitError(
-            f"undefined: of {restarts} restarts {degenerate} ended in a degenerate optimum and "
+            f"undefined: of {degenerate + failed} restarts {degenerate} ended in a degenerate optimum and "
             f"{failed} failed; no interior maximum was found"
         )
     kept.sort(key=lambda end: -end[0])
@@ -97,9 +108,14 @@ def optimise(
     if _degeneracy(model, data, of, u):
         u, value = kept[0][1], kept[0][0]
     ends = np.array([max(end[0], value) if i == 0 else end[0] for i, end in enumerate(kept)])
-    reached = int(np.sum(ends >= ends[0] - _SAME * (1 + abs(ends[0]))))
     decrement = newton_decrement(model, of, u, negative(u)[1], hessian(u))
-    return Optimum(u, value, decrement, ends, reached, degenerate, failed)
+    return Optimum(u, value, decrement, ends, _reached(ends), degenerate, failed)
+
+
+def _reached(heights: Sequence[float] | np.ndarray) -> int:
+    """How many of the restarts ended at the best of their optima."""
+    best = max(heights, default=0.0)
+    return int(np.sum(np.asarray(heights) >= best - _SAME * (1 + abs(best))))
 
 
 def _polish(
@@ -127,7 +143,7 @@ def newton_decrement(
     return float(np.sqrt(gradient[free] @ covariance @ gradient[free]))
 
 
-def optimiser_problems(optimum: Optimum, restarts: int) -> tuple[str, ...]:
+def optimiser_problems(optimum: Optimum) -> tuple[str, ...]:
     """Why the optimum must not be relied on."""
     problems = []
     if not optimum.decrement < _STATIONARY:
@@ -136,7 +152,7 @@ def optimiser_problems(optimum: Optimum, restarts: int) -> tuple[str, ...]:
         )
     if optimum.reached < 2:
         problems.append(
-            f"only {optimum.reached} of {restarts} restarts reached the reported optimum"
+            f"only {optimum.reached} of {optimum.restarts} restarts reached the reported optimum"
         )
     return tuple(problems)
 
@@ -268,7 +284,7 @@ def fit_optimum(
         attrs={
             "compile": ready - started,
             "run": time.perf_counter() - ready,
-            "restarts": restarts,
+            "restarts": optimum.restarts,
             "reached": optimum.reached,
             "degenerate": optimum.degenerate,
             "failed": optimum.failed,
@@ -276,7 +292,7 @@ def fit_optimum(
             "newton_decrement": optimum.decrement,
         },
     )
-    return values, -np.asarray(hessian), optimiser_problems(optimum, restarts), record
+    return values, -np.asarray(hessian), optimiser_problems(optimum), record
 
 
 def _runner_up(optimum: Optimum) -> float:

@@ -42,13 +42,13 @@ class Laplace(Method):
     """
 
     restarts: int = 20
-    draws: int = 2_500
+    draws: int = 10_000
 
     name: ClassVar[str] = "laplace"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"restarts": 10},
-        "thorough": {"restarts": 100, "draws": 10_000},
+        "thorough": {"restarts": 100, "draws": 20_000},
     }
 
     def refusal(self, model: Model) -> str:
@@ -87,14 +87,18 @@ class Laplace(Method):
         return estimate_from_draws(model, data, draws, record=record, problems=problems)
 
 
-def mean_shift(of: Density, mode: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """How far the posterior mean is off the mode in the chart, to first order in 1/N, shape (k,).
+def mean_shift(
+    of: Density, mode: np.ndarray, covariance: np.ndarray, spread: np.ndarray
+) -> np.ndarray:
+    """How far the mean is off the mode in the chart, to first order in 1/N, shape (k,).
 
-    δ = ½ Σ ∇ tr(∇²f · Σ), with the third derivative contracted by second differences of the
-    gradient along the columns of the Cholesky factor of Σ.
+    δ = ½ Σ ∇ tr(∇²f · S), Σ the inverse of −∇²f at the mode and S the covariance about it: Σ for
+    the posterior, that of q for the Gaussian q nearest to it, since E_q[∇f] = 0.  The third
+    derivative is contracted by second differences of the gradient along the columns of the
+    Cholesky factor of S.
     """
     gradient = jax.vmap(lambda u: derivatives(of, "posterior").value_and_gradient(u)[1])
-    step = 0.05 * np.linalg.cholesky(covariance).T
+    step = 0.05 * np.linalg.cholesky(spread).T
     around = np.concatenate([mode + step, mode - step])
     values = np.asarray(gradient(jnp.asarray(around)))
     middle = np.asarray(gradient(jnp.asarray(mode[None])))[0]

@@ -69,13 +69,15 @@ class NUTS(Method):
     engine: Literal["numpyro", "pymc"] = "numpyro"
     chains: int = 4
     warm_up: int = 1_000
-    draws: int = 1_500
+    draws: int = 10_000
     target_accept: float = 0.9
 
     name: ClassVar[str] = "nuts"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "quick": {"warm_up": 500, "draws": 750},
+        # a draw of PyMC's sampler, which is Python, costs as much as a hundred of NumPyro's
+        "quick": {"warm_up": 500, "draws": 4_000, "pymc": {"draws": 500}},
+        "standard": {"pymc": {"draws": 2_500}},
         "thorough": {"warm_up": 2_000, "draws": 20_000},
     }
 
@@ -249,7 +251,7 @@ class _Gradient:
         self._compiled = derivatives(of, "posterior").value_and_gradient
 
     def _pytensor_function(self, u: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = self._compiled(jnp.asarray(u))
+        value, gradient = self._compiled(u)
         return float(value), np.asarray(gradient)
 
 

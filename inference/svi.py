@@ -54,6 +54,8 @@ _STATIONARY = 1e-3
 """Gradient of the ELBO, nats for one step of a standard deviation, that counts as zero."""
 _SAME = 1e-3
 """Difference of two optima in nats within which they are one."""
+_JUDGED = 1_000
+"""Draws per pseudo-chain by which the ELBO and k̂ are judged."""
 _MODES = 3
 """Distinct modes from which the ELBO is maximised."""
 
@@ -75,13 +77,13 @@ class SVI(Method):
     family: Literal["mean_field", "full_rank"] = "mean_field"
     restarts: int = 6
     points: int = 512
-    draws: int = 1_000
+    draws: int = 10_000
 
     name: ClassVar[str] = "svi"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"restarts": 4, "points": 256},
-        "thorough": {"restarts": 20, "points": 4_096, "draws": 10_000},
+        "thorough": {"restarts": 20, "points": 4_096, "draws": 20_000},
     }
 
     def __post_init__(self) -> None:
@@ -130,7 +132,9 @@ class SVI(Method):
         best = max(fits, key=lambda fit: fit.elbo)
         noise = rng.standard_normal((_CHAINS, self.draws, of.size))
         points = best.loc + noise @ best.factor.T
-        elbo, error, khat = _judge(evaluate, best, noise.reshape(-1, of.size), self.points)
+        elbo, error, khat = _judge(
+            evaluate, best, noise[:, :_JUDGED].reshape(-1, of.size), self.points
+        )
         record = xr.Dataset(
             {
                 "elbo": ("step", best.path),

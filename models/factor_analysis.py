@@ -180,7 +180,9 @@ class FactorAnalysis(Model):
         y = np.asarray(data["y"].data)
         fit = Factor(y, n_factor=self.factors, method="ml").fit(maxiter=10_000, tol=1e-12)
         deviation = y.std(axis=0)
-        correlation = fit.loadings @ fit.loadings.T + np.diag(fit.uniqueness)
+        # its eigenvalue solver answers in complex numbers, imaginary parts 0
+        loadings, unique = np.real_if_close(fit.loadings), np.real_if_close(fit.uniqueness)
+        correlation = loadings @ loadings.T + np.diag(unique)
         covariance = correlation * np.outer(deviation, deviation)
         sample = np.cov(y, rowvar=False, ddof=0)
         n, d = y.shape
@@ -191,7 +193,7 @@ class FactorAnalysis(Model):
             "mean": jnp.asarray(y.mean(axis=0)),
             "covariance": jnp.asarray(covariance),
             "eigenvalue": jnp.asarray(np.linalg.eigvalsh(covariance)[::-1]),
-            "uniqueness": jnp.asarray(fit.uniqueness * deviation**2),
+            "uniqueness": jnp.asarray(unique * deviation**2),
         }
         return estimate, {}, float(log_likelihood)
 
