@@ -72,7 +72,9 @@ def run_case(
                 continue
             activity("compare", f"table of {name}", 0.0)
             try:
-                tables[name] = table(case).to_dict()
+                published = table(case)
+                if published is not None:
+                    tables[name] = published.to_dict()
             except StoreError:
                 raise
             except Exception as error:  # one table never sinks a run
@@ -208,8 +210,11 @@ def _compared(
     return verdicts, ""
 
 
-def _table(module: ModuleType) -> Callable[[Case], xr.Dataset] | None:
-    """What a comparison publishes beside its verdicts: `table(case)`, where it defines one."""
+def _table(module: ModuleType) -> Callable[[Case], xr.Dataset | None] | None:
+    """What a comparison publishes beside its verdicts: `table(case)`, where it defines one.
+
+    It returns None where it has nothing to say about the case.
+    """
     return vars(module).get("table")
 
 

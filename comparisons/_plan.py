@@ -283,8 +283,8 @@ def _refuse_memory(plan: Plan, methods: Sequence[Method]) -> None:
         total = psutil.virtual_memory().total
         if needed > total:
             raise ConfigError(
-                f"{label(method)} on {plan.data_name}: {draws:,} draws of {numbers:,} numbers need about "
-                f"{needed / 2**30:,.0f} GiB and the machine has {total / 2**30:,.0f} GiB. "
+                f"{label(method)} on {plan.data_name}: {draws:,} draws of {numbers:,} numbers need "
+                f"about {needed / 2**30:,.0f} GiB and the machine has {total / 2**30:,.0f} GiB. "
                 "Use fewer draws or a shorter profile."
             )
 

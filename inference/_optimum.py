@@ -100,8 +100,8 @@ def optimise(
             kept.append((-float(end.fun), end.x))
     if not kept:
         raise FitError(
-            f"undefined: of {degenerate + failed} restarts {degenerate} ended in a degenerate optimum and "
-            f"{failed} failed; no interior maximum was found"
+            f"undefined: of {degenerate + failed} restarts {degenerate} ended in a degenerate "
+            f"optimum and {failed} failed; no interior maximum was found"
         )
     kept.sort(key=lambda end: -end[0])
     u, value = _polish(negative, hessian, kept[0][1])

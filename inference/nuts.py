@@ -250,7 +250,7 @@ class _Gradient:
     def __init__(self, of: Density) -> None:
         self._compiled = derivatives(of, "posterior").value_and_gradient
 
-    def _pytensor_function(self, u: np.ndarray) -> tuple[float, np.ndarray]:
+    def _pytensor_function(self, u: Any) -> tuple[float, np.ndarray]:
         value, gradient = self._compiled(u)
         return float(value), np.asarray(gradient)
 

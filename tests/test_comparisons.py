@@ -338,6 +338,7 @@ def by_closed_form(*, shrink: float = 1.0, error: float = 1.0) -> Callable[..., 
 
 def cramer_rao_rows(case: Fits, monkeypatch: pytest.MonkeyPatch, **bug: float) -> list[Verdict]:
     monkeypatch.setattr(cramer_rao, "replicate", by_closed_form(**bug))
+    cramer_rao.ladder.cache_clear()
     return verdicts(cramer_rao, case)
 
 
