@@ -12,7 +12,7 @@ import json
 from typing import TYPE_CHECKING
 
 from comparisons._difference import differences
-from comparisons._report._facts import as_json, facts
+from comparisons._report._facts import as_json, facts, plain, same_data
 from comparisons._report._files import check_slugs, published, write_draws
 from comparisons._report._page import case_page, index_page
 from comparisons._report._tables import CRITERIA, ESTIMATES, VERDICTS, csv_text, identity
@@ -60,10 +60,19 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
             files = write_draws(known.result, stage)
             page = case_page(known, files, command)
             (stage / f"{known.result.slug}.html").write_text(page, encoding="utf-8", newline="\n")
-        content = {"command": command, "cases": [as_json(known, command) for known in every]}
+        compared = same_data(every)
+        content = {
+            "command": command,
+            "cases": [as_json(known, command) for known in every],
+            "models": [
+                {"data": data, **row}
+                for data, table in compared
+                for row in plain(table.reset_index(names="model").to_dict("records"))
+            ],
+        }
         text = json.dumps(content, allow_nan=False, indent=1, ensure_ascii=False)
         (stage / "results.json").write_text(text, encoding="utf-8", newline="\n")
-        index = index_page(every, command)
+        index = index_page(every, compared, command)
         (stage / "index.html").write_text(index, encoding="utf-8", newline="\n")
     return out / "index.html"
 

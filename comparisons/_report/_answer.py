@@ -8,6 +8,7 @@ judged the same pair, its verdict (which may know a theory) is the one shown.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, final
 
@@ -88,6 +89,11 @@ def base(label: str) -> str:
     return label.partition("[")[0]
 
 
+def without_engine(label: str) -> str:
+    """`svi[mean_field]` of `svi[pymc, mean_field]`, `nuts` of `nuts[pymc]`."""
+    return re.sub(r"\[\]$", "", re.sub(r"\b(numpyro|pymc)\b(, )?", "", label))
+
+
 def agreement(result: CaseResult) -> Agreement:
     """Every method against the reference, at every distinct scalar."""
     numbers = {name: scalars(result.model, fit) for name, fit in result.estimates.items()}
@@ -164,12 +170,6 @@ def worst_shift(cells: Mapping[str, Cell]) -> tuple[str, Cell] | None:
     return max(known, key=lambda item: abs(item[1].shift), default=None)
 
 
-def worst_ratio(cells: Mapping[str, Cell]) -> tuple[str, Cell] | None:
-    """The scalar at which the spread is off by the largest factor."""
-    known = [(name, cell) for name, cell in cells.items() if cell.ratio > 0]
-    return max(known, key=lambda item: abs(math.log(item[1].ratio)), default=None)
-
-
 def answer(result: CaseResult, found: Agreement) -> Answer:
     """The sentence a reader takes away, from the verdicts."""
     gate = [v for v in result.verdicts.get(_GATE, ()) if v.outcome != "AGREE"]
@@ -190,21 +190,16 @@ def answer(result: CaseResult, found: Agreement) -> Answer:
     }
     parts = []
     for kind, words in (
-        ("both", "trust {names} for centre and spread"),
-        ("center", "trust {names} for the centre only ({spread})"),
-        ("unsure", "{names} cannot be told apart from it with so many draws ({center}; {spread})"),
-        ("explained", "{names} differ as theory predicts ({center}; {spread})"),
-        ("off", "do not trust {names} ({center}; {spread})"),
-        ("unknown", "{names} cannot be judged"),
+        ("both", "trust {} for centre and spread"),
+        ("center", "trust only the centre of {}"),
+        ("off", "do not trust {}"),
+        ("explained", "off as theory predicts: {}"),
+        ("unsure", "too few draws to tell: {}"),
+        ("unknown", "not judged: {}"),
     ):
         chosen = [name for name, found_kind in kinds.items() if found_kind == kind]
         if chosen:
-            names, center, spread = (
-                _names(chosen, kinds),
-                _center(chosen, found),
-                _spread(chosen, found),
-            )
-            parts.append(words.format(names=names, center=center, spread=spread))
+            parts.append(words.format(_names(chosen, kinds)))
     trusted = tuple(name for name, kind in kinds.items() if kind == "both")
     if not parts:
         parts.append("no cheap method was fitted")
@@ -228,27 +223,14 @@ def _kind(cells: Mapping[str, Cell]) -> str:
 
 
 def _names(chosen: Sequence[str], kinds: Mapping[str, str]) -> str:
-    """Variants that share their fate go by the method's name alone."""
+    """Variants that share their fate go by the method's name, or by it without the engine."""
     shown: dict[str, None] = {}
     for name in chosen:
-        variants = [other for other in kinds if base(other) == base(name)]
-        whole = all(other in chosen for other in variants)
-        shown[base(name) if whole else name] = None
+        for shorter in (base, without_engine):
+            if all(other in chosen for other in kinds if shorter(other) == shorter(name)):
+                shown[shorter(name)] = None
+                break
+        else:
+            shown[name] = None
     *rest, last = shown
     return f"{', '.join(rest)} and {last}" if rest else last
-
-
-def _center(chosen: Sequence[str], found: Agreement) -> str:
-    worst = [item for name in chosen if (item := worst_shift(found.cells[name]))]
-    if not worst:
-        return "centre unknown"
-    scalar, cell = max(worst, key=lambda item: abs(item[1].shift))
-    return f"centre off by at most {abs(cell.shift):.2g} sd, at {scalar}"
-
-
-def _spread(chosen: Sequence[str], found: Agreement) -> str:
-    worst = [item for name in chosen if (item := worst_ratio(found.cells[name]))]
-    if not worst:
-        return "spread unknown"
-    scalar, cell = max(worst, key=lambda item: abs(math.log(item[1].ratio)))
-    return f"spread at worst {cell.ratio:.2g} times the reference's, at {scalar}"

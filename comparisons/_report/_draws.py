@@ -16,6 +16,7 @@ import numpy as np
 
 from models._density import numpyro_trace, units
 from models._errors import ConcordError
+from models._programs import read_numpyro
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 CHAINS = 4
 _MOST = 4_000
 """Draws of a method in a figure."""
-REPLICATES = 50
+REPLICATES = 100
 """Replicated data sets of a posterior predictive check."""
 
 
@@ -163,6 +164,35 @@ def replicates(result: CaseResult, source: str) -> tuple[Replicates | None, str]
     return Replicates(
         _columns(result.data, observed), _columns(result.data, replicated, 1), source
     ), ""
+
+
+def prior_and_posterior(
+    result: CaseResult, source: str
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Draws of the first entry that varies of each parameter, from the prior and from a fit.
+
+    Of the prior's draws only the quantiles between 5 % and 95 % are kept: a heavy tail would leave
+    nothing else to be seen.
+    """
+    draws = result.estimates[source].draws
+    posterior = draws["posterior"] if draws else {}
+    rng = np.random.default_rng(zlib.crc32(f"{result.slug} prior".encode()))
+    prior = read_numpyro(result.model, result.data).prior_draws(rng, 1000)
+    found: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
+    for name in (parameter.name for parameter in result.model.parameters):
+        if name not in posterior:
+            continue
+        drawn = prior[name]
+        after = posterior[name].transpose("chain", "draw", ...).to_numpy()
+        for index in np.ndindex(after.shape[2:]):
+            before, one = drawn[(..., *index)], after[(..., *index)].ravel()
+            if not (np.allclose(before, before[0]) or np.allclose(one, one[0])):
+                label = f"{name}[{', '.join(map(str, index))}]" if index else name
+                levels = np.linspace(0.05, 0.95, 1000)
+                found[0][label] = np.quantile(before, levels)
+                found[1][label] = one[np.linspace(0, one.size - 1, 1000).astype(int)]
+                break
+    return found
 
 
 def _simulated(

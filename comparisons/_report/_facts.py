@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
+import arviz_stats as azs
 import numpy as np
+import xarray as xr
 
 from comparisons._report import _answer, _draws, _figures, _tables
 from comparisons._store import canonical, versions
@@ -16,13 +19,17 @@ from models._errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
+    from arviz_stats.utils import ELPDDataLOO
+
     from comparisons._case import CaseResult
     from comparisons._report._answer import Agreement, Answer
     from comparisons._report._draws import Comparable, Replicates
     from comparisons._report._tables import Row
 
-MATRIX = 24
-"""Most columns of the agreement matrix."""
+
+_DRAWS = 500
+"""Of each chain, for the expected log predictive density."""
 
 
 @final
@@ -34,6 +41,8 @@ class Facts:
         result: the case.
         found: every method against the reference.
         answer: the sentence of the first screen.
+        source: label of the fit that stands for the posterior; "" if none can be relied on.
+        loo: its expected log predictive density, unit by unit; None where that is unknown.
         notable: the scalars of figures that show every method.
         drawn: draws of every method at these.
         replicates: replicated data, if there are any; `no_replicates` says why not.
@@ -46,6 +55,8 @@ class Facts:
     result: CaseResult
     found: Agreement
     answer: Answer
+    source: str
+    loo: ELPDDataLOO | None
     notable: tuple[str, ...]
     drawn: Comparable
     replicates: Replicates | None
@@ -65,7 +76,7 @@ class Facts:
 def facts(result: CaseResult) -> Facts:
     """Analyses a case."""
     found = _answer.agreement(result)
-    notable = _figures.notable(found, _figures.forest_room(len(result.estimates)))
+    notable = _figures.notable(found, _figures.PANELS)
     drawn = _draws.comparable(result, notable)
     replicates, no_replicates = None, "no sampler of the posterior can be relied on"
     source = _source(result, found)
@@ -76,6 +87,8 @@ def facts(result: CaseResult) -> Facts:
         result=result,
         found=found,
         answer=_answer.answer(result, found),
+        source=source,
+        loo=_loo(result, source) if source else None,
         notable=notable,
         drawn=drawn,
         replicates=replicates,
@@ -97,6 +110,42 @@ def _source(result: CaseResult, found: Agreement) -> str:
     ranked = [found.reference, *(n for n in result.estimates if _answer.base(n) == "nuts")]
     usable = (n for n in ranked if n and not result.estimates[n].problems)
     return next((n for n in usable if result.estimates[n].draws is not None), "")
+
+
+def _loo(result: CaseResult, source: str) -> ELPDDataLOO | None:
+    draws = result.estimates[source].draws
+    if draws is None or "log_likelihood" not in draws.children:
+        return None
+    terms = draws["log_likelihood"].to_dataset()
+    if len(terms) != 1:
+        return None
+    kept = terms.isel(draw=slice(None, None, -(-terms.sizes["draw"] // _DRAWS)))
+    tree = xr.DataTree.from_dict(
+        {"log_likelihood": kept, "posterior": xr.Dataset(coords=kept.coords)}
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the table counts the units that it warns of
+        return cast("ELPDDataLOO", azs.loo(tree, pointwise=True, reff=1.0))
+
+
+def same_data(every: Sequence[Facts]) -> list[tuple[str, pd.DataFrame]]:
+    """Models of the same data by their expected log predictive density, and what the data are."""
+    groups: dict[str, dict[str, Facts]] = {}
+    for known in every:
+        if known.loo is not None:
+            group = groups.setdefault(content_hash(known.result.data), {})
+            group[_tables.model_title(known.result.model)] = known
+    found = []
+    for group in groups.values():
+        if len(group) > 1:
+            first = next(iter(group.values()))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                table = azs.compare(
+                    {name: known.loo for name, known in group.items()}, round_to="none"
+                )
+            found.append((_tables.data_title(first.result), table))
+    return found
 
 
 def provenance(result: CaseResult, command: str) -> dict[str, Any]:

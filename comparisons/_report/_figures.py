@@ -19,12 +19,17 @@ import xarray as xr
 from matplotlib import pyplot as plt
 from matplotlib import style
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from comparisons._report._answer import without_engine
 from comparisons._report._draws import own_draws
+from comparisons._report._graph import levels
 from comparisons._report._numbers import short
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import pandas as pd
 
     from comparisons._case import CaseResult
     from comparisons._report._answer import Agreement
@@ -32,28 +37,35 @@ if TYPE_CHECKING:
     from comparisons._report._tables import Row
     from inference._estimate import Estimate
 
-_ROWS = 66
-"""Intervals in a forest plot."""
+PANELS = 6
+"""Scalars in figures that show every method."""
 _PANELS = 4
+_NODES = 8
+"""Sites side by side in a graph."""
+_DRAWS = 250
+"""Draws of each chain in a figure."""
+_SETS = 20
+"""Replicated data sets in a figure."""
 _OUTER, _INNER = 0.89, 0.5
 _FARTHEST = 8.0
 """Reference standard deviations beyond which a forest plot cuts."""
 _WIDTH = 7.2
-"""Inches; also the width at which text has its nominal size."""
+"""Inches."""
+_WIDE = 10.2
+"""Inches; the forest plot's."""
 _COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#8c564b",
     "#7f7f7f", "#9467bd", "#bcbd22", "#17becf",
 )  # fmt: skip
 _STYLE = {
     "font.size": 8.5,
-    "font.family": "DejaVu Sans",  # comes with matplotlib
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 9,
     "figure.dpi": 100,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
     "svg.hashsalt": "concord",
 }
 _BACKEND: dict[str, Any] = {"backend": "matplotlib"}
@@ -95,73 +107,77 @@ def notable(found: Agreement, room: int) -> tuple[str, ...]:
     return tuple(name for name in found.scalars if name in chosen)
 
 
-def forest_room(methods: int) -> int:
-    """How many scalars a forest plot of so many methods has room for."""
-    return min(12, max(2, _ROWS // max(methods, 1)))
-
-
-def forest(
-    result: CaseResult, found: Agreement, drawn: Comparable, names: Sequence[str]
-) -> Picture | None:
+def forest(found: Agreement, drawn: Comparable, names: Sequence[str]) -> Picture | None:
     """Every method at the notable scalars, in units of the reference posterior."""
     if not drawn.draws or not names:
         return None
-    unit = drawn.draws.get(found.reference, next(iter(drawn.draws.values())))
+    pooled = np.concatenate(list(drawn.draws.values()))
+    unit = drawn.draws.get(found.reference, pooled)
     center, scale = unit.mean(axis=(0, 1)), unit.std(axis=(0, 1))
     scale = np.where(scale > 0, scale, 1.0)
-    labels = _unique([_marked(label, drawn) for label in drawn.draws])
-    values = np.stack([(draws - center) / scale for draws in drawn.draws.values()], axis=2)
-    titles = _unique(names)
-    tree = _tree({name: values[..., j] for j, name in enumerate(titles)}, method=labels)
-    height = 0.75 + 0.165 * len(labels) * len(names)
+    labels = [_marked(label, drawn) for label in drawn.draws]
+    tail = (1 - _OUTER) / 2, (1 - _INNER) / 2
+    values = np.stack([(draws - center) / scale for draws in drawn.draws.values()])
+    summary = np.stack(
+        [
+            *np.quantile(values, (tail[0], 1 - tail[0], tail[1], 1 - tail[1]), axis=(1, 2)),
+            values.mean(axis=(1, 2)),
+        ]
+    )
+    tree = xr.Dataset(
+        {name: (("end", "method"), summary[..., j]) for j, name in enumerate(_unique(names))}
+    )
+    height = 0.85 + 0.165 * len(labels)
     with _drawing() as done:
-        collection = azp.plot_forest(
+        collection = azp.PlotCollection.wrap(
             tree,
-            combined=True,
-            ci_kind="eti",
-            ci_probs=(_INNER, _OUTER),
-            labels=["__variable__", "method"],
-            shade_label="__variable__",
-            visuals={
-                "labels": {"size": 8},
-                "shade": {"color": "#dfe6ee"},
-                "point_estimate": {"size": 14},
-                "ticklabels": False,
-            },
-            figure_kwargs={
-                "figsize": (_WIDTH, height),
-                "figsize_units": "inches",
-                "width_ratios": [1.25, 1.75],
-                "layout": "none",
-            },
+            cols=["__variable__"],
+            col_wrap=len(names),
+            figure_kwargs={**_size(_WIDE, height), "sharex": True, "sharey": True},
             **_BACKEND,
         )
+        collection.map(_intervals)
         figure = _figure_of(collection)
-        left, right = figure.axes[:2]
-        right.axvline(0, color="#444444", linewidth=0.6, linestyle=":", zorder=0)
-        low, high = right.get_xlim()
-        right.set_xlim(max(low, -_FARTHEST), min(high, _FARTHEST))
-        right.set_ylim(-0.9, len(labels) * len(names) - 0.1)
-        left.set_xticks([])
-        left.spines["bottom"].set_visible(False)
-        against = f"{_text(found.reference)} mean" if found.reference else "first method's mean"
-        right.set_xlabel(f"standard deviations from the {against}")
-        figure.subplots_adjust(left=0.01, right=0.985, top=1 - 0.08 / height, bottom=0.5 / height)
-        methods = ", ".join(drawn.draws)
+        for axes, name in zip(figure.axes, _unique(names), strict=True):
+            axes.set_title(name)
+        first = figure.axes[0]
+        first.xaxis.set_major_locator(MaxNLocator(3, prune="both"))
+        first.set_yticks(range(len(labels)), labels)
+        first.set_ylim(len(labels) - 0.4, -0.6)
+        low, high = first.get_xlim()
+        first.set_xlim(max(low, -_FARTHEST), min(high, _FARTHEST))
+        against = f"{_text(found.reference)} mean" if found.reference else "mean of all methods"
+        figure.supxlabel(f"standard deviations from the {against}", fontsize=8.5)
+        figure.subplots_adjust(
+            left=_room(labels) / _WIDE, right=0.995, top=1 - 0.25 / height,
+            bottom=0.5 / height, wspace=0.08,
+        )  # fmt: skip
         cut = bool(low < -_FARTHEST or high > _FARTHEST)
         return done(
             figure,
             "forest",
-            f"Forest plot of {', '.join(names)} under {methods}, in standard deviations of the "
-            "reference posterior; the numbers are in the tables of sections 3 and 4.",
+            f"Forest plot of {', '.join(names)} under {', '.join(drawn.draws)}, in standard "
+            "deviations of the reference posterior; the numbers are in the tables of sections 3 "
+            "and 4.",
             _forest_caption(found, drawn, names, cut),
         )
+
+
+def _intervals(ends: xr.DataArray, target: Any) -> None:
+    """Outer and inner interval and mean of every method, one below the other."""
+    outer, inner, mean = ends.values[:2], ends.values[2:4], ends.values[4]
+    rows = np.arange(mean.size)
+    target.axvline(0, color="#444444", linewidth=0.6, linestyle=":", zorder=0)
+    target.plot(outer, np.stack([rows, rows]), color=_COLOURS[0], linewidth=0.9)
+    target.plot(inner, np.stack([rows, rows]), color=_COLOURS[0], linewidth=2.4)
+    target.plot(mean, rows, "o", color="white", markeredgecolor=_COLOURS[0], markersize=3.6)
+    target.tick_params(axis="y", length=0)
 
 
 def _forest_caption(found: Agreement, drawn: Comparable, names: Sequence[str], cut: bool) -> str:
     parts = [
         "Thick 50 %, thin 89 % equal-tailed intervals and means, in standard deviations of the "
-        + (f"reference, {found.reference}." if found.reference else "first method shown.")
+        + (f"reference, {found.reference}." if found.reference else "draws of all methods.")
     ]
     if drawn.approximated:
         parts.append(
@@ -172,9 +188,9 @@ def _forest_caption(found: Agreement, drawn: Comparable, names: Sequence[str], c
         parts.append("‡ has problems (section 2): not to be relied on.")
     hidden = len(found.scalars) - len(names)
     if hidden > 0:
+        which = "those on which the methods differ most" if found.reference else "the first"
         parts.append(
-            f"Of {len(found.scalars)} scalars, the {len(names)} on which the methods differ most "
-            "are drawn; the tables have all."
+            f"Of {len(found.scalars)} scalars {len(names)} are drawn, {which}; the tables have all."
         )
     if cut:
         parts.append(f"The axis is cut at {_FARTHEST:g} standard deviations.")
@@ -185,11 +201,11 @@ def densities(drawn: Comparable, names: Sequence[str]) -> Picture | None:
     """The densities of all methods with a spread, on one axis per scalar."""
     shown = names[:_PANELS]
     size = len(shown)
-    moving = {
-        label: draws[..., :size]
-        for label, draws in drawn.draws.items()
-        if (draws[..., :size].std(axis=(0, 1)) > 0).all()
-    }
+    moving: dict[str, np.ndarray] = {}
+    for label, draws in drawn.draws.items():
+        twins = map(without_engine, moving)
+        if (draws[..., :size].std(axis=(0, 1)) > 0).all() and without_engine(label) not in twins:
+            moving[label] = draws[..., :size]
     if not moving or not size:
         return None
     labels = _unique([_marked(label, drawn) for label in moving])
@@ -239,7 +255,7 @@ def densities(drawn: Comparable, names: Sequence[str]) -> Picture | None:
             figure,
             "densities",
             f"Kernel density estimates of {', '.join(shown)} under {', '.join(moving)}.",
-            "Density of every method with a spread, on one axis per scalar." + note,
+            "Density of every method with a spread, by one engine, on one axis per scalar." + note,
         )
 
 
@@ -249,8 +265,7 @@ def pairs(result: CaseResult, label: str, names: Sequence[str]) -> Picture | Non
     draws = own_draws(result.estimates[label], shown) if label else None
     if draws is None or len(shown) < 2:
         return None
-    draws = draws[:, :: max(1, draws.shape[1] // 400)]
-    tree = _tree({title: draws[..., j] for j, title in enumerate(_unique(shown))})
+    tree, _ = _thin(_tree({t: draws[..., j] for j, t in enumerate(_unique(shown))}))
     side = 1.7 * len(shown) + 0.4
     with _drawing() as done:
         collection = azp.plot_pair(
@@ -283,10 +298,8 @@ def ranks(label: str, fit: Estimate, names: Sequence[str], number: int) -> Pictu
     draws = own_draws(fit, shown)
     if draws is None or not shown or draws.shape[0] < 2:
         return None
-    every = max(1, draws.shape[1] // 500)
-    draws = draws[:, ::every]
-    thinned = f", every {every}th draw" if every > 1 else ""
-    tree = _tree({title: draws[..., j] for j, title in enumerate(_unique(shown))})
+    tree, every = _thin(_tree({t: draws[..., j] for j, t in enumerate(_unique(shown))}))
+    thinned = f", one draw in {every}" if every > 1 else ""
     with _drawing() as done:
         collection = azp.plot_rank(
             tree,
@@ -312,7 +325,8 @@ def traces(label: str, fit: Estimate, names: Sequence[str], number: int) -> Pict
     draws = own_draws(fit, shown)
     if draws is None or not shown:
         return None
-    tree = _tree({title: draws[..., j] for j, title in enumerate(_unique(shown))})
+    tree, every = _thin(_tree({t: draws[..., j] for j, t in enumerate(_unique(shown))}))
+    thinned = f", one draw in {every}" if every > 1 else ""
     with _drawing() as done:
         collection = azp.plot_trace(
             tree,
@@ -326,19 +340,21 @@ def traces(label: str, fit: Estimate, names: Sequence[str], number: int) -> Pict
             figure,
             f"traces-{number}",
             f"Trace plot of the {draws.shape[0]} chains of {label} for {', '.join(shown)}.",
-            f"{label}: draws in order; a healthy sampler has no drift and no chain of its own.",
+            f"{label}{thinned}: draws in order; a healthy sampler has no drift and no chain of its "
+            "own.",
             "png",
         )
 
 
 def energy(label: str, fit: Estimate, number: int) -> Picture | None:
     """Whether the sampler's momentum explores the whole energy distribution."""
-    if fit.draws is None or "energy" not in fit.draws["sample_stats"]:
+    if fit.draws is None or "sample_stats" not in fit.draws.children:
         return None
-    stats = fit.draws["sample_stats"].to_dataset()[["energy"]]
-    if not float(stats["energy"].std()) > 0:
+    stats = fit.draws["sample_stats"].to_dataset()
+    if "energy" not in stats or not float(stats["energy"].std()) > 0:
         return None
-    tree = xr.DataTree.from_dict({"sample_stats": stats.transpose("chain", "draw")})
+    energies = stats[["energy"]].transpose("chain", "draw")
+    tree = xr.DataTree.from_dict({"sample_stats": energies})
     with _drawing() as done:
         collection = azp.plot_energy(
             tree,
@@ -373,14 +389,25 @@ def paths(result: CaseResult) -> Picture | None:
     if not panels:
         return None
     with _drawing() as done:
-        figure, grid = plt.subplots(
-            1, len(panels), figsize=(_WIDTH, 3.2), squeeze=False, layout="constrained"
-        )
+        longest = max(len(found) for _, _, found in panels)
+        height = 2.5 + 0.14 * longest
+        figure, grid = plt.subplots(1, len(panels), figsize=(_WIDTH, height), squeeze=False)
+        figure.subplots_adjust(
+            left=0.1, right=0.98, top=1 - 0.3 / height, bottom=(0.65 + 0.14 * longest) / height,
+            wspace=0.4,
+        )  # fmt: skip
         for axes, (title, kind, found) in zip(grid[0], panels, strict=True):
             axes.set_title(title)
             for place, (label, values) in enumerate(found.items()):
                 _path(axes, kind, label, values, _COLOURS[place % len(_COLOURS)])
-            axes.legend(fontsize=6.5, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.22))
+            axes.legend(fontsize=6.5, frameon=False, loc="upper left", bbox_to_anchor=(-0.2, -0.22))
+            if kind == "elbo":  # the first steps are far below
+                low = min(np.nanquantile(values, 0.1) for values in found.values())
+                high = max(np.nanmax(values) for values in found.values())
+                axes.set_ylim(low - 0.1 * (high - low) - 1e-9, high + 0.1 * (high - low) + 1e-9)
+            else:
+                axes.minorticks_off()
+                axes.yaxis.set_major_formatter("{x:.0e}")
         return done(
             figure,
             "paths",
@@ -397,9 +424,6 @@ def _path(axes: Any, kind: str, label: str, values: np.ndarray, colour: str) -> 
     if kind == "elbo":
         keep = np.unique(np.linspace(0, values.size - 1, min(values.size, 600)).astype(int))
         axes.plot(keep, values[keep], color=colour, label=name, linewidth=0.8)
-        low, high = np.quantile(values, (0.1, 1.0)).tolist()
-        if high - low > 1e-9 * abs(high):  # the first steps are far below
-            axes.set_ylim(bottom=max(axes.get_ylim()[0], low - 0.2 * (high - low)))
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.set_xlabel("step")
     elif kind == "climb":
@@ -414,6 +438,7 @@ def _path(axes: Any, kind: str, label: str, values: np.ndarray, colour: str) -> 
             linewidth=0.6,
         )  # fmt: skip
         axes.set_ylim(5e-11, max(1.0, axes.get_ylim()[1]))
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("restart, best first")
 
 
@@ -434,7 +459,10 @@ def spreads(found: Agreement, names: Sequence[str]) -> Picture | None:
         return None
     height = 0.75 + 0.23 * len(cells)
     with _drawing() as done:
-        figure, axes = plt.subplots(figsize=(_WIDTH, height), layout="constrained")
+        figure, axes = plt.subplots(figsize=(_WIDTH, height))
+        figure.subplots_adjust(
+            left=_room(cells) / _WIDTH, right=0.8, top=1 - 0.1 / height, bottom=0.5 / height
+        )
         axes.axvspan(0.95, 1.05, color="#dfe6ee", zorder=0)
         axes.axvline(1, color="#444444", linewidth=0.6, linestyle=":")
         markers = "osD^vP*X<>hd"
@@ -478,7 +506,8 @@ def orders(rows: Sequence[Row]) -> Picture | None:
     if not curves:
         return None
     with _drawing() as done:
-        figure, axes = plt.subplots(figsize=(_WIDTH * 0.75, 2.8), layout="constrained")
+        figure, axes = plt.subplots(figsize=(_WIDTH * 0.75, 2.8))
+        figure.subplots_adjust(left=0.14, right=0.98, top=0.96, bottom=0.17)
         for (criterion, points), marker, colour in zip(
             curves.items(), "osD", _COLOURS, strict=False
         ):
@@ -504,34 +533,16 @@ def orders(rows: Sequence[Row]) -> Picture | None:
 
 def predictive(replicates: Replicates) -> Picture | None:
     """Densities of replicated data against the data's."""
-    columns = [name for name, values in replicates.observed.items() if np.ptp(values) > 0][:_PANELS]
+    columns = _varying(replicates)
     if not columns:
         return None
-    titles = _unique(columns)
-    tree = xr.DataTree.from_dict(
-        {
-            "posterior_predictive": xr.Dataset(
-                {
-                    title: (("chain", "draw", f"row_{j}"), replicates.replicated[name][None])
-                    for j, (title, name) in enumerate(zip(titles, columns, strict=True))
-                }
-            ),
-            "observed_data": xr.Dataset(
-                {
-                    title: ((f"row_{j}",), replicates.observed[name])
-                    for j, (title, name) in enumerate(zip(titles, columns, strict=True))
-                }
-            ),
-        }
-    )
     wide = min(2, len(columns))
     rows = (len(columns) + 1) // 2
-    count = len(next(iter(replicates.replicated.values())))
     with _drawing() as done:
         collection = azp.plot_ppc_dist(
-            tree,
+            _predicted(replicates, columns),
             kind="kde",
-            num_samples=count,
+            num_samples=_SETS,
             stats={"predictive_dist": {"bw": "scott"}, "observed_dist": {"bw": "scott"}},
             col_wrap=wide,
             visuals={
@@ -550,10 +561,216 @@ def predictive(replicates: Replicates) -> Picture | None:
         return done(
             figure,
             "predictive",
-            f"Density of the data and of {count} data sets replicated from {replicates.source}, "
+            f"Density of the data and of {_SETS} data sets replicated from {replicates.source}, "
             f"for {', '.join(columns)}.",
-            f"Black: the data. Blue: {count} data sets replicated at posterior draws of "
+            f"Black: the data. Blue: {_SETS} data sets replicated at posterior draws of "
             f"{replicates.source}. Data that leave the bundle do not fit the model.",
+        )
+
+
+def _varying(replicates: Replicates) -> list[str]:
+    return [name for name, values in replicates.observed.items() if np.ptp(values) > 0][:_PANELS]
+
+
+def _predicted(
+    replicates: Replicates, columns: Sequence[str], most: int | None = None
+) -> xr.DataTree:
+    titles = _unique(columns)
+    rows = {name: replicates.observed[name].size for name in columns}
+    kept = {name: slice(None, None, -(-n // (most or n))) for name, n in rows.items()}
+    groups = {
+        "posterior_predictive": {
+            title: (("chain", "draw", f"row_{j}"), replicates.replicated[name][None, :, kept[name]])
+            for j, (title, name) in enumerate(zip(titles, columns, strict=True))
+        },
+        "observed_data": {
+            title: ((f"row_{j}",), replicates.observed[name][kept[name]])
+            for j, (title, name) in enumerate(zip(titles, columns, strict=True))
+        },
+    }
+    return xr.DataTree.from_dict({name: xr.Dataset(group) for name, group in groups.items()})
+
+
+def pit(replicates: Replicates) -> Picture | None:
+    """Where the data lie among their replicates, against the uniform distribution."""
+    columns = _varying(replicates)
+    if not columns:
+        return None
+    with _drawing() as done:
+        collection = azp.plot_ppc_pit(
+            _predicted(replicates, columns, 250),
+            col_wrap=len(columns),
+            figure_kwargs=_size(_WIDTH, 2.3),
+            **_BACKEND,
+        )
+        figure = _figure_of(collection)
+        figure.subplots_adjust(left=0.09, right=0.98, top=0.85, bottom=0.22, wspace=0.35)
+        return done(
+            figure,
+            "pit",
+            "Difference between the distribution of the probability integral transforms of "
+            f"{', '.join(columns)} under {replicates.source} and the uniform one.",
+            "Share of the replicates below each datum (of at most 250): its distribution less the "
+            "uniform one. The data chose the posterior, so it is flatter than for new data; p is "
+            "small where the model does not fit.",
+        )
+
+
+def prior_posterior(
+    prior: Mapping[str, np.ndarray], posterior: Mapping[str, np.ndarray], label: str
+) -> Picture | None:
+    """What the data added to the prior."""
+    names = list(prior)
+    if not names:
+        return None
+    titles = _unique(names)
+    groups = {
+        group: xr.Dataset(
+            {
+                title: (("chain", "draw"), draws[name][None])
+                for title, name in zip(titles, names, strict=True)
+            }
+        )
+        for group, draws in (("prior", prior), ("posterior", posterior))
+    }
+    with _drawing() as done:
+        collection = azp.plot_prior_posterior(
+            xr.DataTree.from_dict(groups),
+            kind="kde",
+            col_wrap=len(names),
+            color=list(_COLOURS[1::-1]),
+            figure_kwargs=_size(_WIDTH, 2.1),
+            **_BACKEND,
+        )
+        figure = _figure_of(collection)
+        figure.subplots_adjust(left=0.03, right=0.98, top=0.85, bottom=0.15, wspace=0.15)
+        return done(
+            figure,
+            "prior-posterior",
+            f"Densities of the prior and of the posterior by {label} of {', '.join(names)}.",
+            f"Orange: the prior, between its 5 % and 95 % quantiles. Blue: the posterior by "
+            f"{label}. Where the two are alike, the data say little.",
+        )
+
+
+def graph(parents: Mapping[str, tuple[str, ...]], observed: frozenset[str]) -> Picture | None:
+    """The sites of the program and what each one's density depends on."""
+    rows: dict[int, list[str]] = {}
+    for site, level in levels(parents).items():
+        rows.setdefault(level, []).append(site)
+    wide = max(map(len, rows.values()), default=0)
+    if not 0 < wide <= _NODES:
+        return None
+    places = {
+        site: ((i + 0.5) * wide / len(row), -level)
+        for level, row in rows.items()
+        for i, site in enumerate(row)
+    }
+    with _drawing() as done:
+        figure = Figure(figsize=(max(2.5, 1.6 * wide), 0.75 * len(rows)))
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        axes.set_xlim(0, wide)
+        axes.set_ylim(0.5 - len(rows), 0.5)
+        for site, above in parents.items():
+            for parent in above:
+                axes.annotate(
+                    "", places[site], places[parent],
+                    arrowprops={"arrowstyle": "->", "shrinkA": 11, "shrinkB": 11, "lw": 0.8},
+                )  # fmt: skip
+            ground = "#d5dce4" if site in observed else "white"
+            axes.text(
+                *places[site], _text(site, 24), ha="center", va="center",
+                bbox={"boxstyle": "round,pad=0.45", "facecolor": ground, "linewidth": 0.8},
+            )  # fmt: skip
+        return done(
+            figure,
+            "graph",
+            "Graph of the model: "
+            + "; ".join(
+                f"{site} depends on {', '.join(above) or 'nothing'}"
+                for site, above in parents.items()
+            ),
+            "What the density of each site depends on; grey is observed.",
+        )
+
+
+def compared(table: pd.DataFrame, name: str, data: str) -> Picture:
+    """Models of the same data by their expected log predictive density."""
+    labels = _unique(list(map(str, table.index)))
+    height = 0.6 + 0.35 * len(table)
+    with _drawing() as done:
+        collection = azp.plot_compare(
+            table.set_axis(labels),
+            visuals={"title": False},
+            figure_kwargs=_size(_WIDTH, height),
+            **_BACKEND,
+        )
+        figure = _figure_of(collection)
+        figure.subplots_adjust(
+            left=_room(labels) / _WIDTH, right=0.97, top=1 - 0.15 / height, bottom=0.45 / height
+        )
+        return done(
+            figure,
+            name,
+            f"Expected log predictive density of {', '.join(table.index)} on {data}, less the "
+            "best one's.",
+            "Expected log pointwise predictive density by leave-one-out cross-validation, less the "
+            "best model's, with one standard error of the difference.",
+        )
+
+
+def ladder(name: str, table: xr.Dataset) -> Picture:
+    """Statistics of estimators against the number of units: a panel for each statistic."""
+    rows = table.to_dataframe()
+    shown = rows[rows["quantity"].isin(list(dict.fromkeys(rows["quantity"]))[:PANELS])]
+    statistics = list(dict.fromkeys(shown["statistic"]))
+    lines = list(dict.fromkeys(zip(shown["estimator"], shown["quantity"], strict=True)))
+    down, legend = (len(statistics) + 1) // 2, 0.16 * ((len(lines) + 1) // 2) + 0.2
+    height = 2.3 * down + legend
+    with _drawing() as done:
+        figure, grid = plt.subplots(
+            down, min(2, len(statistics)), figsize=(_WIDTH, height), squeeze=False, sharex=True
+        )
+        figure.subplots_adjust(
+            left=0.09, right=0.98, top=1 - 0.3 / height, bottom=(legend + 0.4) / height,
+            hspace=0.25, wspace=0.25,
+        )  # fmt: skip
+        for axes in grid.flat[len(statistics) :]:
+            axes.set_axis_off()
+        for axes, statistic in zip(grid.flat, statistics, strict=False):
+            axes.set_title(_text(statistic))
+            axes.set_xscale("log")
+            axes.set_xticks(sorted(set(rows["n"])), sorted(set(rows["n"])))
+            axes.minorticks_off()
+            for place, (estimator, quantity) in enumerate(lines):
+                line = shown[
+                    (shown["statistic"] == statistic)
+                    & (shown["estimator"] == estimator)
+                    & (shown["quantity"] == quantity)
+                ].sort_values("n")
+                colour = _COLOURS[place % len(_COLOURS)]
+                aside = 1 + 0.015 * (place - (len(lines) - 1) / 2)
+                axes.errorbar(
+                    line["n"] * aside, line["value"], yerr=1.96 * line["error"].fillna(0.0),
+                    fmt="o-", markersize=3, linewidth=0.9, color=colour,
+                    label=_text(f"{quantity}, {estimator}"),
+                )  # fmt: skip
+                axes.plot(line["n"], line["theory"], "--", color=colour, linewidth=0.8)
+        for axes in grid[-1]:
+            axes.set_xlabel("units")
+        figure.legend(
+            *grid[0, 0].get_legend_handles_labels(), loc="lower center", ncols=2, frameon=False,
+            fontsize=8,
+        )  # fmt: skip
+        hidden = rows["quantity"].nunique() - shown["quantity"].nunique()
+        return done(
+            figure,
+            f"ladder-{name}",
+            f"{'; '.join(statistics)} against the number of units, for "
+            + ", ".join(" by ".join(reversed(line)) for line in lines),
+            "Against the number of units, with 95 % Monte Carlo intervals; dashed: theory."
+            + (f" {hidden} more quantities are in the table." if hidden else ""),
         )
 
 
@@ -562,7 +779,12 @@ def costs(rows: Sequence[Row]) -> Picture | None:
     if not rows:
         return None
     with _drawing() as done:
-        figure, axes = plt.subplots(figsize=(_WIDTH, 0.75 + 0.2 * len(rows)), layout="constrained")
+        height = 0.75 + 0.2 * len(rows)
+        figure, axes = plt.subplots(figsize=(_WIDTH, height))
+        figure.subplots_adjust(
+            left=_room(row["method"] for row in rows) / _WIDTH, right=0.98, top=1 - 0.1 / height,
+            bottom=0.5 / height,
+        )  # fmt: skip
         places = np.arange(len(rows))
         left = np.zeros(len(rows))
         for part, colour, hatch in (
@@ -585,6 +807,17 @@ def costs(rows: Sequence[Row]) -> Picture | None:
             + ", ".join(f"{row['method']} {row['total']:.2g} s" for row in rows),
             "Seconds by part. A stored fit shows the time it took when it was made.",
         )
+
+
+def _thin(tree: xr.DataTree) -> tuple[xr.DataTree, int]:
+    """At most _DRAWS draws of each chain, and out of how many each of them is."""
+    every = -(-tree["posterior"].sizes["draw"] // _DRAWS)
+    return tree.isel(draw=slice(None, None, every)), every
+
+
+def _room(labels: Iterable[str]) -> float:
+    """Inches that the longest label of a vertical axis takes."""
+    return 0.15 + 0.07 * max(map(len, labels))
 
 
 def _size(width: float, height: float) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def seconds(value: float) -> str:
 
 def visible(text: str) -> str:
     """Text whose control and direction characters are spelled out instead of obeyed."""
-    return "".join(map(_visible_character, text))
+    return text if text.isprintable() else "".join(map(_visible_character, text))
 
 
 def short(text: str, length: int = _LONGEST) -> str:

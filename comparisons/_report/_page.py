@@ -16,6 +16,8 @@ from comparisons._report._numbers import short, visible
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
+
     from comparisons._report._facts import Facts
 
 WORDS = {
@@ -56,8 +58,10 @@ def case_page(known: Facts, files: Mapping[str, str], command: str) -> str:
     )
 
 
-def index_page(every: Sequence[Facts], command: str) -> str:
-    """The overview: one row per case."""
+def index_page(
+    every: Sequence[Facts], compared: Sequence[tuple[str, pd.DataFrame]], command: str
+) -> str:
+    """The overview: one row per case, and the models of the same data."""
     rows = [
         {
             "slug": known.result.slug,
@@ -70,7 +74,14 @@ def index_page(every: Sequence[Facts], command: str) -> str:
         for known in every
     ]
     total = {name: sum(row["counts"][name] for row in rows) for name in _answer.OUTCOMES}
-    return _render("index.html", title="Concord", rows=rows, counts=total, command=command)
+    return _render(
+        "index.html",
+        title="Concord",
+        rows=rows,
+        counts=total,
+        command=command,
+        models=_sections.same_data(compared),
+    )
 
 
 def _render(template: str, **context: Any) -> str:

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from comparisons._report import _answer, _draws, _figures, _tables
-from comparisons._report._facts import MATRIX, provenance, settings
+from comparisons._report._facts import provenance, settings
+from comparisons._report._graph import parents
 from comparisons._report._numbers import number, seconds, with_error
 from models._density import quantity_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import pandas as pd
     import xarray as xr
 
     from comparisons._case import CaseResult
-    from comparisons._report._answer import Cell
     from comparisons._report._facts import Facts
     from comparisons._report._figures import Picture
     from comparisons._verdict import Outcome, Verdict
@@ -30,6 +31,16 @@ _SECTION = {
     "bic": "order",
 }
 """Where a comparison is told; one that is not named here is told under `agreement`."""
+_OUTCOMES: dict[Outcome, str] = {
+    "DIFFER": "what differs",
+    "EXPLAINED": "what differs as theory predicts",
+    "NOT COMPARABLE": "what could not be compared",
+    "UNSURE": "what needs more draws",
+    "AGREE": "what agrees",
+}
+"""How the verdicts of a comparison are told, what matters most first."""
+_COLUMNS = 12
+"""Scalars beyond which the agreement matrix has a column for each parameter."""
 _LONG = 30
 """Rows beyond which a table is folded."""
 
@@ -86,43 +97,55 @@ class Matrix(NamedTuple):
 
     columns: tuple[str, ...]
     rows: list[MatrixRow]
-    hidden: int
+    grouped: bool
 
 
 class MatrixRow(NamedTuple):
-    """One method: its worst shift and ratios as text, and a cell for each column."""
+    """One method: its worst shift and ratios as text, and (centre, spread) for each column."""
 
     method: str
     shift: str
     ratio: str
-    cells: list[Cell | None]
+    cells: list[tuple[Outcome, Outcome] | None]
 
 
 def matrix(known: Facts) -> Matrix | None:
-    """Methods × scalars; None without a reference."""
+    """Methods × scalars, or × parameters where there are many; None without a reference."""
     found = known.found
     if not found.reference:
         return None
-    columns = _figures.notable(found, MATRIX)
+    grouped = len(found.scalars) > _COLUMNS
+    groups: dict[str, list[str]] = {}
+    for scalar in found.scalars:
+        groups.setdefault(scalar.partition("[")[0] if grouped else scalar, []).append(scalar)
     rows = []
     for method, cells in found.cells.items():
         shift = _answer.worst_shift(cells)
         ratios = [cell.ratio for cell in cells.values() if not math.isnan(cell.ratio)]
         span = sorted({f"{min(ratios):.2f}", f"{max(ratios):.2f}"}) if ratios else ["–"]
+        known_cells = [[cells[s] for s in group if s in cells] for group in groups.values()]
         rows.append(
             MatrixRow(
                 method,
                 number(shift[1].shift, max(shift[1].shift_error, 0.01)) if shift else "–",
                 "–".join(span),
-                [cells.get(column) for column in columns],
+                [
+                    (
+                        _answer.summary(cell.center for cell in group),
+                        _answer.summary(cell.spread for cell in group),
+                    )
+                    if group
+                    else None
+                    for group in known_cells
+                ],
             )
         )
-    return Matrix(columns, rows, len(found.scalars) - len(columns))
+    return Matrix(tuple(groups), rows, grouped)
 
 
 def forest(known: Facts) -> Picture | None:
     """The first screen's figure."""
-    return _figures.forest(known.result, known.found, known.drawn, known.notable)
+    return _figures.forest(known.found, known.drawn, known.notable)
 
 
 def sections(known: Facts, command: str) -> list[Section]:
@@ -158,7 +181,7 @@ def _model(known: Facts) -> Section:
         "1. Model",
         "What is fitted, and are the two programs one model?",
         *_verdict(result, "model"),
-        [],
+        _drawn([_figures.graph(*parents(result.model, result.data))]),
         [parameters, hyper, *_verdict_tables(result, "model")],
         _statement(result),
         (
@@ -171,12 +194,13 @@ def _model(known: Facts) -> Section:
 def _trust(known: Facts) -> Section:
     result = known.result
     pictures = []
-    samplers = [row["method"] for row in known.convergence][:3]
-    for place, label in enumerate(samplers, 1):
+    samplers = [row["method"] for row in known.convergence]
+    # a second healthy run shows nothing new
+    shown = samplers[:1] + [name for name in samplers[1:] if result.estimates[name].problems][:1]
+    for place, label in enumerate(shown, 1):
         fit = result.estimates[label]
         pictures.append(_figures.ranks(label, fit, known.notable, place))
-        if place == 1 or fit.problems:  # a second healthy trace shows nothing new
-            pictures.append(_figures.traces(label, fit, known.notable, place))
+        pictures.append(_figures.traces(label, fit, known.notable, place))
         pictures.append(_figures.energy(label, fit, place))
     pictures.append(_figures.paths(result))
     troubled = {name: fit.problems for name, fit in result.estimates.items() if fit.problems}
@@ -186,31 +210,31 @@ def _trust(known: Facts) -> Section:
         verdict += f"; not {', '.join(troubled)}"
     samplers_table = _table(
         "Convergence of the samplers",
-        ("method", "draws", "R-hat", "ESS bulk", "ESS tail", "MCSE / sd", "divergences", "E-BFMI"),
+        ("method", "draws", "R-hat", "ESS", "MCSE / sd", "divergences", "E-BFMI"),
         [
             (
-                row["method"], number(row["draws"]), f"{row['rhat']:.4f}",
-                f"{row['ess_bulk']:.0f}", f"{row['ess_tail']:.0f}", number(row["mcse_sd"]),
+                row["method"], number(row["draws"]), number(row["rhat"], 0.001),
+                number(row["ess"], 10.0), number(row["mcse_sd"], 0.001),
                 number(row["divergences"]), number(row["bfmi"]),
             )
             for row in known.convergence
         ],
-        note="The worst over all reported scalars. Required: R-hat below 1.01, both effective "
-        "sample sizes at least 400, no divergences, E-BFMI at least 0.3.",
-        numeric=range(1, 8),
+        note="The worst over all reported scalars; ESS is the smaller one of bulk and tail. "
+        "Required: R-hat below 1.01, ESS at least 400, no divergences, E-BFMI at least 0.3.",
+        numeric=range(1, 7),
     )  # fmt: skip
-    names = [
-        name
-        for name in _tables.RUN_ATTRIBUTES
-        if any(row[name] is not None for row in known.optimisers)
-    ]
-    optimisers = _table(
+    optimisers = _run_table(
+        known,
         "How the optimisers ended",
-        ("method", *(name.replace("_", " ") for name in names)),
-        [(row["method"], *(_loose(row[name]) for name in names)) for row in known.optimisers],
-        note="Restarts that reached the reported optimum, the next best one, how many ended "
-        "degenerate; for EM the measured rate and the one Louis' identity predicts.",
-        numeric=range(1, 1 + len(names)),
+        _tables.RUN_ATTRIBUTES[:6],
+        "Restarts that reached the reported optimum, how many ended degenerate or failed, the next "
+        "best optimum.",
+    )
+    climbs = _run_table(
+        known,
+        "How fast EM climbed",
+        _tables.RUN_ATTRIBUTES[6:],
+        "The rate of convergence, measured and as Louis' identity predicts it.",
     )
     problems = _table(
         "Why fits must not be relied on, or are missing",
@@ -229,8 +253,21 @@ def _trust(known: Facts) -> Section:
         verdict + "." if result.estimates else "Nothing was fitted.",
         None,
         _drawn(pictures),
-        _filled(samplers_table, optimisers, problems),
+        _filled(samplers_table, problems, optimisers, climbs),
         [],
+    )
+
+
+def _run_table(known: Facts, title: str, names: Sequence[str], note: str) -> Table:
+    """What the methods that say one of the names say of their run."""
+    rows = [row for row in known.optimisers if any(row[name] is not None for name in names)]
+    shown = [name for name in names if any(row[name] is not None for row in rows)]
+    return _table(
+        title,
+        ("method", *(name.replace("_", " ") for name in shown)),
+        [(row["method"], *(_loose(row[name]) for name in shown)) for row in rows],
+        note=note,
+        numeric=range(1, 1 + len(shown)),
     )
 
 
@@ -284,7 +321,7 @@ def _agreement(known: Facts) -> Section:
         "3. Do the methods agree?",
         "Which methods give the same answer, and where they do not, does a theory say by how much?",
         *_verdict(result, "agreement"),
-        _drawn(pictures),
+        _drawn([*pictures, *_ladders(result, "agreement")]),
         _filled(table, numbers, *_verdict_tables(result, "agreement")),
         _silent(result, "agreement"),
     )
@@ -315,7 +352,7 @@ def _fisher(known: Facts) -> Section:
         "4. Fisher information and Cramér–Rao",
         "Is the posterior as narrow as theory says, and does any estimator beat the bound?",
         *_verdict(result, "fisher"),
-        _drawn([_figures.spreads(known.found, known.notable)]),
+        _drawn([_figures.spreads(known.found, known.notable), *_ladders(result, "fisher")]),
         _filled(*_verdict_tables(result, "fisher"), estimates),
         _silent(result, "fisher"),
     )
@@ -323,19 +360,26 @@ def _fisher(known: Facts) -> Section:
 
 def _order(known: Facts) -> Section:
     result = known.result
+    criteria = tuple(dict.fromkeys(row["criterion"] for row in known.criteria))
+    methods: dict[str, dict[str, Any]] = {}
+    for row in known.criteria:
+        methods.setdefault(row["method"], {"k": row["k"]})[row["criterion"]] = row
     table = _table(
         "Criteria",
-        ("method", "criterion", "value", "k", "N"),
+        ("method", "k", *(name.replace("_", " ") for name in criteria)),
         [
             (
-                row["method"], row["criterion"], _criterion(row["value"], row["error"]),
-                number(row["k"]), number(row["n"]),
+                method, number(found["k"]),
+                *(
+                    _criterion(found[name]["value"], found[name]["error"]) if name in found else ""
+                    for name in criteria
+                ),
             )
-            for row in known.criteria
+            for method, found in methods.items()
         ],
         note="Information criteria (smaller is better), log-likelihood, log evidence and expected "
-        "log predictive density (larger is better); k free parameters, N exchangeable units.",
-        numeric=(2, 3, 4),
+        "log predictive density (larger is better); k free parameters.",
+        numeric=range(1, 2 + len(criteria)),
         file="criteria.csv",
     )  # fmt: skip
     return Section(
@@ -343,7 +387,7 @@ def _order(known: Facts) -> Section:
         "5. Which order?",
         "How large a model do the data support, and does BIC stand in for the evidence?",
         *_verdict(result, "order"),
-        _drawn([_figures.orders(known.criteria)]),
+        _drawn([_figures.orders(known.criteria), *_ladders(result, "order")]),
         _filled(table, *_verdict_tables(result, "order")),
         _silent(result, "order"),
     )
@@ -351,6 +395,12 @@ def _order(known: Facts) -> Section:
 
 def _fit(known: Facts) -> Section:
     rows = known.predictive
+    pictures = []
+    if known.replicates:
+        pictures = [_figures.predictive(known.replicates), _figures.pit(known.replicates)]
+    if known.source:
+        drawn = _draws.prior_and_posterior(known.result, known.source)
+        pictures.append(_figures.prior_posterior(*drawn, known.source))
     outside = [row for row in rows if not 0.025 <= row["share_below"] <= 0.975]
     if known.replicates is None:
         verdict = f"Not checked: {known.no_replicates}."
@@ -383,7 +433,7 @@ def _fit(known: Facts) -> Section:
         "Could the model have produced these data?",
         verdict,
         None,
-        _drawn([_figures.predictive(known.replicates) if known.replicates else None]),
+        _drawn(pictures),
         _filled(table),
         [],
     )
@@ -410,7 +460,7 @@ def _cost(known: Facts) -> Section:
             )
             for row in rows
         ],
-        note="Effective draws (the smallest bulk ESS) per second of sampling, of runs that passed.",
+        note="Effective draws (the smallest ESS) per second of sampling, of runs that passed.",
         numeric=range(1, 6),
     )  # fmt: skip
     return Section(
@@ -457,6 +507,33 @@ def _provenance(known: Facts, command: str) -> Section:
         _filled(run, libraries, table),
         [],
     )
+
+
+def same_data(compared: Sequence[tuple[str, pd.DataFrame]]) -> list[tuple[Picture, Table]]:
+    """Models of the same data, for the overview."""
+    return [
+        (
+            _figures.compared(table, f"models-{place}", data),
+            _table(
+                f"Models of {data}",
+                ("model", "elpd", "less the best", "effective parameters", "weight"),
+                [
+                    (
+                        str(name),
+                        with_error(row["elpd"], row["se"]),
+                        with_error(row["elpd_diff"], row["dse"]),
+                        number(row["p"], 0.1),
+                        number(row["weight"], 0.01),
+                    )
+                    for name, row in table.iterrows()
+                ],
+                note="Expected log pointwise predictive density by Pareto-smoothed leave-one-out "
+                "cross-validation, nats, larger is better; stacking weights.",
+                numeric=range(1, 5),
+            ),
+        )
+        for place, (data, table) in enumerate(compared, 1)
+    ]
 
 
 # ---------------------------------------------------------------- parts
@@ -518,22 +595,29 @@ def _silent(result: CaseResult, section: str) -> list[str]:
     ]
 
 
+def _ladders(result: CaseResult, section: str) -> list[Picture]:
+    """Of every table that lists statistics by number of units."""
+    published = {name: result.figures.get(name) for name in _chosen(result, section)}
+    return [
+        _figures.ladder(name, table)
+        for name, table in published.items()
+        if table is not None and set(_tables.LADDER) <= set(map(str, table.data_vars))
+    ]
+
+
 def _verdict_tables(result: CaseResult, section: str) -> list[Table]:
-    """Of every comparison: the rows that need a reader's eye, then the rest, folded; its table."""
+    """Of every comparison: its table, then the verdicts, what needs a reader's eye first."""
     tables = []
     for name, verdicts in _chosen(result, section).items():
         title = result.titles.get(name, name)
         published = result.figures.get(name)
         if published is not None and not _tables.has_criteria(published):
             tables.append(_published(f"{title}: its table", published))
-        agreed = [v for v in verdicts if v.outcome == "AGREE"]
-        other = [v for v in verdicts if v.outcome != "AGREE"]
-        for caption, rows, folded in (
-            (f"{title}: what does not simply agree", other, False),
-            (f"{title}: what agrees", agreed, bool(other) or len(agreed) > 8),
-        ):
+        for outcome, words in _OUTCOMES.items():
+            rows = [v for v in verdicts if v.outcome == outcome]
+            folded = len(rows) > 8 or (outcome != "DIFFER" and len(rows) < len(verdicts))
             if rows:
-                tables.append(_verdict_table(caption, rows, folded))
+                tables.append(_verdict_table(f"{title}: {words}", rows, folded))
     return tables
 
 

@@ -9,7 +9,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import wasserstein_distance
 
 import inference
 from comparisons._report._answer import base
@@ -41,6 +40,8 @@ VERDICTS = (
     "comparison", "model", "data", "about", "observed", "expected", "error", "bound", "verdict",
     "cause",
 )  # fmt: skip
+LADDER = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
+"""Of a table that a comparison publishes on how statistics change with the number of units."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _ENGINES = ("numpyro", "pymc")
 
@@ -193,40 +194,29 @@ def cause(verdict: Verdict) -> str:
 
 
 def convergence_rows(result: CaseResult) -> list[Row]:
-    """The convergence of every sampler, worst over all reported scalars."""
+    """The convergence of every sampler, worst over all reported scalars, as the gate has it."""
     return [
-        {"method": label, **_convergence(fit), "problems": "; ".join(fit.problems)}
+        {
+            "method": label,
+            "draws": fit.draws["posterior"].sizes["chain"] * fit.draws["posterior"].sizes["draw"],
+            **{name: fit.record.attrs.get(name, math.nan) for name in ("rhat", "ess")},
+            "mcse_sd": _largest_error(fit),
+            **_energy(fit.draws["sample_stats"].to_dataset()),
+            "problems": "; ".join(fit.problems),
+        }
         for label, fit in result.estimates.items()
         if fit.draws is not None and "sample_stats" in fit.draws.children
     ]
 
 
-def _convergence(fit: Estimate) -> Row:
-    import arviz_stats as azs
+def _largest_error(fit: Estimate) -> float:
+    """Of the reported means, in posterior standard deviations."""
+    relative = fit.center.error / fit.spread.value.where(fit.spread.value > 0)
+    return max((float(part.max()) for part in relative.values()), default=math.nan)
 
-    draws = fit.draws
-    names = [n for n in map(str, fit.center.value.data_vars) if draws and n in draws["posterior"]]
-    row: Row = dict.fromkeys(
-        ("rhat", "ess_bulk", "ess_tail", "mcse_sd", "divergences", "bfmi", "draws"), float("nan")
-    )
-    if draws is None or not names:
-        return row
-    posterior = draws["posterior"].to_dataset()[names]
-    row["draws"] = posterior.sizes["chain"] * posterior.sizes["draw"]
-    deviation = posterior.std(("chain", "draw"))
-    moving = {name: deviation[name].values > 0 for name in names}
 
-    def values(found: xr.Dataset) -> np.ndarray:
-        parts = [np.atleast_1d(found[n].values)[np.atleast_1d(moving[n])] for n in names]
-        return np.concatenate(parts)
-
-    with np.errstate(invalid="ignore", divide="ignore"):
-        row["rhat"] = float(np.max(values(azs.rhat(posterior))))
-        row["ess_bulk"] = float(np.min(values(azs.ess(posterior, method="bulk"))))
-        row["ess_tail"] = float(np.min(values(azs.ess(posterior, method="tail"))))
-        relative = azs.mcse(posterior, method="mean") / deviation
-        row["mcse_sd"] = float(np.max(values(relative)))
-    stats = draws["sample_stats"].to_dataset()
+def _energy(stats: xr.Dataset) -> Row:
+    row: Row = {"divergences": math.nan, "bfmi": math.nan}
     if "diverging" in stats:
         row["divergences"] = int(stats["diverging"].sum())
     if "energy" in stats:
@@ -290,22 +280,25 @@ def _distances(result: CaseResult, found: Agreement) -> dict[tuple[str, str], tu
     truth = own_draws(result.estimates[found.reference], found.scalars)
     if truth is None:
         return {}
-    scale = truth.std(axis=(0, 1))
     flat = truth.reshape(-1, len(found.scalars))
-    halves = flat[::2], flat[1::2]
+    reference, first, second = map(_quantiles, (flat, flat[::2], flat[1::2]))
+    scale = flat.std(axis=0)
+    null = np.abs(first - second).mean(axis=0) / scale
     distances = {}
     for label, cells in found.cells.items():
-        names = list(cells)
-        draws = own_draws(result.estimates[label], names)
+        draws = own_draws(result.estimates[label], list(cells))
         if draws is None:
             continue
-        for j, name in enumerate(names):
-            place = found.scalars.index(name)
-            one = draws[..., j].ravel()
-            distance = wasserstein_distance(one, flat[:, place]) / scale[place]
-            null = wasserstein_distance(halves[0][:, place], halves[1][:, place]) / scale[place]
-            distances[label, name] = float(distance), float(null)
+        places = [found.scalars.index(name) for name in cells]
+        apart = np.abs(_quantiles(draws.reshape(-1, len(cells))) - reference[:, places])
+        for name, place, distance in zip(cells, places, apart.mean(axis=0), strict=True):
+            distances[label, name] = float(distance / scale[place]), float(null[place])
     return distances
+
+
+def _quantiles(flat: np.ndarray) -> np.ndarray:
+    """∫|F⁻¹ − G⁻¹| is the distance; these are the midpoints of its rule."""
+    return np.sort(flat, axis=0)[((np.arange(1000) + 0.5) / 1000 * len(flat)).astype(int)]
 
 
 def spread_rows(found: Agreement) -> list[Row]:
@@ -341,7 +334,7 @@ def predictive_rows(replicates: Replicates) -> list[Row]:
 
 def cost_rows(result: CaseResult, convergence: Sequence[Row]) -> list[Row]:
     """Seconds of every fit; effective draws per second of those that passed their checks."""
-    effective = {row["method"]: row["ess_bulk"] for row in convergence}
+    effective = {row["method"]: row["ess"] for row in convergence}
     rows = []
     for label, fit in result.estimates.items():
         parts = {
