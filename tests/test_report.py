@@ -692,6 +692,32 @@ def test_the_same_results_give_the_same_files(written: Path, tmp_path: Path) -> 
     assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
 
 
+def test_an_unchanged_page_is_not_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = unfitted()
+    for _ in range(2):  # the second page knows of an earlier run
+        _report.write([case], tmp_path, "x")
+    before = contents(tmp_path)
+    path = tmp_path / "unfitted.html"
+    with monkeypatch.context() as patch:
+        patch.setattr(_report, "case_page", lambda *_: pytest.fail("drawn again"))
+        _report.write([case], tmp_path, "x")
+    assert contents(tmp_path) == before
+    drawn: list[str] = []
+    monkeypatch.setattr(_report, "case_page", lambda *_: drawn.append("page") or "new")
+    for change in (
+        lambda: path.write_text(path.read_text().replace("unfitted", "trusted", 1)),
+        lambda: path.write_text("garbage"),
+        path.unlink,
+    ):
+        change()
+        _report.write([case], tmp_path, "x")
+    _report.write([replace(case, key="1" * 64)], tmp_path, "x")
+    _report.write([replace(case, key="1" * 64)], tmp_path, "y")
+    assert len(drawn) == 5
+
+
 # ---------------------------------------------------------------- changes
 
 

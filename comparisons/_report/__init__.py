@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comparisons._difference import differences
@@ -16,16 +17,18 @@ from comparisons._report._facts import as_json, facts, plain, same_data
 from comparisons._report._files import check_slugs, published, write_draws
 from comparisons._report._page import case_page, index_page
 from comparisons._report._tables import CRITERIA, ESTIMATES, VERDICTS, csv_text, identity
+from comparisons._store import digest, source_digest, versions
 from models._errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from comparisons._case import CaseResult
     from comparisons._report._facts import Facts
 
 __all__ = ["write"]
+
+_SOURCES = (".py", ".html", ".css")
 
 
 def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
@@ -46,6 +49,7 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
         StoreError: the disk is full, read-only or gone; an earlier report is intact.
     """
     check_slugs(results)
+    source = source_digest(*(p for p in Path(__file__).parent.rglob("*") if p.suffix in _SOURCES))
     with published(out) as stage:
         every = [facts(result) for result in results]
         for name, columns, rows in (
@@ -58,8 +62,11 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
         every = _compared(every, out / "verdicts.csv", stage / "verdicts.csv")
         for known in every:
             files = write_draws(known.result, stage)
-            page = case_page(known, files, command)
-            (stage / f"{known.result.slug}.html").write_text(page, encoding="utf-8", newline="\n")
+            name = f"{known.result.slug}.html"
+            key = digest([known.result.key, command, known.changes, files, versions(), source])
+            page = _unchanged(out / name, key) or case_page(known, files, command)
+            text = f"{page}<!-- {digest([key, page])} -->\n"
+            (stage / name).write_text(text, encoding="utf-8", newline="\n")
         compared = same_data(every)
         content = {
             "command": command,
@@ -75,6 +82,15 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
         index = index_page(every, compared, command)
         (stage / "index.html").write_text(index, encoding="utf-8", newline="\n")
     return out / "index.html"
+
+
+def _unchanged(path: Path, key: str) -> str:
+    """The page that is there, if it has this key and nobody touched it; else nothing."""
+    try:
+        page, _, mark = path.read_text(encoding="utf-8").rpartition("<!-- ")
+    except (OSError, ValueError):
+        return ""
+    return page if mark == f"{digest([key, page])} -->\n" else ""
 
 
 def _compared(every: Sequence[Facts], old: Path, new: Path) -> list[Facts]:
