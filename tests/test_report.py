@@ -1202,6 +1202,11 @@ def test_data_that_do_not_fit_are_said_so() -> None:
     wrong = replace(found, observed={n: 3 * array + 5 for n, array in found.observed.items()})
     shares = [row["share_below"] for row in _tables.predictive_rows(wrong)]
     assert np.mean([0.025 < share < 0.975 for share in shares]) < 0.5
+    right, off = _figures.pit(found), _figures.pit(wrong)
+    assert right is not None
+    assert off is not None
+    assert "p=0.00" not in shown(right)
+    assert shown(off).count("p=0.00") == 2
 
 
 # ---------------------------------------------------------------- numbers and names

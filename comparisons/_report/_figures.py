@@ -572,19 +572,15 @@ def _varying(replicates: Replicates) -> list[str]:
     return [name for name, values in replicates.observed.items() if np.ptp(values) > 0][:_PANELS]
 
 
-def _predicted(
-    replicates: Replicates, columns: Sequence[str], most: int | None = None
-) -> xr.DataTree:
+def _predicted(replicates: Replicates, columns: Sequence[str]) -> xr.DataTree:
     titles = _unique(columns)
-    rows = {name: replicates.observed[name].size for name in columns}
-    kept = {name: slice(None, None, -(-n // (most or n))) for name, n in rows.items()}
     groups = {
         "posterior_predictive": {
-            title: (("chain", "draw", f"row_{j}"), replicates.replicated[name][None, :, kept[name]])
+            title: (("chain", "draw", f"row_{j}"), replicates.replicated[name][None])
             for j, (title, name) in enumerate(zip(titles, columns, strict=True))
         },
         "observed_data": {
-            title: ((f"row_{j}",), replicates.observed[name][kept[name]])
+            title: ((f"row_{j}",), replicates.observed[name])
             for j, (title, name) in enumerate(zip(titles, columns, strict=True))
         },
     }
@@ -596,9 +592,18 @@ def pit(replicates: Replicates) -> Picture | None:
     columns = _varying(replicates)
     if not columns:
         return None
+    first = replicates.observed[columns[0]]
+    columns = [name for name in columns if replicates.observed[name].size == first.size]
+    tree = _tree(
+        {
+            title: _transforms(replicates.observed[name], replicates.replicated[name])[None]
+            for title, name in zip(_unique(columns), columns, strict=True)
+        }
+    )
     with _drawing() as done:
-        collection = azp.plot_ppc_pit(
-            _predicted(replicates, columns, 250),
+        collection = azp.plot_ecdf_pit(
+            tree,
+            group="posterior",
             col_wrap=len(columns),
             figure_kwargs=_size(_WIDTH, 2.3),
             **_BACKEND,
@@ -610,10 +615,16 @@ def pit(replicates: Replicates) -> Picture | None:
             "pit",
             "Difference between the distribution of the probability integral transforms of "
             f"{', '.join(columns)} under {replicates.source} and the uniform one.",
-            "Share of the replicates below each datum (of at most 250): its distribution less the "
-            "uniform one. The data chose the posterior, so it is flatter than for new data; p is "
-            "small where the model does not fit.",
+            "Share of the replicates below each datum: its distribution less the uniform one. The "
+            "data chose the posterior, so it is flatter than for new data; p is small where the "
+            "model does not fit.",
         )
+
+
+def _transforms(observed: np.ndarray, replicated: np.ndarray) -> np.ndarray:
+    """Midpoints of the data's ranks among their replicates, in (0, 1)."""
+    below = (replicated < observed).sum(axis=0) + 0.5 * (replicated == observed).sum(axis=0)
+    return (below + 0.5) / (len(replicated) + 1)
 
 
 def prior_posterior(
