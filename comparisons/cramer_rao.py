@@ -27,6 +27,7 @@ import xarray as xr
 
 from comparisons._scalars import positions, reference_posterior, scalars
 from comparisons._verdict import Verdict, Z, not_comparable
+from inference._draws import chart
 from inference._information import expected, invert, observed, quantity_jacobian
 from inference._replicates import replicate
 from models._density import density, flat_names, quantities
@@ -174,15 +175,13 @@ def posterior_size(posterior: Estimate) -> float:
 
 def chart_draws(case: Case, posterior: Estimate, of: Density) -> np.ndarray:
     """Posterior draws in the unconstrained chart, shape (draws, k)."""
-    import jax
-
     assert posterior.draws is not None
     group = posterior.draws["posterior"]
     values = {}
     for parameter in case.model.parameters:
         array = np.asarray(group[parameter.name].data)
-        values[parameter.name] = jnp.asarray(array.reshape(-1, *array.shape[2:]))
-    return np.asarray(jax.vmap(of.unconstrain)(values))
+        values[parameter.name] = array.reshape(-1, *array.shape[2:])
+    return chart(of, values)
 
 
 # --- 2. repeated sampling -------------------------------------------------------------------------

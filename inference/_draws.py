@@ -45,12 +45,36 @@ _AT_ONCE = 5_000_000
 """Most pointwise log-likelihoods in memory at a time while they are only summed."""
 
 
-class _Terms(NamedTuple):
-    """Compiled terms of a density at many points, functions of an array of shape (s, k)."""
+_CHUNK = 2_000
+"""Draws per call of a compiled function: one shape, so that any number of draws compiles once."""
 
-    totals: Callable[[Array], tuple[Array, Array]]
+
+def _chunked(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function of arrays with a leading axis of draws, compiled for `_CHUNK` of them.
+
+    The last chunk is filled by repeating draws, which are then dropped.
+    """
+    compiled = jax.jit(function)
+
+    def of_any_number(arrays: Any) -> Any:
+        count = int(jnp.shape(jax.tree.leaves(arrays)[0])[0])
+        whole = -(-count // _CHUNK) * _CHUNK
+        filled = jax.tree.map(lambda x: np.resize(x, (whole, *np.shape(x)[1:])), arrays)
+        parts = [
+            compiled(jax.tree.map(lambda x, at=at: x[at : at + _CHUNK], filled))
+            for at in range(0, whole, _CHUNK)
+        ]
+        return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
+
+    return of_any_number
+
+
+class _Terms(NamedTuple):
+    """Terms of a density at many points, functions of an array of shape (s, k)."""
+
+    totals: Callable[[ArrayLike], tuple[np.ndarray, np.ndarray]]
     """Log-likelihood and log prior, each of shape (s,)."""
-    pointwise: Callable[[Array], Array]
+    pointwise: Callable[[ArrayLike], np.ndarray]
     """log p(x_i | θ), shape (s, N)."""
 
 
@@ -62,9 +86,31 @@ def _terms(of: Density, n: int) -> _Terms:
         return jnp.sum(of.log_likelihood(u)), of.log_prior(u)
 
     return _Terms(
-        jax.jit(lambda points: jax.lax.map(totals, points, batch_size=batch)),
-        jax.jit(lambda points: jax.lax.map(of.log_likelihood, points, batch_size=batch)),
+        _chunked(lambda points: jax.lax.map(totals, points, batch_size=batch)),
+        _chunked(lambda points: jax.lax.map(of.log_likelihood, points, batch_size=batch)),
     )
+
+
+@lru_cache(maxsize=64)
+def _unconstrained(of: Density) -> Callable[[Any], np.ndarray]:
+    return _chunked(jax.vmap(of.unconstrain))
+
+
+@lru_cache(maxsize=64)
+def _constrained(of: Density) -> Callable[[ArrayLike], dict[str, np.ndarray]]:
+    return _chunked(jax.vmap(of.constrain))
+
+
+def natural(of: Density, points: np.ndarray) -> dict[str, np.ndarray]:
+    """Draws on the natural scale, shape (chain, draw, …), from the chart, (chain, draw, k)."""
+    shape = points.shape[:2]
+    values = _constrained(of)(points.reshape(-1, of.size))
+    return {name: np.reshape(x, (*shape, *x.shape[1:])) for name, x in values.items()}
+
+
+def chart(of: Density, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Draws in the chart, shape (s, k), from the natural scale, (s, …)."""
+    return _unconstrained(of)(dict(values))
 
 
 @lru_cache(maxsize=64)
@@ -75,7 +121,7 @@ def _reported(model: Model) -> Callable[[Values], Values]:
         found = quantities(model, values)
         return {parameter.name: found[parameter.name] for parameter in quantity_table(model)}
 
-    return jax.jit(jax.vmap(one))
+    return _chunked(jax.vmap(one))
 
 
 def estimate_from_draws(
@@ -107,11 +153,10 @@ def estimate_from_draws(
     """
     drawn = {p.name: np.asarray(draws[p.name]) for p in model.parameters}
     shape = next(iter(drawn.values())).shape[:2]
-    values = {name: jnp.asarray(x.reshape(-1, *x.shape[2:])) for name, x in drawn.items()}
+    values: Any = {name: x.reshape(-1, *x.shape[2:]) for name, x in drawn.items()}
     of, n = density(model, data), units(model, data)
-    unconstrain = jax.vmap(of.unconstrain)
-    points = unconstrain(values)
-    log_likelihood, log_prior = map(np.asarray, _terms(of, n).totals(points))
+    points = chart(of, values)
+    log_likelihood, log_prior = _terms(of, n).totals(points)
     height = log_likelihood + log_prior
     if not np.isfinite(height).any():
         raise FitError(f"{model.name}: the density is finite at none of {height.size} draws")
@@ -121,7 +166,7 @@ def estimate_from_draws(
     if _exchangeable(model):
         diagnostics |= _worst(_flat(_reported(model)(values), shape), "_unaligned")
         values = align(model, values, pivot)
-        points = unconstrain(values)
+        points = chart(of, values)
     reported = _reported(model)(values)
     flat = _flat(reported, shape)
     table = quantity_table(model)
@@ -142,8 +187,8 @@ def estimate_from_draws(
             unit = np.asarray(_terms(of, n).pointwise(kept.reshape(-1, of.size)))
             unit = unit.reshape(*kept.shape[:2], n)
             groups["log_likelihood"] = _sampled({"y": unit}, "unit", step=step)
-    middle = jnp.mean(points, axis=0)
-    point, at_point = of.constrain(middle), float(_terms(of, n).totals(middle[None])[0][0])
+    middle = jnp.asarray(points.mean(axis=0))
+    point, at_point = of.constrain(middle), float(jnp.sum(of.log_likelihood(middle)))
     if not at_point >= np.median(log_likelihood):
         point, at_point = pivot, float(log_likelihood[best])
     mean, mean_error, deviation, deviation_error = (

@@ -16,8 +16,8 @@ JRSS B 44; Dempster, Laird & Rubin (1977), JRSS B 39.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,16 +54,26 @@ class Derivatives(NamedTuple):
 @lru_cache(maxsize=64)
 def derivatives(of: Density, objective: Literal["likelihood", "joint", "posterior"]) -> Derivatives:
     """Value, gradient and Hessian of ℓ, of ℓ + log π, or of ℓ + log π + log-Jacobian."""
+    weights = _WEIGHTS[objective]
+    return Derivatives(*(partial(compiled, weights) for compiled in _weighted(of)))
 
-    def value(u: Array) -> Array:
-        total = jnp.sum(of.log_likelihood(u))
-        if objective != "likelihood":
-            total += of.log_prior(u)
-        if objective == "posterior":
-            total += of.log_jacobian(u)
-        return total
 
-    return Derivatives(jax.jit(jax.value_and_grad(value)), jax.jit(jax.hessian(value)))
+_WEIGHTS = {
+    "likelihood": np.array([0.0, 0.0]),
+    "joint": np.array([1.0, 0.0]),
+    "posterior": np.array([1.0, 1.0]),
+}
+
+
+@lru_cache(maxsize=64)
+def _weighted(of: Density) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The derivatives of ℓ + w₀ log π + w₁ log-Jacobian: compiled once for all objectives."""
+
+    def value(weights: Array, u: Array) -> Array:
+        both = jnp.stack([of.log_prior(u), of.log_jacobian(u)])
+        return jnp.sum(of.log_likelihood(u)) + weights @ both
+
+    return jax.jit(jax.value_and_grad(value, argnums=1)), jax.jit(jax.hessian(value, argnums=1))
 
 
 @lru_cache(maxsize=64)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from inference._draws import estimate_from_draws
+from inference._draws import estimate_from_draws, natural
 from inference._estimate import Estimate, Method
 from inference._information import derivatives, invert
 from inference._optimum import fit_optimum
@@ -47,7 +47,7 @@ class Laplace(Method):
     name: ClassVar[str] = "laplace"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "quick": {"restarts": 10},
+        "quick": {"restarts": 10, "draws": 4_000},
         "thorough": {"restarts": 100, "draws": 20_000},
     }
 
@@ -70,12 +70,7 @@ class Laplace(Method):
             raise FitError(inverse.problem or "the posterior mode is on a boundary")
         factor = np.linalg.cholesky(inverse.covariance)
         noise = rng.standard_normal((_CHAINS, self.draws, of.size))
-        points = mode + noise @ factor.T
-        flat = jax.vmap(of.constrain)(jnp.asarray(points.reshape(-1, of.size)))
-        draws = {
-            name: np.reshape(array, (_CHAINS, self.draws, *array.shape[1:]))
-            for name, array in flat.items()
-        }
+        draws = natural(of, mode + noise @ factor.T)
         height = float(derivatives(of, "posterior").value_and_gradient(jnp.asarray(mode))[0])
         record = record.assign(
             mode=("coordinate", mode),

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from inference._draws import estimate_from_draws
+from inference._draws import estimate_from_draws, natural
 from inference._estimate import Estimate, Method
 from inference._information import derivatives
 from inference._threads import one_blas_thread
@@ -111,7 +111,7 @@ class NUTS(Method):
             raise FitError(
                 f"the {self.engine} sampler failed on {model.name}: {type(error).__name__}: {error}"
             ) from error
-        draws = jax.vmap(jax.vmap(of.constrain))(jnp.asarray(found.points))
+        draws = natural(of, found.points)
         record = xr.Dataset(
             attrs={
                 "compile": found.compile + ready - began,

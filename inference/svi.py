@@ -31,7 +31,7 @@ from scipy.optimize import OptimizeResult, minimize
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from inference._draws import estimate_from_draws
+from inference._draws import estimate_from_draws, natural
 from inference._estimate import Estimate, Method
 from inference._information import derivatives
 from inference._threads import one_blas_thread
@@ -82,7 +82,7 @@ class SVI(Method):
     name: ClassVar[str] = "svi"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "quick": {"restarts": 4, "points": 256},
+        "quick": {"restarts": 4, "points": 256, "draws": 4_000},
         "thorough": {"restarts": 20, "points": 4_096, "draws": 20_000},
     }
 
@@ -156,7 +156,7 @@ class SVI(Method):
                 f"the ELBO has not converged: its gradient is {best.gradient:.1e} nats per "
                 f"standard deviation; expected below {_STATIONARY:g}"
             )
-        draws = jax.vmap(jax.vmap(of.constrain))(jnp.asarray(points))
+        draws = natural(of, points)
         return estimate_from_draws(model, data, draws, record=record, problems=problems)
 
 

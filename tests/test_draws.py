@@ -16,6 +16,7 @@ import pytest
 import xarray as xr
 from scipy.signal import lfilter
 
+from inference import _draws
 from inference._draws import QUANTILES, align, estimate_from_draws, gate, not_finite
 from inference._estimate import Estimate
 from models._density import density
@@ -99,6 +100,21 @@ def test_groups_hold_the_density_at_every_draw() -> None:
     prior = float(fit.draws["log_prior"]["log_prior"][2, 17])
     assert prior == pytest.approx(float(of.log_prior(u)), rel=1e-12)
     np.testing.assert_array_equal(fit.draws["observed_data"]["y"], data(model)["y"])
+
+
+def test_evenly_spaced_draws_keep_the_density_of_each_unit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    every = gaussian().draws
+    monkeypatch.setattr(_draws, "_POINTWISE", 800)
+    some = gaussian.__wrapped__().draws
+    assert every is not None
+    assert some is not None
+    whole, part = (tree["log_likelihood"].to_dataset() for tree in (every, some))
+    assert part.sizes["draw"] < whole.sizes["draw"] == some["posterior"].sizes["draw"]
+    xr.testing.assert_equal(part, whole.sel(draw=part["draw"]))
+    steps = np.diff(part["draw"])
+    assert (steps == steps[0]).all()
 
 
 def test_point_is_the_mean_in_the_chart_and_carries_the_likelihood() -> None:
