@@ -35,7 +35,7 @@ find_python = \
 
 report: $(VENV)/.installed
 	@# exit code 1 means that some verdict is DIFFER: a finding, not a failure to make the report
-	$(BIN)/python -m comparisons $(ARGS) || [ $$? -eq 1 ]
+	$(BIN)/python -m comparisons $(ARGS) || { [ $$? -eq 1 ] && $(BIN)/python -c 'import comparisons.__main__'; }
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from inference._draws import chart
 from models._density import quantity_table
+from models._spec import HasSigns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from comparisons._case import Case
     from inference._estimate import Estimate
+    from models._density import Density
     from models._spec import Model
 
 
@@ -76,3 +81,26 @@ def reference_posterior(case: Case) -> tuple[str, Estimate] | None:
 def unreliable(name: str, estimate: Estimate) -> str:
     """Why no verdict may rest on the estimate; "" if one may."""
     return f"{name}: {'; '.join(estimate.problems)}" if estimate.problems else ""
+
+
+def posterior_size(posterior: Estimate) -> float:
+    """Smallest effective number of draws behind any reported mean."""
+    sizes = []
+    for variable in posterior.center.value.data_vars:
+        spread = np.ravel(posterior.spread.value[variable].data)
+        error = np.ravel(posterior.center.error[variable].data)
+        sizes += list((spread[error > 0] / error[error > 0]) ** 2)
+    return float(min(sizes))
+
+
+def chart_draws(case: Case, posterior: Estimate, of: Density) -> np.ndarray:
+    """Posterior draws in the unconstrained chart, of one fold of equal modes, shape (draws, k)."""
+    assert posterior.draws is not None
+    group = posterior.draws["posterior"]
+    values = {}
+    for parameter in case.model.parameters:
+        array = np.asarray(group[parameter.name].data)
+        values[parameter.name] = array.reshape(-1, *array.shape[2:])
+    if isinstance(case.model, HasSigns):
+        values = jax.vmap(case.model.fold)({name: jnp.asarray(x) for name, x in values.items()})
+    return chart(of, values)

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from comparisons._verdict import Verdict, not_comparable
-from comparisons.cramer_rao import chart_draws, posterior_size
+from comparisons._scalars import chart_draws, posterior_size
+from comparisons._verdict import Verdict, Z, not_comparable
 from inference._evidence import Evidence, bridge, wbic
 from models._density import density, numpyro_terms, per_unit, units
 from models._errors import FitError
-from models._spec import HasClosedFormMaximum, HasExactPosterior, HasLabels, HasOrder
+from models._spec import HasClosedFormMaximum, HasExactPosterior, HasLabels, HasOrder, HasSigns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +77,8 @@ def _criteria(case: Case) -> Iterator[Criterion]:
     for name, fit in case.estimates("posterior").items():
         if "log_evidence" in fit.record.attrs:
             value = float(fit.record.attrs["log_evidence"])
+            if name != "exact_posterior":
+                value += _log_modes(case)
             yield Criterion(name, "log_evidence", value, 0.0, k, n)
         if name.startswith("nuts") and fit.draws is not None and not fit.problems:
             found = bridge_evidence(case, name)
@@ -109,8 +111,10 @@ def bridge_evidence(case: Case, sampler: str) -> Evidence:
 
 
 def _log_modes(case: Case) -> float:
-    """log of how many equal modes the labels of unordered components make."""
+    """log of how many equal modes signs, or the labels of unordered components, make."""
     model = case.model
+    if isinstance(model, HasSigns):
+        return model.signs * float(np.log(2))
     if not isinstance(model, HasLabels):
         return 0.0
     ordered = any(parameter.support == "ordered" for parameter in case.model.parameters)
@@ -274,7 +278,7 @@ def _orders(case: Case) -> Iterator[Verdict]:
     # no choice rests on an optimum that cannot be relied on
     by_bic = _choice({row.order: row.bic for row in rows if not row.problem})
     by_aic = _choice({row.order: row.aic for row in rows if not row.problem})
-    weak = {row.order: order_wbic(case, row.order) for row in rows}
+    weak = {row.order: order_wbic(case, row.order) for row in rows if not row.problem}
     by_wbic = _choice({order: value for order, (value, _) in weak.items()})
     if by_bic is None or by_aic is None or by_wbic is None:
         yield not_comparable("order selection", "no order has an optimum that can be relied on")
@@ -288,21 +292,21 @@ def _orders(case: Case) -> Iterator[Verdict]:
                 "singular model: penalty k log N is not the right one; BIC "
                 f"{row.bic:.2f}, WBIC {2 * weak[row.order][0]:.2f} ± {2 * weak[row.order][1]:.2f}",
             )
-    yield Verdict(
-        "order chosen: WBIC − BIC",
-        by_wbic,
-        by_bic,
-        error=0.0,
-        bound=0.0,
-        cause="singular models are penalised less than k log N",
-        predicted=max(by_wbic, by_bic),
-    )
-    yield Verdict(
-        "order chosen: AIC − BIC",
-        by_aic,
-        by_bic,
-        error=0.0,
-        bound=0.0,
-        cause="AIC's penalty of 2 per parameter is lighter than log N: it does not choose less",
-        predicted=max(by_aic, by_bic),
-    )
+    lowest, error = weak[by_wbic]
+    ties = [
+        order
+        for order, (value, other) in weak.items()
+        if order != by_wbic and not value - lowest > Z * np.hypot(error, other)
+    ]
+    about = "order chosen: WBIC, whose penalty is lighter for singular models, against BIC"
+    if ties:
+        yield not_comparable(about, f"WBIC cannot tell order {by_wbic} from {_listed(ties)}")
+    else:
+        yield Verdict(about, by_wbic, by_bic, error=0.0, bound=0.0, relation="at_least")
+    # a lighter penalty never chooses less
+    about = "order chosen: AIC, with 2 per parameter, against BIC, with log N"
+    yield Verdict(about, by_aic, by_bic, error=0.0, bound=0.0, relation="at_least")
+
+
+def _listed(orders: list[int]) -> str:
+    return " or ".join(map(str, orders))

@@ -25,10 +25,17 @@ import numpy as np
 import scipy.linalg
 import xarray as xr
 
-from comparisons._scalars import positions, reference_posterior, scalars
+from comparisons._predictions import predictions, through
+from comparisons._scalars import (
+    chart_draws,
+    positions,
+    posterior_size,
+    reference_posterior,
+    scalars,
+)
 from comparisons._verdict import Verdict, Z, not_comparable
-from inference._draws import chart
 from inference._information import expected, invert, observed, quantity_jacobian
+from inference._labels import canonical
 from inference._replicates import replicate
 from models._density import density, flat_names, quantities
 from models._errors import FitError
@@ -47,6 +54,8 @@ EFFICIENCY = 0.2
 """Largest relative difference between a variance and its bound that does not matter: 0.1 in sd."""
 ASYMPTOTIC = 0.5
 """Departure of a variance from its bound beyond which no law in 1/N is taken to hold."""
+SHRINKS = 0.75
+"""Largest ratio of two departures on neighbouring rungs at which they count as shrinking."""
 REPLICATES = 2_000
 RUNGS = (200, 800)
 """Units per replicated data set."""
@@ -77,8 +86,13 @@ def _posterior(case: Case) -> Iterator[Verdict]:
         return
     name, posterior = reference
     of = density(case.model, case.data)
-    u = of.unconstrain({str(n): jnp.asarray(a.data) for n, a in maximum.point.items()})
-    information, _ = expected(case.model, case.data, of, u, case.rng("expected information"))
+    point = {str(n): jnp.asarray(a.data) for n, a in maximum.point.items()}
+    u = of.unconstrain(canonical(case.model, point))
+    try:
+        information, _ = expected(case.model, case.data, of, u, case.rng("expected information"))
+    except FitError as error:
+        yield not_comparable(about, str(error))
+        return
     bound = invert(case.model, of, u, information)
     if bound.problem or bound.boundary.any():
         yield not_comparable(about, bound.problem or "the maximum is on a boundary")
@@ -88,9 +102,7 @@ def _posterior(case: Case) -> Iterator[Verdict]:
     laplace = case.estimates("posterior").get("laplace")
     with_prior = None
     if laplace is not None and not laplace.problems:
-        mode = jnp.asarray(laplace.record["mode"].data)
-        at_mode = np.asarray(quantity_jacobian(case.model, of)(mode))
-        with_prior = _deviations(at_mode, np.asarray(laplace.record["mode_covariance"].data))
+        with_prior = through(case, u, information, predictions(case, laplace))
     place = positions(maximum)
     for scalar, one in scalars(case.model, posterior).items():
         i = place[scalar]
@@ -100,8 +112,8 @@ def _posterior(case: Case) -> Iterator[Verdict]:
             1.0,
             error=one.spread_error / plain[i],
             bound=RATIO,
-            cause="prior and finite N: (J + P)⁻¹ at the posterior mode",
-            predicted=None if with_prior is None else with_prior[i] / plain[i],
+            cause="prior and finite N: (N·I + P)⁻¹",
+            predicted=None if with_prior is None else with_prior[scalar] / plain[i],
             prediction_error=0.05,
         )
     if posterior.draws is not None:
@@ -142,7 +154,6 @@ def _matrix(
         0.0,
         error=of.size / size,
         bound=0.05,
-        cause="prior, skewness and finite N",
     )
 
 
@@ -163,27 +174,6 @@ def _kl_normal(m0: np.ndarray, s0: np.ndarray, m1: np.ndarray, s1: np.ndarray) -
     return float(0.5 * (np.trace(solve) - m0.size + quadratic - np.linalg.slogdet(solve)[1]))
 
 
-def posterior_size(posterior: Estimate) -> float:
-    """Smallest effective number of draws behind any reported mean."""
-    sizes = []
-    for variable in posterior.center.value.data_vars:
-        spread = np.ravel(posterior.spread.value[variable].data)
-        error = np.ravel(posterior.center.error[variable].data)
-        sizes += list((spread[error > 0] / error[error > 0]) ** 2)
-    return float(min(sizes))
-
-
-def chart_draws(case: Case, posterior: Estimate, of: Density) -> np.ndarray:
-    """Posterior draws in the unconstrained chart, shape (draws, k)."""
-    assert posterior.draws is not None
-    group = posterior.draws["posterior"]
-    values = {}
-    for parameter in case.model.parameters:
-        array = np.asarray(group[parameter.name].data)
-        values[parameter.name] = array.reshape(-1, *array.shape[2:])
-    return chart(of, values)
-
-
 # --- 2. repeated sampling -------------------------------------------------------------------------
 
 
@@ -195,6 +185,8 @@ class Sampling(NamedTuple):
     bias: np.ndarray
     variance: np.ndarray
     bound: np.ndarray
+    relative: np.ndarray
+    """Standard error of the variance, relative: √((κ − 1)/R), κ the kurtosis."""
     mean_error: np.ndarray
     smallest: float
     replicates: int
@@ -208,15 +200,14 @@ def table(case: Case) -> xr.Dataset | None:
     rows = []
     for rung in ladder(case):
         deviation = np.sqrt(rung.variance)
-        relative = np.sqrt(2 / rung.replicates)
-        for statistic, value, error, theory in (
-            ("variance / bound", rung.variance / rung.bound, relative * rung.variance, 1.0),
-            ("bias / sd", rung.bias / deviation, deviation / np.sqrt(rung.replicates), 0.0),
+        ratio, relative = rung.variance / rung.bound, rung.relative
+        even = np.full_like(deviation, 1 / np.sqrt(rung.replicates))
+        for statistic, values, errors, theory in (
+            ("variance / bound", ratio, relative * ratio, 1.0),
+            ("bias / sd", rung.bias / deviation, even, 0.0),
             ("mean standard error / sd", rung.mean_error / deviation, relative / 2, 1.0),
         ):
-            scale = {"variance / bound": rung.bound, "bias / sd": deviation}.get(statistic, 1.0)
-            errors = np.broadcast_to(error / scale, value.shape)
-            for name, one, its_error in zip(rung.names, value, errors, strict=True):
+            for name, one, its_error in zip(rung.names, values, errors, strict=True):
                 row = statistic, "maximum_likelihood", name, rung.n, one, its_error, theory
                 rows.append(row)
     names = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
@@ -257,19 +248,24 @@ def _repeated(case: Case) -> Iterator[Verdict]:
             return
     top, before = rungs[-1], rungs[-2]
     where = f"over {top.replicates} data sets of {top.n} units at the model's truth"
-    along = ", ".join(str(rung.n) for rung in rungs)
-    relative, earlier = (float(np.sqrt(2 / rung.replicates)) for rung in (top, before))
     ratio = before.n / top.n
     for i, name in enumerate(top.names):
+        relative, earlier = float(top.relative[i]), float(before.relative[i])
         departures = np.array([rung.variance[i] / rung.bound[i] - 1 for rung in rungs])
-        if not abs(departures[-1]) < ASYMPTOTIC:
+        near = np.abs(departures) < ASYMPTOTIC
+        # a departure that stays as N grows is no matter of asymptotics
+        if not near[-1] and abs(departures[-1]) < SHRINKS * abs(departures[-2]):
             yield not_comparable(
                 f"Var({name}) / Cramér–Rao bound, {where}",
                 f"the asymptotics have not set in at N = {top.n}: the variance is "
                 f"{1 + departures[-1]:.2f} times the bound",
             )
             continue
-        limit, error = _intercept(1 / np.array([rung.n for rung in rungs]), departures, rungs)
+        used = near if near.sum() >= 2 else np.ones_like(near)
+        errors = np.array([rung.relative[i] for rung in rungs]) * (1 + departures)
+        x = 1 / np.array([rung.n for rung in rungs])
+        limit, error = _intercept(x[used], departures[used], errors[used])
+        along = ", ".join(str(rung.n) for rung, one in zip(rungs, used, strict=True) if one)
         yield Verdict(
             f"Var({name}) / Cramér–Rao bound as N → ∞, by a line in 1/N through N = {along}",
             1 + limit,
@@ -298,24 +294,30 @@ def _repeated(case: Case) -> Iterator[Verdict]:
             predicted=1 + ratio * (before.mean_error[i] / np.sqrt(before.variance[i]) - 1),
             prediction_error=Z * ratio * earlier / 2,
         )
+    size = density(case.model, case.data).size
     yield Verdict(
         f"smallest eigenvalue of B^(−½) Var B^(−½), {where}",
         top.smallest,
-        1.0,
-        error=relative,
+        # where that of a sample covariance lies when the true one is B (Marchenko & Pastur 1967)
+        (1 - np.sqrt(size / top.replicates)) ** 2,
+        error=float(top.relative.max()),
         bound=EFFICIENCY,
         relation="at_least",
     )
 
 
-def _intercept(
-    x: np.ndarray, departures: np.ndarray, rungs: tuple[Sampling, ...]
-) -> tuple[float, float]:
+def _intercept(x: np.ndarray, departures: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
     """Where the weighted least-squares line of the departures in x = 1/N meets x = 0; its error."""
-    weight = np.array([rung.replicates for rung in rungs]) / (2 * (1 + departures) ** 2)
+    weight = 1 / errors**2
     design = np.stack([np.ones_like(x), x], axis=1)
     covariance = np.linalg.inv(design.T @ (weight[:, None] * design))
     return float((covariance @ design.T @ (weight * departures))[0]), float(covariance[0, 0] ** 0.5)
+
+
+def _relative(estimate: np.ndarray) -> np.ndarray:
+    away = estimate - estimate.mean(axis=0)
+    kurtosis = (away**4).mean(axis=0) / (away**2).mean(axis=0) ** 2
+    return np.sqrt((kurtosis - 1) / len(estimate))
 
 
 def sampling(case: Case, n: int, replicates: int) -> Sampling:
@@ -352,6 +354,7 @@ def sampling(case: Case, n: int, replicates: int) -> Sampling:
         (estimate.mean(axis=0) - at_truth)[keep],
         np.diag(covariance)[keep],
         np.diag(bound)[keep],
+        _relative(estimate[:, keep]),
         fits.standard_error[good].mean(axis=0)[keep],
         smallest,
         int(good.sum()),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons._predictions import predictions
+from comparisons._predictions import predictions, through
 from comparisons._scalars import positions, reference_posterior, scalars, unreliable
 from comparisons._verdict import Verdict, not_comparable
 from inference._information import (
@@ -27,11 +27,13 @@ from inference._information import (
     quantity_jacobian,
 )
 from models._density import density
+from models._errors import FitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from comparisons._case import Case
+    from comparisons._predictions import Predictions
     from inference._estimate import Estimate
 
 BOUND = 0.05
@@ -58,6 +60,9 @@ def compare(case: Case) -> Iterator[Verdict]:
     laplace = fits.get("laplace")
     theory = predictions(case, laplace) if laplace and not laplace.problems else None
     place = positions(maximum)
+    expected_sd = None
+    if theory is not None and "expected" in corners:
+        expected_sd = _through_expected(case, maximum, theory)
     names = [reference[0], *(name for name in fits if name.startswith("svi"))]
     for name in names:
         if fits[name].problems:
@@ -69,6 +74,10 @@ def compare(case: Case) -> Iterator[Verdict]:
                 # VI is held against the default corner only
                 if name != reference[0] and corner != "observed":
                     continue
+                predicted = None
+                if theory is not None:
+                    own = expected_sd if corner == "expected" and expected_sd else theory.full_sd
+                    predicted = (theory.mean_field_sd if mean_field else own)[scalar]
                 yield Verdict(
                     f"sd of {scalar}: {name} − {corner} standard error",
                     posterior.spread,
@@ -76,11 +85,17 @@ def compare(case: Case) -> Iterator[Verdict]:
                     error=float(np.hypot(posterior.spread_error, error[place[scalar]])),
                     bound=BOUND * float(deviation[place[scalar]]),
                     cause=_cause(corner, mean_field),
-                    predicted=None
-                    if theory is None
-                    else (theory.mean_field_sd if mean_field else theory.full_sd)[scalar],
+                    predicted=predicted,
                     prediction_error=NEXT_ORDER * posterior.spread,
                 )
+
+
+def _through_expected(case: Case, maximum: Estimate, theory: Predictions) -> dict[str, float]:
+    """Posterior sd by the expected information itself, so that a wrong one explains nothing."""
+    of = density(case.model, case.data)
+    at = of.unconstrain({str(n): jnp.asarray(array.data) for n, array in maximum.point.items()})
+    information, _ = expected(case.model, case.data, of, at, case.rng("expected information"))
+    return through(case, at, information, theory)
 
 
 def _reported(
@@ -105,10 +120,16 @@ def four_corners(
     u = of.unconstrain(values)
     information = observed(of, u)
     scores = outer_product(of, u)
-    closed, error = expected(case.model, case.data, of, u, case.rng("expected information"))
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     problems = []
-    for corner, matrix in (("observed", information), ("expected", closed), ("opg", scores)):
+    corners, error = {"observed": information}, np.zeros_like(information)
+    try:
+        rng = case.rng("expected information")
+        corners["expected"], error = expected(case.model, case.data, of, u, rng)
+    except FitError as reason:
+        problems.append(f"expected: {reason}")
+    corners["opg"] = scores
+    for corner, matrix in corners.items():
         inverse = invert(case.model, of, u, matrix)
         if inverse.problem:
             problems.append(f"{corner}: {inverse.problem}")
@@ -139,6 +160,8 @@ def _maximum(case: Case) -> Estimate | None:
 def _cause(corner: str, mean_field: bool) -> str:
     if mean_field:
         return "mean-field Gaussian: sd is 1/√Λ_jj, Λ = J + P"
+    if corner == "expected":
+        return "prior and finite N: (N·I + P)⁻¹"
     if corner == "sandwich":
         return "the posterior follows (J + P)⁻¹; misspecification scales the sandwich"
     if corner == "opg":

@@ -14,15 +14,16 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from comparisons._predictions import predictions
-from comparisons._scalars import reference_posterior, scalars, shared, unreliable
+from comparisons._scalars import reference_posterior, shared, unreliable
 from comparisons._verdict import Verdict, not_comparable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from comparisons._case import Case
-    from comparisons._predictions import Predictions
+    from comparisons._predictions import Optimum, Predictions
     from comparisons._scalars import Scalar
+    from inference._estimate import Estimate
 
 BOUND = 0.05
 """Of a posterior standard deviation for locations, relative for spreads."""
@@ -46,8 +47,9 @@ def compare(case: Case) -> Iterator[Verdict]:
         if fit.problems:
             yield not_comparable(f"{name} against {against}", unreliable(name, fit))
             continue
+        optimum = _optimum(name, fit, theory, likelihood=name in case.estimates("likelihood"))
         for scalar, one, other in shared(case.model, fit, truth):
-            shift, cause = _predicted_shift(name, scalar, theory, fits, case)
+            shift, cause = _predicted_shift(name, scalar, theory, optimum)
             yield Verdict(
                 f"mean of {scalar}: {name} − {against}",
                 one.center,
@@ -60,7 +62,7 @@ def compare(case: Case) -> Iterator[Verdict]:
             )
             if not isfinite(one.spread):
                 continue  # statsmodels has no standard error of some quantities
-            sd, cause = _predicted_sd(name, scalar, theory, other)
+            sd, cause = _predicted_sd(name, scalar, theory, optimum, other)
             yield Verdict(
                 f"sd of {scalar}: {name} − {against}",
                 one.spread,
@@ -77,18 +79,27 @@ def _combined(a: float, b: float) -> float:
     return (a**2 + b**2) ** 0.5
 
 
+def _optimum(
+    name: str, fit: Estimate, theory: Predictions | None, *, likelihood: bool
+) -> Optimum | None:
+    """Where theory has the optimum of a method without draws, which is not read off the fit."""
+    if theory is None or fit.draws is not None or name == "exact_posterior":
+        return None
+    return theory.likelihood if likelihood else theory.joint
+
+
 def _predicted_shift(
-    name: str, scalar: str, theory: Predictions | None, fits: dict, case: Case
+    name: str, scalar: str, theory: Predictions | None, optimum: Optimum | None
 ) -> tuple[float | None, str]:
     """Posterior mean less the method's centre, by theory."""
     if theory is None:
         return None, ""
     if name == "laplace":
         return theory.mean_minus_laplace[scalar], "skewness: the third derivative moves the mean"
-    if fits[name].draws is None:
-        laplace, mode = (scalars(case.model, fits[of])[scalar].center for of in ("laplace", name))
-        shift = laplace + theory.mean_minus_laplace[scalar] - mode
-        return shift, "an optimum is not a mean: prior, Jacobian and skewness move it"
+    if optimum is not None:
+        return theory.mean[scalar] - optimum.center[
+            scalar
+        ], "an optimum is not a mean: prior, Jacobian and skewness move it"
     if name.startswith("svi") and "mean_field" in name:
         shift = theory.mean_minus_mean_field[scalar]
         return shift, "mean-field Gaussian: the correlations that it leaves out move the mean"
@@ -96,7 +107,7 @@ def _predicted_shift(
 
 
 def _predicted_sd(
-    name: str, scalar: str, theory: Predictions | None, reference: Scalar
+    name: str, scalar: str, theory: Predictions | None, optimum: Optimum | None, reference: Scalar
 ) -> tuple[float | None, str]:
     """What theory predicts for the method's sd, scaled to the measured posterior."""
     if theory is None:
@@ -104,4 +115,7 @@ def _predicted_sd(
     if name.startswith("svi") and "mean_field" in name:
         ratio = theory.mean_field_sd[scalar] / theory.full_sd[scalar]
         return ratio * reference.spread, "mean-field Gaussian: sd is 1/√Λ_jj"
+    if optimum is not None:
+        ratio = optimum.sd[scalar] / theory.full_sd[scalar]
+        return ratio * reference.spread, "prior and finite N: J⁻¹ at the optimum for (J + P)⁻¹"
     return None, ""

@@ -108,7 +108,7 @@ def natural(of: Density, points: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.reshape(x, (*shape, *x.shape[1:])) for name, x in values.items()}
 
 
-def chart(of: Density, values: Mapping[str, np.ndarray]) -> np.ndarray:
+def chart(of: Density, values: Mapping[str, ArrayLike]) -> np.ndarray:
     """Draws in the chart, shape (s, k), from the natural scale, (s, …)."""
     return _unconstrained(of)(dict(values))
 
@@ -181,14 +181,15 @@ def estimate_from_draws(
         diagnostics |= _worst(flat)
         found += gate(flat, names, sample_stats)
         groups["sample_stats"] = _sampled(sample_stats)
-        step = max(1, height.size // _POINTWISE)
+        step = max(1, height.size // _POINTWISE, -(-height.size * n // _LARGEST))
         kept = points.reshape(*shape, of.size)[:, ::step]
-        if kept.shape[0] * kept.shape[1] * n <= _LARGEST:
-            unit = np.asarray(_terms(of, n).pointwise(kept.reshape(-1, of.size)))
-            unit = unit.reshape(*kept.shape[:2], n)
-            groups["log_likelihood"] = _sampled({"y": unit}, "unit", step=step)
-    middle = jnp.asarray(points.mean(axis=0))
-    point, at_point = of.constrain(middle), float(jnp.sum(of.log_likelihood(middle)))
+        unit = np.asarray(_terms(of, n).pointwise(kept.reshape(-1, of.size)))
+        groups["log_likelihood"] = _sampled(
+            {"y": unit.reshape(*kept.shape[:2], n)}, "unit", step=step
+        )
+    middle = points.mean(axis=0)
+    point = of.constrain(jnp.asarray(middle))
+    at_point = float(_terms(of, n).totals(middle[None])[0][0])
     if not at_point >= np.median(log_likelihood):
         point, at_point = pivot, float(log_likelihood[best])
     mean, mean_error, deviation, deviation_error = (

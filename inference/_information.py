@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from models._density import Density
     from models._spec import Model
 
+type Objective = Literal["likelihood", "joint", "posterior"]
 type Corner = Literal["observed", "expected", "opg", "sandwich"]
 
 _SINGULAR = 1e-10
@@ -52,7 +53,7 @@ class Derivatives(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def derivatives(of: Density, objective: Literal["likelihood", "joint", "posterior"]) -> Derivatives:
+def derivatives(of: Density, objective: Objective) -> Derivatives:
     """Value, gradient and Hessian of ℓ, of ℓ + log π, or of ℓ + log π + log-Jacobian."""
     weights = _WEIGHTS[objective]
     return Derivatives(*(partial(compiled, weights) for compiled in _weighted(of)))
@@ -67,11 +68,14 @@ _WEIGHTS = {
 
 @lru_cache(maxsize=64)
 def _weighted(of: Density) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The derivatives of ℓ + w₀ log π + w₁ log-Jacobian: compiled once for all objectives."""
+    """The derivatives of ℓ, and of log π and log-Jacobian where w ≠ 0: one program for all."""
 
     def value(weights: Array, u: Array) -> Array:
-        both = jnp.stack([of.log_prior(u), of.log_jacobian(u)])
-        return jnp.sum(of.log_likelihood(u)) + weights @ both
+        total = jnp.sum(of.log_likelihood(u))
+        for weight, term in zip(weights, (of.log_prior, of.log_jacobian), strict=True):
+            # not 0 times the term, which is NaN outside the support of a prior
+            total += jax.lax.cond(weight != 0, term, lambda _: jnp.zeros(()), u)
+        return total
 
     return jax.jit(jax.value_and_grad(value, argnums=1)), jax.jit(jax.hessian(value, argnums=1))
 
@@ -114,6 +118,12 @@ def expected(
         information = np.asarray(chart.T @ own @ chart)
         return information, np.zeros_like(information)
     n = units(model, data)
+    if len(data.data_vars) > 1:
+        raise FitError(
+            f"{model.name}: the expected information given {', '.join(map(str, data.data_vars))} "
+            "is not declared, and simulated data would have another design; "
+            "see HasExpectedInformation"
+        )
     integral = _by_quadrature(model, data, of, u, rng)
     if integral is not None:
         return n * integral, np.zeros_like(integral)

@@ -1,7 +1,8 @@
-"""One labelling of exchangeable components, so that fits can be compared.
+"""One labelling of exchangeable components and one sign, so that fits can be compared.
 
 The likelihood of a mixture is the same under every permutation of its components.  A point is put
-in canonical order, by the first feature of each component.
+in canonical order, by the first feature of each component.  That of a factor model is the same
+under a change of sign of every column of loadings.
 Reference: Stephens (2000), Dealing with label switching in mixture models, JRSS B 62.
 """
 
@@ -11,14 +12,16 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
-from models._spec import HasLabels
+from models._spec import HasLabels, HasSigns
 
 if TYPE_CHECKING:
     from models._spec import Model, Values
 
 
 def canonical(model: Model, values: Values) -> Values:
-    """The same point with components in increasing order of their first feature."""
+    """The same point, components in increasing order of their first feature, signs positive."""
+    if isinstance(model, HasSigns):
+        return model.fold(values)
     if not isinstance(model, HasLabels) or model.labels == 1:
         return values
     return model.relabel(values, jnp.argsort(model.label_features(values)[:, 0]))

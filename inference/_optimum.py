@@ -198,6 +198,9 @@ def estimate_at(
         found.append(inverse.problem)
     if isinstance(model, HasBoundary) and (sentence := model.boundary(values, data)):
         found.append(f"{sentence}; its standard error is undefined: boundary")
+    elif inverse.boundary.any():
+        names = ", ".join(np.asarray(of.coordinates)[inverse.boundary])
+        found.append(f"on a boundary: {names}; its standard error is undefined: boundary")
     return assemble(
         model,
         data,

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from inference._labels import canonical
 from models._density import flatten, quantities, replicable
 from models._errors import FitError
 from models._spec import HasDegeneracy, HasEM
@@ -288,7 +289,7 @@ def _finish(model: Model, of: Density, state: _State) -> tuple[Array, Array]:
     """Quantities and standard errors at the end of a climb."""
 
     def flat(v: Array) -> Array:
-        return flatten(quantities(model, of.constrain(v)))
+        return flatten(quantities(model, canonical(model, of.constrain(v))))
 
     definite = jnp.isfinite(state.decrement)
     covariance = jnp.linalg.inv(jnp.where(definite, state.information, jnp.eye(state.u.size)))

@@ -234,6 +234,20 @@ class HasLabels(Protocol):
 
 
 @runtime_checkable
+class HasSigns(Protocol):
+    """Invariant under changes of sign: its posterior has as many equal modes, one in each fold."""
+
+    @property
+    def signs(self) -> int:
+        """Number of signs that can change."""
+        ...
+
+    def fold(self, values: Values) -> Values:
+        """The equal point whose signs are positive."""
+        ...
+
+
+@runtime_checkable
 class HasComponents(Protocol):
     """A mixture: says with which probability each row came from each component."""
 

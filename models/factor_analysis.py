@@ -146,12 +146,19 @@ class FactorAnalysis(Model):
         return ""
 
     @property
+    def signs(self) -> int:
+        return self.factors
+
+    def fold(self, values: Values) -> Values:
+        return _fold(values, self.factors)
+
+    @property
     def order(self) -> int:
         return self.factors
 
     @property
     def orders(self) -> tuple[int, ...]:
-        return (1, 2, 3)
+        return tuple(sorted({1, 2, 3, self.factors}))
 
     def with_order(self, order: int) -> FactorAnalysis:
         return replace(self, factors=order)
@@ -332,12 +339,19 @@ class ProbabilisticPCA(Model):
         return data.sizes["obs"] * normal_information(self._covariance(values))
 
     @property
+    def signs(self) -> int:
+        return self.factors
+
+    def fold(self, values: Values) -> Values:
+        return _fold(values, self.factors)
+
+    @property
     def order(self) -> int:
         return self.factors
 
     @property
     def orders(self) -> tuple[int, ...]:
-        return (1, 2, 3)
+        return tuple(sorted({1, 2, 3, self.factors}))
 
     def with_order(self, order: int) -> ProbabilisticPCA:
         return replace(self, factors=order)
@@ -358,6 +372,14 @@ class ProbabilisticPCA(Model):
 
 
 # --- what both share ----------------------------------------------------------------------------
+
+
+def _fold(values: Values, q: int) -> Values:
+    """The same point with the diagonal of the loadings positive: WWᵀ ignores a column's sign."""
+    d = values["mean"].shape[0]
+    diagonal = jnp.diagonal(loading_matrix(values["loading"], d, q))
+    sign = jnp.where(diagonal < 0, -1.0, 1.0)
+    return {**values, "loading": values["loading"] * sign[_rows_columns(d, q)[1]]}
 
 
 def loading_matrix(loading: Array, d: int, q: int) -> Array:

@@ -368,7 +368,7 @@ class GaussianMixture(Model):
 
     @property
     def orders(self) -> tuple[int, ...]:
-        return (1, 2, 3, 4)
+        return tuple(sorted({1, 2, 3, 4, self.k}))
 
     def with_order(self, order: int) -> GaussianMixture:
         return replace(self, k=order)

@@ -280,6 +280,19 @@ def test_a_shrinkage_of_the_wrong_size_is_not(
     assert "sd of mean[0]: svi[numpyro, mean_field] − nuts[numpyro]" in found
 
 
+def test_an_optimum_that_is_a_sd_off_is_not_explained(
+    correlated: Callable[[float], Fits],
+) -> None:
+    case = correlated(1.0)
+    right = ClosedForm().fit(case.model, case.data, np.random.default_rng(0))
+    value = right.center.value + right.spread.value
+    wrong = replace(right, center=replace(right.center, value=value))
+    for fit, differs in ((right, False), (wrong, True)):
+        rows = verdicts(posterior_agreement, replace(case, likelihood={"closed_form": fit}))
+        about = "mean of covariance[1, 1]: closed_form − nuts[numpyro]"
+        assert (about in differing(rows)) is differs
+
+
 # --- fisher_standard_errors -----------------------------------------------------------------------
 
 
@@ -300,6 +313,19 @@ def test_standard_errors_a_tenth_too_large_are_caught(
     monkeypatch.setattr(fisher_standard_errors, "observed", lambda of, u: right(of, u) / 1.21)
     found = differing(verdicts(fisher_standard_errors, conjugate))
     assert "standard error of mu: as reported − observed" in found
+
+
+def test_an_expected_information_that_is_half_too_large_is_caught(
+    conjugate: Fits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = ConjugateGaussian.expected_information
+    monkeypatch.setattr(
+        ConjugateGaussian, "expected_information", lambda *given: 1.5 * right(*given)
+    )
+    about = "sd of mu: exact_posterior − expected standard error"
+    assert about in differing(verdicts(fisher_standard_errors, conjugate))
+    about = "sd of mu: exact_posterior / Cramér–Rao bound"
+    assert about in differing(cramer_rao_rows(conjugate, monkeypatch))
 
 
 def test_a_posterior_a_tenth_too_wide_is_caught_by_the_standard_errors(conjugate: Fits) -> None:
@@ -354,6 +380,13 @@ def test_an_estimator_that_beats_the_bound_is_caught(
 ) -> None:
     found = differing(cramer_rao_rows(conjugate, monkeypatch, shrink=0.8))
     assert any(about.startswith("smallest eigenvalue") for about in found)
+    assert any(about.startswith("Var(mu)") for about in found)
+
+
+def test_a_variance_twice_the_bound_at_every_n_is_no_matter_of_asymptotics(
+    conjugate: Fits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = differing(cramer_rao_rows(conjugate, monkeypatch, shrink=1.42))
     assert any(about.startswith("Var(mu)") for about in found)
 
 
@@ -425,15 +458,19 @@ def orders(heights: dict[int, float]) -> Fits:
     return replace(cases[2], siblings=cases)
 
 
-@pytest.mark.parametrize(("weak", "outcome"), [(2, "AGREE"), (3, "EXPLAINED"), (1, "DIFFER")])
+@pytest.mark.parametrize(
+    ("weak", "error", "outcome"),
+    [(2, 0.1, "AGREE"), (3, 0.1, "AGREE"), (1, 0.1, "DIFFER"), (2, 0.3, "NOT COMPARABLE")],
+)
 def test_the_orders_that_criteria_choose(
-    monkeypatch: pytest.MonkeyPatch, weak: int, outcome: str
+    monkeypatch: pytest.MonkeyPatch, weak: int, error: float, outcome: str
 ) -> None:
-    monkeypatch.setattr(bic, "order_wbic", lambda case, order: (abs(order - weak), 0.1))
+    monkeypatch.setattr(bic, "order_wbic", lambda case, order: (abs(order - weak), error))
     case = orders({1: -400.0, 2: -280.0, 3: -278.0, 4: -277.0})
     found = outcomes(bic._orders(case))  # pyright: ignore[reportArgumentType]
-    assert found["order chosen: WBIC − BIC"] == outcome
-    assert found["order chosen: AIC − BIC"] == "AGREE"
+    by_wbic, by_aic = (value for about, value in found.items() if about.startswith("order chosen"))
+    assert by_wbic == outcome
+    assert by_aic == "AGREE"
     assert found["BIC at order 3"] == found["BIC at order 4"] == "NOT COMPARABLE"
 
 

@@ -215,11 +215,10 @@ def _kind(cells: Mapping[str, Cell]) -> str:
         return "off"
     if center == "EXPLAINED":
         return "off" if spread == "DIFFER" else "explained"
-    if spread in ("DIFFER", "EXPLAINED"):
-        return "center"
     if "UNSURE" in (center, spread):
         return "unsure"
-    return "both" if spread == "AGREE" else "unknown"
+    whole = all(cell.spread == "AGREE" for cell in cells.values())
+    return "both" if whole else "center"
 
 
 def _names(chosen: Sequence[str], kinds: Mapping[str, str]) -> str:
