@@ -33,6 +33,7 @@ from models._spec import (
     HasEM,
     HasExpectedInformation,
     HasLabels,
+    HasSigns,
     HasUnits,
 )
 from models.gaussian import Gaussian
@@ -138,6 +139,23 @@ def test_components_permute(model: Any) -> None:
     data = at_truth(model)
     swapped = model.relabel(model.truth, jnp.arange(model.labels)[::-1])
     assert total(model, data, swapped) == pytest.approx(total(model, data, model.truth), rel=1e-12)
+
+
+@among(HasSigns)
+def test_every_change_of_signs_folds_to_one_point_of_the_same_density(model: Any) -> None:
+    data, of = at_truth(model), density(model, at_truth(model))
+    folded = model.fold(model.truth)
+    rng = np.random.default_rng(0)
+    rows, columns = np.tril_indices(data["y"].shape[1], m=model.signs)
+    for _ in range(4):
+        sign = rng.choice([-1.0, 1.0], model.signs)[columns]
+        other = {**model.truth, "loading": model.truth["loading"] * sign}
+        assert same(model.fold(other), folded)
+        heights = [
+            float(of.log_prior(of.unconstrain(v))) + total(model, data, v) for v in (other, folded)
+        ]
+        assert heights[0] == pytest.approx(heights[1], rel=1e-12)
+    assert (np.asarray(folded["loading"])[rows == columns] > 0).all()
 
 
 @among(HasComponents)
