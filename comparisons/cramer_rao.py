@@ -89,7 +89,8 @@ def _posterior(case: Case) -> Iterator[Verdict]:
     point = {str(n): jnp.asarray(a.data) for n, a in maximum.point.items()}
     u = of.unconstrain(canonical(case.model, point))
     try:
-        information, _ = expected(case.model, case.data, of, u, case.rng("expected information"))
+        rng = case.rng("expected information")
+        information, information_error = expected(case.model, case.data, of, u, rng)
     except FitError as error:
         yield not_comparable(about, str(error))
         return
@@ -99,6 +100,7 @@ def _posterior(case: Case) -> Iterator[Verdict]:
         return
     jacobian = np.asarray(quantity_jacobian(case.model, of)(u))
     plain = _deviations(jacobian, bound.covariance)
+    uncertain = _bound_error(jacobian, bound.covariance, information_error) / 2
     laplace = case.estimates("posterior").get("laplace")
     with_prior = None
     if laplace is not None and not laplace.problems:
@@ -110,7 +112,7 @@ def _posterior(case: Case) -> Iterator[Verdict]:
             f"sd of {scalar}: {name} / Cramér–Rao bound",
             one.spread / plain[i],
             1.0,
-            error=one.spread_error / plain[i],
+            error=float(np.hypot(one.spread_error, one.spread * uncertain[i])) / plain[i],
             bound=RATIO,
             cause="prior and finite N: (N·I + P)⁻¹",
             predicted=None if with_prior is None else with_prior[scalar] / plain[i],
@@ -122,6 +124,17 @@ def _posterior(case: Case) -> Iterator[Verdict]:
 
 def _deviations(jacobian: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian))
+
+
+def _bound_error(jacobian: np.ndarray, covariance: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Relative Monte Carlo error of the bound on every variance, from that of the information.
+
+    d(G I⁻¹ Gᵀ)_qq = −a_qᵀ dI a_q with a_q = I⁻¹ G_qᵀ, entries of dI taken as independent.
+    """
+    weight = (jacobian @ covariance) ** 2
+    variance = np.einsum("qi,ij,qj->q", weight, error**2, weight)
+    with np.errstate(invalid="ignore"):  # a constant has no bound
+        return np.sqrt(variance) / _deviations(jacobian, covariance) ** 2
 
 
 def _matrix(
@@ -187,6 +200,8 @@ class Sampling(NamedTuple):
     bound: np.ndarray
     relative: np.ndarray
     """Standard error of the variance, relative: √((κ − 1)/R), κ the kurtosis."""
+    uncertain: np.ndarray
+    """Relative Monte Carlo error of the bound; 0 where it is exact."""
     mean_error: np.ndarray
     smallest: float
     replicates: int
@@ -203,7 +218,7 @@ def table(case: Case) -> xr.Dataset | None:
         ratio, relative = rung.variance / rung.bound, rung.relative
         even = np.full_like(deviation, 1 / np.sqrt(rung.replicates))
         for statistic, values, errors, theory in (
-            ("variance / bound", ratio, relative * ratio, 1.0),
+            ("variance / bound", ratio, np.hypot(relative, rung.uncertain) * ratio, 1.0),
             ("bias / sd", rung.bias / deviation, even, 0.0),
             ("mean standard error / sd", rung.mean_error / deviation, relative / 2, 1.0),
         ):
@@ -262,7 +277,8 @@ def _repeated(case: Case) -> Iterator[Verdict]:
             )
             continue
         used = near if near.sum() >= 2 else np.ones_like(near)
-        errors = np.array([rung.relative[i] for rung in rungs]) * (1 + departures)
+        errors = np.array([np.hypot(rung.relative[i], rung.uncertain[i]) for rung in rungs])
+        errors *= 1 + departures
         x = 1 / np.array([rung.n for rung in rungs])
         limit, error = _intercept(x[used], departures[used], errors[used])
         along = ", ".join(str(rung.n) for rung, one in zip(rungs, used, strict=True) if one)
@@ -300,7 +316,7 @@ def _repeated(case: Case) -> Iterator[Verdict]:
         top.smallest,
         # where that of a sample covariance lies when the true one is B (Marchenko & Pastur 1967)
         (1 - np.sqrt(size / top.replicates)) ** 2,
-        error=float(top.relative.max()),
+        error=float(np.hypot(top.relative, top.uncertain).max()),
         bound=EFFICIENCY,
         relation="at_least",
     )
@@ -332,7 +348,7 @@ def sampling(case: Case, n: int, replicates: int) -> Sampling:
     data = model.simulate(rng, truth, n)
     of = density(model, data)
     u = of.unconstrain(truth)
-    information, _ = expected(model, data, of, u, rng)
+    information, information_error = expected(model, data, of, u, rng)
     chart = np.linalg.inv(information)
     jacobian = np.asarray(quantity_jacobian(model, of)(u))
     reported = quantities(model, of.constrain(u))
@@ -342,7 +358,7 @@ def sampling(case: Case, n: int, replicates: int) -> Sampling:
     estimate = fits.estimate[good]
     bound = jacobian @ chart @ jacobian.T
     keep = np.diag(bound) > 0
-    covariance = np.cov(estimate, rowvar=False)
+    covariance = np.atleast_2d(np.cov(estimate, rowvar=False))
     # the smallest eigenvalue on the range of B, whose rank is k
     value, vector = np.linalg.eigh(bound)
     basis = vector[:, -of.size :] / np.sqrt(value[-of.size :])
@@ -355,6 +371,7 @@ def sampling(case: Case, n: int, replicates: int) -> Sampling:
         np.diag(covariance)[keep],
         np.diag(bound)[keep],
         _relative(estimate[:, keep]),
+        _bound_error(jacobian, chart, information_error)[keep],
         fits.standard_error[good].mean(axis=0)[keep],
         smallest,
         int(good.sum()),

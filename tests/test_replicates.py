@@ -137,3 +137,49 @@ def test_standard_errors_that_are_too_large_are_caught(
     found = [v.outcome for v in verdicts if v.about.startswith("mean standard error")]
     assert len(found) == 2
     assert set(found) <= outcomes
+
+
+@final
+@dataclass(frozen=True)
+class Rate(Model):
+    """Exponential waiting times: one parameter, whose bound is rate²/N."""
+
+    name: ClassVar[str] = "rate"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (Parameter("rate", "positive"),)
+
+    @property
+    def truth(self) -> Values:
+        return {"rate": jnp.asarray(0.5)}
+
+    def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
+        return xr.Dataset({"y": ("obs", rng.exponential(1 / float(values["rate"]), n))})
+
+    def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
+        return {"rate": jnp.asarray(rng.uniform(0.5, 2) / float(data["y"].mean()))}
+
+    def numpyro(self, data: xr.Dataset) -> None:
+        rate = numpyro.sample("rate", dist.Gamma(2.0, 1.0))
+        y = jnp.asarray(data["y"].data)
+        with numpyro.plate("obs", y.shape[0]):
+            numpyro.sample("y", dist.Exponential(rate), obs=y)
+
+    def pymc(self, data: xr.Dataset) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.statistical
+def test_one_parameter_meets_its_bound() -> None:
+    model = Rate()
+    data = model.simulate(np.random.default_rng(0), model.truth, 50)
+    case = Case(model, data, profile="quick", methods=(MaximumLikelihood(),))
+    for rung in cramer_rao.ladder(case):
+        # no closed form is declared and the density jumps at 0, so the bound is simulated
+        assert 0 < rung.uncertain[0] < 0.03
+        assert rung.bound == pytest.approx(0.25 / rung.n, rel=3.3 * rung.uncertain[0])
+        # the mean of 1/ȳ is N/(N − 1) times the rate; false alarm 1e-3
+        bias = 0.5 / (rung.n - 1)
+        assert abs(rung.bias[0] - bias) < 3.3 * np.sqrt(rung.variance[0] / rung.replicates)
+    assert {row.outcome for row in cramer_rao._repeated(case)} <= {"AGREE", "UNSURE"}
