@@ -141,6 +141,12 @@ def _climb(of: Density, start: np.ndarray, objective: Objective) -> tuple[Any, n
     return None
 
 
+def prior_information(of: Density, at: jax.Array) -> np.ndarray:
+    """P = −∇²(log π + log-Jacobian) in the chart, shape (k, k)."""
+    both = np.asarray(derivatives(of, "posterior").hessian(at))
+    return np.asarray(derivatives(of, "likelihood").hessian(at)) - both
+
+
 def through(
     case: Case, at: jax.Array, information: np.ndarray, theory: Predictions
 ) -> dict[str, float]:
@@ -150,15 +156,15 @@ def through(
     result over to the posterior mode, so that I = J predicts `theory.full_sd`.
     """
     of = density(case.model, case.data)
-    both = -np.asarray(derivatives(of, "posterior").hessian(at))
-    own = -np.asarray(derivatives(of, "likelihood").hessian(at))
+    prior = prior_information(of, at)
+    data = -np.asarray(derivatives(of, "likelihood").hessian(at))
     jacobian = np.asarray(quantity_jacobian(case.model, of)(at))
 
     def deviation(precision: np.ndarray) -> np.ndarray:
         return np.sqrt(np.einsum("ij,jk,ik->i", jacobian, np.linalg.inv(precision), jacobian))
 
     with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread
-        ratio = deviation(information + both - own) / deviation(both)
+        ratio = deviation(information + prior) / deviation(data + prior)
     return {
         name: float(sd * r) for (name, sd), r in zip(theory.full_sd.items(), ratio, strict=True)
     }

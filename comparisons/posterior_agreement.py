@@ -97,9 +97,8 @@ def _predicted_shift(
     if name == "laplace":
         return theory.mean_minus_laplace[scalar], "skewness: the third derivative moves the mean"
     if optimum is not None:
-        return theory.mean[scalar] - optimum.center[
-            scalar
-        ], "an optimum is not a mean: prior, Jacobian and skewness move it"
+        shift = theory.mean[scalar] - optimum.center[scalar]
+        return shift, "an optimum is not a mean: prior, Jacobian and skewness move it"
     if name.startswith("svi") and "mean_field" in name:
         shift = theory.mean_minus_mean_field[scalar]
         return shift, "mean-field Gaussian: the correlations that it leaves out move the mean"

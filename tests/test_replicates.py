@@ -182,4 +182,7 @@ def test_one_parameter_meets_its_bound() -> None:
         # the mean of 1/ȳ is N/(N − 1) times the rate; false alarm 1e-3
         bias = 0.5 / (rung.n - 1)
         assert abs(rung.bias[0] - bias) < 3.3 * np.sqrt(rung.variance[0] / rung.replicates)
-    assert {row.outcome for row in cramer_rao._repeated(case)} <= {"AGREE", "UNSURE"}
+    found = {row.about.split(" / ")[0]: row.outcome for row in cramer_rao._repeated(case)}
+    # the error of a simulated bound leaves one statement open at this size
+    assert [about for about, outcome in found.items() if outcome == "UNSURE"] == ["Var(rate)"]
+    assert set(found.values()) == {"AGREE", "UNSURE"}
