@@ -107,33 +107,34 @@ def wbic(
     half = _WALKERS // 2
 
     def move(carry: tuple[Array, ...], count_key: tuple[Array, Array]) -> tuple[tuple, Array]:
+        u, fit, height = carry
         count, step_key = count_key
-        # each half moves along differences of the other, which keeps detailed balance
-        for side in (0, 1):
-            u, fit, height = carry
-            mine = slice(side * half, (side + 1) * half)
-            theirs = u[half:] if side == 0 else u[:half]
-            a, b, c, d = jax.random.split(jax.random.fold_in(step_key, side), 4)
-            first = jax.random.randint(a, (half,), 0, half)
-            second = (first + jax.random.randint(b, (half,), 1, half)) % half
-            scale = jnp.where(count % 10 == 0, 1.0, 2.38 / jnp.sqrt(2.0 * of.size))
-            jitter = 1e-4 * jax.random.normal(c, (half, of.size))
-            proposal = u[mine] + scale * (theirs[first] - theirs[second]) + jitter
-            new_fit, new_height = both(proposal)
-            accept = jnp.log(jax.random.uniform(d, (half,))) < new_height - height[mine]
-            carry = (
-                u.at[mine].set(jnp.where(accept[:, None], proposal, u[mine])),
-                fit.at[mine].set(jnp.where(accept, new_fit, fit[mine])),
-                height.at[mine].set(jnp.where(accept, new_height, height[mine])),
-            )
-        return carry, carry[1].mean()
+        # one half moves along differences of the other, which keeps detailed balance
+        a, b, c, d = jax.random.split(step_key, 4)
+        first = half + jax.random.randint(a, (half,), 0, half)
+        second = half + (first + jax.random.randint(b, (half,), 1, half)) % half
+        scale = jnp.where(count % 10 == 0, 1.0, 2.38 / jnp.sqrt(2.0 * of.size))
+        jitter = 1e-4 * jax.random.normal(c, (half, of.size))
+        proposal = u[:half] + scale * (u[first] - u[second]) + jitter
+        new_fit, new_height = both(proposal)
+        accept = jnp.log(jax.random.uniform(d, (half,))) < new_height - height[:half]
+        moved = (
+            jnp.where(accept[:, None], proposal, u[:half]),
+            jnp.where(accept, new_fit, fit[:half]),
+            jnp.where(accept, new_height, height[:half]),
+        )
+        # the halves change places, so that each moves every other time
+        swapped = tuple(
+            jnp.concatenate([old[half:], new]) for old, new in zip(carry, moved, strict=True)
+        )
+        return swapped, swapped[1].mean()
 
     @jax.jit
     def run(start: Array) -> Array:
         fit, height = both(start)
-        keys = (jnp.arange(steps), jax.random.split(key, steps))
+        keys = (jnp.arange(2 * steps) // 2, jax.random.split(key, 2 * steps))
         return jax.lax.scan(move, (start, fit, height), keys)[1]
 
-    kept = -np.asarray(run(u))[steps // 2 :]
+    kept = -np.asarray(run(u))[steps:]
     batches = kept.reshape(20, -1).mean(axis=1)
     return float(kept.mean()), float(batches.std(ddof=1) / np.sqrt(batches.size))

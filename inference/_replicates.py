@@ -4,9 +4,10 @@ One replicate is EM (where the model has it) and then Newton steps damped until 
 
     u ← u + V (|Λ| + λ)⁻¹ Vᵀ ∇ℓ,   −∇²ℓ = V Λ Vᵀ,
 
-and its standard errors come from the observed information at the end.  Replicates that have
-converged leave the batch, so that few slow ones do not hold up the rest.  Streams depend on the
-replicate's index alone, so batches of any size give the same numbers.
+and its standard errors come from the observed information at the end.  A further start is given up
+as soon as EM has led it to the maximum that is known already.  Replicates that have converged
+leave the batch, so that few slow ones do not hold up the rest.  Streams depend on the replicate's
+index alone, so batches of any size give the same numbers.
 Reference: Nocedal & Wright (2006), Numerical Optimization, §3.4.
 """
 
@@ -35,8 +36,14 @@ if TYPE_CHECKING:
     from models._density import Density
     from models._spec import Model, Values
 
-_EM_STEPS = 30
-"""A Newton step costs about as much as 15 EM steps, and EM is no longer the faster one here."""
+_EM_STEPS = 60
+"""Most EM steps of a start: a Newton step costs about 30, and by then it is the faster one."""
+_EM_AT_ONCE = 6
+"""EM steps between two looks at where they have led."""
+_EM_STEP = 0.1
+"""EM step in the chart, in units of 1/√N, below which Newton's method goes on."""
+_KNOWN = 1.0
+"""Distance from a known maximum, in standard errors, at which a start is taken to lead to it."""
 _STARTS = 4
 """Starts per replicate where the likelihood has several maxima; the highest end is kept."""
 _NEWTON_STEPS = 30
@@ -77,17 +84,16 @@ def replicate(
     # the first stream was spent on the template, so each replicate draws from a child
     children = [stream.spawn(1)[0] for stream in streams]
     sets = [model.simulate(child, at, n) for child in children]  # pyright: ignore[reportArgumentType]
-    best = _attempt(model, stages, varying, sets, children)
+    best = _attempt(model, stages, varying, sets, children, None)
     for _ in range(_STARTS - 1 if isinstance(model, HasDegeneracy) else 0):
-        other = _attempt(model, stages, varying, sets, children)
+        other = _attempt(model, stages, varying, sets, children, best)
         # −∞ where the replicate has only met degenerate ends so far
         known = np.where(np.isfinite(best.height), best.height, 0.0)
         higher = other.height > best.height + 1e-9 * np.abs(known)
         for old, new in zip(best, other, strict=True):
             old[higher] = new[higher]
-    chunks = np.split(np.arange(replicates), range(_BATCH, replicates, _BATCH))
-    ends = [_padded(stages.finish, (_rows(best, chunk),)) for chunk in chunks]
-    estimate, deviation = (np.concatenate(column) for column in zip(*ends, strict=True))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        estimate, deviation = _everywhere(stages.finish, (best,), np.arange(replicates), pool)
     return Replicates(estimate, deviation, best.decrement < _STATIONARY)
 
 
@@ -97,32 +103,24 @@ def _attempt(
     varying: tuple[str, ...],
     sets: list[xr.Dataset],
     children: list[np.random.Generator],
+    best: _State | None,
 ) -> _State:
-    """Where one start per replicate leads; degenerate ends have height −∞.
+    """Where one start per replicate leads; degenerate ends and known ones have height −∞.
 
     Raises:
         FitError: the model's programs cannot be traced over data.
     """
-
-    def drawn(batch: range) -> tuple[tuple[np.ndarray, ...], Values]:
-        starts = [model.start(children[index], sets[index]) for index in batch]
-        columns = [[np.asarray(sets[index][name].data) for index in batch] for name in varying]
-        arrays = tuple(np.stack(column) for column in columns)
-        stacked = {name: np.stack([one[name] for one in starts]) for name in starts[0]}
-        return arrays, jax.tree.map(jnp.asarray, stacked)
-
+    starts = [model.start(child, data) for child, data in zip(children, sets, strict=True)]
+    stacked = {name: np.stack([one[name] for one in starts]) for name in starts[0]}
+    arrays = tuple(np.stack([np.asarray(data[name].data) for data in sets]) for name in varying)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # Python draws the next batch while the compiled function works on the last one
-        waiting, inputs = [], []
-        for b in range(0, len(sets), _BATCH):
-            arrays, start = drawn(range(b, min(b + _BATCH, len(sets))))
-            inputs.append(arrays)
-            waiting.append(pool.submit(_padded, stages.begin, (arrays, start)))
         try:
-            begun = [future.result() for future in waiting]
-            arrays, state = jax.tree.map(
-                lambda *parts: np.concatenate(parts), *zip(inputs, begun, strict=True)
-            )
+            u = _everywhere(stages.unconstrain, (stacked,), np.arange(len(sets)), pool)
+            new = np.ones(len(sets), bool)
+            if isinstance(model, HasEM):
+                new = _expectation_maximisation(stages, arrays, u, best, pool)
+            state = _state_at(u)
+            state.decrement[~new] = 0.0
             # without EM the program is traced here for the first time
             _climb(stages, arrays, state, pool)
         except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
@@ -132,10 +130,36 @@ def _attempt(
             ) from error
     if isinstance(model, HasDegeneracy):
         ends = jax.device_get(stages.constrain(state.u))
-        for index, data in enumerate(sets):
-            if model.degeneracy({name: array[index] for name, array in ends.items()}, data):
+        for index in np.flatnonzero(new):
+            values = {name: array[index] for name, array in ends.items()}
+            if model.degeneracy(values, sets[index]):
                 state.height[index], state.decrement[index] = -np.inf, np.inf
     return state
+
+
+def _expectation_maximisation(
+    stages: _Stages,
+    arrays: tuple[np.ndarray, ...],
+    u: np.ndarray,
+    best: _State | None,
+    pool: ThreadPoolExecutor,
+) -> np.ndarray:
+    """EM, in place, until Newton's method is faster; says which starts lead to no known maximum."""
+    new = np.ones(u.shape[0], bool)
+    going = np.arange(u.shape[0])
+    for _ in range(0, _EM_STEPS, _EM_AT_ONCE):
+        u[going], step = _everywhere(stages.em, (arrays, u), going, pool)
+        if best is not None:
+            away = u[going] - best.u[going]
+            square = np.einsum("ri,rij,rj->r", away, best.information[going], away)
+            known = (best.decrement[going] < _STATIONARY) & (square < _KNOWN**2)
+            new[going[known]] = False
+            going = going[~known]
+        else:
+            going = going[~(step < _EM_STEP)]
+        if not going.size:
+            break
+    return new
 
 
 def _climb(
@@ -147,15 +171,24 @@ def _climb(
         going = going[~(state.decrement[going] < _STATIONARY)]
         if not going.size:
             return
-        chunks = np.split(going, range(_BATCH, going.size, _BATCH))
-        ends = pool.map(lambda chunk: _padded(stages.climb, _rows((arrays, state), chunk)), chunks)
-        for chunk, end in zip(chunks, ends, strict=True):
-            for old, new in zip(state, end, strict=True):
-                old[chunk] = new
+        end = _everywhere(stages.climb, (arrays, state), going, pool)
+        for old, new in zip(state, end, strict=True):
+            old[going] = new
 
 
-def _rows[T](tree: T, chunk: np.ndarray) -> T:
-    return jax.tree.map(lambda array: array[chunk], tree)
+def _everywhere(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    rows: np.ndarray,
+    pool: ThreadPoolExecutor,
+) -> Any:
+    """A batched function of some replicates, a batch at a time, all cores at work."""
+
+    def one(chunk: np.ndarray) -> Any:
+        return _padded(function, jax.tree.map(lambda array: array[chunk], arguments))
+
+    chunks = np.split(rows, range(_BATCH, rows.size, _BATCH))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *pool.map(one, chunks))
 
 
 def _padded(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
@@ -210,8 +243,10 @@ class _State(NamedTuple):
 class _Stages(NamedTuple):
     """Batched and compiled."""
 
-    begin: Callable[..., Any]
-    """(arrays, start values) ↦ state after EM."""
+    unconstrain: Callable[..., Any]
+    """Start values ↦ u."""
+    em: Callable[..., Any]
+    """(arrays, u) ↦ u after some EM steps, and the size of the last one in units of 1/√N."""
     climb: Callable[..., Any]
     """(arrays, state) ↦ state after some Newton steps."""
     finish: Callable[..., Any]
@@ -235,31 +270,38 @@ def _compiled(model: Model, n: int, template: _Template) -> _Stages:
         hessian, (value, gradient) = jax.jacfwd(slope, has_aux=True)(u)
         return value, gradient, -hessian
 
-    def start(arrays: tuple[Array, ...], values: Values) -> Array:
-        u = of.unconstrain(values)
-        return _em(model, of, template.filled(arrays), u) if isinstance(model, HasEM) else u
+    def em(arrays: tuple[Array, ...], u: Array) -> tuple[Array, Array]:
+        data = template.filled(arrays)
+
+        def step(_: int, path: tuple[Array, Array]) -> tuple[Array, Array]:
+            v = path[0]
+            values = model.m_step(model.e_step(of.constrain(v), data), data)  # pyright: ignore[reportAttributeAccessIssue]
+            return of.unconstrain(canonical(model, values)), v
+
+        last, before = jax.lax.fori_loop(0, _EM_AT_ONCE, step, (u, u))
+        return last, jnp.sqrt(float(n)) * jnp.max(jnp.abs(last - before))
 
     def climb(arrays: tuple[Array, ...], state: _State) -> _State:
         return jax.lax.fori_loop(
             0, _AT_ONCE, lambda _, s: _newton(s, lambda u: derivatives(arrays, u)), state
         )
 
-    begin = jax.jit(jax.vmap(lambda arrays, values: _state_at(start(arrays, values))))
     finish = jax.jit(jax.vmap(lambda state: _finish(model, of, state)))
-    return _Stages(begin, jax.jit(jax.vmap(climb)), finish, jax.jit(jax.vmap(of.constrain)))
+    return _Stages(
+        jax.jit(jax.vmap(of.unconstrain)),
+        jax.jit(jax.vmap(em)),
+        jax.jit(jax.vmap(climb)),
+        finish,
+        jax.jit(jax.vmap(of.constrain)),
+    )
 
 
-def _em(model: Any, of: Density, data: xr.Dataset, u: Array) -> Array:
-    def step(_: int, v: Array) -> Array:
-        return of.unconstrain(model.m_step(model.e_step(of.constrain(v), data), data))
-
-    return jax.lax.fori_loop(0, _EM_STEPS, step, u)
-
-
-def _state_at(u: Array) -> _State:
-    """A state whose first step stays in place and only takes the derivatives."""
-    k = u.size
-    return _State(u, -jnp.inf, jnp.zeros(k), jnp.eye(k), jnp.zeros(()), jnp.inf)
+def _state_at(u: np.ndarray) -> _State:
+    """States whose first step stays in place and only takes the derivatives."""
+    count, k = u.shape
+    information = np.tile(np.eye(k), (count, 1, 1))
+    unknown = np.full(count, np.inf)
+    return _State(u, -unknown, np.zeros((count, k)), information, np.zeros(count), unknown)
 
 
 def _newton(state: _State, derivatives: Callable[[Array], tuple[Array, Array, Array]]) -> _State:

@@ -209,16 +209,16 @@ class GaussianMixture(Model):
         )
         scale = np.maximum(scale, 0.1 * np.where(pooled > 0, pooled, 1.0))
         order = np.argsort(mean[:, 0]) if self.dim == 1 else np.arange(self.k)
-        values = {"weights": jnp.asarray((share / share.sum())[order])} if self.k > 1 else {}
+        # plain arrays: to make JAX ones would cost as much as all of the above
+        values: dict[str, Any] = {"weights": (share / share.sum())[order]} if self.k > 1 else {}
         if self.dim == 1:
             sigma = scale[order, 0] if self._own else scale.mean()
-            return {**values, "mu": jnp.asarray(mean[order, 0]), "sigma": jnp.asarray(sigma)}
-        reduced = {"tied": scale.mean(axis=0), "spherical": scale.mean()}
-        values["mean"] = jnp.asarray(mean)
-        values["scale"] = jnp.asarray(reduced.get(self.covariance, scale))
+            return values | {"mu": mean[order, 0], "sigma": np.asarray(sigma)}
+        reduced = {"tied": scale.mean(axis=0), "spherical": np.asarray(scale.mean())}
+        values |= {"mean": mean, "scale": reduced.get(self.covariance, scale)}
         if self._correlated:
             copies = (self.k, 1, 1) if self._own else (1, 1)
-            values["correlation_cholesky"] = jnp.tile(jnp.eye(self.dim), copies)
+            values["correlation_cholesky"] = np.tile(np.eye(self.dim), copies)
         return values
 
     # --- the two programs ---------------------------------------------------------------------
