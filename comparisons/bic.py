@@ -2,8 +2,9 @@
 
 With k free parameters, N exchangeable units and the maximum θ̂ of the likelihood,
 BIC = −2ℓ(θ̂) + k log N and −2 log Z = BIC + O(1); to the next order the gap is Laplace's,
-−2 log π(û) − k log 2π + log |H| − k log N.  A mixture or factor model above its true order is
-singular: k log N is not the right penalty, and WBIC is shown beside it.
+−2 log π(û) − k log 2π + log |H| − k log N.  Under a unit-information prior, N(û, N J⁻¹) in the
+unconstrained chart, it is k log(1 + 1/N), next to nothing.  A mixture or factor model above its
+true order is singular: k log N is not the right penalty, and WBIC is shown beside it.
 References: Schwarz (1978), Ann. Statist. 6; Kass & Wasserman (1995), JASA 90; Watanabe (2013),
 JMLR 14; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27.
 """
@@ -14,12 +15,17 @@ from functools import lru_cache
 from math import lgamma
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from scipy.stats import multivariate_normal
 
 from comparisons._scalars import chart_draws, posterior_size
 from comparisons._verdict import Verdict, Z, not_comparable
 from inference._evidence import Evidence, bridge, wbic
+from inference._information import invert, observed
+from inference._labels import canonical
 from models._density import density, numpyro_terms, per_unit, units
 from models._errors import FitError
 from models._spec import HasClosedFormMaximum, HasExactPosterior, HasLabels, HasOrder, HasSigns
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from comparisons._case import Case
+    from inference._estimate import Estimate
 
 GAP = 2.0
 """Largest |BIC + 2 log Z| that leaves a ranking as it is (deviance units; Raftery's 'weak')."""
@@ -149,16 +156,47 @@ def _gap(case: Case) -> Iterator[Verdict]:
     predicted = None
     if laplace is not None and reliable:
         predicted = -2 * (float(laplace.record.attrs["log_evidence"]) + _log_modes(case))
+    value = -2 * maximum.log_likelihood + k * float(np.log(n))
     yield Verdict(
         f"−2 log evidence ({source}) − BIC",
         -2 * found.log,
-        -2 * maximum.log_likelihood + k * float(np.log(n)),
+        value,
         error=2 * found.error,
         bound=GAP,
         cause="the O(1) gap is Laplace's: prior density and curvature at the mode",
         predicted=predicted,
         prediction_error=0.5,
     )
+    unit = _unit_information(case, maximum, found)
+    if unit is not None:
+        about = f"−2 log evidence ({source}, reweighted to a unit-information prior) − BIC"
+        yield Verdict(about, -2 * unit.log, value, error=2 * unit.error, bound=GAP)
+
+
+def _unit_information(case: Case, maximum: Estimate, found: Evidence) -> Evidence | None:
+    """The evidence under N(û, N J⁻¹) about one of the equal modes; None without a sampler to use.
+
+    Z' = Z·E[N(u | û, N J⁻¹) / π(u)] over the posterior, whose draws lie where that prior is flat.
+    """
+    fits = case.estimates("posterior").items()
+    sampled = (fit for name, fit in fits if name.startswith("nuts") and not fit.problems)
+    posterior = next((fit for fit in sampled if fit.draws is not None), None)
+    if posterior is None:
+        return None
+    of = density(case.model, case.data)
+    point = {str(name): jnp.asarray(array.data) for name, array in maximum.point.items()}
+    center = of.unconstrain(canonical(case.model, point))
+    information = observed(of, center)
+    if invert(case.model, of, center, information).problem:
+        return None
+    draws = chart_draws(case, posterior, of)
+    prior = jax.vmap(lambda u: of.log_prior(u) + of.log_jacobian(u))(jnp.asarray(draws))
+    wide = units(case.model, case.data) * np.linalg.inv(information)
+    weight = multivariate_normal(np.asarray(center), wide).logpdf(draws) - np.asarray(prior)
+    ratio = np.exp(weight - weight.max())
+    error = ratio.std() / ratio.mean() / np.sqrt(posterior_size(posterior))
+    log = found.log - _log_modes(case) + weight.max() + float(np.log(ratio.mean()))
+    return Evidence(log, float(np.hypot(found.error, error)))
 
 
 def _bounded(case: Case) -> Iterator[Verdict]:

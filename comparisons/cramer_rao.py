@@ -4,8 +4,9 @@ Two questions, answered apart.
 
 1. Is the posterior as narrow as theory says?  Its covariance Σ against the bound B = (N·I(θ̂))⁻¹,
    also with the prior's precision added: standard deviations by parameter, the extreme generalised
-   eigenvalues of (Σ, B), and the Kullback–Leibler divergence of N(θ̂, J⁻¹) from the normal law
-   with the posterior's moments.  A ratio a little below 1 is not a contradiction.
+   eigenvalues of (Σ, B), and the Kullback–Leibler divergence and Wasserstein distance of
+   N(θ̂, J⁻¹) from the normal law with the posterior's moments.  A ratio a little below 1 is not a
+   contradiction.
 2. Does an estimator beat the bound in repeated sampling?  Replicated data sets at a known θ₀, on a
    ladder of N: bias, variance over bound of the maximum-likelihood estimator, its mean standard
    error against its true standard deviation, and the smallest eigenvalue of B^(−½) Var B^(−½),
@@ -171,6 +172,23 @@ def _matrix(
         error=of.size / size,
         bound=0.05,
     )
+    distance = _wasserstein_normal(center, covariance, u, normal) / np.sqrt(of.size)
+    yield Verdict(
+        f"Wasserstein distance of N(θ̂, J⁻¹) from the normal law of {name}, in sd per √parameter",
+        distance,
+        0.0,
+        error=float(np.sqrt(of.size / size)),
+        bound=0.25,
+    )
+
+
+def _wasserstein_normal(m0: np.ndarray, s0: np.ndarray, m1: np.ndarray, s1: np.ndarray) -> float:
+    """W₂ between N(m0, s0) and N(m1, s1), in coordinates in which the second is standard."""
+    factor = np.linalg.cholesky(s1)
+    shift = np.linalg.solve(factor, m1 - m0)
+    covariance = np.linalg.solve(factor, np.linalg.solve(factor, s0).T)
+    spread = np.sqrt(np.maximum(np.linalg.eigvalsh(covariance), 0.0))
+    return float(np.sqrt(shift @ shift + ((spread - 1) ** 2).sum()))
 
 
 def _kl_normal(m0: np.ndarray, s0: np.ndarray, m1: np.ndarray, s1: np.ndarray) -> float:
@@ -240,9 +258,14 @@ def ladder(case: Case) -> tuple[Sampling, ...]:
 
 
 def _repeated(case: Case) -> Iterator[Verdict]:
-    if not _replicated(case):
-        return
     about = "repeated sampling at the model's truth"
+    if not _replicated(case):
+        yield not_comparable(
+            about,
+            f"not made: {density(case.model, case.data).size} free parameters, more than the "
+            f"{LARGEST[case.profile]} of profile {case.profile}",
+        )
+        return
     try:
         rungs = ladder(case)
     except FitError as error:

@@ -371,7 +371,7 @@ def cramer_rao_rows(case: Fits, monkeypatch: pytest.MonkeyPatch, **bug: float) -
 def test_the_maximum_keeps_to_the_bound(conjugate: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
     case = with_sampler(conjugate, conjugate.posterior["nuts[numpyro]"], exact=False)
     rows = cramer_rao_rows(case, monkeypatch)
-    assert len(rows) == 12
+    assert len(rows) == 13
     assert set(outcomes(rows).values()) <= {"AGREE", "EXPLAINED"}
 
 
@@ -406,6 +406,23 @@ def test_a_posterior_wider_than_the_bound_is_caught(
     case = with_wide_sampler(conjugate, 1.3, exact=False)
     found = differing(cramer_rao_rows(case, monkeypatch))
     assert "sd of mu: nuts[numpyro] / Cramér–Rao bound" in found
+    assert any(about.startswith("Wasserstein distance") for about in found)
+
+
+def test_the_distance_of_two_normal_laws() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (x @ x.T for x in rng.standard_normal((2, 3, 3)))
+    m, zero = np.array([1.0, 2.0, 0.5]), np.zeros(3)
+    # where both are diagonal it is that of the standard deviations, in those of the second
+    one, two = np.diag([4.0, 1.0, 9.0]), np.diag([1.0, 4.0, 9.0])
+    assert cramer_rao._wasserstein_normal(zero, one, zero, two) == pytest.approx(np.hypot(1, 0.5))
+    assert cramer_rao._wasserstein_normal(m, b, zero, b) == pytest.approx(
+        np.sqrt(m @ np.linalg.solve(b, m))
+    )
+    chart = rng.standard_normal((3, 3))
+    assert cramer_rao._wasserstein_normal(
+        chart @ m, chart @ a @ chart.T, zero, chart @ b @ chart.T
+    ) == pytest.approx(cramer_rao._wasserstein_normal(m, a, zero, b))
 
 
 # --- bic ------------------------------------------------------------------------------------------
@@ -419,7 +436,7 @@ def _short_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_short_ladder")
 def test_bic_keeps_to_the_evidence(conjugate: Fits) -> None:
     rows = verdicts(bic, conjugate)
-    assert [row.outcome for row in rows] in (["EXPLAINED", "AGREE"], ["AGREE", "AGREE"])
+    assert [row.outcome for row in rows] == ["EXPLAINED", "AGREE", "AGREE"]
 
 
 def test_an_evidence_off_by_three_nats_is_caught(conjugate: Fits) -> None:
@@ -429,7 +446,26 @@ def test_an_evidence_off_by_three_nats_is_caught(conjugate: Fits) -> None:
         wrong = replace(exact, record=exact.record.assign_attrs(attrs))
         case = replace(conjugate, posterior={**conjugate.posterior, "exact_posterior": wrong})
         rows = bic._gap(case)  # pyright: ignore[reportArgumentType]
-        assert differing(rows) == ["−2 log evidence (exact) − BIC"]
+        assert differing(rows) == [
+            "−2 log evidence (exact) − BIC",
+            "−2 log evidence (exact, reweighted to a unit-information prior) − BIC",
+        ]
+
+
+def test_a_unit_information_prior_makes_the_gap_next_to_nothing(conjugate: Fits) -> None:
+    _, unit = bic._gap(conjugate)  # pyright: ignore[reportArgumentType]
+    n = conjugate.data.sizes["obs"]
+    assert unit.error < 0.05
+    # the next order of log ℓ about its maximum is 1/N too
+    assert abs(unit.observed - unit.expected - 2 * np.log1p(1 / n)) < 4 * unit.error + 2 / n
+
+
+def test_a_bic_away_from_the_maximum_is_caught(conjugate: Fits) -> None:
+    right = conjugate.likelihood["closed_form"]
+    wrong = replace(right, log_likelihood=right.log_likelihood - 2.0)
+    rows = bic._gap(replace(conjugate, likelihood={"closed_form": wrong}))  # pyright: ignore[reportArgumentType]
+    about = "−2 log evidence (exact, reweighted to a unit-information prior) − BIC"
+    assert about in differing(rows)
 
 
 @pytest.mark.usefixtures("_short_ladder")
