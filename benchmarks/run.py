@@ -26,7 +26,7 @@ from scipy.stats import norm
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 4)  # one for each chain of the direct run
 
-from inference._replicates import replicate  # noqa: E402 - after the switch
+from inference._replicates import replicate, simulated  # noqa: E402 - after the switch
 from inference.nuts import NUTS  # noqa: E402
 from models._data import as_dataset, bundled  # noqa: E402
 from models.gaussian_mixture import GaussianMixture  # noqa: E402
@@ -73,19 +73,15 @@ def repeated() -> list[tuple[str, str]]:
     model = GaussianMixture(2)
 
     def ours(count: int) -> Callable[[], object]:
-        rng = np.random.default_rng(0)
-        return lambda: replicate(model, model.truth, UNITS, count, rng)
+        return lambda: replicate(model, simulated(model, model.truth, UNITS, range(count), 0))
 
     first = timed(ours(50))
     again = timed(ours(50))
     here = timed(ours(REPLICATES))
     cases = []
-    for index, stream in enumerate(np.random.default_rng(0).spawn(LOOP)):
-        if index == 0:
-            model.simulate(stream, model.truth, UNITS)
-        child = stream.spawn(1)[0]
-        data = model.simulate(child, model.truth, UNITS)
-        start = {name: np.asarray(x) for name, x in model.start(child, data).items()}
+    batch = simulated(model, model.truth, UNITS, range(LOOP), 0)
+    for data, rng in zip(batch.sets, batch.streams, strict=True):
+        start = {name: np.asarray(x) for name, x in model.start(rng, data).items()}
         odds = np.log(start["weights"][1] / start["weights"][0])
         chart = np.concatenate([[odds], start["mu"], np.log(start["sigma"])])
         cases.append((np.asarray(data["y"].data), chart))

@@ -37,7 +37,7 @@ from comparisons._scalars import (
 from comparisons._verdict import Verdict, Z, not_comparable
 from inference._information import expected, invert, observed, quantity_jacobian
 from inference._labels import canonical
-from inference._replicates import replicate
+from inference._replicates import replicate, simulated
 from models._density import density, flat_names, quantities
 from models._errors import FitError
 from models._spec import HasClosedFormMaximum
@@ -361,7 +361,8 @@ def sampling(case: Case, n: int, replicates: int) -> Sampling:
     """
     model, truth = case.model, case.model.truth
     rng = case.rng("repeated sampling", str(n))
-    fits = replicate(model, truth, n, replicates, rng)
+    batch = simulated(model, truth, n, range(replicates), int(rng.integers(2**63)))
+    fits = replicate(model, batch)
     data = model.simulate(rng, truth, n)
     of = density(model, data)
     u = of.unconstrain(truth)

@@ -7,15 +7,16 @@ One replicate is EM (where the model has it) and then Newton steps damped until 
 and its standard errors come from the observed information at the end.  A further start is given up
 as soon as EM has led it to the maximum that is known already.  Replicates that have converged
 leave the batch, so that few slow ones do not hold up the rest.  Streams depend on the replicate's
-index alone, so batches of any size give the same numbers.
-Reference: Nocedal & Wright (2006), Numerical Optimization, §3.4.
+index alone, so batches of any size give the same numbers.  Posteriors of replicates are Laplace's,
+and exact ones by importance sampling about the mode.
+References: Nocedal & Wright (2006), Numerical Optimization, §3.4; Geweke (1989), Econometrica 57.
 """
 
 from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -29,12 +30,14 @@ from models._errors import FitError
 from models._spec import HasDegeneracy, HasEM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jax import Array
 
-    from models._density import Density
+    from inference._information import Objective
     from models._spec import Model, Values
+
+OBJECTIVES: tuple[Objective, ...] = ("likelihood", "joint", "posterior")
 
 _EM_STEPS = 60
 """Most EM steps of a start: a Newton step costs about 30, and by then it is the faster one."""
@@ -56,6 +59,33 @@ _STATIONARY = 1e-5
 """Newton decrement, in standard errors, below which a replicate has converged."""
 
 
+_FREEDOM = 5.0
+"""Degrees of freedom of the law that proposes posterior draws."""
+_WORTH = 0.1
+"""Least effective share of weighted draws."""
+
+
+class Batch(NamedTuple):
+    """Simulated data sets of one shape, one for each replicate."""
+
+    n: int
+    """Units of each."""
+    sets: list[xr.Dataset]
+    streams: list[np.random.Generator]
+    """Each replicate's own, for whatever is drawn after its data."""
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """The measured variables; the others, such as a group's index, are the same in each set."""
+        return tuple(str(name) for name, a in self.sets[0].items() if a.dtype.kind == "f")
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The measured variables, each with a leading axis of replicates."""
+        sets = self.sets
+        return tuple(np.stack([np.asarray(d[name].data) for d in sets]) for name in self.varying)
+
+
 class Replicates(NamedTuple):
     """Maximum-likelihood fits of simulated data sets; R replicates, m flat quantities."""
 
@@ -65,64 +95,164 @@ class Replicates(NamedTuple):
     """From the observed information, shape (R, m)."""
     converged: np.ndarray
     """Boolean, shape (R,): stationary and with a positive definite information."""
+    log_likelihood: np.ndarray
+    """At the maximum, nats, shape (R,)."""
+    u: np.ndarray
+    """The maximum in the unconstrained chart, shape (R, k)."""
+    information: np.ndarray
+    """J there, shape (R, k, k)."""
 
 
-def replicate(
-    model: Model, values: Values, n: int, replicates: int, rng: np.random.Generator
-) -> Replicates:
-    """Fits `replicates` data sets of `n` units simulated at `values`.
+def simulated(
+    model: Model,
+    values: Values | Callable[[np.random.Generator], Values],
+    n: int,
+    indices: Sequence[int],
+    seed: int,
+) -> Batch:
+    """The data sets of some replicates; each depends on the seed and its own index alone.
+
+    Args:
+        model: what the data come from.
+        values: where; a function of the replicate's stream where it differs between replicates.
+        n: units of each set.
+        indices: numbers of the replicates.
+        seed: of all streams.
+    """
+    streams = [
+        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,))) for index in indices
+    ]
+    if callable(values):
+        return Batch(n, [model.simulate(rng, values(rng), n) for rng in streams], streams)
+    # converted once, not once per replicate
+    at: Any = {name: np.asarray(array) for name, array in values.items()}
+    return Batch(n, [model.simulate(rng, at, n) for rng in streams], streams)
+
+
+def replicate(model: Model, batch: Batch) -> Replicates:
+    """Fits every data set of a batch by maximum likelihood.
 
     Raises:
         FitError: the model's programs cannot be traced over data.
     """
-    streams = rng.spawn(replicates)
-    # converted once, not once per replicate
-    at = {name: np.asarray(array) for name, array in values.items()}
-    template = model.simulate(streams[0], at, n)  # pyright: ignore[reportArgumentType]
-    varying = tuple(str(name) for name, array in template.items() if array.dtype.kind == "f")
-    stages = _compiled(model, n, _Template(template, varying))
-    # the first stream was spent on the template, so each replicate draws from a child
-    children = [stream.spawn(1)[0] for stream in streams]
-    sets = [model.simulate(child, at, n) for child in children]  # pyright: ignore[reportArgumentType]
-    best = _attempt(model, stages, varying, sets, children, None)
+    stages = compiled(model, batch)
+    best = _attempt(model, stages, batch, None)
     for _ in range(_STARTS - 1 if isinstance(model, HasDegeneracy) else 0):
-        other = _attempt(model, stages, varying, sets, children, best)
+        other = _attempt(model, stages, batch, best)
         # −∞ where the replicate has only met degenerate ends so far
         known = np.where(np.isfinite(best.height), best.height, 0.0)
         higher = other.height > best.height + 1e-9 * np.abs(known)
         for old, new in zip(best, other, strict=True):
             old[higher] = new[higher]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        estimate, deviation = _everywhere(stages.finish, (best,), np.arange(replicates), pool)
-    return Replicates(estimate, deviation, best.decrement < _STATIONARY)
+        everyone = np.arange(len(batch.sets))
+        estimate, deviation = everywhere(stages.finish, (best,), everyone, pool)
+    converged = best.decrement < _STATIONARY
+    return Replicates(estimate, deviation, converged, best.height, best.u, best.information)
 
 
-def _attempt(
-    model: Model,
-    stages: _Stages,
-    varying: tuple[str, ...],
-    sets: list[xr.Dataset],
-    children: list[np.random.Generator],
-    best: _State | None,
-) -> _State:
+def climbed(
+    model: Model, batch: Batch, u: np.ndarray, objective: Objective
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where Newton steps lead from given points, all replicates at once.
+
+    Args:
+        model: the model.
+        batch: the data sets.
+        u: where to begin, shape (R, k), in the chart.
+        objective: what to climb.
+
+    Returns:
+        The optima, shape (R, k), minus the Hessians there, and which of them converged.
+    """
+    state = _state_at(np.array(u))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        _climb(compiled(model, batch).climb[objective], batch.arrays, state, pool)
+    return state.u, state.information, state.decrement < _STATIONARY
+
+
+def standard_errors(model: Model, batch: Batch, fits: Replicates) -> dict[str, np.ndarray]:
+    """Standard errors at the maxima by three corners of the information, each of shape (R, m)."""
+    information = np.where(fits.converged[:, None, None], fits.information, np.eye(fits.u.shape[1]))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        arguments = batch.arrays, fits.u, information
+        found = everywhere(
+            compiled(model, batch).corners, arguments, np.arange(len(batch.sets)), pool
+        )
+    return {name: found[:, i] for i, name in enumerate(("observed", "opg", "sandwich"))}
+
+
+class Weighted(NamedTuple):
+    """Draws of each replicate's posterior with weights that sum to one; S draws."""
+
+    quantities: np.ndarray
+    """Shape (R, S, m)."""
+    weights: np.ndarray
+    """Shape (R, S)."""
+    usable: np.ndarray
+    """Boolean, shape (R,): there is a mode, and the weights are worth enough draws."""
+
+
+def posteriors(
+    model: Model, batch: Batch, u: np.ndarray, *, draws: int = 400
+) -> dict[str, Weighted]:
+    """Two posteriors of each replicate: Laplace's, and the exact one by importance sampling.
+
+    Laplace draws from N(û, H⁻¹) in the chart; the exact posterior weights draws of a Student t law
+    with five degrees of freedom there by the density over that law's.
+
+    Args:
+        model: the model.
+        batch: the data sets.
+        u: where to look for the mode from, shape (R, k), such as the maximum-likelihood estimate.
+        draws: S.
+    """
+    stages = compiled(model, batch)
+    mode, precision, found = climbed(model, batch, u, "posterior")
+    k = mode.shape[1]
+    factor = np.linalg.cholesky(np.where(found[:, None, None], precision, np.eye(k)))
+    normal = np.stack([rng.standard_normal((draws, k)) for rng in batch.streams])
+    mixing = np.stack([np.sqrt(_FREEDOM / rng.chisquare(_FREEDOM, draws)) for rng in batch.streams])
+    standard = np.linalg.solve(np.swapaxes(factor, 1, 2)[:, None], normal[..., None])[..., 0]
+    heavy = mode[:, None] + mixing[..., None] * standard
+    everyone = np.arange(len(batch.sets))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        heights = everywhere(stages.heights, (batch.arrays, heavy), everyone, pool)
+        ours = everywhere(stages.flat, (heavy,), everyone, pool)
+        laplace = everywhere(stages.flat, (mode[:, None] + standard,), everyone, pool)
+    square = ((mixing[..., None] * normal) ** 2).sum(axis=2)
+    log = heights + 0.5 * (_FREEDOM + k) * np.log1p(square / _FREEDOM)
+    log = np.where(np.isfinite(log), log, -np.inf)
+    with np.errstate(invalid="ignore"):  # where there is no mode
+        weights = np.exp(log - log.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+    enough = 1 / (weights**2).sum(axis=1) > _WORTH * draws
+    even = np.full_like(weights, 1 / draws)
+    return {
+        "laplace": Weighted(laplace, even, found),
+        "posterior": Weighted(ours, weights, found & enough),
+    }
+
+
+def _attempt(model: Model, stages: Stages, batch: Batch, best: _State | None) -> _State:
     """Where one start per replicate leads; degenerate ends and known ones have height −∞.
 
     Raises:
         FitError: the model's programs cannot be traced over data.
     """
-    starts = [model.start(child, data) for child, data in zip(children, sets, strict=True)]
+    sets, arrays = batch.sets, batch.arrays
+    starts = [model.start(rng, data) for rng, data in zip(batch.streams, sets, strict=True)]
     stacked = {name: np.stack([one[name] for one in starts]) for name in starts[0]}
-    arrays = tuple(np.stack([np.asarray(data[name].data) for data in sets]) for name in varying)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            u = _everywhere(stages.unconstrain, (stacked,), np.arange(len(sets)), pool)
+            u = everywhere(stages.unconstrain, (stacked,), np.arange(len(sets)), pool)
             new = np.ones(len(sets), bool)
             if isinstance(model, HasEM):
                 new = _expectation_maximisation(stages, arrays, u, best, pool)
             state = _state_at(u)
             state.decrement[~new] = 0.0
             # without EM the program is traced here for the first time
-            _climb(stages, arrays, state, pool)
+            _climb(stages.climb["likelihood"], arrays, state, pool)
         except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
             raise FitError(
                 f"{model.name} cannot be fitted to many data sets at once: its program must read "
@@ -138,7 +268,7 @@ def _attempt(
 
 
 def _expectation_maximisation(
-    stages: _Stages,
+    stages: Stages,
     arrays: tuple[np.ndarray, ...],
     u: np.ndarray,
     best: _State | None,
@@ -148,7 +278,7 @@ def _expectation_maximisation(
     new = np.ones(u.shape[0], bool)
     going = np.arange(u.shape[0])
     for _ in range(0, _EM_STEPS, _EM_AT_ONCE):
-        u[going], step = _everywhere(stages.em, (arrays, u), going, pool)
+        u[going], step = everywhere(stages.em, (arrays, u), going, pool)
         if best is not None:
             away = u[going] - best.u[going]
             square = np.einsum("ri,rij,rj->r", away, best.information[going], away)
@@ -163,7 +293,10 @@ def _expectation_maximisation(
 
 
 def _climb(
-    stages: _Stages, arrays: tuple[np.ndarray, ...], state: _State, pool: ThreadPoolExecutor
+    climb: Callable[..., Any],
+    arrays: tuple[np.ndarray, ...],
+    state: _State,
+    pool: ThreadPoolExecutor,
 ) -> None:
     """Newton steps, in place, of those replicates that have not converged."""
     going = np.arange(state.decrement.size)
@@ -171,12 +304,12 @@ def _climb(
         going = going[~(state.decrement[going] < _STATIONARY)]
         if not going.size:
             return
-        end = _everywhere(stages.climb, (arrays, state), going, pool)
+        end = everywhere(climb, (arrays, state), going, pool)
         for old, new in zip(state, end, strict=True):
             old[going] = new
 
 
-def _everywhere(
+def everywhere(
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
     rows: np.ndarray,
@@ -240,31 +373,48 @@ class _State(NamedTuple):
     """√(∇ℓᵀ J⁻¹ ∇ℓ), in standard errors; infinite where J is not positive definite."""
 
 
-class _Stages(NamedTuple):
+class Stages(NamedTuple):
     """Batched and compiled."""
 
     unconstrain: Callable[..., Any]
     """Start values ↦ u."""
     em: Callable[..., Any]
     """(arrays, u) ↦ u after some EM steps, and the size of the last one in units of 1/√N."""
-    climb: Callable[..., Any]
-    """(arrays, state) ↦ state after some Newton steps."""
+    climb: dict[Objective, Callable[..., Any]]
+    """(arrays, state) ↦ state after some Newton steps, by objective."""
     finish: Callable[..., Any]
     """state ↦ flat quantities and their standard errors."""
     constrain: Callable[..., Any]
     """u ↦ values of the parameters."""
+    corners: Callable[..., Any]
+    """(arrays, u, J) ↦ standard errors by J⁻¹, by the outer product and by the sandwich, (3, m)."""
+    heights: Callable[..., Any]
+    """(arrays, points) ↦ log posterior in the chart at each point, unnormalised."""
+    flat: Callable[..., Any]
+    """points ↦ flat quantities of each."""
+
+
+def compiled(model: Model, batch: Batch) -> Stages:
+    """The stages for data sets shaped like those of a batch."""
+    return _compiled(model, batch.n, _Template(batch.sets[0], batch.varying))
 
 
 @lru_cache(maxsize=16)
-def _compiled(model: Model, n: int, template: _Template) -> _Stages:
+def _compiled(model: Model, n: int, template: _Template) -> Stages:
     """The stages of one replicate, compiled for all of them."""
     of, log_likelihood = replicable(model, template.dataset)
 
-    def derivatives(arrays: tuple[Array, ...], u: Array) -> tuple[Array, Array, Array]:
-        data = template.filled(arrays)
+    def height(objective: Objective, arrays: tuple[Array, ...], u: Array) -> Array:
+        total = jnp.sum(log_likelihood(template.filled(arrays), u))
+        if objective != "likelihood":
+            total += of.log_prior(u)
+        return total + of.log_jacobian(u) if objective == "posterior" else total
 
+    def derivatives(
+        objective: Objective, arrays: tuple[Array, ...], u: Array
+    ) -> tuple[Array, Array, Array]:
         def slope(v: Array) -> tuple[Array, tuple[Array, Array]]:
-            value, gradient = jax.value_and_grad(lambda w: jnp.sum(log_likelihood(data, w)))(v)
+            value, gradient = jax.value_and_grad(partial(height, objective, arrays))(v)
             return gradient, (value, gradient)
 
         hessian, (value, gradient) = jax.jacfwd(slope, has_aux=True)(u)
@@ -281,18 +431,33 @@ def _compiled(model: Model, n: int, template: _Template) -> _Stages:
         last, before = jax.lax.fori_loop(0, _EM_AT_ONCE, step, (u, u))
         return last, jnp.sqrt(float(n)) * jnp.max(jnp.abs(last - before))
 
-    def climb(arrays: tuple[Array, ...], state: _State) -> _State:
-        return jax.lax.fori_loop(
-            0, _AT_ONCE, lambda _, s: _newton(s, lambda u: derivatives(arrays, u)), state
-        )
+    def climb(objective: Objective, arrays: tuple[Array, ...], state: _State) -> _State:
+        slopes = partial(derivatives, objective, arrays)
+        return jax.lax.fori_loop(0, _AT_ONCE, lambda _, s: _newton(s, slopes), state)
 
-    finish = jax.jit(jax.vmap(lambda state: _finish(model, of, state)))
-    return _Stages(
+    def corners(arrays: tuple[Array, ...], u: Array, information: Array) -> Array:
+        score = jax.jacfwd(lambda v: log_likelihood(template.filled(arrays), v))(u)
+        outer = score.T @ score
+        inverse = jnp.linalg.inv(information)
+        jacobian = jax.jacfwd(flat)(u)
+        covariances = jnp.stack([inverse, jnp.linalg.inv(outer), inverse @ outer @ inverse])
+        return jnp.sqrt(jnp.einsum("mi,cij,mj->cm", jacobian, covariances, jacobian))
+
+    def flat(u: Array) -> Array:
+        return flatten(quantities(model, canonical(model, of.constrain(u))))
+
+    def heights(arrays: tuple[Array, ...], points: Array) -> Array:
+        return jax.lax.map(partial(height, "posterior", arrays), points, batch_size=20)
+
+    return Stages(
         jax.jit(jax.vmap(of.unconstrain)),
         jax.jit(jax.vmap(em)),
-        jax.jit(jax.vmap(climb)),
-        finish,
+        {name: jax.jit(jax.vmap(partial(climb, name))) for name in OBJECTIVES},
+        jax.jit(jax.vmap(partial(_finish, flat))),
         jax.jit(jax.vmap(of.constrain)),
+        jax.jit(jax.vmap(corners)),
+        jax.jit(jax.vmap(heights)),
+        jax.jit(jax.vmap(jax.vmap(flat))),
     )
 
 
@@ -327,12 +492,8 @@ def _newton(state: _State, derivatives: Callable[[Array], tuple[Array, Array, Ar
     )
 
 
-def _finish(model: Model, of: Density, state: _State) -> tuple[Array, Array]:
+def _finish(flat: Callable[[Array], Array], state: _State) -> tuple[Array, Array]:
     """Quantities and standard errors at the end of a climb."""
-
-    def flat(v: Array) -> Array:
-        return flatten(quantities(model, canonical(model, of.constrain(v))))
-
     definite = jnp.isfinite(state.decrement)
     covariance = jnp.linalg.inv(jnp.where(definite, state.information, jnp.eye(state.u.size)))
     jacobian = jax.jacfwd(flat)(state.u)

@@ -31,7 +31,7 @@ from inference._draws import estimate_from_draws
 from inference._evidence import bridge, wbic
 from inference._information import derivatives
 from inference._optimum import estimate_at
-from inference._replicates import Replicates
+from inference._replicates import Batch, Replicates
 from inference.closed_form import ClosedForm
 from inference.exact_posterior import ExactPosterior
 from inference.laplace import Laplace
@@ -347,17 +347,18 @@ def test_standard_errors_of_no_maximum_are_not_comparable(conjugate: Fits) -> No
 def by_closed_form(*, shrink: float = 1.0, error: float = 1.0) -> Callable[..., Replicates]:
     """Replicates of the Gaussian from the sampling law of its maximum, μ and σ² apart."""
 
-    def replicate(
-        model: Model, values: Any, n: int, replicates: int, rng: np.random.Generator
-    ) -> Replicates:
-        variance, mean = float(values["sigma2"]), float(values["mu"])
+    def replicate(model: Model, batch: Batch) -> Replicates:
+        n, replicates, rng = batch.n, len(batch.sets), batch.streams[0]
+        variance, mean = float(model.truth["sigma2"]), float(model.truth["mu"])
         mu = rng.normal(mean, np.sqrt(variance / n), replicates)
         sigma2 = variance * rng.chisquare(n - 1, replicates) / n
         estimate = np.stack([sigma2, mu], axis=1)
         deviation = np.stack([sigma2 * np.sqrt(2 / n), np.sqrt(sigma2 / n)], axis=1)
         center = np.array([variance, mean])
         estimate = center + shrink * (estimate - center)
-        return Replicates(estimate, error * deviation, np.ones(replicates, bool))
+        nothing = np.zeros(0)
+        converged = np.ones(replicates, bool)
+        return Replicates(estimate, error * deviation, converged, nothing, nothing, nothing)
 
     return replicate
 

@@ -1,0 +1,94 @@
+"""The maximum-likelihood estimator is consistent, asymptotically normal and efficient.
+
+For N iid observations at a regular θ₀, √N (θ̂ − θ₀) → N(0, I(θ₀)⁻¹) in law.  Hence along a ladder
+of N: the standard deviation of θ̂ falls like N^(−½); over that of the Cramér–Rao bound it tends to
+1, and so does the mean standard error over it, both with departures of order 1/N; and the law of θ̂
+in units of the bound is normal up to order N^(−½) (Berry and Esseen).
+References: van der Vaart (1998), Asymptotic Statistics, §5.3-5.5; Lehmann & Casella (1998), Theory
+of Point Estimation, §6.3.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import norm
+
+from comparisons._study import Finding, Rung, left_out, slope, usable, vanishing
+from comparisons._verdict import Verdict
+from inference._replicates import replicate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from comparisons._study import Setting, Summaries
+    from inference._replicates import Batch
+
+LEVELS = np.arange(0.1, 0.95, 0.1)
+"""Probabilities at which laws are compared."""
+RATIO = 0.05
+"""Largest relative difference of standard deviations that does not matter."""
+DISTANCE = 0.03
+"""Largest difference of probabilities that does not matter."""
+METHOD = "maximum_likelihood"
+
+
+def measure(setting: Setting, n: int, batch: Batch) -> dict[str, np.ndarray]:
+    """Error, standard error, and on which side of normal quantiles the error lies."""
+    fits = replicate(setting.model, batch)
+    bad = ~fits.converged[:, None]
+    error = np.where(bad, np.nan, fits.estimate - setting.truth)
+    deviation = setting.bound(n)[1]
+    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread
+        standard = error / deviation
+    below = (standard[:, :, None] <= norm.ppf(LEVELS)).astype(float)
+    return {
+        "error": error,
+        "standard error": np.where(bad, np.nan, fits.standard_error),
+        "below": np.where(bad[:, :, None], np.nan, below),
+    }
+
+
+def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
+    """The ladder of N, one set of rows per parameter."""
+    yield from left_out(summaries, "error", METHOD)
+    ladder = usable(summaries, "error")
+    if not ladder:
+        return
+    bounds = {n: setting.bound(n)[1] for n in ladder}
+    for i, name in enumerate(setting.names):
+        if not bounds[ladder[0]][i] > 0:
+            continue
+        spread, ratio, own, normal = [], [], [], []
+        for n in ladder:
+            error, standard = summaries[n]["error"], summaries[n]["standard error"]
+            sd, relative = float(error.deviation[i]), float(error.relative[i]) / 2
+            spread.append(Rung(n, sd, sd * relative))
+            ratio.append(Rung(n, sd / bounds[n][i], sd / bounds[n][i] * relative))
+            mean = float(standard.mean[i]) / sd
+            own.append(Rung(n, mean, mean * relative))
+            below = summaries[n]["below"]
+            gap = below.mean.reshape(-1, LEVELS.size)[i] - LEVELS
+            worst = int(np.abs(gap).argmax())
+            level = LEVELS[worst]
+            normal.append(
+                Rung(n, float(gap[worst]), float(np.sqrt(level * (1 - level) / below.replicates)))
+            )
+        for quantity, rungs, limit, bound, power in (
+            ("sd / Cramér–Rao bound", ratio, 1.0, RATIO, 1.0),
+            ("mean standard error / sd", own, 1.0, RATIO, 1.0),
+            ("largest difference from the normal law", normal, 0.0, DISTANCE, 0.5),
+        ):
+            about = f"{quantity} of {name}"
+            for n, verdict in vanishing(rungs, limit, bound, about, power):
+                yield Finding(METHOD, n, quantity, name, verdict)
+        if len(ladder) > 1:
+            rate, error = slope(spread)
+            yield Finding(
+                METHOD,
+                ladder[-1],
+                "slope of log sd against log N",
+                name,
+                Verdict(f"slope of log sd of {name} against log N", rate, -0.5, error, 0.05),
+            )
