@@ -215,11 +215,66 @@ def check(
         _say(f"ok  {stage}: {result}")
 
 
+@app.command(epilog=EXIT_CODES)
+def study(
+    name: Annotated[str, typer.Argument(help="The study; `concord list studies` lists them.")],
+    model: Annotated[
+        str, typer.Option(help="A model of the catalogue, or your own: my_model.py:MyModel.")
+    ],
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="A hyper-parameter of the model; may repeat."
+        ),
+    ] = None,
+    replicates: Annotated[
+        int, typer.Option(min=2, help="Most data sets at each N; fewer if all is decided.")
+    ] = 4_000,
+    n: Annotated[
+        str, typer.Option("--n", metavar="N,N,…", help="Numbers of units, separated by commas.")
+    ] = "50,200,800",
+    seed: Seed = None,
+    out: Out = None,
+    debug: Debug = False,
+) -> None:
+    """Checks what theory says of repeated data sets, on repeated data sets.
+
+    Data are simulated at the model's truth, fitted, and summarised, until every statement is
+    decided or the replicates are spent. A study that was interrupted goes on where it stopped.
+
+    Examples:
+
+      concord study asymptotics --model gaussian --n 10,50,100,500,1000,5000
+
+      concord study coverage --model gaussian_mixture --set k=2 --replicates 10000
+    """
+    from comparisons import _environment
+
+    _environment.prepare()
+
+    from comparisons._plan import built, model_class
+    from comparisons._run import study as run_study
+    from comparisons._run import told_command
+    from comparisons._settings import numbers, parse_set, refuse, settings
+
+    chosen, mistakes = settings({"seed": seed, "out": out})
+    units, more = numbers("--n", n)
+    refuse([*mistakes, *more])
+    instance = built(model_class(model), parse_set(values or ()))
+    try:
+        page, code = run_study(name, instance, units, replicates, chosen, told_command())
+    except KeyboardInterrupt:
+        _complain("interrupted; finished batches are kept, and the same command goes on")
+        raise typer.Exit(130) from None
+    _say(str(page))
+    raise typer.Exit(code)
+
+
 @app.command("list")
 def list_entries(
-    kind: Annotated[str, typer.Argument(metavar="models|methods|comparisons|data")],
+    kind: Annotated[str, typer.Argument(metavar="models|methods|comparisons|studies|data")],
 ) -> None:
-    """Lists what there is: models, methods, comparisons or data.
+    """Lists what there is: models, methods, comparisons, studies or data.
 
     Example:
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import inference
 import models
 from comparisons._catalogue import GATE, chosen, title
+from comparisons._study import studies
 from inference._estimate import Method, label, variants
 from models._catalogue import lookup, subclasses
 from models._data import bundled, bundled_names
@@ -24,6 +25,7 @@ def listing(kind: str) -> Iterator[str]:
         "models": _models,
         "methods": _methods,
         "comparisons": _comparisons,
+        "studies": _studies,
         "data": _data,
     }
     yield from lookup("list", kind, kinds)()
@@ -46,6 +48,11 @@ def _comparisons() -> Iterator[str]:
     for name, module in sorted(chosen().items()):
         always = " (always made first)" if name == GATE else ""
         yield f"{name:<28} {title(module)}{always}"
+
+
+def _studies() -> Iterator[str]:
+    for name, module in studies().items():
+        yield f"{name:<28} {title(module)}"
 
 
 def _data() -> Iterator[str]:

@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 _ENDED = {"fitted": "", "stored": "stored", "failed": "failed"}
 
 
+def _bar(console: Console, what: str) -> Progress:
+    return Progress(
+        TextColumn(what),
+        MofNCompleteColumn(),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        TextColumn("elapsed,"),
+        TimeRemainingColumn(),
+        TextColumn("left · {task.description}"),
+        console=console,
+        transient=True,
+    )
+
+
 @final
 class Report:
     """What a run tells its user while it runs; a closed standard error silences it."""
@@ -39,17 +53,7 @@ class Report:
 
     def __enter__(self) -> Self:
         if self._console and self._console.is_terminal and self._known:
-            self._bar = Progress(
-                TextColumn("fits"),
-                MofNCompleteColumn(),
-                BarColumn(bar_width=24),
-                TimeElapsedColumn(),
-                TextColumn("elapsed,"),
-                TimeRemainingColumn(),
-                TextColumn("left · {task.description}"),
-                console=self._console,
-                transient=True,
-            )
+            self._bar = _bar(self._console, "fits")
             self._task = self._bar.add_task("starting", total=len(self._known))
             self._bar.start()
         return self
@@ -104,3 +108,38 @@ class Report:
         if event == "failed" or not self._bar:
             spent = _ENDED[event] or f"{seconds:.1f} s"
             self.say(f"[{self.done}/{self.total}] {slug} {name}: {spent}")
+
+
+@final
+class Counting:
+    """A bar of replicates with their rate; one plain line for each N elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, soft_wrap=True) if sys.stderr else None
+        self._bar: Progress | None = None
+        self._task = None
+
+    def __enter__(self) -> Self:
+        if self._console and self._console.is_terminal:
+            self._bar = _bar(self._console, "data sets")
+            self._task = self._bar.add_task("starting", total=1)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def told(self, what: str, done: int, total: int) -> None:
+        """Shows how many data sets of a round are done."""
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, description=what)
+        elif self._console and done == total:
+            with suppress(OSError):
+                self._console.print(f"{what}: {done:,} data sets", markup=False, highlight=False)

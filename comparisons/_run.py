@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ import comparisons
 from comparisons._flow import case_result, run_case, stored_record
 from comparisons._plan import plans
 from comparisons._pool import run_pool
-from comparisons._progress import Report
+from comparisons._progress import Counting, Report
 from comparisons._store import Store, digest, disk_error, source_digest
+from comparisons._study import Setting, conduct
+from comparisons._study import study as find_study
 from inference._estimate import label
 from models._errors import ConcordError, FitError
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from comparisons._case import Case, CaseResult
     from comparisons._plan import Plan
     from comparisons._settings import Settings
+    from models._spec import Model
 
 OUTCOMES = ("AGREE", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE")
 
@@ -63,10 +67,66 @@ def run(
     """
     planned = plans(settings, mistakes)
     out = Path(settings.out).absolute()
+    with _locked(out):
+        return _locked_run(planned, settings, out, command, debug)
+
+
+def study(
+    name: str,
+    model: Model,
+    units: Sequence[int],
+    replicates: int,
+    settings: Settings,
+    command: str,
+) -> tuple[Path, int]:
+    """Conducts a study and writes its page.
+
+    Args:
+        name: the study.
+        model: the model, studied at its `truth`.
+        units: the ladder of N.
+        replicates: most data sets at each N.
+        settings: the seed and the output directory.
+        command: the command line, for the page.
+
+    Returns:
+        The path of the page, and the exit code: 0 all hold, 1 some verdict is DIFFER.
+
+    Raises:
+        ConfigError: there is no such study.
+        FitError: the model cannot be fitted to many data sets at once.
+        InUseError: another run uses the output directory.
+        StoreError: the output directory cannot be written.
+    """
+    module = find_study(name)
+    out = Path(settings.out).absolute()
+    with _locked(out):
+        store = Store(out / "fits", warn=_say)
+        with Counting() as progress:
+            found = conduct(
+                module, Setting(model, settings.seed), units, replicates, store, progress.told
+            )
+        from comparisons._report._study_page import write
+
+        page = write(found, out, command)
+    counts = Counter(finding.verdict.outcome for finding in found.findings)
+    total = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
+    _say(f"{found.replicates:,} data sets at each N; {counts.total()} verdicts: {total}")
+    return page, 1 if counts["DIFFER"] else 0
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """The output directory, made if it is not there and kept from other runs.
+
+    Raises:
+        InUseError: another run uses it.
+        StoreError: it cannot be written.
+    """
     try:
         (out / "fits").mkdir(parents=True, exist_ok=True)
         with FileLock(out / ".lock", timeout=0):
-            return _locked_run(planned, settings, out, command, debug)
+            yield
     except Timeout as error:
         raise InUseError(
             f"another run writes to {out}: it holds the lock {out / '.lock'}. "
@@ -74,6 +134,10 @@ def run(
         ) from error
     except OSError as error:
         raise disk_error(error, out) from error
+
+
+def _say(message: str) -> None:
+    Report(()).say(message)
 
 
 def _locked_run(

@@ -128,6 +128,17 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
     return values
 
 
+def numbers(option: str, text: str) -> tuple[tuple[int, ...], list[str]]:
+    """Distinct positive integers of `"10,50"`, smallest first, and what is wrong with the rest."""
+    found, mistakes = set(), []
+    for part in text.split(","):
+        if part.strip().isdecimal() and int(part) >= 2:
+            found.add(int(part))
+        else:
+            mistakes.append(f"{option} {text}: {part!r} is no integer of at least 2")
+    return tuple(sorted(found)), mistakes
+
+
 def split_names(texts: Iterable[str]) -> tuple[str, ...]:
     """Names from repeated, comma-separated options; commas within brackets belong to a label."""
     parts = (part.strip() for text in texts for part in re.split(r",(?![^\[]*\])", text))

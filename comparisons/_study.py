@@ -1,16 +1,17 @@
 """Simulation studies: what theory says of repeated data sets, measured on repeated data sets.
 
-A study is an entry beside this file that defines `measure(setting, n, batch)`, columns with one row
-per replicate, and `judge(setting, summaries)`, findings from their moments.  Batches are made in
-any order, each from its replicates' indices alone, kept as they finish, and merged in order of
-index, so that a study that was killed goes on and ends with the same numbers.  Moments up to the
-fourth are merged exactly, so that any number of replicates needs no more memory than one batch.
+A study is an entry beside this file that defines `measure(setting, n, indices)`, columns with one
+row per replicate, and `judge(setting, summaries)`, findings from their moments.  Each batch depends
+on its replicates' indices alone and is kept as it finishes, so that a study that was killed goes on
+and ends with the same numbers.  Moments up to the fourth are merged exactly, so that any number of
+replicates needs no more memory than one batch.
 Reference: Pébay (2008), Formulas for Robust, One-Pass Parallel Computation of Covariances and
 Arbitrary-Order Statistical Moments, SAND2008-6212.
 """
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -103,7 +104,8 @@ class Moments(NamedTuple):
     @classmethod
     def of(cls, rows: np.ndarray) -> Moments:
         """Of an array with one row per replicate, shape (R,) or (R, m)."""
-        rows = np.asarray(rows, float).reshape(len(rows), -1)
+        rows = np.asarray(rows, float)
+        rows = rows.reshape(len(rows), int(np.prod(rows.shape[1:])))
         good = rows[np.isfinite(rows).all(axis=1)]
         if not len(good):
             zero = np.zeros(rows.shape[1])
@@ -172,6 +174,28 @@ class Finding(NamedTuple):
     verdict: Verdict
 
 
+@final
+@dataclass(frozen=True)
+class Study:
+    """What a study found.
+
+    Attributes:
+        name: the study.
+        statement: the theorem, with its conditions and reference.
+        model: the model.
+        units: the ladder of N.
+        replicates: data sets made at each N.
+        findings: every number, with its verdict.
+    """
+
+    name: str
+    statement: str
+    model: Model
+    units: tuple[int, ...]
+    replicates: int
+    findings: tuple[Finding, ...]
+
+
 def studies() -> dict[str, ModuleType]:
     """Every entry that defines `measure` and `judge`, by name, alphabetical."""
     found = entries(comparisons).items()
@@ -197,7 +221,7 @@ def conduct(
     replicates: int,
     store: Store,
     progress: Callable[[str, int, int], None],
-) -> tuple[Summaries, list[Finding], int]:
+) -> Study:
     """Replicates until every verdict is decided or the budget is spent.
 
     Args:
@@ -208,21 +232,23 @@ def conduct(
         store: where finished batches are kept.
         progress: told of (what was done, replicates done, replicates in this round).
 
-    Returns:
-        The moments, the findings, and how many replicates were made at each N.
-
     Raises:
-        FitError: the model cannot be fitted to many data sets at once.
+        FitError: the model cannot be fitted to many data sets at once, or no number came out.
         StoreError: the store cannot be read or written.
     """
     total = min(replicates, FIRST)
     while True:
         summaries = {n: _columns(module, setting, n, total, store, progress) for n in units}
-        findings = list(module.judge(setting, summaries))
+        findings = tuple(module.judge(setting, summaries))
         undecided = any(finding.verdict.outcome == "UNSURE" for finding in findings)
         if total >= replicates or not undecided:
-            return summaries, findings, total
+            break
         total = min(2 * total, replicates)
+    name = module.__name__.rpartition(".")[2]
+    if not findings:
+        raise FitError(f"{name} has nothing to say of {setting.model.name}")
+    statement = inspect.getdoc(module) or name
+    return Study(name, statement, setting.model, tuple(units), total, findings)
 
 
 def _columns(
@@ -269,7 +295,7 @@ def _batch(
             for column, parts in stored.items()
         }
     try:
-        columns = module.measure(setting, n, setting.batch(n, indices))
+        columns = module.measure(setting, n, indices)
     except (FitError, StoreError):
         raise
     except Exception as error:
@@ -329,6 +355,22 @@ def vanishing(
         )
 
 
+def largest_gap(n: int, below: Moments, which: int, levels: np.ndarray) -> Rung:
+    """Where a law is furthest from the one it should be, and by how much.
+
+    Args:
+        n: number of units.
+        below: moments of indicators that a quantity lies below its p-quantile, for every quantity
+            and, fastest, for every p.
+        which: the quantity.
+        levels: the p.
+    """
+    gap = below.mean.reshape(-1, levels.size)[which] - levels
+    worst = int(np.abs(gap).round(12).argmax())  # equal ones differ by rounding
+    level = levels[worst]
+    return Rung(n, float(gap[worst]), float(np.sqrt(level * (1 - level) / below.replicates)))
+
+
 def slope(rungs: Sequence[Rung]) -> tuple[float, float]:
     """Of log |value| against log N, by weighted least squares, and its standard error."""
     x = np.log([rung.n for rung in rungs])
@@ -347,6 +389,21 @@ def usable(summaries: Summaries, column: str) -> list[int]:
         if moments.left_out <= LEFT_OUT * (moments.replicates + moments.left_out):
             found.append(n)
     return found
+
+
+def moving(setting: Setting, summaries: Summaries) -> list[tuple[int, str]]:
+    """Place and flat name of every quantity that is not a constant."""
+    deviation = setting.bound(min(summaries))[1]
+    return [(i, name) for i, name in enumerate(setting.names) if deviation[i] > 0]
+
+
+def ladders(
+    setting: Setting, summaries: Summaries
+) -> Iterator[tuple[str, list[int], list[tuple[int, str]]]]:
+    """By column: its name, the N at which it can be used, and the quantities that vary."""
+    quantities = moving(setting, summaries)
+    for column in next(iter(summaries.values())):
+        yield column, usable(summaries, column), quantities
 
 
 def left_out(summaries: Summaries, column: str, method: str) -> Iterator[Finding]:

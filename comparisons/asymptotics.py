@@ -15,15 +15,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import norm
 
-from comparisons._study import Finding, Rung, left_out, slope, usable, vanishing
+from comparisons._study import (
+    Finding,
+    Rung,
+    largest_gap,
+    left_out,
+    moving,
+    slope,
+    usable,
+    vanishing,
+)
 from comparisons._verdict import Verdict
 from inference._replicates import replicate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from comparisons._study import Setting, Summaries
-    from inference._replicates import Batch
 
 LEVELS = np.arange(0.1, 0.95, 0.1)
 """Probabilities at which laws are compared."""
@@ -34,8 +42,9 @@ DISTANCE = 0.03
 METHOD = "maximum_likelihood"
 
 
-def measure(setting: Setting, n: int, batch: Batch) -> dict[str, np.ndarray]:
+def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
     """Error, standard error, and on which side of normal quantiles the error lies."""
+    batch = setting.batch(n, indices)
     fits = replicate(setting.model, batch)
     bad = ~fits.converged[:, None]
     error = np.where(bad, np.nan, fits.estimate - setting.truth)
@@ -57,9 +66,7 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
     if not ladder:
         return
     bounds = {n: setting.bound(n)[1] for n in ladder}
-    for i, name in enumerate(setting.names):
-        if not bounds[ladder[0]][i] > 0:
-            continue
+    for i, name in moving(setting, summaries):
         spread, ratio, own, normal = [], [], [], []
         for n in ladder:
             error, standard = summaries[n]["error"], summaries[n]["standard error"]
@@ -68,13 +75,7 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
             ratio.append(Rung(n, sd / bounds[n][i], sd / bounds[n][i] * relative))
             mean = float(standard.mean[i]) / sd
             own.append(Rung(n, mean, mean * relative))
-            below = summaries[n]["below"]
-            gap = below.mean.reshape(-1, LEVELS.size)[i] - LEVELS
-            worst = int(np.abs(gap).argmax())
-            level = LEVELS[worst]
-            normal.append(
-                Rung(n, float(gap[worst]), float(np.sqrt(level * (1 - level) / below.replicates)))
-            )
+            normal.append(largest_gap(n, summaries[n]["below"], i, LEVELS))
         for quantity, rungs, limit, bound, power in (
             ("sd / Cramér–Rao bound", ratio, 1.0, RATIO, 1.0),
             ("mean standard error / sd", own, 1.0, RATIO, 1.0),

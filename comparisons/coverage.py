@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import norm
 
-from comparisons._study import Finding, Rung, left_out, usable, vanishing
+from comparisons._study import Finding, Rung, ladders, left_out, vanishing
 from inference._replicates import posteriors, replicate, standard_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from comparisons._study import Setting, Summaries
-    from inference._replicates import Batch
 
 LEVEL = 0.9
 """Of the intervals."""
@@ -30,8 +29,9 @@ DIFFERENCE = 0.03
 """Largest difference of a share that does not matter."""
 
 
-def measure(setting: Setting, n: int, batch: Batch) -> dict[str, np.ndarray]:
+def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
     """Whether each interval contains the truth, by method; NaN without a usable fit."""
+    batch = setting.batch(n, indices)
     fits = replicate(setting.model, batch)
     half = norm.ppf((1 + LEVEL) / 2)
     away = np.abs(fits.estimate - setting.truth)
@@ -49,13 +49,9 @@ def measure(setting: Setting, n: int, batch: Batch) -> dict[str, np.ndarray]:
 def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
     """Coverage by method, parameter and N."""
     quantity = f"coverage of the {LEVEL:.0%} interval"
-    fixed = ~(setting.bound(min(summaries))[1] > 0)
-    for method in next(iter(summaries.values())):
+    for method, ladder, varying in ladders(setting, summaries):
         yield from left_out(summaries, method, method)
-        ladder = usable(summaries, method)
-        for i, name in enumerate(setting.names):
-            if fixed[i]:
-                continue
+        for i, name in varying:
             rungs = []
             for n in ladder:
                 moments = summaries[n][method]

@@ -12,6 +12,9 @@ Two questions, answered apart.
    error against its true standard deviation, and the smallest eigenvalue of B^(−½) Var B^(−½),
    which must be at least 1.  Departures shrink like 1/N: a line in 1/N must meet the bound at 0,
    and what one rung shows predicts the next.
+
+As a study, the second question is put to the maximum-likelihood estimate (which EM ends at too),
+the maximum of likelihood times prior, and the exact posterior mean, at any N.
 References: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6, §6.3; van der Vaart
 (1998), Asymptotic Statistics, §8.2, §10.2.
 """
@@ -34,18 +37,20 @@ from comparisons._scalars import (
     reference_posterior,
     scalars,
 )
+from comparisons._study import Finding, Rung, ladders, left_out, vanishing
 from comparisons._verdict import Verdict, Z, not_comparable
 from inference._information import expected, invert, observed, quantity_jacobian
 from inference._labels import canonical
-from inference._replicates import replicate, simulated
+from inference._replicates import climbed, flat_quantities, posteriors, replicate, simulated
 from models._density import density, flat_names, quantities
 from models._errors import FitError
 from models._spec import HasClosedFormMaximum
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from comparisons._case import Case
+    from comparisons._study import Setting, Summaries
     from inference._estimate import Estimate
     from models._density import Density
 
@@ -216,6 +221,9 @@ class Sampling(NamedTuple):
     """Relative Monte Carlo error of the bound; 0 where it is exact."""
     mean_error: np.ndarray
     smallest: float
+    """Smallest eigenvalue of B^(−½) Var B^(−½)."""
+    smallest_expected: float
+    """Where that of a sample covariance lies when the true one is B."""
     replicates: int
     failed: int
 
@@ -327,12 +335,10 @@ def _repeated(case: Case) -> Iterator[Verdict]:
             predicted=1 + ratio * (before.mean_error[i] / np.sqrt(before.variance[i]) - 1),
             prediction_error=Z * ratio * earlier / 2,
         )
-    size = density(case.model, case.data).size
     yield Verdict(
         f"smallest eigenvalue of B^(−½) Var B^(−½), {where}",
         top.smallest,
-        # where that of a sample covariance lies when the true one is B (Marchenko & Pastur 1967)
-        (1 - np.sqrt(size / top.replicates)) ** 2,
+        top.smallest_expected,
         error=float(np.hypot(top.relative, top.uncertain).max()),
         bound=EFFICIENCY,
         relation="at_least",
@@ -377,10 +383,6 @@ def sampling(case: Case, n: int, replicates: int) -> Sampling:
     bound = jacobian @ chart @ jacobian.T
     keep = np.diag(bound) > 0
     covariance = np.atleast_2d(np.cov(estimate, rowvar=False))
-    # the smallest eigenvalue on the range of B, whose rank is k
-    value, vector = np.linalg.eigh(bound)
-    basis = vector[:, -of.size :] / np.sqrt(value[-of.size :])
-    smallest = float(np.linalg.eigvalsh(basis.T @ covariance @ basis)[0])
     names = flat_names(reported)
     return Sampling(
         n,
@@ -391,7 +393,81 @@ def sampling(case: Case, n: int, replicates: int) -> Sampling:
         _relative(estimate[:, keep]),
         _bound_error(jacobian, chart, information_error)[keep],
         fits.standard_error[good].mean(axis=0)[keep],
-        smallest,
+        *_smallest(bound, covariance, int(good.sum())),
         int(good.sum()),
         int((~good).sum()),
     )
+
+
+# --- as a study -----------------------------------------------------------------------------------
+
+
+def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
+    """Errors of three estimators, by replicate."""
+    batch = setting.batch(n, indices)
+    fits = replicate(setting.model, batch)
+    mode, _, found = climbed(setting.model, batch, fits.u, "joint")
+    at_mode = flat_quantities(setting.model, batch, mode)
+    draws = posteriors(setting.model, batch, fits.u)["posterior"]
+    mean = (draws.weights[:, :, None] * draws.quantities).sum(axis=1)
+    return {
+        name: np.where(fine[:, None], estimate - setting.truth, np.nan)
+        for name, estimate, fine in (
+            ("maximum_likelihood", fits.estimate, fits.converged),
+            ("maximum_a_posteriori", at_mode, found),
+            ("posterior_mean", mean, draws.usable),
+        )
+    }
+
+
+def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
+    """Variance, squared error and bias by estimator and parameter, and the matrix inequality."""
+    bounds = {n: setting.bound(n) for n in summaries}
+    for method, ladder, varying in ladders(setting, summaries):
+        yield from left_out(summaries, method, method)
+        for i, name in varying:
+            variance, square, bias = [], [], []
+            for n in ladder:
+                moments = summaries[n][method]
+                sd, relative = float(moments.deviation[i]), float(moments.relative[i])
+                ratio, away = (sd / bounds[n][1][i]) ** 2, float(moments.mean[i]) / sd
+                even = moments.replicates**-0.5
+                variance.append(Rung(n, ratio, ratio * relative))
+                error = ratio * float(np.hypot(relative, 2 * away * even))
+                square.append(Rung(n, ratio * (1 + away**2), error))
+                bias.append(Rung(n, away, even))
+            for quantity, rungs, limit, bound, power in (
+                ("variance / Cramér–Rao bound", variance, 1.0, EFFICIENCY, 1.0),
+                ("mean squared error / Cramér–Rao bound", square, 1.0, EFFICIENCY, 1.0),
+                ("bias / sd", bias, 0.0, 0.25, 0.5),
+            ):
+                about = f"{quantity} of {name} by {method}"
+                for n, verdict in vanishing(rungs, limit, bound, about, power):
+                    yield Finding(method, n, quantity, name, verdict)
+        for n in ladder[-1:]:
+            moments = summaries[n][method]
+            smallest, expected_value = _smallest(
+                bounds[n][0], moments.covariance, moments.replicates
+            )
+            quantity = "smallest eigenvalue of B^(−½) Var B^(−½)"
+            verdict = Verdict(
+                f"{quantity} by {method}, N = {n}",
+                smallest,
+                expected_value,
+                error=max(float(moments.relative[i]) for i, _ in varying),
+                bound=EFFICIENCY,
+                relation="at_least",
+            )
+            yield Finding(method, n, quantity, "", verdict)
+
+
+def _smallest(bound: np.ndarray, covariance: np.ndarray, replicates: int) -> tuple[float, float]:
+    """Of B^(−½) Var B^(−½) on the range of B, and where it lies if the true one is 1.
+
+    The latter by Marchenko & Pastur (1967).
+    """
+    value, vector = np.linalg.eigh(bound)
+    inside = value > 1e-10 * value[-1]
+    basis = vector[:, inside] / np.sqrt(value[inside])
+    smallest = float(np.linalg.eigvalsh(basis.T @ covariance @ basis)[0])
+    return smallest, (1 - np.sqrt(inside.sum() / replicates)) ** 2

@@ -105,7 +105,7 @@ class Replicates(NamedTuple):
 
 def simulated(
     model: Model,
-    values: Values | Callable[[np.random.Generator], Values],
+    values: Values | Sequence[Values],
     n: int,
     indices: Sequence[int],
     seed: int,
@@ -114,7 +114,7 @@ def simulated(
 
     Args:
         model: what the data come from.
-        values: where; a function of the replicate's stream where it differs between replicates.
+        values: where; one for each replicate where they differ.
         n: units of each set.
         indices: numbers of the replicates.
         seed: of all streams.
@@ -122,11 +122,12 @@ def simulated(
     streams = [
         np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,))) for index in indices
     ]
-    if callable(values):
-        return Batch(n, [model.simulate(rng, values(rng), n) for rng in streams], streams)
-    # converted once, not once per replicate
-    at: Any = {name: np.asarray(array) for name, array in values.items()}
-    return Batch(n, [model.simulate(rng, at, n) for rng in streams], streams)
+    if isinstance(values, dict):
+        # converted once, not once per replicate
+        at: Any = {name: np.asarray(array) for name, array in values.items()}
+        values = [at] * len(streams)
+    pairs = zip(streams, values, strict=True)
+    return Batch(n, [model.simulate(rng, at, n) for rng, at in pairs], streams)
 
 
 def replicate(model: Model, batch: Batch) -> Replicates:
@@ -169,6 +170,23 @@ def climbed(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         _climb(compiled(model, batch).climb[objective], batch.arrays, state, pool)
     return state.u, state.information, state.decrement < _STATIONARY
+
+
+def starts(model: Model, batch: Batch) -> np.ndarray:
+    """A data-driven start of each replicate in the chart, shape (R, k)."""
+    drawn = [model.start(rng, data) for rng, data in zip(batch.streams, batch.sets, strict=True)]
+    stacked = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        unconstrain = compiled(model, batch).unconstrain
+        return everywhere(unconstrain, (stacked,), np.arange(len(drawn)), pool)
+
+
+def flat_quantities(model: Model, batch: Batch, u: np.ndarray) -> np.ndarray:
+    """The quantities at a point of each replicate, shape (R, m), from the chart, (R, k)."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        points = u[:, None]
+        flat = compiled(model, batch).flat
+        return everywhere(flat, (points,), np.arange(len(u)), pool)[:, 0]
 
 
 def standard_errors(model: Model, batch: Batch, fits: Replicates) -> dict[str, np.ndarray]:
@@ -241,11 +259,9 @@ def _attempt(model: Model, stages: Stages, batch: Batch, best: _State | None) ->
         FitError: the model's programs cannot be traced over data.
     """
     sets, arrays = batch.sets, batch.arrays
-    starts = [model.start(rng, data) for rng, data in zip(batch.streams, sets, strict=True)]
-    stacked = {name: np.stack([one[name] for one in starts]) for name in starts[0]}
+    u = starts(model, batch)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            u = everywhere(stages.unconstrain, (stacked,), np.arange(len(sets)), pool)
             new = np.ones(len(sets), bool)
             if isinstance(model, HasEM):
                 new = _expectation_maximisation(stages, arrays, u, best, pool)
@@ -334,7 +350,7 @@ def _padded(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     return jax.tree.map(lambda array: array[:size], jax.device_get(function(*full)))
 
 
-class _Template:
+class Template:
     """A data set that stands for all sets of its shape, hashable by model and size."""
 
     def __init__(self, dataset: xr.Dataset, varying: tuple[str, ...]) -> None:
@@ -345,7 +361,7 @@ class _Template:
         return hash(self.varying)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Template) and self.dataset.sizes == other.dataset.sizes
+        return isinstance(other, Template) and self.dataset.sizes == other.dataset.sizes
 
     def filled(self, arrays: tuple[Array, ...]) -> xr.Dataset:
         """The set with the varying variables replaced."""
@@ -396,11 +412,11 @@ class Stages(NamedTuple):
 
 def compiled(model: Model, batch: Batch) -> Stages:
     """The stages for data sets shaped like those of a batch."""
-    return _compiled(model, batch.n, _Template(batch.sets[0], batch.varying))
+    return _compiled(model, batch.n, Template(batch.sets[0], batch.varying))
 
 
 @lru_cache(maxsize=16)
-def _compiled(model: Model, n: int, template: _Template) -> Stages:
+def _compiled(model: Model, n: int, template: Template) -> Stages:
     """The stages of one replicate, compiled for all of them."""
     of, log_likelihood = replicable(model, template.dataset)
 

@@ -68,7 +68,6 @@ class Reading:
 
 def read_numpyro(model: Model, data: xr.Dataset) -> Reading:
     """The NumPyro program's reading."""
-    from numpyro import handlers
     from numpyro.distributions import biject_to
 
     of = density(model, data)
@@ -97,14 +96,21 @@ def read_numpyro(model: Model, data: xr.Dataset) -> Reading:
         return found
 
     def prior_draws(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
-        def draw(key: Array) -> Values:
-            trace = handlers.trace(handlers.seed(model.numpyro, rng_seed=key)).get_trace(data)
-            return {name: trace[name]["value"] for name in names}
-
         keys = jax.random.split(jax.random.key(int(rng.integers(2**31))), count)
-        return {name: np.asarray(array) for name, array in _once(jax.vmap(draw))(keys).items()}
+        return numpyro_prior(model, data, keys)
 
     return Reading(_once(jax.vmap(one)), _once(jax.vmap(coordinates)), prior_draws)
+
+
+def numpyro_prior(model: Model, data: xr.Dataset, keys: Array) -> dict[str, np.ndarray]:
+    """A draw of every parameter from the NumPyro program's prior for each of the keys."""
+    from numpyro import handlers
+
+    def draw(key: Array) -> Values:
+        trace = handlers.trace(handlers.seed(model.numpyro, rng_seed=key)).get_trace(data)
+        return {parameter.name: trace[parameter.name]["value"] for parameter in model.parameters}
+
+    return {name: np.asarray(array) for name, array in _once(jax.vmap(draw))(keys).items()}
 
 
 def read_pymc(model: Model, data: xr.Dataset) -> Reading:

@@ -213,7 +213,8 @@ class GaussianMixture(Model):
         values: dict[str, Any] = {"weights": (share / share.sum())[order]} if self.k > 1 else {}
         if self.dim == 1:
             sigma = scale[order, 0] if self._own else scale.mean()
-            return values | {"mu": mean[order, 0], "sigma": np.asarray(sigma)}
+            values |= {"mu": mean[order, 0], "sigma": np.asarray(sigma)}
+            return values
         reduced = {"tied": scale.mean(axis=0), "spherical": np.asarray(scale.mean())}
         values |= {"mean": mean, "scale": reduced.get(self.covariance, scale)}
         if self._correlated:

@@ -45,7 +45,7 @@ def case_page(known: Facts, files: Mapping[str, str], command: str) -> str:
         command: the command that made the report.
     """
     result = known.result
-    return _render(
+    return render(
         "case.html",
         title=f"{_tables.model_title(result.model)} on {_tables.data_title(result)}",
         known=known,
@@ -74,7 +74,7 @@ def index_page(
         for known in every
     ]
     total = {name: sum(row["counts"][name] for row in rows) for name in _answer.OUTCOMES}
-    return _render(
+    return render(
         "index.html",
         title="Concord",
         rows=rows,
@@ -84,7 +84,8 @@ def index_page(
     )
 
 
-def _render(template: str, **context: Any) -> str:
+def render(template: str, **context: Any) -> str:
+    """A page of a template, with the style and the words of verdicts."""
     environment = _environment()
     style = environment.get_template("style.css").render()
     fingerprint = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()

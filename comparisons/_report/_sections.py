@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from comparisons._case import CaseResult
     from comparisons._report._facts import Facts
     from comparisons._report._figures import Picture
+    from comparisons._study import Finding
     from comparisons._verdict import Outcome, Verdict
 
 _SECTION = {
@@ -618,6 +619,36 @@ def _verdict_tables(result: CaseResult, section: str) -> list[Table]:
             folded = len(rows) > 8 or (outcome != "DIFFER" and len(rows) < len(verdicts))
             if rows:
                 tables.append(_verdict_table(f"{title}: {words}", rows, folded))
+    return tables
+
+
+def study_tables(findings: Sequence[Finding], parameters: Sequence[str]) -> list[Table]:
+    """One table of findings for each parameter, and one of those that are about none."""
+    tables = []
+    for parameter in ("", *parameters):
+        chosen = [finding for finding in findings if finding.parameter == parameter]
+        if not chosen:
+            continue
+        rows = [
+            (
+                finding.quantity, finding.method, f"{finding.n:,}",
+                Shown(finding.verdict.outcome.lower(), finding.verdict.outcome),
+                with_error(finding.verdict.observed, finding.verdict.error),
+                number(finding.verdict.expected),
+                _loose(finding.verdict.predicted), finding.verdict.cause,
+            )
+            for finding in chosen
+        ]  # fmt: skip
+        tables.append(
+            _table(
+                parameter or "The study",
+                ("quantity", "method", "N", "verdict", "measured", "limit", "predicted", "cause"),
+                rows,
+                numeric=(2, 4, 5, 6),
+                file="study.csv",
+                folded=len(rows) > 12,
+            )
+        )
     return tables
 
 

@@ -1,0 +1,133 @@
+"""A study's findings as a page, and as rows of `study.csv`."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from comparisons._report import _answer, _figures, _sections
+from comparisons._report._files import published, slug
+from comparisons._report._page import render
+from comparisons._report._tables import csv_text, model_title
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from comparisons._study import Finding, Study
+
+COLUMNS = (
+    "study", "model", "method", "n", "quantity", "parameter", "value", "error", "theory", "verdict",
+)  # fmt: skip
+
+
+def write(study: Study, out: Path, command: str) -> Path:
+    """Writes the page of a study, and its rows into `study.csv` beside those of other studies.
+
+    Args:
+        study: what was found.
+        out: the directory.
+        command: the command line, for the page to repeat.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        StoreError: the directory cannot be written.
+    """
+    name = f"study-{slug(f'{study.name}-{model_title(study.model)}')}.html"
+    rows = [row(study, finding) for finding in study.findings]
+    key = rows[0]["study"], rows[0]["model"]
+    with published(out) as stage:
+        kept = [old for old in _read(out / "study.csv") if (old["study"], old["model"]) != key]
+        for file, text in (
+            ("study.csv", csv_text(COLUMNS, [*kept, *rows])),
+            (name, study_page(study, command)),
+        ):
+            (stage / file).write_text(text, encoding="utf-8", newline="\n")
+    return out / name
+
+
+def row(study: Study, finding: Finding) -> dict[str, Any]:
+    """A finding as a row of `study.csv`; its theory is the prediction where there is one."""
+    verdict = finding.verdict
+    theory = verdict.expected
+    if verdict.outcome == "EXPLAINED" and verdict.predicted is not None:
+        theory = verdict.predicted
+    return {
+        "study": study.name,
+        "model": model_title(study.model),
+        "method": finding.method,
+        "n": finding.n,
+        "quantity": finding.quantity,
+        "parameter": finding.parameter,
+        "value": float(verdict.observed),
+        "error": float(verdict.error),
+        "theory": float(theory),
+        "verdict": verdict.outcome,
+    }
+
+
+def study_page(study: Study, command: str) -> str:
+    """The page: the statement, the verdicts, a ladder for each method, every number."""
+    verdicts = [finding.verdict for finding in study.findings]
+    counts = _answer.counts(verdicts)
+    parameters = list(dict.fromkeys(f.parameter for f in study.findings if f.parameter))
+    return render(
+        "study.html",
+        title=f"{study.name.replace('_', ' ')} of {model_title(study.model)}",
+        statement=study.statement,
+        answer=_sentence(study),
+        counts=counts,
+        pictures=_pictures(study),
+        tables=_sections.study_tables(study.findings, parameters),
+        undecided=[f"{v.about}: {v.remedy}" for v in verdicts if v.remedy],
+        command=command,
+    )
+
+
+def _sentence(study: Study) -> str:
+    failed = [f for f in study.findings if f.verdict.outcome == "DIFFER"]
+    made = f"{study.replicates:,} data sets at N = {', '.join(f'{n:,}' for n in study.units)}"
+    if failed:
+        first = failed[0].verdict
+        return (
+            f"{made}: {len(failed)} of {len(study.findings)} statements fail, the first of them: "
+            f"{first.about} is {first.observed:.4g} ± {first.error:.2g}, not {first.expected:.4g}."
+        )
+    return f"{made}: no statement fails."
+
+
+def _pictures(study: Study) -> list[_figures.Picture]:
+    pictures = []
+    for method in dict.fromkeys(finding.method for finding in study.findings):
+        shown = [
+            finding
+            for finding in study.findings
+            if finding.method == method and np.isfinite(finding.verdict.observed)
+        ]
+        units = {f.quantity: {g.n for g in shown if g.quantity == f.quantity} for f in shown}
+        rows = [
+            (f.quantity, method, f.parameter, f.n, f.verdict.observed, f.verdict.error,
+             f.verdict.expected)
+            for f in shown
+            if len(units[f.quantity]) > 1
+        ]  # fmt: skip
+        if rows:
+            names = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
+            columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+            table = xr.Dataset({name: ("row", np.asarray(c)) for name, c in columns.items()})
+            picture = _figures.ladder(slug(method), table)
+            pictures.append(dataclasses.replace(picture, caption=f"{method}. {picture.caption}"))
+    return pictures
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if set(row) == set(COLUMNS)]

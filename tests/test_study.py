@@ -1,0 +1,298 @@
+"""Studies: moments merge exactly, batches change no number, and planted errors are caught."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from scipy.stats import kurtosis
+
+from comparisons import _study, asymptotics, bernstein_von_mises, calibration, coverage, cramer_rao
+from comparisons._run import study as run_study
+from comparisons._settings import Settings, numbers
+from comparisons._store import Store
+from comparisons._study import Moments, Rung, Setting, conduct, slope, studies, vanishing
+from inference._replicates import posteriors, replicate, simulated
+from models._errors import ConfigError, FitError
+from models.gaussian import ConjugateGaussian, Gaussian
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from comparisons._study import Study
+    from inference._replicates import Batch, Replicates
+    from models._spec import Model
+
+
+def conducted(
+    module: Any, model: Model, units: Sequence[int], replicates: int, where: Path
+) -> Study:
+    store = Store(where)
+    return conduct(module, Setting(model, 3), units, replicates, store, lambda *_: None)
+
+
+def found(study: Study, outcome: str) -> set[tuple[str, str]]:
+    """Methods and quantities of the findings with an outcome."""
+    return {(f.method, f.quantity) for f in study.findings if f.verdict.outcome == outcome}
+
+
+# --- moments --------------------------------------------------------------------------------------
+
+
+@given(
+    seed=some.integers(0, 1_000),
+    cuts=some.lists(some.integers(0, 60), max_size=3),
+    shift=some.sampled_from([0.0, 1e3]),
+)
+def test_merged_moments_are_those_of_all_rows(seed: int, cuts: list[int], shift: float) -> None:
+    rng = np.random.default_rng(seed)
+    rows = shift + rng.gamma(2.0, size=(60, 2)) @ np.array([[1.0, 0.5], [0.0, 2.0]])
+    rows[rng.random(60) < 0.1] = np.nan
+    parts = [Moments.of(part) for part in np.split(rows, sorted(cuts))]
+    merged = parts[0]
+    for part in parts[1:]:
+        merged = merged.merged(part)
+    good = rows[np.isfinite(rows).all(axis=1)]
+    assert (merged.replicates, merged.left_out) == (len(good), 60 - len(good))
+    np.testing.assert_allclose(merged.mean, good.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(merged.covariance, np.cov(good, rowvar=False), rtol=1e-7)
+    np.testing.assert_allclose(
+        merged.relative, np.sqrt((kurtosis(good, fisher=False) - 1) / len(good)), rtol=1e-6
+    )
+
+
+# --- laws of departures ---------------------------------------------------------------------------
+
+
+def test_a_departure_that_vanishes_is_explained_and_one_that_stays_is_not() -> None:
+    units = (20, 80, 320)
+    falls = [Rung(n, 1 + 4 / n, 1e-3) for n in units]
+    stays = [Rung(n, 1.2, 1e-3) for n in units]
+    outcomes = [[v.outcome for _, v in vanishing(r, 1.0, 0.04, "x")] for r in (falls, stays)]
+    assert outcomes == [["EXPLAINED", "EXPLAINED", "AGREE"], ["DIFFER"] * 3]
+
+
+def test_the_slope_of_a_power_is_its_exponent() -> None:
+    rungs = [Rung(n, 3.0 * n**-0.5, 0.01 * n**-0.5) for n in (10, 100, 1_000)]
+    rate, error = slope(rungs)
+    assert rate == pytest.approx(-0.5)
+    x = np.log([10.0, 100.0, 1_000.0])
+    assert error == pytest.approx(0.01 / 3 / np.sqrt(((x - x.mean()) ** 2).sum()))
+
+
+# --- the engine -----------------------------------------------------------------------------------
+
+
+def test_batches_change_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = conducted(asymptotics, Gaussian(), (20, 40), 60, tmp_path / "one")
+    monkeypatch.setattr(_study, "BATCH", 17)
+    parts = conducted(asymptotics, Gaussian(), (20, 40), 60, tmp_path / "two")
+    for a, b in zip(whole.findings, parts.findings, strict=True):
+        assert a.verdict.observed == pytest.approx(b.verdict.observed, rel=1e-9)
+        assert a.verdict.error == pytest.approx(b.verdict.error, rel=1e-9)
+
+
+def test_a_study_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_study, "BATCH", 10)
+    made: list[int] = []
+
+    def measure(setting: Setting, n: int, indices: range) -> dict[str, np.ndarray]:
+        made.append(len(indices))
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        sets = setting.batch(n, indices).sets
+        return {"y": np.array([data["y"].mean() for data in sets])}
+
+    def judge(setting: Setting, summaries: _study.Summaries) -> list[_study.Finding]:
+        verdict = _study.Verdict("y", float(summaries[5]["y"].mean[0]), 0.0, 0.0, np.inf)
+        return [_study.Finding("mean", 5, "y", "", verdict)]
+
+    module: Any = SimpleNamespace(measure=measure, judge=judge)
+    module.__name__, module.__file__ = "comparisons.halting", __file__
+    with pytest.raises(KeyboardInterrupt):
+        conducted(module, Gaussian(), (5,), 40, tmp_path)
+    interrupted = conducted(module, Gaussian(), (5,), 40, tmp_path)
+    assert made == [10] * 5
+    again = conducted(module, Gaussian(), (5,), 40, tmp_path / "new")
+    assert interrupted.findings == again.findings
+
+
+def test_a_study_that_fails_says_where(tmp_path: Path) -> None:
+    def measure(setting: Setting, n: int, indices: range) -> dict[str, np.ndarray]:
+        raise ZeroDivisionError("oh")
+
+    module: Any = SimpleNamespace(measure=measure, judge=None)
+    module.__name__, module.__file__ = "comparisons.failing", __file__
+    with pytest.raises(FitError, match="failing of gaussian failed at N = 5: ZeroDivisionError"):
+        conducted(module, Gaussian(), (5,), 40, tmp_path)
+
+
+# --- honest studies and planted errors ------------------------------------------------------------
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("module", [asymptotics, bernstein_von_mises, coverage, cramer_rao])
+def test_an_honest_study_fails_nothing(module: Any, tmp_path: Path) -> None:
+    # about 30 dependent statements, each with a false-alarm rate below 0.001
+    study = conducted(module, Gaussian(), (50, 200, 800), 1_000, tmp_path)
+    assert not found(study, "DIFFER")
+    assert not found(study, "NOT COMPARABLE")
+
+
+@pytest.mark.statistical
+def test_standard_errors_a_tenth_too_large_are_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(model: Model, batch: Batch) -> Replicates:
+        fits = replicate(model, batch)
+        return fits._replace(standard_error=1.1 * fits.standard_error)
+
+    monkeypatch.setattr(asymptotics, "replicate", planted)
+    study = conducted(asymptotics, Gaussian(), (200, 800), 6_000, tmp_path)
+    assert found(study, "DIFFER") == {("maximum_likelihood", "mean standard error / sd")}
+
+
+@pytest.mark.statistical
+def test_intervals_from_half_the_standard_error_are_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = coverage.standard_errors
+
+    def planted(*arguments: Any) -> dict[str, np.ndarray]:
+        return {**right(*arguments), "opg": 0.5 * right(*arguments)["opg"]}
+
+    monkeypatch.setattr(coverage, "standard_errors", planted)
+    study = conducted(coverage, Gaussian(), (100, 400), 1_000, tmp_path)
+    assert {method for method, _ in found(study, "DIFFER")} == {"wald[opg]"}
+
+
+@pytest.mark.statistical
+def test_a_posterior_a_fifth_too_wide_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(model: Model, batch: Batch, u: np.ndarray) -> dict[str, Any]:
+        draws = posteriors(model, batch, u)["posterior"]
+        mean = (draws.weights[:, :, None] * draws.quantities).sum(axis=1, keepdims=True)
+        return {"posterior": draws._replace(quantities=mean + 1.2 * (draws.quantities - mean))}
+
+    monkeypatch.setattr(bernstein_von_mises, "posteriors", planted)
+    study = conducted(bernstein_von_mises, Gaussian(), (200, 800), 1_000, tmp_path)
+    assert ("posterior", "posterior sd / standard error") in found(study, "DIFFER")
+
+
+@pytest.mark.statistical
+def test_an_estimator_with_twice_the_variance_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(model: Model, batch: Batch) -> Replicates:
+        fits = replicate(model, batch)
+        noise = [rng.standard_normal(fits.estimate.shape[1]) for rng in batch.streams]
+        return fits._replace(estimate=fits.estimate + fits.standard_error * np.stack(noise))
+
+    monkeypatch.setattr(cramer_rao, "replicate", planted)
+    study = conducted(cramer_rao, Gaussian(), (200, 800), 1_000, tmp_path)
+    quantities = ("variance", "mean squared error")
+    assert found(study, "DIFFER") == {
+        ("maximum_likelihood", f"{quantity} / Cramér–Rao bound") for quantity in quantities
+    }
+
+
+@pytest.mark.statistical
+def test_an_estimator_below_the_bound_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(model: Model, batch: Batch) -> Replicates:
+        fits = replicate(model, batch)
+        truth = Setting(model, 0).truth
+        return fits._replace(estimate=truth + 0.7 * (fits.estimate - truth))
+
+    monkeypatch.setattr(cramer_rao, "replicate", planted)
+    study = conducted(cramer_rao, Gaussian(), (200, 800), 2_000, tmp_path)
+    smallest = ("maximum_likelihood", "smallest eigenvalue of B^(−½) Var B^(−½)")
+    assert smallest in found(study, "DIFFER")
+
+
+@pytest.mark.statistical
+def test_ranks_are_uniform_unless_draws_are_too_narrow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = conducted(calibration, Gaussian(), (20,), 500, tmp_path)
+    assert {method for method, _ in found(honest, "DIFFER")} <= {"laplace"}
+    right = calibration.sample
+
+    def planted(*arguments: Any, **settings: Any) -> Any:
+        chains = right(*arguments, **settings)
+        middle = chains.points.mean(axis=1, keepdims=True)
+        return chains._replace(points=middle + 0.5 * (chains.points - middle))
+
+    monkeypatch.setattr(calibration, "sample", planted)
+    study = conducted(calibration, Gaussian(), (20,), 500, tmp_path / "planted")
+    assert "nuts[numpyro]" in {method for method, _ in found(study, "DIFFER")}
+
+
+@pytest.mark.statistical
+def test_weighted_draws_are_the_exact_posterior() -> None:
+    model = ConjugateGaussian()
+    batch = simulated(model, model.truth, 30, range(40), 5)
+    fits = replicate(model, batch)
+    draws = posteriors(model, batch, fits.u, draws=4_000)["posterior"]
+    assert draws.usable.all()
+    mean = (draws.weights[:, :, None] * draws.quantities).sum(axis=1)
+    names = Setting(model, 0).names
+    for data, row, weights in zip(batch.sets, mean, draws.weights, strict=True):
+        size = 1 / (weights**2).sum()
+        for name, marginal in model.exact_posterior(data).items():
+            # 80 means; false alarm 1e-4 each
+            assert abs(row[names.index(name)] - marginal.mean()) < 4 * marginal.std() / size**0.5
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_a_study_writes_its_page_and_its_rows_beside_those_of_others(tmp_path: Path) -> None:
+    settings = Settings(out=str(tmp_path))
+    for name in ("asymptotics", "bernstein_von_mises", "asymptotics"):
+        page, code = run_study(name, Gaussian(), (30, 60), 40, settings, "a <command>")
+        assert code in (0, 1)
+        text = page.read_text("utf-8")
+        assert "a &lt;command&gt;" in text
+        assert 'src="data:image/svg' in text
+    with (tmp_path / "study.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["study"] for row in rows} == {"asymptotics", "bernstein_von_mises"}
+    keys = [
+        tuple(row[c] for c in ("study", "method", "n", "quantity", "parameter")) for row in rows
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_an_unknown_study_is_told_with_the_valid_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown study 'covrage'. Did you mean 'coverage'"):
+        run_study("covrage", Gaussian(), (30,), 40, Settings(out=str(tmp_path)), "")
+    assert set(studies()) >= {"asymptotics", "bernstein_von_mises", "coverage"}
+
+
+def test_numbers_of_units_are_read_or_refused() -> None:
+    assert numbers("--n", "50, 10,50") == ((10, 50), [])
+    assert [m.split(": ")[1] for m in numbers("--n", "5,x,1")[1]] == [
+        "'x' is no integer of at least 2",
+        "'1' is no integer of at least 2",
+    ]
+
+
+def test_the_command_line_refuses_bad_numbers(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "comparisons", "study", "coverage", "--model", "gaussian",
+         "--n", "a,b", "--out", str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert "2 mistakes" in run.stderr
