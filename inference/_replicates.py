@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from scipy.special import gammaln, logsumexp
 
 from inference._labels import canonical
 from models._density import flatten, quantities, replicable
@@ -209,6 +210,8 @@ class Weighted(NamedTuple):
     """Shape (R, S)."""
     usable: np.ndarray
     """Boolean, shape (R,): there is a mode, and the weights are worth enough draws."""
+    log_evidence: np.ndarray
+    """log p(x) of each replicate by these draws, nats, shape (R,)."""
 
 
 def posteriors(
@@ -246,9 +249,16 @@ def posteriors(
         weights /= weights.sum(axis=1, keepdims=True)
     enough = 1 / (weights**2).sum(axis=1) > _WORTH * draws
     even = np.full_like(weights, 1 / draws)
+    half = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+    heavy_constant = gammaln((_FREEDOM + k) / 2) - gammaln(_FREEDOM / 2)
+    heavy_constant -= 0.5 * k * np.log(np.pi * _FREEDOM)
+    exact = logsumexp(log, axis=1) - np.log(draws) - heavy_constant - half
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        top = everywhere(stages.heights, (batch.arrays, mode[:, None]), everyone, pool)[:, 0]
+    about = top + 0.5 * k * np.log(2 * np.pi) - half
     return {
-        "laplace": Weighted(laplace, even, found),
-        "posterior": Weighted(ours, weights, found & enough),
+        "laplace": Weighted(laplace, even, found, about),
+        "posterior": Weighted(ours, weights, found & enough, exact),
     }
 
 

@@ -5,22 +5,37 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
+import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as some
 from scipy.stats import kurtosis
 
-from comparisons import _study, asymptotics, bernstein_von_mises, calibration, coverage, cramer_rao
+from comparisons import (
+    _study,
+    asymptotics,
+    bernstein_von_mises,
+    bic_consistency,
+    calibration,
+    coverage,
+    cramer_rao,
+    misspecification,
+)
 from comparisons._run import study as run_study
 from comparisons._settings import Settings, numbers
 from comparisons._store import Store
 from comparisons._study import Moments, Rung, Setting, conduct, slope, studies, vanishing
 from inference._replicates import posteriors, replicate, simulated
 from models._errors import ConfigError, FitError
+from models._spec import Model, Parameter, Values
 from models.gaussian import ConjugateGaussian, Gaussian
 
 if TYPE_CHECKING:
@@ -29,7 +44,6 @@ if TYPE_CHECKING:
 
     from comparisons._study import Study
     from inference._replicates import Batch, Replicates
-    from models._spec import Model
 
 
 def conducted(
@@ -239,6 +253,98 @@ def test_ranks_are_uniform_unless_draws_are_too_narrow(
 
 
 @pytest.mark.statistical
+def test_the_sandwich_keeps_its_level_for_a_wrong_model_and_the_information_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(misspecification, "LARGE", 50_000)
+    study = conducted(misspecification, Gaussian(), (200, 800), 2_000, tmp_path)
+    assert not found(study, "DIFFER")
+    assert {method for method, _ in found(study, "EXPLAINED")} == {"wald[observed]"}
+    right = misspecification.standard_errors
+
+    def planted(model: Model, batch: Batch, fits: Replicates) -> dict[str, np.ndarray]:
+        errors = right(model, batch, fits)
+        # only the ladder: the limit is of the one large set
+        return {**errors, "sandwich": errors["observed"]} if len(batch.sets) > 1 else errors
+
+    monkeypatch.setattr(misspecification, "standard_errors", planted)
+    study = conducted(misspecification, Gaussian(), (200, 800), 2_000, tmp_path / "planted")
+    assert {method for method, _ in found(study, "DIFFER")} == {"wald[sandwich]"}
+
+
+def test_misspecification_needs_data_like_its_own(tmp_path: Path) -> None:
+    with pytest.raises(FitError, match="studied on one column y"):
+        conducted(misspecification, Gaussian(dim=2), (50,), 10, tmp_path)
+
+
+@final
+@dataclass(frozen=True)
+class Means(Model):
+    """Three columns of unit variance, of which the first `order` have a mean."""
+
+    order: int = 2
+
+    name: ClassVar[str] = "means"
+    orders: ClassVar[tuple[int, ...]] = (1, 2, 3)
+
+    def with_order(self, order: int) -> Means:
+        return Means(order)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (Parameter("mean", "real", ("active",)),)
+
+    @property
+    def truth(self) -> Values:
+        return {"mean": jnp.full(self.order, 0.5)}
+
+    def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
+        y = rng.standard_normal((n, 3))
+        y[:, : self.order] += np.asarray(values["mean"])
+        return xr.Dataset({"y": (("obs", "column"), y)})
+
+    def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
+        return {"mean": jnp.asarray(rng.standard_normal(self.order))}
+
+    def numpyro(self, data: xr.Dataset) -> None:
+        mean = numpyro.sample("mean", dist.Normal(0.0, 3.0).expand((self.order,)).to_event(1))
+        y = jnp.asarray(data["y"].data)
+        with numpyro.plate("obs", y.shape[0]):
+            full = jnp.concatenate([mean, jnp.zeros(3 - self.order)])
+            numpyro.sample("y", dist.Normal(full, 1.0).to_event(1), obs=y)
+
+    def pymc(self, data: xr.Dataset) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.statistical
+def test_bic_finds_the_order_unless_its_penalty_is_too_light(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = conducted(bic_consistency, Means(), (50, 200, 800), 1_000, tmp_path)
+    assert not found(honest, "DIFFER")
+    assert not found(honest, "NOT COMPARABLE")
+    # the true order's gap is bounded; the evidence is exact in the limit of draws
+    slopes = [f.verdict for f in honest.findings if f.quantity.startswith("slope")]
+    assert [verdict.outcome for verdict in slopes] == ["AGREE"]
+
+    def planted(model: Any, batch: Batch) -> Replicates:
+        fits = replicate(model, batch)
+        light = 0.5 * model.order * (np.log(batch.n) - 1)
+        return fits._replace(log_likelihood=fits.log_likelihood + light)
+
+    monkeypatch.setattr(bic_consistency, "replicate", planted)
+    study = conducted(bic_consistency, Means(), (50, 200, 800), 1_000, tmp_path / "planted")
+    assert ("bic", "share that chooses the true order, at the largest N") in found(study, "DIFFER")
+    assert ("bic", "slope of BIC + 2 log Z against log N") in found(study, "DIFFER")
+
+
+def test_a_model_without_an_order_has_no_bic_consistency(tmp_path: Path) -> None:
+    with pytest.raises(FitError, match="not one of a family of models ordered by size"):
+        conducted(bic_consistency, Gaussian(), (50,), 10, tmp_path)
+
+
+@pytest.mark.statistical
 def test_weighted_draws_are_the_exact_posterior() -> None:
     model = ConjugateGaussian()
     batch = simulated(model, model.truth, 30, range(40), 5)
@@ -252,6 +358,9 @@ def test_weighted_draws_are_the_exact_posterior() -> None:
         for name, marginal in model.exact_posterior(data).items():
             # 80 means; false alarm 1e-4 each
             assert abs(row[names.index(name)] - marginal.mean()) < 4 * marginal.std() / size**0.5
+    for data, log, weights in zip(batch.sets, draws.log_evidence, draws.weights, strict=True):
+        error = np.sqrt((len(weights) * (weights**2).sum() - 1) / len(weights))
+        assert abs(log - model.exact_log_evidence(data)) < 4 * error
 
 
 # --- the command ----------------------------------------------------------------------------------
