@@ -48,7 +48,7 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
     fits = replicate(setting.model, batch)
     bad = ~fits.converged[:, None]
     error = np.where(bad, np.nan, fits.estimate - setting.truth)
-    deviation = setting.bound(n)[1]
+    deviation = setting.bound(n).deviation
     with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread
         standard = error / deviation
     below = (standard[:, :, None] <= norm.ppf(LEVELS)).astype(float)
@@ -65,14 +65,15 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
     ladder = usable(summaries, "error")
     if not ladder:
         return
-    bounds = {n: setting.bound(n)[1] for n in ladder}
+    bounds = {n: setting.bound(n) for n in ladder}
     for i, name in moving(setting, summaries):
         spread, ratio, own, normal = [], [], [], []
         for n in ladder:
             error, standard = summaries[n]["error"], summaries[n]["standard error"]
             sd, relative = float(error.deviation[i]), float(error.relative[i]) / 2
             spread.append(Rung(n, sd, sd * relative))
-            ratio.append(Rung(n, sd / bounds[n][i], sd / bounds[n][i] * relative))
+            over, uncertain = sd / bounds[n].deviation[i], float(bounds[n].uncertain[i]) / 2
+            ratio.append(Rung(n, over, over * float(np.hypot(relative, uncertain))))
             mean = float(standard.mean[i]) / sd
             own.append(Rung(n, mean, mean * relative))
             normal.append(largest_gap(n, summaries[n]["below"], i, LEVELS))

@@ -39,7 +39,7 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
     with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread
         ratio = np.sqrt(variance) / fits.standard_error
         shift = (mean - fits.estimate) / fits.standard_error
-    moving = setting.bound(n)[1] > 0
+    moving = setting.bound(n).deviation > 0
     return {
         "posterior sd / standard error": np.where(fine, np.where(moving, ratio, 0.0), np.nan),
         "(posterior mean − θ̂) / standard error": np.where(

@@ -37,7 +37,7 @@ from comparisons._scalars import (
     reference_posterior,
     scalars,
 )
-from comparisons._study import Finding, Rung, ladders, left_out, vanishing
+from comparisons._study import Finding, Rung, bound_error, ladders, left_out, vanishing
 from comparisons._verdict import Verdict, Z, not_comparable
 from inference._information import expected, invert, observed, quantity_jacobian
 from inference._labels import canonical
@@ -106,7 +106,7 @@ def _posterior(case: Case) -> Iterator[Verdict]:
         return
     jacobian = np.asarray(quantity_jacobian(case.model, of)(u))
     plain = _deviations(jacobian, bound.covariance)
-    uncertain = _bound_error(jacobian, bound.covariance, information_error) / 2
+    uncertain = bound_error(jacobian, bound.covariance, information_error) / 2
     laplace = case.estimates("posterior").get("laplace")
     with_prior = None
     if laplace is not None and not laplace.problems:
@@ -130,17 +130,6 @@ def _posterior(case: Case) -> Iterator[Verdict]:
 
 def _deviations(jacobian: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian))
-
-
-def _bound_error(jacobian: np.ndarray, covariance: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Relative Monte Carlo error of the bound on every variance, from that of the information.
-
-    d(G I⁻¹ Gᵀ)_qq = −a_qᵀ dI a_q with a_q = I⁻¹ G_qᵀ, entries of dI taken as independent.
-    """
-    weight = (jacobian @ covariance) ** 2
-    variance = np.einsum("qi,ij,qj->q", weight, error**2, weight)
-    with np.errstate(invalid="ignore"):  # a constant has no bound
-        return np.sqrt(variance) / _deviations(jacobian, covariance) ** 2
 
 
 def _matrix(
@@ -391,7 +380,7 @@ def sampling(case: Case, n: int, replicates: int) -> Sampling:
         np.diag(covariance)[keep],
         np.diag(bound)[keep],
         _relative(estimate[:, keep]),
-        _bound_error(jacobian, chart, information_error)[keep],
+        bound_error(jacobian, chart, information_error)[keep],
         fits.standard_error[good].mean(axis=0)[keep],
         *_smallest(bound, covariance, int(good.sum())),
         int(good.sum()),
@@ -430,7 +419,8 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
             for n in ladder:
                 moments = summaries[n][method]
                 sd, relative = float(moments.deviation[i]), float(moments.relative[i])
-                ratio, away = (sd / bounds[n][1][i]) ** 2, float(moments.mean[i]) / sd
+                relative = float(np.hypot(relative, bounds[n].uncertain[i]))
+                ratio, away = (sd / bounds[n].deviation[i]) ** 2, float(moments.mean[i]) / sd
                 even = moments.replicates**-0.5
                 variance.append(Rung(n, ratio, ratio * relative))
                 error = ratio * float(np.hypot(relative, 2 * away * even))
@@ -447,14 +437,16 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
         for n in ladder[-1:]:
             moments = summaries[n][method]
             smallest, expected_value = _smallest(
-                bounds[n][0], moments.covariance, moments.replicates
+                bounds[n].covariance, moments.covariance, moments.replicates
             )
             quantity = "smallest eigenvalue of B^(−½) Var B^(−½)"
             verdict = Verdict(
                 f"{quantity} by {method}, N = {n}",
                 smallest,
                 expected_value,
-                error=max(float(moments.relative[i]) for i, _ in varying),
+                error=max(
+                    float(np.hypot(moments.relative[i], bounds[n].uncertain[i])) for i, _ in varying
+                ),
                 bound=EFFICIENCY,
                 relation="at_least",
             )

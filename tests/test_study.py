@@ -90,8 +90,12 @@ def test_a_departure_that_vanishes_is_explained_and_one_that_stays_is_not() -> N
     units = (20, 80, 320)
     falls = [Rung(n, 1 + 4 / n, 1e-3) for n in units]
     stays = [Rung(n, 1.2, 1e-3) for n in units]
-    outcomes = [[v.outcome for _, v in vanishing(r, 1.0, 0.04, "x")] for r in (falls, stays)]
-    assert outcomes == [["EXPLAINED", "EXPLAINED", "AGREE"], ["DIFFER"] * 3]
+    early = [Rung(20, 1.9, 1e-3), *falls[1:]]
+    outcomes = [[v.outcome for _, v in vanishing(r, 1.0, 0.04, "x")] for r in (falls, stays, early)]
+    assert outcomes[0] == ["EXPLAINED", "EXPLAINED", "AGREE"]
+    assert outcomes[1] == ["DIFFER"] * 3
+    # the law of the others predicts 1.2 at N = 20
+    assert outcomes[2][0] == "NOT COMPARABLE"
 
 
 def test_the_slope_of_a_power_is_its_exponent() -> None:
