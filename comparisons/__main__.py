@@ -228,7 +228,7 @@ def study(
         ),
     ] = None,
     replicates: Annotated[
-        int, typer.Option(min=2, help="Most data sets at each N; fewer if all is decided.")
+        int, typer.Option(min=100, help="Most data sets at each N; fewer if all is decided.")
     ] = 4_000,
     n: Annotated[
         str, typer.Option("--n", metavar="N,N,…", help="Numbers of units, separated by commas.")

@@ -25,7 +25,7 @@ import models
 from comparisons._settings import did_you_mean, refuse
 from comparisons._store import canonical, machinery, source_digest, versions
 from comparisons._verdict import Verdict, Z, not_comparable
-from inference._information import expected, quantity_jacobian
+from inference._information import expected, invert, quantity_jacobian
 from inference._replicates import simulated
 from models._catalogue import entries
 from models._density import density, flat_names, flatten, quantities
@@ -75,8 +75,21 @@ class Setting:
         return simulated(self.model, self.model.truth, n, indices, self.seed)
 
     def bound(self, n: int) -> Bound:
-        """The Cramér–Rao bound on the covariance of the quantities at the truth."""
+        """The Cramér–Rao bound on the covariance of the quantities at the truth.
+
+        Raises:
+            FitError: the expected information is not known, or it is singular there.
+        """
         return _bound(self, n)
+
+    @cached_property
+    def varying(self) -> list[tuple[int, str]]:
+        """Place and flat name of every quantity that is not a constant."""
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0, 0)))
+        of = density(self.model, self.model.simulate(rng, self.model.truth, 2))
+        jacobian = quantity_jacobian(self.model, of)(of.unconstrain(self.model.truth))
+        moves = np.asarray(jacobian).any(axis=1)
+        return [(i, name) for i, name in enumerate(self.names) if moves[i]]
 
 
 class Bound(NamedTuple):
@@ -98,10 +111,15 @@ def _bound(setting: Setting, n: int) -> Bound:
     of = density(model, data)
     u = of.unconstrain(model.truth)
     information, error = expected(model, data, of, u, rng)
-    chart = np.linalg.inv(information)
+    inverse = invert(model, of, u, information)
+    if inverse.problem or inverse.boundary.any():
+        raise FitError(
+            f"{model.name} has no Cramér–Rao bound at its truth: "
+            f"{inverse.problem or 'a parameter is on its boundary'}"
+        )
     jacobian = np.asarray(quantity_jacobian(model, of)(u))
-    covariance = jacobian @ chart @ jacobian.T
-    uncertain = np.nan_to_num(bound_error(jacobian, chart, error))
+    covariance = jacobian @ inverse.covariance @ jacobian.T
+    uncertain = np.nan_to_num(bound_error(jacobian, inverse.covariance, error))
     return Bound(covariance, np.sqrt(np.diag(covariance)), uncertain)
 
 
@@ -250,6 +268,8 @@ def conduct(
 ) -> Study:
     """Replicates until every verdict is decided or the budget is spent.
 
+    Each look at the verdicts has their false-alarm rate anew: there are log₂(budget / FIRST) + 1.
+
     Args:
         module: the study.
         setting: what is studied.
@@ -366,8 +386,7 @@ def vanishing(
             here = float(rung.n) ** -power
             rate = float((weight * x * y).sum()) / total
             predicted = limit + rate * here
-            # the next order is a relative N^−power of the first
-            uncertain = Z * here / total**0.5 + abs(rate * here) * min(1.0, 10 * here)
+            uncertain = Z * here / total**0.5 + abs(rate * here) * min(1.0, NEXT_ORDER * here)
         verdict = Verdict(
             f"{about}, N = {rung.n}",
             rung.value,
@@ -426,19 +445,12 @@ def usable(summaries: Summaries, column: str) -> list[int]:
     return found
 
 
-def moving(setting: Setting, summaries: Summaries) -> list[tuple[int, str]]:
-    """Place and flat name of every quantity that is not a constant."""
-    deviation = setting.bound(min(summaries)).deviation
-    return [(i, name) for i, name in enumerate(setting.names) if deviation[i] > 0]
-
-
 def ladders(
     setting: Setting, summaries: Summaries
 ) -> Iterator[tuple[str, list[int], list[tuple[int, str]]]]:
     """By column: its name, the N at which it can be used, and the quantities that vary."""
-    quantities = moving(setting, summaries)
     for column in next(iter(summaries.values())):
-        yield column, usable(summaries, column), quantities
+        yield column, usable(summaries, column), setting.varying
 
 
 def left_out(summaries: Summaries, column: str, method: str) -> Iterator[Finding]:
@@ -455,6 +467,8 @@ def left_out(summaries: Summaries, column: str, method: str) -> Iterator[Finding
             yield Finding(method, n, "usable replicates", "", verdict)
 
 
+NEXT_ORDER = 10.0
+"""The next term of an expansion in N^−power, relative to the first, is at most so many N^−power."""
 SHRINKS = 0.75
 """Largest share of a departure left at the largest N for it to be a matter of asymptotics."""
 LEFT_OUT = 0.01

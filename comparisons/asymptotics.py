@@ -20,7 +20,6 @@ from comparisons._study import (
     Rung,
     largest_gap,
     left_out,
-    moving,
     slope,
     usable,
     vanishing,
@@ -66,7 +65,7 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
     if not ladder:
         return
     bounds = {n: setting.bound(n) for n in ladder}
-    for i, name in moving(setting, summaries):
+    for i, name in setting.varying:
         spread, ratio, own, normal = [], [], [], []
         for n in ladder:
             error, standard = summaries[n]["error"], summaries[n]["standard error"]

@@ -36,15 +36,12 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
     weights = draws.weights[:, :, None]
     mean = (weights * draws.quantities).sum(axis=1)
     variance = (weights * (draws.quantities - mean[:, None]) ** 2).sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread
+    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread, and no row
         ratio = np.sqrt(variance) / fits.standard_error
         shift = (mean - fits.estimate) / fits.standard_error
-    moving = setting.bound(n).deviation > 0
     return {
-        "posterior sd / standard error": np.where(fine, np.where(moving, ratio, 0.0), np.nan),
-        "(posterior mean − θ̂) / standard error": np.where(
-            fine, np.where(moving, shift, 0.0), np.nan
-        ),
+        "posterior sd / standard error": np.where(fine, np.nan_to_num(ratio), np.nan),
+        "(posterior mean − θ̂) / standard error": np.where(fine, np.nan_to_num(shift), np.nan),
     }
 
 

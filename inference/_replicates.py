@@ -78,7 +78,13 @@ class Batch(NamedTuple):
     @property
     def varying(self) -> tuple[str, ...]:
         """The measured variables; the others, such as a group's index, are the same in each set."""
-        return tuple(str(name) for name, a in self.sets[0].items() if a.dtype.kind == "f")
+        first, *rest = self.sets
+        return tuple(
+            str(name)
+            for name, array in first.items()
+            if array.dtype.kind == "f"
+            or not all(np.array_equal(array.data, other[name].data) for other in rest)
+        )
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
@@ -361,7 +367,7 @@ def _padded(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
 
 
 class Template:
-    """A data set that stands for all sets of its shape, hashable by model and size."""
+    """A data set that stands for all that have its shape and the same fixed variables."""
 
     def __init__(self, dataset: xr.Dataset, varying: tuple[str, ...]) -> None:
         self.dataset = dataset
@@ -371,7 +377,12 @@ class Template:
         return hash(self.varying)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Template) and self.dataset.sizes == other.dataset.sizes
+        if not isinstance(other, Template) or self.dataset.sizes != other.dataset.sizes:
+            return False
+        fixed = [name for name in self.dataset if name not in self.varying]
+        return self.varying == other.varying and all(
+            np.array_equal(self.dataset[name].data, other.dataset[name].data) for name in fixed
+        )
 
     def filled(self, arrays: tuple[Array, ...]) -> xr.Dataset:
         """The set with the varying variables replaced."""

@@ -111,6 +111,54 @@ class Untraceable(Model):
         raise NotImplementedError
 
 
+@final
+@dataclass(frozen=True)
+class Counts(Model):
+    """Poisson counts with a known exposure that is the same in every data set; both integers."""
+
+    name: ClassVar[str] = "counts"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (Parameter("rate", "positive"),)
+
+    @property
+    def truth(self) -> Values:
+        return {"rate": jnp.asarray(2.0)}
+
+    def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
+        exposure = np.arange(n) % 3 + 1
+        y = rng.poisson(float(values["rate"]) * exposure)
+        return xr.Dataset({"y": ("obs", y), "exposure": ("obs", exposure)})
+
+    def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
+        return {"rate": jnp.asarray(rng.uniform(0.5, 5.0))}
+
+    def numpyro(self, data: xr.Dataset) -> None:
+        rate = numpyro.sample("rate", dist.Gamma(2.0, 1.0))
+        with numpyro.plate("obs", data["y"].size):
+            mean = rate * jnp.asarray(data["exposure"].data)
+            numpyro.sample("y", dist.Poisson(mean), obs=jnp.asarray(data["y"].data))
+
+    def pymc(self, data: xr.Dataset) -> Any:
+        raise NotImplementedError
+
+
+def test_counts_vary_between_replicates_too() -> None:
+    model = Counts()
+    sets = batch(model, 12, range(6))
+    assert sets.varying == ("y",)
+    exact = [float(data["y"].sum() / data["exposure"].sum()) for data in sets.sets]
+    found = replicate(model, sets)
+    # a Newton decrement is the distance left, in standard errors, to first order
+    short = 1.01 * _replicates._STATIONARY * found.standard_error[:, 0]
+    assert (np.abs(found.estimate[:, 0] - exact) <= short).all()
+    # alone, a set's counts look fixed; another one must not be taken for it
+    for index in (0, 1):
+        alone = replicate(model, batch(model, 12, [index])).estimate[0, 0]
+        assert abs(alone - exact[index]) <= short[index]
+
+
 def test_a_program_that_cannot_be_traced_is_refused() -> None:
     with pytest.raises(FitError, match="untraceable cannot be fitted to many data sets at once"):
         fits(Untraceable(), 10, 3)

@@ -276,6 +276,14 @@ def test_the_sandwich_keeps_its_level_for_a_wrong_model_and_the_information_does
     assert {method for method, _ in found(study, "DIFFER")} == {"wald[sandwich]"}
 
 
+def test_a_limit_known_too_coarsely_is_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(misspecification, "LARGE", 2_000)
+    study = conducted(misspecification, Gaussian(), (20, 60), 20, tmp_path)
+    assert {f.n for f in study.findings if f.verdict.outcome == "NOT COMPARABLE"} == {60}
+
+
 def test_misspecification_needs_data_like_its_own(tmp_path: Path) -> None:
     with pytest.raises(FitError, match="studied on one column y"):
         conducted(misspecification, Gaussian(dim=2), (50,), 10, tmp_path)

@@ -45,7 +45,7 @@ def write(study: Study, out: Path, command: str) -> Path:
         kept = [old for old in _read(out / "study.csv") if (old["study"], old["model"]) != key]
         for file, text in (
             ("study.csv", csv_text(COLUMNS, [*kept, *rows])),
-            (name, study_page(study, command)),
+            (name, study_page(study, command, overview=(out / "index.html").is_file())),
         ):
             (stage / file).write_text(text, encoding="utf-8", newline="\n")
     return out / name
@@ -71,8 +71,14 @@ def row(study: Study, finding: Finding) -> dict[str, Any]:
     }
 
 
-def study_page(study: Study, command: str) -> str:
-    """The page: the statement, the verdicts, a ladder for each method, every number."""
+def study_page(study: Study, command: str, *, overview: bool) -> str:
+    """The page: the statement, the verdicts, a ladder for each method, every number.
+
+    Args:
+        study: what was found.
+        command: the command line, for the page to repeat.
+        overview: whether there is an `index.html` to link to.
+    """
     verdicts = [finding.verdict for finding in study.findings]
     counts = _answer.counts(verdicts)
     parameters = list(dict.fromkeys(f.parameter for f in study.findings if f.parameter))
@@ -86,6 +92,7 @@ def study_page(study: Study, command: str) -> str:
         tables=_sections.study_tables(study.findings, parameters),
         undecided=[f"{v.about}: {v.remedy}" for v in verdicts if v.remedy],
         command=command,
+        overview=overview,
     )
 
 
@@ -125,9 +132,17 @@ def _pictures(study: Study) -> list[_figures.Picture]:
     return pictures
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The rows of an earlier `study.csv`, as they were before they were written."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [row for row in rows if set(row) == set(COLUMNS)]
+        rows = [row for row in csv.DictReader(file) if set(row) == set(COLUMNS)]
+    numbers = ("value", "error", "theory")
+    return [
+        {
+            name: float(cell or "nan") if name in numbers else cell.removeprefix("'")
+            for name, cell in row.items()
+        }
+        for row in rows
+    ]
