@@ -256,6 +256,22 @@ def test_ranks_are_uniform_unless_draws_are_too_narrow(
     assert "nuts[numpyro]" in {method for method, _ in found(study, "DIFFER")}
 
 
+def test_ranks_among_dependent_draws_are_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = calibration.sample
+
+    def planted(*arguments: Any, **settings: Any) -> Any:
+        chains = right(*arguments, **settings)
+        return chains._replace(points=np.repeat(chains.points[:, ::3], 3, axis=1))
+
+    monkeypatch.setattr(calibration, "sample", planted)
+    study = conducted(calibration, Gaussian(), (20,), 50, tmp_path)
+    by_nuts = [f.verdict for f in study.findings if f.method == "nuts[numpyro]"]
+    assert {verdict.outcome for verdict in by_nuts} == {"NOT COMPARABLE"}
+    assert all("not independent" in verdict.cause for verdict in by_nuts)
+
+
 @pytest.mark.statistical
 def test_the_sandwich_keeps_its_level_for_a_wrong_model_and_the_information_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
