@@ -58,7 +58,7 @@ Out = Annotated[
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option(help="Worker processes. Default: one for each processor, at most one a case."),
+    typer.Option(help="Worker processes. Default: one for each processor."),
 ]
 Config = Annotated[
     Path | None,
@@ -233,6 +233,14 @@ def study(
     n: Annotated[
         str, typer.Option("--n", metavar="N,N,…", help="Numbers of units, separated by commas.")
     ] = "50,200,800",
+    jobs: Jobs = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Dask scheduler that runs: tcp://127.0.0.1:8786."),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Also write every replicate's numbers, as Parquet.")
+    ] = False,
     seed: Seed = None,
     out: Out = None,
     debug: Debug = False,
@@ -252,17 +260,28 @@ def study(
 
     _environment.prepare()
 
-    from comparisons._plan import built, model_class
+    from comparisons._plan import absolute, built, model_class
     from comparisons._run import study as run_study
     from comparisons._run import told_command
     from comparisons._settings import numbers, parse_set, refuse, settings
 
-    chosen, mistakes = settings({"seed": seed, "out": out})
+    chosen, mistakes = settings({"seed": seed, "out": out, "jobs": jobs})
     units, more = numbers("--n", n)
     refuse([*mistakes, *more])
     instance = built(model_class(model), parse_set(values or ()))
     try:
-        page, code = run_study(name, instance, units, replicates, chosen, told_command())
+        page, code = run_study(
+            name,
+            absolute(model),
+            instance,
+            units,
+            replicates,
+            chosen,
+            told_command(),
+            scheduler=scheduler,
+            keep=keep,
+            debug=debug,
+        )
     except KeyboardInterrupt:
         _complain("interrupted; finished batches are kept, and the same command goes on")
         raise typer.Exit(130) from None

@@ -158,6 +158,12 @@ def model_class(reference: str) -> type[Model]:
     return lookup("model", reference, subclasses(models, Model))
 
 
+def absolute(reference: str) -> str:
+    """The same reference to a model from any working directory."""
+    path, colon, class_name = reference.rpartition(":")
+    return f"{Path(path).absolute()}:{class_name}" if colon else reference
+
+
 def built[T](cls: type[T], values: Mapping[str, Any]) -> T:
     """An instance of a dataclass, its fields typed by their annotations.
 
@@ -229,8 +235,7 @@ def chosen_methods(
 
 def _studies(case: CaseSettings) -> list[tuple[str, Model, str, tuple[str, ...]]]:
     cls = model_class(case.model)
-    path, colon, class_name = case.model.rpartition(":")
-    reference = f"{Path(path).absolute()}:{class_name}" if colon else case.model
+    reference = absolute(case.model)
     if case.data is None:
         return _studies_of_examples(reference, cls, case.set)
     data = case.data

@@ -112,7 +112,7 @@ class Report:
 
 @final
 class Counting:
-    """A bar of replicates with their rate; one plain line for each N elsewhere."""
+    """A bar of replicates with their rate; one plain line for each round elsewhere."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, soft_wrap=True) if sys.stderr else None
@@ -142,4 +142,4 @@ class Counting:
             self._bar.update(self._task, completed=done, total=total, description=what)
         elif self._console and done == total:
             with suppress(OSError):
-                self._console.print(f"{what}: {done:,} data sets", markup=False, highlight=False)
+                self._console.print(f"{done:,} data sets", markup=False, highlight=False)

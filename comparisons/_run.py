@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 import comparisons
+from comparisons._batches import Cluster, Here, cluster
+from comparisons._conduct import conduct
 from comparisons._flow import case_result, run_case, stored_record
-from comparisons._plan import plans
+from comparisons._plan import dumped, plans
 from comparisons._pool import run_pool
 from comparisons._progress import Counting, Report
 from comparisons._store import Store, digest, disk_error, source_digest
-from comparisons._study import Setting, conduct
+from comparisons._study import Setting
 from comparisons._study import study as find_study
 from inference._estimate import label
 from models._errors import ConcordError, FitError
@@ -32,6 +34,7 @@ from models._errors import ConcordError, FitError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from comparisons._batches import Workers
     from comparisons._case import Case, CaseResult
     from comparisons._plan import Plan
     from comparisons._settings import Settings
@@ -73,46 +76,73 @@ def run(
 
 def study(
     name: str,
+    reference: str,
     model: Model,
     units: Sequence[int],
     replicates: int,
     settings: Settings,
     command: str,
+    *,
+    scheduler: str | None = None,
+    keep: bool = False,
+    debug: bool = False,
 ) -> tuple[Path, int]:
     """Conducts a study and writes its page.
 
     Args:
         name: the study.
+        reference: how workers find the model's class: its catalogue name, or `file.py:Class`.
         model: the model, studied at its `truth`.
         units: the ladder of N.
         replicates: most data sets at each N.
-        settings: the seed and the output directory.
+        settings: the seed, the output directory and the number of worker processes.
         command: the command line, for the page.
+        scheduler: address of a Dask scheduler whose workers measure; processes here by default.
+        keep: whether what was measured of every replicate is written too, as Parquet.
+        debug: measure in this process.
 
     Returns:
-        The path of the page, and the exit code: 0 all hold, 1 some verdict is DIFFER.
+        The path of the page, and the exit code: 0 all hold, 1 some verdict is DIFFER, 4 some
+        replicates failed.
 
     Raises:
-        ConfigError: there is no such study.
+        ConfigError: there is no such study, or no scheduler at the address.
         FitError: the model cannot be fitted to many data sets at once.
         InUseError: another run uses the output directory.
         StoreError: the output directory cannot be written.
     """
     module = find_study(name)
     out = Path(settings.out).absolute()
-    with _locked(out):
+    setting = Setting(model, settings.seed)
+    spec = {"study": name, "model": reference, "set": dumped(model), "seed": settings.seed}
+    jobs = settings.jobs or os.cpu_count() or 1
+    with _locked(out), ExitStack() as stack:
         store = Store(out / "fits", warn=_say)
-        with Counting() as progress:
-            found = conduct(
-                module, Setting(model, settings.seed), units, replicates, store, progress.told
-            )
+        workers: Workers = Here(module, setting)
+        if scheduler or (jobs > 1 and not debug):
+            workers = Cluster(stack.enter_context(cluster(jobs, scheduler)), spec)
+        progress = stack.enter_context(Counting())
+        raw = None
+        if keep:
+            from comparisons._report._files import slug
+            from comparisons._report._tables import model_title
+
+            raw = out / "replicates" / slug(f"{name}-{model_title(model)}")
+        found = conduct(
+            module, setting, units, replicates, store, progress.told, workers=workers, keep=raw
+        )
         from comparisons._report._study_page import write
 
         page = write(found, out, command)
     counts = Counter(finding.verdict.outcome for finding in found.findings)
     total = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
+    for n, failures in found.failures.items():
+        for reason, count in failures.items():
+            _say(f"error: {count} of {found.replicates:,} replicates at N = {n} failed: {reason}")
     _say(f"{found.replicates:,} data sets at each N; {counts.total()} verdicts: {total}")
-    return page, 1 if counts["DIFFER"] else 0
+    if counts["DIFFER"]:
+        return page, 1
+    return page, 4 if found.failures else 0
 
 
 @contextmanager

@@ -15,22 +15,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import norm
 
-from comparisons._study import (
-    Finding,
-    Rung,
-    largest_gap,
-    left_out,
-    slope,
-    usable,
-    vanishing,
-)
+from comparisons._ladder import Rung, largest_gap, left_out, slope, usable, vanishing
+from comparisons._study import Finding
 from comparisons._verdict import Verdict
 from inference._replicates import replicate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from comparisons._study import Setting, Summaries
+    from comparisons._moments import Summaries
+    from comparisons._study import Setting
 
 LEVELS = np.arange(0.1, 0.95, 0.1)
 """Probabilities at which laws are compared."""

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comparisons._study import Finding, Rung, ladders, left_out, vanishing
+from comparisons._ladder import Rung, ladders, left_out, vanishing
+from comparisons._study import Finding
 from inference._replicates import posteriors, replicate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from comparisons._study import Setting, Summaries
+    from comparisons._moments import Summaries
+    from comparisons._study import Setting
 
 RATIO = 0.05
 """Largest relative difference of a spread that does not matter."""

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comparisons._study import Finding, Rung, left_out, usable
+from comparisons._ladder import Rung, left_out, usable
+from comparisons._study import Finding
 from comparisons._verdict import Verdict
 from inference._replicates import posteriors, replicate
 from models._density import density
@@ -25,7 +26,8 @@ from models._spec import HasOrder
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from comparisons._study import Setting, Summaries
+    from comparisons._moments import Summaries
+    from comparisons._study import Setting
 
 SHARE = 0.05
 """Largest difference of a share that does not matter."""

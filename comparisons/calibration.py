@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons._study import Finding, ladders, largest_gap, left_out, vanishing
+from comparisons._ladder import ladders, largest_gap, left_out, vanishing
+from comparisons._study import Finding
 from comparisons._verdict import Verdict, not_comparable
 from inference._replicate_nuts import sample
 from inference._replicates import compiled, posteriors, simulated, starts
@@ -26,7 +27,8 @@ from models._programs import numpyro_prior
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from comparisons._study import Setting, Summaries
+    from comparisons._moments import Summaries
+    from comparisons._study import Setting
 
 LEVELS = np.arange(0.05, 0.99, 0.05)
 """Probabilities at which the share of smaller ranks is held against its expectation."""

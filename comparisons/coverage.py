@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import norm
 
-from comparisons._study import Finding, Rung, ladders, left_out, vanishing
+from comparisons._ladder import Rung, ladders, left_out, vanishing
+from comparisons._study import Finding
 from inference._replicates import posteriors, replicate, standard_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from comparisons._study import Setting, Summaries
+    from comparisons._moments import Summaries
+    from comparisons._study import Setting
 
 LEVEL = 0.9
 """Of the intervals."""

@@ -29,6 +29,7 @@ import numpy as np
 import scipy.linalg
 import xarray as xr
 
+from comparisons._ladder import Rung, ladders, left_out, vanishing
 from comparisons._predictions import predictions, prior_information, through
 from comparisons._scalars import (
     chart_draws,
@@ -37,7 +38,7 @@ from comparisons._scalars import (
     reference_posterior,
     scalars,
 )
-from comparisons._study import Finding, Rung, bound_error, ladders, left_out, vanishing
+from comparisons._study import Finding, bound_error
 from comparisons._verdict import Verdict, Z, not_comparable
 from inference._information import expected, invert, observed, quantity_jacobian
 from inference._labels import canonical
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from comparisons._case import Case
-    from comparisons._study import Setting, Summaries
+    from comparisons._moments import Summaries
+    from comparisons._study import Setting
     from inference._estimate import Estimate
     from models._density import Density
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.stats import norm
 
-from comparisons._study import Finding, Rung, left_out, usable, vanishing
+from comparisons._ladder import Rung, left_out, usable, vanishing
+from comparisons._study import Finding
 from comparisons._verdict import Verdict, not_comparable
 from comparisons.coverage import DIFFERENCE, LEVEL
 from inference._replicates import replicate, simulated, standard_errors
@@ -26,7 +27,8 @@ from models.gaussian_mixture import GaussianMixture
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from comparisons._study import Setting, Summaries
+    from comparisons._moments import Summaries
+    from comparisons._study import Setting
 
 LARGE = 200_000
 """Units of the data set that stands for q."""

@@ -7,8 +7,6 @@ Reference: Hoffman & Gelman (2014), JMLR 15.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from inference._replicates import Template, everywhere
+from inference._threads import pool as threads
 from models._density import replicable
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def sample(
     template = Template(batch.sets[0], batch.varying)
     chain = _compiled(model, template, warm_up, draws, thin)
     seeds = np.array([rng.integers(2**63) for rng in batch.streams])
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threads() as pool:
         arguments = batch.arrays, start, seeds
         points, diverged = everywhere(chain, arguments, np.arange(len(batch.sets)), pool)
     finite = np.isfinite(points).all(axis=(1, 2))

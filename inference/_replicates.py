@@ -14,8 +14,6 @@ References: Nocedal & Wright (2006), Numerical Optimization, §3.4; Geweke (1989
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,12 +24,14 @@ import xarray as xr
 from scipy.special import gammaln, logsumexp
 
 from inference._labels import canonical
+from inference._threads import pool as threads
 from models._density import flatten, quantities, replicable
 from models._errors import FitError
 from models._spec import HasDegeneracy, HasEM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import ThreadPoolExecutor
 
     from jax import Array
 
@@ -152,7 +152,7 @@ def replicate(model: Model, batch: Batch) -> Replicates:
         higher = other.height > best.height + 1e-9 * np.abs(known)
         for old, new in zip(best, other, strict=True):
             old[higher] = new[higher]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threads() as pool:
         everyone = np.arange(len(batch.sets))
         estimate, deviation = everywhere(stages.finish, (best,), everyone, pool)
     converged = best.decrement < _STATIONARY
@@ -174,7 +174,7 @@ def climbed(
         The optima, shape (R, k), minus the Hessians there, and which of them converged.
     """
     state = _state_at(np.array(u))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threads() as pool:
         _climb(compiled(model, batch).climb[objective], batch.arrays, state, pool)
     return state.u, state.information, state.decrement < _STATIONARY
 
@@ -183,14 +183,14 @@ def starts(model: Model, batch: Batch) -> np.ndarray:
     """A data-driven start of each replicate in the chart, shape (R, k)."""
     drawn = [model.start(rng, data) for rng, data in zip(batch.streams, batch.sets, strict=True)]
     stacked = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threads() as pool:
         unconstrain = compiled(model, batch).unconstrain
         return everywhere(unconstrain, (stacked,), np.arange(len(drawn)), pool)
 
 
 def flat_quantities(model: Model, batch: Batch, u: np.ndarray) -> np.ndarray:
     """The quantities at a point of each replicate, shape (R, m), from the chart, (R, k)."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threads() as pool:
         points = u[:, None]
         flat = compiled(model, batch).flat
         return everywhere(flat, (points,), np.arange(len(u)), pool)[:, 0]
@@ -199,7 +199,7 @@ def flat_quantities(model: Model, batch: Batch, u: np.ndarray) -> np.ndarray:
 def standard_errors(model: Model, batch: Batch, fits: Replicates) -> dict[str, np.ndarray]:
     """Standard errors at the maxima by three corners of the information, each of shape (R, m)."""
     information = np.where(fits.converged[:, None, None], fits.information, np.eye(fits.u.shape[1]))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threads() as pool:
         arguments = batch.arrays, fits.u, information
         found = everywhere(
             compiled(model, batch).corners, arguments, np.arange(len(batch.sets)), pool
@@ -243,7 +243,7 @@ def posteriors(
     standard = np.linalg.solve(np.swapaxes(factor, 1, 2)[:, None], normal[..., None])[..., 0]
     heavy = mode[:, None] + mixing[..., None] * standard
     everyone = np.arange(len(batch.sets))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threads() as pool:
         heights = everywhere(stages.heights, (batch.arrays, heavy), everyone, pool)
         ours = everywhere(stages.flat, (heavy,), everyone, pool)
         laplace = everywhere(stages.flat, (mode[:, None] + standard,), everyone, pool)
@@ -259,7 +259,7 @@ def posteriors(
     heavy_constant = gammaln((_FREEDOM + k) / 2) - gammaln(_FREEDOM / 2)
     heavy_constant -= 0.5 * k * np.log(np.pi * _FREEDOM)
     exact = logsumexp(log, axis=1) - np.log(draws) - heavy_constant - half
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threads() as pool:
         top = everywhere(stages.heights, (batch.arrays, mode[:, None]), everyone, pool)[:, 0]
     about = top + 0.5 * k * np.log(2 * np.pi) - half
     return {
@@ -276,7 +276,7 @@ def _attempt(model: Model, stages: Stages, batch: Batch, best: _State | None) ->
     """
     sets, arrays = batch.sets, batch.arrays
     u = starts(model, batch)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threads() as pool:
         try:
             new = np.ones(len(sets), bool)
             if isinstance(model, HasEM):

@@ -20,7 +20,7 @@ from hypothesis import strategies as some
 from scipy.stats import kurtosis
 
 from comparisons import (
-    _study,
+    _conduct,
     asymptotics,
     bernstein_von_mises,
     bic_consistency,
@@ -29,10 +29,14 @@ from comparisons import (
     cramer_rao,
     misspecification,
 )
+from comparisons._conduct import conduct
+from comparisons._ladder import Rung, slope, vanishing
+from comparisons._moments import Moments, Summaries
 from comparisons._run import study as run_study
 from comparisons._settings import Settings, numbers
 from comparisons._store import Store
-from comparisons._study import Moments, Rung, Setting, conduct, slope, studies, vanishing
+from comparisons._study import Finding, Setting, studies
+from comparisons._verdict import Verdict
 from inference._replicates import posteriors, replicate, simulated
 from models._errors import ConfigError, FitError
 from models._spec import Model, Parameter, Values
@@ -111,7 +115,7 @@ def test_the_slope_of_a_power_is_its_exponent() -> None:
 
 def test_batches_change_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = conducted(asymptotics, Gaussian(), (20, 40), 60, tmp_path / "one")
-    monkeypatch.setattr(_study, "BATCH", 17)
+    monkeypatch.setattr(_conduct, "BATCH", 17)
     parts = conducted(asymptotics, Gaussian(), (20, 40), 60, tmp_path / "two")
     for a, b in zip(whole.findings, parts.findings, strict=True):
         assert a.verdict.observed == pytest.approx(b.verdict.observed, rel=1e-9)
@@ -119,7 +123,7 @@ def test_batches_change_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_study_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_study, "BATCH", 10)
+    monkeypatch.setattr(_conduct, "BATCH", 10)
     made: list[int] = []
 
     def measure(setting: Setting, n: int, indices: range) -> dict[str, np.ndarray]:
@@ -129,9 +133,9 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
         sets = setting.batch(n, indices).sets
         return {"y": np.array([data["y"].mean() for data in sets])}
 
-    def judge(setting: Setting, summaries: _study.Summaries) -> list[_study.Finding]:
-        verdict = _study.Verdict("y", float(summaries[5]["y"].mean[0]), 0.0, 0.0, np.inf)
-        return [_study.Finding("mean", 5, "y", "", verdict)]
+    def judge(setting: Setting, summaries: Summaries) -> list[Finding]:
+        verdict = Verdict("y", float(summaries[5]["y"].mean[0]), 0.0, 0.0, np.inf)
+        return [Finding("mean", 5, "y", "", verdict)]
 
     module: Any = SimpleNamespace(measure=measure, judge=judge)
     module.__name__, module.__file__ = "comparisons.halting", __file__
@@ -395,9 +399,9 @@ def test_weighted_draws_are_the_exact_posterior() -> None:
 
 
 def test_a_study_writes_its_page_and_its_rows_beside_those_of_others(tmp_path: Path) -> None:
-    settings = Settings(out=str(tmp_path))
+    settings = Settings(out=str(tmp_path), jobs=1)
     for name in ("asymptotics", "bernstein_von_mises", "asymptotics"):
-        page, code = run_study(name, Gaussian(), (30, 60), 40, settings, "a <command>")
+        page, code = run_study(name, "gaussian", Gaussian(), (30, 60), 40, settings, "a <command>")
         assert code in (0, 1)
         text = page.read_text("utf-8")
         assert "a &lt;command&gt;" in text
@@ -413,7 +417,7 @@ def test_a_study_writes_its_page_and_its_rows_beside_those_of_others(tmp_path: P
 
 def test_an_unknown_study_is_told_with_the_valid_ones(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"unknown study 'covrage'. Did you mean 'coverage'"):
-        run_study("covrage", Gaussian(), (30,), 40, Settings(out=str(tmp_path)), "")
+        run_study("covrage", "gaussian", Gaussian(), (30,), 40, Settings(out=str(tmp_path)), "")
     assert set(studies()) >= {"asymptotics", "bernstein_von_mises", "coverage"}
 
 

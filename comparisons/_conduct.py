@@ -1,0 +1,211 @@
+"""Conducting a study: rounds of batches until every verdict is decided or the budget is spent.
+
+Batches are kept as they finish, so that a study that was killed goes on and ends with the same
+numbers; their moments are merged in the order of the replicates, so that any number of replicates
+needs no more memory than one batch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import comparisons
+import inference
+import models
+from comparisons._batches import Here, Work
+from comparisons._moments import Moments
+from comparisons._store import canonical, disk_error, machinery, source_digest, versions
+from comparisons._study import Study
+from models._errors import FitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import ModuleType
+
+    from comparisons._batches import Workers
+    from comparisons._store import Store
+    from comparisons._study import Setting
+
+BATCH = 250
+"""Most replicates of a batch: what a killed study loses."""
+_NUMBERS = 20_000_000
+"""Most numbers of simulated data in memory at a time."""
+FIRST = 1_000
+"""Replicates before the first look at the verdicts; each further look is at twice as many."""
+
+
+def conduct(
+    module: ModuleType,
+    setting: Setting,
+    units: Sequence[int],
+    replicates: int,
+    store: Store,
+    progress: Callable[[str, int, int], None],
+    workers: Workers | None = None,
+    keep: Path | None = None,
+) -> Study:
+    """Replicates until every verdict is decided or the budget is spent.
+
+    Each look at the verdicts has their false-alarm rate anew: there are log₂(budget / FIRST) + 1.
+
+    Args:
+        module: the study.
+        setting: what is studied.
+        units: the ladder of N.
+        replicates: the budget, at each N.
+        store: where finished batches are kept.
+        progress: told of (what was done, replicates done, replicates in this round).
+        workers: who measures; this process by default.
+        keep: a directory that takes what was measured of every replicate, as Parquet.
+
+    Raises:
+        FitError: the model cannot be fitted to many data sets at once, or no number came out.
+        StoreError: the store cannot be read or written.
+    """
+    workers = workers or Here(module, setting)
+    sums = {n: _Sum() for n in units}
+    total = 0
+    while True:
+        before, total = total, min(max(2 * total, FIRST), replicates)
+        works = [work for n in reversed(units) for work in _works(n, before, total)]
+        _fill(module, setting, works, sums, store, progress, workers, keep)
+        summaries = {n: sums[n].moments for n in units}
+        if not all(summaries.values()):
+            raise FitError("; ".join(reason for one in sums.values() for reason in one.failures))
+        findings = tuple(module.judge(setting, summaries))
+        undecided = any(finding.verdict.outcome == "UNSURE" for finding in findings)
+        if total >= replicates or not undecided:
+            break
+    name = module.__name__.rpartition(".")[2]
+    if not findings:
+        raise FitError(f"{name} has nothing to say of {setting.model.name}")
+    statement = inspect.getdoc(module) or name
+    failures = {n: dict(sums[n].failures) for n in units if sums[n].failures}
+    return Study(name, statement, setting.model, tuple(units), total, findings, failures)
+
+
+def _works(n: int, start: int, stop: int) -> Iterator[Work]:
+    """Batches of replicates start to stop, which begin at the same places in every study."""
+    size = max(1, min(BATCH, _NUMBERS // n))
+    for first in range(start, stop, size):
+        yield Work(n, first, min(first + size, stop))
+
+
+class _Sum:
+    """Moments at one N, merged in the order of the replicates, whatever that of completion."""
+
+    def __init__(self) -> None:
+        self.failures: Counter[str] = Counter()
+        self._merged: dict[str, Moments] = {}
+        self._lost = 0
+        self._next = 0
+        self._waiting: dict[int, tuple[Work, dict[str, Moments], Mapping[str, int]]] = {}
+
+    def add(self, work: Work, columns: dict[str, Moments], failures: Mapping[str, int]) -> None:
+        """Takes what came of a batch."""
+        self._waiting[work.start] = work, columns, failures
+        while self._next in self._waiting:
+            work, columns, failures = self._waiting.pop(self._next)
+            self._next = work.stop
+            self.failures.update(failures)
+            self._lost += 0 if columns else work.stop - work.start
+            for name, moments in columns.items():
+                known = self._merged.get(name)
+                self._merged[name] = known.merged(moments) if known else moments
+
+    @property
+    def moments(self) -> dict[str, Moments]:
+        """By column; batches that were lost whole are missing from each."""
+        return {
+            name: moments._replace(left_out=moments.left_out + self._lost)
+            for name, moments in self._merged.items()
+        }
+
+
+def _fill(
+    module: ModuleType,
+    setting: Setting,
+    works: Sequence[Work],
+    sums: Mapping[int, _Sum],
+    store: Store,
+    progress: Callable[[str, int, int], None],
+    workers: Workers,
+    keep: Path | None,
+) -> None:
+    """Adds the batches of a round to the sums, from the store where they are there."""
+    source = _source(module, setting)
+    total = sum(work.stop - work.start for work in works)
+    done, missing = 0, []
+    for work in works:
+        raw = None if keep is None else keep / f"n{work.n}-{work.start}-{work.stop}.parquet"
+        stored = None if raw and not raw.is_file() else store.load_json({**source, "work": work})
+        if stored is None:
+            missing.append(work)
+            continue
+        columns = {
+            column: Moments(*parts[:2], *map(np.asarray, parts[2:]))
+            for column, parts in stored.items()
+        }
+        sums[work.n].add(work, columns, {})
+        done += work.stop - work.start
+    if done:
+        progress("kept from before", done, total)
+    for work, (arrays, failures) in workers.measured(missing):
+        columns = {column: Moments.of(rows) for column, rows in arrays.items()}
+        if keep is not None and arrays:
+            _write_raw(keep, setting, work, arrays)
+        if not failures:  # failures are never stored
+            plain: dict[str, Any] = {
+                column: [p.tolist() if isinstance(p, np.ndarray) else p for p in moments]
+                for column, moments in columns.items()
+            }
+            store.save_json({**source, "work": work}, plain)
+        sums[work.n].add(work, columns, failures)
+        done += work.stop - work.start
+        progress(f"N = {work.n}", done, total)
+
+
+def _source(module: ModuleType, setting: Setting) -> dict[str, object]:
+    """Everything a batch depends on but its replicates."""
+    return {
+        "study": module.__name__,
+        "model": canonical(setting.model),
+        "seed": setting.seed,
+        "versions": versions(),
+        "source": source_digest(
+            type(setting.model),
+            Path(str(module.__file__)),
+            *machinery(models.__file__),
+            *machinery(inference.__file__),
+            *machinery(comparisons.__file__),
+        ),
+    }
+
+
+def _write_raw(
+    folder: Path, setting: Setting, work: Work, arrays: Mapping[str, np.ndarray]
+) -> None:
+    """What was measured of each replicate, one row each: columns `method: parameter`."""
+    import pandas as pd
+
+    names = setting.names
+    table: dict[str, Any] = {"replicate": range(work.start, work.stop)}
+    for column, rows in arrays.items():
+        flat = rows.reshape(len(rows), -1)
+        of_parameters = rows.ndim == 2 and rows.shape[1] == len(names)
+        places = names if of_parameters else map(str, range(flat.shape[1]))
+        for place, values in zip(places, flat.T, strict=True):
+            table[f"{column}: {place}"] = values
+    path = folder / f"n{work.n}-{work.start}-{work.stop}.parquet"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        pd.DataFrame(table).to_parquet(part)
+        part.replace(path)
+    except OSError as error:
+        raise disk_error(error, path) from error

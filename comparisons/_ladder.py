@@ -1,0 +1,133 @@
+"""A statistic along a ladder of N: the law by which it tends to a limit, and verdicts on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from comparisons._study import Finding
+from comparisons._verdict import Verdict, Z, not_comparable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from comparisons._moments import Moments, Summaries
+    from comparisons._study import Setting
+
+NEXT_ORDER = 10.0
+"""The next term of an expansion in N^−power, relative to the first, is at most so many N^−power."""
+SHRINKS = 0.75
+"""Largest share of a departure left at the largest N for it to be a matter of asymptotics."""
+LEFT_OUT = 0.01
+"""Largest share of replicates without a usable fit on which a verdict may rest."""
+
+
+class Rung(NamedTuple):
+    """A statistic of one parameter at one N."""
+
+    n: int
+    value: float
+    error: float
+
+
+def vanishing(
+    rungs: Sequence[Rung], limit: float, bound: float, about: str, power: float = 1.0
+) -> Iterator[tuple[int, Verdict]]:
+    """Verdicts on a statistic at every N whose departure from a limit vanishes like N^−power.
+
+    The prediction at a rung is that law through all the others, so that no number explains itself.
+    A departure that the law does not explain, yet is mostly gone at the largest N, is one before
+    the asymptotics set in: NOT COMPARABLE.
+    """
+    for rung in rungs:
+        others = [other for other in rungs if other is not rung]
+        predicted, uncertain = None, 0.0
+        if others:
+            x = np.array([float(other.n) ** -power for other in others])
+            y = np.array([other.value - limit for other in others])
+            weight = 1 / np.array([max(other.error, 1e-12) for other in others]) ** 2
+            total = float((weight * x * x).sum())
+            here = float(rung.n) ** -power
+            rate = float((weight * x * y).sum()) / total
+            predicted = limit + rate * here
+            uncertain = Z * here / total**0.5 + abs(rate * here) * min(1.0, NEXT_ORDER * here)
+        verdict = Verdict(
+            f"{about}, N = {rung.n}",
+            rung.value,
+            limit,
+            error=rung.error,
+            bound=bound,
+            cause=f"the departure vanishes like N^−{power:g}: from the other N",
+            predicted=predicted,
+            prediction_error=uncertain,
+        )
+        last = max(rungs)
+        left = abs(last.value - limit) + Z * last.error
+        if verdict.outcome == "DIFFER" and left < SHRINKS * abs(rung.value - limit):
+            verdict = replace(
+                verdict,
+                bound=float("nan"),
+                cause=f"the asymptotics have not set in at N = {rung.n}: the departure is "
+                f"{rung.value - limit:.2g} there and {last.value - limit:.2g} at N = {last.n}",
+            )
+        yield rung.n, verdict
+
+
+def largest_gap(n: int, below: Moments, which: int, levels: np.ndarray) -> Rung:
+    """Where a law is furthest from the one it should be, and by how much.
+
+    Args:
+        n: number of units.
+        below: moments of indicators that a quantity lies below its p-quantile, for every quantity
+            and, fastest, for every p.
+        which: the quantity.
+        levels: the p.
+    """
+    gap = below.mean.reshape(-1, levels.size)[which] - levels
+    worst = int(np.abs(gap).round(12).argmax())  # equal ones differ by rounding
+    level = levels[worst]
+    return Rung(n, float(gap[worst]), float(np.sqrt(level * (1 - level) / below.replicates)))
+
+
+def slope(rungs: Sequence[Rung]) -> tuple[float, float]:
+    """Of log |value| against log N, by weighted least squares, and its standard error."""
+    x = np.log([rung.n for rung in rungs])
+    y = np.log(np.abs([rung.value for rung in rungs]))
+    weight = np.array([(rung.value / max(rung.error, 1e-12)) ** 2 for rung in rungs])
+    away = x - np.average(x, weights=weight)
+    total = float((weight * away**2).sum())
+    return float((weight * away * y).sum()) / total, total**-0.5
+
+
+def usable(summaries: Summaries, column: str) -> list[int]:
+    """The N at which nearly every replicate had a usable fit, smallest first."""
+    found = []
+    for n in sorted(summaries):
+        moments = summaries[n][column]
+        if moments.left_out <= LEFT_OUT * (moments.replicates + moments.left_out):
+            found.append(n)
+    return found
+
+
+def ladders(
+    setting: Setting, summaries: Summaries
+) -> Iterator[tuple[str, list[int], list[tuple[int, str]]]]:
+    """By column: its name, the N at which it can be used, and the quantities that vary."""
+    for column in next(iter(summaries.values())):
+        yield column, usable(summaries, column), setting.varying
+
+
+def left_out(summaries: Summaries, column: str, method: str) -> Iterator[Finding]:
+    """Says at which N too few replicates could be used."""
+    fine = usable(summaries, column)
+    for n in sorted(summaries):
+        if n not in fine:
+            moments = summaries[n][column]
+            cause = (
+                f"{moments.left_out} of {moments.replicates + moments.left_out} replicates have no "
+                f"usable fit by {method}"
+            )
+            verdict = not_comparable(f"{method}, N = {n}", cause)
+            yield Finding(method, n, "usable replicates", "", verdict)

@@ -1,0 +1,204 @@
+"""Batches of replicates: any workers give the same numbers, and what fails is counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+
+from comparisons import asymptotics
+from comparisons._batches import Cluster, Here, Work, cluster, measured
+from comparisons._conduct import conduct
+from comparisons._plan import dumped
+from comparisons._run import study as run_study
+from comparisons._settings import Settings
+from comparisons._store import Store
+from comparisons._study import Setting
+from comparisons._user_model import user_class
+from models._errors import ConfigError, FitError
+from models.gaussian import Gaussian
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+USER = '''
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from models._spec import Model
+from models.gaussian import Gaussian
+
+
+@final
+@dataclass(frozen=True)
+class Fragile(Model):
+    """A normal law whose replicates die or fail at some data."""
+
+    marker: str = ""
+    near: float = -1e9
+    within: float = 0.3
+    deaths: int = 0
+
+    name = "fragile"
+    parameters = Gaussian().parameters
+
+    @property
+    def truth(self):
+        return Gaussian().truth
+
+    def simulate(self, rng, values, n):
+        return Gaussian().simulate(rng, values, n)
+
+    def start(self, rng, data):
+        if abs(float(data["y"].data[0]) - self.near) < self.within:
+            raise ValueError("the first row is unlucky")
+        if self.deaths and n_times(self.marker) <= self.deaths:
+            os._exit(9)
+        return Gaussian().start(rng, data)
+
+    def numpyro(self, data):
+        Gaussian().numpyro(data)
+
+    def pymc(self, data):
+        return Gaussian().pymc(data)
+
+
+def n_times(marker):
+    with Path(marker).open("a") as file:
+        file.write("x")
+    return Path(marker).stat().st_size
+'''
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with cluster(2, None) as client:
+        yield client
+
+
+@pytest.fixture
+def fragile(tmp_path: Path) -> str:
+    path = tmp_path / "fragile.py"
+    path.write_text(USER)
+    return f"{path}:Fragile"
+
+
+def spec(reference: str, model: Any) -> dict[str, Any]:
+    return {"study": "asymptotics", "model": reference, "set": dumped(model), "seed": 3}
+
+
+def test_workers_give_the_numbers_of_this_process(client: Any, tmp_path: Path) -> None:
+    setting = Setting(Gaussian(), 3)
+
+    def told(*_: object) -> None:
+        pass
+
+    here = conduct(asymptotics, setting, (20, 40), 600, Store(tmp_path / "a"), told)
+    workers = Cluster(client, spec("gaussian", setting.model))
+    there = conduct(
+        asymptotics, setting, (20, 40), 600, Store(tmp_path / "b"), told, workers=workers
+    )
+    assert [f.verdict for f in here.findings] == [f.verdict for f in there.findings]
+
+
+def test_nothing_listens_beyond_this_machine(client: Any) -> None:
+    assert client.scheduler_info()["address"].startswith("tcp://127.0.0.1:")
+    this = psutil.Process()
+    for process in (this, *this.children(recursive=True)):
+        for socket in process.net_connections():
+            assert socket.status != "LISTEN" or socket.laddr.ip in ("127.0.0.1", "::1")
+
+
+def test_a_killed_worker_costs_one_batch(client: Any, tmp_path: Path, fragile: str) -> None:
+    model = user_class(Path(fragile.partition(":")[0]), "Fragile")(
+        marker=str(tmp_path / "deaths"), deaths=1
+    )
+    works = [Work(20, 0, 30), Work(20, 30, 60)]
+    found = dict(Cluster(client, spec(fragile, model)).measured(works))
+    expected = dict(Here(asymptotics, Setting(Gaussian(), 3)).measured(works))
+    for work in works:
+        assert not found[work].failures
+        np.testing.assert_array_equal(found[work].columns["error"], expected[work].columns["error"])
+
+
+def test_a_batch_that_kills_every_worker_is_counted(
+    client: Any, tmp_path: Path, fragile: str
+) -> None:
+    model = user_class(Path(fragile.partition(":")[0]), "Fragile")(
+        marker=str(tmp_path / "deaths"), deaths=1_000_000
+    )
+    [(_, found)] = Cluster(client, spec(fragile, model)).measured([Work(20, 0, 30)])
+    assert found.columns == {}
+    assert found.failures == {"3 workers in turn died at its batch": 30}
+
+
+def test_a_failing_replicate_is_counted_and_its_batch_kept(fragile: str) -> None:
+    cls = user_class(Path(fragile.partition(":")[0]), "Fragile")
+    setting = Setting(cls(near=4.0), 3)  # one set in ten begins near there
+    batch = setting.batch(20, range(40))
+    unlucky = np.array([abs(float(data["y"].data[0]) - 4.0) < 0.3 for data in batch.sets])
+    assert 0 < unlucky.sum() < 20
+    found = measured(asymptotics, setting, Work(20, 0, 40))
+    assert found.failures == {"ValueError: the first row is unlucky": unlucky.sum()}
+    whole = measured(asymptotics, Setting(Gaussian(), 3), Work(20, 0, 40))
+    assert np.isnan(found.columns["error"][unlucky]).all()
+    np.testing.assert_allclose(
+        found.columns["error"][~unlucky], whole.columns["error"][~unlucky], rtol=1e-9
+    )
+
+
+def test_what_fails_everywhere_is_told_at_once(fragile: str) -> None:
+    cls = user_class(Path(fragile.partition(":")[0]), "Fragile")
+    with pytest.raises(FitError, match="failed at N = 20: ValueError: the first row is unlucky"):
+        measured(asymptotics, Setting(cls(within=1e12), 3), Work(20, 0, 40))
+
+
+def test_no_failure_is_stored(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def measure(setting: Setting, n: int, indices: range) -> dict[str, np.ndarray]:
+        calls.append(len(indices))
+        if 7 in indices:
+            raise ValueError("seven")
+        return {"x": np.zeros((len(indices), 1))}
+
+    module: Any = SimpleNamespace(
+        measure=measure,
+        judge=lambda setting, summaries: [0][:0] or [_Done()],
+        __name__="comparisons.planted",
+        __file__=str(Path(__file__)),
+        __doc__="Planted.",
+    )
+    for _ in range(2):
+        calls.clear()
+        found = conduct(module, Setting(Gaussian(), 0), (5,), 20, Store(tmp_path), lambda *_: None)
+        assert found.failures == {5: {"ValueError: seven": 1}}
+        assert calls
+
+
+class _Done:
+    verdict = SimpleNamespace(outcome="AGREE")
+
+
+def test_kept_replicates_are_written_whole(tmp_path: Path) -> None:
+    settings = Settings(out=str(tmp_path), jobs=1)
+    run_study("coverage", "gaussian", Gaussian(), (30,), 300, settings, "", keep=True)
+    files = sorted((tmp_path / "replicates" / "coverage-gaussian").iterdir())
+    table = pd.concat([pd.read_parquet(file) for file in files])
+    assert sorted(table["replicate"]) == list(range(300))
+    assert {"wald[observed]: mu", "posterior: sigma"} <= set(table.columns)
+
+
+def test_no_scheduler_at_the_address_is_said() -> None:
+    with (
+        pytest.raises(ConfigError, match="--scheduler nonsense"),
+        cluster(1, "nonsense://127.0.0.1:1"),
+    ):
+        pass
