@@ -84,6 +84,10 @@ class Bound(NamedTuple):
     """Square roots of its diagonal; 0 for a constant."""
     uncertain: np.ndarray
     """Relative Monte Carlo error of the diagonal; 0 where the information is exact."""
+    information: np.ndarray
+    """N·I in the unconstrained chart, shape (k, k)."""
+    mean_field: np.ndarray
+    """Standard deviations by diag(1/I_jj) in the chart over those by I⁻¹; NaN for a constant."""
 
 
 @lru_cache(maxsize=64)
@@ -103,7 +107,10 @@ def _bound(setting: Setting, n: int) -> Bound:
     jacobian = np.asarray(quantity_jacobian(model, of)(u))
     covariance = jacobian @ inverse.covariance @ jacobian.T
     uncertain = np.nan_to_num(bound_error(jacobian, inverse.covariance, error))
-    return Bound(covariance, np.sqrt(np.diag(covariance)), uncertain)
+    deviation = np.sqrt(np.diag(covariance))
+    independent = np.sqrt((jacobian**2) @ (1 / np.diag(information)))
+    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread
+        return Bound(covariance, deviation, uncertain, information, independent / deviation)
 
 
 def bound_error(jacobian: np.ndarray, covariance: np.ndarray, error: np.ndarray) -> np.ndarray:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from models._spec import Model
 
 _TARGET_ACCEPT = 0.9
+_DEPTH = 5
+"""Most doublings of a trajectory: all chains of a batch wait for the longest, and shorter ones
+leave the posterior invariant too."""
 
 
 class Chains(NamedTuple):
@@ -76,7 +79,10 @@ def _compiled(
             return -(jnp.sum(log_likelihood(data, u)) + of.log_prior(u) + of.log_jacobian(u))
 
         kernel = infer.NUTS(
-            potential_fn=potential, target_accept_prob=_TARGET_ACCEPT, dense_mass=True
+            potential_fn=potential,
+            target_accept_prob=_TARGET_ACCEPT,
+            dense_mass=True,
+            max_tree_depth=_DEPTH,
         )
 
         def step(_: int, state: Any) -> Any:

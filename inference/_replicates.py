@@ -27,7 +27,7 @@ from inference._labels import canonical
 from inference._threads import pool as threads
 from models._density import flatten, quantities, replicable
 from models._errors import FitError
-from models._spec import HasDegeneracy, HasEM
+from models._spec import HasDegeneracy, HasEM, HasExpectedInformation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,6 +46,10 @@ _EM_AT_ONCE = 6
 """EM steps between two looks at where they have led."""
 _EM_STEP = 0.1
 """EM step in the chart, in units of 1/√N, below which Newton's method goes on."""
+_EM_ALONE = 3_000
+"""Most steps of EM where nothing takes over from it."""
+_EM_END = 1e-4
+"""EM step in the chart, in units of 1/√N, at which EM alone ends."""
 _KNOWN = 1.0
 """Distance from a known maximum, in standard errors, at which a start is taken to lead to it."""
 _STARTS = 4
@@ -197,14 +201,53 @@ def flat_quantities(model: Model, batch: Batch, u: np.ndarray) -> np.ndarray:
 
 
 def standard_errors(model: Model, batch: Batch, fits: Replicates) -> dict[str, np.ndarray]:
-    """Standard errors at the maxima by three corners of the information, each of shape (R, m)."""
+    """Standard errors at the maxima by corners of the information, each of shape (R, m).
+
+    That of the expected one is there where the model declares its closed form.
+    """
     information = np.where(fits.converged[:, None, None], fits.information, np.eye(fits.u.shape[1]))
     with threads() as pool:
         arguments = batch.arrays, fits.u, information
         found = everywhere(
             compiled(model, batch).corners, arguments, np.arange(len(batch.sets)), pool
         )
-    return {name: found[:, i] for i, name in enumerate(("observed", "opg", "sandwich"))}
+    names = ("observed", "opg", "sandwich", "expected")
+    return {name: found[:, i] for name, i in zip(names, range(found.shape[1]), strict=False)}
+
+
+def scores(model: Model, batch: Batch, values: Values) -> np.ndarray:
+    """∇ℓ in the chart at given values of the parameters, by replicate, shape (R, k)."""
+    stages = compiled(model, batch)
+    one = np.asarray(
+        stages.unconstrain(jax.tree.map(lambda array: jnp.asarray(array)[None], values))
+    )
+    points = np.tile(one, (len(batch.sets), 1))
+    with threads() as pool:
+        arguments = batch.arrays, points
+        return everywhere(stages.score, arguments, np.arange(len(batch.sets)), pool)
+
+
+def expectation_maximised(model: Model, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """The highest end of EM alone, as flat quantities, and where it converged."""
+    stages = compiled(model, batch)
+    best, top = np.empty(0), np.full(len(batch.sets), -np.inf)
+    settled = np.zeros(len(batch.sets), bool)
+    everyone = np.arange(len(batch.sets))
+    with threads() as pool:
+        for _ in range(_STARTS if isinstance(model, HasDegeneracy) else 1):
+            u, going = starts(model, batch), everyone
+            for _ in range(0, _EM_ALONE, _EM_AT_ONCE):
+                u[going], step = everywhere(stages.em, (batch.arrays, u), going, pool)
+                going = going[~(step < _EM_END)]
+                if not going.size:
+                    break
+            height = everywhere(stages.log_likelihood, (batch.arrays, u), everyone, pool)
+            height[_degenerate(model, stages, batch, u)] = -np.inf
+            higher = height > top
+            best = np.where(higher[:, None], u, best) if best.size else u
+            top = np.where(higher, height, top)
+            settled[higher] = ~np.isin(everyone, going)[higher]
+    return flat_quantities(model, batch, best), settled
 
 
 class Weighted(NamedTuple):
@@ -290,13 +333,20 @@ def _attempt(model: Model, stages: Stages, batch: Batch, best: _State | None) ->
                 f"{model.name} cannot be fitted to many data sets at once: its program must read "
                 'the data as data["…"].data and compute with jax.numpy'
             ) from error
-    if isinstance(model, HasDegeneracy):
-        ends = jax.device_get(stages.constrain(state.u))
-        for index in np.flatnonzero(new):
-            values = {name: array[index] for name, array in ends.items()}
-            if model.degeneracy(values, sets[index]):
-                state.height[index], state.decrement[index] = -np.inf, np.inf
+    bad = new & _degenerate(model, stages, batch, state.u)
+    state.height[bad], state.decrement[bad] = -np.inf, np.inf
     return state
+
+
+def _degenerate(model: Model, stages: Stages, batch: Batch, u: np.ndarray) -> np.ndarray:
+    """Which replicates ended in a degenerate optimum."""
+    found = np.zeros(len(u), bool)
+    if isinstance(model, HasDegeneracy):
+        ends = jax.device_get(stages.constrain(u))
+        for index, data in enumerate(batch.sets):
+            values = {name: array[index] for name, array in ends.items()}
+            found[index] = bool(model.degeneracy(values, data))
+    return found
 
 
 def _expectation_maximisation(
@@ -424,9 +474,13 @@ class Stages(NamedTuple):
     constrain: Callable[..., Any]
     """u ↦ values of the parameters."""
     corners: Callable[..., Any]
-    """(arrays, u, J) ↦ standard errors by J⁻¹, by the outer product and by the sandwich, (3, m)."""
+    """(arrays, u, J) ↦ standard errors by J⁻¹, the outer product, the sandwich, and N·I, (c, m)."""
     heights: Callable[..., Any]
     """(arrays, points) ↦ log posterior in the chart at each point, unnormalised."""
+    log_likelihood: Callable[..., Any]
+    """(arrays, u) ↦ ℓ(u)."""
+    score: Callable[..., Any]
+    """(arrays, u) ↦ ∇ℓ(u)."""
     flat: Callable[..., Any]
     """points ↦ flat quantities of each."""
 
@@ -477,8 +531,13 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
         outer = score.T @ score
         inverse = jnp.linalg.inv(information)
         jacobian = jax.jacfwd(flat)(u)
-        covariances = jnp.stack([inverse, jnp.linalg.inv(outer), inverse @ outer @ inverse])
-        return jnp.sqrt(jnp.einsum("mi,cij,mj->cm", jacobian, covariances, jacobian))
+        covariances = [inverse, jnp.linalg.inv(outer), inverse @ outer @ inverse]
+        if isinstance(model, HasExpectedInformation):
+            data = template.filled(arrays)
+            own = model.expected_information(of.constrain(u), data)
+            chart = jax.jacfwd(lambda v: model.information_coordinates(of.constrain(v), data))(u)  # pyright: ignore[reportAttributeAccessIssue]
+            covariances.append(jnp.linalg.inv(chart.T @ own @ chart))
+        return jnp.sqrt(jnp.einsum("mi,cij,mj->cm", jacobian, jnp.stack(covariances), jacobian))
 
     def flat(u: Array) -> Array:
         return flatten(quantities(model, canonical(model, of.constrain(u))))
@@ -494,6 +553,8 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
         jax.jit(jax.vmap(of.constrain)),
         jax.jit(jax.vmap(corners)),
         jax.jit(jax.vmap(heights)),
+        jax.jit(jax.vmap(partial(height, "likelihood"))),
+        jax.jit(jax.vmap(jax.grad(partial(height, "likelihood"), argnums=1))),
         jax.jit(jax.vmap(jax.vmap(flat))),
     )
 

@@ -123,7 +123,7 @@ class SVI(Method):
         evaluate(np.broadcast_to(first, (self.points, of.size)))
         ready = time.perf_counter()
         modes = [_mode(of, model, data, stream) for stream in rng.spawn(self.restarts)]
-        z = _standard_points(rng, self.points, of.size)
+        z = standard_points(rng, self.points, of.size)
         distinct = _distinct([mode for mode in modes if mode is not None])
         fits = [_maximise(evaluate, z, mode, self.family) for mode in distinct[:_MODES]]
         fits = [fit for fit in fits if np.isfinite(fit.elbo)]
@@ -202,7 +202,7 @@ def _height(of: Density, batch: int) -> _Height:
     return evaluate
 
 
-def _standard_points(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
+def standard_points(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
     """Sobol points as standard normals, antithetic, with covariance exactly I, shape (count, k)."""
     half = count // 2
     # every coordinate has one point in each of `half` cells; in its middle, none is an outlier

@@ -23,7 +23,7 @@ from comparisons._predictions import predictions
 from inference import svi
 from inference._estimate import Estimate
 from inference.laplace import Laplace
-from inference.svi import SVI, _Fit, _judge, _maximise, _Mode, _standard_points
+from inference.svi import SVI, _Fit, _judge, _maximise, _Mode, standard_points
 from models._data import as_dataset, bundled
 from models._density import Density, density
 from models._errors import ConfigError, FitError
@@ -121,7 +121,7 @@ def _gaussian(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_gaussian_is_recovered_exactly(family: str) -> None:
-    z = _standard_points(np.random.default_rng(0), 64, 3)
+    z = standard_points(np.random.default_rng(0), 64, 3)
     fit = _maximise(_gaussian, z, _Mode(0.0, MEAN + 0.3), family)
     inverse = np.linalg.inv(PRECISION)
     # the mean field has variances 1/Λ_jj: MacKay (2003), §33.5
@@ -134,7 +134,7 @@ def test_a_gaussian_is_recovered_exactly(family: str) -> None:
 
 
 def test_points_have_the_moments_of_a_standard_normal() -> None:
-    z = _standard_points(np.random.default_rng(0), 256, 5)
+    z = standard_points(np.random.default_rng(0), 256, 5)
     np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-14)
     np.testing.assert_allclose(z.T @ z / 256, np.eye(5), atol=1e-12)
     np.testing.assert_allclose((z**4).mean(axis=0), 3, rtol=0.1)
