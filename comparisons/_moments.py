@@ -15,7 +15,10 @@ import numpy as np
 
 
 class Moments(NamedTuple):
-    """Of columns over replicates: sums of powers about the mean; rows with a NaN are left out."""
+    """Of columns over replicates: sums of powers about the mean.
+
+    Rows with a NaN are left out, and counted; rows of +∞ were not asked for, and are not.
+    """
 
     replicates: int
     left_out: int
@@ -31,13 +34,14 @@ class Moments(NamedTuple):
         rows = np.asarray(rows, float)
         rows = rows.reshape(len(rows), int(np.prod(rows.shape[1:])))
         good = rows[np.isfinite(rows).all(axis=1)]
+        left_out = len(rows) - len(good) - int(np.isposinf(rows).all(axis=1).sum())
         if not len(good):
             zero = np.zeros(rows.shape[1])
-            return cls(0, len(rows), zero, np.diag(zero), zero, zero)
+            return cls(0, left_out, zero, np.diag(zero), zero, zero)
         mean = good.mean(axis=0)
         away = good - mean
         powers = (away**3).sum(axis=0), (away**4).sum(axis=0)
-        return cls(len(good), len(rows) - len(good), mean, away.T @ away, *powers)
+        return cls(len(good), left_out, mean, away.T @ away, *powers)
 
     def merged(self, other: Moments) -> Moments:
         """Those of both together."""

@@ -59,24 +59,30 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
         below = (draws.quantities <= setting.truth) * draws.weights[:, :, None]
         inside = (np.abs(below.sum(axis=1) - 0.5) <= LEVEL / 2).astype(float)
         found[name] = np.where(draws.usable[:, None], inside, np.nan)
-    few = setting.batch(n, [index for index in indices if index % SHARE == 0])
-    at = fits.u[[index % SHARE == 0 for index in indices]]
-    chains = sample(setting.model, few, at, warm_up=WARM_UP, draws=DRAWS, thin=THIN)
-    sampled = np.asarray(compiled(setting.model, batch).flat(chains.points))
-    for name, draws, fine in (
-        ("nuts[numpyro]", sampled, chains.usable),
-        ("bootstrap", *bootstrap(setting.model, batch, fits, draws=DRAWS)),
-    ):
-        rank = (draws <= setting.truth).sum(axis=1)
-        cut = round((1 - LEVEL) / 2 * (DRAWS + 1))
-        inside = ((rank >= cut) & (rank <= DRAWS - cut)).astype(float)
-        found[name] = np.where(fine[:, None], inside, np.nan)
+    resampled, fine = bootstrap(setting.model, batch, fits, draws=DRAWS)
+    found["bootstrap"] = np.where(fine[:, None], _inside(resampled, setting.truth), np.nan)
+    asked = np.array([index % SHARE == 0 for index in indices])
+    found["nuts[numpyro]"] = np.full_like(fits.estimate, np.inf)
+    if asked.any():
+        few = setting.batch(n, [index for index in indices if index % SHARE == 0])
+        start = fits.u[asked]
+        chains = sample(setting.model, few, start, warm_up=WARM_UP, draws=DRAWS, thin=THIN)
+        drawn = np.asarray(compiled(setting.model, batch).flat(chains.points))
+        inside = np.where(chains.usable[:, None], _inside(drawn, setting.truth), np.nan)
+        found["nuts[numpyro]"][asked] = inside
     deviance = profile_deviances(setting.model, batch, fits, setting.truth)
     inside = np.where(np.isnan(deviance), np.nan, deviance <= chi2.ppf(LEVEL, 1))
     constant = np.ones(inside.shape[1], bool)
     constant[[i for i, _ in setting.varying]] = False
     found["profile likelihood"] = np.where(constant, 1.0, inside)
     return found
+
+
+def _inside(draws: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Whether the truth lies between the outer ranks of equally likely draws, shape (R, m)."""
+    rank = (draws <= truth).sum(axis=1)
+    cut = round((1 - LEVEL) / 2 * (DRAWS + 1))
+    return ((rank >= cut) & (rank <= DRAWS - cut)).astype(float)
 
 
 def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:

@@ -87,6 +87,13 @@ def test_merged_moments_are_those_of_all_rows(seed: int, cuts: list[int], shift:
     )
 
 
+def test_rows_that_were_not_asked_for_are_not_left_out() -> None:
+    rows = np.array([[1.0, 2.0], [np.inf, np.inf], [np.nan, 1.0], [3.0, np.inf], [5.0, 6.0]])
+    moments = Moments.of(rows)
+    assert (moments.replicates, moments.left_out) == (2, 2)
+    np.testing.assert_array_equal(moments.mean, [3.0, 4.0])
+
+
 # --- laws of departures ---------------------------------------------------------------------------
 
 
