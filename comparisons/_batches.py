@@ -15,13 +15,18 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
 
 import numpy as np
 
-from comparisons._environment import prepare
+import comparisons
+import inference
+import models
+from comparisons._remote import batch
+from comparisons._store import canonical, digest, machinery, source_digest, versions
 from inference._threads import THREADS
-from models._errors import ConcordError, ConfigError, FitError, StoreError
+from models._errors import ConcordError, ConfigError, FitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +52,10 @@ class Measured(NamedTuple):
     """What came of a batch."""
 
     columns: dict[str, np.ndarray]
-    """By name, one row per replicate; a replicate that failed is a row of NaN."""
+    """By name, one row per replicate: NaN where it failed, +∞ where it was not asked for.
+
+    Empty where every replicate failed.
+    """
     failures: dict[str, int]
     """How many replicates failed, by reason."""
 
@@ -92,8 +100,9 @@ class Cluster:
         from dask.distributed import as_completed
         from distributed.scheduler import KilledWorker
 
+        source = digest(description(*from_spec(self._spec)))
         futures = {
-            self._client.submit(_remote, self._spec, work, pure=False, retries=0): work
+            self._client.submit(batch, self._spec, source, tuple(work), pure=False): work
             for work in works
         }
         try:
@@ -101,10 +110,10 @@ class Cluster:
                 work = futures[future]
                 error = future.exception()
                 if isinstance(error, KilledWorker):
-                    reason = f"{_DEATHS} workers in turn died at its batch"
+                    reason = f"{error.allowed_failures + 1} workers in turn died at its batch"
                     yield work, Measured({}, {reason: work.stop - work.start})
                 elif error is not None:
-                    raise error if isinstance(error, ConcordError) else FitError(str(error))
+                    raise error if isinstance(error, ConcordError) else FitError(_told(error))
                 else:
                     yield work, future.result()
                 future.release()
@@ -129,7 +138,6 @@ def cluster(jobs: int, scheduler: str | None) -> Iterator[Any]:
     settings = {
         "distributed.scheduler.allowed-failures": _DEATHS - 1,
         "distributed.comm.timeouts.connect": "15s",
-        "distributed.admin.system-monitor.gil.enabled": False,
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(settings))
@@ -173,13 +181,11 @@ def measured(module: ModuleType, setting: Setting, work: Work) -> Measured:
     everyone = range(work.start, work.stop)
     try:
         return Measured(attempt(everyone), {})
-    except StoreError:
-        raise
-    except Exception as error:
+    except Exception as error:  # whatever it is, it is the replicate's or the study's
         # the same failure wherever one looks is none of a replicate
         places = np.unique(np.linspace(0, len(everyone) - 1, _LOOKS).astype(int))
         reasons = {_reason(partial(attempt, everyone[place : place + 1])) for place in places}
-        if len(reasons) == 1 and "" not in reasons:
+        if len(everyone) > 1 and len(reasons) == 1 and "" not in reasons:
             name = module.__name__.rpartition(".")[2]
             raise FitError(
                 f"{name} of {setting.model.name} failed at N = {work.n}: {_told(error)}"
@@ -191,8 +197,6 @@ def measured(module: ModuleType, setting: Setting, work: Work) -> Measured:
         part = waiting.pop()
         try:
             columns = attempt(part)
-        except StoreError:
-            raise
         except Exception as error:
             if len(part) == 1:
                 failures[_told(error)] += 1
@@ -202,7 +206,7 @@ def measured(module: ModuleType, setting: Setting, work: Work) -> Measured:
             continue
         for place, index in enumerate(part):
             rows[index] = {name: column[place] for name, column in columns.items()}
-    one = next(iter(rows.values()))
+    one = next(iter(rows.values()), {})
     nothing = {name: np.full_like(row, np.nan) for name, row in one.items()}
     stacked = {
         name: np.stack([rows.get(index, nothing)[name] for index in everyone]) for name in one
@@ -222,18 +226,21 @@ def _told(error: Exception) -> str:
     return str(error) if isinstance(error, ConcordError) else f"{type(error).__name__}: {error}"
 
 
-def _remote(spec: str, work: Work) -> Measured:
-    """A batch in a Dask worker.
-
-    Raises:
-        ConfigError: JAX was loaded there in single precision.
-    """
-    prepare()
-    from models._density import require_float64
-
-    require_float64()
-    module, setting = from_spec(spec)
-    return measured(module, setting, work)
+def description(module: ModuleType, setting: Setting) -> dict[str, object]:
+    """Everything a batch depends on but its replicates."""
+    return {
+        "study": module.__name__,
+        "model": canonical(setting.model),
+        "seed": setting.seed,
+        "versions": versions(),
+        "source": source_digest(
+            type(setting.model),
+            Path(str(module.__file__)),
+            *machinery(models.__file__),
+            *machinery(inference.__file__),
+            *machinery(comparisons.__file__),
+        ),
+    }
 
 
 @lru_cache(maxsize=8)

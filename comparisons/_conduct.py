@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import comparisons
-import inference
-import models
-from comparisons._batches import Here, Work
+from comparisons._batches import Here, Work, description
 from comparisons._moments import Moments
-from comparisons._store import canonical, disk_error, machinery, source_digest, versions
+from comparisons._store import digest, disk_error
 from comparisons._study import Study
 from models._errors import FitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
     from types import ModuleType
 
     from comparisons._batches import Workers
@@ -76,7 +73,8 @@ def conduct(
         _fill(module, setting, works, sums, store, progress, workers, keep)
         summaries = {n: sums[n].moments for n in units}
         if not all(summaries.values()):
-            raise FitError("; ".join(reason for one in sums.values() for reason in one.failures))
+            reasons = dict.fromkeys(reason for one in sums.values() for reason in one.failures)
+            raise FitError(f"at some N no replicate could be measured: {'; '.join(reasons)}")
         findings = tuple(module.judge(setting, summaries))
         undecided = any(finding.verdict.outcome == "UNSURE" for finding in findings)
         if total >= replicates or not undecided:
@@ -138,12 +136,14 @@ def _fill(
     keep: Path | None,
 ) -> None:
     """Adds the batches of a round to the sums, from the store where they are there."""
-    source = _source(module, setting)
+    source = description(module, setting)
+    if keep is not None:  # of these settings, seed and code alone
+        keep = keep / digest(source)[:12]
     total = sum(work.stop - work.start for work in works)
     done, missing = 0, []
     for work in works:
-        raw = None if keep is None else keep / f"n{work.n}-{work.start}-{work.stop}.parquet"
-        stored = None if raw and not raw.is_file() else store.load_json({**source, "work": work})
+        known = keep is None or _raw(keep, work).is_file()
+        stored = store.load_json({**source, "work": work}) if known else None
         if stored is None:
             missing.append(work)
             continue
@@ -170,38 +170,31 @@ def _fill(
         progress(f"N = {work.n}", done, total)
 
 
-def _source(module: ModuleType, setting: Setting) -> dict[str, object]:
-    """Everything a batch depends on but its replicates."""
-    return {
-        "study": module.__name__,
-        "model": canonical(setting.model),
-        "seed": setting.seed,
-        "versions": versions(),
-        "source": source_digest(
-            type(setting.model),
-            Path(str(module.__file__)),
-            *machinery(models.__file__),
-            *machinery(inference.__file__),
-            *machinery(comparisons.__file__),
-        ),
-    }
+def _raw(folder: Path, work: Work) -> Path:
+    return folder / f"n{work.n}-{work.start}-{work.stop}.parquet"
 
 
 def _write_raw(
     folder: Path, setting: Setting, work: Work, arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """What was measured of each replicate, one row each: columns `method: parameter`."""
+    """What was measured of each replicate, one row each: columns `method: parameter`.
+
+    Further entries of a column, such as scores and levels, are numbered.
+
+    Raises:
+        StoreError: the directory cannot be written.
+    """
     import pandas as pd
 
     names = setting.names
     table: dict[str, Any] = {"replicate": range(work.start, work.stop)}
     for column, rows in arrays.items():
-        flat = rows.reshape(len(rows), -1)
-        of_parameters = rows.ndim == 2 and rows.shape[1] == len(names)
-        places = names if of_parameters else map(str, range(flat.shape[1]))
-        for place, values in zip(places, flat.T, strict=True):
-            table[f"{column}: {place}"] = values
-    path = folder / f"n{work.n}-{work.start}-{work.stop}.parquet"
+        wide = rows.reshape(*rows.shape[:2], -1) if rows.ndim > 1 else rows[:, None, None]
+        for place, level in np.ndindex(wide.shape[1:]):
+            name = names[place] if place < len(names) else f"further {place - len(names)}"
+            which = f" {level}" if wide.shape[2] > 1 else ""
+            table[f"{column}: {name}{which}"] = wide[:, place, level]
+    path = _raw(folder, work)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")

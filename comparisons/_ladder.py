@@ -24,6 +24,13 @@ LEFT_OUT = 0.01
 """Largest share of replicates without a usable fit on which a verdict may rest."""
 
 
+LAGGED = "autocorrelation"
+"""Column of the autocorrelation of a sampler's neighbouring draws, by quantity."""
+CORRELATED = 0.1
+"""Largest mean of it at which draws are taken to be independent: chains this short have no other
+diagnostics, but all of them together have this one."""
+
+
 class Rung(NamedTuple):
     """A statistic of one parameter at one N."""
 
@@ -117,6 +124,16 @@ def ladders(
     """By column: its name, the N at which it can be used, and the quantities that vary."""
     for column in next(iter(summaries.values())):
         yield column, usable(summaries, column), setting.varying
+
+
+def dependent(summaries: Summaries, ladder: Sequence[int], which: int) -> dict[int, str]:
+    """The N at which a sampler's draws of a quantity are not independent, with the sentence."""
+    lagged = {n: float(summaries[n][LAGGED].mean[which]) for n in ladder}
+    return {
+        n: f"the draws are not independent: autocorrelation {value:.2f}"
+        for n, value in lagged.items()
+        if value > CORRELATED
+    }
 
 
 def left_out(summaries: Summaries, column: str, method: str) -> Iterator[Finding]:

@@ -136,9 +136,8 @@ def study(
         page = write(found, out, command)
     counts = Counter(finding.verdict.outcome for finding in found.findings)
     total = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
-    for n, failures in found.failures.items():
-        for reason, count in failures.items():
-            _say(f"error: {count} of {found.replicates:,} replicates at N = {n} failed: {reason}")
+    for sentence in found.failed:
+        _say(f"error: {sentence}")
     _say(f"{found.replicates:,} data sets at each N; {counts.total()} verdicts: {total}")
     if counts["DIFFER"]:
         return page, 1

@@ -158,6 +158,15 @@ class Study:
     findings: tuple[Finding, ...]
     failures: Mapping[int, Mapping[str, int]]
 
+    @property
+    def failed(self) -> list[str]:
+        """A sentence for each reason for which replicates raised an error."""
+        return [
+            f"{count:,} of {self.replicates:,} replicates at N = {n:,} failed: {reason}"
+            for n, failures in self.failures.items()
+            for reason, count in failures.items()
+        ]
+
 
 def studies() -> dict[str, ModuleType]:
     """Every entry that defines `measure` and `judge`, by name, alphabetical."""

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons._ladder import ladders, largest_gap, left_out, vanishing
+from comparisons._ladder import LAGGED, dependent, ladders, largest_gap, left_out, vanishing
 from comparisons._study import Finding
 from comparisons._verdict import Verdict, not_comparable
-from inference._replicate_nuts import sample
+from inference._replicate_nuts import autocorrelation, sample
 from inference._replicates import compiled, posteriors, simulated, starts
 from models._density import flatten, quantities
 from models._programs import numpyro_prior
@@ -34,10 +34,6 @@ LEVELS = np.arange(0.05, 0.99, 0.05)
 """Probabilities at which the share of smaller ranks is held against its expectation."""
 DISTANCE = 0.08
 """Largest difference of a share that does not matter."""
-CORRELATED = 0.1
-"""Largest mean autocorrelation of neighbouring draws at which ranks are taken to be of independent
-ones: chains this short have no other diagnostics, but all of them together have this one."""
-_LAGGED = "autocorrelation"
 WARM_UP, DRAWS, THIN = 300, 99, 5
 """Of each chain; ranks are then 0 … 99, and (L + 1)p is an integer at every level."""
 
@@ -64,10 +60,7 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
     for name, (rank, fine) in ranks.items():
         under = (rank[:, :, None] < np.round(scale[name] * LEVELS, 9)).astype(float)
         found[name] = np.where(fine[:, None, None], under, np.nan)
-    away = reported - reported.mean(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore"):  # a constant has none
-        lagged = (away[:, 1:] * away[:, :-1]).sum(axis=1) / (away**2).sum(axis=1)
-    found[_LAGGED] = np.where(chains.usable[:, None], np.nan_to_num(lagged), np.nan)
+    found[LAGGED] = np.where(chains.usable[:, None], autocorrelation(reported), np.nan)
     return found
 
 
@@ -75,24 +68,18 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
     """The largest departure from uniform ranks, by method, parameter and N."""
     quantity = "largest difference from uniform ranks"
     for method, ladder, varying in ladders(setting, summaries):
-        if method == _LAGGED:
+        if method == LAGGED:
             continue
         yield from left_out(summaries, method, method)
         for i, name in varying:
-            lagged = dict.fromkeys(ladder, 0.0)
-            if method == "nuts[numpyro]":
-                lagged = {n: float(summaries[n][_LAGGED].mean[i]) for n in ladder}
-            for n in ladder:
-                if lagged[n] > CORRELATED:
-                    cause = f"the draws are not independent: autocorrelation {lagged[n]:.2f}"
-                    verdict = not_comparable(f"{quantity} of {name} by {method}, N = {n}", cause)
-                    yield Finding(method, n, quantity, name, verdict)
-            rungs = [
-                largest_gap(n, summaries[n][method], i, LEVELS)
-                for n in ladder
-                if lagged[n] <= CORRELATED
-            ]
             about = f"{quantity} of {name} by {method}"
+            fine = list(ladder)
+            if method == "nuts[numpyro]":
+                for n, cause in dependent(summaries, ladder, i).items():
+                    fine.remove(n)
+                    verdict = not_comparable(f"{about}, N = {n}", cause)
+                    yield Finding(method, n, quantity, name, verdict)
+            rungs = [largest_gap(n, summaries[n][method], i, LEVELS) for n in fine]
             if method == "laplace":
                 verdicts = vanishing(rungs, 0.0, DISTANCE, about, 0.5)
             else:

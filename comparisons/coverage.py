@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import chi2, norm
 
-from comparisons._ladder import Rung, ladders, left_out, vanishing
+from comparisons._ladder import LAGGED, Rung, dependent, ladders, left_out, vanishing
 from comparisons._study import Finding
+from comparisons._verdict import not_comparable
 from inference._replicate_intervals import bootstrap, profile_deviances
-from inference._replicate_nuts import sample
+from inference._replicate_nuts import autocorrelation, sample
 from inference._replicate_svi import mean_field
 from inference._replicates import compiled, posteriors, replicate, standard_errors
+from models._errors import FitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +43,7 @@ DRAWS = 39
 WARM_UP, THIN = 300, 5
 SHARE = 5
 """NUTS takes one in so many data sets: it costs more than all of the others together."""
-MEAN_FIELD = "svi[mean_field]"
+MEAN_FIELD, NUTS = "svi[mean_field]", "nuts[numpyro]"
 
 
 def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
@@ -62,14 +64,15 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
     resampled, fine = bootstrap(setting.model, batch, fits, draws=DRAWS)
     found["bootstrap"] = np.where(fine[:, None], _inside(resampled, setting.truth), np.nan)
     asked = np.array([index % SHARE == 0 for index in indices])
-    found["nuts[numpyro]"] = np.full_like(fits.estimate, np.inf)
+    found[NUTS], found[LAGGED] = np.full((2, *fits.estimate.shape), np.inf)
     if asked.any():
         few = setting.batch(n, [index for index in indices if index % SHARE == 0])
         start = fits.u[asked]
         chains = sample(setting.model, few, start, warm_up=WARM_UP, draws=DRAWS, thin=THIN)
         drawn = np.asarray(compiled(setting.model, batch).flat(chains.points))
-        inside = np.where(chains.usable[:, None], _inside(drawn, setting.truth), np.nan)
-        found["nuts[numpyro]"][asked] = inside
+        fine = chains.usable[:, None]
+        found[NUTS][asked] = np.where(fine, _inside(drawn, setting.truth), np.nan)
+        found[LAGGED][asked] = np.where(fine, autocorrelation(drawn), np.nan)
     deviance = profile_deviances(setting.model, batch, fits, setting.truth)
     inside = np.where(np.isnan(deviance), np.nan, deviance <= chi2.ppf(LEVEL, 1))
     constant = np.ones(inside.shape[1], bool)
@@ -89,17 +92,32 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
     """Coverage by method, parameter and N."""
     quantity = f"coverage of the {LEVEL:.0%} interval"
     for method, ladder, varying in ladders(setting, summaries):
+        if method == LAGGED:
+            continue
         yield from left_out(summaries, method, method)
+        ratios = None
+        if method == MEAN_FIELD and ladder:
+            try:
+                ratios = setting.bound(ladder[-1]).mean_field
+            except FitError as error:
+                cause = f"its coverage cannot be predicted: {error}"
+                verdict = not_comparable(f"{quantity} by {method}", cause)
+                yield Finding(method, ladder[-1], quantity, "", verdict)
+                continue
         for i, name in varying:
+            about, limit = f"{quantity} of {name} by {method}", LEVEL
             rungs = []
+            refused = dependent(summaries, ladder, i) if method == NUTS else {}
             for n in ladder:
+                if n in refused:
+                    verdict = not_comparable(f"{about}, N = {n}", refused[n])
+                    yield Finding(method, n, quantity, name, verdict)
+                    continue
                 moments = summaries[n][method]
                 error = float(np.sqrt(LEVEL * (1 - LEVEL) / moments.replicates))
                 rungs.append(Rung(n, float(moments.mean[i]), error))
-            about, limit = f"{quantity} of {name} by {method}", LEVEL
-            if method == MEAN_FIELD and ladder:
-                ratio = float(setting.bound(ladder[-1]).mean_field[i])
-                limit = float(2 * norm.cdf(norm.ppf((1 + LEVEL) / 2) * ratio) - 1)
-                about += f", theory {limit:.4f} for an sd {ratio:.3f} times the right one"
+            if ratios is not None:
+                limit = float(2 * norm.cdf(norm.ppf((1 + LEVEL) / 2) * ratios[i]) - 1)
+                about += f", theory {limit:.4f} for an sd {ratios[i]:.3f} times the right one"
             for n, verdict in vanishing(rungs, limit, DIFFERENCE, about):
                 yield Finding(method, n, quantity, name, verdict)

@@ -111,11 +111,8 @@ def expected(
     A closed form where the model has one, quadrature for independent univariate rows, else
     simulation from the model at u.
     """
-    values = of.constrain(u)
     if isinstance(model, HasExpectedInformation):
-        own = model.expected_information(values, data)
-        chart = jax.jacfwd(lambda v: model.information_coordinates(of.constrain(v), data))(u)
-        information = np.asarray(chart.T @ own @ chart)
+        information = np.asarray(declared(model, data, of, u))
         return information, np.zeros_like(information)
     n = units(model, data)
     if len(data.data_vars) > 1:
@@ -130,6 +127,13 @@ def expected(
     per_unit = _simulated_scores(model, of, u, rng)
     outer = per_unit[:, :, None] * per_unit[:, None, :]
     return n * outer.mean(axis=0), n * outer.std(axis=0) / np.sqrt(outer.shape[0])
+
+
+def declared(model: HasExpectedInformation, data: xr.Dataset, of: Density, u: Array) -> Array:
+    """N·I(u) by the model's closed form, carried to the chart, shape (k, k); traceable."""
+    own = model.expected_information(of.constrain(u), data)
+    chart = jax.jacfwd(lambda v: model.information_coordinates(of.constrain(v), data))(u)
+    return chart.T @ own @ chart
 
 
 def _simulated_scores(

@@ -35,7 +35,9 @@ _STEPS = 12
 _AGAIN = 10
 """Newton steps to the maximum of a resampled likelihood."""
 _NEAR = 1e-3
-"""Last step, in standard errors, below which these have converged."""
+"""Last step, in standard errors, below which these have converged; infinite at a saddle."""
+_ROUNDING = 1e-6
+"""By how much a maximum that is known to 1e-5 standard errors may fall short, and more."""
 
 
 def profile_deviances(
@@ -55,8 +57,9 @@ def profile_deviances(
     arguments = batch.arrays, fits.u, fits.information, targets
     with threads() as pool:
         deviance, last = everywhere(profile, arguments, np.arange(count), pool)
-    found = (last < _NEAR) & fits.converged[:, None]
-    return np.where(found, np.maximum(deviance, 0.0), np.nan)
+    # below −rounding, û is not the maximum that the constrained one is held against
+    found = (last < _NEAR) & fits.converged[:, None] & (deviance > -_ROUNDING)
+    return np.where(found, deviance, np.nan)
 
 
 def bootstrap(
@@ -101,12 +104,14 @@ def _compiled(model: Model, template: Template) -> tuple[Callable[..., Any], Cal
             def step(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
                 move = -jnp.linalg.solve(jax.jacfwd(slope)(state[0]), slope(state[0]))
                 shift = limited(move[:-1])
-                # the multiplier of a whole step is right for a part of it too
+                # the multiplier is estimated anew by each step
                 return state[0] + jnp.append(shift, move[-1]), size(move[:-1], information)
 
             start = jnp.append(u, 0.0), jnp.asarray(jnp.inf)
             end, last = jax.lax.fori_loop(0, _STEPS, step, start)
-            return 2 * (height(u) - height(end[:-1])), last
+            # at a maximum under one constraint the bordered Hessian has one positive eigenvalue
+            positive = jnp.sum(jnp.linalg.eigvalsh(jax.jacfwd(slope)(end)) > 0)
+            return 2 * (height(u) - height(end[:-1])), jnp.where(positive == 1, last, jnp.inf)
 
         return jax.vmap(one)(jnp.arange(targets.size), targets)
 
@@ -126,7 +131,8 @@ def _compiled(model: Model, template: Template) -> tuple[Callable[..., Any], Cal
                 return state[0] + limited(move), size(move, information)
 
             end, last = jax.lax.fori_loop(0, _AGAIN, step, (u, jnp.asarray(jnp.inf)))
-            return flat(end), last
+            maximum = jnp.linalg.eigvalsh(jax.jacfwd(slope)(end))[-1] < 0
+            return flat(end), jnp.where(maximum, last, jnp.inf)
 
         return jax.lax.map(one, seeds)
 

@@ -64,6 +64,13 @@ def sample(
     return Chains(points, finite & ~diverged)
 
 
+def autocorrelation(draws: np.ndarray) -> np.ndarray:
+    """Of neighbouring draws, shape (R, m) from (R, draws, m); 0 for a constant."""
+    away = draws - draws.mean(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # of a constant
+        return np.nan_to_num((away[:, 1:] * away[:, :-1]).sum(axis=1) / (away**2).sum(axis=1))
+
+
 @lru_cache(maxsize=8)
 def _compiled(
     model: Model, template: Template, warm_up: int, draws: int, thin: int

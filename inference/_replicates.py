@@ -23,6 +23,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import gammaln, logsumexp
 
+from inference._information import declared
 from inference._labels import canonical
 from inference._threads import pool as threads
 from models._density import flatten, quantities, replicable
@@ -533,10 +534,7 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
         jacobian = jax.jacfwd(flat)(u)
         covariances = [inverse, jnp.linalg.inv(outer), inverse @ outer @ inverse]
         if isinstance(model, HasExpectedInformation):
-            data = template.filled(arrays)
-            own = model.expected_information(of.constrain(u), data)
-            chart = jax.jacfwd(lambda v: model.information_coordinates(of.constrain(v), data))(u)  # pyright: ignore[reportAttributeAccessIssue]
-            covariances.append(jnp.linalg.inv(chart.T @ own @ chart))
+            covariances.append(jnp.linalg.inv(declared(model, template.filled(arrays), of, u)))
         return jnp.sqrt(jnp.einsum("mi,cij,mj->cm", jacobian, jnp.stack(covariances), jacobian))
 
     def flat(u: Array) -> Array:

@@ -11,15 +11,17 @@ import pandas as pd
 import psutil
 import pytest
 
-from comparisons import asymptotics
+from comparisons import _batches, asymptotics
 from comparisons._batches import Cluster, Here, Work, cluster, measured
 from comparisons._conduct import conduct
 from comparisons._plan import dumped
+from comparisons._report._study_page import study_page
 from comparisons._run import study as run_study
 from comparisons._settings import Settings
 from comparisons._store import Store
-from comparisons._study import Setting
+from comparisons._study import Finding, Setting
 from comparisons._user_model import user_class
+from comparisons._verdict import Verdict
 from models._errors import ConfigError, FitError
 from models.gaussian import Gaussian
 
@@ -88,6 +90,9 @@ def fragile(tmp_path: Path) -> str:
     path = tmp_path / "fragile.py"
     path.write_text(USER)
     return f"{path}:Fragile"
+
+
+AGREED = Verdict("x", 0.0, 0.0, 0.0, 1.0)
 
 
 def spec(reference: str, model: Any) -> dict[str, Any]:
@@ -171,7 +176,7 @@ def test_no_failure_is_stored(tmp_path: Path) -> None:
 
     module: Any = SimpleNamespace(
         measure=measure,
-        judge=lambda setting, summaries: [0][:0] or [_Done()],
+        judge=lambda setting, summaries: [Finding("m", 5, "x", "mu", AGREED)],
         __name__="comparisons.planted",
         __file__=str(Path(__file__)),
         __doc__="Planted.",
@@ -180,20 +185,45 @@ def test_no_failure_is_stored(tmp_path: Path) -> None:
         calls.clear()
         found = conduct(module, Setting(Gaussian(), 0), (5,), 20, Store(tmp_path), lambda *_: None)
         assert found.failures == {5: {"ValueError: seven": 1}}
-        assert calls
-
-
-class _Done:
-    verdict = SimpleNamespace(outcome="AGREE")
+        assert calls  # measured again, since it was not stored
+    page = study_page(found, "a command", overview=False)
+    assert "1 of 20 replicates at N = 5 failed: ValueError: seven" in page
 
 
 def test_kept_replicates_are_written_whole(tmp_path: Path) -> None:
-    settings = Settings(out=str(tmp_path), jobs=1)
-    run_study("coverage", "gaussian", Gaussian(), (30,), 300, settings, "", keep=True)
-    files = sorted((tmp_path / "replicates" / "coverage-gaussian").iterdir())
-    table = pd.concat([pd.read_parquet(file) for file in files])
-    assert sorted(table["replicate"]) == list(range(300))
-    assert {"wald[observed]: mu", "posterior: sigma"} <= set(table.columns)
+    for seed, keep in ((0, True), (1, False), (1, True)):
+        settings = Settings(out=str(tmp_path), jobs=1, seed=seed)
+        run_study("asymptotics", "gaussian", Gaussian(), (30,), 300, settings, "", keep=keep)
+    # numbers of one seed never stand for those of another
+    folders = list((tmp_path / "replicates" / "asymptotics-gaussian").iterdir())
+    assert len(folders) == 2
+    errors = []
+    for folder in folders:
+        table = pd.concat([pd.read_parquet(file) for file in sorted(folder.iterdir())])
+        assert list(table["replicate"]) == list(range(300))
+        assert {"error: mu", "standard error: sigma", "below: mu 0"} <= set(table.columns)
+        errors.append(table["error: mu"])
+    for seed in (0, 1):
+        batch = Setting(Gaussian(), seed).batch(30, range(300))
+        mean = [float(data["y"].mean()) - float(Gaussian().truth["mu"]) for data in batch.sets]
+        assert any(np.allclose(mean, error, atol=1e-4) for error in errors)
+
+
+def test_a_study_that_fails_in_many_ways_says_so(tmp_path: Path) -> None:
+    def measure(setting: Setting, n: int, indices: range) -> dict[str, np.ndarray]:
+        raise ValueError(f"odd one {indices.start}")
+
+    module: Any = SimpleNamespace(measure=measure, judge=None, __name__="comparisons.planted")
+    found = measured(module, Setting(Gaussian(), 0), Work(5, 0, 3))
+    assert found.columns == {}
+    assert found.failures == {f"ValueError: odd one {index}": 1 for index in range(3)}
+
+
+def test_a_worker_with_other_code_is_refused(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_batches, "versions", lambda: {"python": "0.9"})
+    workers = Cluster(client, spec("gaussian", Gaussian()))
+    with pytest.raises(ConfigError, match="has another version of this package"):
+        list(workers.measured([Work(20, 0, 30)]))
 
 
 def test_no_scheduler_at_the_address_is_said() -> None:

@@ -10,7 +10,6 @@ from inference._replicate_intervals import bootstrap, profile_deviances
 from inference._replicate_svi import mean_field
 from inference._replicates import (
     expectation_maximised,
-    posteriors,
     replicate,
     scores,
     simulated,
@@ -55,6 +54,16 @@ def test_bootstrap_estimates_are_maxima_of_resampled_data() -> None:
     assert (standard**2).sum() < chi2.ppf(1 - 1e-4, fine.sum())
 
 
+def test_no_maximum_is_made_of_a_saddle_or_of_a_lower_one() -> None:
+    model = Gaussian()
+    batch = simulated(model, model.truth, N, range(COUNT), 1)
+    fits = replicate(model, batch)
+    at = np.array([float(model.truth["mu"]), float(model.truth["sigma"])])
+    # planted: "maxima" one unit of the chart away are lower than constrained ones nearby
+    lower = fits._replace(u=fits.u + np.array([0.0, 1.0]))
+    assert np.isnan(profile_deviances(model, batch, lower, at)).any(axis=1).all()
+
+
 def test_em_alone_ends_at_the_maximum() -> None:
     model = GaussianMixture(2)
     batch = simulated(model, model.truth, 400, range(20), 1)
@@ -65,8 +74,8 @@ def test_em_alone_ends_at_the_maximum() -> None:
     both = settled & fits.converged
     assert both.sum() >= 19
     away = np.abs(estimate - fits.estimate)[both] / fits.standard_error[both]
-    assert np.median(away.max(axis=1)) < 1e-2
-    assert (away.max(axis=1) < 0.05).mean() > 0.9  # few end in another maximum
+    # EM stops short by rate/(1 − rate) times its last step, 1e-4 standard errors or so; rate < 0.99
+    assert np.sort(away.max(axis=1))[-2] < 1e-2  # one may have ended in another maximum
 
 
 def test_scores_have_mean_zero_and_the_information_as_covariance() -> None:
@@ -95,13 +104,12 @@ def test_mean_field_draws_are_those_of_the_method(model: Gaussian | GaussianMixt
     fits = replicate(model, batch)
     draws = mean_field(model, batch, fits.u, draws=4_000)
     assert draws.usable.all()
-    posterior = posteriors(model, batch, fits.u)["posterior"]
     for i, data in enumerate(batch.sets):
         fit = SVI(family="mean_field").fit(model, data, np.random.default_rng(0))
         spread = np.concatenate([np.ravel(a.data) for a in fit.spread.value.values()])
         center = np.concatenate([np.ravel(a.data) for a in fit.center.value.values()])
         mean, sd = draws.quantities[i].mean(axis=0), draws.quantities[i].std(axis=0)
-        # 4,000 draws here and 40,000 there, and two sets of points for the ELBO
-        assert np.abs((mean - center) / spread).max() < 0.1
-        assert np.abs(sd / spread - 1).max() < 0.06
-        assert np.isfinite(posterior.quantities[i]).all()
+        # four Monte Carlo errors of 4,000 draws and 40,000, and 0.02 for other points of the ELBO
+        error = 4 * np.sqrt(1 / 4_000 + 1 / 40_000)
+        assert np.abs((mean - center) / spread).max() < error + 0.02
+        assert np.abs(sd / spread - 1).max() < error / np.sqrt(2) + 0.02

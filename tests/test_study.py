@@ -37,7 +37,10 @@ from comparisons._settings import Settings, numbers
 from comparisons._store import Store
 from comparisons._study import Finding, Setting, studies
 from comparisons._verdict import Verdict
-from inference._replicates import posteriors, replicate, simulated
+from inference._replicate_intervals import bootstrap, profile_deviances
+from inference._replicate_nuts import Chains, sample
+from inference._replicate_svi import mean_field
+from inference._replicates import Weighted, posteriors, replicate, simulated
 from models._errors import ConfigError, FitError
 from models._spec import Model, Parameter, Values
 from models.gaussian import ConjugateGaussian, Gaussian
@@ -187,6 +190,54 @@ def test_standard_errors_a_tenth_too_large_are_caught(
     monkeypatch.setattr(asymptotics, "replicate", planted)
     study = conducted(asymptotics, Gaussian(), (200, 800), 6_000, tmp_path)
     assert found(study, "DIFFER") == {("maximum_likelihood", "mean standard error / sd")}
+
+
+@pytest.mark.statistical
+def test_half_the_information_is_beaten_by_an_estimator_at_its_bias(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = Setting.bound
+    monkeypatch.setattr(
+        Setting,
+        "bound",
+        lambda self, n: right(self, n)._replace(information=0.5 * right(self, n).information),
+    )
+    study = conducted(cramer_rao, Gaussian(), (100, 400), 1_000, tmp_path)
+    methods = {"maximum_likelihood", "maximum_a_posteriori", "posterior_mean", "svi_mean"}
+    about = "variance / bound at its bias"
+    assert found(study, "DIFFER") == {(method, about) for method in methods}
+
+
+@pytest.mark.statistical
+def test_interval_methods_are_held_to_their_coverage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stuck(*arguments: Any, **settings: Any) -> Chains:
+        chains = sample(*arguments, **settings)
+        return chains._replace(points=np.repeat(chains.points[:, ::3], 3, axis=1))
+
+    def deviances(*arguments: Any) -> np.ndarray:
+        return 0.5 * profile_deviances(*arguments)
+
+    def narrow(*arguments: Any, **settings: Any) -> tuple[np.ndarray, np.ndarray]:
+        draws, fine = bootstrap(*arguments, **settings)
+        center = draws.mean(axis=1, keepdims=True)
+        return center + 0.5 * (draws - center), fine
+
+    def wide(*arguments: Any) -> Weighted:
+        draws = mean_field(*arguments)
+        center = draws.quantities.mean(axis=1, keepdims=True)
+        return draws._replace(quantities=center + 2 * (draws.quantities - center))
+
+    monkeypatch.setattr(coverage, "sample", stuck)
+    monkeypatch.setattr(coverage, "profile_deviances", deviances)
+    monkeypatch.setattr(coverage, "bootstrap", narrow)
+    monkeypatch.setattr(coverage, "mean_field", wide)
+    study = conducted(coverage, Gaussian(), (100, 400), 1_000, tmp_path)
+    quantity = "coverage of the 90% interval"
+    planted = {"profile likelihood", "bootstrap", "svi[mean_field]"}
+    assert found(study, "DIFFER") == {(method, quantity) for method in planted}
+    assert found(study, "NOT COMPARABLE") == {("nuts[numpyro]", quantity)}
 
 
 @pytest.mark.statistical

@@ -90,6 +90,7 @@ def study_page(study: Study, command: str, *, overview: bool) -> str:
         counts=counts,
         pictures=_pictures(study),
         tables=_sections.study_tables(study.findings, parameters),
+        failed=study.failed,
         undecided=[f"{v.about}: {v.remedy}" for v in verdicts if v.remedy],
         command=command,
         overview=overview,
