@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -188,6 +189,10 @@ def test_no_failure_is_stored(tmp_path: Path) -> None:
         assert calls  # measured again, since it was not stored
     page = study_page(found, "a command", overview=False)
     assert "1 of 20 replicates at N = 5 failed: ValueError: seven" in page
+    assert "20 data sets at N = 5: no statement fails." in page
+    unsure = Finding("m", 5, "x", "mu", Verdict("x", 0.0, 0.0, 9.0, 1.0))
+    page = study_page(dataclasses.replace(found, findings=(unsure,)), "", overview=False)
+    assert "no statement fails; 1 of 1 are not decided." in page
 
 
 def test_kept_replicates_are_written_whole(tmp_path: Path) -> None:

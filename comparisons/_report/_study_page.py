@@ -106,7 +106,9 @@ def _sentence(study: Study) -> str:
             f"{made}: {len(failed)} of {len(study.findings)} statements fail, the first of them: "
             f"{first.about} is {first.observed:.4g} ± {first.error:.2g}, not {first.expected:.4g}."
         )
-    return f"{made}: no statement fails."
+    open_ones = sum(f.verdict.outcome in ("UNSURE", "NOT COMPARABLE") for f in study.findings)
+    undecided = f"; {open_ones} of {len(study.findings)} are not decided" if open_ones else ""
+    return f"{made}: no statement fails{undecided}."
 
 
 def _pictures(study: Study) -> list[_figures.Picture]:
