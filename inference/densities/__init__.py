@@ -1,0 +1,1 @@
+"""Density estimators by their access to the likelihood: every `x.py` here defines one."""

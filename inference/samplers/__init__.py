@@ -1,0 +1,1 @@
+"""Samplers: every `x.py` here draws from a target by one algorithm."""
