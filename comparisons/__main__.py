@@ -219,8 +219,9 @@ def check(
 def study(
     name: Annotated[str, typer.Argument(help="The study; `concord list studies` lists them.")],
     model: Annotated[
-        str, typer.Option(help="A model of the catalogue, or your own: my_model.py:MyModel.")
-    ],
+        str | None,
+        typer.Option(help="A model of the catalogue, or your own: my_model.py:MyModel."),
+    ] = None,
     values: Annotated[
         list[str] | None,
         typer.Option(
@@ -228,11 +229,30 @@ def study(
         ),
     ] = None,
     replicates: Annotated[
-        int, typer.Option(min=100, help="Most data sets at each N; fewer if all is decided.")
-    ] = 4_000,
+        int | None,
+        typer.Option(
+            min=100,
+            help="Most data sets at each N; fewer if all is decided.",
+            show_default="4000",
+        ),
+    ] = None,
     n: Annotated[
-        str, typer.Option("--n", metavar="N,N,…", help="Numbers of units, separated by commas.")
-    ] = "50,200,800",
+        str | None,
+        typer.Option(
+            "--n",
+            metavar="N,N,…",
+            help="Numbers of units, separated by commas.",
+            show_default="50,200,800",
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="quick|standard|thorough",
+            help="How much is simulated by the study `theory`.",
+            show_default="standard",
+        ),
+    ] = None,
     jobs: Jobs = None,
     scheduler: Annotated[
         str | None,
@@ -249,12 +269,15 @@ def study(
 
     Data are simulated at the model's truth, fitted, and summarised, until every statement is
     decided or the replicates are spent. A study that was interrupted goes on where it stopped.
+    The study `theory` is about no one model: it shows each claim of the theory by running it.
 
     Examples:
 
       concord study asymptotics --model gaussian --n 10,50,100,500,1000,5000
 
       concord study coverage --model gaussian_mixture --set k=2 --replicates 10000
+
+      concord study theory --profile quick
     """
     from comparisons import _environment
 
@@ -262,28 +285,44 @@ def study(
 
     from comparisons._plan import absolute, built, model_class
     from comparisons._run import study as run_study
-    from comparisons._run import told_command
+    from comparisons._run import theory, told_command
     from comparisons._settings import numbers, parse_set, refuse, settings
+    from comparisons._study import study as find_study
+    from comparisons._theory import NAME
 
-    chosen, mistakes = settings({"seed": seed, "out": out, "jobs": jobs})
-    units, more = numbers("--n", n)
-    refuse([*mistakes, *more])
-    instance = built(model_class(model), parse_set(values or ()))
+    options = {"seed": seed, "out": out, "jobs": jobs, "profile": profile}
+    chosen, mistakes = settings(options)
+    given = {"--model": model, "--set": values, "--replicates": replicates, "--n": n}
     try:
-        page, code = run_study(
-            name,
-            absolute(model),
-            instance,
-            units,
-            replicates,
-            chosen,
-            told_command(),
-            scheduler=scheduler,
-            keep=keep,
-            debug=debug,
-        )
+        if name == NAME:
+            wrong = [option for option, value in given.items() if value]
+            mistakes += [f"{option} is not for the study {NAME}" for option in wrong]
+            mistakes += [f"--keep is not for the study {NAME}"] if keep else []
+            refuse(mistakes)
+            page, code = theory(chosen, told_command(), scheduler=scheduler, debug=debug)
+        else:
+            find_study(name)
+            units, more = numbers("--n", n or "50,200,800")
+            mistakes += more
+            reference = model or ""
+            mistakes += [] if reference else [f"the study {name} needs --model"]
+            mistakes += [f"--profile is for the study {NAME} alone"] if profile else []
+            refuse(mistakes)
+            instance = built(model_class(reference), parse_set(values or ()))
+            page, code = run_study(
+                name,
+                absolute(reference),
+                instance,
+                units,
+                replicates or 4_000,
+                chosen,
+                told_command(),
+                scheduler=scheduler,
+                keep=keep,
+                debug=debug,
+            )
     except KeyboardInterrupt:
-        _complain("interrupted; finished batches are kept, and the same command goes on")
+        _complain("interrupted; what was finished is kept, and the same command goes on")
         raise typer.Exit(130) from None
     _say(str(page))
     raise typer.Exit(code)
@@ -291,9 +330,9 @@ def study(
 
 @app.command("list")
 def list_entries(
-    kind: Annotated[str, typer.Argument(metavar="models|methods|comparisons|studies|data")],
+    kind: Annotated[str, typer.Argument(metavar="models|methods|comparisons|studies|theory|data")],
 ) -> None:
-    """Lists what there is: models, methods, comparisons, studies or data.
+    """Lists what there is: models, methods, comparisons, studies, theory or data.
 
     Example:
 

@@ -9,6 +9,7 @@ import inference
 import models
 from comparisons._catalogue import GATE, chosen, title
 from comparisons._study import studies
+from comparisons._theory import NAME, catalogue
 from inference._estimate import Method, label, variants
 from models._catalogue import lookup, subclasses
 from models._data import bundled, bundled_names
@@ -26,6 +27,7 @@ def listing(kind: str) -> Iterator[str]:
         "methods": _methods,
         "comparisons": _comparisons,
         "studies": _studies,
+        "theory": _theory,
         "data": _data,
     }
     yield from lookup("list", kind, kinds)()
@@ -52,6 +54,12 @@ def _comparisons() -> Iterator[str]:
 
 def _studies() -> Iterator[str]:
     for name, module in studies().items():
+        yield f"{name:<28} {title(module)}"
+    yield f"{NAME:<28} Every claim of the theory, shown by running it"
+
+
+def _theory() -> Iterator[str]:
+    for name, module in catalogue().items():
         yield f"{name:<28} {title(module)}"
 
 

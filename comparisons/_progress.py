@@ -42,8 +42,9 @@ def _bar(console: Console, what: str) -> Progress:
 class Report:
     """What a run tells its user while it runs; a closed standard error silences it."""
 
-    def __init__(self, planned: Iterable[tuple[str, str]]) -> None:
-        """A report of the planned fits, each (slug of the case, name of the fit)."""
+    def __init__(self, planned: Iterable[tuple[str, str]], what: str = "fits") -> None:
+        """A report of what is planned, each (slug of the case, name of the fit)."""
+        self._what = what
         self._known = set(planned)
         self._done: set[tuple[str, str]] = set()
         self._running: dict[str, str] = {}
@@ -53,7 +54,7 @@ class Report:
 
     def __enter__(self) -> Self:
         if self._console and self._console.is_terminal and self._known:
-            self._bar = _bar(self._console, "fits")
+            self._bar = _bar(self._console, self._what)
             self._task = self._bar.add_task("starting", total=len(self._known))
             self._bar.start()
         return self

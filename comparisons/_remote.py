@@ -5,7 +5,8 @@ JAX takes its precision from the environment when it is first imported.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from comparisons._environment import prepare
 
@@ -26,15 +27,34 @@ def batch(spec: str, source: str, work: tuple[int, int, int]) -> Measured:
     """
     prepare()
     from comparisons._batches import Work, description, from_spec, measured
-    from comparisons._store import digest
     from models._density import require_float64
-    from models._errors import ConfigError
 
     require_float64()
     module, setting = from_spec(spec)
-    if digest(description(module, setting)) != source:
+    _require(description(module, setting), source)
+    return measured(module, setting, Work(*work))
+
+
+def demonstration(name: str, seed: int, effort: int, source: str) -> tuple[dict[str, Any], float]:
+    """What a theory entry shows, and the seconds it took; see `comparisons._theory.content`.
+
+    Raises:
+        ConfigError: JAX was loaded here in single precision, or the source is another one.
+    """
+    prepare()
+    from comparisons import _theory
+
+    _require(_theory.source(), source)
+    began = time.perf_counter()
+    return _theory.content(name, seed, effort), time.perf_counter() - began
+
+
+def _require(description: dict[str, object], source: str) -> None:
+    from comparisons._store import digest
+    from models._errors import ConfigError
+
+    if digest(description) != source:
         raise ConfigError(
             "a Dask worker has another version of this package, of the model's file, of Python or "
             "of a library than this machine, and would give other numbers; install the same there"
         )
-    return measured(module, setting, Work(*work))

@@ -19,6 +19,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 import comparisons
+from comparisons import _theory
 from comparisons._batches import Cluster, Here, cluster
 from comparisons._conduct import conduct
 from comparisons._flow import case_result, run_case, stored_record
@@ -32,7 +33,7 @@ from inference._estimate import label
 from models._errors import ConcordError, FitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from comparisons._batches import Workers
     from comparisons._case import Case, CaseResult
@@ -135,13 +136,64 @@ def study(
 
         page = write(found, out, command)
     counts = Counter(finding.verdict.outcome for finding in found.findings)
-    total = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
     for sentence in found.failed:
         _say(f"error: {sentence}")
-    _say(f"{found.replicates:,} data sets at each N; {counts.total()} verdicts: {total}")
+    _say(f"{found.replicates:,} data sets at each N; {counts.total()} verdicts: {_listed(counts)}")
     if counts["DIFFER"]:
         return page, 1
     return page, 4 if found.failures else 0
+
+
+def theory(
+    settings: Settings, command: str, *, scheduler: str | None = None, debug: bool = False
+) -> tuple[Path, int]:
+    """Shows every claim of the theory and writes the pages.
+
+    Args:
+        settings: the profile, the seed, the output directory and the number of worker processes.
+        command: the command line, for the pages.
+        scheduler: address of a Dask scheduler to use; processes here by default.
+        debug: show them in this process.
+
+    Returns:
+        The path of the page, and the exit code: 0 all hold, 1 some verdict is DIFFER, 4 some entry
+        failed.
+
+    Raises:
+        ConfigError: no scheduler at the address.
+        InUseError: another run uses the output directory.
+        StoreError: the output directory cannot be written.
+    """
+    out = Path(settings.out).absolute()
+    jobs = settings.jobs or os.cpu_count() or 1
+    planned = [(_theory.NAME, name) for name in _theory.catalogue()]
+    with _locked(out), ExitStack() as stack:
+        store = Store(out / "fits", warn=_say)
+        client = None
+        if scheduler or (jobs > 1 and not debug):
+            client = stack.enter_context(cluster(jobs, scheduler))
+        report = stack.enter_context(Report(planned, "entries"))
+
+        def told(event: str, name: str, seconds: float) -> None:
+            report.activity(_theory.NAME, event, name, seconds)
+
+        effort = _theory.EFFORT[settings.profile]
+        found = _theory.demonstrations(settings.seed, effort, store, client, told)
+        from comparisons._report._theory_page import write
+
+        page = write(found, out, command)
+    for one in found:
+        if one.failure:
+            _say(f"error: {one.name}: {one.failure}")
+    counts = Counter(claim.verdict.outcome for one in found for claim in one.claims)
+    _say(f"{counts.total()} claims: {_listed(counts)}")
+    if counts["DIFFER"]:
+        return page, 1
+    return page, 4 if any(one.failure for one in found) else 0
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
 
 
 @contextmanager
@@ -320,8 +372,7 @@ def _conclude(
             errors.append(f"{result.slug} {name}: {reason}")
     for error in errors:
         report.say(f"error: {error}")
-    total = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
-    report.say(f"{counts.total()} verdicts: {total or 'none'}")
+    report.say(f"{counts.total()} verdicts: {_listed(counts) or 'none'}")
     if counts["DIFFER"]:
         return 1
     return 4 if errors else 0

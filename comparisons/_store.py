@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LIBRARIES = (
-    "arviz", "arviz-base", "arviz-stats", "blackjax", "jax", "jaxlib", "numba", "numpy", "numpyro",
-    "nutpie", "optax", "pymc", "pytensor", "scipy", "statsmodels", "xarray",
+    "arviz", "arviz-base", "arviz-stats", "blackjax", "equinox", "jax", "jaxlib", "numba", "numpy",
+    "numpyro", "nutpie", "optax", "pymc", "pytensor", "scipy", "statsmodels", "xarray",
 )  # fmt: skip
 """Distributions whose versions can change a number."""
 

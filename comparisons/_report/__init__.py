@@ -16,6 +16,7 @@ from comparisons._difference import differences
 from comparisons._report._facts import as_json, facts, plain, same_data
 from comparisons._report._files import check_slugs, published, write_draws
 from comparisons._report._page import case_page, index_page
+from comparisons._report._study_page import studies_page
 from comparisons._report._tables import CRITERIA, ESTIMATES, VERDICTS, csv_text, identity
 from comparisons._store import digest, source_digest, versions
 from models._errors import DataError
@@ -81,6 +82,9 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
         (stage / "results.json").write_text(text, encoding="utf-8", newline="\n")
         index = index_page(every, compared, command)
         (stage / "index.html").write_text(index, encoding="utf-8", newline="\n")
+        if not (out / "studies.html").is_file():
+            studies = studies_page(out, command)
+            (stage / "studies.html").write_text(studies, encoding="utf-8", newline="\n")
     return out / "index.html"
 
 

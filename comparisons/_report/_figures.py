@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from comparisons._report._answer import Agreement
     from comparisons._report._draws import Comparable, Replicates
     from comparisons._report._tables import Row
+    from comparisons.theory._shown import Curves
     from inference._estimate import Estimate
 
 PANELS = 6
@@ -782,6 +783,43 @@ def ladder(name: str, table: xr.Dataset) -> Picture:
             + ", ".join(" by ".join(reversed(line)) for line in lines),
             "Against the number of units, with 95 % Monte Carlo intervals; dashed: theory."
             + (f" {hidden} more quantities are in the table." if hidden else ""),
+        )
+
+
+def curves(name: str, shown: Curves) -> Picture:
+    """What a theory entry measured, with markers where it is sparse; dashed: theory."""
+    lines = [*shown.measured, *(line for line in shown.theory if line not in shown.measured)]
+    legend = 0.17 * ((len(lines) + 1) // 2) + 0.2
+    height = 2.6 + legend
+    with _drawing() as done:
+        figure, axes = plt.subplots(figsize=(_WIDTH * 0.8, height))
+        figure.subplots_adjust(
+            left=0.11, right=0.97, top=1 - 0.3 / height, bottom=(legend + 0.45) / height
+        )
+        axes.set_title(_text(shown.title, 90))
+        for place, line in enumerate(lines):
+            colour = _COLOURS[place % len(_COLOURS)]
+            for found, dashes in ((shown.measured, "-"), (shown.theory, "--")):
+                if line in found:
+                    x, y = found[line]
+                    mark = "o" if len(x) < 30 and dashes == "-" else ""
+                    label = _text(line) if dashes == "-" or line not in shown.measured else None
+                    axes.plot(
+                        x, y, dashes, marker=mark, markersize=3, linewidth=1, color=colour,
+                        label=label,
+                    )  # fmt: skip
+        if "x" in shown.logarithmic:
+            axes.set_xscale("log")
+        if "y" in shown.logarithmic:
+            axes.set_yscale("log")
+        axes.set_xlabel(_text(shown.x, 90))
+        axes.set_ylabel(_text(shown.y, 60))
+        figure.legend(loc="lower center", ncols=2, frameon=False, fontsize=8)
+        return done(
+            figure,
+            f"curves-{name}",
+            f"{shown.title}: {shown.y} against {shown.x}, for {', '.join(lines)}",
+            f"{shown.title}." + (" Dashed: theory." if shown.theory else ""),
         )
 
 

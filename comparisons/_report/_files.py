@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 _STAGE = ".report-"
 _SLUG = re.compile(r"[a-z0-9_-]{1,120}")
-_RESERVED = ("index", "fits", "results", "estimates", "criteria", "verdicts")
+_RESERVED = (
+    "index", "fits", "replicates", "results", "estimates", "criteria", "verdicts", "studies",
+    "theory",
+)  # fmt: skip
 
 
 def slug(text: str, taken: Sequence[str] = ()) -> str:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from comparisons._report._facts import Facts
     from comparisons._report._figures import Picture
     from comparisons._study import Finding
+    from comparisons._theory import Demonstration
     from comparisons._verdict import Outcome, Verdict
+    from comparisons.theory import _shown as theory
 
 _SECTION = {
     "same_model": "model",
@@ -650,6 +652,41 @@ def study_tables(findings: Sequence[Finding], parameters: Sequence[str]) -> list
             )
         )
     return tables
+
+
+def claims_table(demonstrations: Sequence[Demonstration], *, where: bool) -> Table:
+    """One row per claim.
+
+    Args:
+        demonstrations: what was shown.
+        where: whether a column says in which comparison.
+    """
+    rows = [
+        (
+            claim.statement, *([found.name] if where else [claim.verdict.about]),
+            Shown(claim.verdict.outcome.lower(), claim.verdict.outcome),
+            number(_tables.prediction(claim.verdict)),
+            with_error(claim.verdict.observed, claim.verdict.error), claim.verdict.cause,
+        )
+        for found in demonstrations
+        for claim in found.claims
+    ]  # fmt: skip
+    return _table(
+        "One row per claim",
+        ("claim", "shown in" if where else "number", "verdict", "predicted", "measured", "cause"),
+        rows,
+        numeric=(3, 4),
+        file="theory.csv",
+    )
+
+
+def shown_table(shown: theory.Table) -> Table:
+    """A table that a theory entry shows."""
+    numeric = [
+        i for i in range(len(shown.columns)) if any(type(r[i]) is not str for r in shown.rows)
+    ]
+    rows = [tuple(c if isinstance(c, str) else number(float(c)) for c in row) for row in shown.rows]
+    return _table(shown.title, shown.columns, rows, numeric=numeric, file="theory.json")
 
 
 def _published(title: str, table: xr.Dataset) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import xarray as xr
 from comparisons._report import _answer, _figures, _sections
 from comparisons._report._files import published, slug
 from comparisons._report._page import render
-from comparisons._report._tables import csv_text, model_title
+from comparisons._report._tables import csv_text, model_title, prediction
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ def write(study: Study, out: Path, command: str) -> Path:
     Raises:
         StoreError: the directory cannot be written.
     """
-    name = f"study-{slug(f'{study.name}-{model_title(study.model)}')}.html"
+    name = _file(study.name, model_title(study.model))
     rows = [row(study, finding) for finding in study.findings]
     key = rows[0]["study"], rows[0]["model"]
     with published(out) as stage:
@@ -48,15 +49,51 @@ def write(study: Study, out: Path, command: str) -> Path:
             (name, study_page(study, command, overview=(out / "index.html").is_file())),
         ):
             (stage / file).write_text(text, encoding="utf-8", newline="\n")
+        listed = studies_page(out, command, studies=stage)
+        (stage / "studies.html").write_text(listed, encoding="utf-8", newline="\n")
     return out / name
+
+
+def studies_page(
+    out: Path, command: str, studies: Path | None = None, theory: Path | None = None
+) -> str:
+    """The page that lists the studies of a directory, with the counts of their verdicts.
+
+    Args:
+        out: the directory.
+        command: the command line, for the page to repeat.
+        studies: where `study.csv` is, if not there.
+        theory: where `theory.csv` is, if not there.
+    """
+    found: dict[tuple[str, str], Counter[str]] = {}
+    for name, folder in (("study", studies or out), ("theory", theory or out)):
+        path = folder / f"{name}.csv"
+        if path.is_file():
+            with path.open(encoding="utf-8", newline="") as file:
+                for one in csv.DictReader(file):
+                    about = (one["study"], one["model"]) if name == "study" else (name, "")
+                    found.setdefault(about, Counter())[one["verdict"]] += 1
+    listed = [
+        {
+            "file": _file(study, model.removeprefix("'")) if model else "theory.html",
+            "title": f"{study.replace('_', ' ')}{f' of {model}' if model else ''}",
+            "counts": {outcome: counts[outcome] for outcome in _answer.OUTCOMES},
+        }
+        for (study, model), counts in found.items()
+    ]
+    return render(
+        "studies.html", title="Studies", rows=listed, command=command,
+        overview=(out / "index.html").is_file(),
+    )  # fmt: skip
+
+
+def _file(study: str, model: str) -> str:
+    return f"study-{slug(f'{study}-{model}')}.html"
 
 
 def row(study: Study, finding: Finding) -> dict[str, Any]:
     """A finding as a row of `study.csv`; its theory is the prediction where there is one."""
     verdict = finding.verdict
-    theory = verdict.expected
-    if verdict.outcome == "EXPLAINED" and verdict.predicted is not None:
-        theory = verdict.predicted
     return {
         "study": study.name,
         "model": model_title(study.model),
@@ -66,7 +103,7 @@ def row(study: Study, finding: Finding) -> dict[str, Any]:
         "parameter": finding.parameter,
         "value": float(verdict.observed),
         "error": float(verdict.error),
-        "theory": float(theory),
+        "theory": prediction(verdict),
         "verdict": verdict.outcome,
     }
 
@@ -94,6 +131,8 @@ def study_page(study: Study, command: str, *, overview: bool) -> str:
         undecided=[f"{v.about}: {v.remedy}" for v in verdicts if v.remedy],
         command=command,
         overview=overview,
+        links=[("studies.html", "All studies")],
+        file="study.csv",
     )
 
 

@@ -58,6 +58,13 @@ def model_title(model: Model) -> str:
     return f"{model.name}({', '.join(changed)})" if changed else model.name
 
 
+def prediction(verdict: Verdict) -> float:
+    """The number that theory gives: of the theory that explains a departure, where one does."""
+    if verdict.outcome == "EXPLAINED" and verdict.predicted is not None:
+        return float(verdict.predicted)
+    return float(verdict.expected)
+
+
 def data_title(result: CaseResult) -> str:
     """The name of the data with the columns that were chosen."""
     return (

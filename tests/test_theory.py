@@ -1,0 +1,107 @@
+"""Theory entries: what they show is kept, a failure is data, one row per claim."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import json
+import math
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from comparisons import _theory
+from comparisons._report._theory_page import write
+from comparisons._store import Store
+from comparisons._verdict import Verdict
+from comparisons.theory._shown import Claim, Curves, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from comparisons.theory._shown import Shown
+
+
+def entry(name: str, bias: float = 0.0, *, fails: bool = False) -> ModuleType:
+    module = ModuleType(name, f"The mean of {name}.\n\nReference: none.")
+
+    def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+        size = 10_000 * effort
+        mean = float(rng.normal(bias, size=size).mean())
+        yield Claim("Normal draws have mean zero.", Verdict("mean", mean, 0, size**-0.5, 0.1))
+        if fails:
+            raise RuntimeError("it broke")
+        yield Curves("Error", "N", "error", {"a": ([1.0, 10.0], [1.0, 0.1])}, {}, "xy")
+        yield Table("Costs", ("name", "cost"), (("x", 1.5), ("y", math.nan)))
+
+    module.show = show  # pyright: ignore[reportAttributeAccessIssue]
+    return module
+
+
+@pytest.fixture
+def three(monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = {"a": entry("a"), "b": entry("b", fails=True), "c": entry("c", bias=0.3)}
+    monkeypatch.setattr(_theory, "catalogue", lambda: modules)
+
+
+def shown(path: Path, told: list[tuple[str, str]]) -> list[_theory.Demonstration]:
+    return _theory.demonstrations(
+        0, 1, Store(path), None, lambda event, name, _: told.append((event, name))
+    )
+
+
+def test_what_was_shown_is_kept_and_what_failed_is_not(three: None, tmp_path: Path) -> None:
+    first, second = [], []
+    once, again = shown(tmp_path, first), shown(tmp_path, second)
+    assert first == [
+        ("fit", "a"), ("fitted", "a"), ("fit", "b"), ("failed", "b"), ("fit", "c"), ("fitted", "c"),
+    ]  # fmt: skip
+    assert second == [("stored", "a"), ("stored", "c"), ("fit", "b"), ("failed", "b")]
+    assert [found.claims for found in once] == [found.claims for found in again]
+
+
+def test_a_failure_keeps_what_came_before_and_is_a_claim_of_its_own(
+    three: None, tmp_path: Path
+) -> None:
+    _, broken, _ = shown(tmp_path, [])
+    assert broken.failure == "RuntimeError: it broke"
+    assert [claim.verdict.outcome for claim in broken.claims] == ["AGREE", "NOT COMPARABLE"]
+
+
+def test_numbers_depend_on_the_name_the_seed_and_the_effort_alone(three: None) -> None:
+    def number(name: str, seed: int, effort: int) -> float:
+        return _theory.content(name, seed, effort)["shown"][0]["verdict"]["observed"]
+
+    assert number("a", 0, 1) == number("a", 0, 1)
+    assert len({number("a", 0, 1), number("c", 0, 1), number("a", 1, 1), number("a", 0, 4)}) == 4
+
+
+def test_a_bias_is_caught_and_told(three: None, tmp_path: Path) -> None:
+    found = shown(tmp_path / "store", [])
+    page = write(found, tmp_path, "the command")
+    with (tmp_path / "theory.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["verdict"] for row in rows] == ["AGREE", "AGREE", "NOT COMPARABLE", "DIFFER"]
+    assert [row["comparison"] for row in rows] == ["a", "b", "b", "c"]
+    text = page.read_text(encoding="utf-8")
+    assert "2 of 4 claims hold" in text
+    assert "b: RuntimeError: it broke" in text
+    assert all(f'href="theory-{name}.html"' in text for name in "abc")
+    entry_page = (tmp_path / "theory-a.html").read_text(encoding="utf-8")
+    assert "<img" in entry_page
+    assert 'href="theory.html"' in entry_page
+    kept = json.loads((tmp_path / "theory.json").read_text(encoding="utf-8"))
+    assert kept[0]["shown"][2]["rows"] == [["x", 1.5], ["y", None]]
+    listed = (tmp_path / "studies.html").read_text(encoding="utf-8")
+    assert 'href="theory.html"' in listed
+
+
+def test_every_entry_states_its_theorem() -> None:
+    for name, module in _theory.catalogue().items():
+        first, _, rest = (inspect.getdoc(module) or "").partition("\n")
+        assert first.endswith("."), name
+        assert "Reference" in rest, name
+        assert list(inspect.signature(module.show).parameters) == ["rng", "effort"], name
