@@ -27,8 +27,8 @@ from inference._information import declared
 from inference._labels import canonical
 from inference._threads import pool as threads
 from models._density import flatten, quantities, replicable
-from models._errors import FitError
-from models._spec import HasDegeneracy, HasEM, HasExpectedInformation
+from models._errors import DataError, FitError
+from models._spec import HasClosedFormMaximum, HasDegeneracy, HasEM, HasExpectedInformation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -148,20 +148,30 @@ def replicate(model: Model, batch: Batch) -> Replicates:
     Raises:
         FitError: the model's programs cannot be traced over data.
     """
-    stages = compiled(model, batch)
-    best = _attempt(model, stages, batch, None)
+    first = _maxima if isinstance(model, HasClosedFormMaximum) else starts
+    best = _attempt(model, batch, first(model, batch), None)
     for _ in range(_STARTS - 1 if isinstance(model, HasDegeneracy) else 0):
-        other = _attempt(model, stages, batch, best)
+        other = _attempt(model, batch, starts(model, batch), best)
         # −∞ where the replicate has only met degenerate ends so far
         known = np.where(np.isfinite(best.height), best.height, 0.0)
         higher = other.height > best.height + 1e-9 * np.abs(known)
         for old, new in zip(best, other, strict=True):
             old[higher] = new[higher]
-    with threads() as pool:
-        everyone = np.arange(len(batch.sets))
-        estimate, deviation = everywhere(stages.finish, (best,), everyone, pool)
-    converged = best.decrement < _STATIONARY
-    return Replicates(estimate, deviation, converged, best.height, best.u, best.information)
+    return _finished(model, batch, best)
+
+
+def maximised(model: Model, batch: Batch, u: np.ndarray) -> Replicates:
+    """Where one start leads in every data set of a batch, by EM and Newton's method.
+
+    Args:
+        model: the model.
+        batch: the data sets.
+        u: where to begin, shape (R, k), in the chart.
+
+    Raises:
+        FitError: the model's programs cannot be traced over data.
+    """
+    return _finished(model, batch, _attempt(model, batch, np.array(u), None))
 
 
 def climbed(
@@ -186,11 +196,26 @@ def climbed(
 
 def starts(model: Model, batch: Batch) -> np.ndarray:
     """A data-driven start of each replicate in the chart, shape (R, k)."""
-    drawn = [model.start(rng, data) for rng, data in zip(batch.streams, batch.sets, strict=True)]
-    stacked = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
+    pairs = zip(batch.streams, batch.sets, strict=True)
+    return _unconstrained(model, batch, [model.start(rng, data) for rng, data in pairs])
+
+
+def _maxima(model: Any, batch: Batch) -> np.ndarray:
+    """The formula's maximum of each replicate, which Newton's method then has to confirm."""
+    found = []
+    for rng, data in zip(batch.streams, batch.sets, strict=True):
+        try:
+            found.append(model.maximum_likelihood(data))
+        except DataError:  # there is none: no climb from anywhere will converge
+            found.append(model.start(rng, data))
+    return _unconstrained(model, batch, found)
+
+
+def _unconstrained(model: Model, batch: Batch, values: list[Values]) -> np.ndarray:
+    stacked = {name: np.stack([one[name] for one in values]) for name in values[0]}
     with threads() as pool:
         unconstrain = compiled(model, batch).unconstrain
-        return everywhere(unconstrain, (stacked,), np.arange(len(drawn)), pool)
+        return everywhere(unconstrain, (stacked,), np.arange(len(values)), pool)
 
 
 def flat_quantities(model: Model, batch: Batch, u: np.ndarray) -> np.ndarray:
@@ -312,14 +337,21 @@ def posteriors(
     }
 
 
-def _attempt(model: Model, stages: Stages, batch: Batch, best: _State | None) -> _State:
+def _finished(model: Model, batch: Batch, state: _State) -> Replicates:
+    with threads() as pool:
+        finish, everyone = compiled(model, batch).finish, np.arange(len(batch.sets))
+        estimate, deviation = everywhere(finish, (state,), everyone, pool)
+    converged = state.decrement < _STATIONARY
+    return Replicates(estimate, deviation, converged, state.height, state.u, state.information)
+
+
+def _attempt(model: Model, batch: Batch, u: np.ndarray, best: _State | None) -> _State:
     """Where one start per replicate leads; degenerate ends and known ones have height −∞.
 
     Raises:
         FitError: the model's programs cannot be traced over data.
     """
-    sets, arrays = batch.sets, batch.arrays
-    u = starts(model, batch)
+    stages, sets, arrays = compiled(model, batch), batch.sets, batch.arrays
     with threads() as pool:
         try:
             new = np.ones(len(sets), bool)

@@ -119,13 +119,11 @@ class Gaussian(Model):
         y = np.asarray(data["y"].data)
         scale = y.std(axis=0) * np.exp(0.3 * rng.standard_normal(y.shape[1:]))
         mean = y.mean(axis=0) + 0.3 * y.std(axis=0) * rng.standard_normal(y.shape[1:])
-        if self.dim == 1:
-            return {"mu": jnp.asarray(mean), "sigma": jnp.asarray(scale)}
-        return {
-            "mean": jnp.asarray(mean),
-            "scale": jnp.asarray(scale),
-            "correlation_cholesky": jnp.eye(self.dim),
-        }
+        # plain arrays: to make JAX ones would cost as much as all of the above
+        values: dict[str, Any] = {"mu": np.asarray(mean), "sigma": np.asarray(scale)}
+        if self.dim > 1:
+            values = {"mean": mean, "scale": scale, "correlation_cholesky": np.eye(self.dim)}
+        return values
 
     def numpyro(self, data: xr.Dataset) -> None:
         y = jnp.asarray(data["y"].data)
@@ -168,21 +166,23 @@ class Gaussian(Model):
             DataError: the sample covariance is singular, so no maximum exists.
         """
         y = np.asarray(data["y"].data)
+        values: dict[str, Any]
         if self.dim == 1:
             if np.ptp(y) == 0:
                 raise DataError("all values are equal: the maximum-likelihood sigma is 0")
-            return {"mu": jnp.asarray(y.mean()), "sigma": jnp.asarray(y.std())}
+            values = {"mu": np.asarray(y.mean()), "sigma": np.asarray(y.std())}
+            return values
         covariance = np.atleast_2d(np.cov(y, rowvar=False, ddof=0))
         scale = np.sqrt(np.diag(covariance))
         if np.linalg.matrix_rank(covariance) < self.dim:
             raise DataError("the sample covariance is singular: no maximum exists")
-        return {
-            "mean": jnp.asarray(y.mean(axis=0)),
-            "scale": jnp.asarray(scale),
-            "correlation_cholesky": jnp.asarray(
-                np.linalg.cholesky(covariance / np.outer(scale, scale))
-            ),
+        correlation = covariance / np.outer(scale, scale)
+        values = {
+            "mean": y.mean(axis=0),
+            "scale": scale,
+            "correlation_cholesky": np.linalg.cholesky(correlation),
         }
+        return values
 
     def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
         if self.dim == 1:

@@ -426,20 +426,59 @@ class GaussianMixture(Model):
     # --- EM -----------------------------------------------------------------------------------
 
     def e_step(self, values: Values, data: xr.Dataset) -> dict[str, Array]:
-        """Expected count, sum and sum of outer products of each component."""
-        y = jnp.reshape(jnp.asarray(data["y"].data), (data.sizes["obs"], self.dim))
-        share = self.responsibilities(values, data)
-        return {
-            "count": share.sum(axis=0),
-            "sum": share.T @ y,
-            "square": jnp.einsum("nk,ni,nj->kij", share, y, y),
-        }
+        """Expected count, sum and sum of outer products of each component, of centred rows.
+
+        Q is linear in the statistics, so that its derivatives by them are the coefficients of a
+        row's features in the logits of its components: both steps are one matrix product each.
+        """
+        features, total = self._features(data)
+        natural = jax.grad(self.complete_log_likelihood, argnums=1)(
+            values, self._unpacked(jnp.zeros((self.k, total.size))), data
+        )
+        i, j = self._pairs
+        square = natural["square"]
+        folded = jnp.where(i == j, square[:, i, j], square[:, i, j] + square[:, j, i])
+        coefficients = jnp.concatenate([natural["count"][:, None], natural["sum"], folded], axis=1)
+        if self.k == 2:  # half the work
+            second = jax.nn.sigmoid(features @ (coefficients[1] - coefficients[0])) @ features
+            return self._unpacked(jnp.stack([total - second, second]))
+        share = jax.nn.softmax(features @ coefficients.T, axis=1)
+        return self._unpacked(share.T @ features)
+
+    @property
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the products among a row's features."""
+        return np.triu_indices(self.dim)
+
+    def _centre(self, data: xr.Dataset) -> Any:
+        """Means of the columns: sums of squares about them keep their digits."""
+        return data["y"].data.reshape(data.sizes["obs"], self.dim).mean(axis=0)
+
+    def _features(self, data: xr.Dataset) -> tuple[Any, Any]:
+        """1, the centred columns and their products by row, and the sums of all of these.
+
+        Of plain arrays they are plain arrays, which are made once and not at every step.
+        """
+        y = data["y"].data.reshape(data.sizes["obs"], self.dim) - self._centre(data)
+        i, j = self._pairs
+        numbers = jnp if isinstance(y, jax.Array) else np
+        features = numbers.concatenate([numbers.ones((len(y), 1)), y, y[:, i] * y[:, j]], axis=1)
+        return features, features.sum(axis=0)
+
+    def _unpacked(self, sums: Array) -> dict[str, Array]:
+        """Statistics from the sums of features by component."""
+        i, j = self._pairs
+        upper = sums[:, 1 + self.dim :]
+        square = jnp.zeros((self.k, self.dim, self.dim)).at[:, i, j].set(upper)
+        square = square.at[:, j, i].set(upper)
+        return {"count": sums[:, 0], "sum": sums[:, 1 : 1 + self.dim], "square": square}
 
     def m_step(self, statistics: dict[str, Array], data: xr.Dataset) -> Values:
         count = statistics["count"]
-        mean = statistics["sum"] / count[:, None]
+        away = statistics["sum"] / count[:, None]
         moment = statistics["square"] / count[:, None, None]
-        covariance = moment - mean[:, :, None] * mean[:, None, :]
+        covariance = moment - away[:, :, None] * away[:, None, :]
+        mean = self._centre(data) + away
         share = count / count.sum()
         if not self._own:
             covariance = jnp.einsum("k,kij->ij", share, covariance)
@@ -470,6 +509,7 @@ class GaussianMixture(Model):
         else:
             mean = values["mean"]
             factor = jnp.broadcast_to(self._factor(values), (self.k, self.dim, self.dim))
+        mean = mean - self._centre(data)
         cross = statistics["sum"][:, :, None] * mean[:, None, :]
         scatter = (
             statistics["square"]

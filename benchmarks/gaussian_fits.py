@@ -1,0 +1,51 @@
+"""Many normal samples: maximum likelihood with standard errors.
+
+The loop fits by `scipy.stats.norm.fit` and takes its standard errors from statsmodels' numerical
+Hessian at that point; data sets are the same.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+from _row import Row, compiled, timed
+from scipy.stats import norm
+
+from inference._replicates import replicate, simulated
+from models.gaussian import Gaussian
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPLICATES, UNITS, LOOP = 10_000, 1_000, 300
+
+
+def rows() -> Iterator[Row]:
+    """Fits with standard errors against the loop."""
+    model = Gaussian()
+    batch = simulated(model, model.truth, UNITS, range(REPLICATES), 0)
+    few = batch._replace(sets=batch.sets[:200], streams=batch.streams[:200])
+    compilation = compiled(lambda: replicate(model, few))
+    here = timed(lambda: replicate(model, batch))
+    sets = [np.asarray(data["y"].data) for data in batch.sets[:LOOP]]
+    loop = timed(lambda: [_scipy_and_statsmodels(y) for y in sets]) / LOOP * REPLICATES
+    yield Row(
+        f"{REPLICATES:,} Gaussian fits with standard errors, N = {UNITS:,}",
+        f"a loop of `scipy.stats.norm.fit` and statsmodels, {LOOP} timed and scaled",
+        here, loop, compilation, 100,
+    )  # fmt: skip
+
+
+def _scipy_and_statsmodels(y: np.ndarray) -> None:
+    from statsmodels.base.model import GenericLikelihoodModel
+
+    class Normal(GenericLikelihoodModel):
+        def loglikeobs(self, params: np.ndarray) -> np.ndarray:
+            return norm.logpdf(y, params[0], params[1])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = Normal(y, np.ones((y.size, 1)), extra_params_names=["sigma"])
+        np.sqrt(np.diag(np.linalg.inv(-model.hessian(np.array(norm.fit(y))))))
