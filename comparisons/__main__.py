@@ -254,6 +254,14 @@ def study(
         ),
     ] = None,
     jobs: Jobs = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--methods",
+            metavar="NAMES",
+            help="Methods to study besides the study's own, each data set by itself: nuts[pymc].",
+        ),
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="A Dask scheduler that runs: tcp://127.0.0.1:8786."),
@@ -286,13 +294,15 @@ def study(
     from comparisons._plan import absolute, built, model_class
     from comparisons._run import study as run_study
     from comparisons._run import theory, told_command
-    from comparisons._settings import numbers, parse_set, refuse, settings
+    from comparisons._settings import numbers, parse_set, refuse, settings, split_names
     from comparisons._study import study as find_study
     from comparisons._theory import NAME
 
-    options = {"seed": seed, "out": out, "jobs": jobs, "profile": profile}
+    names = split_names(methods or ())
+    options = {"seed": seed, "out": out, "jobs": jobs, "profile": profile, "methods": names}
     chosen, mistakes = settings(options)
-    given = {"--model": model, "--set": values, "--replicates": replicates, "--n": n}
+    given = {"--model": model, "--set": values, "--replicates": replicates, "--n": n,
+             "--methods": methods}  # fmt: skip
     try:
         if name == NAME:
             wrong = [option for option, value in given.items() if value]

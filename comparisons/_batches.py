@@ -232,10 +232,12 @@ def description(module: ModuleType, setting: Setting) -> dict[str, object]:
         "study": module.__name__,
         "model": canonical(setting.model),
         "seed": setting.seed,
+        "methods": canonical(setting.methods),
         "versions": versions(),
         "source": source_digest(
             type(setting.model),
             Path(str(module.__file__)),
+            *map(type, setting.methods),
             *machinery(models.__file__),
             *machinery(inference.__file__),
             *machinery(comparisons.__file__),
@@ -245,10 +247,11 @@ def description(module: ModuleType, setting: Setting) -> dict[str, object]:
 
 @lru_cache(maxsize=8)
 def from_spec(spec: str) -> tuple[ModuleType, Setting]:
-    """The study and the setting that a JSON object of `study`, `model`, `set`, `seed` describes."""
-    from comparisons._plan import built, model_class
+    """The study and the setting of a JSON object of `study`, `model`, `set`, `seed`, `methods`."""
+    from comparisons._plan import built, chosen_methods, model_class
     from comparisons._study import Setting, study
 
     content = json.loads(spec)
     model = built(model_class(content["model"]), content["set"])
-    return study(content["study"]), Setting(model, content["seed"])
+    methods = chosen_methods("quick", content["methods"], {}) if content["methods"] else ()
+    return study(content["study"]), Setting(model, content["seed"], methods)

@@ -84,7 +84,10 @@ def conduct(
         raise FitError(f"{name} has nothing to say of {setting.model.name}")
     statement = inspect.getdoc(module) or name
     failures = {n: dict(sums[n].failures) for n in units if sums[n].failures}
-    return Study(name, statement, setting.model, tuple(units), total, findings, failures)
+    curves = module.curves(setting, summaries) if "curves" in vars(module) else ()
+    return Study(
+        name, statement, setting.model, tuple(units), total, findings, failures, tuple(curves)
+    )
 
 
 def _works(n: int, start: int, stop: int) -> Iterator[Work]:

@@ -23,11 +23,11 @@ from comparisons import _theory
 from comparisons._batches import Cluster, Here, cluster
 from comparisons._conduct import conduct
 from comparisons._flow import case_result, run_case, stored_record
-from comparisons._plan import dumped, plans
+from comparisons._plan import chosen_methods, dumped, plans
 from comparisons._pool import run_pool
 from comparisons._progress import Counting, Report
 from comparisons._store import Store, digest, disk_error, source_digest
-from comparisons._study import Setting
+from comparisons._study import Setting, further
 from comparisons._study import study as find_study
 from inference._estimate import label
 from models._errors import ConcordError, FitError
@@ -96,7 +96,8 @@ def study(
         model: the model, studied at its `truth`.
         units: the ladder of N.
         replicates: most data sets at each N.
-        settings: the seed, the output directory and the number of worker processes.
+        settings: the seed, the output directory, the number of worker processes, and the methods
+            that are studied besides the study's own, at their quick settings.
         command: the command line, for the page.
         scheduler: address of a Dask scheduler whose workers measure; processes here by default.
         keep: whether what was measured of every replicate is written too, as Parquet.
@@ -114,8 +115,16 @@ def study(
     """
     module = find_study(name)
     out = Path(settings.out).absolute()
-    setting = Setting(model, settings.seed)
-    spec = {"study": name, "model": reference, "set": dumped(model), "seed": settings.seed}
+    methods = chosen_methods("quick", settings.methods, {}) if settings.methods else ()
+    further(name, module, model, methods)
+    setting = Setting(model, settings.seed, methods)
+    spec = {
+        "study": name,
+        "model": reference,
+        "set": dumped(model),
+        "seed": settings.seed,
+        "methods": [label(method) for method in methods],
+    }
     jobs = settings.jobs or os.cpu_count() or 1
     with _locked(out), ExitStack() as stack:
         store = Store(out / "fits", warn=_say)

@@ -13,7 +13,7 @@ from models._density import quantity_table
 from models._spec import HasSigns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from comparisons._case import Case
     from inference._estimate import Estimate
@@ -104,3 +104,21 @@ def chart_draws(case: Case, posterior: Estimate, of: Density) -> np.ndarray:
     if isinstance(case.model, HasSigns):
         values = jax.vmap(case.model.fold)({name: jnp.asarray(x) for name, x in values.items()})
     return chart(of, values)
+
+
+def own_draws(estimate: Estimate, names: Sequence[str]) -> np.ndarray | None:
+    """The estimate's posterior draws of scalars, shape (chain, draw, scalars); None without."""
+    if estimate.draws is None or "posterior" not in estimate.draws.children:
+        return None
+    posterior = estimate.draws["posterior"]
+    flat: dict[str, np.ndarray] = {}
+    for variable in map(str, estimate.center.value.data_vars):
+        if variable not in posterior.data_vars:
+            return None
+        array = posterior[variable].transpose("chain", "draw", ...).to_numpy()
+        for index in np.ndindex(array.shape[2:]):
+            label = f"{variable}[{', '.join(map(str, index))}]" if index else variable
+            flat[label] = array[(..., *index)]
+    if not set(names) <= flat.keys():
+        return None
+    return np.stack([flat[name] for name in names], axis=-1)

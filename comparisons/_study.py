@@ -15,6 +15,7 @@ import numpy as np
 
 import comparisons
 from comparisons._settings import did_you_mean, refuse
+from inference._estimate import label
 from inference._information import expected, invert, quantity_jacobian
 from inference._replicates import simulated
 from models._catalogue import entries
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from comparisons._verdict import Verdict
+    from comparisons.theory._shown import Curves
+    from inference._estimate import Method
     from inference._replicates import Batch
     from models._spec import Model
 
@@ -38,10 +41,12 @@ class Setting:
     Attributes:
         model: the model; data are simulated at its `truth`.
         seed: of every random stream.
+        methods: those that are studied besides the study's own, one data set at a time.
     """
 
     model: Model
     seed: int
+    methods: tuple[Method, ...] = ()
 
     @cached_property
     def names(self) -> list[str]:
@@ -148,6 +153,7 @@ class Study:
         replicates: data sets made at each N.
         findings: every number, with its verdict.
         failures: by N, how many replicates raised an error, by its message.
+        curves: what else there is to draw.
     """
 
     name: str
@@ -157,6 +163,7 @@ class Study:
     replicates: int
     findings: tuple[Finding, ...]
     failures: Mapping[int, Mapping[str, int]]
+    curves: tuple[Curves, ...] = ()
 
     @property
     def failed(self) -> list[str]:
@@ -172,6 +179,25 @@ def studies() -> dict[str, ModuleType]:
     """Every entry that defines `measure` and `judge`, by name, alphabetical."""
     found = entries(comparisons).items()
     return {name: module for name, module in found if {"measure", "judge"} <= vars(module).keys()}
+
+
+def further(name: str, module: ModuleType, model: Model, methods: Sequence[Method]) -> None:
+    """Checks that a study can take methods besides its own.
+
+    Raises:
+        ConfigError: it cannot, or a method has no posterior draws or refuses the model.
+    """
+    mistakes = []
+    if methods and not vars(module).get("TAKES_METHODS", False):
+        takers = ", ".join(n for n, m in studies().items() if "TAKES_METHODS" in vars(m))
+        mistakes.append(f"--methods is for the studies {takers}; {name} has methods of its own")
+    for method in methods:
+        reason = method.refusal(model)
+        if method.target != "posterior":
+            reason = "it has no posterior draws"
+        if reason:
+            mistakes.append(f"--methods {label(method)}: {reason}")
+    refuse(mistakes)
 
 
 def study(name: str) -> ModuleType:

@@ -20,6 +20,7 @@ import numpy as np
 from scipy.stats import chi2, norm
 
 from comparisons._ladder import LAGGED, Rung, dependent, ladders, left_out, vanishing
+from comparisons._singly import drawn
 from comparisons._study import Finding
 from comparisons._verdict import not_comparable
 from inference._replicate_intervals import bootstrap, profile_deviances
@@ -43,6 +44,7 @@ DRAWS = 39
 WARM_UP, THIN = 300, 5
 SHARE = 5
 """NUTS takes one in so many data sets: it costs more than all of the others together."""
+TAKES_METHODS = True
 MEAN_FIELD, NUTS = "svi[mean_field]", "nuts[numpyro]"
 
 
@@ -69,10 +71,13 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
         few = setting.batch(n, [index for index in indices if index % SHARE == 0])
         start = fits.u[asked]
         chains = sample(setting.model, few, start, warm_up=WARM_UP, draws=DRAWS, thin=THIN)
-        drawn = np.asarray(compiled(setting.model, batch).flat(chains.points))
+        reported = np.asarray(compiled(setting.model, batch).flat(chains.points))
         fine = chains.usable[:, None]
-        found[NUTS][asked] = np.where(fine, _inside(drawn, setting.truth), np.nan)
-        found[LAGGED][asked] = np.where(fine, autocorrelation(drawn), np.nan)
+        found[NUTS][asked] = np.where(fine, _inside(reported, setting.truth), np.nan)
+        found[LAGGED][asked] = np.where(fine, autocorrelation(reported), np.nan)
+    for further in drawn(setting, setting.batch(n, indices), indices, DRAWS):
+        inside = _inside(further.draws, setting.truth)
+        found[further.method] = np.where(further.usable[:, None], inside, np.nan)
     deviance = profile_deviances(setting.model, batch, fits, setting.truth)
     inside = np.where(np.isnan(deviance), np.nan, deviance <= chi2.ppf(LEVEL, 1))
     constant = np.ones(inside.shape[1], bool)

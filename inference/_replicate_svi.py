@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from inference._information import quantity_jacobian
 from inference._replicates import Template, Weighted, climbed, compiled, everywhere
 from inference._threads import pool as threads
 from inference.svi import standard_points
@@ -56,6 +57,30 @@ def mean_field(model: Model, batch: Batch, u: np.ndarray, *, draws: int = 400) -
     even = np.full(points.shape[:2], 1 / draws)
     usable = found & (last < _NEAR)
     return Weighted(reported, even, usable, np.full(usable.size, np.nan))
+
+
+def shrinkage(model: Model, batch: Batch, u: np.ndarray) -> np.ndarray:
+    """How much narrower the best independent coordinates are than the posterior, by data set.
+
+    √(G diag(1/Λ_jj) Gᵀ / G Λ⁻¹ Gᵀ), Λ the precision at the posterior's mode in the chart and G the
+    derivatives of the quantities: exact for a normal posterior.
+
+    Args:
+        model: the model.
+        batch: the data sets.
+        u: where to look for the mode from, shape (R, k).
+
+    Returns:
+        Shape (R, m); NaN for a constant, and where there is no mode.
+    """
+    mode, precision, found = climbed(model, batch, u, "posterior")
+    precision = np.where(found[:, None, None], precision, np.eye(mode.shape[1]))
+    of, _ = replicable(model, batch.sets[0])
+    jacobian = np.asarray(jax.jit(jax.vmap(quantity_jacobian(model, of)))(mode))
+    narrow = np.einsum("rmj,rj->rm", jacobian**2, 1 / np.diagonal(precision, axis1=1, axis2=2))
+    full = np.einsum("rmi,rij,rmj->rm", jacobian, np.linalg.inv(precision), jacobian)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread
+        return np.where(found[:, None], np.sqrt(narrow / full), np.nan)
 
 
 @lru_cache(maxsize=8)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 import jax
 import numpy as np
 
+from comparisons._scalars import own_draws
 from models._density import numpyro_trace, units
 from models._errors import ConcordError
 from models._programs import read_numpyro
@@ -63,24 +64,6 @@ class Replicates:
     observed: Mapping[str, np.ndarray]
     replicated: Mapping[str, np.ndarray]
     source: str
-
-
-def own_draws(estimate: Estimate, names: Sequence[str]) -> np.ndarray | None:
-    """The estimate's posterior draws of scalars, shape (chain, draw, scalars); None without."""
-    if estimate.draws is None or "posterior" not in estimate.draws.children:
-        return None
-    posterior = estimate.draws["posterior"]
-    flat: dict[str, np.ndarray] = {}
-    for variable in map(str, estimate.center.value.data_vars):
-        if variable not in posterior.data_vars:
-            return None
-        array = posterior[variable].transpose("chain", "draw", ...).to_numpy()
-        for index in np.ndindex(array.shape[2:]):
-            label = f"{variable}[{', '.join(map(str, index))}]" if index else variable
-            flat[label] = array[(..., *index)]
-    if not set(names) <= flat.keys():
-        return None
-    return np.stack([flat[name] for name in names], axis=-1)
 
 
 def comparable(result: CaseResult, names: Sequence[str]) -> Comparable:

@@ -22,9 +22,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from comparisons._report._answer import without_engine
-from comparisons._report._draws import own_draws
 from comparisons._report._graph import levels
 from comparisons._report._numbers import short
+from comparisons._scalars import own_draws
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

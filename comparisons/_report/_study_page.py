@@ -125,7 +125,10 @@ def study_page(study: Study, command: str, *, overview: bool) -> str:
         statement=study.statement,
         answer=_sentence(study),
         counts=counts,
-        pictures=_pictures(study),
+        pictures=[
+            *_pictures(study),
+            *(_figures.curves(f"{study.name}-{i}", c) for i, c in enumerate(study.curves)),
+        ],
         tables=_sections.study_tables(study.findings, parameters),
         failed=study.failed,
         undecided=[f"{v.about}: {v.remedy}" for v in verdicts if v.remedy],

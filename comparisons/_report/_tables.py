@@ -12,7 +12,7 @@ import numpy as np
 
 import inference
 from comparisons._report._answer import base
-from comparisons._report._draws import own_draws
+from comparisons._scalars import own_draws
 from inference._estimate import Method
 from models._catalogue import subclasses
 from models._density import density, units
