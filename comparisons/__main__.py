@@ -47,7 +47,11 @@ Only = Annotated[
 ]
 Profile = Annotated[
     str | None,
-    typer.Option(metavar="quick|standard|thorough", help="How long to run. Default: standard."),
+    typer.Option(
+        metavar="quick|standard|thorough",
+        help="How long to run; without a command, quick is also one data set per model alone. "
+        "Default: standard.",
+    ),
 ]
 Seed = Annotated[
     int | None, typer.Option(help="Seed of every random number, 0 or larger. Default: 0.")

@@ -766,7 +766,7 @@ def ladder(name: str, table: xr.Dataset) -> Picture:
                 axes.errorbar(
                     line["n"] * aside, line["value"], yerr=1.96 * line["error"].fillna(0.0),
                     fmt="o-", markersize=3, linewidth=0.9, color=colour,
-                    label=_text(f"{quantity}, {estimator}"),
+                    label=_text(f"{quantity}, {estimator}" if quantity else estimator),
                 )  # fmt: skip
                 axes.plot(line["n"], line["theory"], "--", color=colour, linewidth=0.8)
         for axes in grid[-1]:
@@ -794,7 +794,7 @@ def curves(name: str, shown: Curves) -> Picture:
     with _drawing() as done:
         figure, axes = plt.subplots(figsize=(_WIDTH * 0.8, height))
         figure.subplots_adjust(
-            left=0.11, right=0.97, top=1 - 0.3 / height, bottom=(legend + 0.45) / height
+            left=0.14, right=0.97, top=1 - 0.3 / height, bottom=(legend + 0.45) / height
         )
         axes.set_title(_text(shown.title, 90))
         for place, line in enumerate(lines):
