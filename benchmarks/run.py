@@ -1,8 +1,9 @@
 """Every promise of speed, both sides measured in one run; the table goes to `README.md` here.
 
 Each file beside this one that has no underscore is a benchmark: its docstring says what is
-measured, its `rows()` measures.  Usage: `python benchmarks/run.py [NAME …]`.  It takes some
-minutes; nothing else should run meanwhile.
+measured, its `rows()` measures (its `planted()`: what finds planted errors, and how soon).
+Usage: `python benchmarks/run.py [NAME …]`.  It takes some minutes; nothing else should run
+meanwhile.
 """
 
 from __future__ import annotations
@@ -33,9 +34,15 @@ def main() -> None:
         f"Measured with {machine}, JAX {jax.__version__}.", "",
         f"| {' | '.join(HEADER)} |", f"|{'---|' * len(HEADER)}",
     ]  # fmt: skip
-    for name in sys.argv[1:] or names:
-        for row in importlib.import_module(name).rows():
+    modules = [importlib.import_module(name) for name in sys.argv[1:] or names]
+    for module in (module for module in modules if "rows" in vars(module)):
+        for row in module.rows():
             lines.append(f"| {' | '.join(row.cells())} |")
+            print(lines[-1], flush=True)
+    for module in (module for module in modules if "planted" in vars(module)):
+        lines += ["", f"| {' | '.join(module.HEADER)} |", f"|{'---|' * len(module.HEADER)}"]
+        for cells in module.planted():
+            lines.append(f"| {' | '.join(cells)} |")
             print(lines[-1], flush=True)
     if sys.argv[1:]:
         return

@@ -181,6 +181,15 @@ class HasClosedFormMaximum(Protocol):
 
 
 @runtime_checkable
+class HasSamplingLaw(Protocol):
+    """Knows the law of its maximum-likelihood estimate over repeated data sets of any size."""
+
+    def sampling_moments(self, values: Values, n: int) -> tuple[Values, Values]:
+        """Mean and standard deviation of every reported quantity's estimate from n units."""
+        ...
+
+
+@runtime_checkable
 class HasEM(Protocol):
     """Has closed-form E and M steps; all three functions are traceable by JAX."""
 

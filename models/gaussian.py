@@ -184,6 +184,25 @@ class Gaussian(Model):
         }
         return values
 
+    def sampling_moments(self, values: Values, n: int) -> tuple[Values, Values]:
+        """σ̂ is σ/√n times a chi variable, and Σ̂ is Wishart(n − 1, Σ)/n."""
+        if self.dim == 1:
+            sigma = values["sigma"]
+            share = _chi_mean(n - 1) / jnp.sqrt(n)
+            mean = {"mu": values["mu"], "sigma": share * sigma}
+            return mean, {
+                "mu": sigma / jnp.sqrt(n),
+                "sigma": sigma * jnp.sqrt(1 - 1 / n - share**2),
+            }
+        covariance = _covariance(values)
+        variance = jnp.diag(covariance)
+        square = covariance**2 + jnp.outer(variance, variance)
+        mean = {"mean": values["mean"], "covariance": (1 - 1 / n) * covariance}
+        return mean, {
+            "mean": jnp.sqrt(variance / n),
+            "covariance": jnp.sqrt((n - 1) * square) / n,
+        }
+
     def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
         if self.dim == 1:
             return jnp.stack([values["mu"], values["sigma"]])
@@ -303,6 +322,12 @@ class ConjugateGaussian(Model):
             raise DataError("all values are equal: the maximum-likelihood sigma2 is 0")
         return {"sigma2": jnp.asarray(y.var()), "mu": jnp.asarray(y.mean())}
 
+    def sampling_moments(self, values: Values, n: int) -> tuple[Values, Values]:
+        """σ̂² is σ²/n times a chi-squared variable with n − 1 degrees of freedom."""
+        sigma2 = values["sigma2"]
+        mean = {"sigma2": (1 - 1 / n) * sigma2, "mu": values["mu"]}
+        return mean, {"sigma2": sigma2 * jnp.sqrt(2 * (n - 1)) / n, "mu": jnp.sqrt(sigma2 / n)}
+
     def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
         return jnp.stack([values["mu"], values["sigma2"]])
 
@@ -353,3 +378,10 @@ def _factor(values: Values) -> Array:
 def _covariance(values: Values) -> Array:
     factor = _factor(values)
     return factor @ factor.T
+
+
+def _chi_mean(degrees: int) -> float:
+    """Of a chi variable; Johnson, Kotz & Balakrishnan (1994), §18.3."""
+    from scipy.special import gammaln
+
+    return float(np.sqrt(2) * np.exp(gammaln((degrees + 1) / 2) - gammaln(degrees / 2)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -35,12 +36,16 @@ from comparisons._moments import Moments, Summaries
 from comparisons._run import study as run_study
 from comparisons._settings import Settings, numbers
 from comparisons._store import Store
-from comparisons._study import Finding, Setting, studies
+from comparisons._study import Finding, Setting, further, studies
 from comparisons._verdict import Verdict
+from inference._estimate import Method, Quantity
 from inference._replicate_intervals import bootstrap, profile_deviances
 from inference._replicate_nuts import Chains, sample
 from inference._replicate_svi import mean_field
 from inference._replicates import Weighted, posteriors, replicate, simulated
+from inference.maximum_likelihood import MaximumLikelihood
+from inference.nuts import NUTS
+from models._density import flatten, quantities
 from models._errors import ConfigError, FitError
 from models._spec import Model, Parameter, Values
 from models.gaussian import ConjugateGaussian, Gaussian
@@ -193,6 +198,41 @@ def test_standard_errors_a_tenth_too_large_are_caught(
 
 
 @pytest.mark.statistical
+def test_a_divisor_of_n_less_one_is_caught_where_the_law_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = {"mean − its exact value, in sd", "sd / its exact value"}
+    honest = conducted(asymptotics, Gaussian(), (10, 40), 4_000, tmp_path)
+    outcomes = {f.verdict.outcome for f in honest.findings if f.quantity in exact}
+    assert outcomes == {"AGREE"}
+
+    def planted(model: Model, batch: Batch) -> Replicates:
+        fits = replicate(model, batch)
+        factor = np.array([1.0, np.sqrt(batch.n / (batch.n - 1))])
+        return fits._replace(estimate=fits.estimate * factor)
+
+    monkeypatch.setattr(asymptotics, "replicate", planted)
+    study = conducted(asymptotics, Gaussian(), (10, 40), 4_000, tmp_path / "planted")
+    assert exact <= {quantity for _, quantity in found(study, "DIFFER")}
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("model", [Gaussian(), Gaussian(dim=2), ConjugateGaussian()])
+def test_the_known_law_of_the_maximum_is_that_of_its_formula(model: Any) -> None:
+    n, count = 7, 20_000
+    sets = simulated(model, model.truth, n, range(count), 1).sets
+    maxima = [model.maximum_likelihood(data) for data in sets]
+    rows = jax.vmap(lambda values: flatten(quantities(model, values)))(
+        {name: np.stack([one[name] for one in maxima]) for name in maxima[0]}
+    )
+    moments = Moments.of(np.asarray(rows))
+    mean, sd = (np.asarray(flatten(part)) for part in model.sampling_moments(model.truth, n))
+    # at most 12 numbers with a false-alarm rate of 1e-6 each
+    assert (np.abs(moments.mean - mean) < 5 * sd / count**0.5).all()
+    assert (np.abs(moments.deviation / sd - 1) < 5 * moments.relative / 2).all()
+
+
+@pytest.mark.statistical
 def test_half_the_information_is_beaten_by_an_estimator_at_its_bias(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +346,9 @@ def test_ranks_are_uniform_unless_draws_are_too_narrow(
 ) -> None:
     honest = conducted(calibration, Gaussian(), (20,), 500, tmp_path)
     assert {method for method, _ in found(honest, "DIFFER")} <= {"laplace"}
+    together = "family-wise p-value of uniform ranks"
+    assert found(honest, "AGREE") >= {("nuts[numpyro]", together), ("posterior", together)}
+    assert len(honest.curves) == 4
     right = calibration.sample
 
     def planted(*arguments: Any, **settings: Any) -> Any:
@@ -315,7 +358,78 @@ def test_ranks_are_uniform_unless_draws_are_too_narrow(
 
     monkeypatch.setattr(calibration, "sample", planted)
     study = conducted(calibration, Gaussian(), (20,), 500, tmp_path / "planted")
-    assert "nuts[numpyro]" in {method for method, _ in found(study, "DIFFER")}
+    assert ("nuts[numpyro]", together) in found(study, "DIFFER")
+    assert ("posterior", together) in found(study, "AGREE")
+
+
+@pytest.mark.statistical
+def test_mean_field_ranks_are_those_of_its_shrinkage_and_no_narrower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # two means of little data with a prior that correlates nothing: correlation by the likelihood
+    model = Gaussian(dim=2)
+    honest = conducted(calibration, model, (40,), 400, tmp_path)
+    assert "svi[mean_field]" not in {method for method, _ in found(honest, "DIFFER")}
+    right = calibration.mean_field
+
+    def planted(*arguments: Any) -> Weighted:
+        draws = right(*arguments)
+        middle = draws.quantities.mean(axis=1, keepdims=True)
+        return draws._replace(quantities=middle + 0.4 * (draws.quantities - middle))
+
+    monkeypatch.setattr(calibration, "mean_field", planted)
+    study = conducted(calibration, model, (40,), 400, tmp_path / "planted")
+    assert "svi[mean_field]" in {method for method, _ in found(study, "DIFFER")}
+
+
+@final
+@dataclass(frozen=True)
+class Conjugate(Method):
+    """Independent draws of the exact posterior, one data set at a time; every fifth fit fails."""
+
+    widen: float = 1.0
+
+    name: ClassVar[str] = "conjugate"
+    target: ClassVar[Any] = "posterior"
+
+    def refusal(self, model: Model) -> str:
+        return ""
+
+    def fit(self, model: Any, data: xr.Dataset, rng: np.random.Generator) -> Any:
+        if rng.random() < 0.004:
+            raise FitError("on purpose")
+        law = model.exact_posterior(data)
+        draws = {name: law[name].rvs((4, 200), random_state=rng) for name in ("sigma2", "mu")}
+        draws = {name: x.mean() + self.widen * (x - x.mean()) for name, x in draws.items()}
+        posterior = xr.Dataset({name: (("chain", "draw"), x) for name, x in draws.items()})
+        values = xr.Dataset({name: x.mean() for name, x in draws.items()})
+        tree = xr.DataTree.from_dict({"posterior": posterior})
+        return SimpleNamespace(
+            draws=tree, problems=(), center=Quantity(values, values),
+        )  # fmt: skip
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(("widen", "outcome"), [(1.0, "AGREE"), (0.5, "DIFFER")])
+def test_methods_that_fit_one_data_set_at_a_time_are_calibrated_too(
+    tmp_path: Path, widen: float, outcome: str
+) -> None:
+    setting = Setting(ConjugateGaussian(), 3, (Conjugate(widen),))
+    study = conduct(calibration, setting, (20,), 400, Store(tmp_path), lambda *_: None)
+    assert ("conjugate", "family-wise p-value of uniform ranks") in found(study, outcome)
+    setting = Setting(ConjugateGaussian(), 3, (Conjugate(widen),))
+    study = conduct(coverage, setting, (50,), 400, Store(tmp_path), lambda *_: None)
+    outcomes = {f.verdict.outcome for f in study.findings if f.method == "conjugate"}
+    assert ("DIFFER" in outcomes) == (outcome == "DIFFER")
+
+
+def test_studies_say_which_methods_they_cannot_take() -> None:
+    nuts, mle = NUTS("pymc"), MaximumLikelihood("pymc")
+    further("calibration", calibration, Gaussian(), (nuts,))
+    with pytest.raises(ConfigError, match="for the studies calibration, coverage; asymptotics has"):
+        further("asymptotics", asymptotics, Gaussian(), (nuts,))
+    with pytest.raises(ConfigError, match=r"maximum_likelihood\[pymc\]: it has no posterior"):
+        further("coverage", coverage, Gaussian(), (mle,))
 
 
 def test_ranks_among_dependent_draws_are_not_compared(
