@@ -1,7 +1,8 @@
 """Planted errors: how many replicates the study meant for each took to find it.
 
 A study looks at its verdicts after 50 replicates and each time their number has doubled, until one
-on the quantity named is DIFFER, one that an honest study leaves AGREE.  Rows are not about speed, and so go to a table of their own.
+on the quantity named is DIFFER, one that an honest study leaves AGREE.  Rows are not about speed,
+and so go to a table of their own.
 """
 
 from __future__ import annotations

@@ -70,6 +70,31 @@ def same(first: Values, second: Values) -> bool:
     return all(np.array_equal(first[name], second[name]) for name in first)
 
 
+# --- EM -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+@among(HasEM, HasComponents)
+def test_the_e_step_is_the_sum_of_responsibilities(model: Any, offset: float) -> None:
+    data = at_truth(model)
+    data = data.assign(y=data["y"] + offset)
+    values = {
+        name: jnp.asarray(x) for name, x in model.start(np.random.default_rng(1), data).items()
+    }
+    share = np.asarray(model.responsibilities(values, data))
+    y = np.asarray(data["y"].data).reshape(len(share), model.dim)
+    away = y - y.mean(axis=0)
+    statistics = model.e_step(values, data)
+    tolerance = 1e-11 + 1e-9 * bool(offset)  # rounding of the rows themselves, relative to 1e6
+    for name, expected_sum in {
+        "count": share.sum(axis=0),
+        "sum": share.T @ away,
+        "square": np.einsum("nk,ni,nj->kij", share, away, away),
+    }.items():
+        scale = 1 + np.abs(expected_sum).max()
+        assert np.abs(np.asarray(statistics[name]) - expected_sum).max() < tolerance * scale, name
+
+
 # --- the value and its data -----------------------------------------------------------------------
 
 
