@@ -125,7 +125,7 @@ class SVI(Method):
         modes = [_mode(of, model, data, stream) for stream in rng.spawn(self.restarts)]
         z = standard_points(rng, self.points, of.size)
         distinct = _distinct([mode for mode in modes if mode is not None])
-        fits = [_maximise(evaluate, z, mode, self.family) for mode in distinct[:_MODES]]
+        fits = [maximise(evaluate, z, mode, self.family) for mode in distinct[:_MODES]]
         fits = [fit for fit in fits if np.isfinite(fit.elbo)]
         if not fits:
             raise FitError(f"{model.name}: none of {self.restarts} restarts found a finite ELBO")
@@ -160,14 +160,14 @@ class SVI(Method):
         return estimate_from_draws(model, data, draws, record=record, problems=problems)
 
 
-class _Mode(NamedTuple):
+class Mode(NamedTuple):
     """A mode of the log posterior in the chart."""
 
     value: float
     u: np.ndarray
 
 
-class _Fit(NamedTuple):
+class Fit(NamedTuple):
     """An optimum of the ELBO."""
 
     elbo: float
@@ -212,7 +212,7 @@ def standard_points(rng: np.random.Generator, count: int, size: int) -> np.ndarr
     return np.linalg.solve(np.linalg.cholesky(z.T @ z / count), z.T).T
 
 
-def _mode(of: Density, model: Model, data: xr.Dataset, rng: np.random.Generator) -> _Mode | None:
+def _mode(of: Density, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Mode | None:
     """A mode near a data-driven start; None if the search leaves the finite."""
     value_and_gradient = derivatives(of, "posterior").value_and_gradient
 
@@ -225,12 +225,12 @@ def _mode(of: Density, model: Model, data: xr.Dataset, rng: np.random.Generator)
 
     start = np.asarray(of.unconstrain(model.start(rng, data)))
     end = minimize(negative, start, jac=True, method="BFGS", options={"gtol": 1e-3})
-    return _Mode(-float(end.fun), end.x) if end.fun < 1e299 else None
+    return Mode(-float(end.fun), end.x) if end.fun < 1e299 else None
 
 
-def _distinct(modes: list[_Mode]) -> list[_Mode]:
+def _distinct(modes: list[Mode]) -> list[Mode]:
     """One of each height, highest first: modes of one height are copies under relabelling."""
-    kept: list[_Mode] = []
+    kept: list[Mode] = []
     for mode in sorted(modes, key=lambda mode: -mode.value):
         if not kept or kept[-1].value - mode.value > _SAME:
             kept.append(mode)
@@ -256,8 +256,15 @@ def _metric(evaluate: _Height, mode: np.ndarray, family: str, like: int) -> np.n
     return np.linalg.cholesky((vector / np.maximum(eigenvalue, floor)) @ vector.T)
 
 
-def _maximise(evaluate: _Height, z: np.ndarray, mode: _Mode, family: str) -> _Fit:
-    """The best Gaussian from a mode, over m = mode + L₀a and L = L₀A with diagonal exp(ω)."""
+def maximise(evaluate: _Height, z: np.ndarray, mode: Mode, family: str) -> Fit:
+    """The best Gaussian from a mode, over m = mode + L₀a and L = L₀A with diagonal exp(ω).
+
+    Args:
+        evaluate: points, shape (s, k) ↦ log density and its gradient there.
+        z: standard points, shape (s, k).
+        mode: where to begin.
+        family: `mean_field` or `full_rank`.
+    """
     count, k = z.shape
     base = _metric(evaluate, mode.u, family, count)
     rows, columns = np.tril_indices(k, -1) if family == "full_rank" else np.empty((2, 0), int)
@@ -299,11 +306,11 @@ def _maximise(evaluate: _Height, z: np.ndarray, mode: _Mode, family: str) -> _Fi
     shift, factor = unpack(end.x)
     slope = np.abs(end.jac).max() if np.isfinite(end.jac).all() else np.inf
     elbo = -float(end.fun) if end.fun < 1e299 else -np.inf
-    return _Fit(elbo, mode.u + base @ shift, base @ factor, float(slope), np.array(path))
+    return Fit(elbo, mode.u + base @ shift, base @ factor, float(slope), np.array(path))
 
 
 def _judge(
-    evaluate: _Height, fit: _Fit, noise: np.ndarray, batch: int
+    evaluate: _Height, fit: Fit, noise: np.ndarray, batch: int
 ) -> tuple[float, float, float]:
     """The ELBO by fresh draws, its Monte Carlo error, and Pareto k̂ of p/q."""
     from arviz_stats.base.array import array_stats

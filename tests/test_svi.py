@@ -23,7 +23,7 @@ from comparisons._predictions import predictions
 from inference import svi
 from inference._estimate import Estimate
 from inference.laplace import Laplace
-from inference.svi import SVI, _Fit, _judge, _maximise, _Mode, standard_points
+from inference.svi import SVI, Fit, Mode, _judge, maximise, standard_points
 from models._data import as_dataset, bundled
 from models._density import Density, density
 from models._errors import ConfigError, FitError
@@ -122,7 +122,7 @@ def _gaussian(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_gaussian_is_recovered_exactly(family: str) -> None:
     z = standard_points(np.random.default_rng(0), 64, 3)
-    fit = _maximise(_gaussian, z, _Mode(0.0, MEAN + 0.3), family)
+    fit = maximise(_gaussian, z, Mode(0.0, MEAN + 0.3), family)
     inverse = np.linalg.inv(PRECISION)
     # the mean field has variances 1/Λ_jj: MacKay (2003), §33.5
     wanted = inverse if family == "full_rank" else np.diag(1 / np.diag(PRECISION))
@@ -144,7 +144,7 @@ def test_points_have_the_moments_of_a_standard_normal() -> None:
 @pytest.mark.parametrize(("width", "bad"), [(1.0, False), (1.3, False), (0.5, True)])
 def test_khat_tells_an_approximation_that_is_too_narrow(width: float, bad: bool) -> None:
     factor = width * np.linalg.cholesky(np.linalg.inv(PRECISION))
-    fit = _Fit(0.0, MEAN, factor, 0.0, np.zeros(1))
+    fit = Fit(0.0, MEAN, factor, 0.0, np.zeros(1))
     noise = np.random.default_rng(1).standard_normal((4_000, 3))
     if width == 1.0:  # the ratio is constant, up to rounding
         elbo, error, _ = _judge(_gaussian, fit, noise, 512)

@@ -1,0 +1,360 @@
+"""One Gaussian cannot fit three modes: the divergence left does not vanish with N.
+
+For data from q, the maximum θ̂ of a wrong model tends to θ* = argmin KL(q ‖ p_θ), for a Gaussian the
+mean and standard deviation of q.  KL(q ‖ p_θ*) > 0 is what no amount of data removes; above it,
+
+    N (E KL(q ‖ p_θ̂) − KL(q ‖ p_θ*))  →  ½ tr(J⁻¹ B),    J = −E ∇² log p,  B = E ∇log p ∇log pᵀ,
+
+under q at θ*; a right model would have k/2.  √N (θ̂ − θ*) has the sandwich covariance J⁻¹ B J⁻¹, so
+that Wald intervals by it keep their level for θ*, and those by J⁻¹ cover 2Φ(z r) − 1, r the ratio
+of their widths.  Among mixtures of k = 1, …, 4 normal laws, each further component up to the truth
+gains log-likelihood in proportion to N, and one more gains O(1) against its price of 3 log(N)/2 in
+BIC, which so chooses 3.  Leave-one-out cross-validation estimates the expected log score; it is no
+dearer to add a component that does nothing, so its choice is the smallest order that it cannot tell
+from the best.  Here it is exact: every unit is left out and EM refitted, without importance
+sampling, whose weights have no variance where the larger model is singular.
+
+References: White (1982), Econometrica 50; Takeuchi (1976); Schwarz (1978), Ann. Statist. 6; Stone
+(1977), JRSS B 39; Keribin (2000), Sankhyā A 62; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27.
+"""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from scipy.stats import norm
+
+from comparisons._ladder import Rung, slope
+from comparisons._verdict import Verdict, Z, not_comparable
+from comparisons.coverage import DIFFERENCE, LEVEL
+from comparisons.theory._shown import Claim, Curves, Table
+from models._density import replicable
+from models.gaussian_mixture import GaussianMixture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jax import Array
+
+    from comparisons.theory._shown import Shown
+    from models._spec import Values
+
+MODES = 3
+NATURE = GaussianMixture(MODES)
+VALUES = {
+    "weights": jnp.array([4.0, 3.0, 2.0]) / 9,
+    "mu": jnp.array([0.0, 6.0, 12.0]),
+    "sigma": jnp.array([1.0, 1.25, 1.5]),
+}
+"""q: three modes that nobody overlooks, not symmetric."""
+NODES = np.linspace(-15.0, 30.0, 4_501)
+"""Ten standard deviations beyond the outer modes; the trapezoidal rule is exact there."""
+EXACT = 1e-9
+"""What two quadratures of order 1, or one and a closed form, may differ by."""
+COVERED = 500
+"""Units of the data sets of intervals: 1/N is then below the bound on a coverage."""
+REPLICATES = 10_000
+"""Data sets: √(0.09 / R) is a tenth of the bound on a coverage."""
+KINDS = ("observed", "sandwich")
+LADDER = (200, 3_200)
+FITS = 18_000
+"""Data sets at each N of the ladder; a normal fit is a formula."""
+PENALTY = 0.1
+"""Largest relative difference of a penalty: its own next order is 1/N times a moment of order 6."""
+SLOPE = 0.05
+"""Largest difference of exponents that does not matter, as in `asymptotics`."""
+UNITS = 600
+"""Units of the data set whose order is chosen."""
+ORDERS = (1, 2, 3, 4)
+STARTS = 12
+CLIMB = 1_000
+"""EM steps of a start."""
+REACHED = 1e-3
+"""Log-likelihood, nats, within which two ends are one maximum."""
+STEPS = 60
+"""EM steps without a unit, from the maximum with it."""
+SETTLED = 2.0
+"""Change of the log score of all units in the second half of them, nats, that decides nothing: an
+order is ruled out by several tens of nats."""
+BY_BIC = "BIC chooses the number of modes."
+BY_SCORE = (
+    "Cross-validation cannot tell a larger order from the number of modes, and rules out less."
+)
+
+
+class Truth(NamedTuple):
+    """q on the nodes and what follows from it for one Gaussian."""
+
+    density: np.ndarray
+    mean: float
+    deviation: float
+    divergence: float
+    """KL(q ‖ p_θ*)."""
+    ratio: np.ndarray
+    """Standard error by J⁻¹ over that by the sandwich, of μ and σ."""
+    trace: float
+    """tr(J⁻¹ B)."""
+
+
+def truth() -> Truth:
+    """By quadrature; J and B in (μ, σ) at θ*."""
+    weights, mu, sigma = (np.asarray(VALUES[name]) for name in ("weights", "mu", "sigma"))
+    q = (weights * norm.pdf(NODES[:, None], mu, sigma)).sum(axis=1)
+    weight = q * (NODES[1] - NODES[0])
+    mean = float(weight @ NODES)
+    deviation = float(np.sqrt(weight @ (NODES - mean) ** 2))
+    left = float(weight @ (np.log(q) - norm.logpdf(NODES, mean, deviation)))
+    z = (NODES - mean) / deviation
+    score = np.stack([z, z**2 - 1]) / deviation
+    outer = (score * weight) @ score.T
+    # E ∂² log p/∂μ∂σ = −2 E z / σ² = 0, and the others by E z² = 1
+    inverse = np.diag([1.0, 0.5]) * deviation**2
+    ratio = np.sqrt(np.diag(inverse) / np.diag(inverse @ outer @ inverse))
+    return Truth(q, mean, deviation, left, ratio, float(np.trace(inverse @ outer)))
+
+
+def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+    """What is left of the divergence, what intervals cover, and which order is chosen."""
+    at = truth()
+    yield from _left(rng, effort, at)
+    yield from _intervals(rng, effort, at)
+    yield from _orders(rng, effort, at)
+
+
+# --- the divergence that is left ------------------------------------------------------------------
+
+
+def _left(rng: np.random.Generator, effort: int, at: Truth) -> Iterator[Shown]:
+    weights, mu, sigma = (np.asarray(VALUES[name]) for name in ("weights", "mu", "sigma"))
+    mean = float(weights @ mu)
+    deviation = float(np.sqrt(weights @ (sigma**2 + mu**2) - mean**2))
+    yield Claim(
+        "The nearest Gaussian has the moments of the data's law.",
+        Verdict("pseudo-true σ: quadrature against moments", at.deviation, deviation, 0.0, EXACT),
+    )
+    yield Claim(
+        "The divergence of one Gaussian from three modes is positive.",
+        Verdict("KL(q ‖ p_θ*), nats", at.divergence, 0.0, 0.0, 0.0, "at_least"),
+    )
+    rungs, level = [], []
+    for n in LADDER:
+        excess = _excess(rng, n, FITS * effort, at)
+        error = float(excess.std() / np.sqrt(excess.size))
+        rungs.append(Rung(n, float(excess.mean()), error))
+        level.append(at.divergence + float(excess.mean()))
+    rate, error = slope(rungs)
+    yield Claim(
+        "Of the divergence of the fit only the excess over its limit vanishes, like 1/N.",
+        Verdict("slope of log(E KL(q ‖ p_θ̂) − limit) against log N", rate, -1.0, error, SLOPE),
+    )
+    last = rungs[-1]
+    penalty, uncertain = 2 * last.n * last.value, 2 * last.n * last.error
+    about = f"2N (E KL(q ‖ p_θ̂) − limit) against tr(J⁻¹B), N = {last.n}; a right model has 2"
+    yield Claim(
+        "The excess is Takeuchi's penalty, not Akaike's k.",
+        Verdict(about, penalty, at.trace, uncertain, PENALTY * at.trace),
+    )
+    yield Curves(
+        "Divergence of the fitted Gaussian from three modes",
+        "units N",
+        "E KL(q ‖ p_θ̂), nats",
+        {"fits": (LADDER, level)},
+        {
+            "limit": (LADDER, [at.divergence] * len(LADDER)),
+            "limit + tr(J⁻¹B)/2N": (LADDER, [at.divergence + at.trace / 2 / n for n in LADDER]),
+        },
+        "x",
+    )
+
+
+def _excess(rng: np.random.Generator, n: int, count: int, at: Truth) -> np.ndarray:
+    """KL(q ‖ p_θ̂) − KL(q ‖ p_θ*) of `count` data sets: a closed form, since log p is quadratic."""
+    found = []
+    for y in _samples(rng, n, count):
+        mean, deviation = y.mean(axis=1), y.std(axis=1)
+        square = (at.deviation**2 + (mean - at.mean) ** 2) / deviation**2
+        found.append(np.log(deviation / at.deviation) + 0.5 * (square - 1))
+    return np.concatenate(found)
+
+
+def _samples(rng: np.random.Generator, n: int, count: int) -> Iterator[np.ndarray]:
+    """Data sets of n units, `count` of them, some at a time, each of shape (some, n)."""
+    chunk = max(1, 1_000_000 // n)
+    for first in range(0, count, chunk):
+        size = min(chunk, count - first)
+        yield np.asarray(NATURE.simulate(rng, VALUES, size * n)["y"].data).reshape(size, n)
+
+
+# --- intervals ------------------------------------------------------------------------------------
+
+
+def _intervals(rng: np.random.Generator, effort: int, at: Truth) -> Iterator[Shown]:
+    half = norm.ppf((1 + LEVEL) / 2)
+    inside = []
+    for y in _samples(rng, COVERED, REPLICATES * effort):
+        away = np.stack([y.mean(axis=1) - at.mean, y.std(axis=1) - at.deviation])
+        errors = standard_errors(y)
+        inside.append(np.stack([np.abs(away) <= half * errors[kind] for kind in KINDS]))
+    covered = np.concatenate(inside, axis=2)
+    rows = []
+    for row, kind in zip(covered, KINDS, strict=True):
+        for i, name in enumerate(("mu", "sigma")):
+            statement = "Sandwich intervals keep their level for the pseudo-true value."
+            predicted = LEVEL
+            if kind == "observed":
+                statement = "Intervals that trust the model cover 2Φ(z r) − 1 instead."
+                predicted = float(2 * norm.cdf(half * at.ratio[i]) - 1)
+            about = f"coverage of pseudo-true {name} by the {kind} {LEVEL:.0%} interval"
+            error = float(np.sqrt(predicted * (1 - predicted) / row[i].size))
+            found = float(row[i].mean())
+            rows.append((kind, name, found, predicted))
+            yield Claim(statement, Verdict(about, found, predicted, error, DIFFERENCE))
+    title = f"Coverage of {LEVEL:.0%} intervals on three modes, N = {COVERED}"
+    yield Table(title, ("standard error", "parameter", "measured", "theory"), tuple(rows))
+
+
+def standard_errors(y: np.ndarray) -> dict[str, np.ndarray]:
+    """Of μ̂ and σ̂ of data sets, shape (R, N), by J⁻¹ and by the sandwich, each of shape (2, R).
+
+    At the maximum J = diag(N, 2N)/σ̂² and Σ s_i s_iᵀ has N/σ̂² and N (m₄/σ̂⁴ − 1)/σ̂² on its diagonal.
+    """
+    n, deviation = y.shape[1], y.std(axis=1)
+    z = (y - y.mean(axis=1, keepdims=True)) / deviation[:, None]
+    of_mean = deviation / np.sqrt(n)
+    tails = (z**4).mean(axis=1)
+    return {
+        "observed": np.stack([of_mean, of_mean / np.sqrt(2)]),
+        "sandwich": np.stack([of_mean, of_mean * np.sqrt(tails - 1) / 2]),
+    }
+
+
+# --- orders ---------------------------------------------------------------------------------------
+
+
+class _Fit(NamedTuple):
+    """One order on one data set."""
+
+    k: int
+    log_likelihood: float
+    bic: float
+    reached: int
+    """How many starts of EM ended here."""
+    score: np.ndarray
+    """Leave-one-out log score of each unit, nats, shape (N,)."""
+    settled: float
+    """How much its sum still moved in the second half of the EM steps."""
+    divergence: float
+    """KL(q ‖ fit)."""
+
+
+def _orders(rng: np.random.Generator, effort: int, at: Truth) -> Iterator[Shown]:
+    n = UNITS * isqrt(effort)  # leaving each unit out costs N²
+    data = NATURE.simulate(rng, VALUES, n)
+    fits: dict[int, _Fit] = {}
+    for order in ORDERS:
+        fit = fitted(GaussianMixture(order), data, rng, at)
+        # above the truth the maximum is a ridge without a regular point: any height on it will do
+        if order <= MODES and fit.reached < 2:
+            cause = f"order {order}: only {fit.reached} of {STARTS} starts reached the maximum"
+            yield Claim(BY_BIC, not_comparable("order chosen", cause))
+            return
+        fits[order] = fit
+    yield Table(
+        f"Mixtures of normal laws fitted to three modes, N = {n}",
+        ("order", "k", "log-likelihood", "BIC", "leave-one-out log score", "KL(q ‖ fit)"),
+        tuple(
+            (float(o), float(f.k), f.log_likelihood, f.bic, float(f.score.sum()), f.divergence)
+            for o, f in fits.items()
+        ),
+    )
+    by_bic = min(fits, key=lambda order: fits[order].bic)
+    yield Claim(BY_BIC, Verdict("order chosen by BIC", by_bic, MODES, 0.0, 0.0))
+    about = "order chosen by leave-one-out cross-validation"
+    restless = {order: fit.settled for order, fit in fits.items() if not fit.settled < SETTLED}
+    if restless:
+        cause = f"EM without a unit has not settled at orders {list(restless)}"
+        yield Claim(BY_SCORE, not_comparable(about, cause))
+    else:
+        by_score = chosen({order: fit.score for order, fit in fits.items()})
+        yield Claim(BY_SCORE, Verdict(about, by_score, MODES, 0.0, 0.0))
+    for order in (1, 3):
+        far = fits[order].divergence
+        limit = at.divergence if order == 1 else 0.0
+        trace = at.trace if order == 1 else float(fits[order].k)
+        # the excess is about a sum of tr(J⁻¹B) squared standard normals over 2N; the bound is a
+        # quarter of what tells the wrong model from the right one
+        yield Claim(
+            "A model that contains the truth comes as near as N allows; a wrong one does not.",
+            Verdict(
+                f"KL(q ‖ fit) of order {order}, nats, N = {n}", far, limit + trace / (2 * n),
+                float(np.sqrt(2 * trace) / (2 * n)), at.divergence / 4,
+            ),
+        )  # fmt: skip
+
+
+def chosen(scores: dict[int, np.ndarray]) -> int:
+    """The smallest order whose score is within Z standard errors of the best one's."""
+    best = max(scores, key=lambda order: scores[order].sum())
+    for order in sorted(scores):
+        behind = scores[best] - scores[order]
+        if behind.sum() <= Z * np.sqrt(behind.size) * behind.std():
+            return order
+    return best
+
+
+def fitted(model: GaussianMixture, data: xr.Dataset, rng: np.random.Generator, at: Truth) -> _Fit:
+    """The best end of EM from many starts, and of EM without each unit from there."""
+    n = data.sizes["obs"]
+    y = jnp.asarray(data["y"].data)
+    of, terms = replicable(model, data)
+
+    def log_density(values: Values, rows: Array) -> Array:
+        return terms(xr.Dataset({"y": ("obs", rows)}), of.unconstrain(values))
+
+    def climbed(values: Values, rows: Array, steps: int) -> Values:
+        some = xr.Dataset({"y": ("obs", rows)})
+
+        def step(now: Values, _: None) -> tuple[Values, None]:
+            return model.m_step(model.e_step(now, some), some), None
+
+        return jax.lax.scan(step, values, None, length=steps)[0]
+
+    def ends(start: Values) -> tuple[Values, Array]:
+        end = climbed(start, y, CLIMB)
+        return end, log_density(end, y).sum()
+
+    def without(values: Values, rows: Array, left: Array) -> Array:
+        halfway = climbed(values, rows, STEPS // 2)
+        end = climbed(halfway, rows, STEPS // 2)
+        return jnp.stack([log_density(now, left[None])[0] for now in (halfway, end)])
+
+    drawn = [model.start(stream, data) for stream in rng.spawn(STARTS)]
+    starts = jax.tree.map(lambda *parts: jnp.stack(parts), *drawn)
+    points, heights = jax.device_get(jax.jit(jax.vmap(ends))(starts))
+    each = [{name: array[i] for name, array in points.items()} for i in range(STARTS)]
+    fine = np.array([not model.degeneracy(values, data) for values in each])
+    heights = np.where(fine & np.isfinite(heights), heights, -np.inf)
+    best = int(heights.argmax())
+    height = float(heights[best])
+    # row i has every unit but i
+    others = y[np.arange(n - 1) + (np.arange(n - 1) >= np.arange(n)[:, None])]
+    alone = jax.jit(
+        lambda values: jax.lax.map(lambda pair: without(values, *pair), (others, y), batch_size=50)
+    )
+    score = np.asarray(alone(each[best]))
+    log_p = np.asarray(log_density(each[best], jnp.asarray(NODES)))
+    weight = at.density * (NODES[1] - NODES[0])
+    return _Fit(
+        of.size,
+        height,
+        -2 * height + of.size * float(np.log(n)),
+        int(np.sum(heights > height - REACHED)),
+        score[:, 1],
+        float(abs(np.diff(score.sum(axis=0))[0])),
+        float(weight @ (np.log(at.density) - log_p)),
+    )

@@ -1,0 +1,99 @@
+"""The identities of the entry, its control variate, and its planted bugs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from comparisons.theory import equivalence
+from comparisons.theory._shown import Claim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from comparisons._verdict import Verdict
+    from comparisons.theory._shown import Shown
+    from inference._replicates import Replicates
+
+ALARM = 4.9
+"""Two-sided normal quantile at a false-alarm rate of 1e-6."""
+
+
+def verdicts(shown: Iterator[Shown]) -> list[Verdict]:
+    return [one.verdict for one in shown if isinstance(one, Claim)]
+
+
+@pytest.mark.parametrize("make", [equivalence._gaussian, equivalence._poisson])
+def test_three_objectives_have_one_optimum(make) -> None:
+    found = verdicts(equivalence._equivalent(make(np.random.default_rng(1))))
+    assert len(found) == 9
+    assert {verdict.outcome for verdict in found} == {"AGREE"}
+
+
+def test_the_divergence_of_normals_is_its_integral() -> None:
+    p, q = norm(1.0, 0.7), norm(0.2, 1.3)
+    integral = quad(lambda x: p.pdf(x) * (p.logpdf(x) - q.logpdf(x)), -6, 8, epsabs=1e-13)[0]
+    closed = equivalence._normal_divergence(1.0, 0.7, jnp.asarray(0.2), jnp.asarray(1.3))
+    assert float(closed) == pytest.approx(integral, abs=1e-12)
+
+
+def test_continuous_data_have_no_density() -> None:
+    found = verdicts(equivalence._divergent(np.random.default_rng(2)))
+    assert [verdict.outcome for verdict in found] == ["AGREE"]
+
+
+def test_the_ridge_solves_its_normal_equations() -> None:
+    rng = np.random.default_rng(3)
+    X, y = rng.standard_normal((30, 4)), rng.standard_normal(30)
+    solved = np.linalg.solve(X.T @ X + 0.4 * np.eye(4), X.T @ y)
+    np.testing.assert_allclose(equivalence.ridge(X, y, 0.4), solved, atol=1e-13)
+    found = verdicts(equivalence._ridge(rng))
+    assert [verdict.outcome for verdict in found] == ["AGREE"]
+
+
+@pytest.mark.statistical
+def test_the_control_variate_keeps_mean_and_deviation() -> None:
+    rng = np.random.default_rng(4)
+    score = rng.standard_normal(20_000)
+    z = 0.1 + 0.9 * score + 0.3 * rng.standard_normal(score.size)
+    found = equivalence._against_score(z, score)
+    assert abs(found.mean - 0.1) < ALARM * found.mean_error
+    assert abs(found.deviation - np.sqrt(0.9)) < ALARM * found.uncertain
+    assert found.uncertain < 1 / np.sqrt(2 * score.size)
+
+
+@pytest.mark.statistical
+def test_estimates_are_efficient_and_worse_ones_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = verdicts(equivalence._repeated(np.random.default_rng(5), 1))
+    assert len(found) == 18
+    assert [v for v in found if v.outcome not in ("AGREE", "EXPLAINED")] == []
+
+    replicate = equivalence.replicate
+
+    def inefficient(model, batch) -> Replicates:
+        fits = replicate(model, batch)
+        return fits._replace(estimate=3.0 + 1.2 * (fits.estimate - 3.0))
+
+    monkeypatch.setattr(equivalence, "replicate", inefficient)
+    found = verdicts(equivalence._repeated(np.random.default_rng(5), 1))
+    wrong = {verdict.about for verdict in found if verdict.outcome == "DIFFER"}
+    assert {"sd / bound, mu, N = 50", "sd / bound, mu, N = 400"} <= wrong
+
+
+def test_a_variance_for_a_deviation_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = equivalence._normal_divergence
+    bug = lambda loc, scale, mu, sigma: right(loc, scale, mu, sigma**2)  # noqa: E731
+    monkeypatch.setattr(equivalence, "_normal_divergence", bug)
+    found = verdicts(equivalence._equivalent(equivalence._gaussian(np.random.default_rng(6))))
+    assert any("divergence" in v.about and v.outcome == "DIFFER" for v in found)
+
+
+def test_a_penalty_upside_down_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = equivalence.ridge
+    monkeypatch.setattr(equivalence, "ridge", lambda X, y, penalty: right(X, y, 1 / penalty))
+    assert verdicts(equivalence._ridge(np.random.default_rng(7)))[0].outcome == "DIFFER"
