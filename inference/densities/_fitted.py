@@ -12,9 +12,11 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal, final, get_args, get_origin, get_type_hints
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 if TYPE_CHECKING:
@@ -102,8 +104,13 @@ def everywhere(of: Pointwise, points: np.ndarray) -> np.ndarray:
     Returns:
         Its values, leading axis M.
     """
-    extra = -len(points) % _CHUNK
-    padded = np.concatenate([points, np.repeat(points[:1], extra, axis=0)])
-    chunks = padded.reshape(-1, _CHUNK, points.shape[1])
-    values = np.asarray(jax.jit(lambda parts: jax.lax.map(of, parts))(chunks))
-    return values.reshape(len(padded), *values.shape[2:])[: len(points)]
+    padded = np.concatenate([points, np.repeat(points[:1], -len(points) % _CHUNK, axis=0)])
+    compiled = _compiled(of)
+    parts = jnp.asarray(padded.reshape(-1, _CHUNK, points.shape[1]))
+    values = [np.asarray(compiled(part)) for part in parts]
+    return np.concatenate(values)[: len(points)]
+
+
+@lru_cache(maxsize=64)
+def _compiled(of: Pointwise) -> Pointwise:
+    return jax.jit(of)

@@ -25,13 +25,13 @@ def as_data(points: Any) -> xr.Dataset:
     return xr.Dataset({"y": (("obs", "variable"), points)})
 
 
-_TEMPLATE = as_data(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
+TEMPLATE = as_data(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
 """Any data of two columns: they give a program its shapes."""
 
 
 def log_density_at(model: Model, values: Values) -> Callable[[Array], Array]:
     """x ↦ log p(x | θ), shape (M,), read off the NumPyro program."""
-    of, log_likelihood = replicable(model, _TEMPLATE)
+    of, log_likelihood = replicable(model, TEMPLATE)
     u = of.unconstrain(values)
     return lambda x: log_likelihood(as_data(x), u)
 
@@ -44,5 +44,5 @@ def density_of(model: Model, values: Values, access: str) -> Fitted:
         log_density,
         score=jax.grad(lambda x: jnp.sum(log_density(x))),
         sample=lambda rng, n: np.asarray(model.simulate(rng, values, n)["y"].data),
-        parameters=replicable(model, _TEMPLATE)[0].size,
+        parameters=replicable(model, TEMPLATE)[0].size,
     )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _PART = 100
 """Rows on which cross-validation chooses at a time: its cost is quadratic in them."""
 _PARTS = 10
-"""How many such parts."""
+"""How many such parts, where there are rows for them."""
 
 
 @final
@@ -81,6 +81,7 @@ def bandwidths(train: np.ndarray, selector: str, rng: np.random.Generator) -> np
     if selector == "normal_reference":
         return choice(train)
     # statsmodels' own choice by parts ("efficient") was slower and worse
-    parts = rng.permutation(len(train))[: _PART * _PARTS].reshape(_PARTS, _PART)
+    used = min(_PARTS, len(train) // _PART) * _PART
+    parts = rng.permutation(len(train))[:used].reshape(-1, _PART)
     median = np.median([choice(train[rows]) for rows in parts], axis=0)
     return median * (_PART / len(train)) ** (1 / (train.shape[1] + 4))
