@@ -24,7 +24,7 @@ from inference.densities._network import key_of, minimise, perceptron, size, sta
 if TYPE_CHECKING:
     from jax import Array
 
-_PENALTY = 0.1
+_PENALTY = 0.01
 """Weight of E_p‖∇f‖²/2."""
 _LATENT = 4
 """Dimensions of z: more than of x, so that a connected z can fill separate modes."""
