@@ -76,10 +76,14 @@ class ScoreMatching(DensityEstimator):
 
 
 def denoising_loss(score: Callable[[Array], Array], key: Array, x: Array) -> Array:
-    """½ mean ‖s(x + σε) + ε/σ‖²; a score is a function of one point."""
+    """½ mean ‖s(x + σε) + ε/σ‖², with D/σ² for ‖ε/σ‖², which does not depend on the score.
+
+    A score is a function of one point.
+    """
     noise = jax.random.normal(key, x.shape)
-    error = jax.vmap(score)(x + NOISE * noise) + noise / NOISE
-    return 0.5 * jnp.mean(jnp.sum(error**2, axis=1))
+    guess = jax.vmap(score)(x + NOISE * noise)
+    cross = jnp.sum(guess * noise, axis=1) / NOISE
+    return jnp.mean(0.5 * jnp.sum(guess**2, axis=1) + cross) + x.shape[1] / (2 * NOISE**2)
 
 
 def sliced_loss(score: Callable[[Array], Array], key: Array, x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Lower bound: x = f(z) + s(z) ε with z ~ N(0, 1) and a network's f and s; q(x) = ∫ p(z) p(x | z) dz.
+"""Lower bound: x = f(z) + s(z) ε with z ~ N(0, 1), f and s networks; q(x) = ∫ p(z) p(x | z) dz.
 
 A second network proposes r(z | x), and by Jensen's inequality, with w_k = p(x, z_k)/r(z_k | x),
 
@@ -39,9 +39,9 @@ _BATCH = 256
 _FINEST = 0.05
 """Least standard deviation of x given z, standardised units: without one the likelihood has no
 upper bound."""
-_LATENT = np.linspace(-7.0, 7.0, 1401)
+LATENT = np.linspace(-7.0, 7.0, 1401)
 """Nodes of the quadrature over z."""
-_TEMPERATURES = 200
+_TEMPERATURES = 300
 _PROPOSAL = 0.5
 """Standard deviation of a Metropolis step at β = 0; at β = 1 it is a tenth of it."""
 
@@ -73,8 +73,8 @@ class LatentVariable(eqx.Module):
 
     def log_marginal(self, x: Array) -> Array:
         """log q(x), shape (M,), by quadrature over z."""
-        mean, scale = self.observation(jnp.asarray(_LATENT))
-        prior = norm.logpdf(_LATENT) + np.log(_LATENT[1] - _LATENT[0])
+        mean, scale = self.observation(jnp.asarray(LATENT))
+        prior = norm.logpdf(LATENT) + np.log(LATENT[1] - LATENT[0])
         terms = [norm.logpdf(x[:, None, d], mean[:, d], scale[:, d]) for d in range(2)]
         return logsumexp(terms[0] + terms[1] + prior, axis=1)
 
