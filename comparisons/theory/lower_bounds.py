@@ -1,0 +1,128 @@
+"""The evidence lower bound falls short by a divergence, and importance weights close the gap.
+
+For a latent-variable model q(x) = ∫ p(x, z) dz and a proposal r(z | x), with w = p(x, z)/r(z | x),
+
+    log q(x) − E log w = KL(r(z | x) ‖ p(z | x)),
+    L_K = E log K⁻¹ Σ_k w_k rises with K,    log q(x) − L_K → 0.
+
+Annealed importance sampling reaches log q(x) without the proposal and so checks both.  Here the
+model is a trained variational autoencoder of one latent dimension, where log q(x) and the
+divergence are integrals over a line; the means are over held-out points.
+References: Jordan, Ghahramani, Jaakkola & Saul (1999), Mach. Learn. 37; Burda, Grosse &
+Salakhutdinov (2016), ICLR; Neal (2001), Stat. Comput. 11.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.stats import norm
+
+from comparisons._verdict import Verdict, not_comparable
+from comparisons.theory._plane import NEGLIGIBLE, draws
+from comparisons.theory._shown import Claim, Curves
+from inference.densities._network import key_of
+from inference.densities.variational_autoencoder import LATENT, VariationalAutoencoder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jax import Array
+
+    from comparisons.theory._shown import Shown
+    from inference.densities.variational_autoencoder import LatentVariable
+
+TRAIN = 2_000
+POINTS = 500
+"""Held-out points over which bounds are averaged."""
+BUDGET = 2_000
+"""Importance samples per point for each K: as many bounds as it holds are averaged."""
+SAMPLES = (1, 10, 100, 1_000)
+PARTICLES = 200
+"""Runs of annealed importance sampling per point."""
+
+
+def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+    """A ladder of bounds of one model, against its likelihood by quadrature and by annealing."""
+    train = draws(rng, TRAIN * effort)
+    units, trained = VariationalAutoencoder().learn(train, rng, effort)
+    if trained.problems:
+        about = "lower bounds of a trained model"
+        yield Claim("the model has been trained", not_comparable(about, trained.problems[0]))
+        return
+    model, x = trained.network, jnp.asarray(units.to(draws(rng, POINTS)))
+    exact = np.asarray(eqx.filter_jit(model.log_marginal)(x))
+    gap = np.asarray(divergence(model, x))
+    bounds = {k: bound(model, x, rng, k, BUDGET * effort // k) for k in SAMPLES}
+    yield Claim(
+        "the evidence lower bound falls short of log q(x) by KL(r(z | x) ‖ p(z | x))",
+        _mean("log q(x) − ELBO by samples / KL by quadrature", exact - bounds[1], gap),
+    )
+    for less, more in pairwise(SAMPLES):
+        yield Claim(
+            f"the bound by {more:,} importance samples is no lower than by {less:,}",
+            _mean(f"L_{more} / L_{less}", bounds[more], bounds[less], at_least=True),
+        )
+    last = SAMPLES[-1]
+    yield Claim(
+        f"by {last:,} importance samples nothing is left of the gap",
+        _mean(f"L_{last} / log q(x) by quadrature", bounds[last], exact),
+    )
+    annealed = eqx.filter_jit(model.annealed)(key_of(rng), x, PARTICLES * effort)
+    yield Claim(
+        "annealed importance sampling reaches log q(x) without the proposal",
+        _mean("log q(x): annealing / quadrature", np.asarray(annealed), exact),
+    )
+    yield Curves(
+        "importance weights close the gap of the lower bound",
+        "importance samples K",
+        "mean held-out bound, nats per observation in standardised units",
+        {"L_K": (SAMPLES, [float(b.mean()) for b in bounds.values()])},
+        {
+            "log q(x) by quadrature": (SAMPLES, [float(exact.mean())] * len(SAMPLES)),
+            "ELBO by quadrature": (SAMPLES, [float((exact - gap).mean())] * len(SAMPLES)),
+        },
+        "x",
+    )
+
+
+def bound(
+    model: LatentVariable, x: Array, rng: np.random.Generator, samples: int, repeats: int
+) -> np.ndarray:
+    """L_K at each point, an average of independent bounds, shape (M,)."""
+
+    @jax.jit
+    def average(keys: Array) -> Array:
+        return jnp.mean(jax.lax.map(lambda key: model.bound(key, x, samples), keys), axis=0)
+
+    return np.asarray(average(jax.random.split(key_of(rng), repeats)))
+
+
+@eqx.filter_jit
+def divergence(model: LatentVariable, x: Array) -> Array:
+    """KL(r(z | x) ‖ p(z | x)) at each point by quadrature, shape (M,)."""
+    z, step = jnp.asarray(LATENT), LATENT[1] - LATENT[0]
+    mean, scale = model.proposal(x)
+    log_r = norm.logpdf(z, mean[:, None], scale[:, None])
+    log_joint = norm.logpdf(z) + jax.vmap(lambda x: model.log_likelihood(x, z))(x)
+    log_posterior = log_joint - model.log_marginal(x)[:, None]
+    return jnp.sum(jnp.exp(log_r) * (log_r - log_posterior), axis=1) * step
+
+
+def _mean(about: str, one: np.ndarray, other: np.ndarray, *, at_least: bool = False) -> Verdict:
+    """The means over points of two arrays, with the error of their difference."""
+    error = float((one - other).std(ddof=1) / np.sqrt(one.size))
+    relation = "at_least" if at_least else "equal"
+    return Verdict(
+        f"nats per observation: {about}",
+        float(one.mean()),
+        float(other.mean()),
+        error,
+        NEGLIGIBLE,
+        relation=relation,
+    )

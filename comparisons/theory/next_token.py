@@ -1,0 +1,176 @@
+"""Next-token cross-entropy is maximum likelihood, and perplexity its exponential.
+
+A language model q(x_t | x_<t) has cross-entropy −T⁻¹ Σ_t log q(x_t | x_{t−1}) on a text: minus its
+mean log-likelihood.  On a stationary Markov chain with transitions P and stationary law π it tends
+to the entropy rate H = −Σ_i π_i Σ_j P_ij log P_ij plus the excess Σ_i π_i KL(P_i ‖ Q_i).  The model
+with a free row of logits for each state is fitted by gradients; its minimum is the table of
+observed shares, as the maximum-likelihood estimate must be.  With k = S(S − 1) free parameters
+fitted to T transitions
+
+    E excess = k/(2T) + O(T⁻²),    perplexity = exp(H + excess) → exp(H).
+
+The quadratic approximation of the excess at the true P has expectation k/(2T) nearly exactly and
+serves as a control variate.
+References: Shannon (1951), Bell Syst. Tech. J. 30; Cover & Thomas (2006), §4.2; Billingsley (1961),
+Statistical Inference for Markov Processes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import rel_entr
+
+from comparisons._verdict import Verdict, not_comparable
+from comparisons.theory._shown import Claim, Curves
+from inference.densities._network import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jax import Array
+
+    from comparisons.theory._shown import Shown
+
+STATES = 4
+FLOOR = 0.25
+"""Share of the uniform law in each row of P: no transition is so rare that it is never seen."""
+LENGTHS = (1_000, 2_000, 4_000, 8_000)
+TEXTS = 400
+"""Simulated pairs of a text to learn from and one to be judged on, at effort 1."""
+RELATIVE = 0.05
+"""Relative departure from k/(2T) that does not matter: the project's bound for spreads."""
+PERPLEXITY = 0.01
+"""Relative difference of a perplexity that does not matter: a hundredth of a choice in one."""
+STATIONARY = 1e-8
+"""Largest gradient at a minimum, nats; the loss is then its square above its least value."""
+ROUNDING = 1e-12
+
+
+def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+    """A random chain, texts of it, and the model fitted to them."""
+    mixed = rng.dirichlet(np.ones(STATES), STATES)
+    p = FLOOR / STATES + (1 - FLOOR) * mixed
+    law, k = stationary(p), STATES * (STATES - 1)
+    rate = -float(law @ (p * np.log(p)).sum(axis=1))
+    texts = simulate(p, law, rng, 2 * TEXTS * effort)
+    learnt, judged = texts[: TEXTS * effort], texts[TEXTS * effort :]
+    table = counts(learnt[0])
+    best = cross_entropy(table, shares(table))
+    fit, problem = by_gradients(table)
+    statement = "the least next-token cross-entropy is reached by the maximum-likelihood shares"
+    about = "cross-entropy of a text, nats per token: by gradients / of the observed shares"
+    yield Claim(
+        statement,
+        not_comparable(about, problem)
+        if problem
+        else Verdict(about, cross_entropy(table, fit), best, 0.0, ROUNDING),
+    )
+    ladder = [learn(p, law, learnt[:, : length + 1]) for length in LENGTHS]
+    length, (tables, models, excess) = LENGTHS[-1], ladder[-1]
+    fresh = [cross_entropy(counts(t), m) for t, m in zip(judged, models, strict=True)]
+    expected = float(np.exp(rate + k / (2 * length)))
+    error = float(np.std(fresh, ddof=1) / np.sqrt(len(fresh)) * expected)
+    yield Claim(
+        "held-out perplexity is that of the entropy rate and the cost of the parameters",
+        Verdict(
+            f"exp(mean cross-entropy of fresh texts) / exp(H + k/(2T)), T = {length}",
+            float(np.exp(np.mean(fresh))), expected, error, PERPLEXITY * expected,
+        ),
+    )  # fmt: skip
+    away = (tables - tables.sum(axis=2, keepdims=True) * p) / length
+    quadratic = 0.5 * ((away**2 / p).sum(axis=2) / law).sum(axis=1)
+    departure = (excess - quadratic) * 2 * length / k
+    yield Claim(
+        "a model with k parameters learnt from T tokens loses k/(2T) nats per token",
+        Verdict(
+            f"mean excess over the entropy rate in units of k/(2T), k = {k}, T = {length}",
+            1 + float(departure.mean()),
+            1.0,
+            float(departure.std(ddof=1) / np.sqrt(len(departure))),
+            RELATIVE,
+        ),
+    )
+    yield Curves(
+        "perplexity of a learnt chain",
+        "tokens learnt from",
+        "expected perplexity of the next token",
+        {"learnt": (LENGTHS, [float(np.exp(rate + e.mean())) for _, _, e in ladder])},
+        {
+            "exp(H + k/(2T))": (LENGTHS, [float(np.exp(rate + k / (2 * t))) for t in LENGTHS]),
+            "exp(H)": (LENGTHS, [float(np.exp(rate))] * len(LENGTHS)),
+        },
+        "x",
+    )
+
+
+def learn(
+    p: np.ndarray, law: np.ndarray, texts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts and model of each text, shapes (R, S, S), and its excess Σ π_i KL(P_i ‖ Q_i)."""
+    tables = np.stack([counts(text) for text in texts])
+    models = np.stack([shares(table) for table in tables])
+    return tables, models, rel_entr(p, models).sum(axis=2) @ law
+
+
+def stationary(p: np.ndarray) -> np.ndarray:
+    """The law π with πP = π, shape (S,), of transitions of shape (S, S)."""
+    system = np.vstack([p.T - np.eye(len(p)), np.ones(len(p))])
+    return np.linalg.lstsq(system, np.append(np.zeros(len(p)), 1.0))[0]
+
+
+def simulate(p: np.ndarray, law: np.ndarray, rng: np.random.Generator, n: int) -> np.ndarray:
+    """Stationary texts of the longest length, shape (n, T + 1)."""
+    first = rng.choice(len(p), size=n, p=law)
+    return np.asarray(_walk(jnp.log(p), jnp.asarray(first), key_of(rng), max(LENGTHS)))
+
+
+@partial(jax.jit, static_argnums=3)
+def _walk(log_p: Array, first: Array, key: Array, length: int) -> Array:
+    def step(state: Array, key: Array) -> tuple[Array, Array]:
+        state = jax.random.categorical(key, log_p[state])
+        return state, state
+
+    rest = jax.lax.scan(step, first, jax.random.split(key, length))[1]
+    return jnp.concatenate([first[None], rest]).T
+
+
+def counts(text: np.ndarray) -> np.ndarray:
+    """How often each token followed each, shape (S, S)."""
+    return np.bincount(text[:-1] * STATES + text[1:], minlength=STATES**2).reshape(STATES, STATES)
+
+
+def shares(table: np.ndarray) -> np.ndarray:
+    """The maximum-likelihood transitions."""
+    return table / table.sum(axis=1, keepdims=True)
+
+
+def cross_entropy(table: np.ndarray, q: np.ndarray) -> float:
+    """−T⁻¹ Σ_t log q(x_t | x_{t−1}) of a text with these counts, nats per token."""
+    return float(-(table * np.log(q)).sum() / table.sum())
+
+
+def by_gradients(table: np.ndarray) -> tuple[np.ndarray, str]:
+    """The transitions softmax(logits) of least cross-entropy, and why they are not it."""
+
+    @jax.jit
+    def loss(flat: Array) -> Array:
+        log_q = jax.nn.log_softmax(flat.reshape(table.shape), axis=1)
+        return -jnp.sum(table * log_q) / table.sum()
+
+    compiled = jax.jit(jax.value_and_grad(loss))
+    end = minimize(
+        lambda flat: tuple(map(np.asarray, compiled(flat))),
+        np.zeros(table.size),
+        jac=True,
+        method="BFGS",
+        options={"gtol": STATIONARY},
+    )
+    steep = float(np.abs(end.jac).max())
+    problem = "" if steep < 10 * STATIONARY else f"the gradient is {steep:.1e} nats, not zero"
+    return np.asarray(jax.nn.softmax(end.x.reshape(table.shape), axis=1)), problem

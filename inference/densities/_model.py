@@ -1,0 +1,48 @@
+"""A model of the repository, fitted to rows of two columns, as a density of points in the plane."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from inference.densities._fitted import Fitted
+from models._density import replicable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jax import Array
+
+    from models._spec import Model, Values
+
+
+def as_data(points: Any) -> xr.Dataset:
+    """Points, shape (M, 2), as the data set of a model with one column of vectors."""
+    return xr.Dataset({"y": (("obs", "variable"), points)})
+
+
+TEMPLATE = as_data(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
+"""Any data of two columns: they give a program its shapes."""
+
+
+def log_density_at(model: Model, values: Values) -> Callable[[Array], Array]:
+    """x ↦ log p(x | θ), shape (M,), read off the NumPyro program."""
+    of, log_likelihood = replicable(model, TEMPLATE)
+    u = of.unconstrain(values)
+    return lambda x: log_likelihood(as_data(x), u)
+
+
+def density_of(model: Model, values: Values, access: str) -> Fitted:
+    """What values of a model's parameters give: everything, exactly."""
+    log_density = log_density_at(model, values)
+    return Fitted(
+        access,
+        log_density,
+        score=jax.grad(lambda x: jnp.sum(log_density(x))),
+        sample=lambda rng, n: np.asarray(model.simulate(rng, values, n)["y"].data),
+        parameters=replicable(model, TEMPLATE)[0].size,
+    )

@@ -1,0 +1,35 @@
+"""The best discriminator: its closed form, and that a wrong value is caught."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.nn import sigmoid
+
+from comparisons.theory import discriminator
+from comparisons.theory._shown import Claim
+
+
+def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(discriminator, "UPDATES", 300)
+    monkeypatch.setattr(discriminator, "N", 1_000)
+    shown = discriminator.show(np.random.default_rng(0), 1)
+    return [one.verdict.outcome for one in shown if isinstance(one, Claim)]
+
+
+def test_newton_finds_the_share_of_p_at_every_point() -> None:
+    p, q = jnp.asarray([0.5, 1e-8, 0.3, 2.0]), jnp.asarray([0.5, 0.2, 1e-9, 1.0])
+    found = sigmoid(discriminator.pointwise_maximum(p, q))
+    np.testing.assert_allclose(found, p / (p + q), rtol=0, atol=1e-12)
+
+
+def test_all_claims_but_those_of_an_untrained_network_agree(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert set(outcomes(monkeypatch)) <= {"AGREE", "NOT COMPARABLE"}
+
+
+def test_a_wrong_bound_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discriminator, "bound", lambda d: 2 * d - np.log(2))
+    assert outcomes(monkeypatch)[1] == "DIFFER"

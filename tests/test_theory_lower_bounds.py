@@ -1,0 +1,52 @@
+"""Lower bounds: a model that has not been trained obeys them too, and a broken one is caught."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+
+from comparisons.theory import lower_bounds
+from comparisons.theory._shown import Claim
+from inference.densities import variational_autoencoder
+from inference.densities._network import Trained, perceptron, standard
+from inference.densities.variational_autoencoder import LatentVariable, VariationalAutoencoder
+
+
+def outcomes(monkeypatch: pytest.MonkeyPatch, model: LatentVariable) -> list[str]:
+    def learn(_: object, train: np.ndarray, *rest: object) -> object:
+        return standard(train), Trained(model, np.zeros(100), 0.0, 0.0)
+
+    monkeypatch.setattr(VariationalAutoencoder, "learn", learn)
+    monkeypatch.setattr(lower_bounds, "PARTICLES", 20)
+    shown = lower_bounds.show(np.random.default_rng(0), 1)
+    return [one.verdict.outcome for one in shown if isinstance(one, Claim)]
+
+
+def untrained() -> LatentVariable:
+    one, two = jax.random.split(jax.random.key(0))
+    return LatentVariable(perceptron(one, 1, 4, 8), perceptron(two, 2, 2, 8))
+
+
+def test_bounds_hold_for_any_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert outcomes(monkeypatch, untrained())[1:4] == ["AGREE"] * 3
+
+
+def test_a_wrong_prior_in_the_quadrature_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    marginal = LatentVariable.log_marginal
+
+    def shifted(self: LatentVariable, x: jax.Array) -> jax.Array:
+        return marginal(self, x) + 0.1
+
+    monkeypatch.setattr(LatentVariable, "log_marginal", shifted)
+    eqx.clear_caches()
+    found = outcomes(monkeypatch, untrained())
+    assert found[4:] == ["DIFFER"] * 2
+
+
+def test_the_quadrature_has_converged(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(0).standard_normal((20, 2))
+    coarse = untrained().log_marginal(x)
+    monkeypatch.setattr(variational_autoencoder, "LATENT", np.linspace(-8.0, 8.0, 4001))
+    np.testing.assert_allclose(untrained().log_marginal(x), coarse, rtol=0, atol=1e-9)
