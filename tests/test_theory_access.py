@@ -208,3 +208,9 @@ def test_the_cost_of_parameters_counts_them(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(excess_loss, "_pilot", lambda _: {})
         (claim,) = excess_loss.show(np.random.default_rng(0), 1)
         assert claim.verdict.outcome == outcome
+
+
+def test_the_table_has_a_cell_for_each_column() -> None:
+    one = measured(the_truth(), np.random.default_rng(0))
+    table = access._table({"again": one}, np.zeros(3), 0.1)
+    assert {len(row) for row in table.rows} == {len(table.columns)}

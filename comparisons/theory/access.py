@@ -217,7 +217,7 @@ def _table(found: dict[str, Measured], truth: np.ndarray, chance: float) -> Tabl
         (
             "the truth",
             "known",
-            float(truth.mean()),
+            mean,
             0.0,
             0.0,
             entropy,
@@ -225,6 +225,7 @@ def _table(found: dict[str, Measured], truth: np.ndarray, chance: float) -> Tabl
             chance,
             0.0,
             *4 * (0.0,),
+            "",
         )
     ]
     rows += [

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _PART = 100
 """Rows on which cross-validation chooses at a time: its cost is quadratic in them."""
-_PARTS = 10
+_PARTS = 5
 """How many such parts, where there are rows for them."""
 
 
