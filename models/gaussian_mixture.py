@@ -330,6 +330,8 @@ class GaussianMixture(Model):
         n = y.shape[0]
         weights = np.asarray(values["weights"]) if self.k > 1 else np.ones(1)
         fewest = 2 if self.dim == 1 else self.dim + 1
+        if not all(np.isfinite(np.asarray(value)).all() for value in values.values()):
+            return "the climb left the finite numbers"
         if (weights * n).min() < fewest:
             j = int(weights.argmin())
             return (
