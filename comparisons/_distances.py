@@ -30,14 +30,15 @@ if TYPE_CHECKING:
 
     from inference._estimate import Estimate
 
-    type Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
 GROUPS = 20
 """Of a jackknife."""
 FOLDS = 5
 """Of the classifier's cross-validation."""
 MOST = 1_000
 """Draws of each fit that are compared: kernels cost their square."""
+
+
+type Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Distance(NamedTuple):
@@ -59,8 +60,8 @@ def frechet(x: np.ndarray, y: np.ndarray) -> Distance:
     """Of the normal laws with the moments of two samples, (n, d) and (m, d); biased like 1/n."""
 
     def plug_in(a: np.ndarray, b: np.ndarray) -> float:
-        covariances = (np.atleast_2d(np.cov(one, rowvar=False)) for one in (a, b))
-        first, second = covariances
+        first = np.atleast_2d(np.cov(a, rowvar=False))
+        second = np.atleast_2d(np.cov(b, rowvar=False))
         return frechet_normal(a.mean(axis=0), first, b.mean(axis=0), second)
 
     return _jackknifed(plug_in, x, y)
@@ -89,16 +90,21 @@ def maximum_mean_discrepancy(
     within_x, within_y, across = kernel(x, x), kernel(y, y), kernel(x, y)
 
     def statistic(i: np.ndarray, j: np.ndarray) -> float:
-        total = -2 * across[np.ix_(i, j)].mean()
-        for matrix, places in ((within_x, i), (within_y, j)):
-            part = matrix[np.ix_(places, places)]
-            if unbiased:
-                total += (part.sum() - np.trace(part)) / (len(places) * (len(places) - 1))
-            else:
-                total += part.mean()
-        return float(total)
+        parts = within_x[np.ix_(i, i)], within_y[np.ix_(j, j)], across[np.ix_(i, j)]
+        return mmd_statistic(*parts, unbiased=unbiased)
 
     return _jackknifed(statistic, np.arange(len(x)), np.arange(len(y)))
+
+
+def mmd_statistic(
+    within_x: np.ndarray, within_y: np.ndarray, across: np.ndarray, *, unbiased: bool
+) -> float:
+    """MMD² from the kernel's values: the U-statistic, or the V-statistic."""
+    total = -2 * float(across.mean())
+    for part in (within_x, within_y):
+        n = len(part)
+        total += float((part.sum() - np.trace(part)) / (n * (n - 1)) if unbiased else part.mean())
+    return total
 
 
 def wasserstein(x: np.ndarray, y: np.ndarray) -> Distance:
@@ -193,8 +199,7 @@ def _independent(draws: np.ndarray) -> np.ndarray:
     from arviz_stats.base.array import array_stats
 
     worth = min(
-        array_stats.ess(draws[:, :, i], chain_axis=0, draw_axis=1)
-        for i in range(draws.shape[2])
+        array_stats.ess(draws[:, :, i], chain_axis=0, draw_axis=1) for i in range(draws.shape[2])
     )
     flat = draws.reshape(-1, draws.shape[2])
     count = max(GROUPS, min(MOST, int(worth), len(flat)))
@@ -211,7 +216,5 @@ def _all(
         "MMD², Gaussian kernel, biased": maximum_mean_discrepancy(x, y, gaussian, unbiased=False),
         "MMD², cubic kernel (KID)": maximum_mean_discrepancy(x, y, cubic_kernel),
         "classifier accuracy (C2ST)": classifier_two_sample(x, y, rng),
-        **{
-            f"Wasserstein, {name}": wasserstein(x[:, i], y[:, i]) for i, name in enumerate(names)
-        },
+        **{f"Wasserstein, {name}": wasserstein(x[:, i], y[:, i]) for i, name in enumerate(names)},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from comparisons._report import _answer, _draws, _figures, _tables
@@ -671,13 +671,14 @@ def claims_table(demonstrations: Sequence[Demonstration], *, where: bool) -> Tab
         for found in demonstrations
         for claim in found.claims
     ]  # fmt: skip
-    return _table(
+    table = _table(
         "One row per claim",
         ("claim", "shown in" if where else "number", "verdict", "predicted", "measured", "cause"),
         rows,
         numeric=(3, 4),
         file="theory.csv",
     )
+    return replace(table, folded=False)  # it is what the page is for
 
 
 def shown_table(shown: theory.Table) -> Table:
