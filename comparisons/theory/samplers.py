@@ -410,8 +410,9 @@ def _langevin(drawn: Drawn, rng: np.random.Generator, repetitions: int) -> Itera
 
 
 def order(errors: list[float]) -> float:
-    """The power of the step with which an error falls when the step is halved."""
-    return float(np.log2(errors[-2] / errors[-1]))
+    """The power of the step with which an error falls at the last halving; NaN if it turns sign."""
+    ratio = errors[-2] / errors[-1]
+    return float(np.log2(ratio)) if ratio > 0 else float("nan")
 
 
 # --- reverse diffusion --------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, final
 
 import jax
@@ -33,14 +34,17 @@ class NormalMixture(NamedTuple):
     scale: Array
     """σ, shared."""
 
+    @jax.jit
     def log_density(self, x: Array) -> Array:
         """log p, nats, of points of shape (…, d)."""
         return jax.nn.logsumexp(self._joint(x), axis=-1)
 
+    @jax.jit
     def score(self, x: Array) -> Array:
         """∇ log p, shape (…, d)."""
         return (jax.nn.softmax(self._joint(x)) @ self.means - x) / self.scale**2
 
+    @partial(jax.jit, static_argnums=2)
     def draws(self, key: Array, shape: tuple[int, ...]) -> Array:
         """Independent draws, shape (*shape, d): first the component, then the point."""
         which, where = jax.random.split(key)
@@ -131,6 +135,7 @@ def widened(target: NormalMixture, ratio: float) -> NormalMixture:
     return NormalMixture(jnp.ones(1), target.mean[None], ratio * target.scale)
 
 
+@partial(jax.jit, static_argnums=2)
 def dispersed(target: NormalMixture, key: Array, repetitions: int) -> Array:
     """Where chains start, shape (R, d): wider than the target in every direction."""
     spread = 2 * jnp.sqrt(jnp.trace(target.covariance))

@@ -13,7 +13,7 @@ examples, ch. 9; Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25 (k̂).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 RELIABLE = 0.7
 """Largest k̂ at which the weights may be relied on."""
+
+_FEWEST = 5
+"""Weights that a tail can be fitted to."""
 
 
 @final
@@ -67,22 +70,24 @@ def chi_squared(target: NormalMixture, ratio: float) -> float:
     About the target's mean, with a = 2/σ² − 1/s², the exponent of N_j N_k / q is
     −½{a‖x − (μ_j + μ_k)/(aσ²)‖² + (‖μ_j‖² + ‖μ_k‖²)/σ² − ‖μ_j + μ_k‖²/(aσ⁴)}.
     """
-    away = target.means - target.mean
-    variance = target.scale**2
+    weights, means, scale = map(np.asarray, target)
+    away, variance = means - weights @ means, scale**2
     a = 2 / variance - 1 / (ratio**2 * variance)
-    squares = jnp.sum(away**2, axis=1)
-    middle = jnp.sum((away[:, None] + away[None]) ** 2, axis=-1) / (a * variance**2)
-    exponent = 0.5 * (middle - (squares[:, None] + squares[None]) / variance)
-    volume = ratio**2 / (a * variance)  # per coordinate, squared
-    joint = target.weights[:, None] * target.weights
-    return float(volume ** (target.means.shape[1] / 2) * jnp.sum(joint * jnp.exp(exponent)) - 1)
+    squares = (away**2).sum(axis=1)
+    middle = ((away[:, None] + away) ** 2).sum(axis=-1) / (a * variance**2)
+    exponent = 0.5 * (middle - (squares[:, None] + squares) / variance)
+    volume = (ratio**2 / (a * variance)) ** (means.shape[1] / 2)
+    return float(volume * (weights @ np.exp(exponent) @ weights) - 1)
 
 
 def tail_index(weights: np.ndarray) -> float:
-    """k̂ of weights, shape (n,)."""
+    """k̂ of weights, shape (n,); NaN where the tail is less than five of them."""
     from arviz_stats.base.array import array_stats
 
-    return np.asarray(array_stats.pareto_khat(weights[None], r_eff=1.0, tail="right")).item()
+    if tail_size(weights.size) < _FEWEST:
+        return float("nan")
+    k: Any = array_stats.pareto_khat(weights[None], r_eff=1.0, tail="right")
+    return float(k)
 
 
 def tail_size(n: int) -> int:

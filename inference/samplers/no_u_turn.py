@@ -31,7 +31,7 @@ class NoUTurn(Sampler):
         warm_up: transitions that adapt and are dropped.
     """
 
-    warm_up: int = 200
+    warm_up: int = 100
 
     name: ClassVar[str] = "no_u_turn"
     exact: ClassVar[bool] = True

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, final
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from inference.samplers._drawn import Drawn, Sampler, key_of, widened
@@ -64,10 +63,10 @@ class Rejection(Sampler):
 
 def bound(target: NormalMixture, ratio: float) -> float:
     """M, the expected number of proposals for a draw."""
-    squares = jnp.sum((target.means - target.mean) ** 2, axis=1)
-    width = 2 * target.scale**2 * (ratio**2 - 1)
-    dimension = target.means.shape[1]
-    return float(ratio**dimension * jnp.sum(target.weights * jnp.exp(squares / width)))
+    weights, means, scale = map(np.asarray, target)
+    squares = ((means - weights @ means) ** 2).sum(axis=1)
+    width = 2 * scale**2 * (ratio**2 - 1)
+    return float(ratio ** means.shape[1] * (weights @ np.exp(squares / width)))
 
 
 @jax.jit
