@@ -60,7 +60,7 @@ FINE = (0.02, 0.01)
 """Steps between which the order of the bias is measured."""
 COUNTS = (8, 16, 32, 64, 128, 256)
 """Numbers N of steps of the reverse diffusion."""
-TAILS = 4096
+TAILS = 16_384
 """Draws to which one k̂ is fitted."""
 NARROW = 0.5
 """Scale of a proposal that is too narrow, relative to the target's."""
