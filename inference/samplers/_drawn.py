@@ -1,0 +1,143 @@
+"""What a sampler draws from, and what it gives.
+
+The target is a mixture of normals that share one spherical covariance,
+
+    p(x) = Σ_k w_k N(x | μ_k, σ²I),    ∇ log p(x) = (Σ_k r_k(x) μ_k − x)/σ²,    r_k = P(k | x),
+
+the simplest law that has two modes, closed-form moments, a closed-form score, a tractable inverse
+of its distribution function, and stays one of its kind when noise is added to it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if TYPE_CHECKING:
+    from jax import Array
+
+
+@final
+class NormalMixture(NamedTuple):
+    """A mixture of K normals in ℝᵈ; a JAX tree, so that compiled functions take it as argument."""
+
+    weights: Array
+    """Shape (K,); they sum to 1."""
+    means: Array
+    """Shape (K, d)."""
+    scale: Array
+    """σ, shared."""
+
+    @jax.jit
+    def log_density(self, x: Array) -> Array:
+        """log p, nats, of points of shape (…, d)."""
+        return jax.nn.logsumexp(self._joint(x), axis=-1)
+
+    @jax.jit
+    def score(self, x: Array) -> Array:
+        """∇ log p, shape (…, d)."""
+        return (jax.nn.softmax(self._joint(x)) @ self.means - x) / self.scale**2
+
+    @partial(jax.jit, static_argnums=2)
+    def draws(self, key: Array, shape: tuple[int, ...]) -> Array:
+        """Independent draws, shape (*shape, d): first the component, then the point."""
+        which, where = jax.random.split(key)
+        component = jax.random.categorical(which, jnp.log(self.weights), shape=shape)
+        noise = jax.random.normal(where, (*shape, self.means.shape[1]))
+        return self.means[component] + self.scale * noise
+
+    @property
+    def mean(self) -> Array:
+        """E x, shape (d,)."""
+        return self.weights @ self.means
+
+    @property
+    def covariance(self) -> Array:
+        """Cov x, shape (d, d)."""
+        away = self.means - self.mean
+        return (away.T * self.weights) @ away + self.scale**2 * jnp.eye(self.means.shape[1])
+
+    def _joint(self, x: Array) -> Array:
+        """log w_k N(x | μ_k, σ²I), shape (…, K)."""
+        squares = jnp.sum((x[..., None, :] - self.means) ** 2, axis=-1)
+        constant = 0.5 * self.means.shape[1] * jnp.log(2 * jnp.pi * self.scale**2)
+        return jnp.log(self.weights) - squares / (2 * self.scale**2) - constant
+
+
+@final
+@dataclass(frozen=True)
+class Drawn:
+    """Independent repetitions of one sampler's run.
+
+    Attributes:
+        draws: shape (R, n, d).
+        weights: of importance, shape (R, n), each row with sum 1; None: all the same.
+        evaluations: how often the density, its gradient or a distribution function was evaluated
+            for one draw, on average; drawing from a known law directly counts as one.
+        warm_up: evaluations of a repetition before its first draw.
+        acceptance: accepted share of the proposals; NaN where nothing is proposed.
+        problems: why the draws must not be relied on, one sentence each.
+    """
+
+    draws: np.ndarray
+    weights: np.ndarray | None = None
+    evaluations: float = 1.0
+    warm_up: float = 0.0
+    acceptance: float = float("nan")
+    problems: tuple[str, ...] = ()
+
+    def means(self, values: np.ndarray, size: int) -> np.ndarray:
+        """Self-normalised means over consecutive blocks of draws.
+
+        Args:
+            values: of the draws, shape (R, n, …).
+            size: draws in a block, a divisor of n.
+
+        Returns:
+            Shape (R, n / size, …).
+        """
+        blocks = values.reshape(len(values), -1, size, *values.shape[2:])
+        if self.weights is None:
+            return blocks.mean(axis=2)
+        weights = self.weights.reshape(len(values), -1, size)
+        return np.einsum("rbs,rbs...->rb...", weights, blocks) / weights.sum(axis=2).reshape(
+            *weights.shape[:2], *(1 for _ in values.shape[2:])
+        )
+
+
+class Sampler(ABC):
+    """A way to draw from a law; final subclasses are frozen dataclasses of settings."""
+
+    name: ClassVar[str]
+    exact: ClassVar[bool]
+    """Whether the law of the draws tends to the target with no step left to shrink."""
+
+    @abstractmethod
+    def draw(
+        self, target: NormalMixture, rng: np.random.Generator, repetitions: int, n: int
+    ) -> Drawn:
+        """Draws n points in each of several independent repetitions."""
+
+
+def key_of(rng: np.random.Generator) -> Array:
+    """A JAX key from a stream."""
+    return jax.random.key(int(rng.integers(2**63)))
+
+
+def widened(target: NormalMixture, ratio: float) -> NormalMixture:
+    """The normal law around the target's mean whose scale is `ratio` times its components'."""
+    return NormalMixture(jnp.ones(1), target.mean[None], ratio * target.scale)
+
+
+@partial(jax.jit, static_argnums=2)
+def dispersed(target: NormalMixture, key: Array, repetitions: int) -> Array:
+    """Where chains start, shape (R, d): wider than the target in every direction."""
+    spread = 2 * jnp.sqrt(jnp.trace(target.covariance))
+    noise = jax.random.normal(key, (repetitions, target.means.shape[1]))
+    return target.mean + spread * noise

@@ -1,0 +1,246 @@
+"""Samplers: laws of the machinery, exact identities, and bugs that the claims must catch."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import chi2, multivariate_normal, norm
+
+from comparisons._verdict import Verdict
+from comparisons.theory import samplers as entry
+from comparisons.theory._shown import Claim
+from inference import samplers
+from inference.samplers import _chains, importance, rejection, reparameterised
+from inference.samplers._drawn import Drawn, NormalMixture, Sampler, widened
+from inference.samplers.adjusted_langevin import AdjustedLangevin
+from inference.samplers.importance import Importance
+from inference.samplers.metropolis import Metropolis
+from inference.samplers.rejection import Rejection
+from inference.samplers.reverse_diffusion import diffused
+from inference.samplers.unadjusted_langevin import UnadjustedLangevin
+from models._catalogue import subclasses
+
+Z = 4.9
+"""Two-sided normal quantile at a false-alarm rate of 1e-6."""
+TARGET = entry.target()
+SHAPE = 200, entry.DRAWS
+SAMPLERS = {
+    name: cls()  # pyright: ignore[reportAbstractUsage]
+    for name, cls in subclasses(samplers, Sampler).items()
+}
+
+
+def _rng() -> np.random.Generator:
+    return np.random.default_rng(20260101)
+
+
+# --- the target ---------------------------------------------------------------------------------
+
+
+def test_density_is_the_mixture_of_normals() -> None:
+    x = _rng().normal(size=(7, 2))
+    parts = [
+        w * multivariate_normal(m, float(TARGET.scale) ** 2).pdf(x)  # pyright: ignore[reportArgumentType]
+        for w, m in zip(np.asarray(TARGET.weights), np.asarray(TARGET.means), strict=True)
+    ]
+    np.testing.assert_allclose(TARGET.log_density(jnp.asarray(x)), np.log(sum(parts)), rtol=1e-12)
+
+
+def test_score_is_the_gradient_of_the_density() -> None:
+    x = jnp.asarray(_rng().normal(size=(7, 2)))
+    by_jax = jax.grad(lambda x: jnp.sum(TARGET.log_density(x)))(x)
+    np.testing.assert_allclose(TARGET.score(x), by_jax, rtol=1e-10, atol=1e-12)
+
+
+def test_moments_along_the_axis_are_those_of_the_line() -> None:
+    along = entry.AXIS @ np.asarray(TARGET.covariance) @ entry.AXIS
+    line = entry.line()
+    np.testing.assert_allclose(along, float(line.covariance[0, 0]), rtol=1e-12)
+    np.testing.assert_allclose(entry.AXIS @ np.asarray(TARGET.mean), line.mean[0], rtol=1e-12)
+    second = quad(lambda x: x**2 * np.exp(float(line.log_density(jnp.array([x])))), -9, 9)[0]
+    assert second - float(line.mean[0]) ** 2 == pytest.approx(along, rel=1e-7)
+
+
+def test_diffused_moments_are_those_of_the_noisy_variable() -> None:
+    t = 0.7
+    law = diffused(TARGET, t)
+    np.testing.assert_allclose(law.mean, np.exp(-t) * TARGET.mean, rtol=1e-12)
+    noisy = np.exp(-2 * t) * TARGET.covariance + (1 - np.exp(-2 * t)) * np.eye(2)
+    np.testing.assert_allclose(law.covariance, noisy, rtol=1e-12)
+
+
+# --- every sampler ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_same_stream_same_draws_of_the_shape_asked_for(name: str) -> None:
+    # one shape in all tests, which is compiled once; the No-U-Turn sampler only runs here
+    shape = (3, 16) if name == "no_u_turn" else SHAPE
+    first, second = (SAMPLERS[name].draw(TARGET, _rng(), *shape) for _ in range(2))
+    assert first.draws.shape == (*shape, 2)
+    np.testing.assert_array_equal(first.draws, second.draws)
+    assert first.evaluations >= 1
+    if first.weights is not None:
+        np.testing.assert_allclose(first.weights.sum(axis=1), 1.0, rtol=1e-12)
+
+
+def test_means_of_blocks_are_weighted_means() -> None:
+    draws, weights = _rng().normal(size=(2, 6, 2)), _rng().dirichlet(np.ones(6), 2)
+    found = Drawn(draws, weights).means(draws, 3)
+    by_hand = np.average(draws[1, 3:], axis=0, weights=weights[1, 3:])
+    np.testing.assert_allclose(found[1, 1], by_hand, rtol=1e-12)
+    np.testing.assert_allclose(Drawn(draws).means(draws, 6)[:, 0], draws.mean(axis=1), rtol=1e-12)
+
+
+# --- closed forms -------------------------------------------------------------------------------
+
+
+def test_bound_of_rejection_is_nowhere_exceeded_and_reached_by_a_normal() -> None:
+    x = jnp.asarray(_rng().normal(scale=4.0, size=(20_000, 2)))
+    proposal = widened(TARGET, 2.0)
+    ratio = TARGET.log_density(x) - proposal.log_density(x)
+    assert float(jnp.max(ratio)) <= np.log(rejection.bound(TARGET, 2.0))
+    assert rejection.bound(entry.normal(), 2.0) == pytest.approx(4.0, rel=1e-12)
+
+
+def test_chi_squared_is_the_integral() -> None:
+    line, proposal = entry.line(), widened(entry.line(), 1.6)
+
+    def square(x: float) -> float:
+        at = jnp.array([x])
+        return float(jnp.exp(2 * line.log_density(at) - proposal.log_density(at)))
+
+    by_quadrature = quad(square, -12, 12, limit=200)[0] - 1
+    assert importance.chi_squared(line, 1.6) == pytest.approx(by_quadrature, rel=1e-7)
+
+
+def test_transport_is_inverted_by_the_distribution_function_and_carries_derivatives() -> None:
+    line, u = entry.line(), jnp.asarray(_rng().uniform(size=(200, 1)))
+    x = reparameterised._mapped(line, u)
+    back = norm.cdf(np.asarray(x), entry.PLACES, entry.SCALE) @ entry.WEIGHTS
+    np.testing.assert_allclose(back, np.asarray(u)[:, 0], atol=1e-12)
+
+    def at(scale: jax.Array) -> jax.Array:
+        return reparameterised._mapped(line._replace(scale=scale), u)
+
+    step = 1e-5
+    difference = (at(line.scale + step) - at(line.scale - step)) / (2 * step)
+    slope = jax.jit(jax.jacfwd(at))(line.scale)
+    # central differences: h² times a third derivative, and rounding over h
+    np.testing.assert_allclose(slope, difference, atol=1e-6)
+
+
+def test_quadrature_knows_the_closed_form_on_a_normal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry, "PLACES", np.zeros(2))
+    law = entry.langevin_law(0.32)
+    assert law.variance == pytest.approx(entry.stationary_variance(0.32), rel=1e-10)
+    assert law.mean == pytest.approx(0.0, abs=1e-10)
+
+
+@pytest.mark.statistical
+def test_unadjusted_langevin_has_the_variance_of_its_step() -> None:
+    step = 0.4
+    draws = UnadjustedLangevin(step).draw(entry.normal(), _rng(), *SHAPE).draws
+    means = (draws**2).mean(axis=(1, 2))
+    error = means.std(ddof=1) / np.sqrt(means.size)
+    assert abs(means.mean() - entry.stationary_variance(step)) < Z * error
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("sampler", [Metropolis(), AdjustedLangevin(), Rejection()])
+def test_radius_of_a_normal_is_chi_squared(sampler: Sampler) -> None:
+    # the last draw of each repetition: independent
+    draws = sampler.draw(entry.normal(), _rng(), *SHAPE).draws[:, -1]
+    share = chi2.cdf((draws**2).sum(axis=1) / entry.SCALE**2, 2)
+    counts = np.histogram(share, np.linspace(0, 1, 11))[0]
+    statistic = ((counts - 20) ** 2 / 20).sum()
+    assert chi2.sf(statistic, 9) > 1e-6
+
+
+def test_tail_of_a_narrow_proposal_is_reported() -> None:
+    drawn = Importance(0.3).draw(entry.normal(), _rng(), 1, 20_000)
+    assert len(drawn.problems) == 1
+    assert "k̂" in drawn.problems[0]
+    assert not Importance().draw(entry.normal(), _rng(), 1, 20_000).problems
+    assert np.isnan(importance.tail_index(np.ones(20)))
+
+
+# --- bugs ---------------------------------------------------------------------------------------
+
+
+def _outcomes(name: str, sampler: Sampler) -> list[str]:
+    drawn = sampler.draw(TARGET, _rng(), *SHAPE)
+    return [claim.verdict.outcome for claim in entry._unbiased(name, drawn)]
+
+
+def test_langevin_that_forgets_to_adjust_differs() -> None:
+    assert "DIFFER" in _outcomes("adjusted_langevin", UnadjustedLangevin())
+
+
+def test_langevin_that_forgets_the_proposal_ratio_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    # as if the proposal were symmetric, which it is not with a drift
+    centre = _chains._centre
+    monkeypatch.setattr(
+        _chains,
+        "_log_proposal",
+        lambda new, old, step, drift: jnp.zeros(len(centre(old, step, drift))),
+    )
+    _chains._walk.clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        assert "DIFFER" in _outcomes("adjusted_langevin", AdjustedLangevin())
+    finally:
+        _chains._walk.clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_importance_without_its_weights_differs() -> None:
+    drawn = Importance().draw(TARGET, _rng(), *SHAPE)
+    claims = entry._unbiased("importance", replace(drawn, weights=None))
+    assert "DIFFER" in [claim.verdict.outcome for claim in claims]
+
+
+def test_rejection_with_half_its_bound_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = rejection.bound
+    monkeypatch.setattr(rejection, "bound", lambda target, ratio: bound(target, ratio) / 2)
+    drawn = {
+        "rejection": Rejection().draw(TARGET, _rng(), *SHAPE),
+        "importance": Importance().draw(TARGET, _rng(), *SHAPE),
+    }
+    assert [claim.verdict.outcome for claim in entry._cost(drawn)] == ["DIFFER", "AGREE"]
+
+
+def test_draws_that_repeat_do_not_get_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = SAMPLERS["ancestral"].draw(TARGET, _rng(), *SHAPE)
+    stuck = replace(drawn, draws=np.repeat(drawn.draws[:, :1], entry.DRAWS, axis=1))
+    outcomes = [claim.verdict.outcome for claim in entry._unbiased("ancestral", stuck)]
+    assert outcomes[2] == "DIFFER"
+
+
+def test_langevin_with_the_wrong_noise_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = UnadjustedLangevin.draw
+
+    def hot(
+        self: UnadjustedLangevin, target: NormalMixture, rng: np.random.Generator, r: int, n: int
+    ) -> Drawn:
+        drawn = real(self, target, rng, r, n)
+        return replace(drawn, draws=1.1 * drawn.draws)
+
+    monkeypatch.setattr(entry, "STEPS", entry.STEPS[:1])
+    drawn = UnadjustedLangevin().draw(TARGET, _rng(), *SHAPE)
+    monkeypatch.setattr(UnadjustedLangevin, "draw", hot)
+    shown = entry._langevin(drawn, _rng(), SHAPE[0])
+    claims = {c.statement: c.verdict for c in shown if isinstance(c, Claim)}
+    bad: Verdict = claims["draws of unadjusted Langevin have the bias of its step: normal law"]
+    assert bad.outcome == "DIFFER"
+
+
+def test_reverse_diffusion_with_too_little_score_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    @jax.jit
+    def little(target: NormalMixture, x: jax.Array, t: float, length: float) -> jax.Array:
+        return x + length * (x + 1.5 * diffused(target, t).score(x))
+
+    monkeypatch.setattr(entry, "_centre", little)
+    claims = [one for one in entry._diffusion(_rng(), SHAPE[0]) if isinstance(one, Claim)]
+    assert claims[1].verdict.outcome == "DIFFER"
