@@ -134,7 +134,13 @@ def _together(
 ) -> Iterator[Finding]:
     """The test of all quantities and levels at once, at every N."""
     quantity = "family-wise p-value of uniform ranks"
+    lagged = [dependent(summaries, ladder, i) for i, _ in varying] if method == NUTS else []
+    causes = {n: cause for found in lagged for n, cause in found.items()}
     for n in ladder:
+        about = f"{quantity} by {method}, N = {n}"
+        if n in causes:
+            yield Finding(method, n, quantity, "", not_comparable(about, causes[n]))
+            continue
         below = summaries[n][method]
         counts = np.round(below.mean.reshape(-1, LEVELS.size) * below.replicates).astype(int)
         counts = counts[[i for i, _ in varying]]
@@ -143,7 +149,6 @@ def _together(
             binom.sf(counts - 1, below.replicates, LEVELS),
         )
         value = min(1.0, 2.0 * float(tail.min()) * counts.size)
-        about = f"{quantity} by {method}, N = {n}"
         verdict = Verdict(about, value, FALSE_ALARM, 0.0, 0.0, relation="at_least")
         yield Finding(method, n, quantity, "", verdict)
 

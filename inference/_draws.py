@@ -323,6 +323,11 @@ def _worst(flat: np.ndarray, suffix: str = "") -> dict[str, float]:
     return {f"rhat{suffix}": float(r_hat.max()), f"ess{suffix}": ess}
 
 
+def effective_size(flat: np.ndarray) -> float:
+    """Smallest bulk or tail ESS of what moves in scalars (chain, draw, m); ∞ if nothing does."""
+    return _worst(flat).get("ess", np.inf)
+
+
 # --- summaries ----------------------------------------------------------------------------------
 
 

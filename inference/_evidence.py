@@ -22,6 +22,7 @@ from scipy.optimize import fixed_point
 from scipy.special import logsumexp
 
 from models._density import density, units
+from models._random import key_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -96,7 +97,7 @@ def wbic(
     temperature = float(np.log(units(model, data)))
     starts = [of.unconstrain(model.start(rng, data)) for _ in range(_WALKERS)]
     u = jnp.stack(starts) + 0.1 * rng.standard_normal((_WALKERS, of.size))
-    key = jax.random.key(int(rng.integers(2**31)))
+    key = key_of(rng)
 
     def terms(v: Array) -> tuple[Array, Array]:
         fit = jnp.sum(of.log_likelihood(v))

@@ -32,6 +32,7 @@ from inference._information import derivatives
 from inference._threads import one_blas_thread
 from models._density import density, pymc_program
 from models._errors import ConcordError, ConfigError, FitError
+from models._random import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,7 +202,7 @@ def _numpyro(
         return jax.lax.scan(one, state, length=block)
 
     began = time.perf_counter()
-    keys = jax.random.split(jax.random.key(int(rng.integers(2**63))), method.chains)
+    keys = jax.random.split(key_of(rng), method.chains)
     states = [initial(key, jnp.asarray(start)) for key, start in zip(keys, starts, strict=True)]
     compiled = advance.lower(states[0]).compile()
     ready = time.perf_counter()

@@ -26,6 +26,7 @@ from models._density import (
     pymc_forward,
     pymc_program,
 )
+from models._random import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,7 +97,7 @@ def read_numpyro(model: Model, data: xr.Dataset) -> Reading:
         return found
 
     def prior_draws(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
-        keys = jax.random.split(jax.random.key(int(rng.integers(2**31))), count)
+        keys = jax.random.split(key_of(rng), count)
         return numpyro_prior(model, data, keys)
 
     return Reading(_once(jax.vmap(one)), _once(jax.vmap(coordinates)), prior_draws)
@@ -196,7 +197,7 @@ def numpyro_rows(
             if site["type"] == "sample" and site["is_observed"] and not isinstance(site["fn"], Unit)
         }
 
-    drawn = _once(draw)(jax.random.key(int(rng.integers(2**31))))
+    drawn = _once(draw)(key_of(rng))
     return {name: np.asarray(array) for name, array in drawn.items()}
 
 

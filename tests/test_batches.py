@@ -97,7 +97,13 @@ AGREED = Verdict("x", 0.0, 0.0, 0.0, 1.0)
 
 
 def spec(reference: str, model: Any) -> dict[str, Any]:
-    return {"study": "asymptotics", "model": reference, "set": dumped(model), "seed": 3}
+    return {
+        "study": "asymptotics",
+        "model": reference,
+        "set": dumped(model),
+        "seed": 3,
+        "methods": [],
+    }
 
 
 def test_workers_give_the_numbers_of_this_process(client: Any, tmp_path: Path) -> None:

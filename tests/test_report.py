@@ -741,7 +741,14 @@ def test_the_next_report_says_what_changed(tmp_path: Path) -> None:
 
 
 def test_a_page_loads_nothing_and_runs_nothing(pages: dict[str, Page]) -> None:
-    assert set(pages) == {"index", "gaussian-simulated", "hostile", "random-effects", "unfitted"}
+    assert set(pages) == {
+        "index",
+        "studies",
+        "gaussian-simulated",
+        "hostile",
+        "random-effects",
+        "unfitted",
+    }
     for page in pages.values():
         assert len(page.text.encode()) < 5e6
         tags = {tag for tag, _ in page.tags}

@@ -18,6 +18,7 @@ from comparisons._scalars import own_draws
 from models._density import numpyro_trace, units
 from models._errors import ConcordError
 from models._programs import read_numpyro
+from models._random import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -210,7 +211,7 @@ def _conditional(
         return {name: found[name]["fn"].sample(k) for name, k in zip(names, keys, strict=True)}
 
     size = len(next(iter(values.values())))
-    keys = jax.random.split(jax.random.key(int(rng.integers(2**31))), size)
+    keys = jax.random.split(key_of(rng), size)
     drawn = jax.jit(jax.vmap(one))(keys, dict(values))
     return (
         {name: np.asarray(sites[name]["value"]) for name in names},

@@ -226,7 +226,6 @@ def _table(found: dict[str, Measured], truth: np.ndarray, chance: float) -> Tabl
             0.0,
             *4 * (0.0,),
             "",
-            "",
         )
     ]
     rows += [

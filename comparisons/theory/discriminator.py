@@ -26,7 +26,8 @@ from comparisons.theory._plane import NEGLIGIBLE, draws, grid
 from comparisons.theory._shown import Claim, Table
 from inference.densities._fitted import everywhere
 from inference.densities._model import as_data, log_density_at
-from inference.densities._network import key_of, minimise, perceptron, standard
+from inference.densities._network import minimise, perceptron, standard
+from models._random import key_of
 from models.factor_analysis import ProbabilisticPCA
 
 if TYPE_CHECKING:

@@ -1,21 +1,20 @@
-"""Distances between laws from samples: what they estimate, how biased they are, what they detect.
+"""Distances between draws: which are unbiased, how the others fall with N, and what they detect.
 
-* Between normal laws the squared Wasserstein distance is
-  ‖Δμ‖² + tr(Σ₁ + Σ₂) − 2 tr (Σ₁^½ Σ₂ Σ₁^½)^½; for 2 × 2 matrices tr M^½ = √(tr M + 2 √det M) for
-  any M with positive eigenvalues, so also for Σ₁Σ₂.  An eigendecomposition that reads one triangle
-  of Σ₁Σ₂ as a symmetric matrix [[a, c], [c, b]] takes the roots of its eigenvalues instead: wrong
-  unless Σ₁ and Σ₂ commute.
-* From samples of N(0, I_d) its plug-in has mean (2d + d(d + 1)/2)/n + O(n⁻²), not zero.
-* The U-statistic of MMD² has mean E k(x, x′) + E k(y, y′) − 2 E k(x, y) at every n, closed forms
-  for normal laws; the V-statistic exceeds it by Σ (E k(x, x) − E k(x, x′))/n over both samples.
-* The Wasserstein distance of laws that differ by a shift is the shift.
-* The best classifier of N(0, 1) from N(δ, 1) is right with chance Φ(δ/2).
-* Under a shift the U-statistic is asymptotically normal with variance 4(ζ₁ + ζ₂)/n, ζ the variances
-  of h(x) = E k(x, x′) − E k(x, y), plus its variance under the null: hence the power of the test.
+* W₂² of normal laws is ‖Δμ‖² + tr(Σ₁ + Σ₂ − 2(Σ₁^½ Σ₂ Σ₁^½)^½).  tr (Σ₁Σ₂)^½ equals the last trace,
+  but Σ₁Σ₂ is symmetric only if the two commute: `eigh` of it sees one triangle, and in the plane,
+  where tr √P = √(tr P + 2 √det P), takes p₁₁p₂₂ − p₂₁² for the determinant.
+* Of equal laws, plug-in Fréchet has mean c/N, c = 2 tr Σ + Σ_ij λ_iλ_j (1 + δ_ij)/(λ_i + λ_j), the
+  V-statistic of MMD² has 2(k(x, x) − E k(x, x'))/N, and W₁ falls as (2/√π) ∫ √(F(1 − F))/√N, being
+  ∫ E|B − B'|/N with B and B' binomial (N, F); U-statistics have mean MMD² at any N.  Kernel means
+  of normal laws are closed forms.
+* A classifier of N(0, 1) from N(δ, 1) is at best right with probability Φ(δ/2).
+* N times the U-statistic tends to ‖g‖² − tr C, g normal with mean √N (μ_q − μ_p) and covariance
+  C = C_p + C_q in feature space: its power.  No test has more than the most powerful one.
 
-References: Dowson & Landau (1982), J. Multivariate Analysis 12; Gretton et al. (2012), JMLR 13;
-Serfling (1980), Approximation Theorems of Mathematical Statistics, §5.5; Jayasumana et al. (2024),
-arXiv:2401.09603.
+References: Dowson & Landau (1982), J. Multivar. Anal. 12; Heusel et al. (2017), NeurIPS; Chong &
+Forsyth (2020), CVPR; Bińkowski et al. (2018), ICLR; Jayasumana et al. (2024), CVPR; Gretton et al.
+(2012), JMLR 13, thm. 12; del Barrio, Giné & Matrán (1999), Ann. Probab. 27; Lopez-Paz & Oquab
+(2017), ICLR.
 """
 
 from __future__ import annotations
@@ -23,255 +22,397 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import gammaln
+from scipy.stats import binom, norm
 
-from comparisons import _distances as distances
-from comparisons._ladder import Rung, slope
 from comparisons._verdict import Verdict
+from comparisons.distances import (
+    classifier,
+    cubic,
+    discrepancy,
+    frechet,
+    gaussian,
+    normal_frechet,
+    wasserstein,
+)
 from comparisons.theory._shown import Claim, Curves, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from comparisons.theory._shown import Shown
 
-EXACT = 1e-9
-"""Of algebra in floating point, relative to numbers of order one."""
-RELATIVE = 0.1
-"""Of a bias: the next order in 1/n is below a tenth from n = 50 on."""
+ROUNDING = 1e-10
+"""Relative: roots of 3 × 3 matrices of condition below 100 lose six digits at most."""
+BOUND = 0.05
+"""Relative, or of a standard deviation: the project's bound for spreads and locations."""
+BIAS = 0.2
+"""Of the statistic's own standard deviation: such a bias adds 4 % to its mean squared error."""
 RATE = 0.1
-"""Of an exponent, for the same reason."""
-SHARE = 0.03
-"""Largest difference of a probability that does not matter."""
-DIMENSION, BANDWIDTH = 3, 2.0
-SIZES = (50, 100, 200, 400)
-SHIFTS = (0.0, 0.15, 0.3, 0.45, 0.6)
-LEVEL = 0.05
-FIRST = np.array([[2.0, 0.9], [0.9, 1.0]])
-SECOND = np.array([[0.5, -0.4], [-0.4, 3.0]])
-"""Covariances that do not commute."""
+"""Of an exponent that is told from its neighbours −½, −1 and −3⁄2; the next order of W₁, whose
+tails beyond 1/N do not count yet, takes 0.03 from its slope."""
+ACCURACY = 0.01
+"""What three coefficients learnt from 800 rows lose is 3/(4 · 800) of the accuracy or less."""
+POWER = 0.05
+"""Of a probability: what a rejection rate must not be off by at N = 100, the project's bound."""
+
+REPLICATES, ROWS = 4_000, (16, 32, 64, 128)
+"""Pairs of samples at effort 1, and their sizes N."""
+FRECHET = 3
+"""Times as many for the Fréchet distance, which is cheap and varies most."""
+BANDWIDTH, LEVEL = 1.5, 0.05
+TESTED, TESTS, SHIFTS = 100, 5_000, (0.0, 0.2, 0.35, 0.5)
+"""Rows of each sample of a test, repetitions, and the shifts planted, in standard deviations."""
+CLASSIFIED, CLASSIFIERS = 500, 300
+AT_ONCE = 30_000
+"""Kernel entries at a time: they stay in the cache."""
 
 
 def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
-    """Fréchet, kernel, Wasserstein and classifier distances."""
-    yield from _frechet()
-    yield from _frechet_bias(rng, 2_000 * effort)
-    yield from _kernels(rng, 2_000 * effort)
-    yield from _wasserstein_and_classifier(rng, 60 * effort)
-    yield from _power(rng, 4_000 * effort)
+    """Closed forms, means at finite N, accuracy and power."""
+    yield from closed_forms(rng)
+    yield from at_finite_n(rng, effort)
+    yield from means(rng, effort)
+    yield from accuracy(rng, effort)
+    yield from power(rng, effort)
 
 
-def shortcut(m1: np.ndarray, s1: np.ndarray, m2: np.ndarray, s2: np.ndarray) -> float:
-    """Fréchet's distance as if Σ₁Σ₂ were symmetric: wrong, and here to be shown so."""
-    roots = np.sqrt(np.maximum(np.linalg.eigvalsh(s1 @ s2), 0.0))
-    return float(((m1 - m2) ** 2).sum() + np.trace(s1) + np.trace(s2) - 2 * roots.sum())
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """Of independent replicates."""
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(values.size))
 
 
-def _frechet() -> Iterator[Shown]:
-    zero, away = np.zeros(2), np.array([1.0, -2.0])
-    a, b = np.array([1.0, 4.0]), np.array([9.0, 0.25])
-    found = distances.frechet_normal(zero, np.diag(a), away, np.diag(b))
-    expected = float(5 + ((np.sqrt(a) - np.sqrt(b)) ** 2).sum())
+# --- Fréchet of known laws ------------------------------------------------------------------------
+
+
+def shortcut(covariance_1: np.ndarray, covariance_2: np.ndarray) -> float:
+    """tr(Σ₁ + Σ₂) − 2 tr (Σ₁Σ₂)^½ by `eigh`, which the product is not made for."""
+    eigenvalues = np.linalg.eigvalsh(covariance_1 @ covariance_2)
+    roots = np.sqrt(np.maximum(eigenvalues, 0.0))
+    return float(np.trace(covariance_1 + covariance_2) - 2 * roots.sum())
+
+
+def turned(angle: float) -> np.ndarray:
+    """diag(4, ¼) with its axes turned by an angle."""
+    c, s = np.cos(angle), np.sin(angle)
+    turn = np.array([[c, -s], [s, c]])
+    return turn @ np.diag([4.0, 0.25]) @ turn.T
+
+
+def _of_plane(covariance_1: np.ndarray, covariance_2: np.ndarray, off: float) -> float:
+    """By tr √P = √(tr P + 2 √(p₁₁p₂₂ − off)), which is right with off = p₁₂p₂₁."""
+    product = covariance_1 @ covariance_2
+    root = np.sqrt(np.trace(product) + 2 * np.sqrt(product[0, 0] * product[1, 1] - off))
+    return float(np.trace(covariance_1 + covariance_2) - 2 * root)
+
+
+def closed_forms(rng: np.random.Generator) -> Iterator[Shown]:
+    """The distance of known laws, right and wrong."""
+    zero, shift = np.zeros(3), np.array([1.0, -0.5, 0.25])
+    basis = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    first, second = np.array([0.5, 1.0, 4.0]), np.array([2.0, 1.5, 0.25])
+    same_axes = (basis @ np.diag(values) @ basis.T for values in (first, second))
+    expected = float(shift @ shift + ((np.sqrt(first) - np.sqrt(second)) ** 2).sum())
+    found = float(normal_frechet(zero, next(same_axes), shift, next(same_axes)))
     yield Claim(
-        "Of covariances that commute, the Fréchet distance adds the differences of deviations.",
-        Verdict("Fréchet distance, diagonal covariances", found, expected, 0.0, EXACT),
+        "where covariances commute, the Fréchet distance is ‖Δμ‖² + Σ (√λ₁ − √λ₂)²",
+        Verdict("Fréchet distance, same axes", found, expected, 0.0, ROUNDING * expected),
     )
-    product = FIRST @ SECOND
-    root = float(np.sqrt(np.trace(product) + 2 * np.sqrt(np.linalg.det(product))))
-    right = float(np.trace(FIRST) + np.trace(SECOND)) - 2 * root
-    found = distances.frechet_normal(zero, FIRST, zero, SECOND)
+    laws = rng.normal(size=(100, 3, 3)), rng.normal(size=(100, 3, 3, 6))
+    mean, covariance = laws[0], laws[1] @ np.swapaxes(laws[1], -1, -2)
+    sides = [
+        np.sqrt(normal_frechet(mean[:, i], covariance[:, i], mean[:, j], covariance[:, j]))
+        for i, j in ((0, 1), (1, 2), (0, 2))
+    ]
+    slack = float((sides[0] + sides[1] - sides[2]).min())
     yield Claim(
-        "The symmetric square root gives the Fréchet distance of covariances that do not commute.",
-        Verdict("Fréchet distance, general covariances", found, right, 0.0, EXACT),
+        "its square root obeys the triangle inequality",
+        Verdict("least slack of 100 triangles", slack, 0.0, 0.0, ROUNDING, relation="at_least"),
     )
-    top, corner, bottom = product[0, 0], product[1, 0], product[1, 1]
-    middle, half = (top + bottom) / 2, np.hypot((top - bottom) / 2, corner)
-    roots = np.sqrt(np.maximum([middle - half, middle + half], 0.0)).sum()
+    origin, one, angle = np.zeros(2), turned(0.0), np.pi / 6
+    other = turned(angle)
+    product = one @ other
+    true = _of_plane(one, other, product[0, 1] * product[1, 0])
     yield Claim(
-        "To decompose Σ₁Σ₂ as if it were symmetric is off by what reading one triangle costs.",
+        "the symmetric form is right where covariances do not commute",
         Verdict(
-            "shortcut − Fréchet distance", shortcut(zero, FIRST, zero, SECOND) - found,
-            float(2 * (root - roots)), 0.0, EXACT,
+            "Fréchet distance, axes 30° apart",
+            float(normal_frechet(origin, one, origin, other)), true, 0.0, ROUNDING * true,
         ),
     )  # fmt: skip
-    yield Table(
-        "Fréchet distances of two normal laws in the plane",
-        ("covariances", "right", "symmetric root", "shortcut"),
-        (
-            ("commute", expected, expected, shortcut(zero, np.diag(a), away, np.diag(b))),
-            ("do not commute", right, found, shortcut(zero, FIRST, zero, SECOND)),
-        ),
-    )
-
-
-def _frechet_bias(rng: np.random.Generator, replicates: int) -> Iterator[Shown]:
-    d = DIMENSION
-    constant = 2 * d + d * (d + 1) / 2
-    rungs = []
-    for n in SIZES:
-        values = []
-        for _ in range(replicates):
-            x, y = rng.standard_normal((2, n, d))
-            parts = (part for z in (x, y) for part in (z.mean(axis=0), np.cov(z, rowvar=False)))
-            values.append(distances.frechet_normal(*parts))
-        rungs.append(Rung(n, float(np.mean(values)), float(np.std(values)) / replicates**0.5))
-    last = rungs[-1]
     yield Claim(
-        "The plug-in Fréchet distance of two samples of one law is biased by c/n.",
+        "taking the root of Σ₁Σ₂ as if it were symmetric gives the Fréchet distance",
         Verdict(
-            f"mean of n × distance, d = {d}, n = {last.n}", last.n * last.value, constant,
-            last.n * last.error, RELATIVE * constant,
+            "shortcut's Fréchet distance, axes 30° apart",
+            shortcut(one, other), true, 0.0, BOUND * true,
+            cause="Σ₁Σ₂ is not symmetric: p₂₁² stands where p₁₂p₂₁ belongs in its determinant",
+            predicted=_of_plane(one, other, product[1, 0] ** 2),
+            prediction_error=ROUNDING,
         ),
     )  # fmt: skip
-    rate, error = slope(rungs)
-    yield Claim(
-        "That bias falls like 1/n.",
-        Verdict("slope of log mean distance against log n", rate, -1.0, error, RATE),
-    )
-    x = [float(n) for n in SIZES]
+    angles = np.linspace(0.0, np.pi / 2, 46)
+    pairs = [(one, turned(a)) for a in angles]
+    degrees = np.degrees(angles).tolist()
     yield Curves(
-        "Fréchet distance between two samples of one law", "n", "mean distance",
-        {"measured": (x, [rung.value for rung in rungs])},
-        {"measured": (x, [constant / n for n in SIZES])}, "xy",
+        "Fréchet distance of two normal laws whose axes are turned against each other",
+        "angle, degrees",
+        "distance",
+        {
+            "symmetric form": (
+                degrees, [float(normal_frechet(origin, a, origin, b)) for a, b in pairs],
+            ),
+            "shortcut": (degrees, [shortcut(a, b) for a, b in pairs]),
+        },
+        {
+            "closed form": (
+                degrees, [_of_plane(a, b, (a @ b)[0, 1] * (a @ b)[1, 0]) for a, b in pairs],
+            ),
+        },
     )  # fmt: skip
 
 
-def gaussian_mean(shift: np.ndarray) -> float:
-    """E k(x, y) of the Gaussian kernel for x ~ N(0, I), y ~ N(shift, I)."""
-    width = BANDWIDTH**2 + 2
-    return float((BANDWIDTH**2 / width) ** (shift.size / 2) * np.exp(-shift @ shift / (2 * width)))
+# --- dependence on N ------------------------------------------------------------------------------
 
 
-def cubic_mean(a: np.ndarray, b: np.ndarray) -> float:
-    """E (xᵀy/d + 1)³ for x ~ N(a, I), y ~ N(b, I), from their moments up to the third."""
-    d, eye = a.size, np.eye(a.size)
-
-    def third(m: np.ndarray) -> np.ndarray:
-        lone = np.einsum("i,jk->ijk", m, eye)
-        mixed = lone + np.moveaxis(lone, 0, 1) + np.moveaxis(lone, 0, 2)
-        return np.einsum("i,j,k->ijk", m, m, m) + mixed
-
-    one = a @ b / d
-    two = float(np.sum((eye + np.outer(a, a)) * (eye + np.outer(b, b)))) / d**2
-    return float(np.sum(third(a) * third(b))) / d**3 + 3 * two + 3 * float(one) + 1
+def frechet_bias(eigenvalues: np.ndarray) -> float:
+    """c of the head of this file: the second-order term of W₂² in two sample covariances."""
+    i, j = eigenvalues[:, None], eigenvalues
+    return float(2 * eigenvalues.sum() + (i * j * (1 + np.eye(j.size)) / (i + j)).sum())
 
 
-def _kernels(rng: np.random.Generator, replicates: int) -> Iterator[Shown]:
-    n, zero = 50, np.zeros(DIMENSION)
-    away = np.array([0.5, -0.25, 0.0])
-    gaussian = distances.gaussian_kernel(BANDWIDTH)
-    cases = (
-        ("Gaussian kernel", gaussian, gaussian_mean(zero), gaussian_mean(zero),
-         gaussian_mean(away)),
-        ("cubic kernel (KID)", distances.cubic_kernel, cubic_mean(zero, zero),
-         cubic_mean(away, away), cubic_mean(zero, away)),
-    )  # fmt: skip
-    for name, kernel, own, other, cross in cases:
-        for which, shift, expected in (
-            ("one law", zero, 0.0),
-            ("two laws that differ by a shift", away, own + other - 2 * cross),
-        ):
-            values, excess = [], []
-            for _ in range(replicates):
-                x, y = rng.standard_normal((2, n, DIMENSION))
-                values.append(_mmd(x, y + shift, kernel, unbiased=True))
-                excess.append(_mmd(x, y + shift, kernel, unbiased=False) - values[-1])
-            error, scale = float(np.std(values)) / replicates**0.5, float(np.std(values))
-            yield Claim(
-                f"The U-statistic of MMD² is unbiased: {name}, {which}.",
-                Verdict(
-                    f"mean of MMD², {name}, {which}, n = {n}", float(np.mean(values)), expected,
-                    error, 0.25 * scale,
-                ),
-            )  # fmt: skip
-            if shift is zero and kernel is gaussian:
-                yield Claim(
-                    "The V-statistic of MMD² exceeds it by a bias that is known.",
-                    Verdict(
-                        f"mean of n × (V − U), {name}, n = {n}", n * float(np.mean(excess)),
-                        2 * (1 - own), n * float(np.std(excess)) / replicates**0.5,
-                        RELATIVE * 2 * (1 - own),
-                    ),
-                )  # fmt: skip
+def wasserstein_bias(n: int) -> float:
+    """∫ E|B − B'|/n dx for the standard normal law, with E|B − B'| = 2 Σ_k P(B ≤ k) P(B > k)."""
+    x = np.linspace(-7.0, 7.0, 561)
+    below = binom.cdf(np.arange(n), n, norm.cdf(x)[:, None])
+    return float(2 / n * (below * (1 - below)).sum() * (x[1] - x[0]))
 
 
-def _mmd(x: np.ndarray, y: np.ndarray, kernel: distances.Kernel, *, unbiased: bool) -> float:
-    return distances.mmd_statistic(kernel(x, x), kernel(y, y), kernel(x, y), unbiased=unbiased)
-
-
-def _wasserstein_and_classifier(rng: np.random.Generator, replicates: int) -> Iterator[Shown]:
-    n, shift = 2_000, 1.0
-    x, y = rng.standard_normal((2, replicates, n))
-    lengths = [distances.wasserstein(a, b + shift).value for a, b in zip(x, y, strict=True)]
-    yield Claim(
-        "The Wasserstein distance of a law and its shift is the shift.",
-        Verdict(
-            f"mean Wasserstein distance, shift {shift:g}, n = {n}", float(np.mean(lengths)), shift,
-            float(np.std(lengths)) / replicates**0.5, SHARE,
-        ),
-    )  # fmt: skip
-    for shift in (0.0, 1.0):
-        shares = [
-            distances.classifier_two_sample(a[:, None], b[:, None] + shift, rng).value
-            for a, b in zip(x, y, strict=True)
-        ]
+def at_finite_n(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+    """Plug-in distances of a law from itself along a ladder of N."""
+    eigenvalues = np.array([1.0, 2.0, 4.0])
+    ladder, sd = np.array(ROWS), np.sqrt(eigenvalues)
+    found = {"Fréchet": [], "MMD², V-statistic": [], "Wasserstein": []}
+    within = kernel_mean(np.zeros(3), 2 * np.diag(eigenvalues))
+    theories = {
+        "Fréchet": (frechet_bias(eigenvalues) / ladder, -1.0),
+        "MMD², V-statistic": (2 * (1 - within) / ladder, -1.0),
+        "Wasserstein": (np.array([wasserstein_bias(n) for n in ROWS]), -0.5),
+    }
+    for n in ROWS:
+        shape = REPLICATES * effort, n
+        plugged = []
+        for _ in range(FRECHET * effort):
+            x, y = (rng.normal(size=(REPLICATES, n, 3)) * sd for _ in range(2))
+            plugged.append(frechet(x, y).value)
+        found["Fréchet"].append(mean_and_error(np.concatenate(plugged)))
+        x, y = (rng.normal(size=(*shape, 3)) * sd for _ in range(2))
+        biased = chunked(lambda x, y: discrepancy(gaussian(BANDWIDTH), x, y).biased.value, x, y)
+        found["MMD², V-statistic"].append(mean_and_error(biased))
+        first, second = (part[..., :1] for part in (x, y))
+        found["Wasserstein"].append(mean_and_error(wasserstein(first, second).value))
+    measured, theory = {}, {}
+    for name, points in found.items():
+        expected, exponent = theories[name]
+        values, errors = np.array(points).T
+        measured[name] = list(ROWS), values.tolist()
+        theory[name] = list(ROWS), expected.tolist()
         yield Claim(
-            f"A classifier tells N(0, 1) from N(δ, 1) with chance Φ(δ/2): δ = {shift:g}.",
+            f"the {name} distance of a law from itself has the mean that theory gives",
             Verdict(
-                f"mean held-out accuracy, δ = {shift:g}, n = {n}", float(np.mean(shares)),
-                float(ndtr(shift / 2)), float(np.std(shares)) / replicates**0.5, SHARE,
+                f"mean over that of theory: {name}, N = {ROWS[-1]}",
+                values[-1] / expected[-1], 1.0, errors[-1] / expected[-1], BOUND,
             ),
         )  # fmt: skip
-
-
-def _power(rng: np.random.Generator, replicates: int) -> Iterator[Shown]:
-    n = 100
-    near = n**-0.5  # the normal limit's own rate (Berry and Esseen)
-    kernel = distances.gaussian_kernel(1.0)
-    null = _statistics(rng, replicates, n, 0.0, kernel)
-    cut, spread = float(np.quantile(null, 1 - LEVEL)), float(np.var(null))
-    node, weight = np.polynomial.hermite_e.hermegauss(60)
-    weight = weight / weight.sum()
-    measured, predicted = [], []
-    for shift in SHIFTS:
-        power = float(np.mean(_statistics(rng, replicates, n, shift, kernel) > cut))
-        measured.append(power)
-        # h at the places of the first law, and by symmetry of the second
-        witness = _smoothed(node, 0.0) - _smoothed(node, shift)
-        mean = 2 * float(weight @ witness)
-        zeta = float(weight @ (witness - weight @ witness) ** 2)
-        theory = float(ndtr((mean - cut) / np.sqrt(8 * zeta / n + spread))) if shift else LEVEL
-        predicted.append(theory)
-        if shift in (0.0, SHIFTS[-1]):
-            error = np.sqrt(
-                max(theory * (1 - theory), LEVEL / 10) * (1 + (shift == 0)) / replicates
-            )
-            yield Claim(
-                "A test that is calibrated on the null keeps its level."
-                if shift == 0
-                else "Its power against a shift is that of the U-statistic's normal limit.",
-                Verdict(
-                    f"share rejected by MMD², shift {shift:g}, n = {n}", power, theory,
-                    float(error), near if shift else SHARE,
-                ),
-            )  # fmt: skip
-    x = list(SHIFTS)
+        slope, error = _slope(np.log(ladder), np.log(values), errors / values)
+        yield Claim(
+            f"the {name} distance of a law from itself falls as a power of N",
+            Verdict(f"slope of log mean in log N: {name}", slope, exponent, error, RATE),
+        )
     yield Curves(
-        f"Power of the kernel test at level {LEVEL:g}, n = {n}", "shift, in sd", "share rejected",
-        {"MMD²": (x, measured)}, {"MMD²": (x, predicted)},
+        "distances of a law from itself", "rows N of each sample", "mean distance",
+        measured, theory, "xy",
     )  # fmt: skip
 
 
-def _smoothed(at: np.ndarray, center: float) -> np.ndarray:
-    """E k(at, y) for y ~ N(center, 1) and a kernel of unit bandwidth."""
-    return np.exp(-((at - center) ** 2) / 4) / np.sqrt(2)
+def _slope(x: np.ndarray, y: np.ndarray, error: np.ndarray) -> tuple[float, float]:
+    """Of a straight line, and its standard error."""
+    weight = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+    return float(weight @ y), float(np.sqrt(weight**2 @ error**2))
 
 
-def _statistics(
-    rng: np.random.Generator, replicates: int, n: int, shift: float, kernel: distances.Kernel
+def chunked(
+    of: Callable[[np.ndarray, np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
-    found = np.empty(replicates)
-    for i in range(replicates):
-        x, y = rng.standard_normal((2, n, 1))
-        found[i] = _mmd(x, y + shift, kernel, unbiased=True)
-    return found
+    """A function of replicates, few enough at a time for all pairs of rows to fit in memory."""
+    step = max(1, AT_ONCE // x.shape[-2] ** 2)
+    return np.concatenate([of(x[i : i + step], y[i : i + step]) for i in range(0, len(x), step)])
+
+
+# --- kernels --------------------------------------------------------------------------------------
+
+
+def kernel_mean(difference: np.ndarray, covariance: np.ndarray) -> float:
+    """E k(x, y) of the normal kernel where x − y ~ N(difference, covariance)."""
+    total = covariance / BANDWIDTH**2 + np.eye(difference.size)
+    quadratic = difference @ np.linalg.solve(total, difference) / BANDWIDTH**2
+    return float(np.exp(-quadratic / 2) / np.sqrt(np.linalg.det(total)))
+
+
+def cubic_mean(
+    mean_1: np.ndarray, covariance_1: np.ndarray, mean_2: np.ndarray, covariance_2: np.ndarray
+) -> float:
+    """E (xᵀy/d + 1)³ of independent normal x and y, by their moments up to the third."""
+    d = mean_1.size
+
+    def moments(m: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
+        third = np.einsum("i,jk->ijk", m, s)
+        third = third + third.transpose(1, 0, 2) + third.transpose(1, 2, 0)
+        return m, s + np.outer(m, m), third + np.einsum("i,j,k->ijk", m, m, m)
+
+    parts = zip(moments(mean_1, covariance_1), moments(mean_2, covariance_2), strict=True)
+    first, second, third = (float((a * b).sum()) for a, b in parts)
+    return 1 + 3 * first / d + 3 * second / d**2 + third / d**3
+
+
+def means(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+    """U- and V-statistics against MMD² in closed form, at a small N and for three plants."""
+    n, d = 64, 2
+    zero, unit = np.zeros(d), np.eye(d)
+    plants = {
+        "equal laws": (zero, unit),
+        "shift of 0.5": (np.array([0.5, 0.0]), unit),
+        "spread × 1.5": (zero, 2.25 * unit),
+    }
+    rows = []
+    for plant, (mean, covariance) in plants.items():
+        shape = REPLICATES * effort, n, d
+        x = rng.normal(size=shape)
+        y = mean + rng.normal(size=shape) @ np.linalg.cholesky(covariance).T
+        within = kernel_mean(zero, 2 * unit), kernel_mean(zero, 2 * covariance)
+        normal = sum(within) - 2 * kernel_mean(mean, unit + covariance)
+        third = (
+            cubic_mean(zero, unit, zero, unit)
+            + cubic_mean(mean, covariance, mean, covariance)
+            - 2 * cubic_mean(zero, unit, mean, covariance)
+        )
+        rbf = chunked(lambda x, y: np.stack(_both(gaussian(BANDWIDTH), x, y), axis=-1), x, y)
+        kid = chunked(lambda x, y: discrepancy(cubic, x, y).unbiased.value, x, y)
+        for name, values, expected in (
+            ("MMD² of the normal kernel, U-statistic", rbf[:, 0], normal),
+            ("MMD² of the normal kernel, V-statistic", rbf[:, 1], normal + (2 - sum(within)) / n),
+            ("KID", kid, third),
+        ):
+            value, error = mean_and_error(values)
+            sd = float(values.std(ddof=1))
+            rows.append((name, plant, value, expected, sd))
+            yield Claim(
+                f"{name} has the mean that theory gives",
+                Verdict(f"mean, {plant}, N = {n}: {name}", value, expected, error, BIAS * sd),
+            )
+    value, error = mean_and_error(
+        wasserstein(*(rng.normal(mean, size=(100 * effort, 2_000, 1)) for mean in (0.0, 1.0))).value
+    )
+    yield Claim(
+        "the Wasserstein distance of a law from a shifted one is the shift",
+        Verdict("mean W₁, shift of 1, N = 2000", value, 1.0, error, BOUND),
+    )
+    yield Table(
+        f"kernel distances of {n} rows in {d} dimensions",
+        ("distance", "planted", "mean", "by theory", "standard deviation"),
+        tuple(rows),
+    )
+
+
+def _both(
+    kernel: Callable[[np.ndarray, np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    found = discrepancy(kernel, x, y)
+    return found.unbiased.value, found.biased.value
+
+
+# --- classifier -----------------------------------------------------------------------------------
+
+
+def accuracy(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+    """Held-out accuracy against the best possible."""
+    edge = 2.0 * np.sqrt(2 * np.log(2.0) / 3)  # where N(0, 1) and N(0, 4) have the same density
+    best = {
+        "shift of 0": (0.0, 1.0, 0.5),
+        "shift of 0.5": (0.5, 1.0, float(norm.cdf(0.25))),
+        "shift of 1": (1.0, 1.0, float(norm.cdf(0.5))),
+        "spread × 2": (0.0, 2.0, float(norm.cdf(edge) - 0.5 + norm.sf(edge / 2))),
+    }
+    for plant, (mean, sd, expected) in best.items():
+        shape = CLASSIFIERS * effort, CLASSIFIED, 1
+        found = classifier(rng.normal(size=shape), rng.normal(mean, sd, size=shape))
+        value, error = mean_and_error(found.value)
+        yield Claim(
+            "a logistic regression tells two normal laws apart as often as can be",
+            Verdict(f"held-out accuracy, {plant}", value, expected, error, ACCURACY),
+        )
+
+
+# --- power ----------------------------------------------------------------------------------------
+
+
+def feature_moments(shift: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of a(x), x ~ N(shift, 1), where k(x, y) = a(x)ᵀ a(y) is normal.
+
+    a_l(x) = e^(−x²/(2ℓ²)) (x/ℓ)^l / √l!, by the series of exp(xy/ℓ²).
+    """
+    nodes = np.linspace(-9.0, 9.0, 721) + shift
+    mass = norm.pdf(nodes - shift) * (nodes[1] - nodes[0])
+    order = np.arange(120)
+    log_size = order * np.log(np.abs(nodes[:, None]) / BANDWIDTH + 1e-300)
+    log_size = log_size - (nodes[:, None] / BANDWIDTH) ** 2 / 2 - gammaln(order + 1) / 2
+    features = np.sign(nodes[:, None]) ** order * np.exp(log_size)
+    mean = mass @ features
+    away = features - mean
+    return mean, (away * mass[:, None]).T @ away
+
+
+def limit_draws(shift: float, rng: np.random.Generator, size: int = 100_000) -> np.ndarray:
+    """Of N times the U-statistic in the limit: ‖g‖² − tr C."""
+    (mean_1, covariance_1), (mean_2, covariance_2) = feature_moments(0.0), feature_moments(shift)
+    value, vector = np.linalg.eigh(covariance_1 + covariance_2)
+    large = value > 1e-8 * value[-1]
+    center = np.sqrt(TESTED) * (mean_2 - mean_1) @ vector[:, large]
+    g = center + np.sqrt(value[large]) * rng.normal(size=(size, int(large.sum())))
+    return (g**2).sum(axis=1) - value[large].sum()
+
+
+def power(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+    """How often equal laws are rejected when one is shifted."""
+    critical = float(np.quantile(limit_draws(0.0, rng), 1 - LEVEL))
+    rates, predictions, most = [], [], []
+    for shift in SHIFTS:
+        x = rng.normal(size=(TESTS * effort, TESTED, 1))
+        y = rng.normal(shift, 1.0, size=x.shape)
+        statistic = chunked(
+            lambda x, y: discrepancy(gaussian(BANDWIDTH), x, y).unbiased.value, x, y
+        )
+        rate, error = mean_and_error((TESTED * statistic > critical).astype(float))
+        predicted = float((limit_draws(shift, rng) > critical).mean())
+        rates.append(rate)
+        predictions.append(predicted)
+        most.append(float(norm.sf(norm.isf(LEVEL) - shift * np.sqrt(TESTED / 2))))
+        yield Claim(
+            "the MMD test rejects equal laws as often as its limit law says",
+            Verdict(
+                f"rejection rate at level {LEVEL:g}, shift of {shift:g}, N = {TESTED}",
+                rate, predicted, error, POWER,
+            ),
+        )  # fmt: skip
+        yield Claim(
+            "the MMD test has no more power than the most powerful test",
+            Verdict(
+                f"power of the normal test − that of MMD, shift of {shift:g}, N = {TESTED}",
+                most[-1] - rate, 0.0, error, POWER, relation="at_least",
+            ),
+        )  # fmt: skip
+    place = list(SHIFTS)
+    yield Curves(
+        f"power against a shift, N = {TESTED}", "shift, standard deviations", "rejection rate",
+        {"MMD, normal kernel": (place, rates)},
+        {"limit law": (place, predictions), "most powerful test": (place, most)},
+    )  # fmt: skip

@@ -26,8 +26,8 @@ from jax.scipy.stats import norm
 from comparisons._verdict import Verdict, not_comparable
 from comparisons.theory._plane import NEGLIGIBLE, draws
 from comparisons.theory._shown import Claim, Curves
-from inference.densities._network import key_of
 from inference.densities.variational_autoencoder import LATENT, VariationalAutoencoder
+from models._random import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -28,7 +28,7 @@ from scipy.special import rel_entr
 
 from comparisons._verdict import Verdict, not_comparable
 from comparisons.theory._shown import Claim, Curves
-from inference.densities._network import key_of
+from models._random import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

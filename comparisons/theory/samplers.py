@@ -24,7 +24,7 @@ import numpy as np
 from comparisons._verdict import Verdict, not_comparable
 from comparisons.theory._shown import Claim, Curves, Table
 from inference import samplers
-from inference.samplers._drawn import NormalMixture, Sampler, key_of
+from inference.samplers._drawn import NormalMixture, Sampler
 from inference.samplers.importance import (
     RELIABLE,
     Importance,
@@ -38,6 +38,7 @@ from inference.samplers.reparameterised import transport
 from inference.samplers.reverse_diffusion import HORIZON, ReverseDiffusion, centre
 from inference.samplers.unadjusted_langevin import UnadjustedLangevin
 from models._catalogue import subclasses
+from models._random import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,13 +24,13 @@ from comparisons.theory._plane import NATURE, draws, grid
 from comparisons.theory._shown import Claim, Curves
 from inference.densities._fitted import everywhere
 from inference.densities._model import log_density_at
-from inference.densities._network import key_of
 from inference.densities.score_matching import (
     NOISE,
     ScoreMatching,
     denoising_loss,
     sliced_loss,
 )
+from models._random import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

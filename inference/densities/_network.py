@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from models._random import key_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -114,11 +116,6 @@ def size(network: Any) -> int:
     return sum(
         int(leaf.size) for leaf in jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array))
     )
-
-
-def key_of(rng: np.random.Generator) -> Array:
-    """A JAX key from a stream."""
-    return jax.random.key(int(rng.integers(2**63)))
 
 
 class Standard(NamedTuple):

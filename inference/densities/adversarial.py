@@ -19,7 +19,8 @@ import numpy as np
 from jax.nn import log_sigmoid
 
 from inference.densities._fitted import DensityEstimator, Fitted
-from inference.densities._network import key_of, minimise, perceptron, size, standard
+from inference.densities._network import minimise, perceptron, size, standard
+from models._random import key_of
 
 if TYPE_CHECKING:
     from jax import Array

@@ -21,7 +21,8 @@ from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 
 from inference.densities._fitted import DensityEstimator, Fitted
-from inference.densities._network import key_of, minimise, perceptron, size, standard
+from inference.densities._network import minimise, perceptron, size, standard
+from models._random import key_of
 
 if TYPE_CHECKING:
     from jax import Array

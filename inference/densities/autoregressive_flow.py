@@ -19,7 +19,8 @@ from jax.scipy.special import logsumexp
 
 from inference.densities._fitted import DensityEstimator, Fitted
 from inference.densities._flow import fit_flow
-from inference.densities._network import key_of, perceptron
+from inference.densities._network import perceptron
+from models._random import key_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from inference.densities._fitted import DensityEstimator, Fitted
 from inference.densities._flow import fit_flow
-from inference.densities._network import key_of, perceptron
+from inference.densities._network import perceptron
+from models._random import key_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from inference.densities._fitted import DensityEstimator, Fitted
-from inference.densities._network import key_of, minimise, perceptron, size, standard
+from inference.densities._network import minimise, perceptron, size, standard
+from models._random import key_of
 
 if TYPE_CHECKING:
     from jax import Array

@@ -30,7 +30,8 @@ from jax.scipy.stats import norm
 from numpyro.infer import SVI, Trace_ELBO
 
 from inference.densities._fitted import DensityEstimator, Fitted
-from inference.densities._network import Standard, Trained, key_of, perceptron, size, standard
+from inference.densities._network import Standard, Trained, perceptron, size, standard
+from models._random import key_of
 
 if TYPE_CHECKING:
     from jax import Array

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from inference.samplers._drawn import Drawn, dispersed, key_of
+from inference.samplers._drawn import Drawn, dispersed
+from models._random import key_of
 
 if TYPE_CHECKING:
     from jax import Array

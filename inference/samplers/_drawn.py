@@ -125,11 +125,6 @@ class Sampler(ABC):
         """Draws n points in each of several independent repetitions."""
 
 
-def key_of(rng: np.random.Generator) -> Array:
-    """A JAX key from a stream."""
-    return jax.random.key(int(rng.integers(2**63)))
-
-
 def widened(target: NormalMixture, ratio: float) -> NormalMixture:
     """The normal law around the target's mean whose scale is `ratio` times its components'."""
     return NormalMixture(jnp.ones(1), target.mean[None], ratio * target.scale)

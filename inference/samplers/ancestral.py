@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
 
-from inference.samplers._drawn import Drawn, Sampler, key_of
+from inference.samplers._drawn import Drawn, Sampler
+from models._random import key_of
 
 if TYPE_CHECKING:
     from inference.samplers._drawn import NormalMixture

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import jax.numpy as jnp
 import numpy as np
 
-from inference.samplers._drawn import Drawn, Sampler, key_of, widened
+from inference.samplers._drawn import Drawn, Sampler, widened
+from models._random import key_of
 
 if TYPE_CHECKING:
     from inference.samplers._drawn import NormalMixture

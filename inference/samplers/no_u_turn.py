@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import jax
 import numpy as np
 
-from inference.samplers._drawn import Drawn, Sampler, dispersed, key_of
+from inference.samplers._drawn import Drawn, Sampler, dispersed
+from models._random import key_of
 
 if TYPE_CHECKING:
     from jax import Array

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, ClassVar, final
 import jax
 import numpy as np
 
-from inference.samplers._drawn import Drawn, Sampler, key_of, widened
+from inference.samplers._drawn import Drawn, Sampler, widened
+from models._random import key_of
 
 if TYPE_CHECKING:
     from jax import Array

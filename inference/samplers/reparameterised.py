@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
 
-from inference.samplers._drawn import Drawn, Sampler, key_of
+from inference.samplers._drawn import Drawn, Sampler
+from models._random import key_of
 
 if TYPE_CHECKING:
     from jax import Array

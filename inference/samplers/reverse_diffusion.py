@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from inference.samplers._drawn import Drawn, NormalMixture, Sampler, key_of
+from inference.samplers._drawn import Drawn, NormalMixture, Sampler
+from models._random import key_of
 
 if TYPE_CHECKING:
     from jax import Array
