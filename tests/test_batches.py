@@ -129,12 +129,11 @@ def test_nothing_listens_beyond_this_machine(client: Any) -> None:
 
 
 def test_a_killed_worker_costs_one_batch(client: Any, tmp_path: Path, fragile: str) -> None:
-    model = user_class(Path(fragile.partition(":")[0]), "Fragile")(
-        marker=str(tmp_path / "deaths"), deaths=1
-    )
+    cls = user_class(Path(fragile.partition(":")[0]), "Fragile")
+    model = cls(marker=str(tmp_path / "deaths"), deaths=1)
     works = [Work(20, 0, 30), Work(20, 30, 60)]
     found = dict(Cluster(client, spec(fragile, model)).measured(works))
-    expected = dict(Here(asymptotics, Setting(Gaussian(), 3)).measured(works))
+    expected = dict(Here(asymptotics, Setting(cls(), 3)).measured(works))
     for work in works:
         assert not found[work].failures
         np.testing.assert_array_equal(found[work].columns["error"], expected[work].columns["error"])
@@ -159,7 +158,7 @@ def test_a_failing_replicate_is_counted_and_its_batch_kept(fragile: str) -> None
     assert 0 < unlucky.sum() < 20
     found = measured(asymptotics, setting, Work(20, 0, 40))
     assert found.failures == {"ValueError: the first row is unlucky": unlucky.sum()}
-    whole = measured(asymptotics, Setting(Gaussian(), 3), Work(20, 0, 40))
+    whole = measured(asymptotics, Setting(cls(within=0.0), 3), Work(20, 0, 40))
     assert np.isnan(found.columns["error"][unlucky]).all()
     np.testing.assert_allclose(
         found.columns["error"][~unlucky], whole.columns["error"][~unlucky], rtol=1e-9
