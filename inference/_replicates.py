@@ -557,7 +557,14 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
 
     def climb(objective: Objective, arrays: tuple[Array, ...], state: _State) -> _State:
         slopes = partial(derivatives, objective, arrays)
-        return jax.lax.fori_loop(0, _AT_ONCE, lambda _, s: _newton(s, slopes), state)
+
+        def going(path: tuple[Array, _State]) -> Array:
+            return (path[0] < _AT_ONCE) & ~(path[1].decrement < _STATIONARY)
+
+        def step(path: tuple[Array, _State]) -> tuple[Array, _State]:
+            return path[0] + 1, _newton(path[1], slopes)
+
+        return jax.lax.while_loop(going, step, (jnp.asarray(0), state))[1]
 
     def corners(arrays: tuple[Array, ...], u: Array, information: Array) -> Array:
         score = jax.jacfwd(lambda v: log_likelihood(template.filled(arrays), v))(u)
@@ -598,7 +605,7 @@ def _state_at(u: np.ndarray) -> _State:
 
 
 def _newton(state: _State, derivatives: Callable[[Array], tuple[Array, Array, Array]]) -> _State:
-    """One damped Newton step, kept unless it descends; a stationary point stays where it is."""
+    """One damped Newton step, kept unless it descends."""
     eigenvalue, vector = jnp.linalg.eigh(state.information)
     size = jnp.abs(eigenvalue)
     curvature = size + state.damping * jnp.max(size) + 1e-12
@@ -614,10 +621,7 @@ def _newton(state: _State, derivatives: Callable[[Array], tuple[Array, Array, Ar
     damping = jnp.where(better, state.damping * 0.1, jnp.maximum(state.damping * 10, 1e-3))
     new = _State(u, height, gradient, information, damping, decrement)
     old = state._replace(damping=damping)
-    stays = state.decrement < _STATIONARY
-    return jax.tree.map(
-        lambda a, b, c: jnp.where(stays, c, jnp.where(better, a, b)), new, old, state
-    )
+    return jax.tree.map(partial(jnp.where, better), new, old)
 
 
 def _finish(flat: Callable[[Array], Array], state: _State) -> tuple[Array, Array]:
