@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
-import io
 import json
 import os
 import platform
@@ -27,6 +26,7 @@ import numpy as np
 import psutil
 import xarray as xr
 
+from comparisons._netcdf import read
 from inference._estimate import Estimate, Quantity
 from models._errors import ConfigError, FitError, StoreError
 
@@ -289,11 +289,7 @@ class Store:
         if payload is None:
             return None
         try:
-            # dates are never stored, and an attribute "units" must not turn numbers into them
-            with xr.load_datatree(
-                io.BytesIO(payload), engine="h5netcdf", decode_times=False, decode_timedelta=False
-            ) as tree:
-                return from_tree(tree)
+            return from_tree(read(payload))
         except Exception as error:  # whatever a hostile file provokes, it is of no use
             self._set_aside(key, f"fit.nc cannot be read ({type(error).__name__})")
             return None

@@ -132,7 +132,8 @@ def wbic(
 
     @jax.jit
     def run(start: Array) -> Array:
-        fit, height = both(start)
+        # −∞: the first proposals are taken, and the density is compiled once, in the loop
+        fit, height = jnp.zeros(_WALKERS), jnp.full(_WALKERS, -jnp.inf)
         keys = (jnp.arange(2 * steps) // 2, jax.random.split(key, 2 * steps))
         return jax.lax.scan(move, (start, fit, height), keys)[1]
 
