@@ -77,7 +77,7 @@ class NUTS(Method):
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         # a draw of PyMC's sampler, which is Python, costs as much as a hundred of NumPyro's
-        "quick": {"warm_up": 500, "draws": 2_000, "pymc": {"draws": 500}},
+        "quick": {"warm_up": 500, "draws": 4_000, "pymc": {"draws": 500}},
         "standard": {"pymc": {"draws": 2_500}},
         "thorough": {"warm_up": 2_000, "draws": 20_000},
     }
