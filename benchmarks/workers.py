@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REPLICATES, BATCH, UNITS = 10_000, 250, 200
-SPEC = {"study": "asymptotics", "model": "gaussian_mixture", "set": {"k": 2}, "seed": 0}
+SPEC = {
+    "study": "asymptotics", "model": "gaussian_mixture", "set": {"k": 2}, "seed": 0, "methods": [],
+}  # fmt: skip
 
 
 def rows() -> Iterator[Row]:
