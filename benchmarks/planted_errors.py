@@ -46,7 +46,7 @@ def planted() -> Iterator[tuple[str, ...]]:
     for error, module, name, bug, model, n, quantity in (
         ("standard errors × 1.1", asymptotics, "replicate", _scaled_errors, Gaussian(), 200, ratio),
         ("n − 1 for n", asymptotics, "replicate", _unbiased, Gaussian(), 10, exact),
-        ("prior scales × 1.2", calibration, "numpyro_prior", wider_prior, vague, 2, ranks),
+        ("prior scales × 1.2", calibration, "numpyro_prior", wider_prior, vague, 5, ranks),
     ):
         replicates, where = _found(module, name, bug, model, n, quantity)
         yield error, module.__name__.rpartition(".")[2], str(n), f"{replicates:,}", where

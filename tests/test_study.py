@@ -274,7 +274,7 @@ def test_interval_methods_are_held_to_their_coverage(
     monkeypatch.setattr(coverage, "profile_deviances", deviances)
     monkeypatch.setattr(coverage, "bootstrap", narrow)
     monkeypatch.setattr(coverage, "mean_field", wide)
-    study = conducted(coverage, Gaussian(), (100, 400), 400, tmp_path)
+    study = conducted(coverage, Gaussian(), (100, 400), 1_000, tmp_path)
     quantity = "coverage of the 90% interval"
     planted = {"profile likelihood", "bootstrap", "svi[mean_field]"}
     assert found(study, "DIFFER") == {(method, quantity) for method in planted}
@@ -416,10 +416,10 @@ def test_methods_that_fit_one_data_set_at_a_time_are_calibrated_too(
     tmp_path: Path, widen: float, outcome: str
 ) -> None:
     setting = Setting(ConjugateGaussian(), 3, (Conjugate(widen),))
-    study = conduct(calibration, setting, (20,), 200, Store(tmp_path), lambda *_: None)
+    study = conduct(calibration, setting, (20,), 400, Store(tmp_path), lambda *_: None)
     assert ("conjugate", "family-wise p-value of uniform ranks") in found(study, outcome)
     setting = Setting(ConjugateGaussian(), 3, (Conjugate(widen),))
-    study = conduct(coverage, setting, (50,), 200, Store(tmp_path), lambda *_: None)
+    study = conduct(coverage, setting, (50,), 400, Store(tmp_path), lambda *_: None)
     outcomes = {f.verdict.outcome for f in study.findings if f.method == "conjugate"}
     assert ("DIFFER" in outcomes) == (outcome == "DIFFER")
 
