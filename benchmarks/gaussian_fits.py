@@ -7,6 +7,7 @@ Hessian at that point; data sets are the same.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,10 +27,11 @@ def rows() -> Iterator[Row]:
     """Fits with standard errors against the loop."""
     model = Gaussian()
     batch = simulated(model, model.truth, UNITS, range(REPLICATES), 0)
-    few = batch._replace(sets=batch.sets[:200], streams=batch.streams[:200])
+    few = replace(batch, sets=batch.sets[:200], streams=batch.streams[:200])
     compilation = compiled(lambda: replicate(model, few))
     here = timed(lambda: replicate(model, batch))
     sets = [np.asarray(data["y"].data) for data in batch.sets[:LOOP]]
+    _scipy_and_statsmodels(sets[0])  # its imports are no part of the loop
     loop = timed(lambda: [_scipy_and_statsmodels(y) for y in sets]) / LOOP * REPLICATES
     yield Row(
         f"{REPLICATES:,} Gaussian fits with standard errors, N = {UNITS:,}",

@@ -42,7 +42,7 @@ def planted() -> Iterator[tuple[str, ...]]:
 
     prior = calibration.numpyro_prior
     ratio, exact = "mean standard error / sd", "mean − its exact value, in sd"
-    ranks = "family-wise p-value of uniform ranks"
+    ranks = calibration.TOGETHER
     for error, module, name, bug, model, n, quantity in (
         ("standard errors × 1.1", asymptotics, "replicate", _scaled_errors, Gaussian(), 200, ratio),
         ("n − 1 for n", asymptotics, "replicate", _unbiased, Gaussian(), 10, exact),

@@ -307,6 +307,8 @@ def study(
     chosen, mistakes = settings(options)
     given = {"--model": model, "--set": values, "--replicates": replicates, "--n": n,
              "--methods": methods}  # fmt: skip
+    if jobs and scheduler:
+        mistakes.append("--jobs is for workers of this machine, --scheduler for those of a cluster")
     try:
         if name == NAME:
             wrong = [option for option, value in given.items() if value]

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from comparisons._study import Setting
 
+ONE_THREAD = {THREADS: "1", "PJRT_NPROC": "1"}
+"""Environment of a worker that computes in one thread, as JAX does then, too."""
 _DEATHS = 3
 """Workers that a batch may cost before its replicates count as failed."""
 _LOOKS = 6
@@ -159,7 +161,7 @@ def cluster(jobs: int, scheduler: str | None) -> Iterator[Any]:
                     dashboard_address="127.0.0.1:0",
                     worker_dashboard_address="127.0.0.1:0",
                     local_directory=scratch,
-                    env={THREADS: "1"},
+                    env=ONE_THREAD,
                     silence_logs=logging.CRITICAL,
                 )
             )

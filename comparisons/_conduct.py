@@ -1,8 +1,9 @@
 """Conducting a study: rounds of batches until every verdict is decided or the budget is spent.
 
 Batches are kept as they finish, so that a study that was killed goes on and ends with the same
-numbers; their moments are merged in the order of the replicates, so that any number of replicates
-needs no more memory than one batch.
+numbers; their summaries are merged in the order of the replicates, so that any number of replicates
+needs no more memory than one batch.  Of the columns that a study names in `SKETCHED`, quantiles are
+kept too.
 """
 
 from __future__ import annotations
@@ -84,9 +85,9 @@ def conduct(
         raise FitError(f"{name} has nothing to say of {setting.model.name}")
     statement = inspect.getdoc(module) or name
     failures = {n: dict(sums[n].failures) for n in units if sums[n].failures}
-    curves = module.curves(setting, summaries) if "curves" in vars(module) else ()
+    others = module.unjudged(setting, summaries) if "unjudged" in vars(module) else ()
     return Study(
-        name, statement, setting.model, tuple(units), total, findings, failures, tuple(curves)
+        name, statement, setting.model, tuple(units), total, findings, failures, tuple(others)
     )
 
 
@@ -140,6 +141,7 @@ def _fill(
 ) -> None:
     """Adds the batches of a round to the sums, from the store where they are there."""
     source = description(module, setting)
+    sketched = vars(module).get("SKETCHED", ())
     if keep is not None:  # of these settings, seed and code alone
         keep = keep / digest(source)[:12]
     total = sum(work.stop - work.start for work in works)
@@ -150,23 +152,19 @@ def _fill(
         if stored is None:
             missing.append(work)
             continue
-        columns = {
-            column: Moments(*parts[:2], *map(np.asarray, parts[2:]))
-            for column, parts in stored.items()
-        }
+        columns = {column: Moments.read(parts) for column, parts in stored.items()}
         sums[work.n].add(work, columns, {})
         done += work.stop - work.start
     if done:
         progress("kept from before", done, total)
     for work, (arrays, failures) in workers.measured(missing):
-        columns = {column: Moments.of(rows) for column, rows in arrays.items()}
+        columns = {
+            column: Moments.of(rows, sketch=column in sketched) for column, rows in arrays.items()
+        }
         if keep is not None and arrays:
             _write_raw(keep, setting, work, arrays)
         if not failures:  # failures are never stored
-            plain: dict[str, Any] = {
-                column: [p.tolist() if isinstance(p, np.ndarray) else p for p in moments]
-                for column, moments in columns.items()
-            }
+            plain = {column: moments.plain for column, moments in columns.items()}
             store.save_json({**source, "work": work}, plain)
         sums[work.n].add(work, columns, failures)
         done += work.stop - work.start

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -63,8 +63,8 @@ def run_case(
 
     tables: dict[str, Any] = {}
     verdicts = {GATE: compared(GATE)}
-    closed = next((v for v in verdicts[GATE] if v.outcome != "AGREE"), None)
-    if closed is None:
+    cause = closed(verdicts[GATE])
+    if not cause:
         fits = list(case.estimates())
         verdicts |= {name: compared(name) for name in modules if name != GATE}
         for name, module in modules.items():
@@ -81,7 +81,6 @@ def run_case(
                 problems[name] = f"the table failed: {type(error).__name__}: {error}"
     else:
         fits = []
-        cause = f"not fitted, since the two programs are not one model: {_said(closed)}"
         for name, module in modules.items():
             verdicts.setdefault(name, [not_comparable(title(module), cause)])
     record = {
@@ -96,6 +95,15 @@ def run_case(
     if not case.failures and not problems:  # failures are never stored
         store.save_json(record_description(case, only), record)
     return record
+
+
+def closed(gate: Iterable[Verdict]) -> str:
+    """Why nothing is fitted, by the verdicts of the gate; "" if all of them agree."""
+    verdict = next((v for v in gate if v.outcome != "AGREE"), None)
+    if verdict is None:
+        return ""
+    reason = verdict.cause or f"{verdict.observed:g} against {verdict.expected:g}"
+    return f"not fitted, since the two programs are not one model: {verdict.about}: {reason}"
 
 
 def stored_record(case: Case, only: tuple[str, ...], store: Store) -> dict[str, Any] | None:
@@ -216,8 +224,3 @@ def _table(module: ModuleType) -> Callable[[Case], xr.Dataset | None] | None:
     It returns None where it has nothing to say about the case.
     """
     return vars(module).get("table")
-
-
-def _said(verdict: Verdict) -> str:
-    reason = verdict.cause or f"{verdict.observed:g} against {verdict.expected:g}"
-    return f"{verdict.about}: {reason}"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from comparisons._study import Finding
+from comparisons._study import Finding, Number, Unjudged
 from comparisons._verdict import Verdict, Z, not_comparable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from comparisons._moments import Moments, Summaries
     from comparisons._study import Setting
@@ -52,14 +52,10 @@ def vanishing(
         others = [other for other in rungs if other is not rung]
         predicted, uncertain = None, 0.0
         if others:
-            x = np.array([float(other.n) ** -power for other in others])
-            y = np.array([other.value - limit for other in others])
-            weight = 1 / np.array([max(other.error, 1e-12) for other in others]) ** 2
-            total = float((weight * x * x).sum())
             here = float(rung.n) ** -power
-            rate = float((weight * x * y).sum()) / total
-            predicted = limit + rate * here
-            uncertain = Z * here / total**0.5 + abs(rate * here) * min(1.0, NEXT_ORDER * here)
+            departure, error = (here * part for part in law(others, limit, power))
+            predicted = limit + departure
+            uncertain = Z * error + abs(departure) * min(1.0, NEXT_ORDER * here)
         verdict = Verdict(
             f"{about}, N = {rung.n}",
             rung.value,
@@ -80,6 +76,36 @@ def vanishing(
                 f"{rung.value - limit:.2g} there and {last.value - limit:.2g} at N = {last.n}",
             )
         yield rung.n, verdict
+
+
+def law(rungs: Sequence[Rung], limit: float, power: float) -> tuple[float, float]:
+    """The c of limit + c N^−power, by weighted least squares, and its standard error."""
+    x = np.array([float(rung.n) ** -power for rung in rungs])
+    y = np.array([rung.value - limit for rung in rungs])
+    weight = 1 / np.array([max(rung.error, 1e-12) for rung in rungs]) ** 2
+    total = float((weight * x * x).sum())
+    return float((weight * x * y).sum()) / total, total**-0.5
+
+
+def coefficients(
+    method: str, parameter: str, statistics: Mapping[str, tuple[Sequence[Rung], float, float]]
+) -> Unjudged:
+    """The fitted laws of statistics of a parameter.
+
+    Args:
+        method: the estimator.
+        parameter: of what.
+        statistics: by quantity, its ladder, its limit and the power of 1/N.
+    """
+    numbers = [
+        Number(
+            method, max(rungs).n, f"c in {quantity} = {limit:.4g} + c N^−{power:g}", parameter,
+            *law(rungs, limit, power), float("nan"),
+        )
+        for quantity, (rungs, limit, power) in statistics.items()
+        if rungs
+    ]  # fmt: skip
+    return Unjudged(f"Laws of departures of {parameter} by {method}, fitted", tuple(numbers))
 
 
 def largest_gap(n: int, below: Moments, which: int, levels: np.ndarray) -> Rung:
@@ -106,6 +132,31 @@ def slope(rungs: Sequence[Rung]) -> tuple[float, float]:
     away = x - np.average(x, weights=weight)
     total = float((weight * away**2).sum())
     return float((weight * away * y).sum()) / total, total**-0.5
+
+
+def rate(rungs: Sequence[Rung], limit: float, least: float, bound: float, about: str) -> Verdict:
+    """Whether a departure from a limit vanishes at least like N^−least: its fitted power of 1/N.
+
+    By the rungs at which it is beyond its error, since the logarithm of noise has no slope.
+    """
+    away = [rung._replace(value=rung.value - limit) for rung in rungs]
+    clear = [rung for rung in away if abs(rung.value) > Z * rung.error]
+    along = ", ".join(str(rung.n) for rung in clear)
+    if len(clear) < 2:
+        cause = f"the departure is beyond its error at fewer than two N ({along or 'none'})"
+        return not_comparable(about, cause)
+    if len({rung.value > 0 for rung in clear}) > 1:
+        return not_comparable(about, f"the departure changes its sign along N = {along}")
+    power, error = slope(clear)
+    return Verdict(
+        about,
+        -power,
+        least,
+        error,
+        bound,
+        relation="at_least",
+        cause=f"slope of log |departure| against log N = {along}: {power:.2f} ± {error:.2f}",
+    )
 
 
 def usable(summaries: Summaries, column: str) -> list[int]:

@@ -1,21 +1,31 @@
-"""Streaming moments of columns over replicates, merged exactly.
+"""Streaming summaries of columns over replicates: moments and quantiles, in fixed memory.
 
-Sums of powers about the mean up to the fourth, with covariances, so that any number of replicates
-needs no more memory than one batch.
-Reference: Pébay (2008), Formulas for Robust, One-Pass Parallel Computation of Covariances and
-Arbitrary-Order Statistical Moments, SAND2008-6212.
+Moments are sums of powers about the mean up to the fourth, with covariances.  Quantiles come from
+counts in bins of |x| whose ends grow by the factor γ, so that any quantile is known to the relative
+error (γ − 1)/(γ + 1) whatever the scale of x.  Counts are integers: their sums are exact in any
+order.
+References: Pébay (2008), Formulas for Robust, One-Pass Parallel Computation of Covariances and
+Arbitrary-Order Statistical Moments, SAND2008-6212; Masson, Rim & Lee (2019), DDSketch, Proc. VLDB
+Endow. 12.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+_GROWTH = 1.01
+"""γ."""
+_ENDS = round(np.log(1e12) / np.log(_GROWTH))
+"""Bins of |x| on either side of 1; what is beyond 10^∓12 counts in the last ones."""
+_SPAN = 4 * _ENDS + 3
+"""Bins of a column: of negative numbers, of 0 and of positive ones."""
+
 
 class Moments(NamedTuple):
-    """Of columns over replicates: sums of powers about the mean.
+    """Of columns over replicates: sums of powers about the mean, and counts of a quantile sketch.
 
     Rows with a NaN are left out, and counted; rows of +∞ were not asked for, and are not.
     """
@@ -24,24 +34,49 @@ class Moments(NamedTuple):
     left_out: int
     mean: np.ndarray
     second: np.ndarray
-    """Sums of products of deviations, shape (m, m)."""
+    """Sums of products of deviations, shape (m, m); their diagonal alone of columns by level."""
     third: np.ndarray
+    """Empty of columns by level, as is the fourth."""
     fourth: np.ndarray
+    bins: np.ndarray
+    """Bins of the sketch that are not empty, those of column j from j · _SPAN; none without."""
+    counts: np.ndarray
 
     @classmethod
-    def of(cls, rows: np.ndarray) -> Moments:
-        """Of an array with one row per replicate, shape (R,) or (R, m)."""
+    def of(cls, rows: np.ndarray, *, sketch: bool = False) -> Moments:
+        """Of an array with one row per replicate.
+
+        Args:
+            rows: shape (R,) or (R, m); or (R, m, levels), of which no two are studied together.
+            sketch: whether quantiles will be asked for.
+        """
         rows = np.asarray(rows, float)
+        by_level = rows.ndim > 2
         rows = rows.reshape(len(rows), int(np.prod(rows.shape[1:])))
         good = rows[np.isfinite(rows).all(axis=1)]
         left_out = len(rows) - len(good) - int(np.isposinf(rows).all(axis=1).sum())
-        if not len(good):
-            zero = np.zeros(rows.shape[1])
-            return cls(0, left_out, zero, np.diag(zero), zero, zero)
-        mean = good.mean(axis=0)
+        mean = good.mean(axis=0) if len(good) else np.zeros(rows.shape[1])
         away = good - mean
-        powers = (away**3).sum(axis=0), (away**4).sum(axis=0)
-        return cls(len(good), left_out, mean, away.T @ away, *powers)
+        nothing = np.empty(0)
+        moments = (
+            ((away**2).sum(axis=0), nothing, nothing)
+            if by_level
+            else (away.T @ away, (away**3).sum(axis=0), (away**4).sum(axis=0))
+        )
+        counted = _counted(good) if sketch else (np.empty(0, int), np.empty(0, int))
+        return cls(len(good), left_out, mean, *moments, *counted)
+
+    @classmethod
+    def read(cls, parts: Sequence[Any]) -> Moments:
+        """From what `plain` gave."""
+        kinds = [float] * 4 + [int] * 2
+        arrays = [np.asarray(part, kind) for part, kind in zip(parts[2:], kinds, strict=True)]
+        return cls(parts[0], parts[1], *arrays)
+
+    @property
+    def plain(self) -> list[Any]:
+        """As lists and numbers."""
+        return [part.tolist() if isinstance(part, np.ndarray) else part for part in self]
 
     def merged(self, other: Moments) -> Moments:
         """Those of both together."""
@@ -50,11 +85,18 @@ class Moments(NamedTuple):
             return (self if self.replicates else other)._replace(left_out=left_out)
         a, b = self.replicates, other.replicates
         n, d = a + b, other.mean - self.mean
+        mean = self.mean + d * b / n
+        bins, place = np.unique(np.concatenate([self.bins, other.bins]), return_inverse=True)
+        counts = np.zeros(bins.size, int)
+        np.add.at(counts, place, np.concatenate([self.counts, other.counts]))
+        if self.second.ndim == 1:
+            second = self.second + other.second + d**2 * a * b / n
+            return Moments(n, left_out, mean, second, self.third, self.fourth, bins, counts)
         v, w = np.diag(self.second), np.diag(other.second)
         return Moments(
             n,
             left_out,
-            self.mean + d * b / n,
+            mean,
             self.second + other.second + np.outer(d, d) * a * b / n,
             self.third + other.third + d**3 * a * b * (a - b) / n**2 + 3 * d * (a * w - b * v) / n,
             self.fourth
@@ -62,6 +104,8 @@ class Moments(NamedTuple):
             + d**4 * a * b * (a * a - a * b + b * b) / n**3
             + 6 * d**2 * (a * a * w + b * b * v) / n**2
             + 4 * d * (a * other.third - b * self.third) / n,
+            bins,
+            counts,
         )
 
     @property
@@ -85,6 +129,35 @@ class Moments(NamedTuple):
         with np.errstate(invalid="ignore", divide="ignore"):  # a constant has none
             kurtosis = self.fourth * self.replicates / np.diag(self.second) ** 2
         return np.sqrt(np.maximum(kurtosis - 1, 0) / self.replicates)
+
+    def quantile(self, which: int, level: float) -> tuple[float, float]:
+        """A quantile of a column from its sketch, and its standard error.
+
+        The error is half the distance between the quantiles at `level` ± √(p (1 − p)/R), together
+        with the width of a bin.
+        """
+        first, last = np.searchsorted(self.bins, (which * _SPAN, (which + 1) * _SPAN))
+        below = self.counts[first:last].cumsum()
+        aside = np.sqrt(level * (1 - level) / self.replicates)
+        ranks = np.clip(np.array([level, level - aside, level + aside]), 0, 1) * self.replicates
+        bins = self.bins[first:last][np.searchsorted(below[:-1], ranks)] - which * _SPAN
+        value, low, high = _middle(bins - (_SPAN - 1) // 2)
+        return float(value), float(np.hypot((high - low) / 2, (_GROWTH - 1) / 2 * value))
+
+
+def _counted(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bins that rows are in, over all columns, and how many are in each."""
+    with np.errstate(divide="ignore"):
+        power = np.log(np.abs(rows)) / np.log(_GROWTH)
+    size = np.clip(np.ceil(power), -_ENDS, _ENDS) + _ENDS + 1
+    bins = (np.sign(rows) * size).astype(int) + (_SPAN - 1) // 2
+    return np.unique(bins + _SPAN * np.arange(rows.shape[1]), return_counts=True)
+
+
+def _middle(bins: np.ndarray) -> np.ndarray:
+    """The number with the same relative distance from both ends of a bin; of 0, 0."""
+    size = 2 / (_GROWTH + 1) * _GROWTH ** (np.abs(bins) - _ENDS - 1.0)
+    return np.sign(bins) * size
 
 
 type Summaries = Mapping[int, Mapping[str, Moments]]

@@ -22,9 +22,11 @@ from comparisons import _catalogue
 from comparisons._case import Case, Profile, all_methods
 from comparisons._settings import did_you_mean, explained, refuse
 from comparisons._user_model import user_class
+from inference._draws import CHAINS, thinning
 from inference._estimate import Method, label
 from models._catalogue import lookup, subclasses
 from models._data import as_dataset, bundled, bundled_names, read
+from models._density import units
 from models._errors import ConfigError
 from models._spec import HasExamples, Model
 
@@ -230,7 +232,6 @@ def chosen_methods(
         changes = {**settings.get(method.name, {}), **settings.get(name, {})}
         if changes:
             method = built(type(method), dumped(method) | changes)
-        _refuse_no_draws(method)
         found.append(method)
     return tuple(found)
 
@@ -273,25 +274,25 @@ def _collected[T](mistakes: list[str], path: str, attempt: Callable[[], T]) -> T
         return None
 
 
-def _refuse_no_draws(method: Method) -> None:
-    for name in ("draws", "chains"):
-        value = dataclasses.asdict(method).get(name)  # pyright: ignore[reportArgumentType]
-        if isinstance(value, int) and value < 1:
-            raise ConfigError(f"{method.name}.{name} is {value}; expected at least 1")
-
-
 def _refuse_memory(plan: Plan, methods: Sequence[Method]) -> None:
-    """Refuses what cannot fit: every parameter of all draws in float64, with a few copies."""
+    """Refuses what cannot fit in float64, with a few copies.
+
+    Counted are every parameter of all draws, and for Markov chains the log-likelihood of each unit
+    at the draws that keep it.
+    """
     numbers = sum(int(np.size(value)) for value in plan.model.truth.values())
+    n = units(plan.model, plan.data)
     for method in methods:
         settings = dataclasses.asdict(method)  # pyright: ignore[reportArgumentType]
-        draws = (settings.get("draws") or 0) * (settings.get("chains") or 1)
-        needed = 8 * 8 * draws * numbers
+        draws = settings.get("draws", 0) * settings.get("chains", CHAINS)
+        pointwise = draws // thinning(draws, n) * n if "chains" in settings else 0
+        needed = 8 * (8 * draws * numbers + 3 * pointwise)
         total = psutil.virtual_memory().total
         if needed > total:
             raise ConfigError(
-                f"{label(method)} on {plan.data_name}: {draws:,} draws of {numbers:,} numbers need "
-                f"about {needed / 2**30:,.0f} GiB and the machine has {total / 2**30:,.0f} GiB. "
+                f"{label(method)} on {plan.data_name}: {draws:,} draws of {numbers:,} numbers and "
+                f"{pointwise:,} log-likelihoods of single units need about "
+                f"{needed / 2**30:,.0f} GiB and the machine has {total / 2**30:,.0f} GiB. "
                 "Use fewer draws or a shorter profile."
             )
 

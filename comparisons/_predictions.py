@@ -6,7 +6,7 @@ With Λ the precision of the unconstrained posterior and G = ∂q/∂u:
 * the posterior covariance is (J + P)⁻¹ to first order, J from the data and P from the prior;
 * the posterior mean of q is q(û) + G δ + ½ tr(∇²q Σ), δ = ½ Σ ∇tr(∇²f Σ) the shift of the mean
   off the mode of f, and that of a Gaussian with another covariance S is the same with S for the
-  last Σ of both terms: mean-field VI curves both with diag(1/Λ_jj);
+  last Σ of both terms: mean-field VI curves both with diag(1/Λ_jj), in the chart of its program;
 * the optimum of ℓ, or of ℓ + log π, is where Newton's method leads from û.
 No prediction looks at the fit that it is held against.
 References: MacKay (2003), Information Theory, §33.5; Tierney & Kadane (1986), JASA 81.
@@ -14,23 +14,26 @@ References: MacKay (2003), Information Theory, §33.5; Tierney & Kadane (1986), 
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from inference._estimate import variants
 from inference._information import derivatives, invert, quantity_covariance, quantity_jacobian
-from inference.laplace import mean_shift
-from models._density import density, flat_names, flatten, quantities
+from inference.laplace import Laplace, mean_shift
+from models._density import Language, density, flat_names, flatten, quantities
+from models._errors import FitError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from comparisons._case import Case
-    from inference._estimate import Estimate
     from inference._information import Objective
     from models._density import Density
-    from models._spec import Model
+    from models._spec import Model, Values
 
 
 _STEPS = 50
@@ -44,37 +47,52 @@ class Optimum(NamedTuple):
     sd: dict[str, float]
 
 
+class MeanField(NamedTuple):
+    """What independent coordinates of one chart give, by flat name of the quantity."""
+
+    sd: dict[str, float]
+    full_sd: dict[str, float]
+    """The sd of the posterior itself, to the same order in the same chart."""
+    mean_minus: dict[str, float]
+    """Posterior mean less that of mean-field VI."""
+
+
 class Predictions(NamedTuple):
     """By flat name of the quantity, on the natural scale."""
 
     full_sd: dict[str, float]
-    mean_field_sd: dict[str, float]
     mean_minus_laplace: dict[str, float]
     """Posterior mean less the mean of the Laplace approximation."""
-    mean_minus_mean_field: dict[str, float]
-    """Posterior mean less the mean of mean-field VI."""
     mean: dict[str, float]
     """Posterior mean."""
+    mean_field: Mapping[Language, MeanField]
+    """By the language whose chart is meant; without those in which no mode was found."""
     likelihood: Optimum | None
     """Maximum of the likelihood; None where Newton's method does not lead to one."""
     joint: Optimum | None
     """Maximum of likelihood times prior, on the natural scale."""
 
 
-def predictions(case: Case, laplace: Estimate) -> Predictions:
-    """First-order theory at the mode that the Laplace approximation found."""
+@lru_cache(maxsize=8)
+def predictions(case: Case) -> Predictions | None:
+    """First-order theory at the mode of the Laplace approximation; None if there is none.
+
+    The approximation is made even where it is not among the case's own methods.
+
+    Raises:
+        StoreError: the store cannot be read or written.
+    """
+    chosen = (method for method in case.methods if method.name == Laplace.name)
+    try:
+        laplace = case.fit(next(chosen, variants(Laplace, case.profile)[0]))
+    except FitError:
+        return None
+    if laplace.problems:
+        return None
     of = density(case.model, case.data)
     mode = np.asarray(laplace.record["mode"].data)
-    covariance = np.asarray(laplace.record["mode_covariance"].data)
-    u = jnp.asarray(mode)
-    jacobian = np.asarray(quantity_jacobian(case.model, of)(u))
-    independent = np.diag(1 / np.diag(np.linalg.inv(covariance)))
-    shift = jacobian @ mean_shift(of, mode, covariance, covariance)
-    narrow = jacobian @ mean_shift(of, mode, covariance, independent)
-
-    curve = partial(_curvature, case.model, of, u)
-    at_mode = quantities(case.model, of.constrain(u))
-    names = flat_names(at_mode)
+    values = of.constrain(jnp.asarray(mode))
+    names = flat_names(quantities(case.model, values))
 
     def named(values: np.ndarray) -> dict[str, float]:
         return dict(zip(names, map(float, values), strict=True))
@@ -91,31 +109,91 @@ def predictions(case: Case, laplace: Estimate) -> Predictions:
         reported = flatten(quantities(case.model, of.constrain(at)))
         return Optimum(named(np.asarray(reported)), named(deviation))
 
+    covariance = np.asarray(laplace.record["mode_covariance"].data)
+    here = _Expansion(case.model, of, mode, covariance)
+    shift = here.shift(covariance)
+    at_mode = np.asarray(flatten(quantities(case.model, values)))
+    fields: dict[Language, MeanField] = {}
+    for language in get_args(Language.__value__):
+        one = _expansion(case, language, values)
+        if one is not None:
+            fields[language] = MeanField(*map(named, one.mean_field()))
     return Predictions(
-        named(np.sqrt(np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian))),
-        named(np.sqrt(np.einsum("ij,jk,ik->i", jacobian, independent, jacobian))),
-        named(shift),
-        named(shift - narrow + curve(covariance) - curve(independent)),
-        named(np.asarray(flatten(at_mode)) + shift + curve(covariance)),
-        optimum("likelihood"),
-        optimum("joint"),
+        full_sd=named(here.deviation(covariance)),
+        mean_minus_laplace=named(shift),
+        mean=named(at_mode + shift + here.curvature(covariance)),
+        mean_field=fields,
+        likelihood=optimum("likelihood"),
+        joint=optimum("joint"),
     )
 
 
-def _curvature(model: Model, of: Density, u: jax.Array, spread: np.ndarray) -> np.ndarray:
-    """½ tr(∇²q S), by second derivatives along the columns of the Cholesky factor of S."""
+def mean_field(theory: Predictions, name: str) -> MeanField | None:
+    """The prediction for a method by its label; None unless it is mean-field VI."""
+    if not (name.startswith("svi") and "mean_field" in name):
+        return None
+    return theory.mean_field.get("pymc" if "pymc" in name else "numpyro")
+
+
+def _expansion(case: Case, language: Language, values: Values) -> _Expansion | None:
+    """The expansion about the mode in one program's chart, looked for from some values."""
+    of = density(case.model, case.data, language)
+    found = _climb(of, np.asarray(of.unconstrain(values)), "posterior")
+    if found is None:
+        return None
+    at, precision = found
+    return _Expansion(case.model, of, np.asarray(at), np.linalg.inv(precision))
+
+
+class _Expansion(NamedTuple):
+    """The posterior about its mode in one chart; results are of the flat quantities, shape (m,)."""
+
+    model: Model
+    of: Density
+    mode: np.ndarray
+    covariance: np.ndarray
+
+    @property
+    def jacobian(self) -> np.ndarray:
+        return np.asarray(quantity_jacobian(self.model, self.of)(jnp.asarray(self.mode)))
+
+    def deviation(self, spread: np.ndarray) -> np.ndarray:
+        """Standard deviations that a covariance in the chart gives."""
+        return np.sqrt(np.einsum("ij,jk,ik->i", self.jacobian, spread, self.jacobian))
+
+    def shift(self, spread: np.ndarray) -> np.ndarray:
+        """G δ, curved with a covariance in the chart."""
+        return self.jacobian @ mean_shift(self.of, self.mode, self.covariance, spread)
+
+    def curvature(self, spread: np.ndarray) -> np.ndarray:
+        """½ tr(∇²q S), by second derivatives along the columns of the Cholesky factor of S."""
+        columns = jnp.asarray(np.linalg.cholesky(spread).T)
+        along = _second_derivatives(self.model, self.of)
+        return 0.5 * np.asarray(along(jnp.asarray(self.mode), columns)).sum(axis=0)
+
+    def mean_field(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Standard deviations of mean-field VI and of the posterior, and how their means differ."""
+        independent = np.diag(1 / np.diag(np.linalg.inv(self.covariance)))
+        means = [
+            self.shift(spread) + self.curvature(spread) for spread in (self.covariance, independent)
+        ]
+        return self.deviation(independent), self.deviation(self.covariance), means[0] - means[1]
+
+
+@lru_cache(maxsize=64)
+def _second_derivatives(model: Model, of: Density) -> Callable[..., jax.Array]:
+    """(u, directions) ↦ the second derivative of the flat quantities along each direction."""
 
     def reported(at: jax.Array) -> jax.Array:
         return flatten(quantities(model, of.constrain(at)))
 
-    def along(direction: jax.Array) -> jax.Array:
+    def along(u: jax.Array, direction: jax.Array) -> jax.Array:
         def slope(at: jax.Array) -> jax.Array:
             return jax.jvp(reported, (at,), (direction,))[1]
 
         return jax.jvp(slope, (u,), (direction,))[1]
 
-    columns = jnp.asarray(np.linalg.cholesky(spread).T)
-    return 0.5 * np.asarray(jax.jit(jax.vmap(along))(columns)).sum(axis=0)
+    return jax.jit(jax.vmap(along, in_axes=(None, 0)))
 
 
 def _climb(of: Density, start: np.ndarray, objective: Objective) -> tuple[Any, np.ndarray] | None:

@@ -12,23 +12,38 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
+    from rich.progress import Task
+
 _ENDED = {"fitted": "", "stored": "stored", "failed": "failed"}
 
 
-def _bar(console: Console, what: str) -> Progress:
+@final
+class _Rate(ProgressColumn):
+    """How many are done in a second, of late."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        digits = ",.0f" if speed and speed >= 10 else ".2g"
+        return Text("–/s" if speed is None else f"{speed:{digits}}/s")
+
+
+def _bar(console: Console, what: str, *columns: ProgressColumn) -> Progress:
     return Progress(
         TextColumn(what),
         MofNCompleteColumn(),
         BarColumn(bar_width=24),
+        *columns,
         TimeElapsedColumn(),
         TextColumn("elapsed,"),
         TimeRemainingColumn(),
@@ -122,7 +137,7 @@ class Counting:
 
     def __enter__(self) -> Self:
         if self._console and self._console.is_terminal:
-            self._bar = _bar(self._console, "data sets")
+            self._bar = _bar(self._console, "data sets", _Rate())
             self._task = self._bar.add_task("starting", total=1)
             self._bar.start()
         return self

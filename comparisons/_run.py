@@ -21,8 +21,9 @@ from filelock import FileLock, Timeout
 import comparisons
 from comparisons import _theory
 from comparisons._batches import Cluster, Here, cluster
+from comparisons._catalogue import GATE
 from comparisons._conduct import conduct
-from comparisons._flow import case_result, run_case, stored_record
+from comparisons._flow import case_result, closed, run_case, stored_record
 from comparisons._plan import chosen_methods, dumped, plans
 from comparisons._pool import run_pool
 from comparisons._progress import Counting, Report
@@ -61,7 +62,7 @@ def run(
 
     Returns:
         The path of the report's first page, and the exit code: 0 all hold, 1 some verdict is
-        DIFFER, 4 some fits errored.
+        DIFFER, 4 some fits errored or, where the gate did not agree, were not made.
 
     Raises:
         ConfigError, DataError, ModelError: what was asked for cannot be run.
@@ -376,6 +377,8 @@ def _conclude(
     )
     errors = [f"{slug}: {reason}" for slug, reason in broken.items()]
     for result in results:
+        if cause := closed(result.verdicts[GATE]):
+            errors.append(f"{result.slug}: {cause}")
         record = records[result.slug]
         for name, reason in {**record["failures"], **record["problems"]}.items():
             errors.append(f"{result.slug} {name}: {reason}")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from inference._draws import chart
+from inference._draws import chart, fold
 from models._density import quantity_table
 from models._spec import HasSigns
 
@@ -102,7 +100,7 @@ def chart_draws(case: Case, posterior: Estimate, of: Density) -> np.ndarray:
         array = np.asarray(group[parameter.name].data)
         values[parameter.name] = array.reshape(-1, *array.shape[2:])
     if isinstance(case.model, HasSigns):
-        values = jax.vmap(case.model.fold)({name: jnp.asarray(x) for name, x in values.items()})
+        values = fold(case.model, values)
     return chart(of, values)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import comparisons
 from comparisons._settings import did_you_mean, refuse
 from inference._estimate import label
-from inference._information import expected, invert, quantity_jacobian
+from inference._information import bound_error, expected, invert, quantity_jacobian
 from inference._replicates import simulated
 from models._catalogue import entries
 from models._density import density, flat_names, flatten, quantities
@@ -91,8 +91,6 @@ class Bound(NamedTuple):
     """Relative Monte Carlo error of the diagonal; 0 where the information is exact."""
     information: np.ndarray
     """N·I in the unconstrained chart, shape (k, k)."""
-    mean_field: np.ndarray
-    """Standard deviations by diag(1/I_jj) in the chart over those by I⁻¹; NaN for a constant."""
 
 
 @lru_cache(maxsize=64)
@@ -102,8 +100,8 @@ def _bound(setting: Setting, n: int) -> Bound:
     data = model.simulate(rng, model.truth, n)
     of = density(model, data)
     u = of.unconstrain(model.truth)
-    information, error = expected(model, data, of, u, rng)
-    inverse = invert(model, of, u, information)
+    information = expected(model, data, of, u, rng)
+    inverse = invert(model, of, u, information.matrix)
     if inverse.problem or inverse.boundary.any():
         raise FitError(
             f"{model.name} has no Cramér–Rao bound at its truth: "
@@ -111,22 +109,8 @@ def _bound(setting: Setting, n: int) -> Bound:
         )
     jacobian = np.asarray(quantity_jacobian(model, of)(u))
     covariance = jacobian @ inverse.covariance @ jacobian.T
-    uncertain = np.nan_to_num(bound_error(jacobian, inverse.covariance, error))
-    deviation = np.sqrt(np.diag(covariance))
-    independent = np.sqrt((jacobian**2) @ (1 / np.diag(information)))
-    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread
-        return Bound(covariance, deviation, uncertain, information, independent / deviation)
-
-
-def bound_error(jacobian: np.ndarray, covariance: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Relative Monte Carlo error of the bound on every variance, from that of the information.
-
-    d(G I⁻¹ Gᵀ)_qq = −a_qᵀ dI a_q with a_q = I⁻¹ G_qᵀ, entries of dI taken as independent.
-    """
-    weight = (jacobian @ covariance) ** 2
-    variance = np.einsum("qi,ij,qj->q", weight, error**2, weight)
-    with np.errstate(invalid="ignore"):  # a constant has no bound
-        return np.sqrt(variance) / np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian)
+    uncertain = bound_error(jacobian, inverse.covariance, information.scores)
+    return Bound(covariance, np.sqrt(np.diag(covariance)), uncertain, information.matrix)
 
 
 class Finding(NamedTuple):
@@ -138,6 +122,29 @@ class Finding(NamedTuple):
     """What was measured: `coverage of the 90 % interval`."""
     parameter: str
     verdict: Verdict
+    fixed: float = 0.0
+    """The part of the verdict's error that more replicates do not make smaller."""
+
+
+class Number(NamedTuple):
+    """One number of a study on which there is no verdict."""
+
+    method: str
+    n: int
+    quantity: str
+    parameter: str
+    value: float
+    error: float
+    theory: float
+    """NaN where none is known."""
+
+
+class Unjudged(NamedTuple):
+    """Numbers without verdicts, in the figure that shows them or else in a table."""
+
+    title: str
+    numbers: tuple[Number, ...]
+    curves: Curves | None = None
 
 
 @final
@@ -153,7 +160,7 @@ class Study:
         replicates: data sets made at each N.
         findings: every number, with its verdict.
         failures: by N, how many replicates raised an error, by its message.
-        curves: what else there is to draw.
+        unjudged: what else there is to show.
     """
 
     name: str
@@ -163,7 +170,7 @@ class Study:
     replicates: int
     findings: tuple[Finding, ...]
     failures: Mapping[int, Mapping[str, int]]
-    curves: tuple[Curves, ...] = ()
+    unjudged: tuple[Unjudged, ...] = ()
 
     @property
     def failed(self) -> list[str]:

@@ -57,7 +57,7 @@ class Verdict:
         """The verdict by the rules above."""
         if not all(map(isfinite, (self.observed, self.expected, self.error, self.bound))):
             return "NOT COMPARABLE"
-        difference = self._excess
+        difference = self.excess
         if difference + Z * self.error <= self.bound:
             return "AGREE"
         if difference - Z * self.error > self.bound:
@@ -69,13 +69,14 @@ class Verdict:
         """For UNSURE: how many times more draws or replicates would decide it."""
         if self.outcome != "UNSURE":
             return ""
-        margin = abs(self.bound - self._excess)
+        margin = abs(self.bound - self.excess)
         if margin == 0:
             return "the difference sits on the bound: no number of draws decides"
         return f"about {ceil((Z * self.error / margin) ** 2)} times as many draws would decide"
 
     @property
-    def _excess(self) -> float:
+    def excess(self) -> float:
+        """How far the number under test is off, which the bound is for."""
         difference = self.observed - self.expected
         return abs(difference) if self.relation == "equal" else -difference
 

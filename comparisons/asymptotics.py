@@ -2,23 +2,33 @@
 
 For N iid observations at a regular θ₀, √N (θ̂ − θ₀) → N(0, I(θ₀)⁻¹) in law.  Hence along a ladder
 of N: the standard deviation of θ̂ falls like N^(−½); over that of the Cramér–Rao bound it tends to
-1, and so does the mean standard error over it, both with departures of order 1/N; and the law of θ̂
-in units of the bound is normal up to order N^(−½) (Berry and Esseen).  Where the law of θ̂ is known
-at every N (a normal sample's), its mean and standard deviation are held to that as well.
+1, and so does the mean standard error over it, both with departures of order 1/N; its bias in
+standard deviations vanishes, and its law in units of the bound is normal, up to order N^(−½) (Berry
+and Esseen).  Where the law of θ̂ is known at every N (a normal sample's), its mean and standard
+deviation are held to that as well.  A table has mean, standard deviation and quantiles themselves.
 References: van der Vaart (1998), Asymptotic Statistics, §5.3-5.5; Lehmann & Casella (1998), Theory
 of Point Estimation, §6.3.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.stats import norm
 
-from comparisons._ladder import Rung, largest_gap, left_out, slope, usable, vanishing
-from comparisons._study import Finding
+from comparisons._ladder import (
+    Rung,
+    coefficients,
+    largest_gap,
+    left_out,
+    slope,
+    usable,
+    vanishing,
+)
+from comparisons._study import Finding, Number, Unjudged
 from comparisons._verdict import Verdict
+from comparisons.theory._shown import Curves
 from inference._replicates import replicate
 from models._density import flatten
 from models._spec import HasSamplingLaw
@@ -38,7 +48,13 @@ DISTANCE = 0.03
 SHIFT = 0.1
 """Largest difference of a mean that does not matter, in standard deviations: it changes the
 coverage of a 90 % interval by 0.002."""
+BIAS = 0.25
+"""The same of a bias at finite N: it changes that coverage by 0.01."""
+QUANTILES = (0.05, 0.5, 0.95)
+"""Of the estimates, in the table."""
+SKETCHED = ("error",)
 METHOD = "maximum_likelihood"
+OVER_BOUND = "sd / Cramér–Rao bound"
 
 
 def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
@@ -64,36 +80,108 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
     ladder = usable(summaries, "error")
     if not ladder:
         return
-    bounds = {n: setting.bound(n) for n in ladder}
     yield from _exact(setting, summaries, ladder)
     for i, name in setting.varying:
-        spread, ratio, own, normal = [], [], [], []
-        for n in ladder:
-            error, standard = summaries[n]["error"], summaries[n]["standard error"]
-            sd, relative = float(error.deviation[i]), float(error.relative[i]) / 2
-            spread.append(Rung(n, sd, sd * relative))
-            over, uncertain = sd / bounds[n].deviation[i], float(bounds[n].uncertain[i]) / 2
-            ratio.append(Rung(n, over, over * float(np.hypot(relative, uncertain))))
-            mean = float(standard.mean[i]) / sd
-            own.append(Rung(n, mean, mean * relative))
-            normal.append(largest_gap(n, summaries[n]["below"], i, LEVELS))
-        for quantity, rungs, limit, bound, power in (
-            ("sd / Cramér–Rao bound", ratio, 1.0, RATIO, 1.0),
-            ("mean standard error / sd", own, 1.0, RATIO, 1.0),
-            ("largest difference from the normal law", normal, 0.0, DISTANCE, 0.5),
-        ):
-            about = f"{quantity} of {name}"
-            for n, verdict in vanishing(rungs, limit, bound, about, power):
-                yield Finding(METHOD, n, quantity, name, verdict)
+        for one in _statistics(setting, summaries, ladder, i):
+            about = f"{one.quantity} of {name}"
+            for n, verdict in vanishing(one.rungs, one.limit, one.bound, about, one.power):
+                held = _of_bound(setting, n, i) if one.quantity == OVER_BOUND else 0.0
+                yield Finding(METHOD, n, one.quantity, name, verdict, held * verdict.observed)
+        spread = _spread(summaries, ladder, i)
         if len(ladder) > 1:
             rate, error = slope(spread)
-            yield Finding(
-                METHOD,
-                ladder[-1],
-                "slope of log sd against log N",
-                name,
-                Verdict(f"slope of log sd of {name} against log N", rate, -0.5, error, 0.05),
-            )
+            quantity = "slope of log sd against log N"
+            verdict = Verdict(f"{quantity} of {name}", rate, -0.5, error, 0.05)
+            yield Finding(METHOD, ladder[-1], quantity, name, verdict)
+
+
+def unjudged(setting: Setting, summaries: Summaries) -> Iterator[Unjudged]:
+    """The ladder table of every parameter, and its standard deviation with the fitted line."""
+    ladder = usable(summaries, "error")
+    measured, fitted = {}, {}
+    for i, name in setting.varying if ladder else ():
+        truth, numbers = float(setting.truth[i]), []
+        spread, statistics = (
+            _spread(summaries, ladder, i),
+            _statistics(setting, summaries, ladder, i),
+        )
+        over = {n: of for one in statistics if one.quantity == OVER_BOUND for n, *of in one.rungs}
+        for n, sd, uncertain in spread:
+            error, bound = summaries[n]["error"], float(setting.bound(n).deviation[i])
+            rows = [
+                ("mean", truth + float(error.mean[i]), float(error.error[i]), truth),
+                ("sd", sd, uncertain, bound),
+                (OVER_BOUND, *over[n], 1.0),
+            ]
+            for level in QUANTILES:
+                away, its_error = error.quantile(i, level)
+                theory = truth + norm.ppf(level) * bound
+                rows.append((f"{level:.0%} quantile", truth + away, its_error, float(theory)))
+            numbers += [Number(METHOD, n, quantity, name, *row) for quantity, *row in rows]
+        yield Unjudged(f"{name} along the ladder", tuple(numbers))
+        yield coefficients(
+            METHOD, name, {one.quantity: (one.rungs, one.limit, one.power) for one in statistics}
+        )
+        if len(ladder) > 1:
+            rate, error = slope(spread)
+            # through the middle of the points, on which the weights are nearly equal
+            middle = np.mean([np.log(rung.value) - rate * np.log(rung.n) for rung in spread])
+            line = f"{name}: slope {rate:.3f} ± {error:.1g}"
+            measured[line] = ladder, [rung.value for rung in spread]
+            fitted[line] = ladder, [float(np.exp(middle)) * n**rate for n in ladder]
+    if measured:
+        title = "Standard deviations of the estimates, and the fitted lines"
+        figure = Curves(title, "units", "standard deviation", measured, fitted, "xy")
+        yield Unjudged(title, (), figure)
+
+
+def _spread(summaries: Summaries, ladder: Sequence[int], which: int) -> list[Rung]:
+    """Standard deviations of the estimates of a parameter."""
+    rungs = []
+    for n in ladder:
+        error = summaries[n]["error"]
+        sd = float(error.deviation[which])
+        rungs.append(Rung(n, sd, sd * float(error.relative[which]) / 2))
+    return rungs
+
+
+class _Statistic(NamedTuple):
+    """A statistic of a parameter along the ladder."""
+
+    quantity: str
+    rungs: list[Rung]
+    limit: float
+    bound: float
+    """Largest difference from the limit that does not matter."""
+    power: float
+    """The departure vanishes like N^−power."""
+
+
+def _statistics(
+    setting: Setting, summaries: Summaries, ladder: Sequence[int], which: int
+) -> tuple[_Statistic, ...]:
+    bias, ratio, own, normal = [], [], [], []
+    for n, sd, uncertain in _spread(summaries, ladder, which):
+        error, standard = summaries[n]["error"], summaries[n]["standard error"]
+        bias.append(Rung(n, float(error.mean[which]) / sd, error.replicates**-0.5))
+        over = sd / float(setting.bound(n).deviation[which])
+        either = float(np.hypot(uncertain / sd, _of_bound(setting, n, which)))
+        ratio.append(Rung(n, over, over * either))
+        # both errors, as if they were independent
+        mean, of_mean = float(standard.mean[which]) / sd, float(standard.error[which]) / sd
+        own.append(Rung(n, mean, float(np.hypot(of_mean, mean * uncertain / sd))))
+        normal.append(largest_gap(n, summaries[n]["below"], which, LEVELS))
+    return (
+        _Statistic("bias / sd", bias, 0.0, BIAS, 0.5),
+        _Statistic(OVER_BOUND, ratio, 1.0, RATIO, 1.0),
+        _Statistic("mean standard error / sd", own, 1.0, RATIO, 1.0),
+        _Statistic("largest difference from the normal law", normal, 0.0, DISTANCE, 0.5),
+    )
+
+
+def _of_bound(setting: Setting, n: int, which: int) -> float:
+    """Relative error of the bound on a standard deviation."""
+    return float(setting.bound(n).uncertain[which]) / 2
 
 
 def _exact(setting: Setting, summaries: Summaries, ladder: Sequence[int]) -> Iterator[Finding]:

@@ -2,10 +2,11 @@
 
 Wald intervals θ̂ ± z·SE do so up to order 1/N, whichever corner of the information lattice gives the
 standard error while the model is right: observed, expected, the outer product of scores, or the
-sandwich.  So do profile-likelihood and bootstrap percentile intervals, and central posterior
-intervals, of the exact posterior, of NUTS and of Laplace's, because the prior matters to order 1/N.
-Mean-field variational intervals are too short by a known ratio r of standard deviations,
-r² = G diag(1/I_jj) Gᵀ / G I⁻¹ Gᵀ in the chart, and cover 2Φ(z r) − 1.
+sandwich.  The expected one is taken at θ̂ where the model declares it, and else at the truth, where
+it needs no closed form.  So do profile-likelihood and bootstrap percentile intervals, and central
+posterior intervals, of the exact posterior, of NUTS and of Laplace's, because the prior matters to
+order 1/N.  Mean-field variational intervals are too short by a known ratio r of standard
+deviations, r² = G diag(1/I_jj) Gᵀ / G I⁻¹ Gᵀ in the language's chart, and cover 2Φ(z r) − 1.
 Shares carry binomial errors.
 References: van der Vaart (1998), Asymptotic Statistics, §5.5, §10.2; Datta & Mukerjee (2004),
 Probability Matching Priors, §2; Efron & Tibshirani (1993), Introduction to the Bootstrap,
@@ -14,19 +15,21 @@ Probability Matching Priors, §2; Efron & Tibshirani (1993), Introduction to the
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import chi2, norm
 
 from comparisons._ladder import LAGGED, Rung, dependent, ladders, left_out, vanishing
-from comparisons._singly import drawn
+from comparisons._singly import MEAN_FIELD, NUTS, drawn, normal
 from comparisons._study import Finding
 from comparisons._verdict import not_comparable
 from inference._replicate_intervals import bootstrap, profile_deviances
 from inference._replicate_nuts import autocorrelation, sample
-from inference._replicate_svi import mean_field
+from inference._replicate_svi import mean_field, narrowing
 from inference._replicates import compiled, posteriors, replicate, standard_errors
+from models._density import density
 from models._errors import FitError
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
     from comparisons._moments import Summaries
     from comparisons._study import Setting
+    from models._density import Language
 
 LEVEL = 0.9
 """Of the intervals."""
@@ -45,7 +49,7 @@ WARM_UP, THIN = 300, 5
 SHARE = 5
 """NUTS takes one in so many data sets: it costs more than all of the others together."""
 TAKES_METHODS = True
-MEAN_FIELD, NUTS = "svi[mean_field]", "nuts[numpyro]"
+EXPECTED, AT_TRUTH = "wald[expected]", "wald[expected, at the truth]"
 
 
 def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
@@ -58,6 +62,10 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
     for corner, error in standard_errors(setting.model, batch, fits).items():
         inside = (away <= half * error).astype(float)
         found[f"wald[{corner}]"] = np.where(fits.converged[:, None], inside, np.nan)
+    if EXPECTED not in found:
+        with suppress(FitError):  # of which `judge` tells
+            inside = (away <= half * setting.bound(n).deviation).astype(float)
+            found[AT_TRUTH] = np.where(fits.converged[:, None], inside, np.nan)
     approximate = {MEAN_FIELD: mean_field(setting.model, batch, fits.u)}
     for name, draws in (posteriors(setting.model, batch, fits.u) | approximate).items():
         below = (draws.quantities <= setting.truth) * draws.weights[:, :, None]
@@ -77,7 +85,7 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
         found[LAGGED][asked] = np.where(fine, autocorrelation(reported), np.nan)
     for further in drawn(setting, setting.batch(n, indices), indices, DRAWS):
         inside = _inside(further.draws, setting.truth)
-        found[further.method] = np.where(further.usable[:, None], inside, np.nan)
+        found[further.column] = np.where(further.usable[:, None], inside, np.nan)
     deviance = profile_deviances(setting.model, batch, fits, setting.truth)
     inside = np.where(np.isnan(deviance), np.nan, deviance <= chi2.ppf(LEVEL, 1))
     constant = np.ones(inside.shape[1], bool)
@@ -96,14 +104,21 @@ def _inside(draws: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
     """Coverage by method, parameter and N."""
     quantity = f"coverage of the {LEVEL:.0%} interval"
+    if not {EXPECTED, AT_TRUTH} & {*next(iter(summaries.values()))}:
+        n = max(summaries)
+        try:
+            setting.bound(n)
+        except FitError as error:
+            verdict = not_comparable(f"{quantity} by {EXPECTED}", str(error))
+            yield Finding(EXPECTED, n, quantity, "", verdict)
     for method, ladder, varying in ladders(setting, summaries):
         if method == LAGGED:
             continue
         yield from left_out(summaries, method, method)
-        ratios = None
-        if method == MEAN_FIELD and ladder:
+        ratios, language = None, normal(setting).get(method)
+        if language and ladder:
             try:
-                ratios = setting.bound(ladder[-1]).mean_field
+                ratios = _ratios(setting, ladder[-1], language)
             except FitError as error:
                 cause = f"its coverage cannot be predicted: {error}"
                 verdict = not_comparable(f"{quantity} by {method}", cause)
@@ -111,6 +126,9 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
                 continue
         for i, name in varying:
             about, limit = f"{quantity} of {name} by {method}", LEVEL
+            if ratios is not None:
+                limit = float(2 * norm.cdf(norm.ppf((1 + LEVEL) / 2) * ratios[i]) - 1)
+                about += f", theory {limit:.4f} for an sd {ratios[i]:.3f} times the right one"
             rungs = []
             refused = dependent(summaries, ladder, i) if method == NUTS else {}
             for n in ladder:
@@ -119,10 +137,24 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
                     yield Finding(method, n, quantity, name, verdict)
                     continue
                 moments = summaries[n][method]
-                error = float(np.sqrt(LEVEL * (1 - LEVEL) / moments.replicates))
-                rungs.append(Rung(n, float(moments.mean[i]), error))
-            if ratios is not None:
-                limit = float(2 * norm.cdf(norm.ppf((1 + LEVEL) / 2) * ratios[i]) - 1)
-                about += f", theory {limit:.4f} for an sd {ratios[i]:.3f} times the right one"
+                rungs.append(Rung(n, float(moments.mean[i]), binomial(limit, moments.replicates)))
             for n, verdict in vanishing(rungs, limit, DIFFERENCE, about):
                 yield Finding(method, n, quantity, name, verdict)
+
+
+def binomial(share: float, replicates: int) -> float:
+    """Standard error of a share that is `share` in truth, of one count in all at least."""
+    within = min(max(share, 1 / replicates), 1 - 1 / replicates)
+    return float(np.sqrt(within * (1 - within) / replicates))
+
+
+def _ratios(setting: Setting, n: int, language: Language) -> np.ndarray:
+    """Mean-field standard deviations over the right ones at the truth, shape (m,).
+
+    Raises:
+        FitError: the expected information is not known, or it is singular there.
+    """
+    model, data = setting.model, setting.batch(n, [0]).sets[0]
+    u = np.asarray(density(model, data).unconstrain(model.truth))
+    information = setting.bound(n).information
+    return narrowing(model, data, u[None], information[None], language)[0]

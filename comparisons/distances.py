@@ -5,6 +5,7 @@ Arrays of draws have shape (…, n, d) and (…, m, d): leading axes are replica
     Fréchet       ‖Δμ‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁^½ Σ₂ Σ₁^½)^½)          W₂² of the two normal laws
     kernel        MMD² = E k(x, x') + E k(y, y') − 2 E k(x, y)      by U- and by V-statistics
     Wasserstein   W₁ = ∫ |F − G|                                    of every column
+    divergence    KL = Σ_b p_b log p_b/q_b                          the same, on bins
     classifier    accuracy of a logistic regression that tells the two apart, ½ if it cannot
 
 A plug-in distance of equal laws is not 0 at finite n; U-statistics and held-out accuracies are
@@ -36,6 +37,9 @@ FEWEST = 50
 """Fewest independent draws of each that make any of these distances worth printing."""
 SPLITS = 20
 """Halvings of one method's own draws that calibrate a distance."""
+BINS = 20
+"""Of the divergence, each with the same share of both samples together: a number of draws in each,
+and a loss of a few per cent where two normal laws are a standard deviation apart."""
 FOLDS = 5
 _NEWTON = 12
 """Steps of the logistic regression, which is convex, standardised and penalised."""
@@ -182,6 +186,38 @@ def wasserstein(first: np.ndarray, second: np.ndarray) -> Distance:
     return Distance(value, np.sqrt(variance[0] / n + variance[1] / m))
 
 
+# --- divergence -----------------------------------------------------------------------------------
+
+
+def divergence(first: np.ndarray, second: np.ndarray) -> Distance:
+    """KL of every column on bins, nats, shape (…, d): a lower bound of that of the laws.
+
+    Half a draw is added to every bin, so that none is empty.  Draws are taken to be continuous.
+    The bins move with the draws: with λ = n/(n + m) and ρ the ratio at an edge of the first's
+    density to that of both, the first's share P below it moves by (1 − λρ) δF − (1 − λ)ρ δG, and
+    the value by g = log p/q + λ/(1 − λ) p/q of the bin below less that of the bin above, times δP.
+    With ten draws in a bin the error is a third too large, with a hundred a twentieth.
+    """
+    n, m = first.shape[-2], second.shape[-2]
+    pooled = np.concatenate([first, second], axis=-2)
+    owner = np.argsort(pooled, axis=-2, kind="stable") < n
+    edges = np.arange(BINS) * (n + m) // BINS
+    sizes = np.diff(np.append(edges, n + m))[:, None]
+    counts = np.add.reduceat(owner, edges, axis=-2, dtype=float)
+    p, q = (counts + 0.5) / (n + BINS / 2), (sizes - counts + 0.5) / (m + BINS / 2)
+    share, both = n / (n + m), sizes / (n + m)
+    gain = np.log(p / q) + share / (1 - share) * p / q
+    density = (p[..., 1:, :] + p[..., :-1, :]) / (both[1:] + both[:-1])
+    falls = -np.diff(gain, axis=-2)
+    variance = np.zeros(falls.shape[:-2] + falls.shape[-1:])
+    for law, size, part in ((p, n, 1 - share * density), (q, m, (1 - share) * density)):
+        # of a draw: the sum over all edges above its bin
+        above = np.flip(np.cumsum(np.flip(falls * part, axis=-2), axis=-2), axis=-2)
+        law, mean = law[..., :-1, :], (law[..., :-1, :] * above).sum(axis=-2)
+        variance += ((law * above**2).sum(axis=-2) - mean**2) / size
+    return Distance((p * np.log(p / q)).sum(axis=-2), np.sqrt(np.maximum(variance, 0)))
+
+
 # --- classifier -----------------------------------------------------------------------------------
 
 
@@ -301,10 +337,10 @@ def _every(
 ) -> dict[str, Distance]:
     """The distances by name, of draws of shape (n, m) each."""
     rbf, kid = discrepancy(gaussian(bandwidth), x, y), discrepancy(cubic, x, y)
-    each = wasserstein(x, y)
     marginal = {
-        f"Wasserstein distance of {label}": Distance(value, error)
-        for label, value, error in zip(labels, each.value, each.error, strict=True)
+        f"{name} of {label}": Distance(value, error)
+        for name, of in (("Wasserstein distance", wasserstein), ("divergence", divergence))
+        for label, value, error in zip(labels, *of(x, y), strict=True)
     }
     return {
         "Fréchet distance": frechet(x, y),

@@ -19,7 +19,7 @@ from scipy.stats import norm
 from comparisons._ladder import Rung, left_out, usable, vanishing
 from comparisons._study import Finding
 from comparisons._verdict import Verdict, not_comparable
-from comparisons.coverage import DIFFERENCE, LEVEL
+from comparisons.coverage import DIFFERENCE, LEVEL, binomial
 from inference._replicates import replicate, simulated, standard_errors
 from models._errors import FitError
 from models.gaussian_mixture import GaussianMixture
@@ -102,7 +102,7 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
             rungs = []
             for n in (n for n in ladder if n * KNOWN <= LARGE):
                 moments = summaries[n][kind]
-                error = float(np.sqrt(LEVEL * (1 - LEVEL) / moments.replicates))
+                error = binomial(float(theory.coverage[kind][i]), moments.replicates)
                 rungs.append(Rung(n, float(moments.mean[i]), error))
             about = f"{quantity} of {name} by {method}"
             if kind == "sandwich":

@@ -13,7 +13,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from comparisons._predictions import predictions
+from comparisons._predictions import mean_field, predictions
 from comparisons._scalars import reference_posterior, shared, unreliable
 from comparisons._verdict import Verdict, not_comparable
 
@@ -29,6 +29,7 @@ BOUND = 0.05
 """Of a posterior standard deviation for locations, relative for spreads."""
 NEXT_ORDER = 0.05
 """How far a first-order prediction may be off, relative to a posterior standard deviation."""
+NO_MODE = "nothing is predicted: no mode of the posterior can be relied on"
 
 
 def compare(case: Case) -> Iterator[Verdict]:
@@ -39,8 +40,7 @@ def compare(case: Case) -> Iterator[Verdict]:
         return
     against, truth = reference
     fits = case.estimates()
-    laplace = fits.get("laplace")
-    theory = predictions(case, laplace) if laplace and not laplace.problems else None
+    theory = predictions(case)
     for name, fit in fits.items():
         if name == against:
             continue
@@ -93,15 +93,15 @@ def _predicted_shift(
 ) -> tuple[float | None, str]:
     """Posterior mean less the method's centre, by theory."""
     if theory is None:
-        return None, ""
+        return None, NO_MODE
     if name == "laplace":
         return theory.mean_minus_laplace[scalar], "skewness: the third derivative moves the mean"
     if optimum is not None:
         shift = theory.mean[scalar] - optimum.center[scalar]
         return shift, "an optimum is not a mean: prior, Jacobian and skewness move it"
-    if name.startswith("svi") and "mean_field" in name:
-        shift = theory.mean_minus_mean_field[scalar]
-        return shift, "mean-field Gaussian: the correlations that it leaves out move the mean"
+    if field := mean_field(theory, name):
+        cause = "mean-field Gaussian: the correlations that it leaves out move the mean"
+        return field.mean_minus[scalar], cause
     return None, ""
 
 
@@ -110,9 +110,9 @@ def _predicted_sd(
 ) -> tuple[float | None, str]:
     """What theory predicts for the method's sd, scaled to the measured posterior."""
     if theory is None:
-        return None, ""
-    if name.startswith("svi") and "mean_field" in name:
-        ratio = theory.mean_field_sd[scalar] / theory.full_sd[scalar]
+        return None, NO_MODE
+    if field := mean_field(theory, name):
+        ratio = field.sd[scalar] / field.full_sd[scalar]
         return ratio * reference.spread, "mean-field Gaussian: sd is 1/√Λ_jj"
     if optimum is not None:
         ratio = optimum.sd[scalar] / theory.full_sd[scalar]

@@ -2,8 +2,9 @@
 
 Exchangeable components are given one labelling first: with the best draw as pivot, each draw takes
 the permutation π that minimises Σ_j |f_π(j) − f_j(pivot)|² over the standardised features f of its
-components, an assignment problem.  Every mean and sd carries its Monte Carlo standard error, and a
-Markov chain is held to R-hat < 1.01, bulk and tail ESS ≥ 400, no divergence and E-BFMI ≥ 0.3.
+components, an assignment problem.  Every mean and sd carries its Monte Carlo standard error, and
+that of the law itself where the draws come from an estimated one.  A Markov chain is held to
+R-hat < 1.01, bulk and tail ESS ≥ 400, no divergence and E-BFMI ≥ 0.3.
 References: Stephens (2000), JRSS B 62 (labels); Vehtari, Gelman, Simpson, Carpenter & Bürkner
 (2021), Bayesian Analysis 16 (R-hat, ESS, MCSE); Betancourt (2016), arXiv:1604.00695 (E-BFMI).
 """
@@ -23,7 +24,7 @@ from inference._estimate import Estimate, Quantity
 from inference._labels import canonical
 from models._density import density, flat_names, labelled, quantities, quantity_table, units
 from models._errors import FitError
-from models._spec import HasLabels, Parameter
+from models._spec import HasLabels, HasSigns, Parameter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 R_HAT, ESS, E_BFMI = 1.01, 400, 0.3
 """The convergence gate."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+CHAINS = 4
+"""Pseudo-chains of independent draws, for the sake of one shape with the samplers."""
 _POINTWISE = 4_000
 """About how many draws keep the log-likelihood of each unit: evenly spaced ones."""
 _LARGEST = 50_000_000
@@ -72,18 +75,19 @@ def _chunked(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 class _Terms(NamedTuple):
     """Terms of a density at many points, functions of an array of shape (s, k)."""
 
-    totals: Callable[[ArrayLike], tuple[np.ndarray, np.ndarray]]
-    """Log-likelihood and log prior, each of shape (s,)."""
+    totals: Callable[[ArrayLike], tuple[np.ndarray, np.ndarray, np.ndarray]]
+    """Log-likelihood, log prior and log-Jacobian, each of shape (s,)."""
     pointwise: Callable[[ArrayLike], np.ndarray]
     """log p(x_i | θ), shape (s, N)."""
 
 
 @lru_cache(maxsize=64)
-def _terms(of: Density, n: int) -> _Terms:
+def terms(of: Density, n: int) -> _Terms:
+    """The compiled terms of a density of n units, which all who ask for them share."""
     batch = max(1, min(256, _AT_ONCE // n))
 
-    def totals(u: Array) -> tuple[Array, Array]:
-        return jnp.sum(of.log_likelihood(u)), of.log_prior(u)
+    def totals(u: Array) -> tuple[Array, Array, Array]:
+        return jnp.sum(of.log_likelihood(u)), of.log_prior(u), of.log_jacobian(u)
 
     return _Terms(
         _chunked(lambda points: jax.lax.map(totals, points, batch_size=batch)),
@@ -131,6 +135,7 @@ def estimate_from_draws(
     *,
     record: xr.Dataset,
     sample_stats: Mapping[str, np.ndarray] | None = None,
+    repeated: Mapping[str, ArrayLike] | None = None,
     problems: Sequence[str] = (),
 ) -> Estimate:
     """The estimate that posterior draws make.
@@ -146,6 +151,9 @@ def estimate_from_draws(
         sample_stats: of a Markov chain, by ArviZ's names, each of shape (chain, draw); its draws
             must pass the gate, and evenly spaced ones keep the log-likelihood of each unit.
             None: the draws are independent.
+        repeated: one set of base draws through each of several equally good estimates of the law
+            that `draws` come from, shape (estimate, draw, …); the spread of their moments is added
+            to the errors.
         problems: what is known to be wrong already.
 
     Raises:
@@ -156,7 +164,7 @@ def estimate_from_draws(
     values: Any = {name: x.reshape(-1, *x.shape[2:]) for name, x in drawn.items()}
     of, n = density(model, data), units(model, data)
     points = chart(of, values)
-    log_likelihood, log_prior = _terms(of, n).totals(points)
+    log_likelihood, log_prior, _ = terms(of, n).totals(points)
     height = log_likelihood + log_prior
     if not np.isfinite(height).any():
         raise FitError(f"{model.name}: the density is finite at none of {height.size} draws")
@@ -181,19 +189,23 @@ def estimate_from_draws(
         diagnostics |= _worst(flat)
         found += gate(flat, names, sample_stats)
         groups["sample_stats"] = _sampled(sample_stats)
-        step = max(1, height.size // _POINTWISE, -(-height.size * n // _LARGEST))
+        step = thinning(height.size, n)
         kept = points.reshape(*shape, of.size)[:, ::step]
-        unit = np.asarray(_terms(of, n).pointwise(kept.reshape(-1, of.size)))
+        unit = np.asarray(terms(of, n).pointwise(kept.reshape(-1, of.size)))
         groups["log_likelihood"] = _sampled(
             {"y": unit.reshape(*kept.shape[:2], n)}, "unit", step=step
         )
     middle = points.mean(axis=0)
     point = of.constrain(jnp.asarray(middle))
-    at_point = float(_terms(of, n).totals(middle[None])[0][0])
+    at_point = float(terms(of, n).totals(middle[None])[0][0])
     if not at_point >= np.median(log_likelihood):
         point, at_point = pivot, float(log_likelihood[best])
+    found_moments = list(moments(flat))
+    if repeated is not None:
+        for place, scatter in zip((1, 3), _scatter(model, repeated, pivot), strict=True):
+            found_moments[place] = np.hypot(found_moments[place], scatter)
     mean, mean_error, deviation, deviation_error = (
-        labelled(table, data, _by_name(moment, reported)) for moment in moments(flat)
+        labelled(table, data, _by_name(moment, reported)) for moment in found_moments
     )
     quantiles = _by_name(np.quantile(flat, QUANTILES, axis=(0, 1)), reported)
     rows = [Parameter(f"quantile_{p.name}", p.support, ("quantile", *p.dims)) for p in table]
@@ -214,6 +226,11 @@ def estimate_from_draws(
         spread_kind="posterior_sd",
         record=record.assign_attrs(diagnostics),
     )
+
+
+def thinning(draws: int, n: int) -> int:
+    """Of every how many draws of a Markov chain the log-likelihood of n units is kept."""
+    return max(1, draws // _POINTWISE, -(-draws * n // _LARGEST))
 
 
 # --- labels -------------------------------------------------------------------------------------
@@ -237,6 +254,41 @@ def align(model: Model, values: Values, pivot: Values) -> Values:
     cost = np.nan_to_num(cost, nan=0.0, posinf=0.0)
     permutation = np.stack([linear_sum_assignment(matrix)[1] for matrix in cost])
     return jax.jit(jax.vmap(model.relabel))(values, jnp.asarray(permutation))
+
+
+@lru_cache(maxsize=64)
+def _folded(model: HasSigns) -> Callable[[Any], Any]:
+    return _chunked(jax.vmap(model.fold))
+
+
+def fold(model: HasSigns, values: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+    """Every draw with its signs positive; arrays (s, …)."""
+    return _folded(model)(dict(values))
+
+
+def one_fold(
+    model: Model, of: Density, points: np.ndarray, pivot: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The equal of each point in one of the folds that signs or labels make.
+
+    Args:
+        model: the model.
+        of: its density.
+        points: shape (s, k), in the chart.
+        pivot: the point, shape (k,), that the labels are aligned to.
+
+    Returns:
+        The equal points, shape (s, k), and whether each is the point itself, shape (s,).
+    """
+    if not isinstance(model, HasSigns) and not _exchangeable(model):
+        return points, np.ones(len(points), bool)
+    values: Any = {name: x[0] for name, x in natural(of, points[None]).items()}
+    if isinstance(model, HasSigns):
+        equal: Any = fold(model, values)
+    else:
+        equal = align(model, values, of.constrain(jnp.asarray(pivot)))
+    same = [(equal[name] == x).reshape(len(points), -1).all(axis=1) for name, x in values.items()]
+    return chart(of, equal), np.logical_and.reduce(same)
 
 
 # --- the gate -----------------------------------------------------------------------------------
@@ -346,6 +398,20 @@ def moments(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     with np.errstate(invalid="ignore"):
         mean, deviation = flat.mean(axis=(0, 1)), flat.std(axis=(0, 1), ddof=1)
     return mean, errors[0], np.where(moving | np.isnan(deviation), deviation, 0.0), errors[1]
+
+
+def _scatter(
+    model: Model, repeated: Mapping[str, ArrayLike], pivot: Values
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sds over estimates of a law, which share base draws, of the means and sds of the scalars."""
+    drawn = {p.name: np.asarray(repeated[p.name]) for p in model.parameters}
+    shape = next(iter(drawn.values())).shape[:2]
+    values: Any = {name: x.reshape(-1, *x.shape[2:]) for name, x in drawn.items()}
+    if _exchangeable(model):
+        values = align(model, values, pivot)
+    flat = _flat(_reported(model)(values), shape)
+    means, deviations = flat.mean(axis=1), flat.std(axis=1, ddof=1)
+    return means.std(axis=0, ddof=1), deviations.std(axis=0, ddof=1)
 
 
 def _flat(reported: Values, shape: tuple[int, ...]) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from models._density import flat_names
+from models._errors import ConfigError
 from models._html import table
 
 if TYPE_CHECKING:
@@ -99,6 +100,20 @@ class Method(ABC):
         Raises:
             FitError: no estimate at all could be produced.
         """
+
+
+def require_least(method: Method, **least: int) -> None:
+    """Refuses settings that are below the least value given for each.
+
+    Raises:
+        ConfigError: names the first such setting.
+    """
+    for setting, lowest in least.items():
+        value = getattr(method, setting)
+        if value < lowest:
+            raise ConfigError(
+                f"{method.name}.{setting} is {value}; expected an integer of at least {lowest}"
+            )
 
 
 def variants(cls: type[Method], profile: str) -> tuple[Method, ...]:

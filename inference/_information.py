@@ -3,7 +3,7 @@
 With scores s_i = ∇ log p(x_i | θ), in the chart u of `models._density`:
 
     observed   J = −∇²ℓ                     the default: tracks the data at hand
-    expected   N·I = N·E[s sᵀ]              the Cramér–Rao bound; with its Monte Carlo error
+    expected   N·I = N·E[s sᵀ]              the Cramér–Rao bound; exact, or by simulated scores
     opg        B = Σ s_i s_iᵀ               equals J in expectation when the model is right
     sandwich   covariance J⁻¹ B J⁻¹         stays right when the model is wrong
 
@@ -103,17 +103,26 @@ def outer_product(of: Density, u: Array) -> np.ndarray:
     return score.T @ score
 
 
+class Expected(NamedTuple):
+    """The expected information in the chart, and what it rests on where it is not exact."""
+
+    matrix: np.ndarray
+    """N·I, shape (k, k)."""
+    scores: np.ndarray
+    """Of simulated units, whose mean outer product is I, shape (units, k); none if it is exact."""
+
+
 def expected(
     model: Model, data: xr.Dataset, of: Density, u: Array, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """N·I(u) and the Monte Carlo standard error of its entries, each shape (k, k).
+) -> Expected:
+    """N·I(u).
 
     A closed form where the model has one, quadrature for independent univariate rows, else
     simulation from the model at u.
     """
+    none = np.empty((0, of.size))
     if isinstance(model, HasExpectedInformation):
-        information = np.asarray(declared(model, data, of, u))
-        return information, np.zeros_like(information)
+        return Expected(np.asarray(declared(model, data, of, u)), none)
     n = units(model, data)
     if len(data.data_vars) > 1:
         raise FitError(
@@ -123,10 +132,31 @@ def expected(
         )
     integral = _by_quadrature(model, data, of, u, rng)
     if integral is not None:
-        return n * integral, np.zeros_like(integral)
+        return Expected(n * integral, none)
     per_unit = _simulated_scores(model, of, u, rng)
-    outer = per_unit[:, :, None] * per_unit[:, None, :]
-    return n * outer.mean(axis=0), n * outer.std(axis=0) / np.sqrt(outer.shape[0])
+    return Expected(n * per_unit.T @ per_unit / len(per_unit), per_unit)
+
+
+def bound_error(jacobian: np.ndarray, covariance: np.ndarray, simulated: np.ndarray) -> np.ndarray:
+    """Relative Monte Carlo error of every variance that the inverse expected information gives.
+
+    d(G I⁻¹ Gᵀ)_qq = −a_qᵀ dI a_q with a_q = I⁻¹ G_qᵀ, and a_qᵀ I a_q is the mean of (a_q·s)² over
+    the simulated units: its standard error, that of all entries of dI and their correlations.
+
+    Args:
+        jacobian: G, shape (m, k).
+        covariance: a multiple of I⁻¹, shape (k, k).
+        simulated: `Expected.scores`.
+
+    Returns:
+        Shape (m,); 0 for a constant, and where the information is exact.
+    """
+    error = np.zeros(len(jacobian))
+    if len(simulated):
+        square = (simulated @ (covariance @ jacobian.T)) ** 2
+        scale = square.mean(axis=0)
+        np.divide(square.std(axis=0), scale * np.sqrt(len(square)), out=error, where=scale != 0)
+    return error
 
 
 def declared(model: HasExpectedInformation, data: xr.Dataset, of: Density, u: Array) -> Array:
@@ -164,10 +194,15 @@ def _by_quadrature(
     nodes = np.linspace(sample.min() - width, sample.max() + width, 40_001)
     grid = density(model, xr.Dataset({name: (dim, nodes)}))
     v = grid.unconstrain(values)
-    weight = np.exp(np.asarray(jax.jit(grid.log_likelihood)(v))) * (nodes[1] - nodes[0])
+
+    def both(at: Array) -> tuple[Array, Array]:
+        log_density = grid.log_likelihood(at)
+        return log_density, log_density
+
+    score, log_density = map(np.asarray, jax.jit(jax.jacfwd(both, has_aux=True))(v))
+    weight = np.exp(log_density) * (nodes[1] - nodes[0])
     if not abs(weight.sum() - 1) < 1e-8:
         return None
-    score = np.asarray(scores(grid)(v))
     return (score * weight[:, None]).T @ score
 
 
@@ -214,7 +249,7 @@ def invert(model: Model, of: Density, u: Array, information: np.ndarray) -> Inve
     boundary are held fixed and have no variance.
     """
     k = information.shape[0]
-    boundary = _on_boundary(model, of, information)
+    boundary = on_boundary(model, of, information)
     free = np.flatnonzero(~boundary)
     covariance = np.full((k, k), np.nan)
     block = information[np.ix_(free, free)]
@@ -237,11 +272,20 @@ def invert(model: Model, of: Density, u: Array, information: np.ndarray) -> Inve
     return Inverse(covariance, boundary, "")
 
 
-def _on_boundary(model: Model, of: Density, information: np.ndarray) -> np.ndarray:
-    """Coordinates log θ_j about which the data say nothing because θ_j ran to 0."""
+def on_boundary(model: Model, of: Density, information: np.ndarray) -> np.ndarray:
+    """Coordinates log θ_j about which the data say nothing because θ_j ran to 0.
+
+    Args:
+        model: the model.
+        of: its density.
+        information: one matrix or many, shape (…, k, k).
+
+    Returns:
+        Boolean, shape (…, k).
+    """
     positive = {p.name for p in model.parameters if p.support == "positive"}
     is_log = np.array([name in positive for name in of.coordinates])
-    return is_log & (np.abs(np.diag(information)) < _FLAT)
+    return is_log & (np.abs(np.diagonal(information, axis1=-2, axis2=-1)) < _FLAT)
 
 
 def _refusal(of: Density, u: Array, direction: np.ndarray) -> str:

@@ -8,6 +8,7 @@ Reference: Stephens (2000), Dealing with label switching in mixture models, JRSS
 
 from __future__ import annotations
 
+from math import lgamma, log
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -25,3 +26,13 @@ def canonical(model: Model, values: Values) -> Values:
     if not isinstance(model, HasLabels) or model.labels == 1:
         return values
     return model.relabel(values, jnp.argsort(model.label_features(values)[:, 0]))
+
+
+def log_modes(model: Model) -> float:
+    """log of how many equal modes signs, or the labels of unordered components, make."""
+    if isinstance(model, HasSigns):
+        return model.signs * log(2)
+    if not isinstance(model, HasLabels):
+        return 0.0
+    ordered = any(parameter.support == "ordered" for parameter in model.parameters)
+    return 0.0 if ordered else lgamma(model.labels + 1)

@@ -239,11 +239,11 @@ def assemble(
         },
     )
     names = flat_names({p.name: reported[p.name] for p in table})
-    log_likelihood = float(jnp.sum(jax.jit(of.log_likelihood)(of.unconstrain(values))))
+    log_likelihood = derivatives(of, "likelihood").value_and_gradient(of.unconstrain(values))[0]
     return Estimate(
         center=Quantity(center, xr.zeros_like(center)),
         spread=Quantity(spread, xr.zeros_like(spread)),
-        log_likelihood=log_likelihood,
+        log_likelihood=float(log_likelihood),
         draws=None,
         problems=tuple(problems),
         point=labelled(model.parameters, data, values),

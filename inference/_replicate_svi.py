@@ -20,14 +20,16 @@ from inference._information import quantity_jacobian
 from inference._replicates import Template, Weighted, climbed, compiled, everywhere
 from inference._threads import pool as threads
 from inference.svi import standard_points
-from models._density import replicable
+from models._density import density, replicable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import xarray as xr
     from jax import Array
 
     from inference._replicates import Batch
+    from models._density import Language
     from models._spec import Model
 
 _STEPS = 25
@@ -59,7 +61,7 @@ def mean_field(model: Model, batch: Batch, u: np.ndarray, *, draws: int = 400) -
     return Weighted(reported, even, usable, np.full(usable.size, np.nan))
 
 
-def shrinkage(model: Model, batch: Batch, u: np.ndarray) -> np.ndarray:
+def shrinkage(model: Model, batch: Batch, u: np.ndarray, language: Language) -> np.ndarray:
     """How much narrower the best independent coordinates are than the posterior, by data set.
 
     √(G diag(1/Λ_jj) Gᵀ / G Λ⁻¹ Gᵀ), Λ the precision at the posterior's mode in the chart and G the
@@ -69,18 +71,46 @@ def shrinkage(model: Model, batch: Batch, u: np.ndarray) -> np.ndarray:
         model: the model.
         batch: the data sets.
         u: where to look for the mode from, shape (R, k).
+        language: whose chart has the independent coordinates.
 
     Returns:
         Shape (R, m); NaN for a constant, and where there is no mode.
     """
     mode, precision, found = climbed(model, batch, u, "posterior")
     precision = np.where(found[:, None, None], precision, np.eye(mode.shape[1]))
-    of, _ = replicable(model, batch.sets[0])
-    jacobian = np.asarray(jax.jit(jax.vmap(quantity_jacobian(model, of)))(mode))
-    narrow = np.einsum("rmj,rj->rm", jacobian**2, 1 / np.diagonal(precision, axis1=1, axis2=2))
-    full = np.einsum("rmi,rij,rmj->rm", jacobian, np.linalg.inv(precision), jacobian)
+    ratio = narrowing(model, batch.sets[0], mode, precision, language)
+    return np.where(found[:, None], ratio, np.nan)
+
+
+def narrowing(
+    model: Model, data: xr.Dataset, u: np.ndarray, precision: np.ndarray, language: Language
+) -> np.ndarray:
+    """Standard deviations of quantities by diag(1/Λ_jj) over those by Λ⁻¹.
+
+    Args:
+        model: the model.
+        data: any data set of its shape.
+        u: where, in the NumPyro program's chart, shape (R, k).
+        precision: Λ there, shape (R, k, k); carried to another chart as a tensor, which it is but
+            for terms of order 1, one in N of it.
+        language: whose chart has the independent coordinates.
+
+    Returns:
+        Shape (R, m); NaN for a constant.
+    """
+    of = density(model, data)
+    jacobian = np.asarray(jax.jit(jax.vmap(quantity_jacobian(model, of)))(u))
+    covariance = np.linalg.inv(precision)
+    if language != "numpyro":
+        other = density(model, data, language)
+        turn = np.asarray(jax.vmap(jax.jacfwd(lambda v: other.unconstrain(of.constrain(v))))(u))
+        covariance = turn @ covariance @ np.swapaxes(turn, 1, 2)
+        jacobian = jacobian @ np.linalg.inv(turn)
+    alone = 1 / np.diagonal(np.linalg.inv(covariance), axis1=1, axis2=2)
+    narrow = np.einsum("rmj,rj->rm", jacobian**2, alone)
+    full = np.einsum("rmi,rij,rmj->rm", jacobian, covariance, jacobian)
     with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread
-        return np.where(found[:, None], np.sqrt(narrow / full), np.nan)
+        return np.sqrt(narrow / full)
 
 
 @lru_cache(maxsize=8)

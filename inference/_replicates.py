@@ -4,18 +4,21 @@ One replicate is EM (where the model has it) and then Newton steps damped until 
 
     u ← u + V (|Λ| + λ)⁻¹ Vᵀ ∇ℓ,   −∇²ℓ = V Λ Vᵀ,
 
-and its standard errors come from the observed information at the end.  A further start is given up
+and its standard errors come from the observed information at the end.  An end on a boundary, such
+as a variance of 0, has none and counts as not converged.  A further start is given up
 as soon as EM has led it to the maximum that is known already.  Replicates that have converged
-leave the batch, so that few slow ones do not hold up the rest.  Streams depend on the replicate's
-index alone, so batches of any size give the same numbers.  Posteriors of replicates are Laplace's,
-and exact ones by importance sampling about the mode.
+leave the batch, so that few slow ones do not hold up the rest.  Streams depend on n and the
+replicate's index alone, so batches of any size give the same numbers.  Posteriors of replicates
+are Laplace's, and exact ones by importance sampling about the mode.
 References: Nocedal & Wright (2006), Numerical Optimization, §3.4; Geweke (1989), Econometrica 57.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -23,15 +26,15 @@ import numpy as np
 import xarray as xr
 from scipy.special import gammaln, logsumexp
 
-from inference._information import declared
+from inference._information import declared, on_boundary
 from inference._labels import canonical
 from inference._threads import pool as threads
 from models._density import flatten, quantities, replicable
-from models._errors import DataError, FitError
+from models._errors import FitError
 from models._spec import HasClosedFormMaximum, HasDegeneracy, HasEM, HasExpectedInformation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
     from jax import Array
@@ -55,6 +58,8 @@ _KNOWN = 1.0
 """Distance from a known maximum, in standard errors, at which a start is taken to lead to it."""
 _STARTS = 4
 """Starts per replicate where the likelihood has several maxima; the highest end is kept."""
+_FEW = 3
+"""Coordinates up to which gradients are taken forwards, which keeps no array of the data's size."""
 _NEWTON_STEPS = 30
 """Most Newton steps of a replicate."""
 _AT_ONCE = 2
@@ -71,16 +76,22 @@ _WORTH = 0.1
 """Least effective share of weighted draws."""
 
 
-class Batch(NamedTuple):
-    """Simulated data sets of one shape, one for each replicate."""
+@final
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Simulated data sets of one shape, one for each replicate.
+
+    Attributes:
+        n: units of each.
+        sets: the data sets.
+        streams: each replicate's own, for whatever is drawn after its data.
+    """
 
     n: int
-    """Units of each."""
     sets: list[xr.Dataset]
     streams: list[np.random.Generator]
-    """Each replicate's own, for whatever is drawn after its data."""
 
-    @property
+    @cached_property
     def varying(self) -> tuple[str, ...]:
         """The measured variables; the others, such as a group's index, are the same in each set."""
         first, *rest = self.sets
@@ -91,11 +102,14 @@ class Batch(NamedTuple):
             or not all(np.array_equal(array.data, other[name].data) for other in rest)
         )
 
-    @property
+    @cached_property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """The measured variables, each with a leading axis of replicates."""
-        sets = self.sets
-        return tuple(np.stack([np.asarray(d[name].data) for d in sets]) for name in self.varying)
+        # a set's `variables` are there already, while its `[…]` makes an object of each
+        return tuple(
+            np.stack([np.asarray(data.variables[name].data) for data in self.sets])
+            for name in self.varying
+        )
 
 
 class Replicates(NamedTuple):
@@ -106,7 +120,7 @@ class Replicates(NamedTuple):
     standard_error: np.ndarray
     """From the observed information, shape (R, m)."""
     converged: np.ndarray
-    """Boolean, shape (R,): stationary and with a positive definite information."""
+    """Boolean, shape (R,): stationary, with a positive definite information, on no boundary."""
     log_likelihood: np.ndarray
     """At the maximum, nats, shape (R,)."""
     u: np.ndarray
@@ -122,7 +136,7 @@ def simulated(
     indices: Sequence[int],
     seed: int,
 ) -> Batch:
-    """The data sets of some replicates; each depends on the seed and its own index alone.
+    """The data sets of some replicates; each depends on the seed, n and its own index alone.
 
     Args:
         model: what the data come from.
@@ -132,7 +146,8 @@ def simulated(
         seed: of all streams.
     """
     streams = [
-        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,))) for index in indices
+        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(n, index)))
+        for index in indices
     ]
     if isinstance(values, dict):
         # converted once, not once per replicate
@@ -148,8 +163,9 @@ def replicate(model: Model, batch: Batch) -> Replicates:
     Raises:
         FitError: the model's programs cannot be traced over data.
     """
-    first = _maxima if isinstance(model, HasClosedFormMaximum) else starts
-    best = _attempt(model, batch, first(model, batch), None)
+    if isinstance(model, HasClosedFormMaximum):
+        return _finished(model, batch, _maxima(model, batch))
+    best = _attempt(model, batch, starts(model, batch), None)
     for _ in range(_STARTS - 1 if isinstance(model, HasDegeneracy) else 0):
         other = _attempt(model, batch, starts(model, batch), best)
         # −∞ where the replicate has only met degenerate ends so far
@@ -191,31 +207,32 @@ def climbed(
     state = _state_at(np.array(u))
     with threads() as pool:
         _climb(compiled(model, batch).climb[objective], batch.arrays, state, pool)
-    return state.u, state.information, state.decrement < _STATIONARY
+    return state.u, state.information, _converged(compiled(model, batch), state)
 
 
 def starts(model: Model, batch: Batch) -> np.ndarray:
     """A data-driven start of each replicate in the chart, shape (R, k)."""
     pairs = zip(batch.streams, batch.sets, strict=True)
-    return _unconstrained(model, batch, [model.start(rng, data) for rng, data in pairs])
-
-
-def _maxima(model: Any, batch: Batch) -> np.ndarray:
-    """The formula's maximum of each replicate, which Newton's method then has to confirm."""
-    found = []
-    for rng, data in zip(batch.streams, batch.sets, strict=True):
-        try:
-            found.append(model.maximum_likelihood(data))
-        except DataError:  # there is none: no climb from anywhere will converge
-            found.append(model.start(rng, data))
-    return _unconstrained(model, batch, found)
-
-
-def _unconstrained(model: Model, batch: Batch, values: list[Values]) -> np.ndarray:
+    values = [model.start(rng, data) for rng, data in pairs]
     stacked = {name: np.stack([one[name] for one in values]) for name in values[0]}
     with threads() as pool:
         unconstrain = compiled(model, batch).unconstrain
         return everywhere(unconstrain, (stacked,), np.arange(len(values)), pool)
+
+
+def _maxima(model: Model, batch: Batch) -> _State:
+    """The formula's maximum of each replicate, confirmed by Newton's method.
+
+    Where there is none it is not finite, and no climb from there converges.
+
+    Raises:
+        FitError: the model's programs cannot be traced over data.
+    """
+    stages = compiled(model, batch)
+    with threads() as pool, _traced(model):
+        state = everywhere(stages.formula, (batch.arrays,), np.arange(len(batch.sets)), pool)
+        _climb(stages.climb["likelihood"], batch.arrays, state, pool)
+    return state
 
 
 def flat_quantities(model: Model, batch: Batch, u: np.ndarray) -> np.ndarray:
@@ -341,8 +358,25 @@ def _finished(model: Model, batch: Batch, state: _State) -> Replicates:
     with threads() as pool:
         finish, everyone = compiled(model, batch).finish, np.arange(len(batch.sets))
         estimate, deviation = everywhere(finish, (state,), everyone, pool)
-    converged = state.decrement < _STATIONARY
+    converged = _converged(compiled(model, batch), state)
     return Replicates(estimate, deviation, converged, state.height, state.u, state.information)
+
+
+def _converged(stages: Stages, state: _State) -> np.ndarray:
+    """Stationary, and not by having run to a boundary, where an optimum follows other laws."""
+    return (state.decrement < _STATIONARY) & ~stages.boundary(state.information).any(axis=1)
+
+
+@contextmanager
+def _traced(model: Model) -> Iterator[None]:
+    """Where the programs are traced over data for the first time."""
+    try:
+        yield
+    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
+        raise FitError(
+            f"{model.name} cannot be fitted to many data sets at once: its program must read "
+            'the data as data["…"].data and compute with jax.numpy'
+        ) from error
 
 
 def _attempt(model: Model, batch: Batch, u: np.ndarray, best: _State | None) -> _State:
@@ -352,20 +386,13 @@ def _attempt(model: Model, batch: Batch, u: np.ndarray, best: _State | None) -> 
         FitError: the model's programs cannot be traced over data.
     """
     stages, sets, arrays = compiled(model, batch), batch.sets, batch.arrays
-    with threads() as pool:
-        try:
-            new = np.ones(len(sets), bool)
-            if isinstance(model, HasEM):
-                new = _expectation_maximisation(stages, arrays, u, best, pool)
-            state = _state_at(u)
-            state.decrement[~new] = 0.0
-            # without EM the program is traced here for the first time
-            _climb(stages.climb["likelihood"], arrays, state, pool)
-        except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
-            raise FitError(
-                f"{model.name} cannot be fitted to many data sets at once: its program must read "
-                'the data as data["…"].data and compute with jax.numpy'
-            ) from error
+    with threads() as pool, _traced(model):
+        new = np.ones(len(sets), bool)
+        if isinstance(model, HasEM):
+            new = _expectation_maximisation(stages, arrays, u, best, pool)
+        state = _state_at(u)
+        state.decrement[~new] = 0.0
+        _climb(stages.climb["likelihood"], arrays, state, pool)
     bad = new & _degenerate(model, stages, batch, state.u)
     state.height[bad], state.decrement[bad] = -np.inf, np.inf
     return state
@@ -433,7 +460,9 @@ def everywhere(
     """A batched function of some replicates, a batch at a time, all cores at work."""
 
     def one(chunk: np.ndarray) -> Any:
-        return _padded(function, jax.tree.map(lambda array: array[chunk], arguments))
+        whole = chunk[-1] - chunk[0] + 1 == chunk.size  # then there is no need of a copy
+        of = slice(chunk[0], chunk[-1] + 1) if whole else chunk
+        return _padded(function, jax.tree.map(lambda array: array[of], arguments))
 
     chunks = np.split(rows, range(_BATCH, rows.size, _BATCH))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *pool.map(one, chunks))
@@ -442,6 +471,8 @@ def everywhere(
 def _padded(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """Calls with a full batch, the last replicate repeated, so that nothing compiles twice."""
     size = jax.tree.leaves(arguments)[0].shape[0]
+    if size == _BATCH:
+        return jax.device_get(function(*arguments))
     full = jax.tree.map(
         lambda array: np.concatenate([array, np.repeat(array[-1:], _BATCH - size, axis=0)]),
         arguments,
@@ -498,6 +529,8 @@ class Stages(NamedTuple):
 
     unconstrain: Callable[..., Any]
     """Start values ↦ u."""
+    formula: Callable[..., Any]
+    """arrays ↦ state after some Newton steps from the closed-form maximum."""
     em: Callable[..., Any]
     """(arrays, u) ↦ u after some EM steps, and the size of the last one in units of 1/√N."""
     climb: dict[Objective, Callable[..., Any]]
@@ -516,6 +549,8 @@ class Stages(NamedTuple):
     """(arrays, u) ↦ ∇ℓ(u)."""
     flat: Callable[..., Any]
     """points ↦ flat quantities of each."""
+    boundary: Callable[..., Any]
+    """J ↦ which coordinates have run to a boundary."""
 
 
 def compiled(model: Model, batch: Batch) -> Stages:
@@ -537,8 +572,13 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
     def derivatives(
         objective: Objective, arrays: tuple[Array, ...], u: Array
     ) -> tuple[Array, Array, Array]:
+        at = partial(height, objective, arrays)
+
         def slope(v: Array) -> tuple[Array, tuple[Array, Array]]:
-            value, gradient = jax.value_and_grad(partial(height, objective, arrays))(v)
+            if v.size <= _FEW:
+                gradient, value = jax.jacfwd(lambda w: (at(w),) * 2, has_aux=True)(v)
+            else:
+                value, gradient = jax.value_and_grad(at)(v)
             return gradient, (value, gradient)
 
         hessian, (value, gradient) = jax.jacfwd(slope, has_aux=True)(u)
@@ -566,6 +606,11 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
 
         return jax.lax.while_loop(going, step, (jnp.asarray(0), state))[1]
 
+    def formula(arrays: tuple[Array, ...]) -> _State:
+        values = model.maximum_likelihood(template.filled(arrays))  # pyright: ignore[reportAttributeAccessIssue]
+        u = of.unconstrain(canonical(model, values))
+        return climb("likelihood", arrays, jax.tree.map(lambda x: x[0], _state_at(u[None], jnp)))
+
     def corners(arrays: tuple[Array, ...], u: Array, information: Array) -> Array:
         score = jax.jacfwd(lambda v: log_likelihood(template.filled(arrays), v))(u)
         outer = score.T @ score
@@ -584,6 +629,7 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
 
     return Stages(
         jax.jit(jax.vmap(of.unconstrain)),
+        jax.jit(jax.vmap(formula)),
         jax.jit(jax.vmap(em)),
         {name: jax.jit(jax.vmap(partial(climb, name))) for name in OBJECTIVES},
         jax.jit(jax.vmap(partial(_finish, flat))),
@@ -593,15 +639,16 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
         jax.jit(jax.vmap(partial(height, "likelihood"))),
         jax.jit(jax.vmap(jax.grad(partial(height, "likelihood"), argnums=1))),
         jax.jit(jax.vmap(jax.vmap(flat))),
+        partial(on_boundary, model, of),
     )
 
 
-def _state_at(u: np.ndarray) -> _State:
+def _state_at(u: Any, numbers: Any = np) -> _State:
     """States whose first step stays in place and only takes the derivatives."""
     count, k = u.shape
-    information = np.tile(np.eye(k), (count, 1, 1))
-    unknown = np.full(count, np.inf)
-    return _State(u, -unknown, np.zeros((count, k)), information, np.zeros(count), unknown)
+    information = numbers.tile(numbers.eye(k), (count, 1, 1))
+    unknown, zeros = numbers.full(count, numbers.inf), numbers.zeros((count, k))
+    return _State(u, -unknown, zeros, information, numbers.zeros(count), unknown)
 
 
 def _newton(state: _State, derivatives: Callable[[Array], tuple[Array, Array, Array]]) -> _State:

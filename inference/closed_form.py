@@ -9,16 +9,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, final
 
+import numpy as np
 import xarray as xr
 
 from inference._estimate import Estimate, Method
 from inference._optimum import estimate_at, refuse_undefined
-from models._errors import DataError, FitError
+from models._density import density
+from models._errors import FitError
 from models._spec import HasClosedFormMaximum
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from models._spec import Model
 
 
@@ -41,8 +41,11 @@ class ClosedForm(Method):
             raise FitError(self.refusal(model))
         started = time.perf_counter()
         try:
-            values = model.maximum_likelihood(data)
-        except DataError as error:
-            raise FitError(f"undefined: {error}") from error
+            with np.errstate(all="ignore"):
+                values = model.maximum_likelihood(data)
+        except np.linalg.LinAlgError as error:
+            raise FitError("undefined: the sample covariance is singular") from error
+        if not np.isfinite(density(model, data).unconstrain(values)).all():
+            raise FitError("undefined: the likelihood grows without bound as a scale goes to 0")
         record = xr.Dataset(attrs={"run": time.perf_counter() - started})
         return estimate_at(model, data, values, record=record)

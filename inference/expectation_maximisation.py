@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from inference._estimate import Estimate, Method
+from inference._estimate import Estimate, Method, require_least
 from inference._information import louis, observed
 from inference._labels import canonical
 from inference._optimum import estimate_at, refuse_undefined
@@ -70,6 +70,9 @@ class ExpectationMaximisation(Method):
         "thorough": {"restarts": 50},
     }
 
+    def __post_init__(self) -> None:
+        require_least(self, restarts=1, iterations=1)
+
     def refusal(self, model: Model) -> str:
         return "" if isinstance(model, HasEM) else f"{model.name} has no closed-form E and M steps"
 
@@ -115,6 +118,7 @@ class ExpectationMaximisation(Method):
                 "restarts": self.restarts,
                 "reached": reached,
                 "degenerate": degenerate,
+                "runner_up": float(ends[reached]) if reached < ends.size else float("nan"),
                 "iterations": best.log_likelihood.size - 1,
                 "measured_rate": best.rate,
                 "predicted_rate": predicted.rate,

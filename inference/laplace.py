@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from inference._draws import estimate_from_draws, natural
-from inference._estimate import Estimate, Method
+from inference._draws import CHAINS, estimate_from_draws, natural
+from inference._estimate import Estimate, Method, require_least
 from inference._information import derivatives, invert
 from inference._optimum import fit_optimum
 from models._density import density
@@ -27,8 +26,6 @@ from models._errors import FitError
 if TYPE_CHECKING:
     from models._density import Density
     from models._spec import Model
-
-_CHAINS = 4
 
 
 @final
@@ -51,6 +48,9 @@ class Laplace(Method):
         "thorough": {"restarts": 100, "draws": 20_000},
     }
 
+    def __post_init__(self) -> None:
+        require_least(self, restarts=1, draws=4)
+
     def refusal(self, model: Model) -> str:
         return ""
 
@@ -69,7 +69,7 @@ class Laplace(Method):
         if inverse.problem or inverse.boundary.any():
             raise FitError(inverse.problem or "the posterior mode is on a boundary")
         factor = np.linalg.cholesky(inverse.covariance)
-        noise = rng.standard_normal((_CHAINS, self.draws, of.size))
+        noise = rng.standard_normal((CHAINS, self.draws, of.size))
         draws = natural(of, mode + noise @ factor.T)
         height = float(derivatives(of, "posterior").value_and_gradient(jnp.asarray(mode))[0])
         record = record.assign(
@@ -92,10 +92,12 @@ def mean_shift(
     derivative is contracted by second differences of the gradient along the columns of the
     Cholesky factor of S.
     """
-    gradient = jax.vmap(lambda u: derivatives(of, "posterior").value_and_gradient(u)[1])
+    value_and_gradient = derivatives(of, "posterior").value_and_gradient
+
+    def gradients(points: np.ndarray) -> np.ndarray:
+        return np.stack([value_and_gradient(jnp.asarray(u))[1] for u in points])
+
     step = 0.05 * np.linalg.cholesky(spread).T
-    around = np.concatenate([mode + step, mode - step])
-    values = np.asarray(gradient(jnp.asarray(around)))
-    middle = np.asarray(gradient(jnp.asarray(mode[None])))[0]
-    contracted = (values[: mode.size] + values[mode.size :] - 2 * middle).sum(axis=0) / 0.05**2
+    both = gradients(mode + step) + gradients(mode - step)
+    contracted = (both - 2 * gradients(mode[None])).sum(axis=0) / 0.05**2
     return 0.5 * covariance @ contracted

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, final
 
-from inference._estimate import Estimate, Method
+from inference._estimate import Estimate, Method, require_least
 from inference._optimum import estimate_at, fit_optimum
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ class MaximumAPosteriori(Method):
         "quick": {"restarts": 10},
         "thorough": {"restarts": 100},
     }
+
+    def __post_init__(self) -> None:
+        require_least(self, restarts=1)
 
     def refusal(self, model: Model) -> str:
         return ""

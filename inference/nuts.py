@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, final
 
@@ -27,7 +27,7 @@ import numpy as np
 import xarray as xr
 
 from inference._draws import estimate_from_draws, natural
-from inference._estimate import Estimate, Method
+from inference._estimate import Estimate, Method, require_least
 from inference._information import derivatives
 from inference._threads import one_blas_thread
 from models._density import density, pymc_program
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 100
 """Starts tried for each chain until the density and its gradient are finite."""
+_CANDIDATES = 10
+"""Starts of which each chain at a temperature takes the highest."""
 
 
 class _Run(NamedTuple):
@@ -83,12 +85,7 @@ class NUTS(Method):
     }
 
     def __post_init__(self) -> None:
-        for setting, least in (("chains", 2), ("warm_up", 1), ("draws", 4)):
-            if getattr(self, setting) < least:
-                raise ConfigError(
-                    f"nuts.{setting} is {getattr(self, setting)}; "
-                    f"expected an integer of at least {least}"
-                )
+        require_least(self, chains=2, warm_up=1, draws=4)
         if not 0 < self.target_accept < 1:
             raise ConfigError(
                 f"nuts.target_accept is {self.target_accept}; expected between 0 and 1"
@@ -146,6 +143,31 @@ def _starts(
                 f"{_ATTEMPTS} data-driven starts"
             )
     return starts
+
+
+def tempered(
+    method: NUTS, model: Model, data: xr.Dataset, rng: np.random.Generator, temperature: float
+) -> np.ndarray:
+    """Draws from the posterior with the likelihood to the power 1/temperature, by NumPyro's kernel.
+
+    Each chain begins at the highest of several data-driven starts: between modes that are apart
+    no chain goes from one to the other, and most starts of a mixture are in some poor one.
+
+    Returns:
+        Shape (chain, draw, k), in the chart.
+
+    Raises:
+        FitError: the density or its gradient is not finite at any start.
+    """
+    of = density(model, data)
+    value_and_gradient = derivatives(of, "posterior").value_and_gradient
+    candidates = _starts(model, data, of, rng, method.chains * _CANDIDATES)
+    heights = [float(value_and_gradient(jnp.asarray(start))[0]) for start in candidates]
+    best = np.reshape(heights, (method.chains, _CANDIDATES)).argmax(axis=1)
+    starts = [candidates[chain * _CANDIDATES + i] for chain, i in enumerate(best)]
+    hot = replace(of, log_likelihood=lambda u: of.log_likelihood(u) / temperature)
+    with one_blas_thread():
+        return _numpyro(method, model, data, hot, starts, rng).points
 
 
 def _dense(method: NUTS, of: Density) -> bool:

@@ -58,6 +58,9 @@ class StatsmodelsReferee(Method):
         covariance = np.full((flat.size, flat.size), np.nan)
         np.fill_diagonal(covariance, flat**2)
         names = flat_names(center)
+        # where what is reported are functions of the parameters, statsmodels has other ones
+        known = all(p.name in values for p in model.parameters)
+        point = labelled(model.parameters, data, values) if known else xr.Dataset()
         centers, spreads = labelled(table, data, center), labelled(table, data, spread)
         return Estimate(
             center=Quantity(centers, xr.zeros_like(centers)),
@@ -65,12 +68,12 @@ class StatsmodelsReferee(Method):
             log_likelihood=log_likelihood,
             draws=None,
             problems=problems,
-            point=xr.Dataset(),
+            point=point,
             covariance=xr.DataArray(
                 covariance,
                 dims=("quantity", "quantity_"),
                 coords={"quantity": names, "quantity_": names},
             ),
-            spread_kind="observed",
+            spread_kind="statsmodels",
             record=xr.Dataset(attrs={"run": time.perf_counter() - started}),
         )

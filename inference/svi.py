@@ -9,8 +9,10 @@ one fixed set of quasi-random z whose mean and covariance are exactly 0 and I, s
 smooth deterministic function: BFGS converges to its optimum, with no learning rate, no decay and no
 noise to average out, and a Gaussian posterior is recovered exactly.  Stochastic optimisers were
 tried first: their error after 10⁴ steps is a sizeable part of a posterior sd.  The search runs in
-the metric of a mode of f, from which it starts.  An engine means whose program and chart: PyMC's
-simplex transform is not NumPyro's, so the two Gaussians may differ.
+the metric of a mode of f, from which it starts.  What the choice of the points leaves open is
+estimated by the optima under further sets of points and is part of every reported error.  An
+engine means whose program and chart: PyMC's simplex transform is not NumPyro's, so the two
+Gaussians may differ.
 References: Kucukelbir, Tran, Ranganath, Gelman & Blei (2017), JMLR 18; Giordano, Ingram & Broderick
 (2024), JMLR 25; Yao, Vehtari, Simpson & Gelman (2018), ICML (k̂).
 """
@@ -31,23 +33,21 @@ from scipy.optimize import OptimizeResult, minimize
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from inference._draws import estimate_from_draws, natural
-from inference._estimate import Estimate, Method
+from inference._draws import CHAINS, estimate_from_draws, natural
+from inference._estimate import Estimate, Method, require_least
 from inference._information import derivatives
 from inference._threads import one_blas_thread
 from models._density import density, units
 from models._errors import ConcordError, ConfigError, FitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jax import Array
 
     from models._density import Density
     from models._spec import Model
 
-_CHAINS = 4
-"""Pseudo-chains of independent draws, for the sake of one shape with the samplers."""
 _AT_ONCE = 5_000_000
 """Log-likelihoods of single units in memory at a time."""
 _STATIONARY = 1e-3
@@ -55,7 +55,11 @@ _STATIONARY = 1e-3
 _SAME = 1e-3
 """Difference of two optima in nats within which they are one."""
 _JUDGED = 1_000
-"""Draws per pseudo-chain by which the ELBO and k̂ are judged."""
+"""Draws per pseudo-chain by which the ELBO, k̂ and the error of the optimum are judged."""
+_FURTHER = 8
+"""Further sets of points whose optima tell the error of the reported one."""
+_FLAT = 1e-3
+"""Smallest curvature of the ELBO that a Newton step believes, in precisions of q."""
 _MODES = 3
 """Distinct modes from which the ELBO is maximised."""
 
@@ -87,12 +91,7 @@ class SVI(Method):
     }
 
     def __post_init__(self) -> None:
-        for setting, least in (("restarts", 1), ("draws", 4)):
-            if getattr(self, setting) < least:
-                raise ConfigError(
-                    f"svi.{setting} is {getattr(self, setting)}; "
-                    f"expected an integer of at least {least}"
-                )
+        require_least(self, restarts=1, draws=4)
         if self.points < 2 or self.points & (self.points - 1):
             raise ConfigError(f"svi.points is {self.points}; expected a power of 2")
 
@@ -122,16 +121,22 @@ class SVI(Method):
         first = np.asarray(of.unconstrain(model.start(np.random.default_rng(0), data)))
         evaluate(np.broadcast_to(first, (self.points, of.size)))
         ready = time.perf_counter()
-        modes = [_mode(of, model, data, stream) for stream in rng.spawn(self.restarts)]
+        found = [_mode(of, model, data, stream) for stream in rng.spawn(self.restarts)]
+        modes = [mode for mode in found if mode is not None]
         z = standard_points(rng, self.points, of.size)
-        distinct = _distinct([mode for mode in modes if mode is not None])
-        fits = [maximise(evaluate, z, mode, self.family) for mode in distinct[:_MODES]]
-        fits = [fit for fit in fits if np.isfinite(fit.elbo)]
+        fits = [
+            (mode, maximise(evaluate, z, mode, self.family)) for mode in _distinct(modes)[:_MODES]
+        ]
+        fits = [(mode, fit) for mode, fit in fits if np.isfinite(fit.elbo)]
         if not fits:
             raise FitError(f"{model.name}: none of {self.restarts} restarts found a finite ELBO")
-        best = max(fits, key=lambda fit: fit.elbo)
-        noise = rng.standard_normal((_CHAINS, self.draws, of.size))
+        origin, best = max(fits, key=lambda pair: pair[1].elbo)
+        reached = sum(abs(mode.value - origin.value) <= _SAME for mode in modes)
+        noise = rng.standard_normal((CHAINS, self.draws, of.size))
         points = best.loc + noise @ best.factor.T
+        further = [standard_points(rng, self.points, of.size) for _ in range(_FURTHER)]
+        locs, factors = neighbours(evaluate, best, further, self.family)
+        repeated = locs[:, None] + noise[0, :_JUDGED] @ factors.swapaxes(1, 2)
         elbo, error, khat = _judge(
             evaluate, best, noise[:, :_JUDGED].reshape(-1, of.size), self.points
         )
@@ -148,6 +153,9 @@ class SVI(Method):
                 "elbo_error": error,
                 "khat": khat,
                 "gradient": best.gradient,
+                "restarts": self.restarts,
+                "reached": reached,
+                "failed": self.restarts - len(modes),
             },
         )
         problems = []
@@ -156,8 +164,19 @@ class SVI(Method):
                 f"the ELBO has not converged: its gradient is {best.gradient:.1e} nats per "
                 f"standard deviation; expected below {_STATIONARY:g}"
             )
-        draws = natural(of, points)
-        return estimate_from_draws(model, data, draws, record=record, problems=problems)
+        if reached < 2:
+            problems.append(
+                f"only {reached} of {self.restarts} restarts reached the mode of the reported "
+                "optimum"
+            )
+        return estimate_from_draws(
+            model,
+            data,
+            natural(of, points),
+            record=record,
+            repeated=natural(of, repeated),
+            problems=problems,
+        )
 
 
 class Mode(NamedTuple):
@@ -307,6 +326,41 @@ def maximise(evaluate: _Height, z: np.ndarray, mode: Mode, family: str) -> Fit:
     slope = np.abs(end.jac).max() if np.isfinite(end.jac).all() else np.inf
     elbo = -float(end.fun) if end.fun < 1e299 else -np.inf
     return Fit(elbo, mode.u + base @ shift, base @ factor, float(slope), np.array(path))
+
+
+def neighbours(
+    evaluate: _Height, fit: Fit, further: Sequence[np.ndarray], family: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Locations, shape (r, k), and factors, (r, k, k), of optima under further sets of points.
+
+    Each is one Newton step away, in the coordinates (b, B) of q itself, m + Lb and LB with diagonal
+    exp(ω).  With g = Lᵀ∇f, the Hessian of the ELBO is to leading order −1 for entries of B below
+    its diagonal, −2 for ω, E[g zᵀ] for b, and E[g_i (z_j z_l − δ_jl)] for b_i with B_jl (Stein's
+    identity).  The optimum itself is the first of them: its own points are as good as the others.
+
+    Args:
+        evaluate: points, shape (s, k) ↦ log density and its gradient there.
+        fit: the optimum.
+        further: sets of standard points, each of shape (s, k).
+        family: `mean_field` or `full_rank`.
+    """
+    slopes = [evaluate(fit.loc + z @ fit.factor.T)[1] @ fit.factor for z in further]
+    of_factor = [slope.T @ z / len(z) for slope, z in zip(slopes, further, strict=True)]
+    curvature = -np.mean(of_factor, axis=0)
+    eigenvalue, vector = np.linalg.eigh(0.5 * (curvature + curvature.T))
+    inverse = (vector / np.maximum(eigenvalue, _FLAT)) @ vector.T
+    everywhere, every_slope = np.concatenate(further), np.concatenate(slopes)
+    locs, factors = [fit.loc], [fit.factor]
+    for slope, outer in zip(slopes, of_factor, strict=True):
+        step = np.diag(np.exp(0.5 * (np.diag(outer) + 1.0)))
+        if family == "full_rank":
+            step += np.tril(outer, -1)
+        off = step - np.eye(len(step))
+        weight = np.einsum("si,ij,sj->s", everywhere, off, everywhere) - np.trace(off)
+        of_loc = slope.mean(axis=0) + weight @ every_slope / len(weight)
+        locs.append(fit.loc + fit.factor @ inverse @ of_loc)
+        factors.append(fit.factor @ step)
+    return np.array(locs), np.array(factors)
 
 
 def _judge(

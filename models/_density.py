@@ -146,9 +146,12 @@ def numpyro_terms(
 
 def _from_numpyro(model: Model, data: xr.Dataset) -> Density:
     from numpyro.distributions import biject_to
+    from numpyro.distributions.distribution import validation_enabled
 
-    # at a start nothing is sampled, which would compile every operation of every sampler
-    trace = numpyro_trace(model, data, model.start(np.random.default_rng(0), data))
+    # At a start nothing is sampled, which would compile every operation of every sampler, and
+    # unchecked, which would compile every comparison: a start outside a support has no density.
+    with validation_enabled(False):
+        trace = numpyro_trace(model, data, model.start(np.random.default_rng(0), data))
     sites = {
         name: site
         for name, site in trace.items()

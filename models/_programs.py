@@ -1,9 +1,10 @@
 """What each program says at points of the natural scale, term by term, for the gate to compare.
 
 A reading is everything the gate asks of a program: log prior by parameter, log-likelihood by unit,
-their gradients in the NumPyro chart, the program's own unconstrained coordinates with their
-log-Jacobians, and draws from the prior and of the rows.  JAX differentiates the NumPyro program,
-PyTensor the PyMC one, and the chain rule brings both into one chart.
+their gradients and each parameter's log-Jacobian in the NumPyro chart u, and draws from the prior
+and of the rows.  JAX differentiates the NumPyro program, PyTensor the PyMC one, and the chain rule
+brings both into one chart; the PyMC program's own coordinates v have a log-Jacobian that differs
+from NumPyro's by theirs, log |∂θ/∂u| = log |∂θ/∂v| + log |∂v/∂u|, whatever the two charts are.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast, final
 
 import jax
@@ -47,6 +49,9 @@ _once = partial(
 )
 """Compiles for a single call: what the compiler would gain is less than what it would cost."""
 
+_BATCH = 1_000
+"""Prior draws made at a time, so that the samplers' loops stay in the cache."""
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -55,19 +60,17 @@ class Reading:
 
     Attributes:
         terms: points u in the NumPyro chart, shape (p, k) ↦ by name: `log prior <parameter>` and
-            `log prior (other factors)`, shape (p,); `log likelihood`, shape (p, N); `gradient of
-            the log prior` and `gradient of the log likelihood`, shape (p, k).
-        coordinates: the same points ↦ by parameter: its unconstrained coordinates in the program's
-            own chart, shape (p, …), and their log-Jacobian, shape (p,).
+            `log prior (other factors)`, shape (p,); `log likelihood`, shape (p, N); and, unless the
+            program was read without derivatives, `gradient of the log prior` and `gradient of the
+            log likelihood`, shape (p, k), and `log Jacobian <parameter>`, shape (p,).
         prior_draws: (rng, count) ↦ draws of every parameter, shape (count, …).
     """
 
     terms: Callable[[Array], Terms]
-    coordinates: Callable[[Array], dict[str, tuple[Array, Array]]]
     prior_draws: Callable[[np.random.Generator, int], dict[str, np.ndarray]]
 
 
-def read_numpyro(model: Model, data: xr.Dataset) -> Reading:
+def read_numpyro(model: Model, data: xr.Dataset, *, derivatives: bool = True) -> Reading:
     """The NumPyro program's reading."""
     from numpyro.distributions import biject_to
 
@@ -80,27 +83,24 @@ def read_numpyro(model: Model, data: xr.Dataset) -> Reading:
         terms = {f"log prior {name}": jnp.sum(prior.pop(name)) for name in names}
         terms["log prior (other factors)"] = sum(map(jnp.sum, prior.values()), jnp.zeros(()))
         terms["log likelihood"] = per_unit(model, data, list(likelihood.values()))
+        if not derivatives:
+            return terms
         terms["gradient of the log prior"] = jax.grad(of.log_prior)(u)
         terms["gradient of the log likelihood"] = jax.grad(lambda v: jnp.sum(of.log_likelihood(v)))(
             u
         )
-        return terms
-
-    def coordinates(point: Array) -> dict[str, tuple[Array, Array]]:
-        values = of.constrain(point)
         sites = numpyro_trace(model, data, values)
-        found = {}
         for name in names:
             transform = biject_to(sites[name]["fn"].support)
-            u = transform.inv(jnp.asarray(values[name]))
-            found[name] = u, jnp.sum(transform.log_abs_det_jacobian(u, values[name]))
-        return found
+            own = transform.inv(jnp.asarray(values[name]))
+            jacobian = transform.log_abs_det_jacobian(own, values[name])
+            terms[f"log Jacobian {name}"] = jnp.sum(jacobian)
+        return terms
 
     def prior_draws(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
-        keys = jax.random.split(key_of(rng), count)
-        return numpyro_prior(model, data, keys)
+        return numpyro_prior(model, data, jax.random.split(key_of(rng), count))
 
-    return Reading(_once(jax.vmap(one)), _once(jax.vmap(coordinates)), prior_draws)
+    return Reading(_once(jax.vmap(one)), prior_draws)
 
 
 def numpyro_prior(model: Model, data: xr.Dataset, keys: Array) -> dict[str, np.ndarray]:
@@ -111,10 +111,36 @@ def numpyro_prior(model: Model, data: xr.Dataset, keys: Array) -> dict[str, np.n
         trace = handlers.trace(handlers.seed(model.numpyro, rng_seed=key)).get_trace(data)
         return {parameter.name: trace[parameter.name]["value"] for parameter in model.parameters}
 
-    return {name: np.asarray(array) for name, array in _once(jax.vmap(draw))(keys).items()}
+    batch = _once(jax.vmap(draw))
+    parts = [batch(keys[first : first + _BATCH]) for first in range(0, len(keys), _BATCH)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def read_pymc(model: Model, data: xr.Dataset) -> Reading:
+def numpyro_chart(model: Model, data: xr.Dataset, values: Values) -> tuple[Array, Array, Array]:
+    """Points in the NumPyro chart, taken to the natural scale and back.
+
+    Args:
+        model: the model.
+        data: the data.
+        values: points on the natural scale, every array with a leading point dimension.
+
+    Returns:
+        Their coordinates u, shape (p, k), the same after the way there and back, and what becomes
+        of the step (1, …, 1) on that way.
+    """
+    of = density(model, data)
+
+    def one(values: Values) -> tuple[Array, Array, Array]:
+        u = of.unconstrain(values)
+        there_and_back = jax.jvp(
+            lambda v: of.unconstrain(of.constrain(v)), (u,), (jnp.ones_like(u),)
+        )
+        return u, *there_and_back
+
+    return _once(jax.vmap(one))(values)
+
+
+def read_pymc(model: Model, data: xr.Dataset, *, derivatives: bool = True) -> Reading:
     """The PyMC program's reading."""
     import pytensor
     import pytensor.tensor as pt
@@ -141,24 +167,22 @@ def read_pymc(model: Model, data: xr.Dataset) -> Reading:
         gradients = [
             cast("list[Any]", pytensor.grad(total, inputs, disconnected_inputs="ignore"))
             for total in (prior, likelihood)
+            if derivatives
         ]
         other = pt.add(pt.constant(np.float64(0)), pt.constant(np.float64(0)), *others)
-        function = jaxify(inputs, [*priors, other, *rows, *gradients[0], *gradients[1]])
-        values_of = [program.rvs_to_values[variable] for variable in free]
-        with_jacobian: Any = program.logp(vars=free, jacobian=True, sum=False)
-        without: Any = program.logp(vars=free, jacobian=False, sum=False)
-        jacobians = jaxify(
-            values_of, [a.sum() - b.sum() for a, b in zip(with_jacobian, without, strict=True)]
-        )
-        forward = pymc_forward(program, free, model.start(np.random.default_rng(0), data))
+        function = jaxify(inputs, [*priors, other, *rows, *chain(*gradients)])
+    log_jacobians = _pymc_jacobians(model, data, program) if derivatives else None
     k, m = len(names), len(rows)
 
     def one(u: Array) -> Terms:
-        values, back = jax.vjp(of.constrain, u)
+        values = of.constrain(u)
         out = function(*(values[name] for name in names))
         terms = dict(zip([f"log prior {name}" for name in names], out[:k], strict=True))
         terms["log prior (other factors)"] = out[k]
         terms["log likelihood"] = per_unit(model, data, list(out[k + 1 : k + 1 + m]))
+        if log_jacobians is None:
+            return terms
+        _, back = jax.vjp(of.constrain, u)
         start = k + 1 + m
         for title, part in (
             ("gradient of the log prior", out[start : start + k]),
@@ -169,52 +193,84 @@ def read_pymc(model: Model, data: xr.Dataset) -> Reading:
                 for name, g in zip(names, part, strict=True)
             }
             terms[title] = back(cotangent)[0]
-        return terms
-
-    def coordinates(point: Array) -> dict[str, tuple[Array, Array]]:
-        values = of.constrain(point)
-        points = forward(*(values[name] for name in names))
-        return dict(zip(names, zip(points, jacobians(*points), strict=True), strict=True))
+        return {**terms, **log_jacobians(u)}
 
     def prior_draws(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
         with pytensor.config.change_flags(cast_policy="numpy+floatX"):
-            draws = _draw(_batched(free, count), rng)
+            [draws] = _draw(_batched(free, count), rng, [], [[]])
         return dict(zip(names, draws, strict=True))
 
-    return Reading(_once(jax.vmap(one)), _once(jax.vmap(coordinates)), prior_draws)
+    return Reading(_once(jax.vmap(one)), prior_draws)
+
+
+def _pymc_jacobians(model: Model, data: xr.Dataset, program: Any) -> Callable[[Array], Terms]:
+    """u ↦ `log Jacobian <parameter>` of the PyMC program, from its chart v into NumPyro's u."""
+    import pytensor
+
+    of = density(model, data)
+    names = [parameter.name for parameter in model.parameters]
+    free = [program[name] for name in names]
+    with pytensor.config.change_flags(cast_policy="numpy+floatX"):
+        values_of = [program.rvs_to_values[variable] for variable in free]
+        with_jacobian: Any = program.logp(vars=free, jacobian=True, sum=False)
+        without: Any = program.logp(vars=free, jacobian=False, sum=False)
+        own = jaxify(
+            values_of, [a.sum() - b.sum() for a, b in zip(with_jacobian, without, strict=True)]
+        )
+        forward = pymc_forward(program, free, model.start(np.random.default_rng(0), data))
+
+    def chart(u: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        values = of.constrain(u)
+        v = tuple(forward(*(values[name] for name in names)))
+        return v, v
+
+    def log_jacobians(u: Array) -> Terms:
+        terms = {}
+        derivatives, v = jax.jacfwd(chart, has_aux=True)(u)
+        for name, jacobian, derivative in zip(names, own(*v), derivatives, strict=True):
+            columns = np.flatnonzero(np.array(of.coordinates) == name)
+            block = jnp.reshape(derivative, (-1, of.size))[:, columns]
+            square = block.shape[0] == block.shape[1]
+            change = jnp.linalg.slogdet(block)[1] if square else jnp.nan
+            terms[f"log Jacobian {name}"] = jacobian + change
+        return terms
+
+    return log_jacobians
 
 
 def numpyro_rows(
-    model: Model, data: xr.Dataset, values: Values, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """One simulated data set of every observed site of the NumPyro program, at given values."""
+    model: Model, data: xr.Dataset, points: Sequence[Values], rng: np.random.Generator
+) -> list[dict[str, np.ndarray]]:
+    """At each point, one simulated data set of every observed site of the NumPyro program."""
     from numpyro.distributions import Unit
 
-    def draw(key: Array) -> Values:
+    @_once
+    def draw(values: Values, key: Array) -> Values:
         return {
             name: site["fn"].sample(key)
             for name, site in numpyro_trace(model, data, values).items()
             if site["type"] == "sample" and site["is_observed"] and not isinstance(site["fn"], Unit)
         }
 
-    drawn = _once(draw)(key_of(rng))
-    return {name: np.asarray(array) for name, array in drawn.items()}
+    drawn = [draw(values, key_of(rng)) for values in points]
+    return [{name: np.asarray(array) for name, array in rows.items()} for rows in drawn]
 
 
 def pymc_rows(
-    model: Model, data: xr.Dataset, values: Values, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """One simulated data set of every observed site of the PyMC program, at given values."""
+    model: Model, data: xr.Dataset, points: Sequence[Values], rng: np.random.Generator
+) -> list[dict[str, np.ndarray]]:
+    """At each point, one simulated data set of every observed site of the PyMC program."""
     import pytensor
-    import pytensor.tensor as pt
     from pytensor.graph.replace import clone_replace
 
     program = pymc_program(model, data)
     observed = program.observed_RVs
-    fixed = {site: pt.as_tensor(np.asarray(values[site.name])) for site in program.free_RVs}
+    inputs = {site: site.type() for site in program.free_RVs}
+    arrays = [[np.asarray(values[site.name]) for site in inputs] for values in points]
     with pytensor.config.change_flags(cast_policy="numpy+floatX"):
-        draws = _draw(clone_replace(observed, fixed), rng)
-    return dict(zip([site.name for site in observed], draws, strict=True))
+        drawn = _draw(clone_replace(observed, inputs), rng, list(inputs.values()), arrays)
+    names = [site.name for site in observed]
+    return [dict(zip(names, rows, strict=True)) for rows in drawn]
 
 
 def _batched(variables: Sequence[Any], count: int) -> list[Any]:
@@ -238,21 +294,31 @@ def _batched(variables: Sequence[Any], count: int) -> list[Any]:
     return [{**batch, **dependent}[variable] for variable in variables]
 
 
-def _draw(variables: Sequence[Any], rng: np.random.Generator) -> list[np.ndarray]:
-    """One joint draw; compiled by JAX, or run by Python what JAX cannot express.
+def _draw(
+    variables: Sequence[Any],
+    rng: np.random.Generator,
+    inputs: Sequence[Any],
+    points: Sequence[Sequence[np.ndarray]],
+) -> list[list[np.ndarray]]:
+    """A joint draw at each point of the inputs.
 
-    Without a C compiler, since a draw made once is not worth half a minute of compiling it.
+    Compiled by JAX, or run by Python what JAX cannot express; without a C compiler, since a few
+    draws are not worth half a minute of compiling them.
     """
     import pymc as pm
     import pytensor
 
     seed = int(rng.integers(2**31))
+
+    def drawn(mode: str) -> list[list[np.ndarray]]:
+        function = pm.compile(list(inputs), list(variables), random_seed=seed, mode=mode)
+        return [[np.asarray(draw) for draw in function(*point)] for point in points]
+
     with warnings.catch_warnings():
         # JAX mode says that it copies the generators; the seed is ours either way
         warnings.filterwarnings("ignore", message="The RandomType SharedVariables")
         try:
-            draws = pm.draw(list(variables), random_seed=seed, mode="JAX")
+            return drawn("JAX")
         except (NotImplementedError, TypeError):
             with pytensor.config.change_flags(cxx=""):
-                draws = pm.draw(list(variables), random_seed=seed, mode="FAST_COMPILE")
-    return [np.asarray(draw) for draw in draws]
+                return drawn("FAST_COMPILE")

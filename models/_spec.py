@@ -175,9 +175,11 @@ class HasExactPosterior(Protocol):
 
 @runtime_checkable
 class HasClosedFormMaximum(Protocol):
-    """Its maximum-likelihood estimate is a formula."""
+    """Its maximum-likelihood estimate is a formula, traceable by JAX."""
 
-    def maximum_likelihood(self, data: xr.Dataset) -> Values: ...
+    def maximum_likelihood(self, data: xr.Dataset) -> Values:
+        """The estimate; without finite unconstrained coordinates where there is none."""
+        ...
 
 
 @runtime_checkable

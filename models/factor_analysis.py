@@ -9,6 +9,7 @@ References: Rubin & Thayer (1982), Psychometrika 47; Tipping & Bishop (1999), JR
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, final
 
@@ -185,7 +186,19 @@ class FactorAnalysis(Model):
         from statsmodels.multivariate.factor import Factor
 
         y = np.asarray(data["y"].data)
-        fit = Factor(y, n_factor=self.factors, method="ml").fit(maxiter=10_000, tol=1e-12)
+        factor = Factor(y, n_factor=self.factors, method="ml")
+
+        def height(seed: int) -> tuple[float, bool]:
+            factor.fit(rng=seed, opt=options)
+            return round(-factor.mle_retvals.fun, 9), factor.mle_retvals.success
+
+        # its `maxiter` and `tol` are those of principal axes; the slope is per row and variable
+        options = {"gtol": 1e-8}
+        with warnings.catch_warnings():
+            # statsmodels warns of every start; only the one that is kept is judged
+            warnings.simplefilter("ignore")
+            best = max(range(8), key=height)
+        fit = factor.fit(rng=best, opt=options)
         deviation = y.std(axis=0)
         # its eigenvalue solver answers in complex numbers, imaginary parts 0
         loadings, unique = np.real_if_close(fit.loadings), np.real_if_close(fit.uniqueness)
@@ -313,24 +326,20 @@ class ProbabilisticPCA(Model):
         """W = U_q(Λ_q − σ²I)^½ R, σ² the mean of the D − q smallest eigenvalues.
 
         The rotation R makes W lower triangular.
-
-        Raises:
-            DataError: the discarded eigenvalues are zero, so the likelihood is unbounded.
         """
-        y = np.asarray(data["y"].data)
+        y = data["y"].data
+        numbers = y.__array_namespace__()  # of plain arrays plain ones, without compilation
         d, q = y.shape[1], self.factors
-        eigenvalue, vector = np.linalg.eigh(np.cov(y, rowvar=False, ddof=0))
+        mean = y.mean(axis=0)
+        eigenvalue, vector = numbers.linalg.eigh((y - mean).T @ (y - mean) / y.shape[0])
         sigma2 = eigenvalue[: d - q].mean()
-        if sigma2 <= eigenvalue[-1] * 1e-14:
-            raise DataError(f"the data lie in {q} dimensions: the maximum-likelihood sigma is 0")
-        w = vector[:, d - q :] * np.sqrt(np.maximum(eigenvalue[d - q :] - sigma2, 0.0))
-        rotation, _ = np.linalg.qr(w[:q].T)
+        w = vector[:, d - q :] * numbers.sqrt(numbers.maximum(eigenvalue[d - q :] - sigma2, 0.0))
+        rotation, _ = numbers.linalg.qr(w[:q].T)
         lower = w @ rotation
-        return {
-            "mean": jnp.asarray(y.mean(axis=0)),
-            "loading": jnp.asarray(lower[_rows_columns(d, q)]),
-            "sigma": jnp.asarray(np.sqrt(sigma2)),
-        }
+        # where the data lie in q dimensions the likelihood is unbounded: rounding is no noise
+        noise = numbers.where(sigma2 > 1e-14 * eigenvalue[-1], sigma2, 0.0)
+        loading = lower[_rows_columns(d, q)]
+        return {"mean": mean, "loading": loading, "sigma": numbers.sqrt(noise)}
 
     def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
         return jnp.concatenate([values["mean"], vech(self._covariance(values))])
@@ -405,8 +414,12 @@ def _check(model: FactorAnalysis | ProbabilisticPCA) -> None:
             f"{model.name}.factors is {model.factors}; expected an integer of at least 1"
         )
     for setting in ("mean_scale", "loading_scale", "scale_scale"):
-        if not getattr(model, setting) > 0:
-            raise ConfigError(f"{model.name}.{setting} is {getattr(model, setting)}; expected > 0")
+        if not 0 < getattr(model, setting) < np.inf:
+            raise ConfigError(
+                f"{model.name}.{setting} is {getattr(model, setting)}; expected > 0 and finite"
+            )
+    if not np.isfinite(model.mean_loc):
+        raise ConfigError(f"{model.name}.mean_loc is {model.mean_loc}; expected a finite number")
 
 
 def _truth(q: int, d: int) -> Values:

@@ -17,7 +17,7 @@ import numpyro.distributions as dist
 import xarray as xr
 
 from models._data import coords
-from models._errors import ConfigError, DataError
+from models._errors import ConfigError
 from models._normal import normal_information, vech
 from models._spec import Model, Parameter, Values
 
@@ -52,8 +52,12 @@ class Gaussian(Model):
         if self.dim < 1:
             raise ConfigError(f"gaussian.dim is {self.dim}; expected an integer of at least 1")
         for setting in ("mean_scale", "scale_scale", "concentration"):
-            if not getattr(self, setting) > 0:
-                raise ConfigError(f"gaussian.{setting} is {getattr(self, setting)}; expected > 0")
+            if not 0 < getattr(self, setting) < np.inf:
+                raise ConfigError(
+                    f"gaussian.{setting} is {getattr(self, setting)}; expected > 0 and finite"
+                )
+        if not np.isfinite(self.mean_loc):
+            raise ConfigError(f"gaussian.mean_loc is {self.mean_loc}; expected a finite number")
 
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
@@ -160,29 +164,20 @@ class Gaussian(Model):
         return program
 
     def maximum_likelihood(self, data: xr.Dataset) -> Values:
-        """Sample mean and 1/N (co)variance.
-
-        Raises:
-            DataError: the sample covariance is singular, so no maximum exists.
-        """
-        y = np.asarray(data["y"].data)
-        values: dict[str, Any]
+        """Sample mean and 1/N (co)variance."""
+        y = data["y"].data
+        numbers = y.__array_namespace__()  # of plain arrays plain ones, without compilation
+        mean = y.mean(axis=0)
         if self.dim == 1:
-            if np.ptp(y) == 0:
-                raise DataError("all values are equal: the maximum-likelihood sigma is 0")
-            values = {"mu": np.asarray(y.mean()), "sigma": np.asarray(y.std())}
-            return values
-        covariance = np.atleast_2d(np.cov(y, rowvar=False, ddof=0))
-        scale = np.sqrt(np.diag(covariance))
-        if np.linalg.matrix_rank(covariance) < self.dim:
-            raise DataError("the sample covariance is singular: no maximum exists")
-        correlation = covariance / np.outer(scale, scale)
-        values = {
-            "mean": y.mean(axis=0),
+            return {"mu": mean, "sigma": y.std()}
+        covariance = (y - mean).T @ (y - mean) / y.shape[0]
+        scale = numbers.sqrt(numbers.diagonal(covariance))
+        correlation = covariance / (scale[:, None] * scale)
+        return {
+            "mean": mean,
             "scale": scale,
-            "correlation_cholesky": np.linalg.cholesky(correlation),
+            "correlation_cholesky": numbers.linalg.cholesky(correlation),
         }
-        return values
 
     def sampling_moments(self, values: Values, n: int) -> tuple[Values, Values]:
         """σ̂ is σ/√n times a chi variable, and Σ̂ is Wishart(n − 1, Σ)/n."""
@@ -265,10 +260,13 @@ class ConjugateGaussian(Model):
 
     def __post_init__(self) -> None:
         for setting in ("precision", "shape", "rate"):
-            if not getattr(self, setting) > 0:
+            if not 0 < getattr(self, setting) < np.inf:
                 raise ConfigError(
-                    f"conjugate_gaussian.{setting} is {getattr(self, setting)}; expected > 0"
+                    f"conjugate_gaussian.{setting} is {getattr(self, setting)}; "
+                    "expected > 0 and finite"
                 )
+        if not np.isfinite(self.loc):
+            raise ConfigError(f"conjugate_gaussian.loc is {self.loc}; expected a finite number")
 
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
@@ -312,15 +310,9 @@ class ConjugateGaussian(Model):
         return program
 
     def maximum_likelihood(self, data: xr.Dataset) -> Values:
-        """Sample mean and 1/N variance.
-
-        Raises:
-            DataError: all values are equal, so no maximum exists.
-        """
-        y = np.asarray(data["y"].data)
-        if np.ptp(y) == 0:
-            raise DataError("all values are equal: the maximum-likelihood sigma2 is 0")
-        return {"sigma2": jnp.asarray(y.var()), "mu": jnp.asarray(y.mean())}
+        """Sample mean and 1/N variance."""
+        y = data["y"].data
+        return {"sigma2": y.var(), "mu": y.mean()}
 
     def sampling_moments(self, values: Values, n: int) -> tuple[Values, Values]:
         """σ̂² is σ²/n times a chi-squared variable with n − 1 degrees of freedom."""

@@ -60,10 +60,14 @@ class RandomEffects(Model):
                 f"random_effects.within is {self.within!r}; expected known or unknown"
             )
         for setting in ("mean_scale", "between_scale", "within_scale"):
-            if not getattr(self, setting) > 0:
+            if not 0 < getattr(self, setting) < np.inf:
                 raise ConfigError(
-                    f"random_effects.{setting} is {getattr(self, setting)}; expected > 0"
+                    f"random_effects.{setting} is {getattr(self, setting)}; expected > 0 and finite"
                 )
+        if not np.isfinite(self.mean_loc):
+            raise ConfigError(
+                f"random_effects.mean_loc is {self.mean_loc}; expected a finite number"
+            )
 
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:

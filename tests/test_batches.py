@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -118,6 +121,80 @@ def test_workers_give_the_numbers_of_this_process(client: Any, tmp_path: Path) -
         asymptotics, setting, (20, 40), 600, Store(tmp_path / "b"), told, workers=workers
     )
     assert [f.verdict for f in here.findings] == [f.verdict for f in there.findings]
+
+
+def test_a_scheduler_that_runs_already_gives_the_same_study(client: Any, tmp_path: Path) -> None:
+    address, rows = client.scheduler_info()["address"], []
+    for out, scheduler in ((tmp_path / "here", None), (tmp_path / "there", address)):
+        settings = Settings(out=str(out), jobs=1)
+        model = Gaussian()
+        run_study(
+            "asymptotics", "gaussian", model, (30,), 250, settings, "", scheduler=scheduler
+        )  # fmt: skip
+        rows.append((out / "study.csv").read_text())
+    assert rows[0] == rows[1]
+
+
+def test_a_worker_in_single_precision_is_refused(client: Any) -> None:
+    def precision(double: bool) -> None:
+        import jax
+
+        jax.config.update("jax_enable_x64", double)
+
+    client.run(precision, False)
+    try:
+        with pytest.raises(ConfigError, match="float32"):
+            list(Cluster(client, spec("gaussian", Gaussian())).measured([Work(20, 0, 30)]))
+    finally:
+        client.run(precision, True)
+
+
+def test_a_method_of_pymc_runs_on_a_worker(client: Any) -> None:
+    def fitted() -> Any:
+        from comparisons import _environment
+
+        _environment.prepare()
+        from comparisons._singly import drawn
+        from comparisons._study import Setting
+        from inference.nuts import NUTS
+        from models.gaussian import Gaussian
+
+        setting = Setting(Gaussian(), 3, (NUTS("pymc", warm_up=300, draws=500),))
+        [found] = drawn(setting, setting.batch(50, [0]), [0], 39)
+        return setting.batch(50, [0]).sets[0]["y"].data, found
+
+    y, found = client.submit(fitted).result()
+    assert found.column == "nuts[pymc]"
+    assert found.usable.all()
+    # the posterior is nearly N(ȳ, s²/50); 39 of its draws; false alarm 1e-6
+    mean, error = found.draws[0, :, 0].mean(), y.std() / np.sqrt(50 * 39)
+    assert abs(mean - y.mean()) < 5 * error
+
+
+def test_a_study_that_was_killed_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "comparisons", "study", "asymptotics", "--model", "gaussian",
+         "--n", "30", "--replicates", "1000000", "--jobs", "1", "--out", str(tmp_path / "killed")],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        kept: list[Path] = []
+        while not kept and killed.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+            kept = list((tmp_path / "killed" / "fits").glob("*/content.json"))
+    finally:
+        killed.kill()
+        killed.wait()
+    assert kept
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    studies = []
+    for out in ("killed", "whole"):
+        settings = Settings(out=str(tmp_path / out), jobs=1)
+        run_study("asymptotics", "gaussian", Gaussian(), (30,), 1_000, settings, "")
+        studies.append(pd.read_csv(tmp_path / out / "study.csv"))
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    pd.testing.assert_frame_equal(*studies, rtol=1e-9)
 
 
 def test_nothing_listens_beyond_this_machine(client: Any) -> None:

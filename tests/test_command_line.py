@@ -27,6 +27,8 @@ from comparisons._plan import built, dumped, plan, plans
 from comparisons._settings import Settings, parse_set, settings, split_names
 from comparisons._user_model import user_class
 from comparisons._verdict import Verdict
+from inference.laplace import Laplace
+from inference.nuts import NUTS
 from models._catalogue import subclasses
 from models._data import as_dataset
 from models._errors import ConfigError, DataError, ModelError
@@ -276,29 +278,50 @@ def test_standardise_reaches_the_data() -> None:
     assert values.std() == pytest.approx(1, rel=1e-12)
 
 
-@dataclass(frozen=True)
-class Sampler:
-    """Stands for a method with draws."""
+@pytest.mark.parametrize(
+    ("method", "setting", "least"),
+    [
+        ("expectation_maximisation", "iterations", 1),
+        ("expectation_maximisation", "restarts", 1),
+        ("laplace", "draws", 4),
+        ("laplace", "restarts", 1),
+        ("maximum_a_posteriori", "restarts", 1),
+        ("maximum_likelihood", "restarts", 1),
+        ("nuts", "chains", 2),
+        ("nuts", "draws", 4),
+        ("nuts", "warm_up", 1),
+        ("svi", "draws", 4),
+        ("svi", "restarts", 1),
+    ],
+)
+def test_settings_below_their_least_value_are_refused(
+    method: str, setting: str, least: int
+) -> None:
+    chosen = _plan.chosen_methods("quick", (method,), {method: {setting: least}})
+    assert {getattr(one, setting) for one in chosen} == {least}
+    message = f"{method}.{setting} is {least - 1}; expected an integer of at least {least}"
+    with pytest.raises(ConfigError, match=message):
+        _plan.chosen_methods("quick", (), {method: {setting: least - 1}})
 
-    draws: int = 10
-    chains: int = 2
-    name: ClassVar[str] = "sampler"
 
-
-def test_no_draws_and_too_many_draws_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_plan, "all_methods", lambda profile: (Sampler(),))
-    monkeypatch.setattr(_plan, "subclasses", lambda package, base: {"sampler": Sampler})
-    chosen = _plan.chosen_methods("quick", (), {"sampler": {"draws": 30}})
-    assert chosen == (Sampler(draws=30),)
-    for name in ("draws", "chains"):
-        with pytest.raises(ConfigError, match=f"sampler.{name} is 0; expected at least 1"):
-            _plan.chosen_methods("quick", (), {"sampler": {name: 0}})
+def test_an_unknown_setting_of_a_method_is_refused() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'draws'"):
-        _plan.chosen_methods("quick", (), {"sampler": {"drows": 5}})
+        _plan.chosen_methods("quick", (), {"laplace": {"drows": 5}})
+
+
+def test_more_draws_than_the_machine_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     study = _plan.Plan("a", Gaussian(), "d", as_dataset(np.arange(9.0), Gaussian()), {})
-    _plan._refuse_memory(study, (Sampler(draws=1000),))
-    with pytest.raises(ConfigError, match=r"need about .* GiB and the machine has"):
-        _plan._refuse_memory(study, (Sampler(draws=10**12),))
+    _plan._refuse_memory(study, (NUTS(draws=1_000), Laplace(draws=1_000)))
+    for method in (NUTS(draws=10**12), Laplace(draws=10**12)):
+        with pytest.raises(ConfigError, match=r"need about .* GiB and the machine has"):
+            _plan._refuse_memory(study, (method,))
+    # four pseudo-chains of 2,000 draws of two numbers: 8 copies of 128 kB
+    monkeypatch.setattr(_plan.psutil, "virtual_memory", lambda: SimpleNamespace(total=10**6))
+    with pytest.raises(ConfigError, match=r"8,000 draws of 2 numbers and 0 log-likelihoods"):
+        _plan._refuse_memory(study, (Laplace(draws=2_000),))
+    # 4,000 of the 8,000 draws of a sampler keep the log-likelihoods of 9 units
+    with pytest.raises(ConfigError, match=r"8,000 draws of 2 numbers and 36,000 log-likelihoods"):
+        _plan._refuse_memory(study, (NUTS(draws=2_000),))
 
 
 # --- a user's model file ------------------------------------------------------------------------

@@ -5,6 +5,7 @@ The fits are exact: closed forms, and independent draws from posteriors that are
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from comparisons import (
 )
 from comparisons._catalogue import chosen
 from inference._draws import estimate_from_draws
-from inference._evidence import bridge, wbic
+from inference._evidence import Measured, bridge, wbic
 from inference._information import derivatives
 from inference._optimum import estimate_at
 from inference._replicates import Batch, Replicates
@@ -42,6 +43,7 @@ from models.gaussian_mixture import GaussianMixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import ModuleType
 
     from comparisons._verdict import Verdict
     from inference._estimate import Estimate, Method
@@ -67,7 +69,7 @@ class Fits:
         return {**self.likelihood, **self.posterior} if target is None else both[target]
 
     def fit(self, method: Method) -> Any:
-        return self.likelihood[method.name]
+        return self.estimates()[method.name]
 
     def rng(self, *words: str) -> np.random.Generator:
         return np.random.default_rng(list(" ".join(words).encode()))
@@ -89,7 +91,37 @@ def outcomes(rows: Iterable[Verdict]) -> dict[str, str]:
 
 
 def differing(rows: Iterable[Verdict]) -> list[str]:
-    return [row.about for row in rows if row.outcome == "DIFFER"]
+    found = [row.about for row in rows if row.outcome == "DIFFER"]
+    _CAUGHT.extend(found)
+    return found
+
+
+PLANTED: set[ModuleType] = set()
+"""The comparisons in which some test plants a bug."""
+_CAUGHT: list[str] = []
+"""What `differing` found in the test that runs."""
+
+
+def planted(comparison: ModuleType) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Registers a test that plants a bug in what a comparison compares."""
+
+    def register(test: Callable[..., None]) -> Callable[..., None]:
+        PLANTED.add(comparison)
+        return _caught(test)
+
+    return register
+
+
+def _caught(test: Callable[..., None]) -> Callable[..., None]:
+    """The test, which fails if it sees no verdict of DIFFER."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        _CAUGHT.clear()
+        test(*args, **kwargs)
+        assert _CAUGHT, "nothing differs: the planted bug was not caught"
+
+    return run
 
 
 def troubled(fit: Estimate) -> Estimate:
@@ -149,6 +181,7 @@ def with_wide_sampler(case: Fits, by: float, *, exact: bool = True) -> Fits:
 # --- same_model -----------------------------------------------------------------------------------
 
 
+@planted(same_model)
 def test_a_prior_scale_that_is_a_twentieth_too_wide_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -181,15 +214,18 @@ def test_routes_to_one_maximum_agree() -> None:
     assert set(outcomes(rows).values()) == {"AGREE"}
 
 
+@planted(same_maximum)
 def test_a_divisor_of_n_less_one_is_caught() -> None:
     assert "sigma: other − closed_form" in differing(verdicts(same_maximum, gaussian_fits(1)))
 
 
+@planted(same_maximum)
 def test_a_wrong_rate_of_em_is_caught() -> None:
     rows = verdicts(same_maximum, gaussian_fits(0, measured_rate=0.85, predicted_rate=0.8))
     assert [about.split(":")[0] for about in differing(rows)] == ["rate of convergence"]
 
 
+@planted(same_maximum)
 def test_a_wrong_standard_error_is_caught_among_maxima() -> None:
     case = gaussian_fits(0)
     fit = case.likelihood["other"]
@@ -220,6 +256,7 @@ def test_exact_draws_agree_with_the_exact_posterior(conjugate: Fits) -> None:
     assert not differing(rows)
 
 
+@planted(posterior_agreement)
 def test_a_sampler_that_is_a_tenth_too_wide_is_caught(conjugate: Fits) -> None:
     found = differing(verdicts(posterior_agreement, with_wide_sampler(conjugate, 1.1)))
     assert found == [f"sd of {name}: nuts[numpyro] − exact_posterior" for name in ("sigma2", "mu")]
@@ -273,6 +310,7 @@ def test_the_shrinkage_of_mean_field_is_explained(correlated: Callable[[float], 
 
 
 @pytest.mark.parametrize("size", [0.5, 1.5])
+@planted(posterior_agreement)
 def test_a_shrinkage_of_the_wrong_size_is_not(
     correlated: Callable[[float], Fits], size: float
 ) -> None:
@@ -280,6 +318,7 @@ def test_a_shrinkage_of_the_wrong_size_is_not(
     assert "sd of mean[0]: svi[numpyro, mean_field] − nuts[numpyro]" in found
 
 
+@planted(posterior_agreement)
 def test_an_optimum_that_is_a_sd_off_is_not_explained(
     correlated: Callable[[float], Fits],
 ) -> None:
@@ -306,15 +345,42 @@ def test_standard_errors_follow_the_posterior(conjugate: Fits) -> None:
     assert not differing(rows)
 
 
+@planted(fisher_standard_errors)
 def test_standard_errors_a_tenth_too_large_are_caught(
     conjugate: Fits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = fisher_standard_errors.observed
-    monkeypatch.setattr(fisher_standard_errors, "observed", lambda of, u: right(of, u) / 1.21)
-    found = differing(verdicts(fisher_standard_errors, conjugate))
-    assert "standard error of mu: as reported − observed" in found
+    fit = conjugate.likelihood["closed_form"]
+    spread = replace(fit.spread, value=1.1 * fit.spread.value)
+    likelihood = {
+        "closed_form": fit,
+        "em": replace(fit, spread_kind="louis"),
+        "referee": replace(fit, spread_kind="referee", spread=spread),
+    }
+    case = replace(conjugate, likelihood=likelihood)
+    found = {a: o for a, o in outcomes(verdicts(fisher_standard_errors, case)).items() if "(" in a}
+    # those of a fit that has them from the observed corner itself are not held against it
+    assert found == {
+        f"standard error of {name}: {route} − observed": outcome
+        for route, outcome in (("em (louis)", "AGREE"), ("referee (referee)", "DIFFER"))
+        for name in ("sigma2", "mu")
+    }
+    for corner, which, scale in (
+        ("observed", "observed", 1 / 1.21),
+        ("outer_product", "opg", 1.5),
+    ):
+        right = getattr(fisher_standard_errors, corner)
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                fisher_standard_errors, corner, lambda of, u, f=right, s=scale: s * f(of, u)
+            )
+            found = differing(verdicts(fisher_standard_errors, case))
+        for wrong in (which, "sandwich"):
+            assert f"{wrong} standard errors: largest relative difference between the" in str(found)
+        # and theory does not explain it away
+        assert f"sd of sigma2: exact_posterior − {which} standard error" in found
 
 
+@planted(fisher_standard_errors)
 def test_an_expected_information_that_is_half_too_large_is_caught(
     conjugate: Fits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,6 +394,7 @@ def test_an_expected_information_that_is_half_too_large_is_caught(
     assert about in differing(cramer_rao_rows(conjugate, monkeypatch))
 
 
+@planted(fisher_standard_errors)
 def test_a_posterior_a_tenth_too_wide_is_caught_by_the_standard_errors(conjugate: Fits) -> None:
     case = with_wide_sampler(conjugate, 1.15, exact=False)
     found = differing(verdicts(fisher_standard_errors, case))
@@ -344,8 +411,13 @@ def test_standard_errors_of_no_maximum_are_not_comparable(conjugate: Fits) -> No
 # --- cramer_rao -----------------------------------------------------------------------------------
 
 
-def by_closed_form(*, shrink: float = 1.0, error: float = 1.0) -> Callable[..., Replicates]:
-    """Replicates of the Gaussian from the sampling law of its maximum, μ and σ² apart."""
+def by_closed_form(
+    *, shrink: float | dict[int, float] = 1.0, error: float = 1.0
+) -> Callable[..., Replicates]:
+    """Replicates of the Gaussian from the sampling law of its maximum, μ and σ² apart.
+
+    `shrink` multiplies the distance from the truth, at every n or by n.
+    """
 
     def replicate(model: Model, batch: Batch) -> Replicates:
         n, replicates, rng = batch.n, len(batch.sets), batch.streams[0]
@@ -355,7 +427,8 @@ def by_closed_form(*, shrink: float = 1.0, error: float = 1.0) -> Callable[..., 
         estimate = np.stack([sigma2, mu], axis=1)
         deviation = np.stack([sigma2 * np.sqrt(2 / n), np.sqrt(sigma2 / n)], axis=1)
         center = np.array([variance, mean])
-        estimate = center + shrink * (estimate - center)
+        scale = shrink[n] if isinstance(shrink, dict) else shrink
+        estimate = center + scale * (estimate - center)
         nothing = np.zeros(0)
         converged = np.ones(replicates, bool)
         return Replicates(estimate, error * deviation, converged, nothing, nothing, nothing)
@@ -363,7 +436,7 @@ def by_closed_form(*, shrink: float = 1.0, error: float = 1.0) -> Callable[..., 
     return replicate
 
 
-def cramer_rao_rows(case: Fits, monkeypatch: pytest.MonkeyPatch, **bug: float) -> list[Verdict]:
+def cramer_rao_rows(case: Fits, monkeypatch: pytest.MonkeyPatch, **bug: Any) -> list[Verdict]:
     monkeypatch.setattr(cramer_rao, "replicate", by_closed_form(**bug))
     cramer_rao.ladder.cache_clear()
     return verdicts(cramer_rao, case)
@@ -372,10 +445,14 @@ def cramer_rao_rows(case: Fits, monkeypatch: pytest.MonkeyPatch, **bug: float) -
 def test_the_maximum_keeps_to_the_bound(conjugate: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
     case = with_sampler(conjugate, conjugate.posterior["nuts[numpyro]"], exact=False)
     rows = cramer_rao_rows(case, monkeypatch)
-    assert len(rows) == 13
+    assert len(rows) == 17
     assert set(outcomes(rows).values()) <= {"AGREE", "EXPLAINED"}
+    exact = [row for row in rows if "its exact law" in row.about]
+    assert [row.outcome for row in exact] == ["AGREE"] * 4
+    assert all(row.observed == pytest.approx(1.0, abs=4 * row.error) for row in exact)
 
 
+@planted(cramer_rao)
 def test_an_estimator_that_beats_the_bound_is_caught(
     conjugate: Fits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,6 +461,7 @@ def test_an_estimator_that_beats_the_bound_is_caught(
     assert any(about.startswith("Var(mu)") for about in found)
 
 
+@planted(cramer_rao)
 def test_a_variance_twice_the_bound_at_every_n_is_no_matter_of_asymptotics(
     conjugate: Fits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,6 +469,23 @@ def test_a_variance_twice_the_bound_at_every_n_is_no_matter_of_asymptotics(
     assert any(about.startswith("Var(mu)") for about in found)
 
 
+def test_a_variance_far_from_the_bound_at_small_n_is_one_before_the_asymptotics(
+    conjugate: Fits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 9 times the bound, then 1.3 times: a line in 1/N through both would meet N → ∞ at −1.3
+    rows = cramer_rao_rows(conjugate, monkeypatch, shrink={200: 3.0, 800: 1.3**0.5})
+    found = {row.about: row for row in rows if row.about.startswith(("Var", "bias", "mean st"))}
+    assert {about.split(",")[0] for about in found} == {
+        f"Var({name}) / Cramér–Rao bound" for name in ("sigma2", "mu")
+    }
+    for row in found.values():
+        assert row.outcome == "NOT COMPARABLE"
+        assert row.cause.startswith("the asymptotics have not set in: the variance is")
+    # the law at finite N needs no asymptotics
+    assert len([about for about in differing(rows) if "its exact law" in about]) >= 2
+
+
+@planted(cramer_rao)
 def test_a_standard_error_a_fifth_too_large_is_caught(
     conjugate: Fits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,6 +496,7 @@ def test_a_standard_error_a_fifth_too_large_is_caught(
     ]
 
 
+@planted(cramer_rao)
 def test_a_posterior_wider_than_the_bound_is_caught(
     conjugate: Fits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -440,6 +536,7 @@ def test_bic_keeps_to_the_evidence(conjugate: Fits) -> None:
     assert [row.outcome for row in rows] == ["EXPLAINED", "AGREE", "AGREE"]
 
 
+@planted(bic)
 def test_an_evidence_off_by_three_nats_is_caught(conjugate: Fits) -> None:
     exact = conjugate.posterior["exact_posterior"]
     for off in (-3.0, 3.0):
@@ -461,6 +558,7 @@ def test_a_unit_information_prior_makes_the_gap_next_to_nothing(conjugate: Fits)
     assert abs(unit.observed - unit.expected - 2 * np.log1p(1 / n)) < 4 * unit.error + 2 / n
 
 
+@planted(bic)
 def test_a_bic_away_from_the_maximum_is_caught(conjugate: Fits) -> None:
     right = conjugate.likelihood["closed_form"]
     wrong = replace(right, log_likelihood=right.log_likelihood - 2.0)
@@ -470,6 +568,7 @@ def test_a_bic_away_from_the_maximum_is_caught(conjugate: Fits) -> None:
 
 
 @pytest.mark.usefixtures("_short_ladder")
+@planted(bic)
 def test_a_gap_that_grows_is_caught(conjugate: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
     right = ConjugateGaussian.exact_log_evidence
     monkeypatch.setattr(
@@ -495,20 +594,100 @@ def orders(heights: dict[int, float]) -> Fits:
     return replace(cases[2], siblings=cases)
 
 
+@pytest.fixture
+def _same_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bic, "difference_of_densities", lambda model, data, rng: "")
+
+
+HEIGHTS = {1: -400.0, 2: -280.0, 3: -278.0, 4: -277.0}
+"""AIC and BIC both choose order 2."""
+
+
+@pytest.mark.usefixtures("_same_programs")
 @pytest.mark.parametrize(
-    ("weak", "error", "outcome"),
-    [(2, 0.1, "AGREE"), (3, 0.1, "AGREE"), (1, 0.1, "DIFFER"), (2, 0.3, "NOT COMPARABLE")],
+    ("weak", "error", "problem", "outcome"),
+    [
+        (2, 0.1, "", "AGREE"),
+        (3, 0.1, "", "AGREE"),
+        (1, 0.1, "", "DIFFER"),
+        (2, 0.3, "", "NOT COMPARABLE"),
+        (1, 0.1, "the chains disagree", "NOT COMPARABLE"),
+    ],
 )
 def test_the_orders_that_criteria_choose(
-    monkeypatch: pytest.MonkeyPatch, weak: int, error: float, outcome: str
+    monkeypatch: pytest.MonkeyPatch, weak: int, error: float, problem: str, outcome: str
 ) -> None:
-    monkeypatch.setattr(bic, "order_wbic", lambda case, order: (abs(order - weak), error))
-    case = orders({1: -400.0, 2: -280.0, 3: -278.0, 4: -277.0})
-    found = outcomes(bic._orders(case))  # pyright: ignore[reportArgumentType]
-    by_wbic, by_aic = (value for about, value in found.items() if about.startswith("order chosen"))
+    def order_wbic(sibling: Fits) -> Measured:
+        model: Any = sibling.model
+        return Measured(abs(model.order - weak), error, problem)
+
+    monkeypatch.setattr(bic, "order_wbic", order_wbic)
+    case: Any = orders(HEIGHTS)
+    found = outcomes(bic._orders(case))
+    (by_wbic,) = (value for about, value in found.items() if about.startswith("order chosen"))
     assert by_wbic == outcome
-    assert by_aic == "AGREE"
-    assert found["BIC at order 3"] == found["BIC at order 4"] == "NOT COMPARABLE"
+    # every order above the smallest that is chosen may be singular
+    smallest = 2 if problem else min(weak, 2)
+    assert {about for about in found if about.startswith("BIC at order")} == {
+        f"BIC at order {order}" for order in range(smallest + 1, 5)
+    }
+    assert [f"WBIC at order {order}" in found for order in range(1, 5)] == [bool(problem)] * 4
+    rows = list(bic._order_criteria(case))
+    choices = {row.method: row.value for row in rows if row.criterion == "order"}
+    expected = {"choice of AIC": 2, "choice of BIC": 2, "choice of WBIC": weak}
+    if problem:
+        del expected["choice of WBIC"]
+    assert choices == expected
+    assert {row.criterion for row in rows if "wbic" in row.criterion} == {
+        "wbic (unreliable)" if problem else "wbic"
+    }
+
+
+def test_an_order_whose_programs_differ_is_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def differs(model: Any, data: Any, rng: Any) -> str:
+        return "log prior mu differs: somewhere" if model.order == 2 else ""
+
+    monkeypatch.setattr(bic, "difference_of_densities", differs)
+    monkeypatch.setattr(bic, "order_wbic", lambda case: Measured(case.model.order, 0.1, ""))
+    # the case's own order, 2, has passed the gate itself
+    own: Any = orders(HEIGHTS)
+    assert not any("programs" in row.cause for row in bic._orders(own))
+    other: Any = orders(HEIGHTS).siblings[1]
+    other = replace(other, siblings=orders(HEIGHTS).siblings)
+    rows = {row.about: row.cause for row in bic._orders(other)}
+    cause = rows["AIC, BIC, WBIC, the evidence, leave-one-out at order 2"]
+    assert cause.startswith("not fitted, since the two programs are not one model: log prior mu")
+    assert "order 2" not in {row.method for row in bic._order_criteria(other)}
+    choices = {row.method for row in bic._order_criteria(other) if row.criterion == "order"}
+    assert "choice of BIC among 1, 3, 4" in choices
+
+
+@pytest.mark.usefixtures("_same_programs")
+def test_an_unreliable_optimum_has_no_criteria(
+    conjugate: Fits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bic, "order_wbic", lambda case: Measured(case.model.order, 0.1, ""))
+    case: Any = orders(HEIGHTS)
+    case.siblings[2].likelihood["maximum_likelihood"].problems = ("one restart reached it",)
+    names = {row.criterion for row in bic._order_criteria(case) if row.method == "order 2"}
+    assert names == {"wbic"}
+    wrong: Any = replace(
+        conjugate,
+        likelihood={"closed_form": troubled(conjugate.likelihood["closed_form"])},
+        posterior={"laplace": troubled(conjugate.posterior["laplace"])},
+    )
+    assert list(bic._criteria(wrong)) == []
+    right: Any = replace(conjugate, posterior={"laplace": conjugate.posterior["laplace"]})
+    names = {row.criterion for row in bic._criteria(right)}
+    assert names == {"log_likelihood", "aic", "bic", "log_evidence"}
+
+
+def test_leaving_out_a_unit_that_counts_too_much_is_told() -> None:
+    fine = SimpleNamespace(pareto_k=np.array([0.1, 0.69]), good_k=0.7, elpd=-9.0, se=1.0)
+    assert bic._told(fine) == (-9.0, 1.0, "")
+    fine.pareto_k[1] = 0.9
+    problem = bic._told(fine).problem
+    assert problem == "Pareto k̂ is 0.90 where unit 1 is left out, and above 0.70 for 1 of 2 units"
 
 
 # --- evidence -------------------------------------------------------------------------------------
@@ -522,7 +701,7 @@ def test_bridge_sampling_finds_the_exact_evidence(conjugate: Fits) -> None:
     assert exact == pytest.approx(reference, abs=1e-8)
     assert found.error < 0.005
     # false alarm: 6e-5
-    assert abs(found.log - exact) < 4 * found.error
+    assert abs(found.value - exact) < 4 * found.error
 
 
 def test_bridge_sampling_finds_the_evidence_of_quadrature() -> None:
@@ -540,16 +719,17 @@ def test_bridge_sampling_finds_the_evidence_of_quadrature() -> None:
     square = (noise**2).sum(axis=1)
     ratio = np.asarray(height(jnp.asarray(points))) + (degrees / 2 + 1) * np.log1p(square / degrees)
     kept = points[np.log(rng.uniform(size=size)) < ratio - ratio.max()]
-    found = bridge(of, kept, kept.shape[0], rng)
+    found = bridge(model, data, kept, kept.shape[0], rng)
     exact = REFERENCE["cases"]["normal_faithful_eruptions"]["exact"]["log_evidence"]
     assert kept.shape[0] > 10_000
-    assert abs(found.log - exact) < min(0.02, 4 * found.error)
+    assert abs(found.value - exact) < min(0.02, 4 * found.error)
 
 
 def test_wbic_is_the_tempered_mean_and_close_to_the_evidence() -> None:
     model = ConjugateGaussian()
     data = eruptions(model)
-    value, error = wbic(model, data, np.random.default_rng(0), steps=2_000)
+    value, error, problem = wbic(model, data, np.random.default_rng(0))
+    assert problem == ""
     y = data["y"].data
     n, beta = y.size, 1 / np.log(y.size)
     # the posterior with the likelihood to the power β is conjugate too
@@ -560,18 +740,15 @@ def test_wbic_is_the_tempered_mean_and_close_to_the_evidence() -> None:
     rate = model.rate + 0.5 * (beta * n * y.var() + shift)
     residual = shape / rate * np.sum((y - loc) ** 2) + n / precision
     exact = 0.5 * (n * np.log(2 * np.pi) + n * (np.log(rate) - digamma(shape)) + residual)
-    assert error < 0.1
+    assert error < 0.25
     assert abs(value - exact) < 4 * error
     assert abs(value + model.exact_log_evidence(data)) < 2.0
 
 
 def test_every_comparison_has_its_planted_bug() -> None:
-    tested = {
-        same_model,
-        same_maximum,
-        posterior_agreement,
-        fisher_standard_errors,
-        cramer_rao,
-        bic,
-    }
-    assert set(chosen().values()) == tested
+    assert set(chosen().values()) == PLANTED
+
+
+def test_a_planted_bug_that_goes_unseen_fails() -> None:
+    with pytest.raises(AssertionError, match="the planted bug was not caught"):
+        _caught(lambda: None)()

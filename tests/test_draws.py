@@ -152,6 +152,30 @@ def test_independent_draws_are_not_judged_as_a_chain() -> None:
     assert set(fit.draws.children) == {"posterior", "log_prior", "observed_data"}
 
 
+def test_the_error_of_the_law_itself_is_added_in_quadrature() -> None:
+    model, rng = Gaussian(), np.random.default_rng(3)
+    noise = rng.standard_normal((CHAINS, 20))
+    draws = {"mu": 2 + 0.1 * noise, "sigma": 2 + 0.1 * noise}
+    # three laws: locations apart for one parameter, scales apart for the other
+    shift, size = np.array([[-0.1], [0.0], [0.4]]), np.array([[1.0], [1.2], [0.7]])
+    base = rng.standard_normal(15)
+    repeated = {"mu": 2 + shift + 0.1 * base, "sigma": 2 + 0.1 * size * (base - base.mean())}
+    plain, fit = (
+        estimate_from_draws(model, data(model), draws, record=xr.Dataset(), repeated=laws)
+        for laws in (None, repeated)
+    )
+    added = {
+        ("center", "mu"): shift.std(ddof=1),
+        ("spread", "mu"): 0.0,
+        ("center", "sigma"): 0.0,
+        ("spread", "sigma"): 0.1 * size.std(ddof=1) * base.std(ddof=1),
+    }
+    for (part, name), more in added.items():
+        before, after = (float(getattr(one, part).error[name]) for one in (plain, fit))
+        assert after == pytest.approx(np.hypot(before, more), rel=1e-12)
+        assert getattr(fit, part).value.identical(getattr(plain, part).value)
+
+
 def test_draws_without_a_finite_density_make_no_estimate() -> None:
     model = Gaussian()
     draws = {name: np.full((CHAINS, 20), np.nan) for name in ("mu", "sigma")}
@@ -193,6 +217,17 @@ def test_labels_that_switch_in_every_draw_are_restored() -> None:
     for name, array in values.items():
         found = fit.draws["posterior"][name].values
         np.testing.assert_allclose(found, array, rtol=0, atol=1e-12)
+
+
+def test_laws_in_different_labellings_add_no_error() -> None:
+    values, switched = _mixture_draws(np.random.default_rng(4))
+    two = {name: np.stack([values[name][0], switched[name][0]]) for name in values}
+    plain, fit = (
+        estimate_from_draws(MIXTURE, data(MIXTURE), values, record=xr.Dataset(), repeated=laws)
+        for laws in (None, two)
+    )
+    for name, error in plain.center.error.items():
+        np.testing.assert_allclose(fit.center.error[name], error, rtol=0, atol=1e-12)
 
 
 def test_chains_in_different_labellings_disagree_only_before_alignment() -> None:

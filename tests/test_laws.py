@@ -278,8 +278,8 @@ def test_score_and_information_at_truth(model: Model) -> None:
     assert_zero(outer - curvature, "E[s sᵀ] = −E[H]")
     matrix = curvature.mean(axis=0)
     if isinstance(model, HasExpectedInformation):
-        matrix, error = expected(model, sets[0], of, u, rng)
-        assert not error.any()
+        matrix, simulated = expected(model, sets[0], of, u, rng)
+        assert not simulated.size
         assert_zero(curvature - matrix, "−E[H] is the expected information")
     scale = 1 / np.sqrt(np.diag(matrix))
     assert np.linalg.matrix_rank(matrix * np.outer(scale, scale), tol=1e-6) == of.size
@@ -306,11 +306,11 @@ def test_divergence_is_half_the_information(model: Model) -> None:
 # --- fits -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "model",
-    [m for m in (*FIRST, GaussianMixture(2, 2, "tied")) if isinstance(m, HasEM)],
-    ids=called,
-)
+# EM does not know the priors, by which alone some variants differ
+CLIMBING = {called(model): model for model in ALL if isinstance(model, HasEM)}
+
+
+@pytest.mark.parametrize("model", CLIMBING.values(), ids=CLIMBING)
 def test_em_climbs_to_a_stationary_point_at_the_rate_of_louis(model: Model) -> None:
     data = at_truth(model, 150)
     fit = ExpectationMaximisation(restarts=1).fit(model, data, np.random.default_rng(2))

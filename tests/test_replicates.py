@@ -15,8 +15,9 @@ import xarray as xr
 
 from comparisons import cramer_rao
 from comparisons._case import Case
+from comparisons._moments import Moments
 from inference import _replicates
-from inference._replicates import Batch, Replicates, replicate, simulated
+from inference._replicates import Batch, Replicates, climbed, replicate, simulated
 from inference.closed_form import ClosedForm
 from inference.maximum_likelihood import MaximumLikelihood
 from models._density import flatten, quantity_table
@@ -24,6 +25,7 @@ from models._errors import FitError
 from models._spec import Model, Parameter, Values
 from models.gaussian import ConjugateGaussian, Gaussian
 from models.gaussian_mixture import GaussianMixture
+from models.random_effects import RandomEffects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,6 +159,31 @@ def test_counts_vary_between_replicates_too() -> None:
     for index in (0, 1):
         alone = replicate(model, batch(model, 12, [index])).estimate[0, 0]
         assert abs(alone - exact[index]) <= short[index]
+
+
+def test_a_replicate_that_ends_on_the_boundary_has_not_converged() -> None:
+    model, values = RandomEffects(), {"mu": jnp.asarray(4.0), "tau": jnp.asarray(0.3)}
+    sets = simulated(model, values, 20, range(150), SEED)
+    found = replicate(model, sets)
+    mode, _, fine = climbed(model, sets, found.u, "joint")
+    at_mode = _replicates.flat_quantities(model, sets, mode)
+    tau = [p.name for p in quantity_table(model)].index("tau")
+    for end, converged in ((found.estimate, found.converged), (at_mode, fine)):
+        on_boundary = np.array(
+            [
+                bool(model.boundary({"tau": jnp.asarray(one)}, data))
+                for one, data in zip(end[:, tau], sets.sets, strict=True)
+            ]
+        )
+        # the truth is a tenth of the standard errors: the variance is 0 for about half of the sets
+        assert 0.3 < on_boundary.mean() < 0.8
+        assert not (on_boundary & converged).any()
+        # of the others, only those are left out whose τ the data do not tell from 0
+        left = ~on_boundary & ~converged
+        assert left.mean() < 0.05
+        assert (end[left, tau] < 0.15).all()
+    summary = Moments.of(np.where(found.converged[:, None], found.estimate, np.nan))
+    assert summary.left_out == (~found.converged).sum()
 
 
 def test_a_program_that_cannot_be_traced_is_refused() -> None:

@@ -1158,6 +1158,20 @@ def test_the_answer_is_modest_where_nothing_is_known() -> None:
     assert undecided.trusted == ()
 
 
+def test_convergence_before_alignment_is_shown_where_labels_can_switch() -> None:
+    result = bivariate()
+    nuts = result.estimates["nuts[numpyro]"]
+    record = nuts.record.assign_attrs(rhat_unaligned=1.523, ess_unaligned=7.0)
+    switching = {**result.estimates, "nuts[numpyro]": replace(nuts, record=record)}
+    for estimates, shown in ((result.estimates, False), (switching, True)):
+        known = _facts.facts(replace(result, estimates=estimates))
+        tables = _sections._trust(known).tables
+        (table,) = [table for table in tables if table.title == "Convergence of the samplers"]
+        assert (table.columns[-2:] == ("R-hat unaligned", "ESS unaligned")) is shown
+        assert len(table.columns) == len(table.rows[0])
+        assert ("1.5230" in [cell.text for cell in table.rows[0]]) is shown
+
+
 def test_the_exact_posterior_is_the_reference_where_there_is_one() -> None:
     result = bivariate()
     nuts = result.estimates["nuts[numpyro]"]

@@ -86,8 +86,10 @@ def test_a_bias_is_caught_and_told(three: None, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["verdict"] for row in rows] == ["AGREE", "AGREE", "NOT COMPARABLE", "DIFFER"]
     assert [row["comparison"] for row in rows] == ["a", "b", "b", "c"]
+    assert rows[0]["claim"] == "Normal draws have mean zero (mean)"
     text = page.read_text(encoding="utf-8")
     assert "2 of 4 claims hold" in text
+    assert "Normal draws have mean zero (mean)" in text
     assert "b: RuntimeError: it broke" in text
     assert all(f'href="theory-{name}.html"' in text for name in "abc")
     entry_page = (tmp_path / "theory-a.html").read_text(encoding="utf-8")

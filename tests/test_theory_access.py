@@ -9,10 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 import inference.densities
 from comparisons.theory import access, excess_loss
-from comparisons.theory._plane import NATURE, draws, grid, log_density, stream
+from comparisons.theory._plane import (
+    HIGH,
+    LOW,
+    NATURE,
+    STEP,
+    draws,
+    frame,
+    grid,
+    log_density,
+    stream,
+)
 from inference.densities._fitted import DensityEstimator, Fitted, everywhere, variants
 from inference.densities._flow import log_density as flow_density
 from inference.densities._model import density_of
@@ -53,7 +64,7 @@ def measured(fitted: Fitted, rng: np.random.Generator) -> access.Measured:
 
 def outcomes(fitted: Fitted) -> list[str]:
     one = measured(fitted, np.random.default_rng(3))
-    return [claim.verdict.outcome for claim in access.claims("planted", one)]
+    return [claim.verdict.outcome for claim in access.claims("planted", one, 0.01)]
 
 
 @pytest.mark.parametrize("name", FLOWS)
@@ -132,7 +143,43 @@ def test_a_lost_volume_is_caught() -> None:
     fitted = the_truth()
     assert fitted.log_density is not None
     of = fitted.log_density
-    assert outcomes(replace(fitted, log_density=lambda x: of(x) + 0.1))[0] == "DIFFER"
+    for share in (0.1, 0.01):
+        assert outcomes(replace(fitted, log_density=lambda x, s=share: of(x) + s))[0] == "DIFFER"
+
+
+def test_mass_outside_the_box_is_counted() -> None:
+    points, area = frame()
+    box = grid()
+    wide = norm(4.0, 9.0)  # a third of it is outside
+    inside, outside = (wide.pdf(x).prod(axis=1).sum() for x in (box.points, points))
+    size = np.array(HIGH) - np.array(LOW) + STEP
+    edges = np.stack([np.array(LOW) - STEP / 2 - size, np.array(HIGH) + STEP / 2 + size])
+    exact = np.diff(wide.cdf(edges), axis=0).prod()
+    assert inside * STEP**2 < 0.8
+    # midpoints of cells of a twentieth of a standard deviation
+    assert abs(inside * STEP**2 + outside * area - exact) < 1e-3
+
+
+def test_a_law_without_density_is_judged_by_its_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in (("UPDATES", 600), ("JUDGED", 4_000), ("FRESH", 20_000)):
+        monkeypatch.setattr(access, name, size)
+    rng = np.random.default_rng(4)
+    normal = FactorAnalysisDensity().fit(draws(rng, 2_000), rng, 1)
+    for fitted, expected in ((the_truth(), "AGREE"), (normal, "DIFFER")):
+        implicit = replace(fitted, log_density=None, score=None)
+        one = access.measure(implicit, *np.empty((2, 1)), draws(rng, access.COMPARED), rng)
+        found = [claim.verdict.outcome for claim in access.claims("implicit", one, 0.01)]
+        assert found == [expected] * 2
+        lost = one._replace(fitted=replace(implicit, problems=("no",)))
+        (claim,) = access.claims("implicit", lost, 0.01)
+        assert claim.verdict.outcome == "NOT COMPARABLE"
+
+
+def test_a_law_more_likely_than_the_truth_is_caught() -> None:
+    one = access.Measured(the_truth(), shortfall=-0.05, shortfall_error=1e-3)
+    good = one._replace(shortfall=0.0)
+    assert access._gibbs({"good": good}).verdict.outcome == "AGREE"
+    assert access._gibbs({"good": good, "wrong": one}).verdict.outcome == "DIFFER"
 
 
 def test_draws_of_another_law_are_caught() -> None:
@@ -148,7 +195,7 @@ def test_held_out_points_of_another_law_are_caught() -> None:
     fitted = FactorAnalysisDensity().fit(draws(rng, 2_000), rng, 1)
     one = measured(fitted, rng)
     shifted = one._replace(shortfall=one.shortfall * 1.1)
-    assert [c.verdict.outcome for c in access.claims("planted", shifted)][1] == "DIFFER"
+    assert [c.verdict.outcome for c in access.claims("planted", shifted, 0.01)][1] == "DIFFER"
 
 
 def test_one_normal_law_has_the_divergence_of_its_moments() -> None:
@@ -158,12 +205,12 @@ def test_one_normal_law_has_the_divergence_of_its_moments() -> None:
     expected = access._normal(one, train).verdict.expected
     # the tails of the normal law reach out of the box: 3e-3 of its mass, not of nature's
     assert abs(expected - one.divergence) < 1e-8
+    assert access._normal(one, 1.3 * train).verdict.outcome == "DIFFER"
 
 
 def test_a_fit_that_has_not_converged_is_not_compared() -> None:
-    claims = access.claims(
-        "planted", measured(replace(the_truth(), problems=("no",)), stream(0, ""))
-    )
+    lost = replace(the_truth(), problems=("no",))
+    claims = access.claims("planted", measured(lost, stream(0, "")), 0.01)
     assert [claim.verdict.outcome for claim in claims] == ["NOT COMPARABLE"]
 
 

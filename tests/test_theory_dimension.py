@@ -83,6 +83,23 @@ def test_a_wrong_volume_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "DIFFER" in outcomes(dimension._balls(np.random.default_rng(4), 1))
 
 
+def test_a_shell_of_too_few_dimensions_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    radii = dimension._ball_radii
+    bug = lambda rng, dim, size: radii(rng, max(dim - 5, 1), size)  # noqa: E731
+    monkeypatch.setattr(dimension, "_ball_radii", bug)
+    shown = dimension._balls(np.random.default_rng(6), 1)
+    claims = [one.verdict for one in shown if isinstance(one, Claim)]
+    assert next(v for v in claims if "surface" in v.about).outcome == "DIFFER"
+
+
+def test_norms_of_dependent_coordinates_are_caught() -> None:
+    class Stuck:
+        def standard_normal(self, size: int) -> np.ndarray:
+            return np.random.default_rng(7).standard_normal(size)
+
+    assert outcomes(dimension._norms(Stuck(), 1)) == ["DIFFER"]  # pyright: ignore[reportArgumentType]
+
+
 @pytest.mark.statistical
 def test_a_covariance_that_is_too_wide_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     parametric = dimension._parametric_errors

@@ -24,10 +24,26 @@ def test_newton_finds_the_share_of_p_at_every_point() -> None:
     np.testing.assert_allclose(found, p / (p + q), rtol=0, atol=1e-12)
 
 
-def test_all_claims_but_those_of_an_untrained_network_agree(
+def test_all_claims_but_that_of_a_long_training_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = outcomes(monkeypatch)
+    assert found[:4] + found[5:] == ["AGREE"] * 5
+
+
+def test_a_value_without_the_other_law_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = discriminator.value
+    monkeypatch.setattr(discriminator, "value", lambda f, p, q: value(f, p, 0 * q))
+    assert outcomes(monkeypatch)[1:3] == ["DIFFER"] * 2
+
+
+def test_discriminators_that_have_learnt_nothing_or_too_much_are_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert set(outcomes(monkeypatch)) <= {"AGREE", "NOT COMPARABLE"}
+    nothing = lambda *_: (lambda x: 0 * x[:, 0], ())  # noqa: E731
+    monkeypatch.setattr(discriminator, "trained", nothing)
+    assert outcomes(monkeypatch)[3:] == ["AGREE", "DIFFER", "AGREE"]
+    judged = discriminator.judged
+    monkeypatch.setattr(discriminator, "judged", lambda *args: (judged(*args)[0] + 0.6, 0.001))
+    assert outcomes(monkeypatch)[5] == "DIFFER"
 
 
 def test_a_wrong_bound_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from comparisons.distances import (
     classifier,
     cubic,
     discrepancy,
+    divergence,
     frechet,
     gaussian,
     median_distance,
@@ -132,6 +133,15 @@ def test_errors_are_spreads_over_replicates(of):
     assert abs(ratio - 1) < Z * uncertain + 0.05
 
 
+def test_the_error_of_a_divergence_is_its_spread():
+    stream = rng()
+    x = stream.normal(size=(REPLICATES, 1_000, 1))
+    found = divergence(x, 1.0 + 1.5 * stream.normal(size=(REPLICATES, 800, 1)))
+    ratio = np.sqrt((found.error**2).mean()) / found.value.std(ddof=1)
+    # its law is nearly normal; a twentieth for 90 draws in a bin
+    assert abs(ratio - 1) < Z / np.sqrt(2 * REPLICATES) + 0.05
+
+
 def test_the_jackknife_is_too_large_by_a_root_of_two_where_laws_are_equal():
     stream = rng()
     x, y = stream.normal(size=(2, 2_000, 60, 2))
@@ -177,8 +187,9 @@ def test_equal_fits_are_as_far_apart_as_halves_of_one():
     one, two = ({"theta": correlated(stream, 0.8)} for _ in range(2))
     found = between(fit(one, chain=True), fit(two, chain=True), rng())
     names = [row.name for row in found]
-    assert names[-2:] == [f"Wasserstein distance of theta[{i}]" for i in range(2)]
-    assert len(names) == 7
+    kinds = "Wasserstein distance", "divergence"
+    assert names[-4:] == [f"{kind} of theta[{i}]" for kind in kinds for i in range(2)]
+    assert len(names) == 9
     # the halvings' spread has 19 degrees of freedom, and skew tails: 8 of it is a part in a million
     assert all(abs(row.value - row.null) < 8 * row.null_sd for row in found)
 
@@ -238,9 +249,10 @@ def test_wasserstein_of_a_law_from_itself_tends_to_the_bridge():
     assert away[0] > away[1] > away[2] > 0
 
 
-def test_claims_hold():
-    assert outcomes(entry.closed_forms(rng())) == ["AGREE"] * 3 + ["EXPLAINED"]
-    for part in (entry.means, entry.accuracy):
+def test_claims_hold(monkeypatch):
+    monkeypatch.setattr(entry, "ROWS", (16, 64))
+    assert outcomes(entry.closed_forms(rng())) == ["AGREE"] * 5
+    for part in (entry.means, entry.accuracy, entry.binned, entry.unbiased_at_finite_n):
         assert set(outcomes(part(rng(), 1))) == {"AGREE"}
 
 
@@ -265,6 +277,26 @@ def test_a_biased_statistic_is_caught(monkeypatch):
 
     monkeypatch.setattr(entry, "discrepancy", biased)
     assert outcomes(entry.means(rng(), 1))[0] == "DIFFER"
+
+
+def test_a_divergence_the_wrong_way_round_is_caught(monkeypatch):
+    monkeypatch.setattr(entry, "divergence", lambda x, y: divergence(x, 2 * y))
+    assert outcomes(entry.binned(rng(), 1)) == ["DIFFER"] * 2
+
+
+def test_a_bias_at_small_n_is_caught(monkeypatch):
+    monkeypatch.setattr(entry, "_kid", lambda x, y: discrepancy(cubic, x, y).biased.value)
+    monkeypatch.setattr(entry, "CLASSIFIERS", 20)
+    assert outcomes(entry.unbiased_at_finite_n(rng(), 1))[:4] == ["DIFFER"] * 4
+
+
+def test_permutations_keep_the_level_of_what_is_symmetric_and_find_a_shift(monkeypatch):
+    monkeypatch.setattr(entry, "PERMUTATIONS", {0.0: 1_000, 1.5: 100})
+    # cheap, and never rejects: it does not look at the labels
+    monkeypatch.setattr(entry, "classifier", lambda x, y: Distance(x.mean((-2, -1)) ** 2, x))
+    found = outcomes(entry.permutation_tests(rng(), 1))
+    assert found[:3] == ["AGREE"] * 3
+    assert found[4:] == ["AGREE"] * 3 + ["DIFFER"]
 
 
 def test_a_lost_difference_of_means_is_caught(monkeypatch):

@@ -81,6 +81,13 @@ def test_arguments_the_wrong_way_round_are_caught(monkeypatch: pytest.MonkeyPatc
     assert found[wrong.index("KL(q ‖ p) at the optimum of KL(q ‖ p), nats")] == "DIFFER"
 
 
+def test_one_optimum_for_both_directions_is_caught() -> None:
+    covers = divergences.nearest(divergences.forward, 1.0)
+    assert covers is not None
+    found = verdicts(divergences._compared(covers, covers))
+    assert [v.outcome for v in found if "other direction" in v.about] == ["DIFFER"] * 2
+
+
 def test_one_half_forgotten_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     right = divergences.jensen_shannon
     monkeypatch.setattr(divergences, "jensen_shannon", lambda p, q: 2 * right(p, q))

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from comparisons.theory._shown import Shown
 
 
+NETWORKS = "deep linear, normal noise", "tanh, softmax"
+
+
 def verdicts(shown: Iterator[Shown]) -> list[Verdict]:
     return [one.verdict for one in shown if isinstance(one, Claim)]
 
@@ -28,7 +31,7 @@ def differ(found: list[Verdict]) -> list[str]:
 
 def test_every_claim_holds() -> None:
     found = verdicts(entry.show(np.random.default_rng(1), 1))
-    assert len(found) == 29
+    assert len(found) == 38
     assert [v for v in found if v.outcome != "AGREE"] == []
 
 
@@ -76,6 +79,39 @@ def test_a_metric_of_the_variance_is_caught(monkeypatch: pytest.MonkeyPatch) -> 
     wrong = differ(verdicts(entry._natural()))
     assert any("path and straight line" in about for about in wrong)
     assert any("one natural step" in about for about in wrong)
+
+
+def test_a_hessian_that_is_off_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    hessian = entry.jax.hessian
+    monkeypatch.setattr(entry.jax, "hessian", lambda f: lambda v: 1.01 * hessian(f)(v))
+    wrong = differ(verdicts(entry._optimisers(np.random.default_rng(4))))
+    assert "slope of log distance after a step against log distance before it" in wrong
+
+
+def test_a_rank_that_counts_noise_and_scores_not_shared_are_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    right = entry.information
+
+    def noisy(score: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return right(score, weight) + 0.1 * np.eye(score.shape[1])
+
+    monkeypatch.setattr(entry, "information", noisy)
+    wrong = differ(verdicts(entry._ranks(np.random.default_rng(5), 100)))
+    assert sum("rank" in about for about in wrong) == 2
+    assert sum("trace" in about for about in wrong) == 3  # of order 2 it is what others start from
+
+
+def test_a_block_between_layers_with_lost_gradients_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    across = entry.across
+    monkeypatch.setattr(entry, "across", lambda a, b, G: across(a, b, np.abs(G)))
+    wrong = differ(verdicts(entry._networks(np.random.default_rng(6), 50)))
+    assert {f"{name}: relative distance of the two" for name in NETWORKS} <= set(wrong)
+    monkeypatch.setattr(entry, "across", lambda a, b, G: across(a, b, 1.1 * G))
+    wrong = differ(verdicts(entry._networks(np.random.default_rng(6), 50)))
+    assert sum("exact block diagonal" in about for about in wrong) == 2
 
 
 def test_factors_in_the_wrong_order_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:

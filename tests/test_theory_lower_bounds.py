@@ -30,7 +30,21 @@ def untrained() -> LatentVariable:
 
 
 def test_bounds_hold_for_any_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert outcomes(monkeypatch, untrained())[1:4] == ["AGREE"] * 3
+    assert outcomes(monkeypatch, untrained())[:6] == ["AGREE"] * 6
+
+
+def test_a_wrong_gap_and_weights_that_close_none_are_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    divergence, bound = lower_bounds.divergence, lower_bounds.bound
+    monkeypatch.setattr(lower_bounds, "divergence", lambda *args: 1.5 * divergence(*args))
+    assert outcomes(monkeypatch, untrained())[0] == "DIFFER"
+    monkeypatch.setattr(lower_bounds, "divergence", divergence)
+    monkeypatch.setattr(lower_bounds, "bound", lambda m, x, r, k, n: bound(m, x, r, 1, n))
+    assert outcomes(monkeypatch, untrained())[2] == "DIFFER"
+    monkeypatch.setattr(lower_bounds, "bound", bound)
+    monkeypatch.setattr(lower_bounds, "divergence", lambda *args: 0 * divergence(*args))
+    assert outcomes(monkeypatch, untrained())[1] == "DIFFER"
 
 
 def test_a_wrong_prior_in_the_quadrature_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +56,7 @@ def test_a_wrong_prior_in_the_quadrature_is_caught(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(LatentVariable, "log_marginal", shifted)
     eqx.clear_caches()
     found = outcomes(monkeypatch, untrained())
-    assert found[4:] == ["DIFFER"] * 2
+    assert found[6:] == ["DIFFER"] * 2
 
 
 def test_the_quadrature_has_converged(monkeypatch: pytest.MonkeyPatch) -> None:

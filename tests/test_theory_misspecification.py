@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -50,7 +52,7 @@ def test_standard_errors_are_the_suites() -> None:
 def test_what_is_left_and_what_is_covered() -> None:
     rng, at = np.random.default_rng(2), entry.truth()
     found = [*verdicts(entry._left(rng, 1, at)), *verdicts(entry._intervals(rng, 1, at))]
-    assert len(found) == 8
+    assert len(found) == 9
     assert {verdict.outcome for verdict in found} == {"AGREE"}
 
 
@@ -61,6 +63,26 @@ def test_orders_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     found = verdicts(entry._orders(np.random.default_rng(3), 1, entry.truth()))
     assert len(found) == 4
     assert {verdict.outcome for verdict in found} == {"AGREE"}
+
+
+def test_a_divergence_that_vanishes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, at = np.random.default_rng(7), entry.truth()
+    one = {"weights": np.eye(3)[0], "mu": np.zeros(3), "sigma": np.ones(3)}
+    monkeypatch.setattr(entry, "VALUES", {name: jnp.asarray(v) for name, v in one.items()})
+    monkeypatch.setattr(entry, "FRESH", 20_000)
+    assert [v.outcome for v in verdicts(entry._remains(rng, 1, at))] == ["DIFFER"]
+
+
+def test_a_nearest_law_of_the_other_direction_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reverse(density: np.ndarray, law: jax.Array) -> jax.Array:
+        log_p = jax.scipy.stats.norm.logpdf(entry.NODES, law[0], jnp.exp(law[1]))
+        gap = log_p - np.log(density)
+        return jnp.sum(jnp.exp(log_p) * gap) * (entry.NODES[1] - entry.NODES[0])
+
+    monkeypatch.setattr(entry, "divergence", reverse)
+    monkeypatch.setattr(entry, "FITS", 10)
+    found = verdicts(entry._left(np.random.default_rng(8), 1, entry.truth()))
+    assert [v.outcome for v in found[:2]] == ["DIFFER"] * 2
 
 
 def test_a_larger_order_must_earn_its_place() -> None:

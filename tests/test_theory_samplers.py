@@ -13,6 +13,8 @@ from comparisons._verdict import Verdict
 from comparisons.theory import samplers as entry
 from comparisons.theory._shown import Claim
 from inference import samplers
+from inference.densities._fitted import Fitted
+from inference.densities.score_matching import ScoreMatching
 from inference.samplers import _chains, importance, rejection, reparameterised
 from inference.samplers._drawn import Drawn, NormalMixture, Sampler, widened
 from inference.samplers.adjusted_langevin import AdjustedLangevin
@@ -227,13 +229,28 @@ def test_langevin_with_the_wrong_noise_differs(monkeypatch: pytest.MonkeyPatch) 
         drawn = real(self, target, rng, r, n)
         return replace(drawn, draws=1.1 * drawn.draws)
 
-    monkeypatch.setattr(entry, "STEPS", entry.STEPS[:1])
+    monkeypatch.setattr(entry, "STEPS", entry.STEPS[:2])
     drawn = UnadjustedLangevin().draw(TARGET, _rng(), *SHAPE)
     monkeypatch.setattr(UnadjustedLangevin, "draw", hot)
     shown = entry._langevin(drawn, _rng(), SHAPE[0])
-    claims = {c.statement: c.verdict for c in shown if isinstance(c, Claim)}
-    bad: Verdict = claims["draws of unadjusted Langevin have the bias of its step: normal law"]
-    assert bad.outcome == "DIFFER"
+    claims = {c.verdict.about: c.verdict for c in shown if isinstance(c, Claim)}
+    bad: list[Verdict] = [v for about, v in claims.items() if "bias" in about and "draws" in about]
+    assert [v.outcome for v in bad] == ["DIFFER"] * 2
+    slope = next(v for about, v in claims.items() if "measured bias" in about)
+    assert slope.outcome == "DIFFER"
+
+
+@pytest.mark.parametrize(("factor", "outcome"), [(1.0, "AGREE"), (0.8, "DIFFER")])
+def test_a_learnt_score_must_have_the_right_size(
+    monkeypatch: pytest.MonkeyPatch, factor: float, outcome: str
+) -> None:
+    learnt = Fitted("score only", score=lambda x: factor * TARGET.score(x))
+    monkeypatch.setattr(ScoreMatching, "fit", lambda *_: learnt)
+    claims = list(entry._learnt(_rng(), 1))
+    assert claims[1].verdict.outcome == outcome
+    lost = replace(learnt, problems=("no",))
+    monkeypatch.setattr(ScoreMatching, "fit", lambda *_: lost)
+    assert [c.verdict.outcome for c in entry._learnt(_rng(), 1)] == ["NOT COMPARABLE"]
 
 
 def test_reverse_diffusion_with_too_little_score_differs(monkeypatch: pytest.MonkeyPatch) -> None:

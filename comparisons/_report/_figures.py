@@ -500,7 +500,7 @@ def orders(rows: Sequence[Row]) -> Picture | None:
     curves: dict[str, dict[int, tuple[float, float]]] = {}
     for row in rows:
         order = str(row["method"]).removeprefix("order ")
-        criterion = str(row["criterion"]).partition(" ")[0]
+        criterion = str(row["criterion"]).removesuffix(" (singular)")
         if order != row["method"] and order.isdecimal() and criterion in ("aic", "bic", "wbic"):
             curves.setdefault(criterion, {})[int(order)] = (row["value"], row["error"])
     curves = {c: points for c, points in curves.items() if len(points) > 1}

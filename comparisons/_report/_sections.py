@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from comparisons._case import CaseResult
     from comparisons._report._facts import Facts
     from comparisons._report._figures import Picture
-    from comparisons._study import Finding
+    from comparisons._study import Finding, Unjudged
     from comparisons._theory import Demonstration
     from comparisons._verdict import Outcome, Verdict
     from comparisons.theory import _shown as theory
@@ -211,20 +211,31 @@ def _trust(known: Facts) -> Section:
     verdict = f"{sound} of {len(result.estimates)} fits passed every check"
     if troubled:
         verdict += f"; not {', '.join(troubled)}"
+    note = (
+        "The worst over all reported scalars; ESS is the smaller one of bulk and tail. "
+        "Required: R-hat below 1.01, ESS at least 400, no divergences, E-BFMI at least 0.3."
+    )
+    unaligned = []
+    if not all(math.isnan(row["rhat_unaligned"]) for row in known.convergence):
+        unaligned = [("rhat_unaligned", 0.001), ("ess_unaligned", 10.0)]
+        note += " Unaligned: before components were given one labelling; nothing is required of it."
     samplers_table = _table(
         "Convergence of the samplers",
-        ("method", "draws", "R-hat", "ESS", "MCSE / sd", "divergences", "E-BFMI"),
+        (
+            "method", "draws", "R-hat", "ESS", "MCSE / sd", "divergences", "E-BFMI",
+            *("R-hat unaligned", "ESS unaligned")[: len(unaligned)],
+        ),
         [
             (
                 row["method"], number(row["draws"]), number(row["rhat"], 0.001),
                 number(row["ess"], 10.0), number(row["mcse_sd"], 0.001),
                 number(row["divergences"]), number(row["bfmi"]),
+                *(number(row[name], error) for name, error in unaligned),
             )
             for row in known.convergence
         ],
-        note="The worst over all reported scalars; ESS is the smaller one of bulk and tail. "
-        "Required: R-hat below 1.01, ESS at least 400, no divergences, E-BFMI at least 0.3.",
-        numeric=range(1, 7),
+        note=note,
+        numeric=range(1, 7 + len(unaligned)),
     )  # fmt: skip
     optimisers = _run_table(
         known,
@@ -636,22 +647,44 @@ def study_tables(findings: Sequence[Finding], parameters: Sequence[str]) -> list
                 finding.quantity, finding.method, f"{finding.n:,}",
                 Shown(finding.verdict.outcome.lower(), finding.verdict.outcome),
                 with_error(finding.verdict.observed, finding.verdict.error),
-                number(finding.verdict.expected),
-                _loose(finding.verdict.predicted), finding.verdict.cause,
+                number(_tables.prediction(finding.verdict)), finding.verdict.cause,
             )
             for finding in chosen
         ]  # fmt: skip
         tables.append(
             _table(
                 parameter or "The study",
-                ("quantity", "method", "N", "verdict", "measured", "limit", "predicted", "cause"),
+                ("quantity", "method", "N", "verdict", "measured", "theory", "cause"),
                 rows,
-                numeric=(2, 4, 5, 6),
+                numeric=(2, 4, 5),
                 file="study.csv",
                 folded=len(rows) > 12,
             )
         )
     return tables
+
+
+def unjudged_table(unjudged: Unjudged) -> Table:
+    """Numbers without verdicts, N down; theory beside each quantity that has one."""
+    quantities = dict.fromkeys(one.quantity for one in unjudged.numbers)
+    known = {one.quantity for one in unjudged.numbers if not math.isnan(one.theory)}
+    places = {(one.method, one.n): {} for one in unjudged.numbers}
+    for one in unjudged.numbers:
+        places[one.method, one.n][one.quantity] = one
+    rows = []
+    for (method, n), found in places.items():
+        row = [method, f"{n:,}"]
+        for quantity in quantities:
+            one = found[quantity]
+            row += [with_error(one.value, one.error)]
+            row += [number(one.theory, one.error)] if quantity in known else []
+        rows.append(row)
+    columns = ["method", "N"]
+    for quantity in quantities:
+        columns += [quantity, "theory"] if quantity in known else [quantity]
+    return _table(
+        unjudged.title, tuple(columns), rows, numeric=range(1, len(columns)), file="study.csv"
+    )
 
 
 def claims_table(demonstrations: Sequence[Demonstration], *, where: bool) -> Table:
@@ -663,7 +696,7 @@ def claims_table(demonstrations: Sequence[Demonstration], *, where: bool) -> Tab
     """
     rows = [
         (
-            claim.statement, *([found.name] if where else [claim.verdict.about]),
+            *((claim.title, found.name) if where else (claim.statement, claim.verdict.about)),
             Shown(claim.verdict.outcome.lower(), claim.verdict.outcome),
             number(_tables.prediction(claim.verdict)),
             with_error(claim.verdict.observed, claim.verdict.error), claim.verdict.cause,

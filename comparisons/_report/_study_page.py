@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 from collections import Counter
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from comparisons._report import _answer, _figures, _sections
 from comparisons._report._files import published, slug
 from comparisons._report._page import render
 from comparisons._report._tables import csv_text, model_title, prediction
+from comparisons._verdict import Z
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +42,7 @@ def write(study: Study, out: Path, command: str) -> Path:
         StoreError: the directory cannot be written.
     """
     name = _file(study.name, model_title(study.model))
-    rows = [row(study, finding) for finding in study.findings]
+    rows = _rows(study)
     key = rows[0]["study"], rows[0]["model"]
     with published(out) as stage:
         kept = [old for old in _read(out / "study.csv") if (old["study"], old["model"]) != key]
@@ -91,21 +93,27 @@ def _file(study: str, model: str) -> str:
     return f"study-{slug(f'{study}-{model}')}.html"
 
 
-def row(study: Study, finding: Finding) -> dict[str, Any]:
-    """A finding as a row of `study.csv`; its theory is the prediction where there is one."""
-    verdict = finding.verdict
-    return {
-        "study": study.name,
-        "model": model_title(study.model),
-        "method": finding.method,
-        "n": finding.n,
-        "quantity": finding.quantity,
-        "parameter": finding.parameter,
-        "value": float(verdict.observed),
-        "error": float(verdict.error),
-        "theory": prediction(verdict),
-        "verdict": verdict.outcome,
-    }
+def _rows(study: Study) -> list[dict[str, Any]]:
+    """The rows of `study.csv`; of a departure that is explained, theory is what explains it."""
+    judged = [
+        (
+            (finding.method, finding.n, finding.quantity, finding.parameter),
+            (finding.verdict.observed, finding.verdict.error, prediction(finding.verdict)),
+            finding.verdict.outcome,
+        )
+        for finding in study.findings
+    ]
+    places = {place for place, _, _ in judged}
+    others = [
+        ((one.method, one.n, one.quantity, one.parameter), (one.value, one.error, one.theory), "")
+        for part in study.unjudged
+        for one in part.numbers
+    ]
+    title = model_title(study.model)
+    return [
+        dict(zip(COLUMNS, (study.name, title, *place, *map(float, numbers), outcome), strict=True))
+        for place, numbers, outcome in [*judged, *(o for o in others if o[0] not in places)]
+    ]
 
 
 def study_page(study: Study, command: str, *, overview: bool) -> str:
@@ -127,11 +135,22 @@ def study_page(study: Study, command: str, *, overview: bool) -> str:
         counts=counts,
         pictures=[
             *_pictures(study),
-            *(_figures.curves(f"{study.name}-{i}", c) for i, c in enumerate(study.curves)),
+            *(
+                _figures.curves(f"{study.name}-{i}", part.curves)
+                for i, part in enumerate(study.unjudged)
+                if part.curves
+            ),
         ],
-        tables=_sections.study_tables(study.findings, parameters),
+        tables=[
+            *(_sections.unjudged_table(part) for part in study.unjudged if not part.curves),
+            *_sections.study_tables(study.findings, parameters),
+        ],
         failed=study.failed,
-        undecided=[f"{v.about}: {v.remedy}" for v in verdicts if v.remedy],
+        undecided=[
+            f"{finding.verdict.about}: {_remedy(finding, study.replicates)}"
+            for finding in study.findings
+            if finding.verdict.outcome == "UNSURE"
+        ],
         command=command,
         overview=overview,
         links=[("studies.html", "All studies")],
@@ -151,6 +170,17 @@ def _sentence(study: Study) -> str:
     open_ones = sum(f.verdict.outcome in ("UNSURE", "NOT COMPARABLE") for f in study.findings)
     undecided = f"; {open_ones} of {len(study.findings)} are not decided" if open_ones else ""
     return f"{made}: no statement fails{undecided}."
+
+
+def _remedy(finding: Finding, replicates: int) -> str:
+    """How many more data sets would decide, if any number would."""
+    verdict, fixed = finding.verdict, finding.fixed
+    allowed = ((verdict.bound - verdict.excess) / Z) ** 2 - fixed**2
+    if allowed <= 0:
+        what = "the number itself" if not fixed else "the error of what it is held to"
+        return f"no number of data sets decides: {what} is too close to the bound"
+    more = replicates * ((verdict.error**2 - fixed**2) / allowed - 1)
+    return f"about {ceil(more):,} more data sets at each N would decide"
 
 
 def _pictures(study: Study) -> list[_figures.Picture]:

@@ -14,6 +14,7 @@ import inference
 from comparisons._report._answer import base
 from comparisons._scalars import own_draws
 from inference._estimate import Method
+from inference._labels import log_modes
 from models._catalogue import subclasses
 from models._density import density, units
 
@@ -158,9 +159,11 @@ def _own_criteria(result: CaseResult) -> Iterator[Row]:
             found["log_likelihood"] = height, 0.0
             found["aic"] = 2 * k - 2 * height, 0.0
             found["bic"] = k * math.log(n) - 2 * height, 0.0
-        if "log_evidence" in fit.record.attrs:
-            error = float(fit.record.attrs.get("log_evidence_error", 0.0))
-            found["log_evidence"] = float(fit.record.attrs["log_evidence"]), error
+        if "log_evidence" in fit.record.attrs and not fit.problems:
+            evidence = float(fit.record.attrs["log_evidence"])
+            if base(label) != "exact_posterior":
+                evidence += log_modes(result.model)
+            found["log_evidence"] = evidence, 0.0
         for criterion, (value, error) in found.items():
             yield {
                 **identity(result),
@@ -206,7 +209,10 @@ def convergence_rows(result: CaseResult) -> list[Row]:
         {
             "method": label,
             "draws": fit.draws["posterior"].sizes["chain"] * fit.draws["posterior"].sizes["draw"],
-            **{name: fit.record.attrs.get(name, math.nan) for name in ("rhat", "ess")},
+            **{
+                name: fit.record.attrs.get(name, math.nan)
+                for name in ("rhat", "ess", "rhat_unaligned", "ess_unaligned")
+            },
             "mcse_sd": _largest_error(fit),
             **_energy(fit.draws["sample_stats"].to_dataset()),
             "problems": "; ".join(fit.problems),

@@ -66,7 +66,7 @@ def rows(demonstrations: Sequence[Demonstration]) -> list[dict[str, Any]]:
     """The rows of `theory.csv`; predicted is what explains a departure, where something does."""
     return [
         {
-            "claim": claim.statement,
+            "claim": claim.title,
             "comparison": found.name,
             "predicted": prediction(claim.verdict),
             "measured": float(claim.verdict.observed),

@@ -29,6 +29,8 @@ NATURE = GaussianMixture(3, 2, "spherical")
 LOW, HIGH = (-7.0, -7.0), (15.0, 11.0)
 """The box: every mean is 7 standard deviations or more inside, so that 1e-11 of the mass is not."""
 STEP = 0.1
+COARSE = 0.5
+"""Step outside the box, where little of any fitted law is."""
 
 APART = 0.1
 """Total variation that does not matter: no event's probability is off by more than a tenth."""
@@ -47,10 +49,11 @@ class Grid(NamedTuple):
     """log p, shape (G,)."""
     score: np.ndarray
     """∇ log p, shape (G, 2)."""
+    step: float
 
     def integral(self, values: np.ndarray) -> float:
         """∫ f over the box, from f at the points, shape (G,)."""
-        return float(values.sum() * STEP**2)
+        return float(values.sum() * self.step**2)
 
     def mean(self, values: np.ndarray) -> float:
         """E_p[f], from f at the points, shape (G,)."""
@@ -63,13 +66,27 @@ def log_density() -> Callable[[Array], Array]:
 
 
 @cache
-def grid() -> Grid:
+def frame() -> tuple[np.ndarray, float]:
+    """Midpoints of cells that fill the eight copies of the box around it, and the area of one."""
+    low, size = np.array(LOW) - STEP / 2, np.array(HIGH) - np.array(LOW) + STEP
+    counts = np.rint(size / COARSE).astype(int)
+    axes = [
+        start - width + (np.arange(3 * count) + 0.5) * width / count
+        for start, width, count in zip(low, size, counts, strict=True)
+    ]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    outside = ((points < low) | (points > low + size)).any(axis=1)
+    return points[outside], float((size / counts).prod())
+
+
+@cache
+def grid(step: float = STEP) -> Grid:
     """The quadrature grid."""
-    axes = [np.arange(low, high + STEP / 2, STEP) for low, high in zip(LOW, HIGH, strict=True)]
+    axes = [np.arange(low, high + step / 2, step) for low, high in zip(LOW, HIGH, strict=True)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     of = log_density()
     score = jax.grad(lambda x: jnp.sum(of(x)))
-    return Grid(points, everywhere(of, points), everywhere(score, points))
+    return Grid(points, everywhere(of, points), everywhere(score, points), step)
 
 
 def draws(rng: np.random.Generator, n: int) -> np.ndarray:

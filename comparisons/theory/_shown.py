@@ -28,6 +28,11 @@ class Claim:
     statement: str
     verdict: Verdict
 
+    @property
+    def title(self) -> str:
+        """The statement with what was compared, which tells it from others of the same theorem."""
+        return f"{self.statement.rstrip('.')} ({self.verdict.about})"
+
 
 @final
 @dataclass(frozen=True)

@@ -285,10 +285,12 @@ def _compared(covers: np.ndarray, seeks: np.ndarray) -> Iterator[Shown]:
         ("KL(p ‖ q)", "forward", "reverse"),
         ("KL(q ‖ p)", "reverse", "forward"),
     ):
-        about = f"{which} at the other direction's optimum, at least that at its own"
+        about = f"{which} at the other direction's optimum in units of that at its own"
         yield Claim(
             "Each direction has its own optimum.",
-            Verdict(about, there[which, other], there[which, own], 0.0, 0.0, "at_least"),
+            Verdict(
+                about, there[which, other] / there[which, own], 1 + RATIO, 0.0, 0.0, "at_least"
+            ),
         )
 
 

@@ -7,8 +7,11 @@ For data with empirical measure p̂_N = N⁻¹ Σ_i δ(x_i), at every N and ever
 so that the three differ by constants in θ and have the same optimum: H(p̂_N) is the finite entropy
 of the observed frequencies.  For continuous data the first equality stands alone: p̂_N has no
 density, KL(p̂_N ‖ p_θ) is infinite, and on bins of width h it grows like −log h.  What takes its
-place in an exponential family is the divergence from the member p_θ̂ that has the moments of the
-data, KL(p_θ̂ ‖ p_θ) = H(p̂_N, p_θ) − H(p_θ̂): the constant is the entropy of that member.
+place in an exponential family is the divergence from the member p_θ̂ whose sufficient statistics
+have the means of the data: KL(p_θ̂ ‖ p_θ) = H(p̂_N, p_θ) − H(p̂_N, p_θ̂), as log p_θ̂/p_θ is linear in
+those statistics.  The constant is the least cross-entropy.  It is the entropy of that member for a
+normal law, and wherever the carrier is constant; elsewhere, log x! of a Poisson law for one, the
+carrier has another mean under p_θ̂ than under p̂_N.
 
 With a normal prior the mode of the posterior is the ridge estimate, least squares with an L2
 penalty of σ²/τ².  For iid data at a regular θ₀ the estimator is consistent, and √N (θ̂ − θ₀) tends
@@ -373,11 +376,11 @@ def _held(about: str, found: _Moments, exact: Sequence[float]) -> Iterator[Shown
         EFFICIENT,
         Verdict(f"sd / bound, {about}", found.deviation, 1.0, found.uncertain, RATIO),
     )
-    for name, value, exact, error, bound in (
+    for name, value, expected, error, bound in (
         ("skewness", found.skewness, skewness, found.skewness_error, SKEWNESS),
         ("excess kurtosis", found.tails, tails, found.tails_error, KURTOSIS),
     ):
         yield Claim(
             f"The {name} of the estimator is that of N(0, 1/N) or of χ_{{N−1}}, and so vanishes.",
-            Verdict(f"{name}, {about} / exact", value, exact, error, bound),
+            Verdict(f"{name}, {about} / exact", value, expected, error, bound),
         )

@@ -9,13 +9,15 @@ For a regular model with score s = ∇ log p, expectations under p_θ and I = E 
   paths with steps h differ by O(h); those of the plain gradient differ in the limit;
 * with full steps it is Fisher scoring, u ← u − I⁻¹∇f, which converges linearly at the spectral
   radius of 1 − I⁻¹∇²f, as plain gradient steps do at (κ − 1)/(κ + 1) at best, κ the condition
-  number of ∇²f; Newton's method converges quadratically;
+  number of ∇²f; a step of Newton's method squares a small distance from the minimum;
 * rank I = k, the number of parameters that BIC counts, at a regular point.  A mixture with more
   components than the truth is singular there: two copies of one component can trade places,
-  weights and scales, and the rank stays that of the truth;
+  weights and scales, and the rank stays that of the truth.  Nor does tr I count parameters: c equal
+  copies of a component have the scores s/c each, so that its part of the trace falls to 1/c of it;
 * the block of a layer with inputs a and back-propagated gradients g is E[a aᵀ ⊗ G], exactly, with
   G = E[g gᵀ | x]; K-FAC's E[a aᵀ] ⊗ E[G] differs from it by the covariance of a aᵀ and G over x: by
-  nothing where G does not depend on x, as in a deep linear network with normal noise.
+  nothing where G does not depend on x, as in a deep linear network with normal noise.  Between
+  layers the matrix has the blocks E[a₁ a₂ᵀ ⊗ g₁g₂ᵀ], which K-FAC leaves out.
 
 References: Amari (1998), Neural Comput. 10; Martens (2020), JMLR 21; Martens & Grosse (2015), ICML;
 Watanabe (2009), Algebraic Geometry and Statistical Learning Theory; Nocedal & Wright (2006), §3.3.
@@ -38,7 +40,7 @@ from models.gaussian import Gaussian
 from models.gaussian_mixture import GaussianMixture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from jax import Array
 
@@ -307,8 +309,25 @@ def _optimisers(rng: np.random.Generator) -> Iterator[Shown]:
             "Knowing the metric saves steps, and knowing the curvature more.",
             Verdict(about, counts[slower], counts[faster], 0.0, 0.0, "at_least"),
         )
+    yield _order(best, curvature, methods["Newton"][0])
     columns = ("method", "steps", "measured linear rate", "predicted linear rate")
     yield Table("Optimisers of a Cauchy likelihood, location and log scale", columns, tuple(rows))
+
+
+def _order(
+    best: np.ndarray, curvature: np.ndarray, move: Callable[[np.ndarray], np.ndarray]
+) -> Claim:
+    """The power of the distance from the minimum that one step of Newton's method leaves."""
+    steps = 2.0 ** -np.arange(5, 10)
+    direction = np.linalg.solve(np.linalg.cholesky(curvature).T, np.ones(2) / np.sqrt(2))
+    left = []
+    for step in steps:
+        v = best + step * direction
+        away = v - move(v) - best
+        left.append(np.sqrt(away @ curvature @ away))
+    rate = float(np.polyfit(np.log(steps), np.log(left), 1)[0])
+    about = "slope of log distance after a step against log distance before it"
+    return Claim("Newton's method converges quadratically.", Verdict(about, rate, 2.0, 0.0, SLOPE))
 
 
 SCORING = (
@@ -349,7 +368,7 @@ def nested(order: int) -> Values:
 
 
 def _ranks(rng: np.random.Generator, n: int) -> Iterator[Shown]:
-    rows = []
+    rows, diagonals = [], {}
     nature = GaussianMixture(2, 2, "spherical")
     data = nature.simulate(rng, nature.truth, n)
     studied: list[tuple[Model, Values, xr.Dataset, int]] = [
@@ -365,6 +384,9 @@ def _ranks(rng: np.random.Generator, n: int) -> Iterator[Shown]:
         found = rank(outer)
         name = f"{model.name}({model.k})" if isinstance(model, GaussianMixture) else model.name
         rows.append((name, float(of.size), float(found), float(np.trace(outer))))
+        if isinstance(model, GaussianMixture):
+            # the last coordinates are the means, component by component, and log σ
+            diagonals[model.k] = np.diag(outer)[-(2 * model.k + 1) :]
         singular = predicted < of.size
         yield Claim(
             "A mixture above the true order is singular: the rank stays that of the truth."
@@ -375,8 +397,28 @@ def _ranks(rng: np.random.Generator, n: int) -> Iterator[Shown]:
                 found, predicted if singular else of.size, 0.0, 0.0,
             ),
         )  # fmt: skip
+    yield from _traces(diagonals, np.asarray(data["y"].data))
     columns = ("model", "parameters", "rank", "trace of the information per unit, in the chart")
     yield Table("Information at the law of two components", columns, tuple(rows))
+
+
+def _traces(diagonals: dict[int, np.ndarray], y: np.ndarray) -> Iterator[Shown]:
+    """Of the information about means and log σ by order, from its diagonal."""
+    one, two = nested(1), diagonals[2]
+    variance = float(one["scale"]) ** 2
+    square = ((y - np.asarray(one["mean"])) ** 2).sum(axis=1) / variance
+    # the scores of one normal law are (x − μ)/σ² and ‖x − μ‖²/σ² − D
+    predicted = {1: float((square / variance + (square - 2) ** 2).mean())}
+    for order in diagonals:
+        share = float(two[:2].sum() + two[2:4].sum() / max(order - 1, 1) + two[4])
+        expected = predicted.get(order, share)
+        yield Claim(
+            "The trace of the information is no count of parameters: copies share one part of it.",
+            Verdict(
+                f"gaussian_mixture({order}): trace about means and log σ",
+                float(diagonals[order].sum()), expected, 0.0, EXACT * expected,
+            ),
+        )  # fmt: skip
 
 
 # --- networks -------------------------------------------------------------------------------------
@@ -425,6 +467,8 @@ def _networks(rng: np.random.Generator, n: int) -> Iterator[Shown]:
         bend = np.ones_like(hidden) if linear else 1 - hidden**2
         back = W2[:, :-1] * bend[:, None, :]  # ∂output/∂(first layer), (n, 2, 4)
         layers = ((before, np.einsum("noi,nop,npj->nij", back, H, back)), (after, H))
+        G = np.einsum("noi,nop->nip", back, H)
+        yield from _between(name, jacobians, H, across(before, after, G))
         for place, ((a, G), jacobian) in enumerate(zip(layers, jacobians, strict=True), start=1):
             flat = np.swapaxes(np.asarray(jacobian), 2, 3).reshape(n, 2, -1)
             exact = np.einsum("noi,nop,npj->ij", flat, H, flat) / n
@@ -451,6 +495,38 @@ def _networks(rng: np.random.Generator, n: int) -> Iterator[Shown]:
                 )
     columns = ("network", "layer", "error of E[a aᵀ ⊗ G]", "error of E[a aᵀ] ⊗ E[G]")
     yield Table("Blocks of the Fisher matrix, relative to the exact ones", columns, tuple(rows))
+
+
+def across(first: np.ndarray, second: np.ndarray, G: np.ndarray) -> np.ndarray:
+    """E[a₁ a₂ᵀ ⊗ G], from inputs (n, i) and (n, j) and output metrics (n, o, p)."""
+    block = np.einsum("ni,nj,nop->iojp", first, second, G) / len(first)
+    return block.reshape(first.shape[1] * G.shape[1], -1)
+
+
+def _between(
+    name: str, jacobians: Sequence[Array], H: np.ndarray, block: np.ndarray
+) -> Iterator[Shown]:
+    """What the blocks of the layers leave out of the whole matrix: the block of the chain rule."""
+    n = len(H)
+    flat = [np.swapaxes(np.asarray(one), 2, 3).reshape(n, 2, -1) for one in jacobians]
+    every = np.concatenate(flat, axis=2)
+    whole = np.einsum("noi,nop,npj->ij", every, H, every) / n
+    kept, first = whole.copy(), flat[0].shape[2]
+    kept[:first, first:] = kept[first:, :first] = 0
+    size = float(np.linalg.norm(whole))
+    distance = float(np.linalg.norm(whole[:first, first:] - block)) / size
+    yield Claim(
+        "The block between two layers is E[a₁ a₂ᵀ ⊗ g₁g₂ᵀ], exactly.",
+        Verdict(f"{name}: relative distance of the two", distance, 0.0, 0.0, EXACT),
+    )
+    yield Claim(
+        "Blocks of the layers leave out E[a₁ a₂ᵀ ⊗ g₁g₂ᵀ] between them, twice.",
+        Verdict(
+            f"{name}: relative error of the exact block diagonal / √2 times the norm of that block",
+            float(np.linalg.norm(whole - kept)) / size,
+            float(np.sqrt(2) * np.linalg.norm(block)) / size, 0.0, EXACT,
+        ),
+    )  # fmt: skip
 
 
 def _softmax_metric(p: np.ndarray) -> np.ndarray:

@@ -67,6 +67,8 @@ def minimise[T](
     updates: int,
     batch: int = 256,
     rate: float = 3e-3,
+    momentum: float = 0.9,
+    averaging: float = 0.0,
 ) -> Trained:
     """Minimises the mean loss over the data.
 
@@ -78,24 +80,30 @@ def minimise[T](
         updates: steps of Adam.
         batch: points per step, drawn with replacement.
         rate: the first learning rate.
+        momentum: share of its mean gradient that Adam keeps in an update.
+        averaging: decay of an exponential moving average of the networks, which is what is
+            returned; 0 returns the last one.
     """
-    optimiser = optax.adam(optax.cosine_decay_schedule(rate, updates))
+    optimiser = optax.adam(optax.cosine_decay_schedule(rate, updates), b1=momentum)
     free, fixed = eqx.partition(network, eqx.is_inexact_array)
     points = jnp.asarray(data)
 
     def update(state: Any, key: Array) -> tuple[Any, Array]:
-        free, moments = state
+        free, moments, average = state
         choose, draw = jax.random.split(key)
         rows = points[jax.random.randint(choose, (batch,), 0, points.shape[0])]
         value, gradient = jax.value_and_grad(
             lambda free: loss(eqx.combine(free, fixed), draw, rows)
         )(free)
         change, moments = optimiser.update(gradient, moments)
-        return (optax.apply_updates(free, change), moments), value
+        free = optax.apply_updates(free, change)
+        average = optax.incremental_update(free, average, 1 - averaging)
+        return (free, moments, average), value
 
     def run(free: Any, keys: Array) -> tuple[Any, Array]:
-        (free, _), losses = jax.lax.scan(update, (free, optimiser.init(free)), keys)
-        return free, losses
+        start = free, optimiser.init(free), free
+        (_, _, average), losses = jax.lax.scan(update, start, keys)
+        return average, losses
 
     keys = jax.random.split(key_of(rng), updates)
     began = time.perf_counter()

@@ -3,8 +3,11 @@
 The discriminator D = σ(f) maximises V = E_p log D + E_q log(1 − D), which it drives to
 2·JSD(p ‖ q) − log 4; the generator moves its draws up in f (the loss −E_q log D, whose gradient
 does not vanish while D wins).  No density is ever written down: what G gives is draws.  The
-squared gradient of f at the data is penalised, without which the game circles its equilibrium.
-References: Goodfellow et al. (2014), NeurIPS; Mescheder, Geiger & Nowozin (2018), ICML (R1).
+squared gradient of f at the data is penalised, without which the game circles its equilibrium, and
+what is kept is an average of the networks on their way.  D is left with nothing to tell at the
+equilibrium, but also where it has learnt nothing: only one trained anew can vouch for G.
+References: Goodfellow et al. (2014), NeurIPS; Mescheder, Geiger & Nowozin (2018), ICML (R1); Yazıcı
+et al. (2019), ICLR (averages).
 """
 
 from __future__ import annotations
@@ -25,8 +28,12 @@ from models._random import key_of
 if TYPE_CHECKING:
     from jax import Array
 
-_PENALTY = 0.01
+_PENALTY = 0.3
 """Weight of E_p‖∇f‖²/2."""
+_MOMENTUM = 0.0
+"""Adam's usual 0.9 carries the players past each other."""
+_AVERAGING = 0.999
+"""Decay of the average of the networks: it spans a thousand updates."""
 _LATENT = 4
 """Dimensions of z: more than of x, so that a connected z can fill separate modes."""
 _INFORMED = 0.1
@@ -52,7 +59,10 @@ class Adversarial(DensityEstimator):
         units, (one, two) = standard(train), jax.random.split(key_of(rng))
         start = Players(perceptron(one, _LATENT, 2, self.width), perceptron(two, 2, 1, self.width))
         updates = self.updates * effort
-        trained = minimise(game, start, units.to(train), rng, updates=updates, rate=2e-3)
+        trained = minimise(
+            game, start, units.to(train), rng,
+            updates=updates, rate=2e-3, momentum=_MOMENTUM, averaging=_AVERAGING,
+        )  # fmt: skip
         generator = trained.network.generator
         draw = jax.jit(lambda z: jax.vmap(generator)(z))
 

@@ -22,7 +22,7 @@ from models._random import key_of
 if TYPE_CHECKING:
     from jax import Array
 
-    from inference.samplers._drawn import NormalMixture
+    from inference.samplers._drawn import Law
 
 WARM_UP = 256
 """Steps that are dropped before the first draw."""
@@ -37,7 +37,7 @@ class _Place(NamedTuple):
 
 
 def chains(
-    target: NormalMixture,
+    target: Law,
     rng: np.random.Generator,
     repetitions: int,
     n: int,
@@ -59,7 +59,7 @@ def chains(
 
 @partial(jax.jit, static_argnums=(3, 4, 5, 6))
 def _walk(
-    target: NormalMixture,
+    target: Law,
     key: Array,
     step: Array | float,
     repetitions: int,

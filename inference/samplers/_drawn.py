@@ -13,14 +13,39 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, final
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, final
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jax import Array
+
+
+class Law(Protocol):
+    """What a Markov chain asks of its target; a JAX tree."""
+
+    def log_density(self, x: Array) -> Array:
+        """log p, nats, of points of shape (…, d)."""
+        ...
+
+    def score(self, x: Array) -> Array:
+        """∇ log p, shape (…, d)."""
+        ...
+
+    @property
+    def mean(self) -> Array:
+        """E x, shape (d,)."""
+        ...
+
+    @property
+    def covariance(self) -> Array:
+        """Cov x, shape (d, d)."""
+        ...
 
 
 @final
@@ -68,6 +93,22 @@ class NormalMixture(NamedTuple):
         squares = jnp.sum((x[..., None, :] - self.means) ** 2, axis=-1)
         constant = 0.5 * self.means.shape[1] * jnp.log(2 * jnp.pi * self.scale**2)
         return jnp.log(self.weights) - squares / (2 * self.scale**2) - constant
+
+
+@final
+class Learnt(eqx.Module):
+    """A law of which draws are known, and through them a score; its density is not."""
+
+    mean: Array
+    covariance: Array
+    of: Callable[[Array], Array] = eqx.field(static=True)
+    """x ↦ ∇ log p(x), shape (M, d)."""
+
+    def score(self, x: Array) -> Array:
+        return self.of(x)
+
+    def log_density(self, x: Array) -> Array:
+        return jnp.full(x.shape[:-1], jnp.nan)
 
 
 @final
@@ -131,8 +172,8 @@ def widened(target: NormalMixture, ratio: float) -> NormalMixture:
 
 
 @partial(jax.jit, static_argnums=2)
-def dispersed(target: NormalMixture, key: Array, repetitions: int) -> Array:
+def dispersed(target: Law, key: Array, repetitions: int) -> Array:
     """Where chains start, shape (R, d): wider than the target in every direction."""
     spread = 2 * jnp.sqrt(jnp.trace(target.covariance))
-    noise = jax.random.normal(key, (repetitions, target.means.shape[1]))
+    noise = jax.random.normal(key, (repetitions, target.mean.size))
     return target.mean + spread * noise

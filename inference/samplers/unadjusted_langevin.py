@@ -1,7 +1,8 @@
 """Unadjusted Langevin: x′ = x + h ∇log p(x) + √(2h) ξ, the Euler step of dX = ∇log p dt + √2 dW.
 
 Its stationary law is off by O(h).  On N(m, σ²) it is the linear recursion v′ = (1 − h/σ²)² v + 2h
-for the variance, whose fixed point is σ²/(1 − h/(2σ²)).
+for the variance, whose fixed point is σ²/(1 − h/(2σ²)).  It asks for the score alone, which may be
+a learnt one.
 References: Roberts & Tweedie (1996), Bernoulli 2; Durmus & Moulines (2017), Ann. Appl. Probab. 27.
 """
 
@@ -16,7 +17,7 @@ from inference.samplers._chains import chains
 from inference.samplers._drawn import Drawn, Sampler
 
 if TYPE_CHECKING:
-    from inference.samplers._drawn import NormalMixture
+    from inference.samplers._drawn import Law
 
 
 @final
@@ -33,7 +34,5 @@ class UnadjustedLangevin(Sampler):
     name: ClassVar[str] = "unadjusted_langevin"
     exact: ClassVar[bool] = False
 
-    def draw(
-        self, target: NormalMixture, rng: np.random.Generator, repetitions: int, n: int
-    ) -> Drawn:
+    def draw(self, target: Law, rng: np.random.Generator, repetitions: int, n: int) -> Drawn:
         return chains(target, rng, repetitions, n, step=self.step, drift=True, adjusted=False)
