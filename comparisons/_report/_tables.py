@@ -314,16 +314,6 @@ def _quantiles(flat: np.ndarray) -> np.ndarray:
     return np.sort(flat, axis=0)[((np.arange(1000) + 0.5) / 1000 * len(flat)).astype(int)]
 
 
-def spread_rows(found: Agreement) -> list[Row]:
-    """Each method's spreads over the reference's: smallest and largest ratio."""
-    rows = []
-    for label, cells in found.cells.items():
-        known = [cell.ratio for cell in cells.values() if not math.isnan(cell.ratio)]
-        if known:
-            rows.append({"method": label, "smallest": min(known), "largest": max(known)})
-    return rows
-
-
 def predictive_rows(replicates: Replicates) -> list[Row]:
     """Quantiles of the data among those of the replicated data sets."""
     rows = []
