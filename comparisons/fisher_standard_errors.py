@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -34,6 +33,7 @@ from inference._information import (
 )
 from models._density import density
 from models._errors import FitError
+from models._once import once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,7 +138,7 @@ def _elsewhere(
     of = density(case.model, case.data, "pymc")
     u = np.asarray(of.unconstrain(_values(maximum)))
     information = -np.asarray(derivatives(of, "likelihood").hessian(jnp.asarray(u)))
-    rows, steps = jax.jit(of.log_likelihood), np.diag(STEP / np.sqrt(np.diag(information)))
+    rows, steps = once(of.log_likelihood), np.diag(STEP / np.sqrt(np.diag(information)))
     ends = [(np.asarray(rows(u + h)), np.asarray(rows(u - h))) for h in steps]
     scores = np.stack([a - b for a, b in ends], axis=1) / (2 * np.diag(steps))
     outer, inverse = scores.T @ scores, np.linalg.inv(information)

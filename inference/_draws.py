@@ -24,6 +24,7 @@ from inference._estimate import Estimate, Quantity
 from inference._labels import canonical
 from models._density import density, flat_names, labelled, quantities, quantity_table, units
 from models._errors import FitError
+from models._once import once
 from models._spec import HasLabels, HasSigns, Parameter
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ def align(model: Model, values: Values, pivot: Values) -> Values:
     cost = ((wanted[:, None] - features[:, None]) ** 2).sum(axis=-1)
     cost = np.nan_to_num(cost, nan=0.0, posinf=0.0)
     permutation = np.stack([linear_sum_assignment(matrix)[1] for matrix in cost])
-    return jax.jit(jax.vmap(model.relabel))(values, jnp.asarray(permutation))
+    return once(jax.vmap(model.relabel))(values, jnp.asarray(permutation))
 
 
 @lru_cache(maxsize=64)

@@ -26,6 +26,7 @@ import xarray as xr
 
 from models._density import density, flat_names, flatten, quantities, units
 from models._errors import FitError
+from models._once import once
 from models._spec import HasEM, HasExpectedInformation, HasUnits
 
 if TYPE_CHECKING:
@@ -77,19 +78,19 @@ def _weighted(of: Density) -> tuple[Callable[..., Any], Callable[..., Any]]:
             total += jax.lax.cond(weight != 0, term, lambda _: jnp.zeros(()), u)
         return total
 
-    return jax.jit(jax.value_and_grad(value, argnums=1)), jax.jit(jax.hessian(value, argnums=1))
+    return jax.jit(jax.value_and_grad(value, argnums=1)), once(jax.hessian(value, argnums=1))
 
 
 @lru_cache(maxsize=64)
 def scores(of: Density) -> Callable[[Array], Array]:
     """u ↦ the score of every unit, shape (N, k)."""
-    return jax.jit(jax.jacfwd(of.log_likelihood))
+    return once(jax.jacfwd(of.log_likelihood))
 
 
 @lru_cache(maxsize=64)
 def quantity_jacobian(model: Model, of: Density) -> Callable[[Array], Array]:
     """u ↦ ∂(reported quantities)/∂u, shape (m, k)."""
-    return jax.jit(jax.jacfwd(lambda u: flatten(quantities(model, of.constrain(u)))))
+    return once(jax.jacfwd(lambda u: flatten(quantities(model, of.constrain(u)))))
 
 
 def observed(of: Density, u: Array) -> np.ndarray:
@@ -199,7 +200,7 @@ def _by_quadrature(
         log_density = grid.log_likelihood(at)
         return log_density, log_density
 
-    score, log_density = map(np.asarray, jax.jit(jax.jacfwd(both, has_aux=True))(v))
+    score, log_density = map(np.asarray, once(jax.jacfwd(both, has_aux=True))(v))
     weight = np.exp(log_density) * (nodes[1] - nodes[0])
     if not abs(weight.sum() - 1) < 1e-8:
         return None
@@ -227,8 +228,9 @@ def louis(model: Model, data: xr.Dataset, of: Density, u: Array) -> Louis:
         statistics = model.e_step(of.constrain(old), data)
         return model.complete_log_likelihood(of.constrain(new), statistics, data)
 
-    complete = -np.asarray(jax.jit(jax.hessian(q, argnums=0))(u, u))
-    missing = np.asarray(jax.jit(jax.jacfwd(jax.grad(q, argnums=0), argnums=1))(u, u))
+    curvatures = once(jax.jacfwd(jax.grad(q, argnums=0), argnums=(0, 1)))
+    of_new, missing = map(np.asarray, curvatures(u, u))
+    complete = -of_new
     rate = float(np.max(np.linalg.eigvals(np.linalg.solve(complete, missing)).real))
     return Louis(complete, missing, rate)
 

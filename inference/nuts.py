@@ -18,7 +18,6 @@ import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, final
 
 import jax
@@ -32,6 +31,7 @@ from inference._information import derivatives
 from inference._threads import one_blas_thread
 from models._density import density, pymc_program
 from models._errors import ConcordError, ConfigError, FitError
+from models._once import once
 from models._random import key_of
 
 if TYPE_CHECKING:
@@ -207,8 +207,7 @@ def _numpyro(
         dense_mass=_dense(method, of),
     )
 
-    # it runs once for each chain: what the compiler would gain is less than what it would cost
-    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    @once
     def initial(key: jax.Array, start: jax.Array) -> Any:
         return kernel.init(key, method.warm_up, start, (), {})
 

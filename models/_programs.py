@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast, final
 
@@ -28,6 +27,7 @@ from models._density import (
     pymc_forward,
     pymc_program,
 )
+from models._once import once
 from models._random import key_of
 
 if TYPE_CHECKING:
@@ -39,15 +39,6 @@ if TYPE_CHECKING:
     from models._spec import Model, Values
 
 type Terms = dict[str, Array]
-
-_once = partial(
-    jax.jit,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    },
-)
-"""Compiles for a single call: what the compiler would gain is less than what it would cost."""
 
 _BATCH = 1_000
 """Prior draws made at a time, so that the samplers' loops stay in the cache."""
@@ -100,7 +91,7 @@ def read_numpyro(model: Model, data: xr.Dataset, *, derivatives: bool = True) ->
     def prior_draws(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
         return numpyro_prior(model, data, jax.random.split(key_of(rng), count))
 
-    return Reading(_once(jax.vmap(one)), prior_draws)
+    return Reading(once(jax.vmap(one)), prior_draws)
 
 
 def numpyro_prior(model: Model, data: xr.Dataset, keys: Array) -> dict[str, np.ndarray]:
@@ -111,7 +102,7 @@ def numpyro_prior(model: Model, data: xr.Dataset, keys: Array) -> dict[str, np.n
         trace = handlers.trace(handlers.seed(model.numpyro, rng_seed=key)).get_trace(data)
         return {parameter.name: trace[parameter.name]["value"] for parameter in model.parameters}
 
-    batch = _once(jax.vmap(draw))
+    batch = once(jax.vmap(draw))
     parts = [batch(keys[first : first + _BATCH]) for first in range(0, len(keys), _BATCH)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -137,7 +128,7 @@ def numpyro_chart(model: Model, data: xr.Dataset, values: Values) -> tuple[Array
         )
         return u, *there_and_back
 
-    return _once(jax.vmap(one))(values)
+    return once(jax.vmap(one))(values)
 
 
 def read_pymc(model: Model, data: xr.Dataset, *, derivatives: bool = True) -> Reading:
@@ -200,7 +191,7 @@ def read_pymc(model: Model, data: xr.Dataset, *, derivatives: bool = True) -> Re
             [draws] = _draw(_batched(free, count), rng, [], [[]])
         return dict(zip(names, draws, strict=True))
 
-    return Reading(_once(jax.vmap(one)), prior_draws)
+    return Reading(once(jax.vmap(one)), prior_draws)
 
 
 def _pymc_jacobians(model: Model, data: xr.Dataset, program: Any) -> Callable[[Array], Terms]:
@@ -244,7 +235,7 @@ def numpyro_rows(
     """At each point, one simulated data set of every observed site of the NumPyro program."""
     from numpyro.distributions import Unit
 
-    @_once
+    @once
     def draw(values: Values, key: Array) -> Values:
         return {
             name: site["fn"].sample(key)

@@ -23,6 +23,7 @@ from comparisons import (
     bic,
     cramer_rao,
     fisher_standard_errors,
+    label_free,
     posterior_agreement,
     same_maximum,
     same_model,
@@ -330,6 +331,73 @@ def test_an_optimum_that_is_a_sd_off_is_not_explained(
         rows = verdicts(posterior_agreement, replace(case, likelihood={"closed_form": fit}))
         about = "mean of covariance[1, 1]: closed_form − nuts[numpyro]"
         assert (about in differing(rows)) is differs
+
+
+# --- label_free -----------------------------------------------------------------------------------
+
+
+def mixture_draws(model: Model, seed: int, wide: float, size: int) -> dict[str, Any]:
+    """Independent draws from a normal law about the truth, in the chart, shape (4, size, …)."""
+    data = model.simulate(np.random.default_rng(0), model.truth, 2)
+    of, rng = density(model, data), np.random.default_rng(seed)
+    middle = np.asarray(of.unconstrain(model.truth))
+    points = middle + 0.05 * wide * rng.standard_normal((4, size, of.size))
+    return dict(jax.jit(jax.vmap(jax.vmap(of.constrain)))(jnp.asarray(points)))
+
+
+def as_posterior(draws: dict[str, Any]) -> xr.Dataset:
+    dims = ("chain", "draw", "component", "variable", "variable_")
+    return xr.Dataset({name: (dims[: x.ndim], np.asarray(x)) for name, x in draws.items()})
+
+
+def mixture(wide: float) -> Fits:
+    """Two samplers of a bivariate mixture, the second with one that is so many times too wide."""
+    model = GaussianMixture(k=2, dim=2)
+    data = as_dataset(model.simulate(np.random.default_rng(0), model.truth, 60), model)
+    fits = {}
+    for seed, (name, by) in enumerate({"nuts[numpyro]": 1.0, "nuts[pymc]": wide}.items()):
+        posterior = as_posterior(mixture_draws(model, seed, by, 5_000))
+        groups = {"posterior": posterior, "sample_stats": xr.Dataset()}
+        fits[name] = SimpleNamespace(draws=xr.DataTree.from_dict(groups), problems=())
+    return Fits(model, data, {}, fits)
+
+
+def test_label_free_quantities_of_equal_samplers_agree() -> None:
+    found = outcomes(verdicts(label_free, mixture(1.0)))
+    # 5 densities, 2 × 2 coordinates and 10 pairs, each with a mean and a sd
+    assert len(found) == 38
+    # of a skewed quantity, 20,000 draws do not pin down the sd
+    assert set(found.values()) <= {"AGREE", "UNSURE"}
+    assert list(found.values()).count("AGREE") >= 30
+
+
+def test_no_permutation_changes_a_label_free_quantity() -> None:
+    model = GaussianMixture(k=3, dim=2)
+    data = as_dataset(model.simulate(np.random.default_rng(0), model.truth, 60), model)
+    draws = mixture_draws(model, 0, 1.0, 50)
+    order = np.random.default_rng(1).permuted(np.tile(np.arange(3), (4, 50, 1)), axis=-1)
+    switched = jax.vmap(jax.vmap(model.relabel))(draws, jnp.asarray(order))
+    assert not np.allclose(draws["mean"], switched["mean"])
+    before, after = (
+        label_free.label_free(model, data, as_posterior(values))[1] for values in (draws, switched)
+    )
+    np.testing.assert_allclose(after, before, rtol=1e-12, atol=1e-14)
+
+
+@planted(label_free)
+def test_a_sampler_of_mixtures_that_is_too_wide_is_caught() -> None:
+    found = differing(verdicts(label_free, mixture(1.2)))
+    assert any("log density" in about for about in found)
+    assert any("one component" in about for about in found)
+
+
+def test_label_free_quantities_need_labels_and_converged_samplers(conjugate: Fits) -> None:
+    assert not verdicts(label_free, conjugate)
+    case = mixture(1.0)
+    case.posterior["nuts[pymc]"].problems = ("it did not converge",)
+    found = verdicts(label_free, case)
+    assert [row.outcome for row in found] == ["NOT COMPARABLE"]
+    assert "nuts[pymc]: it did not converge" in found[0].cause
 
 
 # --- fisher_standard_errors -----------------------------------------------------------------------

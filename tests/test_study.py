@@ -49,7 +49,7 @@ from inference._information import quantity_jacobian
 from inference._replicate_intervals import bootstrap, profile_deviances
 from inference._replicate_nuts import Chains, sample
 from inference._replicate_svi import mean_field, narrowing
-from inference._replicates import Weighted, posteriors, replicate, simulated
+from inference._replicates import Weighted, posteriors, replicate, simulated, standard_errors
 from inference.laplace import Laplace
 from inference.maximum_likelihood import MaximumLikelihood
 from inference.nuts import NUTS
@@ -254,7 +254,7 @@ def test_a_study_that_fails_says_where(tmp_path: Path) -> None:
     [
         (asymptotics, (50, 200, 800), 1_000),
         (bernstein_von_mises, (50, 200, 800), 1_000),
-        (coverage, (50, 800), 300),
+        (coverage, (50, 200), 300),
         (cramer_rao, (50, 200, 800), 600),
     ],
 )
@@ -366,29 +366,20 @@ def test_interval_methods_are_held_to_their_coverage(
         center = draws.quantities.mean(axis=1, keepdims=True)
         return draws._replace(quantities=center + 2 * (draws.quantities - center))
 
+    def half(*arguments: Any) -> dict[str, np.ndarray]:
+        errors = standard_errors(*arguments)
+        return {**errors, "opg": 0.5 * errors["opg"]}
+
+    monkeypatch.setattr(coverage, "standard_errors", half)
     monkeypatch.setattr(coverage, "sample", stuck)
     monkeypatch.setattr(coverage, "profile_deviances", deviances)
     monkeypatch.setattr(coverage, "bootstrap", narrow)
     monkeypatch.setattr(coverage, "mean_field", wide)
-    study = conducted(coverage, Gaussian(), (100, 400), 1_000, tmp_path)
+    study = conducted(coverage, Gaussian(), (400,), 1_000, tmp_path)
     quantity = "coverage of the 90% interval"
-    planted = {"profile likelihood", "bootstrap", "svi[mean_field]"}
+    planted = {"wald[opg]", "profile likelihood", "bootstrap", "svi[mean_field]"}
     assert found(study, "DIFFER") == {(method, quantity) for method in planted}
     assert found(study, "NOT COMPARABLE") == {("nuts[numpyro]", quantity)}
-
-
-@pytest.mark.statistical
-def test_intervals_from_half_the_standard_error_are_caught(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    right = coverage.standard_errors
-
-    def planted(*arguments: Any) -> dict[str, np.ndarray]:
-        return {**right(*arguments), "opg": 0.5 * right(*arguments)["opg"]}
-
-    monkeypatch.setattr(coverage, "standard_errors", planted)
-    study = conducted(coverage, Gaussian(), (50, 200), 300, tmp_path)
-    assert {method for method, _ in found(study, "DIFFER")} == {"wald[opg]"}
 
 
 @pytest.mark.statistical
@@ -491,12 +482,18 @@ def test_the_band_of_all_ranks_has_its_false_alarm_rate() -> None:
     assert alarms <= binom.isf(1e-4, 2_000, calibration.FALSE_ALARM)
 
 
+def no_chains(model: Model, batch: Batch, u: np.ndarray, *, draws: int, **settings: Any) -> Chains:
+    """Takes the time out of a study that other methods are looked at in."""
+    return Chains(np.tile(u[:, None], (1, draws, 1)), np.zeros(len(u), bool))
+
+
 @pytest.mark.statistical
 def test_mean_field_ranks_are_those_of_its_shrinkage_and_no_narrower(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # two means of little data with a prior that correlates nothing: correlation by the likelihood
     model = Gaussian(dim=2)
+    monkeypatch.setattr(calibration, "sample", no_chains)
     honest = conducted(calibration, model, (40,), 200, tmp_path)
     assert "svi[mean_field]" not in {method for method, _ in found(honest, "DIFFER")}
     right = calibration.mean_field
@@ -540,12 +537,16 @@ class Conjugate(Method):
 
 
 @pytest.mark.statistical
-def test_methods_that_fit_one_data_set_at_a_time_are_held_to_the_same(tmp_path: Path) -> None:
+def test_methods_that_fit_one_data_set_at_a_time_are_held_to_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     methods = Conjugate("right"), Conjugate("half")
     for module, n in ((calibration, 20), (coverage, 50)):
+        monkeypatch.setattr(module, "sample", no_chains)
         setting = Setting(ConjugateGaussian(), 3, methods)
-        study = conduct(module, setting, (n,), 400, Store(tmp_path), lambda *_: None)
-        assert "NOT COMPARABLE" not in {f.verdict.outcome for f in study.findings}
+        study = conduct(module, setting, (n,), 200, Store(tmp_path), lambda *_: None)
+        ours = [f.verdict.outcome for f in study.findings if f.method.startswith("conjugate")]
+        assert "NOT COMPARABLE" not in ours
         different = {method for method, _ in found(study, "DIFFER")}
         assert different & {"conjugate[right]", "conjugate[half]"} == {"conjugate[half]"}
     assert {f.method for f in study.findings} > {"conjugate[right]", "conjugate[half]"}
@@ -710,7 +711,7 @@ class Means(Model):
 def test_bic_finds_the_order_unless_its_penalty_is_too_light(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = conducted(bic_consistency, Means(), (50, 800), 500, tmp_path)
+    honest = conducted(bic_consistency, Means(), (50, 800), 300, tmp_path)
     assert not found(honest, "DIFFER")
     assert not found(honest, "NOT COMPARABLE")
     # the true order's gap is bounded; the evidence is exact in the limit of draws
@@ -723,7 +724,7 @@ def test_bic_finds_the_order_unless_its_penalty_is_too_light(
         return fits._replace(log_likelihood=fits.log_likelihood + light)
 
     monkeypatch.setattr(bic_consistency, "replicate", planted)
-    study = conducted(bic_consistency, Means(), (50, 800), 500, tmp_path / "planted")
+    study = conducted(bic_consistency, Means(), (50, 800), 300, tmp_path / "planted")
     [chosen] = [part for part in study.unjudged if not part.curves]
     assert {one.method for one in chosen.numbers} == {"aic", "bic", "evidence"}
     for criterion, n in product(("aic", "bic", "evidence"), (50, 800)):

@@ -1,0 +1,113 @@
+"""Samplers agree on what no permutation of labels can change.
+
+The likelihood of a mixture is the same under each of the k! permutations π of its components, so
+that a mean of a component's parameters depends on how draws were labelled.  A function with
+f(π θ) = f(θ) has one posterior whatever the labelling: the log density log p(x_i | θ), the sorted
+coordinates of the means, and the co-clustering P(z_i = z_j | x, θ) = Σ_c r_ic r_jc of two rows, r
+the responsibilities.  Each is held to the convergence gate by itself.
+References: Stephens (2000), JRSS B 62; Jasra, Holmes & Stephens (2005), Statistical Science 20.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from comparisons._verdict import Verdict, not_comparable
+from comparisons.posterior_agreement import BOUND
+from inference._draws import gate, moments
+from models._density import density
+from models._once import once
+from models._spec import HasComponents, HasLabels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import xarray as xr
+
+    from comparisons._case import Case
+    from models._spec import Model, Values
+
+ROWS = 5
+"""Rows whose density and co-clustering are looked at, evenly spaced by the first column."""
+
+
+def compare(case: Case) -> Iterator[Verdict]:
+    """Mean and sd of each label-free quantity: every sampler against the first."""
+    if not isinstance(case.model, HasLabels) or not isinstance(case.model, HasComponents):
+        return
+    if case.model.labels < 2:
+        return
+    found = {}
+    for name, fit in case.estimates("posterior").items():
+        if fit.draws is None or "sample_stats" not in fit.draws.children:
+            continue
+        names, flat = label_free(case.model, case.data, fit.draws["posterior"].to_dataset())
+        if problems := (*fit.problems, *gate(flat, names, {})):
+            yield not_comparable("label-free quantities", f"{name}: {'; '.join(problems)}")
+        else:
+            found[name] = (names, moments(flat))
+    if len(found) < 2:
+        return
+    against, *others = found
+    expected = found[against][1]
+    for other in others:
+        names, observed = found[other]
+        for words, mean, spread in (("mean", 0, 1), ("sd", 2, 3)):
+            for i, of in enumerate(names):
+                yield Verdict(
+                    f"{words} of {of}: {other} − {against}",
+                    float(observed[mean][i]),
+                    float(expected[mean][i]),
+                    error=float(np.hypot(observed[spread][i], expected[spread][i])),
+                    bound=BOUND * float(expected[2][i]),
+                )
+
+
+def label_free(
+    model: Model, data: xr.Dataset, posterior: xr.Dataset
+) -> tuple[list[str], np.ndarray]:
+    """Names and draws, shape (chain, draw, quantity), of what labels cannot change.
+
+    Args:
+        model: a mixture.
+        data: its data.
+        posterior: draws of its parameters, dims (chain, draw, …).
+    """
+    assert isinstance(model, HasLabels)
+    assert isinstance(model, HasComponents)
+    values: Any = {p.name: jnp.asarray(posterior[p.name].data) for p in model.parameters}
+    y = data["y"]
+    order = np.argsort(np.asarray(y.data).reshape(y.shape[0], -1)[:, 0], kind="stable")
+    rows = order[np.linspace(0, order.size - 1, min(ROWS, order.size)).round().astype(int)]
+    few = data.isel({str(y.dims[0]): rows})
+    of = density(model, few)
+    first, second = np.triu_indices(rows.size, 1)
+    components, features = model.label_features(model.truth).shape
+
+    def quantities(values: Values) -> jax.Array:
+        share = model.responsibilities(values, few)
+        return jnp.concatenate(
+            [
+                of.log_likelihood(of.unconstrain(values)),
+                jnp.sort(model.label_features(values), axis=0).ravel(),
+                jnp.sum(share[first] * share[second], axis=1),
+            ]
+        )
+
+    names = [
+        *(f"log density of row {i}" for i in rows),
+        *(
+            f"coordinate {j} of the means, number {place + 1} by size"
+            for place in range(components)
+            for j in range(features)
+        ),
+        *(
+            f"P(rows {i} and {j} are of one component)"
+            for i, j in zip(rows[first], rows[second], strict=True)
+        ),
+    ]
+    return names, np.asarray(once(jax.vmap(jax.vmap(quantities)))(values))
