@@ -64,8 +64,10 @@ _NEWTON_STEPS = 30
 """Most Newton steps of a replicate."""
 _AT_ONCE = 2
 """Newton steps between two looks at which replicates have converged."""
-_BATCH = 50
+_BATCH = 100
 """Replicates per call: their intermediate arrays fit into the cache of one core."""
+_BATCH_OF_FORMULAS = 250
+"""The same of a closed form, which takes no rounds that all wait for the slowest in."""
 _STATIONARY = 1e-5
 """Newton decrement, in standard errors, below which a replicate has converged."""
 
@@ -74,6 +76,23 @@ _FREEDOM = 5.0
 """Degrees of freedom of the law that proposes posterior draws."""
 _WORTH = 0.1
 """Least effective share of weighted draws."""
+
+
+@final
+class Stacked:
+    """Arrays of one shape, stacked only where they are asked for: a copy of all need not exist."""
+
+    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
+        self._arrays = arrays
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Some of them, with a leading axis."""
+        if isinstance(rows, slice):
+            some = self._arrays[rows]
+        else:
+            some = [self._arrays[row] for row in rows]
+        # `np.stack` would make a view of each first
+        return np.concatenate(some).reshape(len(some), *some[0].shape)
 
 
 @final
@@ -103,11 +122,11 @@ class Batch:
         )
 
     @cached_property
-    def arrays(self) -> tuple[np.ndarray, ...]:
+    def arrays(self) -> tuple[Stacked, ...]:
         """The measured variables, each with a leading axis of replicates."""
         # a set's `variables` are there already, while its `[…]` makes an object of each
         return tuple(
-            np.stack([np.asarray(data.variables[name].data) for data in self.sets])
+            Stacked([np.asarray(data.variables[name].data) for data in self.sets])
             for name in self.varying
         )
 
@@ -164,7 +183,7 @@ def replicate(model: Model, batch: Batch) -> Replicates:
         FitError: the model's programs cannot be traced over data.
     """
     if isinstance(model, HasClosedFormMaximum):
-        return _finished(model, batch, _maxima(model, batch))
+        return _confirmed(model, batch)
     best = _attempt(model, batch, starts(model, batch), None)
     for _ in range(_STARTS - 1 if isinstance(model, HasDegeneracy) else 0):
         other = _attempt(model, batch, starts(model, batch), best)
@@ -220,7 +239,7 @@ def starts(model: Model, batch: Batch) -> np.ndarray:
         return everywhere(unconstrain, (stacked,), np.arange(len(values)), pool)
 
 
-def _maxima(model: Model, batch: Batch) -> _State:
+def _confirmed(model: Model, batch: Batch) -> Replicates:
     """The formula's maximum of each replicate, confirmed by Newton's method.
 
     Where there is none it is not finite, and no climb from there converges.
@@ -230,9 +249,13 @@ def _maxima(model: Model, batch: Batch) -> _State:
     """
     stages = compiled(model, batch)
     with threads() as pool, _traced(model):
-        state = everywhere(stages.formula, (batch.arrays,), np.arange(len(batch.sets)), pool)
-        _climb(stages.climb["likelihood"], batch.arrays, state, pool)
-    return state
+        state, ends = everywhere(
+            stages.formula, (batch.arrays,), np.arange(len(batch.sets)), pool, _BATCH_OF_FORMULAS
+        )
+        if not (state.decrement < _STATIONARY).all():
+            _climb(stages.climb["likelihood"], batch.arrays, state, pool)
+            return _finished(model, batch, state)
+    return _fits(stages, state, *ends)
 
 
 def flat_quantities(model: Model, batch: Batch, u: np.ndarray) -> np.ndarray:
@@ -356,10 +379,13 @@ def posteriors(
 
 def _finished(model: Model, batch: Batch, state: _State) -> Replicates:
     with threads() as pool:
-        finish, everyone = compiled(model, batch).finish, np.arange(len(batch.sets))
-        estimate, deviation = everywhere(finish, (state,), everyone, pool)
-    converged = _converged(compiled(model, batch), state)
-    return Replicates(estimate, deviation, converged, state.height, state.u, state.information)
+        stages, everyone = compiled(model, batch), np.arange(len(batch.sets))
+        return _fits(stages, state, *everywhere(stages.finish, (state,), everyone, pool))
+
+
+def _fits(stages: Stages, state: _State, estimate: np.ndarray, error: np.ndarray) -> Replicates:
+    converged = _converged(stages, state)
+    return Replicates(estimate, error, converged, state.height, state.u, state.information)
 
 
 def _converged(stages: Stages, state: _State) -> np.ndarray:
@@ -411,7 +437,7 @@ def _degenerate(model: Model, stages: Stages, batch: Batch, u: np.ndarray) -> np
 
 def _expectation_maximisation(
     stages: Stages,
-    arrays: tuple[np.ndarray, ...],
+    arrays: tuple[Stacked, ...],
     u: np.ndarray,
     best: _State | None,
     pool: ThreadPoolExecutor,
@@ -436,7 +462,7 @@ def _expectation_maximisation(
 
 def _climb(
     climb: Callable[..., Any],
-    arrays: tuple[np.ndarray, ...],
+    arrays: tuple[Stacked, ...],
     state: _State,
     pool: ThreadPoolExecutor,
 ) -> None:
@@ -456,25 +482,27 @@ def everywhere(
     arguments: tuple[Any, ...],
     rows: np.ndarray,
     pool: ThreadPoolExecutor,
+    batch: int = 0,
 ) -> Any:
-    """A batched function of some replicates, a batch at a time, all cores at work."""
+    """A batched function of some replicates, `batch` or else `_BATCH` at a time, on all cores."""
+    batch = batch or _BATCH
 
     def one(chunk: np.ndarray) -> Any:
         whole = chunk[-1] - chunk[0] + 1 == chunk.size  # then there is no need of a copy
         of = slice(chunk[0], chunk[-1] + 1) if whole else chunk
-        return _padded(function, jax.tree.map(lambda array: array[of], arguments))
+        return _padded(function, jax.tree.map(lambda array: array[of], arguments), batch)
 
-    chunks = np.split(rows, range(_BATCH, rows.size, _BATCH))
+    chunks = np.split(rows, range(batch, rows.size, batch))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *pool.map(one, chunks))
 
 
-def _padded(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+def _padded(function: Callable[..., Any], arguments: tuple[Any, ...], batch: int) -> Any:
     """Calls with a full batch, the last replicate repeated, so that nothing compiles twice."""
     size = jax.tree.leaves(arguments)[0].shape[0]
-    if size == _BATCH:
+    if size == batch:
         return jax.device_get(function(*arguments))
     full = jax.tree.map(
-        lambda array: np.concatenate([array, np.repeat(array[-1:], _BATCH - size, axis=0)]),
+        lambda array: np.concatenate([array, np.repeat(array[-1:], batch - size, axis=0)]),
         arguments,
     )
     return jax.tree.map(lambda array: array[:size], jax.device_get(function(*full)))
@@ -530,7 +558,7 @@ class Stages(NamedTuple):
     unconstrain: Callable[..., Any]
     """Start values ↦ u."""
     formula: Callable[..., Any]
-    """arrays ↦ state after some Newton steps from the closed-form maximum."""
+    """arrays ↦ state after some Newton steps from the closed-form maximum, and its `finish`."""
     em: Callable[..., Any]
     """(arrays, u) ↦ u after some EM steps, and the size of the last one in units of 1/√N."""
     climb: dict[Objective, Callable[..., Any]]
@@ -606,10 +634,12 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
 
         return jax.lax.while_loop(going, step, (jnp.asarray(0), state))[1]
 
-    def formula(arrays: tuple[Array, ...]) -> _State:
+    def formula(arrays: tuple[Array, ...]) -> tuple[_State, tuple[Array, Array]]:
         values = model.maximum_likelihood(template.filled(arrays))  # pyright: ignore[reportAttributeAccessIssue]
         u = of.unconstrain(canonical(model, values))
-        return climb("likelihood", arrays, jax.tree.map(lambda x: x[0], _state_at(u[None], jnp)))
+        start = jax.tree.map(lambda x: x[0], _state_at(u[None], jnp))
+        end = climb("likelihood", arrays, start)
+        return end, _finish(flat, end)
 
     def corners(arrays: tuple[Array, ...], u: Array, information: Array) -> Array:
         score = jax.jacfwd(lambda v: log_likelihood(template.filled(arrays), v))(u)

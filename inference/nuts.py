@@ -147,14 +147,14 @@ def _starts(
 
 def tempered(
     method: NUTS, model: Model, data: xr.Dataset, rng: np.random.Generator, temperature: float
-) -> np.ndarray:
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Draws from the posterior with the likelihood to the power 1/temperature, by NumPyro's kernel.
 
     Each chain begins at the highest of several data-driven starts: between modes that are apart
     no chain goes from one to the other, and most starts of a mixture are in some poor one.
 
     Returns:
-        Shape (chain, draw, k), in the chart.
+        The draws, shape (chain, draw, k), in the chart, and the sampler's statistics.
 
     Raises:
         FitError: the density or its gradient is not finite at any start.
@@ -167,7 +167,8 @@ def tempered(
     starts = [candidates[chain * _CANDIDATES + i] for chain, i in enumerate(best)]
     hot = replace(of, log_likelihood=lambda u: of.log_likelihood(u) / temperature)
     with one_blas_thread():
-        return _numpyro(method, model, data, hot, starts, rng).points
+        run = _numpyro(method, model, data, hot, starts, rng)
+    return run.points, run.stats
 
 
 def _dense(method: NUTS, of: Density) -> bool:

@@ -123,16 +123,20 @@ def test_weights_with_too_heavy_a_tail_are_told() -> None:
     assert "Pareto k̂ of the importance weights is" in found.evidence.problem
 
 
-def test_a_tempered_chain_apart_from_the_others_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tempered_chains_that_part_or_diverge_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     model = ConjugateGaussian()
     rng = np.random.default_rng(0)
     data = model.simulate(rng, model.truth, 50)
     of = density(model, data)
     center = np.asarray(of.unconstrain(model.start(rng, data)))
     points = center + 0.3 * rng.standard_normal((4, 500, 2))
-    monkeypatch.setattr(_evidence, "tempered", lambda *_: points)
+    stats = {"diverging": np.zeros((4, 500), bool), "energy": rng.standard_normal((4, 500))}
+    monkeypatch.setattr(_evidence, "tempered", lambda *_: (points, stats))
     together = wbic(model, data, rng)
     assert together.problem == ""
+    stats["diverging"][2, 7] = True
+    assert wbic(model, data, rng).problem == "1 of 2000 transitions diverged; expected none"
+    stats["diverging"][2, 7] = False
     points[0] += 1.0
     apart = wbic(model, data, rng)
     assert "the chains disagree: R-hat of the log-likelihood is" in apart.problem
