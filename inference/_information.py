@@ -90,7 +90,7 @@ def scores(of: Density) -> Callable[[Array], Array]:
 @lru_cache(maxsize=64)
 def quantity_jacobian(model: Model, of: Density) -> Callable[[Array], Array]:
     """u ↦ ∂(reported quantities)/∂u, shape (m, k)."""
-    return once(jax.jacfwd(lambda u: flatten(quantities(model, of.constrain(u)))))
+    return jax.jit(jax.jacfwd(lambda u: flatten(quantities(model, of.constrain(u)))))
 
 
 def observed(of: Density, u: Array) -> np.ndarray:

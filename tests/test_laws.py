@@ -26,7 +26,7 @@ from inference.expectation_maximisation import ExpectationMaximisation
 from inference.maximum_likelihood import MaximumLikelihood
 from models._data import content_hash
 from models._density import density, flat_names, flatten, quantities, replicable, units
-from models._programs import _once
+from models._once import once
 from models._spec import (
     HasClosedFormMaximum,
     HasComponents,
@@ -63,7 +63,7 @@ def rows(model: Model, data: xr.Dataset) -> int:
 
 def total(model: Model, data: xr.Dataset, values: Values) -> float:
     of = density(model, data)
-    return float(jnp.sum(_once(of.log_likelihood)(of.unconstrain(values))))
+    return float(jnp.sum(once(of.log_likelihood)(of.unconstrain(values))))
 
 
 def same(first: Values, second: Values) -> bool:
@@ -150,7 +150,7 @@ def test_rows_permute(model: Model) -> None:
     order = np.random.default_rng(3).permutation(data.sizes[dim])
     shuffled = data.isel({dim: order})
     ours, theirs = (
-        np.asarray(_once((of := density(model, d)).log_likelihood)(of.unconstrain(model.truth)))
+        np.asarray(once((of := density(model, d)).log_likelihood)(of.unconstrain(model.truth)))
         for d in (data, shuffled)
     )
     expected_ = ours if isinstance(model, HasUnits) and ours.size != order.size else ours[order]
@@ -263,7 +263,7 @@ def test_score_and_information_at_truth(model: Model) -> None:
     of, log_likelihood = replicable(model, sets[0])
     u = of.unconstrain(model.truth)
 
-    @_once
+    @once
     @jax.vmap
     def statistics(arrays: tuple[Any, ...]) -> tuple[Any, Any, Any]:
         filled = dict(zip(varying, arrays, strict=True))

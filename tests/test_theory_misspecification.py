@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from comparisons.theory import misspecification as entry
 from comparisons.theory._shown import Claim
 from inference import _replicates
 from models.gaussian import Gaussian
+from models.gaussian_mixture import GaussianMixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,9 +61,26 @@ def test_what_is_left_and_what_is_covered() -> None:
 def test_orders_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entry, "UNITS", 300)
     monkeypatch.setattr(entry, "ORDERS", (1, 2, 3))
+    right, fits = entry.fitted, {}
+
+    def kept(model: GaussianMixture, *arguments: Any) -> Any:
+        fits[model.k] = right(model, *arguments)
+        return fits[model.k]
+
+    monkeypatch.setattr(entry, "fitted", kept)
     found = verdicts(entry._orders(np.random.default_rng(3), 1, entry.truth()))
     assert len(found) == 4
     assert {verdict.outcome for verdict in found} == {"AGREE"}
+
+    def dear(model: GaussianMixture, *_: Any) -> Any:
+        """N for its logarithm in the penalty."""
+        fit = fits[model.k]
+        return fit._replace(bic=-2 * fit.log_likelihood + fit.k * entry.UNITS)
+
+    monkeypatch.setattr(entry, "fitted", dear)
+    found = verdicts(entry._orders(np.random.default_rng(3), 1, entry.truth()))
+    differing = [verdict.about for verdict in found if verdict.outcome == "DIFFER"]
+    assert differing == ["order chosen by BIC"]
 
 
 def test_a_divergence_that_vanishes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

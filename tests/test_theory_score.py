@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,35 +13,42 @@ from comparisons.theory import score
 from comparisons.theory._plane import NATURE, draws, grid
 from comparisons.theory._shown import Claim
 from inference.densities._model import density_of
-from inference.densities.score_matching import ScoreMatching
+from inference.densities.score_matching import NOISE, ScoreMatching
 
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nature's own score in place of a learnt one, and fewer draws."""
-    truth = density_of(NATURE, NATURE.truth, "exact")
-    monkeypatch.setattr(ScoreMatching, "fit", lambda *_: truth)
-    monkeypatch.setattr(score, "FRESH", 100_000)
+    """The scores of nature and of its smoothed law in place of learnt ones."""
+    scale = jnp.sqrt(NATURE.truth["scale"] ** 2 + NOISE**2)
+    smooth = density_of(NATURE, {**NATURE.truth, "scale": scale}, "exact")
+    truth = {"sliced": density_of(NATURE, NATURE.truth, "exact"), "denoising": smooth}
+    monkeypatch.setattr(ScoreMatching, "fit", lambda self, *_: truth[self.objective])
 
 
-def sliced() -> list[str]:
+def outcomes() -> list[str]:
+    """Of both claims of sliced score matching, and then of denoising score matching."""
     shown = score.show(np.random.default_rng(0), 1)
-    return [one.verdict.outcome for one in shown if isinstance(one, Claim)][:2]
+    return [one.verdict.outcome for one in shown if isinstance(one, Claim)]
 
 
 @pytest.mark.usefixtures("known")
-def test_the_true_score_has_the_objective_of_theory() -> None:
-    assert sliced() == ["AGREE", "AGREE"]
+def test_the_true_scores_have_the_objectives_of_theory() -> None:
+    assert outcomes() == ["AGREE"] * 4
 
 
 @pytest.mark.usefixtures("known")
-def test_an_objective_without_its_divergence_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(of: object, key: jax.Array, x: jax.Array) -> jax.Array:
-        values = jax.vmap(of)(x)
-        return 0.25 * (values**2).sum() / len(x)
+def test_objectives_without_half_of_themselves_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_divergence(of: Any, key: jax.Array, x: jax.Array) -> jax.Array:
+        return 0.25 * (jax.vmap(of)(x) ** 2).sum() / len(x)
 
-    monkeypatch.setattr(score, "sliced_loss", wrong)
-    assert sliced()[0] == "DIFFER"
+    def no_noise(of: Any, key: jax.Array, x: jax.Array) -> jax.Array:
+        """The points are not moved, as if noise were only what is asked for."""
+        noise = jax.random.normal(key, x.shape)
+        return 0.5 * ((jax.vmap(of)(x) + noise / NOISE) ** 2).sum() / len(x)
+
+    monkeypatch.setattr(score, "sliced_loss", no_divergence)
+    monkeypatch.setattr(score, "denoising_loss", no_noise)
+    assert outcomes() == ["DIFFER", "AGREE"] * 2
 
 
 def test_the_information_is_minus_the_mean_divergence() -> None:
