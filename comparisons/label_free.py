@@ -46,7 +46,7 @@ def compare(case: Case) -> Iterator[Verdict]:
         if fit.draws is None or "sample_stats" not in fit.draws.children:
             continue
         names, flat = label_free(case.model, case.data, fit.draws["posterior"].to_dataset())
-        if problems := (*fit.problems, *gate(flat, names, {})):
+        if problems := fit.problems or gate(flat, names, {}):
             yield not_comparable("label-free quantities", f"{name}: {'; '.join(problems)}")
         else:
             found[name] = (names, moments(flat))
