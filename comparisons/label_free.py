@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 ROWS = 5
 """Rows whose density and co-clustering are looked at, evenly spaced by the first column."""
+PROBABILITY = 0.001
+"""Difference of a probability that does not matter, however little it varies."""
 
 
 def compare(case: Case) -> Iterator[Verdict]:
@@ -45,37 +47,40 @@ def compare(case: Case) -> Iterator[Verdict]:
     for name, fit in case.estimates("posterior").items():
         if fit.draws is None or "sample_stats" not in fit.draws.children:
             continue
-        names, flat = label_free(case.model, case.data, fit.draws["posterior"].to_dataset())
-        if problems := fit.problems or gate(flat, names, {}):
+        quantities, flat = label_free(case.model, case.data, fit.draws["posterior"].to_dataset())
+        if problems := fit.problems or gate(flat, list(quantities), {}):
             yield not_comparable("label-free quantities", f"{name}: {'; '.join(problems)}")
         else:
-            found[name] = (names, moments(flat))
+            found[name] = (quantities, moments(flat))
     if len(found) < 2:
         return
     against, *others = found
     expected = found[against][1]
     for other in others:
-        names, observed = found[other]
+        quantities, observed = found[other]
         for words, mean, spread in (("mean", 0, 1), ("sd", 2, 3)):
-            for i, of in enumerate(names):
+            for i, (of, least) in enumerate(quantities.items()):
                 yield Verdict(
                     f"{words} of {of}: {other} − {against}",
                     float(observed[mean][i]),
                     float(expected[mean][i]),
                     error=float(np.hypot(observed[spread][i], expected[spread][i])),
-                    bound=BOUND * float(expected[2][i]),
+                    bound=max(least, BOUND * float(expected[2][i])),
                 )
 
 
 def label_free(
     model: Model, data: xr.Dataset, posterior: xr.Dataset
-) -> tuple[list[str], np.ndarray]:
-    """Names and draws, shape (chain, draw, quantity), of what labels cannot change.
+) -> tuple[dict[str, float], np.ndarray]:
+    """What labels cannot change: differences that never matter, by name, and draws.
 
     Args:
         model: a mixture.
         data: its data.
         posterior: draws of its parameters, dims (chain, draw, …).
+
+    Returns:
+        The differences, in the order of the draws, whose shape is (chain, draw, quantity).
     """
     assert isinstance(model, HasLabels)
     assert isinstance(model, HasComponents)
@@ -88,7 +93,7 @@ def label_free(
     first, second = np.triu_indices(rows.size, 1)
     components, features = model.label_features(model.truth).shape
 
-    def quantities(values: Values) -> jax.Array:
+    def label_free_of(values: Values) -> jax.Array:
         share = model.responsibilities(values, few)
         return jnp.concatenate(
             [
@@ -98,16 +103,11 @@ def label_free(
             ]
         )
 
-    names = [
-        *(f"log density of row {i}" for i in rows),
-        *(
-            f"coordinate {j} of the means, number {place + 1} by size"
-            for place in range(components)
-            for j in range(features)
-        ),
-        *(
-            f"P(rows {i} and {j} are of one component)"
-            for i, j in zip(rows[first], rows[second], strict=True)
-        ),
-    ]
-    return names, np.asarray(once(jax.vmap(jax.vmap(quantities)))(values))
+    places = [(place, j) for place in range(components) for j in range(features)]
+    pairs = zip(rows[first], rows[second], strict=True)
+    least = {
+        **{f"log density of row {i}": 0.0 for i in rows},
+        **{f"coordinate {j} of the means, number {place + 1} by size": 0.0 for place, j in places},
+        **{f"P(rows {i} and {j} are of one component)": PROBABILITY for i, j in pairs},
+    }
+    return least, np.asarray(once(jax.vmap(jax.vmap(label_free_of)))(values))

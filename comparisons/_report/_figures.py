@@ -722,6 +722,7 @@ def compared(table: pd.DataFrame, name: str, data: str) -> Picture:
         figure.subplots_adjust(
             left=_room(labels) / _WIDTH, right=0.97, top=1 - 0.15 / height, bottom=0.45 / height
         )
+        figure.axes[0].margins(y=0.4 / len(table))  # else the edge cuts the outer marks
         return done(
             figure,
             name,
