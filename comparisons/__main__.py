@@ -375,7 +375,7 @@ def diff(
 
     Example:
 
-      concord diff reports/verdicts.csv old.csv
+      concord diff old.csv reports/verdicts.csv
     """
     from collections import Counter
 

@@ -103,7 +103,8 @@ def closed(gate: Iterable[Verdict]) -> str:
     if verdict is None:
         return ""
     reason = verdict.cause or f"{verdict.observed:g} against {verdict.expected:g}"
-    return f"not fitted, since the two programs are not one model: {verdict.about}: {reason}"
+    shown = "not fitted, since the two programs are not shown to be one model"
+    return f"{shown}: {verdict.about}: {reason}"
 
 
 def stored_record(case: Case, only: tuple[str, ...], store: Store) -> dict[str, Any] | None:

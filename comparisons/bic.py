@@ -330,7 +330,11 @@ def _measured(case: Case, order: int, model: Model) -> _Order:
 def _difference(sibling: Case) -> str:
     """Why nothing is fitted: the gate has seen the case's own order only."""
     found = difference_of_densities(sibling.model, sibling.data, sibling.rng("same_model"))
-    return f"not fitted, since the two programs are not one model: {found}" if found else ""
+    return (
+        f"not fitted, since the two programs are not shown to be one model: {found}"
+        if found
+        else ""
+    )
 
 
 def _nothing(problem: str) -> Measured:
@@ -472,6 +476,8 @@ def _lighter(rows: Sequence[_Order]) -> Verdict:
     if len(rows) < 2:
         return not_comparable(about, "fewer than two orders have a BIC and a WBIC to rely on")
     by_bic, by_wbic = _best(rows, "bic").order, _best(rows, "wbic").order
+    if not any(row.order > by_bic for row in rows):
+        return not_comparable(about, f"no order above {by_bic} has a BIC and a WBIC to rely on")
     weak = {row.order: row.measured["wbic"] for row in rows}
     lowest = weak.pop(by_wbic)
     ties = [

@@ -2,9 +2,10 @@
 
 The likelihood of a mixture is the same under each of the k! permutations π of its components, so
 that a mean of a component's parameters depends on how draws were labelled.  A function with
-f(π θ) = f(θ) has one posterior whatever the labelling: the log density log p(x_i | θ), the sorted
-coordinates of the means, and the co-clustering P(z_i = z_j | x, θ) = Σ_c r_ic r_jc of two rows, r
-the responsibilities.  Each is held to the convergence gate by itself.
+f(π θ) = f(θ) has one posterior whatever the labelling: the log density log p(x_i | θ), what tells
+components apart (their means) in order of size, and the co-clustering of two rows,
+P(z_i = z_j | x, θ) = Σ_c r_ic r_jc with responsibilities r.  These have to pass the convergence
+gate, which labelled quantities need not.
 References: Stephens (2000), JRSS B 62; Jasra, Holmes & Stephens (2005), Statistical Science 20.
 """
 
@@ -18,10 +19,10 @@ import numpy as np
 
 from comparisons._verdict import Verdict, not_comparable
 from comparisons.posterior_agreement import BOUND
-from inference._draws import gate, moments
+from inference._draws import gate, moments, not_finite
 from models._density import density
 from models._once import once
-from models._spec import HasComponents, HasLabels
+from models._spec import HasComponents, HasLabels, HasUnits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,16 +40,20 @@ PROBABILITY = 0.001
 
 def compare(case: Case) -> Iterator[Verdict]:
     """Mean and sd of each label-free quantity: every sampler against the first."""
-    if not isinstance(case.model, HasLabels) or not isinstance(case.model, HasComponents):
+    model = case.model
+    if not isinstance(model, HasLabels) or not isinstance(model, HasComponents):
         return
-    if case.model.labels < 2:
+    if model.labels < 2 or isinstance(model, HasUnits):
         return
     found = {}
     for name, fit in case.estimates("posterior").items():
         if fit.draws is None or "sample_stats" not in fit.draws.children:
             continue
-        quantities, flat = label_free(case.model, case.data, fit.draws["posterior"].to_dataset())
-        if problems := fit.problems or gate(flat, list(quantities), {}):
+        # not the fit's own problems, which are those of quantities that have labels
+        quantities, flat = label_free(model, case.data, fit.draws["posterior"].to_dataset())
+        stats = {str(n): x.to_numpy() for n, x in fit.draws["sample_stats"].data_vars.items()}
+        names = list(quantities)
+        if problems := [*not_finite(flat, names), *gate(flat, names, stats)]:
             yield not_comparable("label-free quantities", f"{name}: {'; '.join(problems)}")
         else:
             found[name] = (quantities, moments(flat))
@@ -72,7 +77,7 @@ def compare(case: Case) -> Iterator[Verdict]:
 def label_free(
     model: Model, data: xr.Dataset, posterior: xr.Dataset
 ) -> tuple[dict[str, float], np.ndarray]:
-    """What labels cannot change: differences that never matter, by name, and draws.
+    """Draws of what labels cannot change.
 
     Args:
         model: a mixture.
@@ -80,12 +85,13 @@ def label_free(
         posterior: draws of its parameters, dims (chain, draw, …).
 
     Returns:
-        The differences, in the order of the draws, whose shape is (chain, draw, quantity).
+        By name, the largest difference that does not matter however little a quantity varies; and
+        the draws in that order, shape (chain, draw, quantity).
     """
     assert isinstance(model, HasLabels)
     assert isinstance(model, HasComponents)
     values: Any = {p.name: jnp.asarray(posterior[p.name].data) for p in model.parameters}
-    y = data["y"]
+    y = next(iter(data.data_vars.values()))
     order = np.argsort(np.asarray(y.data).reshape(y.shape[0], -1)[:, 0], kind="stable")
     rows = order[np.linspace(0, order.size - 1, min(ROWS, order.size)).round().astype(int)]
     few = data.isel({str(y.dims[0]): rows})
@@ -107,7 +113,9 @@ def label_free(
     pairs = zip(rows[first], rows[second], strict=True)
     least = {
         **{f"log density of row {i}": 0.0 for i in rows},
-        **{f"coordinate {j} of the means, number {place + 1} by size": 0.0 for place, j in places},
+        **{
+            f"feature {j} of the components, number {place + 1} by size": 0.0 for place, j in places
+        },
         **{f"P(rows {i} and {j} are of one component)": PROBABILITY for i, j in pairs},
     }
     return least, np.asarray(once(jax.vmap(jax.vmap(label_free_of)))(values))

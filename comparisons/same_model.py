@@ -93,7 +93,8 @@ def differences(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Ite
         where = f"{valid.size} of {_TRIED} prior draws are valid; expected {POINTS // 2} points"
         yield Difference("points drawn from the prior", float("inf"), 0.0, where)
     near = _near(model, data, rng, POINTS - POINTS // 2)
-    yield from _terms(model, data, numpyro, pymc, np.concatenate([near, drawn[valid]]))
+    points = np.concatenate([near, drawn[valid[: POINTS - len(near)]]])
+    yield from _terms(model, data, numpyro, pymc, points)
     yield _distributions("prior moments", prior, pymc.prior_draws(rng, DRAWS))
     points = [
         {name: jnp.asarray(array[i]) for name, array in prior.items()} for i in valid[:ROW_POINTS]
@@ -112,7 +113,10 @@ def difference_of_densities(model: Model, data: xr.Dataset, rng: np.random.Gener
     log-likelihood at a few points near the data, without derivatives or draws.
     """
     numpyro, pymc = (read(model, data, derivatives=False) for read in (read_numpyro, read_pymc))
-    found = _terms(model, data, numpyro, pymc, _near(model, data, rng, _FEW))
+    points = _near(model, data, rng, _FEW)
+    if not len(points):
+        return "no start from the data is inside of the parameter space"
+    found = _terms(model, data, numpyro, pymc, points)
     return next((f"{d.term} differs: {d.where}" for d in found if not d.size <= TOLERANCE), "")
 
 
@@ -129,14 +133,18 @@ def _valid(
     with np.errstate(invalid="ignore"):
         off = np.abs(back - drawn) / np.maximum(1.0, np.abs(drawn)) + np.abs(step - 1)
     valid = (off <= _ROUND_TRIP).all(axis=1)  # which no number that is not finite passes
-    return drawn, np.flatnonzero(valid)[: POINTS // 2]
+    return drawn, np.flatnonzero(valid)[:POINTS]
 
 
 def _near(model: Model, data: xr.Dataset, rng: np.random.Generator, count: int) -> np.ndarray:
-    """Jittered starts in the NumPyro chart, shape (count, k)."""
+    """Jittered starts in the NumPyro chart, shape (at most count, k).
+
+    Of data that are all alike some parameter starts on its boundary, which is at infinity there.
+    """
     of = density(model, data)
     starts = np.stack([of.unconstrain(model.start(rng, data)) for _ in range(count)])
-    return starts + 0.2 * rng.standard_normal(starts.shape)
+    inside = np.isfinite(starts).all(axis=1)
+    return (starts + 0.2 * rng.standard_normal(starts.shape))[inside]
 
 
 def _terms(
@@ -180,6 +188,11 @@ def _largest(
     pairs = zip(flat_names(values), flat, strict=True)
     at = ", ".join(f"{name} = {value:.6g}" for name, value in list(pairs)[:8])
     entry = f" entry {j}" if a.shape[1] > 1 else ""
+    if a[i, j] == b[i, j]:
+        where = (
+            f"{term}{entry}: both programs give {a[i, j]} at {at}; is it outside of the support?"
+        )
+        return Difference(term, size, 0.0, where)
     return Difference(
         term, size, 0.0, f"{term}{entry}: numpyro {a[i, j]:.12g}, pymc {b[i, j]:.12g} at {at}"
     )

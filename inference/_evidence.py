@@ -156,10 +156,10 @@ def _height(model: Model, data: xr.Dataset, points: np.ndarray) -> np.ndarray:
 def wbic(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Measured:
     """WBIC, in nats, by the No-U-Turn sampler on the tempered posterior.
 
-    It is a mean of one number, so ℓ is what R-hat and ESS are held against: the convergence gate
-    stops a mixture where one chain of four stays where two components coincide (R-hat 1.5, WBIC 75
-    deviance units off).  The error is the larger of that by autocorrelation and that by the spread
-    between chains.
+    It is a mean of one number, so ℓ is what R-hat and ESS are asked of; divergences and E-BFMI are
+    those of the chains.  The gate stops a mixture where one chain of four stays where two
+    components coincide (R-hat 1.5, WBIC 75 deviance units off).  The error is the larger of that by
+    autocorrelation and that by the spread between chains.
 
     Raises:
         FitError: there is one unit only, or the density is finite at no data-driven start.

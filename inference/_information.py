@@ -78,12 +78,12 @@ def _weighted(of: Density) -> tuple[Callable[..., Any], Callable[..., Any]]:
             total += jax.lax.cond(weight != 0, term, lambda _: jnp.zeros(()), u)
         return total
 
-    return jax.jit(jax.value_and_grad(value, argnums=1)), once(jax.hessian(value, argnums=1))
+    return jax.jit(jax.value_and_grad(value, argnums=1)), jax.jit(jax.hessian(value, argnums=1))
 
 
 @lru_cache(maxsize=64)
 def scores(of: Density) -> Callable[[Array], Array]:
-    """u ↦ the score of every unit, shape (N, k)."""
+    """u ↦ the score of every unit, shape (N, k); not for use within another `jax.jit`."""
     return once(jax.jacfwd(of.log_likelihood))
 
 

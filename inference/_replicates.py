@@ -64,10 +64,12 @@ _NEWTON_STEPS = 30
 """Most Newton steps of a replicate."""
 _AT_ONCE = 2
 """Newton steps between two looks at which replicates have converged."""
-_BATCH = 100
+_BATCH = 50
 """Replicates per call: their intermediate arrays fit into the cache of one core."""
-_BATCH_OF_FORMULAS = 250
-"""The same of a closed form, which takes no rounds that all wait for the slowest in."""
+_FORMULAS = 125
+"""Replicates per call of a closed form, none of which waits for a slower one."""
+_FORMULA_UNITS = 125_000
+"""Most units of all of them."""
 _STATIONARY = 1e-5
 """Newton decrement, in standard errors, below which a replicate has converged."""
 
@@ -80,7 +82,10 @@ _WORTH = 0.1
 
 @final
 class Stacked:
-    """Arrays of one shape, stacked only where they are asked for: a copy of all need not exist."""
+    """Arrays of one shape, stacked only where they are asked for.
+
+    Each time it is a copy, of a batch at a time: one of all would have to be paged in first.
+    """
 
     def __init__(self, arrays: Sequence[np.ndarray]) -> None:
         self._arrays = arrays
@@ -88,11 +93,8 @@ class Stacked:
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         """Some of them, with a leading axis."""
         if isinstance(rows, slice):
-            some = self._arrays[rows]
-        else:
-            some = [self._arrays[row] for row in rows]
-        # `np.stack` would make a view of each first
-        return np.concatenate(some).reshape(len(some), *some[0].shape)
+            return np.stack(self._arrays[rows])
+        return np.stack([self._arrays[row] for row in rows])
 
 
 @final
@@ -248,13 +250,16 @@ def _confirmed(model: Model, batch: Batch) -> Replicates:
         FitError: the model's programs cannot be traced over data.
     """
     stages = compiled(model, batch)
+    size = max(1, min(_FORMULAS, _FORMULA_UNITS // batch.n))
     with threads() as pool, _traced(model):
         state, ends = everywhere(
-            stages.formula, (batch.arrays,), np.arange(len(batch.sets)), pool, _BATCH_OF_FORMULAS
+            stages.formula, (batch.arrays,), np.arange(len(batch.sets)), pool, size
         )
-        if not (state.decrement < _STATIONARY).all():
+        left = np.flatnonzero(~(state.decrement < _STATIONARY))
+        if left.size:
             _climb(stages.climb["likelihood"], batch.arrays, state, pool)
-            return _finished(model, batch, state)
+            for old, new in zip(ends, everywhere(stages.finish, (state,), left, pool), strict=True):
+                old[left] = new
     return _fits(stages, state, *ends)
 
 
@@ -484,11 +489,11 @@ def everywhere(
     pool: ThreadPoolExecutor,
     batch: int = 0,
 ) -> Any:
-    """A batched function of some replicates, `batch` or else `_BATCH` at a time, on all cores."""
+    """A batched function of some replicates, on all cores, `batch` of them or `_BATCH` a call."""
     batch = batch or _BATCH
 
     def one(chunk: np.ndarray) -> Any:
-        whole = chunk[-1] - chunk[0] + 1 == chunk.size  # then there is no need of a copy
+        whole = chunk[-1] - chunk[0] + 1 == chunk.size  # a slice of an array is no copy
         of = slice(chunk[0], chunk[-1] + 1) if whole else chunk
         return _padded(function, jax.tree.map(lambda array: array[of], arguments), batch)
 

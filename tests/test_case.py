@@ -308,7 +308,7 @@ def test_a_closed_gate_fits_nothing(gate, statements, tmp_path: Path) -> None:
     assert not found.estimates
     for name in ("breaks", "differs", "silent"):
         assert outcomes(found)[name] == ["NOT COMPARABLE"]
-        assert "not one model" in found.verdicts[name][0].cause
+        assert "not shown to be one model" in found.verdicts[name][0].cause
     assert statements["differs"].compared == 0
 
 

@@ -71,11 +71,13 @@ def test_replicates_of_a_mixture_are_its_single_fits() -> None:
         np.testing.assert_allclose(found.standard_error[i], spread, rtol=1e-3)
 
 
-def test_the_batch_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = fits(MIXTURE, 150, 8)
-    monkeypatch.setattr(_replicates, "_BATCH", 3)
+@pytest.mark.parametrize("model", [MIXTURE, Gaussian()])
+def test_the_batch_changes_no_number(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = fits(model, 150, 8)
+    for size in ("_BATCH", "_FORMULAS"):
+        monkeypatch.setattr(_replicates, size, 3)
     for indices in (range(8), range(5, 8), (6, 2)):
-        parts = replicate(MIXTURE, batch(MIXTURE, 150, indices))
+        parts = replicate(model, batch(model, 150, indices))
         assert parts.converged.all()
         chosen = list(indices)
         np.testing.assert_allclose(parts.estimate, whole.estimate[chosen], rtol=1e-9)

@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -1274,3 +1275,12 @@ def test_the_index_counts_and_links_every_case(pages: dict[str, Page]) -> None:
     links = {link["href"] for link in page.all("a")}
     assert {"gaussian-simulated.html", "hostile.html", "results.json"} <= links
     assert _page.WORDS.keys() == set(_answer.OUTCOMES)
+
+
+def test_a_program_that_raises_costs_its_graph_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("an invalid parameter")
+
+    monkeypatch.setattr(_sections, "parents", broken)
+    result: Any = SimpleNamespace(model=None, data=None)
+    assert _sections._graph(result) is None

@@ -31,7 +31,7 @@ from comparisons.same_model import (
     difference_of_densities,
     differences,
 )
-from models._data import coords
+from models._data import as_dataset, coords
 from models._errors import ConfigError
 from models._programs import read_numpyro, read_pymc
 from models.factor_analysis import FactorAnalysis, ProbabilisticPCA
@@ -389,3 +389,26 @@ def test_a_closed_gate_is_no_success(
     record = {"failures": {}, "problems": {}}
     assert _conclude([result], {"a-case": record}, {}, Report(())) == code
     assert ("not fitted" in capsys.readouterr().err) == bool(code)
+
+
+@pytest.mark.parametrize(
+    ("model", "rows"),
+    [(Gaussian(), [3.0, 3.0]), (ConjugateGaussian(), [2.5]), (GaussianMixture(k=2), [2.5])],
+)
+def test_data_without_spread_pass_the_gate(
+    model: Model, rows: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a scale starts at 0 there, so that only draws from the prior are points to compare at
+    monkeypatch.setattr(same_model, "DRAWS", FEW_DRAWS)
+    found = list(differences(model, as_dataset(rows, model), np.random.default_rng(0)))
+    assert max(one.size for one in found if one.error == 0) <= TOLERANCE
+    assert "over 32 points" in found[0].where
+
+
+def test_a_density_of_zero_by_both_programs_is_told_as_such() -> None:
+    model = Gaussian()
+    data = at_truth(model)
+    nothing = np.full((1, 3), -inf)
+    found = _largest(model, data, "log likelihood", nothing, nothing, jnp.zeros((1, 2)))
+    assert found.size == inf
+    assert "entry 0: both programs give -inf at mu = 0" in found.where

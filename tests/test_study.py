@@ -483,7 +483,7 @@ def test_the_band_of_all_ranks_has_its_false_alarm_rate() -> None:
 
 
 def no_chains(model: Model, batch: Batch, u: np.ndarray, *, draws: int, **settings: Any) -> Chains:
-    """Takes the time out of a study that other methods are looked at in."""
+    """Chains that cannot be used, at no cost, in a study whose other methods are looked at."""
     return Chains(np.tile(u[:, None], (1, draws, 1)), np.zeros(len(u), bool))
 
 

@@ -184,7 +184,7 @@ def _model(known: Facts) -> Section:
         "1. Model",
         "What is fitted, and are the two programs one model?",
         *_verdict(result, "model"),
-        _drawn([_figures.graph(*parents(result.model, result.data))]),
+        _drawn([_graph(result)]),
         [parameters, hyper, *_verdict_tables(result, "model")],
         _statement(result),
         (
@@ -192,6 +192,14 @@ def _model(known: Facts) -> Section:
             ("PyMC program", _source(result, "pymc")),
         ),
     )
+
+
+def _graph(result: CaseResult) -> Picture | None:
+    """The graph; None of a program that raises, of which the gate has told."""
+    try:
+        return _figures.graph(*parents(result.model, result.data))
+    except Exception:  # whatever it is, it must not cost the page that tells of it
+        return None
 
 
 def _trust(known: Facts) -> Section:
