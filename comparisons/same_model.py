@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from models._spec import Model
 
 POINTS = 32
-"""Points at which the densities are compared; half from the data, half from the prior."""
+"""Points at which the densities are compared: half from the data, as far as its starts lie inside
+of parameter space, the rest from the prior."""
 _TRIED = 1_000
 """Prior draws among which valid points are looked for."""
 _ROUND_TRIP = 1e-12
@@ -89,11 +90,12 @@ def differences(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Ite
     numpyro, pymc = read_numpyro(model, data), read_pymc(model, data)
     prior = numpyro.prior_draws(rng, DRAWS)
     drawn, valid = _valid(model, data, prior)
-    if valid.size < POINTS // 2:
-        where = f"{valid.size} of {_TRIED} prior draws are valid; expected {POINTS // 2} points"
-        yield Difference("points drawn from the prior", float("inf"), 0.0, where)
     near = _near(model, data, rng, POINTS - POINTS // 2)
-    points = np.concatenate([near, drawn[valid[: POINTS - len(near)]]])
+    others = POINTS - len(near)
+    if valid.size < others:
+        where = f"{valid.size} of {_TRIED} prior draws are valid; expected {others} points"
+        yield Difference("points drawn from the prior", float("inf"), 0.0, where)
+    points = np.concatenate([near, drawn[valid[:others]]])
     yield from _terms(model, data, numpyro, pymc, points)
     yield _distributions("prior moments", prior, pymc.prior_draws(rng, DRAWS))
     points = [

@@ -67,7 +67,7 @@ _AT_ONCE = 2
 _BATCH = 50
 """Replicates per call: their intermediate arrays fit into the cache of one core."""
 _FORMULAS = 125
-"""Replicates per call of a closed form, none of which waits for a slower one."""
+"""Replicates per call of a closed form: its Newton steps end at once, so that none waits."""
 _FORMULA_UNITS = 125_000
 """Most units of all of them."""
 _STATIONARY = 1e-5

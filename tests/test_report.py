@@ -1282,5 +1282,10 @@ def test_a_program_that_raises_costs_its_graph_alone(monkeypatch: pytest.MonkeyP
         raise ValueError("an invalid parameter")
 
     monkeypatch.setattr(_sections, "parents", broken)
-    result: Any = SimpleNamespace(model=None, data=None)
+    unread = {"same_model": (not_comparable("the two programs", "ValueError: invalid"),)}
+    result: Any = SimpleNamespace(model=None, data=None, verdicts=unread)
     assert _sections._graph(result) is None
+    # where the gate has read the programs, a graph that fails is a bug and is seen
+    result.verdicts = {"same_model": (*unread["same_model"], Verdict("x", 1.0, 1.0, 0.0, 1e-9))}
+    with pytest.raises(ValueError, match="an invalid parameter"):
+        _sections._graph(result)

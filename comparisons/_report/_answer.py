@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, final
 
+from comparisons._catalogue import GATE
 from comparisons._scalars import Scalar, scalars
 from comparisons._verdict import Outcome, Verdict
 
@@ -25,7 +26,7 @@ OUTCOMES: tuple[Outcome, ...] = ("AGREE", "EXPLAINED", "DIFFER", "UNSURE", "NOT 
 """In the order in which they are counted."""
 BOUND = 0.05
 """Of a reference standard deviation for centres, relative for spreads."""
-_GATE = "same_model"
+
 _EXPENSIVE = ("nuts", "exact_posterior")
 
 
@@ -172,7 +173,7 @@ def worst_shift(cells: Mapping[str, Cell]) -> tuple[str, Cell] | None:
 
 def answer(result: CaseResult, found: Agreement) -> Answer:
     """The sentence a reader takes away, from the verdicts."""
-    gate = [v for v in result.verdicts.get(_GATE, ()) if v.outcome != "AGREE"]
+    gate = [v for v in result.verdicts.get(GATE, ()) if v.outcome != "AGREE"]
     if gate and not result.estimates:
         return Answer(
             f"The two programs are not shown to be one model ({gate[0].about}), so nothing was "

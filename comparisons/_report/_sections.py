@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
+from comparisons._catalogue import GATE
 from comparisons._report import _answer, _draws, _figures, _tables
 from comparisons._report._facts import provenance, settings
 from comparisons._report._graph import parents
@@ -195,11 +196,11 @@ def _model(known: Facts) -> Section:
 
 
 def _graph(result: CaseResult) -> Picture | None:
-    """The graph; None of a program that raises, of which the gate has told."""
-    try:
-        return _figures.graph(*parents(result.model, result.data))
-    except Exception:  # whatever it is, it must not cost the page that tells of it
+    """The graph; None where the gate could not read the programs, of which it has told."""
+    gate = result.verdicts.get(GATE, ())
+    if gate and all(verdict.outcome == "NOT COMPARABLE" for verdict in gate):
         return None
+    return _figures.graph(*parents(result.model, result.data))
 
 
 def _trust(known: Facts) -> Section:
