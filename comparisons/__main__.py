@@ -27,6 +27,17 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+Column = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="A column to use; repeat it for several."),
+]
+ModelName = Annotated[
+    str, typer.Argument(help="A model of the catalogue, or your own: my_model.py:MyModel.")
+]
+Values = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter of the model; may repeat."),
+]
 Methods = Annotated[
     list[str] | None,
     typer.Option(
@@ -120,24 +131,15 @@ def everything(
 
 @app.command(epilog=EXIT_CODES)
 def run(
-    model: Annotated[
-        str, typer.Argument(help="A model of the catalogue, or your own: my_model.py:MyModel.")
-    ],
-    values: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="NAME=VALUE", help="A hyper-parameter of the model; may repeat."
-        ),
-    ] = None,
+    model: ModelName,
+    values: Values = None,
     data: Annotated[
         str | None,
         typer.Option(
             help="A bundled data set, or a CSV or Parquet file. Default: the model's own examples."
         ),
     ] = None,
-    column: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A column to use; may repeat.")
-    ] = None,
+    column: Column = None,
     methods: Methods = None,
     only: Only = None,
     profile: Profile = None,
@@ -172,22 +174,13 @@ def run(
 
 @app.command()
 def check(
-    model: Annotated[
-        str, typer.Argument(help="A model of the catalogue, or your own: my_model.py:MyModel.")
-    ],
-    values: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="NAME=VALUE", help="A hyper-parameter of the model; may repeat."
-        ),
-    ] = None,
+    model: ModelName,
+    values: Values = None,
     data: Annotated[
         str | None,
         typer.Option(help="Data to check it on. Default: data simulated from the model."),
     ] = None,
-    column: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A column to use; may repeat.")
-    ] = None,
+    column: Column = None,
     seed: Seed = None,
     debug: Debug = False,
 ) -> None:
@@ -226,12 +219,7 @@ def study(
         str | None,
         typer.Option(help="A model of the catalogue, or your own: my_model.py:MyModel."),
     ] = None,
-    values: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="NAME=VALUE", help="A hyper-parameter of the model; may repeat."
-        ),
-    ] = None,
+    values: Values = None,
     replicates: Annotated[
         int | None,
         typer.Option(
@@ -346,9 +334,11 @@ def study(
 
 @app.command("list")
 def list_entries(
-    kind: Annotated[str, typer.Argument(metavar="models|methods|comparisons|studies|theory|data")],
+    kind: Annotated[
+        str | None, typer.Argument(metavar="models|methods|comparisons|studies|theory|data")
+    ] = None,
 ) -> None:
-    """Lists what there is: models, methods, comparisons, studies, theory or data.
+    """Lists what there is: models, methods, comparisons, studies, theory or data; or all of it.
 
     Example:
 

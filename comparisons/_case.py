@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Literal, final
 
 import numpy as np
@@ -222,7 +222,7 @@ class Case:
                 progress=self._progress,
             )
             other.failures = self.failures
-            other._suffix = f" of {model!r}"
+            other._suffix = f" of {_changes(self.model, model)}"
             other._siblings = self._siblings
             self._siblings[key] = other
         return self._siblings[key]
@@ -281,6 +281,14 @@ def all_methods(profile: str) -> tuple[Method, ...]:
     """All variants of all methods at the settings of a profile, in catalogue order."""
     catalogue = subclasses(inference, Method)
     return tuple(method for cls in catalogue.values() for method in variants(cls, profile))
+
+
+def _changes(model: Model, other: Model) -> str:
+    """What sets a model apart from another of its class; all of it if the class differs."""
+    if type(model) is not type(other) or not is_dataclass(model):
+        return repr(other)
+    pairs = {f.name: (getattr(model, f.name), getattr(other, f.name)) for f in fields(model)}
+    return ", ".join(f"{name}={new!r}" for name, (old, new) in pairs.items() if old != new)
 
 
 def _told(error: Exception) -> str:

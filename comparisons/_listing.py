@@ -16,8 +16,8 @@ from models._data import bundled, bundled_names
 from models._spec import Model
 
 
-def listing(kind: str) -> Iterator[str]:
-    """The lines of a list.
+def listing(kind: str | None) -> Iterator[str]:
+    """The lines of a list, or of every list under its name.
 
     Raises:
         ConfigError: there is no such list.
@@ -30,7 +30,12 @@ def listing(kind: str) -> Iterator[str]:
         "theory": _theory,
         "data": _data,
     }
-    yield from lookup("list", kind, kinds)()
+    if kind is not None:
+        yield from lookup("list", kind, kinds)()
+        return
+    for number, (name, lines) in enumerate(kinds.items()):
+        yield f"{'\n' if number else ''}{name}:"
+        yield from (f"  {line}" for line in lines())
 
 
 def _models() -> Iterator[str]:

@@ -27,7 +27,8 @@ from inference._estimate import Method, label
 from models._catalogue import lookup, subclasses
 from models._data import as_dataset, bundled, bundled_names, read
 from models._density import units
-from models._errors import ConfigError
+from models._errors import ConfigError, DataError
+from models._programs import outside_support
 from models._spec import HasExamples, Model
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ def plans(settings: Settings, mistakes: Sequence[str] = ()) -> list[Plan]:
             **common,
         }
         found.append(plan(spec, _slug(model, data, [p.slug for p in found])))
+        if data not in bundled_names():
+            _refuse_outside_support(found[-1])
         _refuse_memory(found[-1], methods or ())
     return found
 
@@ -272,6 +275,15 @@ def _collected[T](mistakes: list[str], path: str, attempt: Callable[[], T]) -> T
         several = str(error).split("\n  ")[1:] or [str(error)]
         mistakes += [f"{path}: {mistake}" if path else mistake for mistake in several]
         return None
+
+
+def _refuse_outside_support(plan: Plan) -> None:
+    try:
+        problem = outside_support(plan.model, plan.data)
+    except Exception:  # whatever a user's program raises: the gate names it, and where
+        return
+    if problem:
+        raise DataError(f"{plan.data_name}: {problem}")
 
 
 def _refuse_memory(plan: Plan, methods: Sequence[Method]) -> None:

@@ -287,6 +287,8 @@ def _outcomes(
         log = out / "run.log"
         log.write_bytes(b"")
         yield from run_pool(longest_first, size, store.root, log, report)
+        if not log.stat().st_size:
+            log.unlink()
         return
     for plan in missing:
 

@@ -15,11 +15,14 @@ Reference: Schuirmann (1987), two one-sided tests, J. Pharmacokinet. Biopharm. 1
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, isfinite
+from math import ceil, inf, isfinite
 from typing import Literal, final
 
 Z = 3.2905267314919255
 """Two-sided normal quantile at a false-alarm rate of 0.001."""
+
+PRACTICAL = 1_000
+"""More than so many times the draws is no advice."""
 
 type Outcome = Literal["AGREE", "DIFFER", "EXPLAINED", "UNSURE", "NOT COMPARABLE"]
 
@@ -70,9 +73,10 @@ class Verdict:
         if self.outcome != "UNSURE":
             return ""
         margin = abs(self.bound - self.excess)
-        if margin == 0:
-            return "the difference sits on the bound: no number of draws decides"
-        return f"about {ceil((Z * self.error / margin) ** 2)} times as many draws would decide"
+        factor = (Z * self.error / margin) ** 2 if margin else inf
+        if factor > PRACTICAL:
+            return "the difference sits on the bound: no practical number of draws decides"
+        return f"about {ceil(factor)} times as many draws would decide"
 
     @property
     def excess(self) -> float:

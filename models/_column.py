@@ -46,7 +46,7 @@ def plain_array(values: Any) -> np.ndarray:
     return np.asarray(values)
 
 
-def _rows_text(rows: np.ndarray) -> str:
+def rows_text(rows: np.ndarray) -> str:
     """The first rows of a boolean mask: `rows 3, 7, 12 (counted from 0)`."""
     positions = np.flatnonzero(rows)
     shown = ", ".join(str(p) for p in positions[:5])
@@ -90,7 +90,7 @@ def measurements(raw: Any) -> tuple[np.ndarray, str]:
         infinite = np.isinf(values)
         return nothing, (
             f"has {infinite.sum()} infinite value{'s' if infinite.sum() > 1 else ''} in "
-            f"{_rows_text(infinite)}; expected finite numbers: drop or correct them"
+            f"{rows_text(infinite)}; expected finite numbers: drop or correct them"
         )
     return values, ""
 
@@ -144,7 +144,7 @@ def _label_problem(array: np.ndarray, cells: list[Any]) -> str:
     fractional = np.array([isinstance(c, float) and not c.is_integer() for c in cells], dtype=bool)
     if fractional.any():
         return (
-            f"holds the number {cells[int(np.argmax(fractional))]!r} in {_rows_text(fractional)}; "
+            f"holds the number {cells[int(np.argmax(fractional))]!r} in {rows_text(fractional)}; "
             "expected group labels (strings or integers): are the columns in the right order?"
         )
     return ""
@@ -199,7 +199,7 @@ def _describe(cell: Any) -> str:
 def _missing_problem(missing: np.ndarray) -> str:
     count = int(missing.sum())
     return (
-        f"has {count} missing value{'s' if count > 1 else ''} in {_rows_text(missing)}; "
+        f"has {count} missing value{'s' if count > 1 else ''} in {rows_text(missing)}; "
         "expected none: drop or impute them"
     )
 

@@ -289,14 +289,15 @@ def _choose(
             return replace(table, columns={key: table.columns[key] for key in schema})
         raise DataError(
             f"{name}: has columns {_listing(table.columns)}; {model.name} needs "
-            f"{', '.join(schema)}: name a column for each, in this order, with --column"
+            f"{', '.join(schema)}: name a column for each, in this order (on the command line: "
+            "--column)"
         )
     (template,) = schema.values()
     numeric = {key: raw for key, raw in table.columns.items() if is_numeric(raw)}
     if template.ndim == 1 and len(numeric) > 1:
         raise DataError(
             f"{name}: has {len(numeric)} numeric columns, {_listing(numeric)}; {model.name} takes "
-            f"one: choose one with --column{_dim_hint(model, len(numeric))}"
+            f"one: choose one (on the command line: --column){_dim_hint(model, len(numeric))}"
         )
     width = 1 if template.ndim == 1 else template.shape[1]
     free = template.dims[-1] in model.free_dims
@@ -322,7 +323,7 @@ def _split(
         raise DataError(
             f"{name}: {len(table.columns)} column{'s' if len(table.columns) > 1 else ''} "
             f"({_listing(table.columns)}); {model.name} needs {sum(widths.values())}, for "
-            f"{', '.join(schema)}: choose them in this order with --column"
+            f"{', '.join(schema)}: choose them in this order (on the command line: --column)"
         )
     if set(schema) == set(table.columns):
         return {key: replace(table, columns={key: table.columns[key]}) for key in schema}
@@ -351,7 +352,7 @@ def _fit(part: Table, variable: str, template: xr.DataArray, model: Model, name:
     elif len(part.shape) == 2 and part.shape[0] == width:
         remedy = "it looks transposed: swap its dimensions"
     else:
-        remedy = "choose columns with --column" + _dim_hint(model, found)
+        remedy = "choose columns (on the command line: --column)" + _dim_hint(model, found)
     names = f" with columns {_listing(part.columns)}" if part.named else ""
     raise DataError(
         f"{name}: {found} column{'s' if found > 1 else ''}, shape {part.shape}{names}; "
@@ -372,7 +373,7 @@ def _expectation(schema: dict[str, xr.DataArray], model: Model) -> str:
 
 def _dim_hint(model: Model, found: int) -> str:
     if is_dataclass(model) and any(field.name == "dim" for field in fields(model)):
-        return f", or use all of them with --set dim={found}"
+        return f", or use all of them with dim={found} (--set dim={found})"
     return ""
 
 

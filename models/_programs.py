@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from models._column import rows_text
 from models._density import (
     density,
     jaxify,
@@ -42,6 +43,8 @@ type Terms = dict[str, Array]
 
 _BATCH = 1_000
 """Prior draws made at a time, so that the samplers' loops stay in the cache."""
+_STARTS = 3
+"""Starts at which the supports of the rows are looked at."""
 
 
 @final
@@ -129,6 +132,32 @@ def numpyro_chart(model: Model, data: xr.Dataset, values: Values) -> tuple[Array
         return u, *there_and_back
 
     return once(jax.vmap(one))(values)
+
+
+def outside_support(model: Model, data: xr.Dataset) -> str:
+    """Which rows the NumPyro program cannot have drawn, as a sentence; "" if there are none.
+
+    A support may depend on the parameters, so a row counts only if it lies outside at every one
+    of a few starts.
+    """
+    rng = np.random.default_rng(0)
+    outside: dict[str, np.ndarray] = {}
+    supports: dict[str, Any] = {}
+    for _ in range(_STARTS):
+        for name, site in numpyro_trace(model, data, model.start(rng, data)).items():
+            if site["type"] == "sample" and site["is_observed"] and np.size(site["value"]):
+                supports[name] = site["fn"].support
+                here = ~np.atleast_1d(supports[name](site["value"]))
+                here = here.any(axis=tuple(range(1, here.ndim)))
+                outside[name] = here & outside.get(name, np.True_)
+    for name, rows in outside.items():
+        if rows.any():
+            return (
+                f"{name} has {rows.sum()} of {rows.size} values outside of the support of "
+                f"{model.name}, in {rows_text(rows)}; expected {supports[name]}: drop or correct "
+                "them, or use another model"
+            )
+    return ""
 
 
 def read_pymc(model: Model, data: xr.Dataset, *, derivatives: bool = True) -> Reading:

@@ -177,7 +177,7 @@ def test_a_sibling_shares_all_but_the_model(tmp_path: Path) -> None:
     assert (other.seed, other.profile, other.methods) == (case.seed, "quick", case.methods)
     with pytest.raises(FitError):
         other.fit(Troubled("fails"))
-    assert list(case.failures) == [f"troubled[fails] of {other.model!r}"]
+    assert list(case.failures) == ["troubled[fails] of mean_scale=2.0"]
     case.fit(Draw("one"))
     other.fit(Draw("one"))
     a_case(store=Store(tmp_path)).sibling(other.model).fit(Draw("one"))

@@ -101,6 +101,9 @@ def test_lists(concord) -> None:
         code, output, _ = concord("list", kind)
         assert code == 0
         assert text in output
+    code, output, _ = concord("list")
+    assert code == 0
+    assert all(f"{kind}:\n" in output and text in output for kind, text in expected.items())
 
 
 @pytest.mark.parametrize(
@@ -451,6 +454,33 @@ def test_the_self_check_passes_a_sound_model(concord, monkeypatch: pytest.Monkey
         "ok  finite PyMC density at the start",
         "ok  same model",
     ]
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> str:
+    """The model that the README shows, in a file."""
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (code,) = [block for block in text.split("```python\n") if block.startswith("# my_model.py")]
+    (tmp_path / "my_model.py").write_text(code.partition("```")[0])
+    return f"{tmp_path / 'my_model.py'}:Waiting"
+
+
+def test_the_model_of_the_readme_passes_the_self_check(waiting: str, concord) -> None:
+    code, output, _ = concord("check", waiting)
+    assert code == 0
+    assert output.splitlines()[-1].startswith("ok  same model: all ")
+
+
+def test_rows_outside_of_the_support_are_named_before_anything_runs(
+    waiting: str, concord, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.csv").write_text("seconds\n1\n-2\n3\n-0.5\n2\n")
+    code, output, errors = concord("run", waiting, "--data", "mine.csv")
+    assert (code, output) == (2, "")
+    assert "y has 2 of 5 values outside of the support of waiting, in rows 1, 3" in errors
+    assert not (tmp_path / "reports").exists()
+    (tmp_path / "mine.csv").write_text("seconds\n1\n2\n3\n")
+    assert plans(_settings(cases=[{"model": waiting, "data": str(tmp_path / "mine.csv")}]))
 
 
 # --- runs ---------------------------------------------------------------------------------------

@@ -272,7 +272,13 @@ def test_a_wrong_number_of_columns_says_both_and_hints_at_dim() -> None:
 
 def test_one_of_several_columns_must_be_chosen() -> None:
     frame = bundled("faithful")
-    refused(frame, Gaussian(), "'eruptions', 'waiting'", "choose one with --column", "--set dim=2")
+    refused(
+        frame,
+        Gaussian(),
+        "'eruptions', 'waiting'",
+        "choose one (on the command line: --column)",
+        "--set dim=2",
+    )
     chosen = as_dataset(frame, Gaussian(), ("waiting",))
     assert (chosen["y"].values == frame["waiting"]).all()
     assert chosen["y_column"].item() == "waiting"
