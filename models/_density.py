@@ -237,8 +237,7 @@ def _from_pymc(model: Model, data: xr.Dataset) -> Density:
             inputs, program.logp(vars=program.observed_RVs, jacobian=False, sum=False)
         )
         priors = [*free, *program.potentials]
-        plain = jaxify(inputs, [program.logp(vars=priors, jacobian=False)])
-        full = jaxify(inputs, [program.logp(vars=priors, jacobian=True)])
+        prior = jaxify(inputs, [program.logp(vars=priors, jacobian=j) for j in (False, True)])
         natural = jaxify(inputs, program.replace_rvs_by_values(free))
     names = [variable.name for variable in free]
     # any valid point gives the shapes; PyMC's own initial point would compile the whole program
@@ -263,10 +262,11 @@ def _from_pymc(model: Model, data: xr.Dataset) -> Density:
         return per_unit(model, data, list(likelihood(*parts(u))))
 
     def log_prior(u: Array) -> Array:
-        return plain(*parts(u))[0]
+        return prior(*parts(u))[0]
 
     def log_jacobian(u: Array) -> Array:
-        return full(*parts(u))[0] - plain(*parts(u))[0]
+        without, with_jacobian = prior(*parts(u))
+        return with_jacobian - without
 
     coordinates = _coordinates(names, shapes)
     return Density(coordinates, log_likelihood, log_prior, log_jacobian, constrain, unconstrain)

@@ -9,7 +9,6 @@ from NumPyro's by theirs, log |∂θ/∂u| = log |∂θ/∂v| + log |∂v/∂u|,
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast, final
@@ -322,23 +321,12 @@ def _draw(
 ) -> list[list[np.ndarray]]:
     """A joint draw at each point of the inputs.
 
-    Compiled by JAX, or run by Python what JAX cannot express; without a C compiler, since a few
-    draws are not worth half a minute of compiling them.
+    Run by Python on NumPy's generators: compiling the samplers would take many times as long.
     """
     import pymc as pm
     import pytensor
 
     seed = int(rng.integers(2**31))
-
-    def drawn(mode: str) -> list[list[np.ndarray]]:
-        function = pm.compile(list(inputs), list(variables), random_seed=seed, mode=mode)
+    with pytensor.config.change_flags(cxx=""):
+        function = pm.compile(list(inputs), list(variables), random_seed=seed, mode="FAST_COMPILE")
         return [[np.asarray(draw) for draw in function(*point)] for point in points]
-
-    with warnings.catch_warnings():
-        # JAX mode says that it copies the generators; the seed is ours either way
-        warnings.filterwarnings("ignore", message="The RandomType SharedVariables")
-        try:
-            return drawn("JAX")
-        except (NotImplementedError, TypeError):
-            with pytensor.config.change_flags(cxx=""):
-                return drawn("FAST_COMPILE")

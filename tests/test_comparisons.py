@@ -336,6 +336,7 @@ def test_an_optimum_that_is_a_sd_off_is_not_explained(
 # --- label_free -----------------------------------------------------------------------------------
 
 
+@functools.cache
 def mixture_draws(model: Model, seed: int, wide: float, size: int) -> dict[str, Any]:
     """Independent draws from a normal law about the truth, in the chart, shape (4, size, …)."""
     data = model.simulate(np.random.default_rng(0), model.truth, 2)
@@ -350,19 +351,21 @@ def as_posterior(draws: dict[str, Any]) -> xr.Dataset:
     return xr.Dataset({name: (dims[: x.ndim], np.array(x)) for name, x in draws.items()})
 
 
+MIXTURE = GaussianMixture(k=2, dim=2)
+MIXTURE_DATA = as_dataset(MIXTURE.simulate(np.random.default_rng(0), MIXTURE.truth, 60), MIXTURE)
+
+
 def mixture(wide: float) -> Fits:
     """Two samplers of a bivariate mixture, the second of a law that is `wide` times as wide."""
-    model = GaussianMixture(k=2, dim=2)
-    data = as_dataset(model.simulate(np.random.default_rng(0), model.truth, 60), model)
     fits = {}
     for seed, (name, by) in enumerate({"nuts[numpyro]": 1.0, "nuts[pymc]": wide}.items()):
-        posterior = as_posterior(mixture_draws(model, seed, by, 10_000))
+        posterior = as_posterior(mixture_draws(MIXTURE, seed, by, 10_000))
         stats = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((4, 10_000), bool))})
         groups = {"posterior": posterior, "sample_stats": stats}
         # that labelled quantities have not converged does not matter here
         problems = ("the chains disagree: R-hat of weights[0]",)
         fits[name] = SimpleNamespace(draws=xr.DataTree.from_dict(groups), problems=problems)
-    return Fits(model, data, {}, fits)
+    return Fits(MIXTURE, MIXTURE_DATA, {}, fits)
 
 
 def test_label_free_quantities_of_equal_samplers_agree() -> None:

@@ -49,12 +49,12 @@ ALL = variants()
 FIRST = list({type(model): model for model in reversed(ALL)}.values())
 """One variant of every class."""
 
-every = pytest.mark.parametrize("model", ALL, ids=called)
+every = pytest.mark.parametrize("model", ALL, ids=called, scope="module")
 
 
 def among(*protocols: Any) -> Any:
     chosen = [model for model in ALL if all(isinstance(model, p) for p in protocols)]
-    return pytest.mark.parametrize("model", chosen, ids=called)
+    return pytest.mark.parametrize("model", chosen, ids=called, scope="module")
 
 
 def rows(model: Model, data: xr.Dataset) -> int:

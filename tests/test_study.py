@@ -339,7 +339,7 @@ def test_half_the_information_is_beaten_by_an_estimator_at_its_bias(
         "bound",
         lambda self, n: right(self, n)._replace(information=0.5 * right(self, n).information),
     )
-    study = conducted(cramer_rao, Gaussian(), (100, 400), 600, tmp_path)
+    study = conducted(cramer_rao, Gaussian(), (200, 800), 600, tmp_path)
     methods = {"maximum_likelihood", "maximum_a_posteriori", "posterior_mean", "svi_mean"}
     about = "variance / bound at its bias"
     assert found(study, "DIFFER") == {(method, about) for method in methods}
@@ -375,7 +375,7 @@ def test_interval_methods_are_held_to_their_coverage(
     monkeypatch.setattr(coverage, "profile_deviances", deviances)
     monkeypatch.setattr(coverage, "bootstrap", narrow)
     monkeypatch.setattr(coverage, "mean_field", wide)
-    study = conducted(coverage, Gaussian(), (400,), 1_000, tmp_path)
+    study = conducted(coverage, Gaussian(), (200,), 1_000, tmp_path)
     quantity = "coverage of the 90% interval"
     planted = {"wald[opg]", "profile likelihood", "bootstrap", "svi[mean_field]"}
     assert found(study, "DIFFER") == {(method, quantity) for method in planted}
@@ -541,7 +541,7 @@ def test_methods_that_fit_one_data_set_at_a_time_are_held_to_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     methods = Conjugate("right"), Conjugate("half")
-    for module, n in ((calibration, 20), (coverage, 50)):
+    for module, n in ((calibration, 50), (coverage, 50)):
         monkeypatch.setattr(module, "sample", no_chains)
         setting = Setting(ConjugateGaussian(), 3, methods)
         study = conduct(module, setting, (n,), 200, Store(tmp_path), lambda *_: None)
