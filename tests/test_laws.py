@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 ALARM = 1e-6
 """False-alarm rate of each Monte Carlo law, shared among the numbers it looks at."""
 BATCHES, UNITS = 40, 100
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 ALL = variants()
 FIRST = list({type(model): model for model in reversed(ALL)}.values())
 """One variant of every class."""

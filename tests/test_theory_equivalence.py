@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -69,14 +70,22 @@ def test_moments_stray_by_their_stated_errors() -> None:
 
 @pytest.mark.statistical
 def test_estimates_are_efficient_and_worse_ones_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    replicate, kept = equivalence.replicate, []
+
+    def keeping(model, batch) -> Replicates:
+        kept.append(replicate(model, batch))
+        return kept[-1]
+
+    monkeypatch.setattr(equivalence, "replicate", keeping)
     found = verdicts(equivalence._repeated(np.random.default_rng(5), 1))
     assert len(found) == 18
     assert [v for v in found if v.outcome not in ("AGREE", "EXPLAINED")] == []
-
-    replicate = equivalence.replicate
+    again = iter(kept)
+    # the same data sets once more, of which only the size is looked at
+    monkeypatch.setattr(equivalence, "simulated", lambda model, at, n, *_: SimpleNamespace(n=n))
 
     def inefficient(model, batch) -> Replicates:
-        fits = replicate(model, batch)
+        fits = next(again)
         mu, sigma = fits.estimate.T
         bound = 2.0 / np.sqrt(2 * batch.n)
         skewed = 2.0 + bound * np.sinh((sigma - 2.0) / bound) * np.exp((sigma - 2.0) / bound)
