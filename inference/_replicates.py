@@ -81,23 +81,6 @@ _WORTH = 0.1
 
 
 @final
-class Stacked:
-    """Arrays of one shape, stacked only where they are asked for.
-
-    Each time it is a copy, of a batch at a time: one of all would have to be paged in first.
-    """
-
-    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
-        self._arrays = arrays
-
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """Some of them, with a leading axis."""
-        if isinstance(rows, slice):
-            return np.stack(self._arrays[rows])
-        return np.stack([self._arrays[row] for row in rows])
-
-
-@final
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Simulated data sets of one shape, one for each replicate.
@@ -106,31 +89,28 @@ class Batch:
         n: units of each.
         sets: the data sets.
         streams: each replicate's own, for whatever is drawn after its data.
+        stacked: every variable of the sets, with a leading axis of replicates; theirs are parts
+            of it.
     """
 
     n: int
     sets: list[xr.Dataset]
     streams: list[np.random.Generator]
+    stacked: dict[str, np.ndarray]
 
     @cached_property
     def varying(self) -> tuple[str, ...]:
         """The measured variables; the others, such as a group's index, are the same in each set."""
-        first, *rest = self.sets
         return tuple(
-            str(name)
-            for name, array in first.items()
-            if array.dtype.kind == "f"
-            or not all(np.array_equal(array.data, other[name].data) for other in rest)
+            name
+            for name, array in self.stacked.items()
+            if array.dtype.kind == "f" or (array[1:] != array[0]).any()
         )
 
     @cached_property
-    def arrays(self) -> tuple[Stacked, ...]:
+    def arrays(self) -> tuple[np.ndarray, ...]:
         """The measured variables, each with a leading axis of replicates."""
-        # a set's `variables` are there already, while its `[…]` makes an object of each
-        return tuple(
-            Stacked([np.asarray(data.variables[name].data) for data in self.sets])
-            for name in self.varying
-        )
+        return tuple(self.stacked[name] for name in self.varying)
 
 
 class Replicates(NamedTuple):
@@ -174,8 +154,20 @@ def simulated(
         # converted once, not once per replicate
         at: Any = {name: np.asarray(array) for name, array in values.items()}
         values = [at] * len(streams)
-    pairs = zip(streams, values, strict=True)
-    return Batch(n, [model.simulate(rng, at, n) for rng, at in pairs], streams)
+    sets: list[xr.Dataset] = []
+    stacked: dict[str, np.ndarray] = {}
+    for i, (rng, at) in enumerate(zip(streams, values, strict=True)):
+        data = model.simulate(rng, at, n)
+        for name in data.data_vars:
+            variable = data.variables[name]
+            array = np.asarray(variable.data)
+            if not i:
+                stacked[str(name)] = np.empty((len(streams), *array.shape), array.dtype)
+            # copied while it is in the cache, and kept once
+            stacked[str(name)][i] = array
+            variable.data = stacked[str(name)][i]
+        sets.append(data)
+    return Batch(n, sets, streams, stacked)
 
 
 def replicate(model: Model, batch: Batch) -> Replicates:
@@ -442,7 +434,7 @@ def _degenerate(model: Model, stages: Stages, batch: Batch, u: np.ndarray) -> np
 
 def _expectation_maximisation(
     stages: Stages,
-    arrays: tuple[Stacked, ...],
+    arrays: tuple[np.ndarray, ...],
     u: np.ndarray,
     best: _State | None,
     pool: ThreadPoolExecutor,
@@ -467,7 +459,7 @@ def _expectation_maximisation(
 
 def _climb(
     climb: Callable[..., Any],
-    arrays: tuple[Stacked, ...],
+    arrays: tuple[np.ndarray, ...],
     state: _State,
     pool: ThreadPoolExecutor,
 ) -> None:

@@ -182,7 +182,7 @@ def test_a_study_that_was_killed_goes_on_where_it_stopped(tmp_path: Path) -> Non
         kept: list[Path] = []
         while not kept and killed.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
-            kept = list((tmp_path / "killed" / "fits").glob("*/content.json"))
+            kept = list((tmp_path / "killed" / "fits").glob("[!.]*/content.json"))
     finally:
         killed.kill()
         killed.wait()

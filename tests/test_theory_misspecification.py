@@ -43,7 +43,7 @@ def test_standard_errors_are_the_suites() -> None:
     batch = _replicates.simulated(entry.NATURE, entry.VALUES, 60, range(6), 1)
     model = Gaussian()
     theirs = _replicates.standard_errors(model, batch, _replicates.replicate(model, batch))
-    ours = entry.standard_errors(batch.arrays[0][:])
+    ours = entry.standard_errors(batch.arrays[0])
     for kind in entry.KINDS:
         # the suite's optimum is 1e-5 of a standard error from the formula
         np.testing.assert_allclose(theirs[kind].T, ours[kind], rtol=1e-4)
