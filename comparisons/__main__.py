@@ -356,7 +356,7 @@ def list_entries(
 
 @app.command()
 def diff(
-    old: Annotated[Path, typer.Argument(help="A verdicts.csv.")],
+    old: Annotated[Path, typer.Argument(help="A verdicts.csv, or the directory of a report.")],
     new: Annotated[Path, typer.Argument(help="Another one.")],
 ) -> None:
     """Says which verdicts changed between two runs, as far as their Monte Carlo errors can tell.

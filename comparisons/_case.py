@@ -113,6 +113,7 @@ class Case:
         self.failures: dict[str, str] = {}
         self._store = store
         self._progress = progress or _silent
+        self._root = model
         self._suffix = ""
         self._content = content_hash(self.data)
         self._fits: dict[str, Estimate] = {}
@@ -222,7 +223,8 @@ class Case:
                 progress=self._progress,
             )
             other.failures = self.failures
-            other._suffix = f" of {_changes(self.model, model)}"
+            other._root = self._root
+            other._suffix = f" of {_changes(self._root, model)}"
             other._siblings = self._siblings
             self._siblings[key] = other
         return self._siblings[key]

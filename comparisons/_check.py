@@ -14,7 +14,8 @@ from comparisons._case import Case
 from comparisons._catalogue import GATE, chosen
 from models._data import as_dataset
 from models._density import density
-from models._errors import ConcordError, ModelError
+from models._errors import ConcordError, DataError, ModelError
+from models._programs import outside_support
 from models._spec import Parameter
 
 if TYPE_CHECKING:
@@ -45,12 +46,15 @@ def stages(model: Model, data: xr.Dataset | None, seed: int) -> Iterator[tuple[s
     """
     rng = np.random.default_rng(seed)
     yield "parameter table", _guarded("parameter table", lambda: _table(model))
+    given = data is not None
     if data is None:
         data = _guarded("simulate", lambda: _simulated(model, rng))
         yield "simulate", f"{dict(data.sizes)} simulated at the model's truth"
     found = data
     start = _guarded("start", lambda: _start(model, found, rng))
     yield "start", ", ".join(f"{name} {jnp.shape(value)}" for name, value in start.items())
+    if given:
+        yield "data", _guarded("data", lambda: _supported(model, found))
     numpyro = _guarded("NumPyro program", lambda: density(model, found, "numpyro"))
     yield "NumPyro program", f"{numpyro.size} free parameters, names agree with the table"
     pymc = _guarded("PyMC program", lambda: density(model, found, "pymc"))
@@ -107,6 +111,13 @@ def _start(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Values:
         if not np.isfinite(value).all():
             raise ModelError(f"{row.name} is {value}; expected finite values")
     return start
+
+
+def _supported(model: Model, data: xr.Dataset) -> str:
+    problem = outside_support(model, data)
+    if problem:
+        raise DataError(problem)
+    return f"{dict(data.sizes)}, inside of the support"
 
 
 def _finite(program: Density, start: Values) -> str:

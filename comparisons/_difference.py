@@ -59,6 +59,8 @@ def _difference(
 ) -> Difference:
     if old is None or new is None:
         return Difference(row, "changed", "new" if old is None else "gone")
+    if old == new:
+        return Difference(row, "unchanged", "the same")
     (a, error_a, bound_a), (b, error_b, bound_b) = _numbers(old), _numbers(new)
     verdicts = f"{old['verdict']} → {new['verdict']}"
     same_verdict = old["verdict"] == new["verdict"]
@@ -77,6 +79,8 @@ def _difference(
 
 
 def _rows(path: Path) -> dict[tuple[str, ...], dict[str, str]]:
+    if path.is_dir():
+        path = path / "verdicts.csv"
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)

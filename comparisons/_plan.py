@@ -117,7 +117,7 @@ def plans(settings: Settings, mistakes: Sequence[str] = ()) -> list[Plan]:
             **common,
         }
         found.append(plan(spec, _slug(model, data, [p.slug for p in found])))
-        if data not in bundled_names():
+        if ":" in reference or data not in bundled_names():  # the bundled ones suit the catalogue
             _refuse_outside_support(found[-1])
         _refuse_memory(found[-1], methods or ())
     return found

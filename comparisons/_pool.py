@@ -190,7 +190,10 @@ def _bury(
     if job.deaths[doing] == 1:
         report.say(f"{slug}: the worker {how} during {doing}; trying once more")
     elif doing in (_STARTING, _BETWEEN):
-        yield job.plan, f"the worker {how} twice during {doing}; see run.log"
+        yield (
+            job.plan,
+            f"the worker {how} twice during {doing}; what it printed, if anything, is in run.log",
+        )
         return
     else:
         job.skip[doing] = f"the worker {how} twice"

@@ -61,8 +61,8 @@ class Predictions(NamedTuple):
     """By flat name of the quantity, on the natural scale."""
 
     full_sd: dict[str, float]
-    mean_minus_laplace: dict[str, float]
-    """Posterior mean less the mean of the Laplace approximation."""
+    mean_minus_laplace: Mapping[Language, dict[str, float]]
+    """Posterior mean less the mean of the Laplace approximation, by language as below."""
     mean: dict[str, float]
     """Posterior mean."""
     mean_field: Mapping[Language, MeanField]
@@ -82,7 +82,7 @@ def predictions(case: Case) -> Predictions | None:
     Raises:
         StoreError: the store cannot be read or written.
     """
-    chosen = (method for method in case.methods if method.name == Laplace.name)
+    chosen = (m for m in case.methods if isinstance(m, Laplace) and m.engine == "numpyro")
     try:
         laplace = case.fit(next(chosen, variants(Laplace, case.profile)[0]))
     except FitError:
@@ -114,13 +114,15 @@ def predictions(case: Case) -> Predictions | None:
     shift = here.shift(covariance)
     at_mode = np.asarray(flatten(quantities(case.model, values)))
     fields: dict[Language, MeanField] = {}
+    shifts: dict[Language, dict[str, float]] = {}
     for language in get_args(Language.__value__):
         one = _expansion(case, language, values)
         if one is not None:
             fields[language] = MeanField(*map(named, one.mean_field()))
+            shifts[language] = named(one.shift(one.covariance))
     return Predictions(
         full_sd=named(here.deviation(covariance)),
-        mean_minus_laplace=named(shift),
+        mean_minus_laplace=shifts,
         mean=named(at_mode + shift + here.curvature(covariance)),
         mean_field=fields,
         likelihood=optimum("likelihood"),
@@ -132,7 +134,12 @@ def mean_field(theory: Predictions, name: str) -> MeanField | None:
     """The prediction for a method by its label; None unless it is mean-field VI."""
     if not (name.startswith("svi") and "mean_field" in name):
         return None
-    return theory.mean_field.get("pymc" if "pymc" in name else "numpyro")
+    return theory.mean_field.get(language_of(name))
+
+
+def language_of(name: str) -> Language:
+    """The language whose chart a method works in, by its label."""
+    return "pymc" if "pymc" in name else "numpyro"
 
 
 def _expansion(case: Case, language: Language, values: Values) -> _Expansion | None:

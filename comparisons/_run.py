@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -286,9 +286,12 @@ def _outcomes(
         longest_first = sorted(missing, key=_weight, reverse=True)
         log = out / "run.log"
         log.write_bytes(b"")
-        yield from run_pool(longest_first, size, store.root, log, report)
-        if not log.stat().st_size:
-            log.unlink()
+        try:
+            yield from run_pool(longest_first, size, store.root, log, report)
+        finally:
+            with suppress(OSError):
+                if not log.stat().st_size:
+                    log.unlink()
         return
     for plan in missing:
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from inference._replicates import Batch
     from models._density import Language
 
-NUTS, LAPLACE, MEAN_FIELD, POSTERIOR = "nuts[numpyro]", "laplace", "svi[mean_field]", "posterior"
+NUTS, LAPLACE = "nuts[numpyro]", "laplace[numpyro]"
+MEAN_FIELD, POSTERIOR = "svi[mean_field]", "posterior"
 """Columns of the posteriors that a study finds in all data sets of a batch at once."""
 
 

@@ -22,7 +22,7 @@ Z = 3.2905267314919255
 """Two-sided normal quantile at a false-alarm rate of 0.001."""
 
 PRACTICAL = 1_000
-"""More than so many times the draws is no advice."""
+"""More than so many times the draws, for a difference next to the bound, is no advice."""
 
 type Outcome = Literal["AGREE", "DIFFER", "EXPLAINED", "UNSURE", "NOT COMPARABLE"]
 
@@ -74,9 +74,9 @@ class Verdict:
             return ""
         margin = abs(self.bound - self.excess)
         factor = (Z * self.error / margin) ** 2 if margin else inf
-        if factor > PRACTICAL:
+        if factor > PRACTICAL and margin < 0.05 * self.bound:
             return "the difference sits on the bound: no practical number of draws decides"
-        return f"about {ceil(factor)} times as many draws would decide"
+        return f"about {ceil(factor):,} times as many draws would decide"
 
     @property
     def excess(self) -> float:

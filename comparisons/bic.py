@@ -31,6 +31,7 @@ from inference._draws import terms, thinning
 from inference._evidence import Measured, bridge, importance, wbic
 from inference._information import invert, observed
 from inference._labels import canonical, log_modes
+from inference.laplace import Laplace
 from models._density import density, numpyro_terms, per_unit, units
 from models._errors import ConcordError, FitError
 from models._spec import HasClosedFormMaximum, HasExactPosterior, HasOrder
@@ -204,7 +205,8 @@ def _gap(case: Case) -> Iterator[Verdict]:
         return
     source, found = evidence
     k, n = density(case.model, case.data).size, units(case.model, case.data)
-    laplace = case.estimates("posterior").get("laplace")
+    approximations = case.estimates("posterior").items()
+    laplace = next((fit for name, fit in approximations if name.startswith("laplace")), None)
     reliable = laplace is not None and not laplace.problems
     predicted = None
     if laplace is not None and reliable:
@@ -365,7 +367,9 @@ def order_wbic(sibling: Case) -> Measured:
 def _approximated(sibling: Case) -> dict[str, Measured]:
     """Evidence and leave-one-out from weighted draws of Laplace's normal law."""
     model, data = sibling.model, sibling.data
-    method = next((m for m in sibling.methods if m.name == "laplace"), None)
+    # its normal law is in the chart that importance sampling works in
+    methods = (m for m in sibling.methods if isinstance(m, Laplace) and m.engine == "numpyro")
+    method = next(methods, None)
     if method is None:
         return {}
     try:

@@ -2,11 +2,12 @@
 
 Among nested models with k_j parameters, the probability that BIC chooses the true order tends to 1,
 for Gaussian mixtures too although they are singular above it.  So does that of the evidence Z,
-where importance sampling finds it for every order.  AIC, whose penalty does not grow, goes on
-choosing too much: its shares are shown beside, without a verdict.  For the true order, which is
-regular, BIC + 2 log Z stays bounded while both grow like N: its slope against log N vanishes.
+where importance sampling finds it for every order.  AIC, whose penalty does not grow, and
+leave-one-out cross-validation (LOO), which tends to it, go on choosing too much: their shares are
+shown beside, without a verdict.  For the true order, which is regular, BIC + 2 log Z stays bounded
+while both grow like N: its slope against log N vanishes.
 References: Schwarz (1978), Ann. Statist. 6; Keribin (2000), Sankhyā A 62; Shibata (1976),
-Biometrika 63.
+Biometrika 63; Stone (1977), J. R. Statist. Soc. B 39.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from comparisons._ladder import Rung, left_out, usable
 from comparisons._study import Finding, Number, Unjudged
 from comparisons._verdict import Verdict
 from comparisons.theory._shown import Curves
-from inference._replicates import posteriors, replicate
+from inference._replicates import leave_one_out, posteriors, replicate
 from models._density import density
 from models._errors import FitError
 from models._spec import HasOrder
@@ -36,7 +37,7 @@ SHARE = 0.05
 SLOPE = 0.25
 """Largest slope of BIC + 2 log Z against log N that does not matter; a parameter's penalty is 1."""
 GAP = "BIC + 2 log Z"
-CRITERIA = {"aic": "AIC", "bic": "BIC", "evidence": "the evidence"}
+CRITERIA = {"aic": "AIC", "loo": "LOO", "bic": "BIC", "evidence": "the evidence"}
 
 
 def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
@@ -57,12 +58,16 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
     fine = np.all([fits[o].converged for o in model.orders if o <= model.order], axis=0)
     drawn = {o: posteriors(model.with_order(o), batch, fits[o].u)["posterior"] for o in fits}
     evidence = np.stack([drawn[order].log_evidence for order in model.orders], axis=1)
+    predictive = np.stack(
+        [leave_one_out(model.with_order(o), batch, drawn[o]) for o in model.orders], axis=1
+    )
     true = list(model.orders).index(model.order)
     gap = sizes[true] * np.log(n) + deviance[:, true] + 2 * evidence[:, true]
     found = {"gap": np.where(fine & drawn[model.order].usable, gap, np.nan)}
     known = np.all([drawn[order].usable for order in model.orders], axis=0)
     for criterion, height, usable_fits in (
         ("aic", deviance + 2.0 * sizes, fine),
+        ("loo", -2 * predictive, known),
         ("bic", deviance + np.log(n) * sizes, fine),
         ("evidence", -2 * evidence, known),
     ):

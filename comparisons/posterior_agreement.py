@@ -13,7 +13,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from comparisons._predictions import mean_field, predictions
+from comparisons._predictions import language_of, mean_field, predictions
 from comparisons._scalars import reference_posterior, shared, unreliable
 from comparisons._verdict import Verdict, not_comparable
 
@@ -94,8 +94,11 @@ def _predicted_shift(
     """Posterior mean less the method's centre, by theory."""
     if theory is None:
         return None, NO_MODE
-    if name == "laplace":
-        return theory.mean_minus_laplace[scalar], "skewness: the third derivative moves the mean"
+    if name.startswith("laplace"):
+        shifts = theory.mean_minus_laplace.get(language_of(name))
+        if shifts is None:
+            return None, NO_MODE
+        return shifts[scalar], "skewness: the third derivative moves the mean"
     if optimum is not None:
         shift = theory.mean[scalar] - optimum.center[scalar]
         return shift, "an optimum is not a mean: prior, Jacobian and skewness move it"

@@ -58,7 +58,7 @@ def mean_field(model: Model, batch: Batch, u: np.ndarray, *, draws: int = 400) -
         reported = everywhere(compiled(model, batch).flat, (points,), everyone, pool)
     even = np.full(points.shape[:2], 1 / draws)
     usable = found & (last < _NEAR)
-    return Weighted(reported, even, usable, np.full(usable.size, np.nan))
+    return Weighted(points, reported, even, usable, np.full(usable.size, np.nan))
 
 
 def shrinkage(model: Model, batch: Batch, u: np.ndarray, language: Language) -> np.ndarray:

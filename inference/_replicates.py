@@ -30,7 +30,7 @@ from inference._information import declared, on_boundary
 from inference._labels import canonical
 from inference._threads import pool as threads
 from models._density import flatten, quantities, replicable
-from models._errors import FitError
+from models._errors import FitError, ModelError
 from models._spec import HasClosedFormMaximum, HasDegeneracy, HasEM, HasExpectedInformation
 
 if TYPE_CHECKING:
@@ -145,6 +145,9 @@ def simulated(
         n: units of each set.
         indices: numbers of the replicates.
         seed: of all streams.
+
+    Raises:
+        ModelError: the sets differ in their variables, types or shapes.
     """
     streams = [
         np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(n, index)))
@@ -158,16 +161,33 @@ def simulated(
     stacked: dict[str, np.ndarray] = {}
     for i, (rng, at) in enumerate(zip(streams, values, strict=True)):
         data = model.simulate(rng, at, n)
-        for name in data.data_vars:
-            variable = data.variables[name]
-            array = np.asarray(variable.data)
-            if not i:
-                stacked[str(name)] = np.empty((len(streams), *array.shape), array.dtype)
-            # copied while it is in the cache, and kept once
-            stacked[str(name)][i] = array
-            variable.data = stacked[str(name)][i]
+        arrays = {str(name): np.asarray(data.variables[name].data) for name in data.data_vars}
+        if not i:
+            stacked = {
+                name: np.empty((len(streams), *array.shape), array.dtype.newbyteorder("="))
+                for name, array in arrays.items()
+            }
+        _require_alike(model, stacked, arrays)
+        for name, array in arrays.items():
+            stacked[name][i] = array  # while it is in the cache
+            if i:  # the first is kept with what is compiled for it, and must not keep all others
+                data.variables[name].data = stacked[name][i]
         sets.append(data)
     return Batch(n, sets, streams, stacked)
+
+
+def _require_alike(
+    model: Model, stacked: dict[str, np.ndarray], arrays: dict[str, np.ndarray]
+) -> None:
+    kinds = [
+        {name: (array.dtype.newbyteorder("="), array.shape[cut:]) for name, array in many.items()}
+        for many, cut in ((stacked, 1), (arrays, 0))
+    ]
+    if kinds[0] != kinds[1]:
+        raise ModelError(
+            f"{model.name}.simulate gives variables {kinds[1]} after {kinds[0]}; expected the same "
+            "types and shapes for the same number of units"
+        )
 
 
 def replicate(model: Model, batch: Batch) -> Replicates:
@@ -316,6 +336,8 @@ def expectation_maximised(model: Model, batch: Batch) -> tuple[np.ndarray, np.nd
 class Weighted(NamedTuple):
     """Draws of each replicate's posterior with weights that sum to one; S draws."""
 
+    points: np.ndarray
+    """In the chart, shape (R, S, k)."""
     quantities: np.ndarray
     """Shape (R, S, m)."""
     weights: np.ndarray
@@ -347,12 +369,13 @@ def posteriors(
     normal = np.stack([rng.standard_normal((draws, k)) for rng in batch.streams])
     mixing = np.stack([np.sqrt(_FREEDOM / rng.chisquare(_FREEDOM, draws)) for rng in batch.streams])
     standard = np.linalg.solve(np.swapaxes(factor, 1, 2)[:, None], normal[..., None])[..., 0]
+    normal_points = mode[:, None] + standard
     heavy = mode[:, None] + mixing[..., None] * standard
     everyone = np.arange(len(batch.sets))
     with threads() as pool:
         heights = everywhere(stages.heights, (batch.arrays, heavy), everyone, pool)
         ours = everywhere(stages.flat, (heavy,), everyone, pool)
-        laplace = everywhere(stages.flat, (mode[:, None] + standard,), everyone, pool)
+        laplace = everywhere(stages.flat, (normal_points,), everyone, pool)
     square = ((mixing[..., None] * normal) ** 2).sum(axis=2)
     log = heights + 0.5 * (_FREEDOM + k) * np.log1p(square / _FREEDOM)
     log = np.where(np.isfinite(log), log, -np.inf)
@@ -369,9 +392,22 @@ def posteriors(
         top = everywhere(stages.heights, (batch.arrays, mode[:, None]), everyone, pool)[:, 0]
     about = top + 0.5 * k * np.log(2 * np.pi) - half
     return {
-        "laplace": Weighted(laplace, even, found, about),
-        "posterior": Weighted(ours, weights, found & enough, exact),
+        "laplace[numpyro]": Weighted(normal_points, laplace, even, found, about),
+        "posterior": Weighted(heavy, ours, weights, found & enough, exact),
     }
+
+
+def leave_one_out(model: Model, batch: Batch, draws: Weighted) -> np.ndarray:
+    """Expected log predictive density of each unit by the others, summed, nats, shape (R,).
+
+    p(x_i | x_{−i}) = 1/E[1/p(x_i | θ)] under the posterior: its draws are weighted once more, which
+    is not smoothed.
+    Reference: Gelfand, Dey & Chang (1992), Bayesian Statistics 4.
+    """
+    arguments = batch.arrays, draws.points, draws.weights
+    with threads() as pool:
+        stage = compiled(model, batch).leave_one_out
+        return everywhere(stage, arguments, np.arange(len(batch.sets)), pool)
 
 
 def _finished(model: Model, batch: Batch, state: _State) -> Replicates:
@@ -568,6 +604,8 @@ class Stages(NamedTuple):
     """(arrays, u, J) ↦ standard errors by J⁻¹, the outer product, the sandwich, and N·I, (c, m)."""
     heights: Callable[..., Any]
     """(arrays, points) ↦ log posterior in the chart at each point, unnormalised."""
+    leave_one_out: Callable[..., Any]
+    """(arrays, points, weights) ↦ Σ_i log p(x_i | x_{−i})."""
     log_likelihood: Callable[..., Any]
     """(arrays, u) ↦ ℓ(u)."""
     score: Callable[..., Any]
@@ -654,6 +692,16 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
     def heights(arrays: tuple[Array, ...], points: Array) -> Array:
         return jax.lax.map(partial(height, "posterior", arrays), points, batch_size=20)
 
+    def leave_one_out(arrays: tuple[Array, ...], points: Array, weights: Array) -> Array:
+        data = template.filled(arrays)
+
+        def add(log_sum: Array, draw: tuple[Array, Array]) -> tuple[Array, None]:
+            u, weight = draw
+            return jnp.logaddexp(log_sum, jnp.log(weight) - log_likelihood(data, u)), None
+
+        start = jnp.full(n, -jnp.inf)
+        return -jnp.sum(jax.lax.scan(add, start, (points, weights))[0])
+
     return Stages(
         jax.jit(jax.vmap(of.unconstrain)),
         jax.jit(jax.vmap(formula)),
@@ -663,6 +711,7 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
         jax.jit(jax.vmap(of.constrain)),
         jax.jit(jax.vmap(corners)),
         jax.jit(jax.vmap(heights)),
+        jax.jit(jax.vmap(leave_one_out)),
         jax.jit(jax.vmap(partial(height, "likelihood"))),
         jax.jit(jax.vmap(jax.grad(partial(height, "likelihood"), argnums=1))),
         jax.jit(jax.vmap(jax.vmap(flat))),

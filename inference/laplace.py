@@ -2,7 +2,8 @@
 
 The mode is of ℓ + log π + log-Jacobian, and H is minus its Hessian.  The evidence that goes with it
 is log Z ≈ f(û) + (k/2) log 2π − ½ log |H|.  Its error is O(1/N): the mean is off the mode by
-½ H⁻¹ ∇ tr(H' Σ), which `mean_shift` measures by second differences of the gradient.
+½ H⁻¹ ∇ tr(H' Σ), which `mean_shift` measures by second differences of the gradient.  All of it
+depends on the chart, and the two languages have different ones.
 References: Tierney & Kadane (1986), JASA 81; Kass & Raftery (1995), JASA 90.
 """
 
@@ -34,10 +35,12 @@ class Laplace(Method):
     """Gaussian approximation at the mode of the unconstrained posterior.
 
     Attributes:
+        engine: whose program is optimised, and in whose chart the law is Gaussian.
         restarts: number of data-driven starts of the optimiser.
         draws: draws per pseudo-chain, of which there are four.
     """
 
+    engine: Literal["numpyro", "pymc"] = "numpyro"
     restarts: int = 20
     draws: int = 10_000
 
@@ -55,16 +58,17 @@ class Laplace(Method):
         return ""
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
-        values, hessian, problems, record = fit_optimum(
+        values, _, problems, record = fit_optimum(
             model,
             data,
             rng,
-            language="numpyro",
+            language=self.engine,
             objective="posterior",
             restarts=self.restarts,
         )
-        of = density(model, data)
+        of = density(model, data, self.engine)
         mode = np.asarray(of.unconstrain(values))
+        hessian = -np.asarray(derivatives(of, "posterior").hessian(jnp.asarray(mode)))
         inverse = invert(model, of, jnp.asarray(mode), hessian)
         if inverse.problem or inverse.boundary.any():
             raise FitError(inverse.problem or "the posterior mode is on a boundary")

@@ -21,7 +21,14 @@ jax.config.update("jax_num_cpu_devices", 4)
 
 @pytest.fixture(scope="module")
 def unoptimised() -> Iterator[None]:
-    """Compiles in less time, for tests whose programs run a few times each."""
+    """Compiles in less time, for laws whose programs run a few times each.
+
+    What was compiled before is dropped, and so is what is compiled here: JAX does not tell them
+    apart.
+    """
+    before = jax.config.jax_disable_most_optimizations  # pyright: ignore[reportAttributeAccessIssue]
+    jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()

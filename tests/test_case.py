@@ -178,6 +178,9 @@ def test_a_sibling_shares_all_but_the_model(tmp_path: Path) -> None:
     with pytest.raises(FitError):
         other.fit(Troubled("fails"))
     assert list(case.failures) == ["troubled[fails] of mean_scale=2.0"]
+    # by what sets it apart from the case's own model, whichever sibling is asked
+    third = other.sibling(Gaussian(mean_loc=1.0, mean_scale=2.0))
+    assert third._name(Draw("one")).endswith(" of mean_loc=1.0, mean_scale=2.0")
     case.fit(Draw("one"))
     other.fit(Draw("one"))
     a_case(store=Store(tmp_path)).sibling(other.model).fit(Draw("one"))

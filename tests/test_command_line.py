@@ -477,8 +477,11 @@ def test_rows_outside_of_the_support_are_named_before_anything_runs(
     (tmp_path / "mine.csv").write_text("seconds\n1\n-2\n3\n-0.5\n2\n")
     code, output, errors = concord("run", waiting, "--data", "mine.csv")
     assert (code, output) == (2, "")
-    assert "y has 2 of 5 values outside of the support of waiting, in rows 1, 3" in errors
+    assert "mine: y is outside of the support of waiting in 2 of 5 rows, rows 1, 3" in errors
     assert not (tmp_path / "reports").exists()
+    code, _, errors = concord("check", waiting, "--data", "mine.csv")
+    assert (code, "data: y is outside of the support" in errors) == (2, True)
+    assert concord("run", waiting, "--data", "eight_schools", "--column", "y")[0] == 2
     (tmp_path / "mine.csv").write_text("seconds\n1\n2\n3\n")
     assert plans(_settings(cases=[{"model": waiting, "data": str(tmp_path / "mine.csv")}]))
 

@@ -30,6 +30,7 @@ from comparisons import (
 )
 from comparisons._catalogue import chosen
 from inference._draws import estimate_from_draws
+from inference._estimate import label
 from inference._evidence import Measured, bridge, wbic
 from inference._information import derivatives
 from inference._optimum import estimate_at
@@ -70,7 +71,8 @@ class Fits:
         return {**self.likelihood, **self.posterior} if target is None else both[target]
 
     def fit(self, method: Method) -> Any:
-        return self.estimates()[method.name]
+        name = method.name if isinstance(method, SimpleNamespace) else label(method)
+        return self.estimates()[name]
 
     def rng(self, *words: str) -> np.random.Generator:
         return np.random.default_rng(list(" ".join(words).encode()))
@@ -159,7 +161,7 @@ def conjugate() -> Fits:
         likelihood={"closed_form": ClosedForm().fit(model, data, rng)},
         posterior={
             "exact_posterior": ExactPosterior().fit(model, data, rng),
-            "laplace": Laplace(restarts=4, draws=10_000).fit(model, data, rng),
+            "laplace[numpyro]": Laplace(restarts=4, draws=10_000).fit(model, data, rng),
             "nuts[numpyro]": sampler(model, data, exact_draws(model, data, 10_000)),
         },
         methods=(ClosedForm(),),
@@ -292,7 +294,7 @@ def correlated() -> Callable[[float], Fits]:
     def case(size: float) -> Fits:
         independent = np.diag(size / np.sqrt(np.diag(np.linalg.inv(covariance))))
         posterior = {
-            "laplace": laplace,
+            "laplace[numpyro]": laplace,
             "nuts[numpyro]": reference,
             "svi[numpyro, mean_field]": normal(independent),
         }
@@ -760,10 +762,12 @@ def test_an_unreliable_optimum_has_no_criteria(
     wrong: Any = replace(
         conjugate,
         likelihood={"closed_form": troubled(conjugate.likelihood["closed_form"])},
-        posterior={"laplace": troubled(conjugate.posterior["laplace"])},
+        posterior={"laplace[numpyro]": troubled(conjugate.posterior["laplace[numpyro]"])},
     )
     assert list(bic._criteria(wrong)) == []
-    right: Any = replace(conjugate, posterior={"laplace": conjugate.posterior["laplace"]})
+    right: Any = replace(
+        conjugate, posterior={"laplace[numpyro]": conjugate.posterior["laplace[numpyro]"]}
+    )
     names = {row.criterion for row in bic._criteria(right)}
     assert names == {"log_likelihood", "aic", "bic", "log_evidence"}
 

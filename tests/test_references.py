@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from inference._estimate import Estimate, Method
     from models._spec import Model, Values
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
-
 IRIS = ("Sepal.Length", "Sepal.Width", "Petal.Length", "Petal.Width")
 ITEMS = tuple(f"v{i}" for i in range(1, 7))
 MAXIMUM = MaximumLikelihood(restarts=3)

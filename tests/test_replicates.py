@@ -21,7 +21,7 @@ from inference._replicates import Batch, Replicates, climbed, replicate, simulat
 from inference.closed_form import ClosedForm
 from inference.maximum_likelihood import MaximumLikelihood
 from models._density import flatten, quantity_table
-from models._errors import FitError
+from models._errors import FitError, ModelError
 from models._spec import Model, Parameter, Values
 from models.gaussian import ConjugateGaussian, Gaussian
 from models.gaussian_mixture import GaussianMixture
@@ -69,6 +69,34 @@ def test_replicates_of_a_mixture_are_its_single_fits() -> None:
         # replicates stop 1e-4 standard errors from the optimum
         assert (np.abs(found.estimate[i] - center) < 1e-3 * spread).all()
         np.testing.assert_allclose(found.standard_error[i], spread, rtol=1e-3)
+
+
+def test_simulated_sets_are_those_of_the_model_and_parts_of_one_array() -> None:
+    model = RandomEffects("unknown")
+    sets = batch(model, 12, range(3))
+    for i, data in enumerate(sets.sets):
+        rng = np.random.default_rng(np.random.SeedSequence(SEED, spawn_key=(12, i)))
+        assert data.identical(model.simulate(rng, model.truth, 12))
+        for name, array in sets.stacked.items():
+            np.testing.assert_array_equal(array[i], data[name].data)
+            # what is compiled for the first keeps it, and must not keep all of them
+            assert np.shares_memory(array, data[name].data) == (i > 0)
+    assert sets.varying == ("y",)
+
+
+def test_sets_of_another_type_or_shape_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    right, made = Gaussian.simulate, []
+    for change in (lambda y: y.astype(int), lambda y: y[:-1]):
+
+        def simulate(self: Gaussian, *arguments: Any, change: Any = change) -> xr.Dataset:
+            data = right(self, *arguments)
+            made.append(data)
+            odd = len(made) % 2 == 0
+            return xr.Dataset({"y": ("obs", change(data["y"].data))}) if odd else data
+
+        monkeypatch.setattr(Gaussian, "simulate", simulate)
+        with pytest.raises(ModelError, match="expected the same types and shapes"):
+            batch(Gaussian(), 12, range(3))
 
 
 @pytest.mark.parametrize("model", [MIXTURE, Gaussian()])

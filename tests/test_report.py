@@ -1114,6 +1114,26 @@ def test_the_answer_trusts_what_agrees_and_only_that() -> None:
     assert len(answer.headline.split()) <= 40
 
 
+def test_a_spread_that_is_off_is_not_hidden_by_an_undecided_centre() -> None:
+    row = _answer.Cell(0.0, 0.1, 1.3, 0.01, "UNSURE", "DIFFER", "")
+    assert _answer._kind({"tau": row}) == "off"
+    assert _answer._kind({"tau": replace(row, center="AGREE")}) == "center"
+    assert _answer._kind({"tau": replace(row, spread="EXPLAINED")}) == "unsure"
+    assert _answer._kind({"tau": replace(row, center="EXPLAINED", spread="AGREE")}) == "explained"
+
+
+def test_another_sampler_is_named_where_it_does_not_agree() -> None:
+    result = decided(bivariate())
+    nuts = result.estimates["nuts[numpyro]"]
+
+    def said(shift: float) -> str:
+        other = {"nuts[pymc]": from_point(nuts, shift=shift), "laplace": from_point(nuts)}
+        return answered(replace(result, estimates={"nuts[numpyro]": nuts, **other})).headline
+
+    assert "pymc" not in said(0.0)
+    assert "do not trust nuts[pymc]." in said(0.3)
+
+
 def test_variants_that_share_their_fate_share_a_name() -> None:
     result = decided(bivariate())
     nuts = result.estimates["nuts[numpyro]"]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from math import inf, nan
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
+import xarray as xr
 from catalogue import FURTHER, at_truth, called, variants
 from wrapper import Wrapped
 
@@ -33,7 +36,8 @@ from comparisons.same_model import (
 )
 from models._data import as_dataset, coords
 from models._errors import ConfigError
-from models._programs import read_numpyro, read_pymc
+from models._programs import outside_support, read_numpyro, read_pymc
+from models._spec import Model, Parameter
 from models.factor_analysis import FactorAnalysis, ProbabilisticPCA
 from models.gaussian import ConjugateGaussian, Gaussian
 from models.gaussian_mixture import GaussianMixture
@@ -42,10 +46,7 @@ from models.random_effects import RandomEffects
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import xarray as xr
-
     from comparisons.same_model import Difference
-    from models._spec import Model
 
 FEW_DRAWS = 10_000
 """Draws by which the gate is tried on every variant, for time: moments far off still differ."""
@@ -406,3 +407,73 @@ def test_data_without_spread_pass_the_gate(
     found = list(differences(model, as_dataset(rows, model), np.random.default_rng(0)))
     assert max(one.size for one in found if one.error == 0) <= TOLERANCE
     assert "over 32 points" in found[0].where
+
+
+# --- rows outside of the support ------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True)
+class Sites(Model):
+    """Observed sites of several kinds, of which the NumPyro program alone is looked at."""
+
+    kind: str = "positive"
+    name: ClassVar[str] = "sites"
+    free_dims: ClassVar[tuple[str, ...]] = ("variable",)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (Parameter("rate", "positive"),)
+
+    @property
+    def truth(self) -> dict[str, Any]:
+        return {"rate": jnp.asarray(1.0)}
+
+    def simulate(self, rng: np.random.Generator, values: Any, n: int) -> xr.Dataset:
+        return xr.Dataset({"y": (("obs", "variable"), rng.exponential(1.0, (n, 2)))})
+
+    def start(self, rng: np.random.Generator, data: xr.Dataset) -> dict[str, Any]:
+        return {"rate": jnp.asarray(float(data["y"].mean()) * rng.uniform(1, 2))}
+
+    def numpyro(self, data: xr.Dataset) -> None:
+        rate, y = numpyro.sample("rate", dist.Exponential(1.0)), jnp.asarray(data["y"].data)
+        law: Any = dist.Exponential(rate)
+        match self.kind:
+            case "masked":
+                law = law.mask(y >= 0)
+            case "bounded":  # at 0 and at a level that depends on the parameter
+                law = dist.Uniform(0.0, rate)
+            case "event":
+                law = law.expand([2]).to_event(1)
+            case "auxiliary":
+                numpyro.sample("sum", dist.Exponential(rate), obs=jnp.sum(y))
+                law = dist.Normal(0.0, rate)
+            case "factor":
+                numpyro.factor("penalty", -rate)
+        numpyro.sample("y", law, obs=y)
+
+    def pymc(self, data: xr.Dataset) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "told"),
+    [
+        (
+            "positive",
+            [-1, 1, -2, 1],
+            "in 2 of 4 rows, rows 0, 2 (counted from 0); expected Positive",
+        ),
+        ("positive", [-9, -9, -9, 1], "in 3 of 4 rows"),  # of which the start is no rate
+        ("factor", [1, -1], "in 1 of 2 rows, row 1"),
+        ("event", [1, 1, -1], "in 1 of 3 rows, row 2 (counted from 0); expected Positive"),
+        ("masked", [-1, 1, 1], ""),
+        ("auxiliary", [-1, -1, 1], ""),
+        ("bounded", [-0.1, 1, 1], "in 1 of 3 rows, row 0"),
+        ("bounded", [1, 1.3, 1.1], ""),  # inside at one of the starts
+    ],
+)
+def test_rows_outside_of_the_support_are_told(kind: str, rows: list[float], told: str) -> None:
+    y = np.repeat(np.asarray(rows, float)[:, None], 2, axis=1)
+    found = outside_support(Sites(kind), xr.Dataset({"y": (("obs", "variable"), y)}))
+    assert (told in found) if told else found == ""

@@ -22,6 +22,7 @@ from comparisons._case import Case
 from comparisons._predictions import predictions
 from inference import svi
 from inference._estimate import Estimate
+from inference._information import derivatives
 from inference.laplace import Laplace
 from inference.svi import SVI, Fit, Mode, _judge, maximise, neighbours, standard_points
 from models._data import as_dataset, bundled
@@ -279,3 +280,23 @@ def test_what_mean_field_leaves_out_moves_the_centre_as_predicted() -> None:
         left, allowed = wide - narrow - theory, 4 * np.hypot(*errors) + 0.01 * spread
         assert abs(left) < allowed
         assert abs(theory) > allowed  # without the prediction the check fails
+
+
+# --- Laplace --------------------------------------------------------------------------------------
+
+
+def test_laplace_is_about_the_mode_in_the_chart_of_its_engine() -> None:
+    model = GaussianMixture(3)  # its weights have other coordinates in the two languages
+    data = model.simulate(np.random.default_rng(0), model.truth, 300)
+    fit = Laplace("pymc", restarts=2, draws=100).fit(model, data, np.random.default_rng(1))
+    mode, covariance = (fit.record[name].values for name in ("mode", "mode_covariance"))
+
+    at = jnp.asarray(mode)
+    own, other = (
+        derivatives(density(model, data, one), "posterior") for one in ("pymc", "numpyro")
+    )
+    np.testing.assert_allclose(-np.asarray(own.hessian(at)) @ covariance, np.eye(8), atol=1e-6)
+    gradients = (np.asarray(one.value_and_gradient(at)[1]) for one in (own, other))
+    off, wrong = (np.sqrt(g @ covariance @ g) for g in gradients)  # in standard deviations
+    assert off < 1e-3
+    assert wrong > 0.1

@@ -89,12 +89,12 @@ def test_more_error_never_turns_doubt_into_certainty(a: float, error: float, by:
 def test_the_remedy_of_unsure_decides(observed: float, error: float) -> None:
     found = verdict(observed, error)
     assume(found.outcome == "UNSURE")
-    matched = re.search(r"about (\d+) times", found.remedy)
+    matched = re.search(r"about ([\d,]+) times", found.remedy)
     if matched is None:
         # so near to the bound that even a thousand times as many would not decide
         assert verdict(observed, error / math.sqrt(PRACTICAL)).outcome == "UNSURE"
         return
-    times = int(matched[1])
+    times = int(matched[1].replace(",", ""))
     # one part in 10⁹ for rounding at the very boundary
     decided = verdict(observed, error / math.sqrt(times) * (1 - 1e-9)).outcome
     assert decided in ("AGREE", "DIFFER")
@@ -112,6 +112,11 @@ def test_no_number_of_draws_decides_on_the_bound() -> None:
     assert "no practical number of draws" in verdict(1.0, 0.1).remedy
     assert "no practical number of draws" in verdict(1.001, 0.1).remedy
     assert "times as many" in verdict(1.02, 0.1).remedy
+
+
+def test_an_error_far_above_the_bound_is_told_in_numbers() -> None:
+    # (Z · 100/1)² times as many bring Z errors down to the bound
+    assert verdict(0.0, 100.0).remedy == "about 108,276 times as many draws would decide"
 
 
 @pytest.mark.parametrize(

@@ -186,8 +186,12 @@ def answer(result: CaseResult, found: Agreement) -> Answer:
             "methods.",
             (),
         )
+    kinds = {name: _kind(cells) for name, cells in found.cells.items()}
+    # of the expensive ones only what speaks against them is news
     kinds = {
-        name: _kind(cells) for name, cells in found.cells.items() if base(name) not in _EXPENSIVE
+        name: kind
+        for name, kind in kinds.items()
+        if base(name) not in _EXPENSIVE or kind not in ("both", "center")
     }
     parts = []
     for kind, words in (
@@ -202,7 +206,7 @@ def answer(result: CaseResult, found: Agreement) -> Answer:
         if chosen:
             parts.append(words.format(_names(chosen, kinds)))
     trusted = tuple(name for name, kind in kinds.items() if kind == "both")
-    if not parts:
+    if not any(base(name) not in _EXPENSIVE for name in kinds):
         parts.append("no cheap method was fitted")
     return Answer(f"Held against {found.reference}: {'; '.join(parts)}.", trusted)
 
@@ -212,10 +216,10 @@ def _kind(cells: Mapping[str, Cell]) -> str:
     spread = summary(cell.spread for cell in cells.values())
     if center == "NOT COMPARABLE":
         return "unknown"
-    if center == "DIFFER":
+    if center == "DIFFER" or (spread == "DIFFER" and center != "AGREE"):
         return "off"
     if center == "EXPLAINED":
-        return "off" if spread == "DIFFER" else "explained"
+        return "explained"
     if "UNSURE" in (center, spread):
         return "unsure"
     whole = all(cell.spread == "AGREE" for cell in cells.values())
@@ -226,7 +230,7 @@ def _names(chosen: Sequence[str], kinds: Mapping[str, str]) -> str:
     """Variants that share their fate go by the method's name, or by it without the engine."""
     shown: dict[str, None] = {}
     for name in chosen:
-        for shorter in (base, without_engine):
+        for shorter in () if base(name) in _EXPENSIVE else (base, without_engine):
             if all(other in chosen for other in kinds if shorter(other) == shorter(name)):
                 shown[shorter(name)] = None
                 break
