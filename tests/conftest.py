@@ -26,9 +26,8 @@ def unoptimised() -> Iterator[None]:
     What was compiled before is dropped, and so is what is compiled here: JAX does not tell them
     apart.
     """
-    before = jax.config.jax_disable_most_optimizations  # pyright: ignore[reportAttributeAccessIssue]
     jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
