@@ -5,6 +5,8 @@ their gradients and each parameter's log-Jacobian in the NumPyro chart u, and dr
 and of the rows.  JAX differentiates the NumPyro program, PyTensor the PyMC one, and the chain rule
 brings both into one chart; the PyMC program's own coordinates v have a log-Jacobian that differs
 from NumPyro's by theirs, log |∂θ/∂u| = log |∂θ/∂v| + log |∂v/∂u|, whatever the two charts are.
+
+`outside_support` asks less, before any fit: which rows a program cannot have drawn at all.
 """
 
 from __future__ import annotations
