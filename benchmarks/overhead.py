@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+jax.config.update("jax_num_cpu_devices", 4)  # one for each chain of the direct run
+
 REPEATS = 3
 
 

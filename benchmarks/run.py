@@ -9,15 +9,17 @@ meanwhile.
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 import platform
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jax
-
-jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_num_cpu_devices", 4)  # one for each chain of the direct run
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 BEGIN, END = "<!-- measured -->", "<!-- end -->"
 HEADER = ("work", "against", "here", "there", "compilation, once", "measured", "goal")
@@ -30,28 +32,47 @@ def main() -> None:
     machine = (
         f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}"
     )
-    lines = [
-        f"Measured with {machine}, JAX {jax.__version__}.", "",
-        f"| {' | '.join(HEADER)} |", f"|{'---|' * len(HEADER)}",
-    ]  # fmt: skip
-    modules = [importlib.import_module(name) for name in sys.argv[1:] or names]
-    for module in (module for module in modules if "rows" in vars(module)):
-        for row in module.rows():
-            lines.append(f"| {' | '.join(row.cells())} |")
-            print(lines[-1], flush=True)
-    for module in (module for module in modules if "planted" in vars(module)):
-        lines += ["", f"| {' | '.join(module.HEADER)} |", f"|{'---|' * len(module.HEADER)}"]
-        for cells in module.planted():
-            lines.append(f"| {' | '.join(cells)} |")
-            print(lines[-1], flush=True)
+    rows, planted = [_line(HEADER), _rule(HEADER)], []
+    for name in sys.argv[1:] or names:
+        # each in a process of its own, so that none meets what another has left behind
+        process = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=process) as alone:
+            for lines, found in zip(
+                (rows, planted), alone.submit(_measured, name).result(), strict=True
+            ):
+                lines += found
+                print(*found, sep="\n", flush=True)
     if sys.argv[1:]:
         return
+    measured = "\n".join(
+        [f"Measured with {machine}, JAX {version('jax')}.", "", *rows, "", *planted]
+    )
     page = here.with_name("README.md")
     head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    measured = "\n".join(lines)
     page.write_text(
         f"{head}{BEGIN}\n\n{measured}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8"
     )
+
+
+def _measured(name: str) -> tuple[list[str], list[str]]:
+    """Lines of both tables by a benchmark."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    module = vars(importlib.import_module(name))
+    rows = [_line(row.cells()) for row in module["rows"]()] if "rows" in module else []
+    if "planted" not in module:
+        return rows, []
+    header = module["HEADER"]
+    return rows, [_line(header), _rule(header), *map(_line, module["planted"]())]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _rule(cells: Sequence[str]) -> str:
+    return f"|{'---|' * len(cells)}"
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ def rows() -> Iterator[Row]:
     name = f"{REPLICATES:,} replicates of a mixture study, N = {UNITS}"
     yield Row(f"{name}, two workers", "one worker", two, one, compilation, 1.8)
     command = [sys.executable, __file__]
+    prepare()  # the environment alone: this process has read its own
     environment = {**os.environ, **ONE_THREAD}
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     bare, compilation = map(float, printed.stdout.split())
@@ -58,5 +59,4 @@ def _all(workers: Any, count: int, start: int) -> None:
 if __name__ == "__main__":
     import json
 
-    prepare()
     print(*_measured(Here(*from_spec(json.dumps(SPEC))), 1))

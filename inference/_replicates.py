@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jax.scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
 from inference._information import declared, on_boundary
@@ -591,7 +592,7 @@ class Stages(NamedTuple):
     unconstrain: Callable[..., Any]
     """Start values ↦ u."""
     formula: Callable[..., Any]
-    """arrays ↦ state after some Newton steps from the closed-form maximum, and its `finish`."""
+    """arrays ↦ state at the closed-form maximum, and its `finish`."""
     em: Callable[..., Any]
     """(arrays, u) ↦ u after some EM steps, and the size of the last one in units of 1/√N."""
     climb: dict[Objective, Callable[..., Any]]
@@ -672,8 +673,7 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
     def formula(arrays: tuple[Array, ...]) -> tuple[_State, tuple[Array, Array]]:
         values = model.maximum_likelihood(template.filled(arrays))  # pyright: ignore[reportAttributeAccessIssue]
         u = of.unconstrain(canonical(model, values))
-        start = jax.tree.map(lambda x: x[0], _state_at(u[None], jnp))
-        end = climb("likelihood", arrays, start)
+        end = _looked_at(u, partial(derivatives, "likelihood", arrays))
         return end, _finish(flat, end)
 
     def corners(arrays: tuple[Array, ...], u: Array, information: Array) -> Array:
@@ -719,12 +719,12 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
     )
 
 
-def _state_at(u: Any, numbers: Any = np) -> _State:
+def _state_at(u: np.ndarray) -> _State:
     """States whose first step stays in place and only takes the derivatives."""
     count, k = u.shape
-    information = numbers.tile(numbers.eye(k), (count, 1, 1))
-    unknown, zeros = numbers.full(count, numbers.inf), numbers.zeros((count, k))
-    return _State(u, -unknown, zeros, information, numbers.zeros(count), unknown)
+    information = np.tile(np.eye(k), (count, 1, 1))
+    unknown, zeros = np.full(count, np.inf), np.zeros((count, k))
+    return _State(u, -unknown, zeros, information, np.zeros(count), unknown)
 
 
 def _newton(state: _State, derivatives: Callable[[Array], tuple[Array, Array, Array]]) -> _State:
@@ -735,22 +735,28 @@ def _newton(state: _State, derivatives: Callable[[Array], tuple[Array, Array, Ar
     move = vector @ ((vector.T @ state.gradient) / curvature)
     move *= jnp.minimum(1.0, 1.0 / jnp.maximum(jnp.max(jnp.abs(move)), 1e-12))
     u = state.u + move
-    height, gradient, information = derivatives(u)
-    better = height >= state.height - 1e-12 * jnp.abs(state.height)
+    new = _looked_at(u, derivatives)
+    better = new.height >= state.height - 1e-12 * jnp.abs(state.height)
     better |= jnp.isneginf(state.height)
-    definite = jnp.linalg.eigvalsh(information)[0] > 0
-    solved = jnp.linalg.solve(jnp.where(definite, information, jnp.eye(u.size)), gradient)
-    decrement = jnp.where(definite, jnp.sqrt(jnp.abs(gradient @ solved)), jnp.inf)
     damping = jnp.where(better, state.damping * 0.1, jnp.maximum(state.damping * 10, 1e-3))
-    new = _State(u, height, gradient, information, damping, decrement)
-    old = state._replace(damping=damping)
+    new, old = new._replace(damping=damping), state._replace(damping=damping)
     return jax.tree.map(partial(jnp.where, better), new, old)
+
+
+def _looked_at(u: Array, derivatives: Callable[[Array], tuple[Array, Array, Array]]) -> _State:
+    """The state at a point."""
+    height, gradient, information = derivatives(u)
+    factor = jnp.linalg.cholesky(information)  # not finite unless it is positive definite
+    squares = solve_triangular(factor, gradient, lower=True) ** 2
+    decrement = jnp.sqrt(jnp.sum(squares))
+    decrement = jnp.where(jnp.isfinite(decrement), decrement, jnp.inf)
+    return _State(u, height, gradient, information, jnp.zeros(()), decrement)
 
 
 def _finish(flat: Callable[[Array], Array], state: _State) -> tuple[Array, Array]:
     """Quantities and standard errors at the end of a climb."""
     definite = jnp.isfinite(state.decrement)
-    covariance = jnp.linalg.inv(jnp.where(definite, state.information, jnp.eye(state.u.size)))
+    factor = jnp.linalg.cholesky(jnp.where(definite, state.information, jnp.eye(state.u.size)))
     jacobian = jax.jacfwd(flat)(state.u)
-    deviation = jnp.sqrt(jnp.einsum("ij,jk,ik->i", jacobian, covariance, jacobian))
-    return flat(state.u), deviation
+    squares = solve_triangular(factor, jacobian.T, lower=True) ** 2
+    return flat(state.u), jnp.sqrt(jnp.sum(squares, axis=0))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import jax
@@ -26,11 +27,17 @@ from models._ordered import OrderedNormal, pymc_ordered_normal
 from models._spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pymc as pm
     from jax import Array
 
 _COLLAPSED = 1e-3
 """A component's sd relative to the pooled one below which it is degenerate."""
+_BLOCK = 20_000
+"""Rows of which an E step makes logits, responsibilities and sums while a cache holds them."""
+_WIDE = 32
+"""Features a row from which that is faster: narrower ones are read as fast as they are copied."""
 
 
 @final
@@ -436,22 +443,21 @@ class GaussianMixture(Model):
         """Expected count, sum and sum of outer products of each component, of centred rows.
 
         Q is linear in the statistics, so that its derivatives by them are the coefficients of a
-        row's features in the logits of its components: both steps are one matrix product each.
+        row's features in the logits of its components.
         """
-        features, total = self._features(data)
-        natural = jax.grad(self.complete_log_likelihood, argnums=1)(
-            values, self._unpacked(jnp.zeros((self.k, total.size))), data
-        )
+        nothing = self._unpacked(jnp.zeros((self.k, 1 + self.dim + len(self._pairs[0]))))
+        natural = jax.grad(self.complete_log_likelihood, argnums=1)(values, nothing, data)
         i, j = self._pairs
         square = natural["square"]
         folded = jnp.where(i == j, square[:, i, j], square[:, i, j] + square[:, j, i])
         coefficients = jnp.concatenate([natural["count"][:, None], natural["sum"], folded], axis=1)
-        if self.k == 2:  # half the work
-            second = jax.nn.sigmoid(features @ (coefficients[1] - coefficients[0])) @ features
-            return self._unpacked(jnp.stack([total - second, second]))
-        share = jax.nn.softmax(features @ coefficients.T, axis=1)
-        # twice as fast by rows of the transpose, if that is really made first
-        return self._unpacked(jax.lax.optimization_barrier(share.T) @ features)
+        y = data["y"].data.reshape(data.sizes["obs"], self.dim) - self._centre(data)
+        if self.dim == 1:
+            return self._unpacked(_power_sums(y[:, 0], coefficients))
+        # of plain arrays they are plain arrays, which are made once and not at every step
+        numbers = jnp if isinstance(y, jax.Array) else np
+        features = numbers.concatenate([numbers.ones((len(y), 1)), y, y[:, i] * y[:, j]], axis=1)
+        return self._unpacked(_by_blocks(partial(_feature_sums, coefficients), features))
 
     @property
     def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
@@ -461,17 +467,6 @@ class GaussianMixture(Model):
     def _centre(self, data: xr.Dataset) -> Any:
         """Means of the columns: sums of squares about them keep their digits."""
         return data["y"].data.reshape(data.sizes["obs"], self.dim).mean(axis=0)
-
-    def _features(self, data: xr.Dataset) -> tuple[Any, Any]:
-        """1, the centred columns and their products by row, and the sums of all of these.
-
-        Of plain arrays they are plain arrays, which are made once and not at every step.
-        """
-        y = data["y"].data.reshape(data.sizes["obs"], self.dim) - self._centre(data)
-        i, j = self._pairs
-        numbers = jnp if isinstance(y, jax.Array) else np
-        features = numbers.concatenate([numbers.ones((len(y), 1)), y, y[:, i] * y[:, j]], axis=1)
-        return features, features.sum(axis=0)
 
     def _unpacked(self, sums: Array) -> dict[str, Array]:
         """Statistics from the sums of features by component."""
@@ -535,6 +530,46 @@ class GaussianMixture(Model):
         gaussian = count * (self.dim * jnp.log(2 * jnp.pi) + log_determinant)
         quadratic = jnp.trace(full, axis1=1, axis2=2)
         return jnp.sum(count * jnp.log(weights)) - 0.5 * jnp.sum(gaussian + quadratic)
+
+
+def _power_sums(y: Array, coefficients: Array) -> Array:
+    """Σ_i P(j | y_i) (1, y_i, y_i²) by component, in one pass over the rows."""
+
+    def sums(share: Array) -> Array:
+        return jnp.stack([share.sum(), (share * y).sum(), (share * y**2).sum()])
+
+    logits = [a + y * (b + y * c) for a, b, c in coefficients]
+    if len(logits) == 2:  # half the work
+        second = sums(jax.nn.sigmoid(logits[1] - logits[0]))
+        return jnp.stack([sums(jnp.ones_like(y)) - second, second])
+    top = reduce(jnp.maximum, logits)
+    odds = [jnp.exp(logit - top) for logit in logits]
+    scale = 1 / sum(odds)
+    return jnp.stack([sums(scale * one) for one in odds])
+
+
+def _feature_sums(coefficients: Array, features: Array) -> Array:
+    """Σ_i P(j | row i) features_i by component, as two matrix products."""
+    if len(coefficients) == 2:  # half the work
+        odds = features @ (coefficients[1] - coefficients[0])
+        second = jax.nn.sigmoid(odds) @ features
+        return jnp.stack([features.sum(axis=0) - second, second])
+    share = jax.nn.softmax(features @ coefficients.T, axis=1)
+    # twice as fast by rows of the transpose, if that is really made first
+    return jax.lax.optimization_barrier(share.T) @ features
+
+
+def _by_blocks(function: Callable[[Any], Array], rows: Any) -> Array:
+    """Σ function(block) over blocks of rows, each read once from memory."""
+    count = len(rows) // _BLOCK
+    if count < 2 or rows.shape[1] < _WIDE:
+        return function(rows)
+    blocks = rows[: count * _BLOCK].reshape(count, _BLOCK, rows.shape[1])
+
+    def add(total: Array, block: Array) -> tuple[Array, None]:
+        return total + function(block), None
+
+    return jax.lax.scan(add, function(rows[count * _BLOCK :]), blocks)[0]
 
 
 def _softmax(free: np.ndarray) -> np.ndarray:
