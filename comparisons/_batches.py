@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
 
 import numpy as np
+import psutil
 
 import comparisons
 import inference
@@ -65,6 +66,11 @@ class Measured(NamedTuple):
 class Workers(Protocol):
     """Whoever measures batches."""
 
+    @property
+    def memory(self) -> int:
+        """Bytes that the measurement of one batch has to itself."""
+        ...
+
     def measured(self, works: Sequence[Work]) -> Iterator[tuple[Work, Measured]]:
         """The batches as they finish.
 
@@ -82,6 +88,11 @@ class Here:
         """Measures a study's replicates of a setting."""
         self._measure = partial(measured, module, setting)
 
+    @property
+    def memory(self) -> int:
+        """All of the machine's."""
+        return psutil.virtual_memory().total
+
     def measured(self, works: Sequence[Work]) -> Iterator[tuple[Work, Measured]]:
         """The batches in order."""
         for work in works:
@@ -96,6 +107,13 @@ class Cluster:
         """Measures what a spec (see `from_spec`) describes on a Dask client's workers."""
         self._client = client
         self._spec = json.dumps(spec)
+
+    @property
+    def memory(self) -> int:
+        """The least that a worker may use; this machine's if none has a limit."""
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
+        return min(limits, default=psutil.virtual_memory().total)
 
     def measured(self, works: Sequence[Work]) -> Iterator[tuple[Work, Measured]]:
         """The batches as they finish."""

@@ -18,7 +18,7 @@ from comparisons._batches import Here, Work, description
 from comparisons._moments import Moments
 from comparisons._store import digest, disk_error
 from comparisons._study import Study
-from models._errors import FitError
+from models._errors import ConfigError, FitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 BATCH = 250
 """Most replicates of a batch: what a killed study loses."""
-_NUMBERS = 20_000_000
-"""Most numbers of simulated data in memory at a time."""
+_SHARE = 1 / 20
+"""Most of a worker's memory that the simulated data of a batch take: what is computed of them takes
+as much again a few times."""
 FIRST = 1_000
 """Replicates before the first look at the verdicts; each further look is at twice as many."""
 
@@ -62,15 +63,17 @@ def conduct(
         keep: a directory that takes what was measured of every replicate, as Parquet.
 
     Raises:
+        ConfigError: a worker's memory does not hold a data set.
         FitError: the model cannot be fitted to many data sets at once, or no number came out.
         StoreError: the store cannot be read or written.
     """
     workers = workers or Here(module, setting)
     sums = {n: _Sum() for n in units}
+    sizes = {n: _size(setting, n, workers.memory) for n in units}
     total = 0
     while True:
         before, total = total, min(max(2 * total, FIRST), replicates)
-        works = [work for n in reversed(units) for work in _works(n, before, total)]
+        works = [work for n in reversed(units) for work in _works(n, before, total, sizes[n])]
         _fill(module, setting, works, sums, store, progress, workers, keep)
         summaries = {n: sums[n].moments for n in units}
         if not all(summaries.values()):
@@ -91,9 +94,25 @@ def conduct(
     )
 
 
-def _works(n: int, start: int, stop: int) -> Iterator[Work]:
-    """Batches of replicates start to stop, which begin at the same places in every study."""
-    size = max(1, min(BATCH, _NUMBERS // n))
+def _size(setting: Setting, n: int, memory: int) -> int:
+    """Replicates of a batch, as many as the memory holds.
+
+    Raises:
+        ConfigError: it does not hold one.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(setting.seed, spawn_key=(n, 0)))
+    bytes_each = setting.model.simulate(rng, setting.model.truth, n).nbytes
+    size = min(BATCH, int(_SHARE * memory / bytes_each))
+    if size < 1:
+        raise ConfigError(
+            f"--n {n}: a data set of {bytes_each / 2**20:,.0f} MiB is too large for a worker that "
+            f"has {memory / 2**20:,.0f} MiB of memory. Use fewer units or fewer --jobs."
+        )
+    return size
+
+
+def _works(n: int, start: int, stop: int, size: int) -> Iterator[Work]:
+    """Batches of replicates start to stop, which begin at the same places for every budget."""
     for first in range(start, stop, size):
         yield Work(n, first, min(first + size, stop))
 

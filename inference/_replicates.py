@@ -66,11 +66,11 @@ _NEWTON_STEPS = 30
 _AT_ONCE = 2
 """Newton steps between two looks at which replicates have converged."""
 _BATCH = 50
-"""Replicates per call: their intermediate arrays fit into the cache of one core."""
+"""Most replicates per call."""
 _FORMULAS = 125
-"""Replicates per call of a closed form: its Newton steps end at once, so that none waits."""
-_FORMULA_UNITS = 125_000
-"""Most units of all of them."""
+"""The same of a closed form: no replicate waits for others that take more steps."""
+_NUMBERS = 250_000
+"""Most numbers per call, unless one replicate has more: a few times these are in memory."""
 _STATIONARY = 1e-5
 """Newton decrement, in standard errors, below which a replicate has converged."""
 
@@ -263,10 +263,9 @@ def _confirmed(model: Model, batch: Batch) -> Replicates:
         FitError: the model's programs cannot be traced over data.
     """
     stages = compiled(model, batch)
-    size = max(1, min(_FORMULAS, _FORMULA_UNITS // batch.n))
     with threads() as pool, _traced(model):
         state, ends = everywhere(
-            stages.formula, (batch.arrays,), np.arange(len(batch.sets)), pool, size
+            stages.formula, (batch.arrays,), np.arange(len(batch.sets)), pool, _FORMULAS
         )
         left = np.flatnonzero(~(state.decrement < _STATIONARY))
         if left.size:
@@ -516,10 +515,11 @@ def everywhere(
     arguments: tuple[Any, ...],
     rows: np.ndarray,
     pool: ThreadPoolExecutor,
-    batch: int = 0,
+    most: int = 0,
 ) -> Any:
-    """A batched function of some replicates, on all cores, `batch` of them or `_BATCH` a call."""
-    batch = batch or _BATCH
+    """A batched function of some replicates, on all cores, `most` of them or `_BATCH` a call."""
+    numbers = sum(leaf[0].size for leaf in jax.tree.leaves(arguments))
+    batch = max(1, min(most or _BATCH, _NUMBERS // numbers))
 
     def one(chunk: np.ndarray) -> Any:
         whole = chunk[-1] - chunk[0] + 1 == chunk.size  # a slice of an array is no copy

@@ -25,6 +25,7 @@ from hypothesis import strategies as some
 from scipy.stats import binom, kurtosis, norm
 
 from comparisons import (
+    _batches,
     _conduct,
     asymptotics,
     bernstein_von_mises,
@@ -215,6 +216,33 @@ def test_batches_change_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for a, b in zip(whole.findings, parts.findings, strict=True):
         assert a.verdict.observed == pytest.approx(b.verdict.observed, rel=1e-9)
         assert a.verdict.error == pytest.approx(b.verdict.error, rel=1e-9)
+
+
+def test_a_batch_is_as_large_as_the_memory_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def measure(setting: Setting, n: int, indices: range) -> dict[str, np.ndarray]:
+        made.append(len(indices))
+        return {"y": np.zeros(len(indices))}
+
+    def judge(setting: Setting, summaries: Summaries) -> list[Finding]:
+        return [Finding("mean", 5, "y", "", Verdict("y", 0.0, 0.0, 0.0, 1.0))]
+
+    module: Any = SimpleNamespace(measure=measure, judge=judge)
+    module.__name__, module.__file__ = "comparisons.planted", __file__
+
+    def with_memory_for(sets: float) -> None:
+        memory = SimpleNamespace(total=sets * 1_000 * 8 / _conduct._SHARE)
+        monkeypatch.setattr(_batches.psutil, "virtual_memory", lambda: memory)
+
+    with_memory_for(3.5)
+    conducted(module, Gaussian(), (1_000,), 10, tmp_path / "three")
+    assert made == [3, 3, 3, 1]
+    with_memory_for(0.5)
+    with pytest.raises(ConfigError, match="too large for a worker"):
+        conducted(module, Gaussian(), (1_000,), 10, tmp_path / "none")
 
 
 def test_a_study_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
