@@ -456,14 +456,17 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
             ):
                 about = f"{quantity} of {name} by {method}"
                 for n, verdict in vanishing(rungs, limit, bound, about, power):
-                    yield Finding(method, n, quantity, name, verdict)
+                    # a bias in units of its own spread knows nothing of the bound
+                    held = limit * verdict.observed * bounds[n].uncertain[i]
+                    yield Finding(method, n, quantity, name, verdict, held)
             quantity = "variance / bound at its bias"
             for rung in allowed:
                 about = f"{quantity} of {name} by {method}, N = {rung.n}"
                 verdict = Verdict(
                     about, rung.value, 1.0, rung.error, EFFICIENCY, relation="at_least"
                 )
-                yield Finding(method, rung.n, quantity, name, verdict)
+                held = rung.value * bounds[rung.n].uncertain[i]
+                yield Finding(method, rung.n, quantity, name, verdict, held)
         for n in ladder[-1:]:
             moments = summaries[n][method]
             size = len(setting.names)
@@ -481,7 +484,8 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
                 bound=EFFICIENCY,
                 relation="at_least",
             )
-            yield Finding(method, n, quantity, "", verdict)
+            held = smallest * max(bounds[n].uncertain[i] for i, _ in varying)
+            yield Finding(method, n, quantity, "", verdict, held)
 
 
 def _smallest(bound: np.ndarray, covariance: np.ndarray, replicates: int) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -104,7 +105,8 @@ def test_the_batch_changes_no_number(model: Any, monkeypatch: pytest.MonkeyPatch
     whole = fits(model, 150, 8)
     for size in ("_BATCH", "_FORMULAS"):
         monkeypatch.setattr(_replicates, size, 3)
-    for indices in (range(8), range(5, 8), (6, 2)):
+    for indices, backend in ((range(8), "cpu"), (range(5, 8), "cpu"), ((6, 2), "gpu")):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
         parts = replicate(model, batch(model, 150, indices))
         assert parts.converged.all()
         chosen = list(indices)

@@ -40,6 +40,7 @@ from comparisons.theory._plane import (
 )
 from comparisons.theory._shown import Claim, Table
 from comparisons.theory.discriminator import FRESH, UPDATES, bound, judged, trained
+from inference._threads import pool as threads
 from inference.densities._fitted import DensityEstimator, Fitted, everywhere, variants
 from inference.densities.factor_analysis_density import FactorAnalysisDensity
 from models._catalogue import subclasses
@@ -102,13 +103,21 @@ def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
         energy_distance(draws(pair, COMPARED), draws(pair, COMPARED))
         for pair in stream(seed, "chance").spawn(PAIRS)
     ])  # fmt: skip
+    estimators = {
+        name: estimator
+        for cls in subclasses(inference.densities, DensityEstimator).values()
+        for name, estimator in variants(cls).items()
+    }
+
+    def one(name: str) -> Measured:
+        own = stream(seed, name)
+        return measure(estimators[name].fit(train, own, effort), test, truth, other, own)
+
     found: dict[str, Measured] = {}
-    for cls in subclasses(inference.densities, DensityEstimator).values():
-        for name, estimator in variants(cls).items():
-            own = stream(seed, name)
-            fitted = estimator.fit(train, own, effort)
-            found[name] = one = measure(fitted, test, truth, other, own)
-            yield from claims(name, one, float(chance.std(ddof=1)))
+    with threads() as pool:  # most of the time is compilation, which one processor does
+        for name, measured in zip(estimators, pool.map(one, estimators), strict=True):
+            found[name] = measured
+            yield from claims(name, measured, float(chance.std(ddof=1)))
     yield _gibbs(found)
     yield _normal(found[FactorAnalysisDensity.name], train)
     yield _table(found, truth, float(chance.max()))
