@@ -28,16 +28,29 @@ SPEC = {
 
 def rows() -> Iterator[Row]:
     """Two workers against one; one against the bare call; the best of three runs of each."""
+    prepare()  # the environment of the bare calls: this process has read its own
     one, compilation = _on_workers(1)
     two, _ = _on_workers(2)
+    [(bare, its_compilation)] = _bare(1)
+    # what the machine has to give to a second process, whatever runs in it
+    both = max(seconds for seconds, _ in _bare(2)) / 2
     name = f"{REPLICATES:,} replicates of a mixture study, N = {UNITS}"
-    yield Row(f"{name}, two workers", "one worker", two, one, compilation, 1.8)
-    command = [sys.executable, __file__]
-    prepare()  # the environment alone: this process has read its own
-    environment = {**os.environ, **ONE_THREAD}
-    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    bare, compilation = map(float, printed.stdout.split())
-    yield Row(f"{name}, one worker", "the bare compiled call", one, bare, compilation, 1 / 1.05)
+    against = f"one worker (two bare processes at once against one: {bare / both:.2f}×)"
+    yield Row(f"{name}, two workers", against, two, one, compilation, 1.8)
+    call = "the bare compiled call"
+    yield Row(f"{name}, one worker", call, one, bare, its_compilation, 1 / 1.05)
+
+
+def _bare(count: int) -> list[tuple[float, float]]:
+    """Seconds of all replicates and of compilation, in each of some processes at once."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__], env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE
+        )
+        for _ in range(count)
+    ]
+    printed = [process.communicate()[0].split() for process in processes]
+    return [(float(seconds), float(compilation)) for seconds, compilation in printed]
 
 
 def _on_workers(jobs: int) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import starmap
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -62,7 +63,9 @@ def vanishing(
             limit,
             error=rung.error,
             bound=bound,
-            cause=f"the departure vanishes like N^−{power:g}: from the other N",
+            cause=f"the departure vanishes like N^−{power:g}: from the other N"
+            if others
+            else f"whether the departure vanishes like N^−{power:g} would need a second N",
             predicted=predicted,
             prediction_error=uncertain,
         )
@@ -108,20 +111,23 @@ def coefficients(
     return Unjudged(f"Laws of departures of {parameter} by {method}, fitted", tuple(numbers))
 
 
-def largest_gap(n: int, below: Moments, which: int, levels: np.ndarray) -> Rung:
-    """Where a law is furthest from the one it should be, and by how much.
+def largest_gap(below: Mapping[int, Moments], which: int, levels: np.ndarray) -> list[Rung]:
+    """How far a law is from the one it should be, along N, at the level where some N is furthest.
+
+    One level for all N, since each has a law of its own by which its departure vanishes.
 
     Args:
-        n: number of units.
-        below: moments of indicators that a quantity lies below its p-quantile, for every quantity
-            and, fastest, for every p.
+        below: by N, moments of indicators that a quantity lies below its p-quantile, for every
+            quantity and, fastest, for every p.
         which: the quantity.
         levels: the p.
     """
-    gap = below.mean.reshape(-1, levels.size)[which] - levels
-    worst = int(np.abs(gap).round(12).argmax())  # equal ones differ by rounding
-    level = levels[worst]
-    return Rung(n, float(gap[worst]), float(np.sqrt(level * (1 - level) / below.replicates)))
+    gaps = np.stack([one.mean.reshape(-1, levels.size)[which] - levels for one in below.values()])
+    replicates = np.array([one.replicates for one in below.values()])
+    errors = np.sqrt(levels * (1 - levels) / replicates[:, None])
+    # equal ones differ by rounding
+    worst = int(np.abs(gaps / errors).round(9).max(axis=0).argmax())
+    return list(starmap(Rung, zip(below, gaps[:, worst], errors[:, worst], strict=True)))
 
 
 def slope(rungs: Sequence[Rung]) -> tuple[float, float]:

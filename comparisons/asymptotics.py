@@ -160,7 +160,7 @@ class _Statistic(NamedTuple):
 def _statistics(
     setting: Setting, summaries: Summaries, ladder: Sequence[int], which: int
 ) -> tuple[_Statistic, ...]:
-    bias, ratio, own, normal = [], [], [], []
+    bias, ratio, own = [], [], []
     for n, sd, uncertain in _spread(summaries, ladder, which):
         error, standard = summaries[n]["error"], summaries[n]["standard error"]
         bias.append(Rung(n, float(error.mean[which]) / sd, error.replicates**-0.5))
@@ -170,7 +170,7 @@ def _statistics(
         # both errors, as if they were independent
         mean, of_mean = float(standard.mean[which]) / sd, float(standard.error[which]) / sd
         own.append(Rung(n, mean, float(np.hypot(of_mean, mean * uncertain / sd))))
-        normal.append(largest_gap(n, summaries[n]["below"], which, LEVELS))
+    normal = largest_gap({n: summaries[n]["below"] for n in ladder}, which, LEVELS)
     return (
         _Statistic("bias / sd", bias, 0.0, BIAS, 0.5),
         _Statistic(OVER_BOUND, ratio, 1.0, RATIO, 1.0),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -281,7 +281,7 @@ class ProbabilisticPCA(Model):
         return {**_truth(self.factors, d), "sigma": jnp.asarray(0.8)}
 
     def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
-        full = {**values, "scale": jnp.full(values["mean"].shape, values["sigma"])}
+        full = {**values, "scale": values["sigma"]}
         return _simulate(rng, full, self.factors, n)
 
     def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
@@ -434,13 +434,15 @@ def _truth(q: int, d: int) -> Values:
 
 def _simulate(rng: np.random.Generator, values: Values, q: int, n: int) -> xr.Dataset:
     d = values["mean"].shape[0]
-    w = np.asarray(loading_matrix(values["loading"], d, q))
+    # plain arrays: to make JAX ones would cost ten times as much as all else
+    w = np.zeros((d, q))
+    w[_rows_columns(d, q)] = values["loading"]
     noise = rng.standard_normal((n, d)) * np.asarray(values["scale"])
     y = np.asarray(values["mean"]) + rng.standard_normal((n, q)) @ w.T + noise
     return xr.Dataset({"y": (("obs", "variable"), y)})
 
 
-def _start(rng: np.random.Generator, data: xr.Dataset, q: int) -> tuple[Array, Array, Array]:
+def _start(rng: np.random.Generator, data: xr.Dataset, q: int) -> tuple[Any, Any, Any]:
     """Perturbed principal axes: mean, free loadings and unique standard deviations."""
     y = np.asarray(data["y"].data)
     d = y.shape[1]
@@ -454,7 +456,7 @@ def _start(rng: np.random.Generator, data: xr.Dataset, q: int) -> tuple[Array, A
     w = w + 0.2 * scale[:, None] * rng.standard_normal((d, q))
     unique = scale * np.exp(0.2 * rng.standard_normal(d)) * 0.7
     mean = y.mean(axis=0) + 0.1 * scale * rng.standard_normal(d)
-    return jnp.asarray(mean), jnp.asarray(w[_rows_columns(d, q)]), jnp.asarray(unique)
+    return mean, w[_rows_columns(d, q)], unique
 
 
 def _e_step(values: Values, covariance: Array, data: xr.Dataset, q: int) -> dict[str, Array]:

@@ -36,7 +36,7 @@ from comparisons import (
     misspecification,
 )
 from comparisons._conduct import conduct
-from comparisons._ladder import Rung, rate, slope, vanishing
+from comparisons._ladder import Rung, largest_gap, rate, slope, vanishing
 from comparisons._moments import Moments, Summaries
 from comparisons._report._study_page import _remedy
 from comparisons._run import study as run_study
@@ -181,6 +181,21 @@ def test_a_departure_that_vanishes_is_explained_and_one_that_stays_is_not() -> N
     assert outcomes[1] == ["DIFFER"] * 3
     # the law of the others predicts 1.2 at N = 20
     assert outcomes[2][0] == "NOT COMPARABLE"
+
+
+def test_the_largest_gap_is_followed_at_one_level() -> None:
+    def moments(shares: list[float]) -> Moments:
+        count = 10_000
+        rows = np.arange(count)[:, None] < np.round(count * np.array(shares))
+        return Moments.of(rows[:, None, :].astype(float), sketch=False)
+
+    levels = np.array([0.1, 0.5, 0.9])
+    # further off in probability at N = 20, but in standard errors it is at the first level
+    below = {20: moments([0.16, 0.57, 0.9]), 80: moments([0.1, 0.53, 0.9])}
+    first, second = largest_gap(below, 0, levels)
+    assert (first.n, second.n) == (20, 80)
+    assert (first.value, second.value) == pytest.approx((0.06, 0.0))
+    assert first.error == pytest.approx(0.003)
 
 
 def test_the_slope_of_a_power_is_its_exponent() -> None:
