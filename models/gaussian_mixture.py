@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _COLLAPSED = 1e-3
 """A component's sd relative to the pooled one below which it is degenerate."""
-_BLOCK = 20_000
+_BLOCK = 8_000
 """Rows of which an E step makes logits, responsibilities and sums while a cache holds them."""
 _WIDE = 32
 """Features a row from which that is faster: narrower ones are read as fast as they are copied."""

@@ -11,8 +11,10 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from comparisons.testing import assert_same_model
 from comparisons.theory import equivalence
 from comparisons.theory._shown import Claim
+from comparisons.theory._small_models import NormalRegression, Poisson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from comparisons._verdict import Verdict
     from comparisons.theory._shown import Shown
     from inference._replicates import Replicates
+    from models._spec import Model
 
 ALARM = 4.9
 """Two-sided normal quantile at a false-alarm rate of 1e-6."""
@@ -34,6 +37,11 @@ def test_three_objectives_have_one_optimum(make) -> None:
     found = verdicts(equivalence._equivalent(make(np.random.default_rng(1))))
     assert len(found) == 9
     assert {verdict.outcome for verdict in found} == {"AGREE"}
+
+
+@pytest.mark.parametrize("model", [Poisson(), NormalRegression()])
+def test_the_models_of_the_theory_pass_the_gate(model: Model) -> None:
+    assert_same_model(model)
 
 
 def test_the_divergence_of_normals_is_its_integral() -> None:
