@@ -14,7 +14,8 @@ import numpy as np
 from _row import Row, compiled, timed
 from scipy.stats import norm
 
-from inference._replicates import replicate, simulated
+from inference._replicates import replicate
+from inference._simulated import simulated
 from models.gaussian import Gaussian
 
 if TYPE_CHECKING:

@@ -17,14 +17,16 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 from inference import _replicates
-from inference._replicates import maximised, simulated, starts
+from inference._everywhere import everywhere
+from inference._replicates import maximised, starts
+from inference._simulated import simulated
 from inference._threads import pool as threads
 from models.gaussian_mixture import GaussianMixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inference._replicates import Batch
+    from inference._simulated import Batch
 
 REPLICATES, UNITS, LOOP = 10_000, 200, 60
 TOLERANCE = 1e-6
@@ -69,8 +71,8 @@ def _em(model: GaussianMixture, batch: Batch, u: np.ndarray) -> np.ndarray:
     going, before = np.arange(len(u)), np.full(len(u), -np.inf)
     with threads() as pool:
         while going.size:
-            u[going], _ = _replicates.everywhere(stages.em, (arrays, u), going, pool)
-            now = _replicates.everywhere(stages.log_likelihood, (arrays, u), going, pool)
+            u[going], _ = everywhere(stages.em, (arrays, u), going, pool)
+            now = everywhere(stages.log_likelihood, (arrays, u), going, pool)
             still = now - before[going] > TOLERANCE * UNITS
             before[going] = now
             going = going[still]

@@ -54,9 +54,14 @@ def vanishing(
         predicted, uncertain = None, 0.0
         if others:
             here = float(rung.n) ** -power
-            departure, error = (here * part for part in law(others, limit, power))
+            # a rung knows the law no better than up to the next term of its own
+            known = [
+                other._replace(error=float(np.hypot(other.error, _next(other, limit, power))))
+                for other in others
+            ]
+            departure, error = (here * part for part in law(known, limit, power))
             predicted = limit + departure
-            uncertain = Z * error + abs(departure) * min(1.0, NEXT_ORDER * here)
+            uncertain = Z * error + _next(rung._replace(value=predicted), limit, power)
         verdict = Verdict(
             f"{about}, N = {rung.n}",
             rung.value,
@@ -79,6 +84,11 @@ def vanishing(
                 f"{rung.value - limit:.2g} there and {last.value - limit:.2g} at N = {last.n}",
             )
         yield rung.n, verdict
+
+
+def _next(rung: Rung, limit: float, power: float) -> float:
+    """How much the next term of the expansion may add to a rung's departure."""
+    return abs(rung.value - limit) * min(1.0, NEXT_ORDER * float(rung.n) ** -power)
 
 
 def law(rungs: Sequence[Rung], limit: float, power: float) -> tuple[float, float]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from comparisons._study import Setting
     from inference._estimate import Method
-    from inference._replicates import Batch
+    from inference._simulated import Batch
     from models._density import Language
 
 NUTS, LAPLACE = "nuts[numpyro]", "laplace[numpyro]"
@@ -69,7 +69,7 @@ def drawn(setting: Setting, batch: Batch, indices: Sequence[int], count: int) ->
     """
     for column, method in columns(setting).items():
         word = int.from_bytes(hashlib.sha256(label(method).encode()).digest()[:4])
-        kept = np.full((len(batch.sets), count, len(setting.names)), np.nan)
+        kept = np.full((batch.count, count, len(setting.names)), np.nan)
         for place, (index, data) in enumerate(zip(indices, batch.sets, strict=True)):
             stream = np.random.SeedSequence(setting.seed, spawn_key=(batch.n, index, word))
             try:

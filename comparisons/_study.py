@@ -17,7 +17,7 @@ import comparisons
 from comparisons._settings import did_you_mean, refuse
 from inference._estimate import label
 from inference._information import bound_error, expected, invert, quantity_jacobian
-from inference._replicates import simulated
+from inference._simulated import simulated
 from models._catalogue import entries
 from models._density import density, flat_names, flatten, quantities
 from models._errors import FitError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from comparisons._verdict import Verdict
     from comparisons.theory._shown import Curves
     from inference._estimate import Method
-    from inference._replicates import Batch
+    from inference._simulated import Batch
     from models._spec import Model
 
 

@@ -51,7 +51,7 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
         raise FitError(f"{model.name} is not one of a family of models ordered by size")
     batch = setting.batch(n, indices)
     fits = {order: replicate(model.with_order(order), batch) for order in model.orders}
-    sizes = np.array([density(model.with_order(o), batch.sets[0]).size for o in model.orders])
+    sizes = np.array([density(model.with_order(o), batch.template).size for o in model.orders])
     deviance = np.stack([-2 * fits[order].log_likelihood for order in model.orders], axis=1)
     orders = np.array(model.orders)
     # above the true order a maximum need not be regular, and a lower bound of its height will do

@@ -30,7 +30,8 @@ from comparisons._verdict import Verdict, Z, not_comparable
 from comparisons.theory._shown import Curves
 from inference._replicate_nuts import autocorrelation, sample
 from inference._replicate_svi import mean_field, shrinkage
-from inference._replicates import compiled, posteriors, simulated, starts
+from inference._replicates import compiled, posteriors, starts
+from inference._simulated import simulated
 from models._density import flatten, quantities
 from models._programs import numpyro_prior
 

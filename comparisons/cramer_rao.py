@@ -53,8 +53,8 @@ from inference._replicates import (
     posteriors,
     replicate,
     scores,
-    simulated,
 )
+from inference._simulated import simulated
 from models._density import density, flat_names, flatten, quantities
 from models._errors import FitError
 from models._spec import HasClosedFormMaximum, HasEM, HasSamplingLaw

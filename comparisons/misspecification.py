@@ -20,7 +20,8 @@ from comparisons._ladder import Rung, left_out, usable, vanishing
 from comparisons._study import Finding
 from comparisons._verdict import Verdict, not_comparable
 from comparisons.coverage import DIFFERENCE, LEVEL, binomial
-from inference._replicates import replicate, simulated, standard_errors
+from inference._replicates import replicate, standard_errors
+from inference._simulated import simulated
 from models._errors import FitError
 from models.gaussian_mixture import GaussianMixture
 

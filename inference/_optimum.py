@@ -40,6 +40,10 @@ _STATIONARY = 1e-4
 """Newton decrement, in standard errors, below which a point is stationary."""
 
 
+_LAST = 3
+"""Most Newton steps of the end of a climb, whose digits the objective no longer shows."""
+
+
 class Optimum(NamedTuple):
     """The best non-degenerate end of many starts."""
 
@@ -128,7 +132,16 @@ def _polish(
     )
     if not np.isfinite(end.x).all() or end.fun > negative(start)[0]:
         return start, -negative(start)[0]
-    return end.x, -float(end.fun)
+    u = end.x
+    value, gradient = negative(u)
+    for _ in range(_LAST):
+        there = u - np.linalg.lstsq(hessian(u), gradient)[0]
+        higher, slope = negative(there)
+        same = higher <= value + 1e-12 * (1 + abs(value))
+        if not (same and np.linalg.norm(slope) < np.linalg.norm(gradient)):
+            break
+        u, gradient = there, slope
+    return u, -negative(u)[0]
 
 
 def newton_decrement(

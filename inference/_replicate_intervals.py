@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from inference._everywhere import everywhere
 from inference._labels import canonical
-from inference._replicates import Template, everywhere
+from inference._simulated import Template
 from inference._threads import pool as threads
 from models._density import flatten, quantities, replicable
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
     from jax import Array
 
-    from inference._replicates import Batch, Replicates
+    from inference._replicates import Replicates
+    from inference._simulated import Batch
     from models._spec import Model
 
 _STEPS = 12
@@ -51,9 +53,9 @@ def profile_deviances(
         fits: their maximum-likelihood fits.
         values: shape (m,), one for each flat quantity.
     """
-    count = len(batch.sets)
+    count = batch.count
     targets = np.tile(np.asarray(values, float), (count, 1))
-    profile, _ = _compiled(model, Template(batch.sets[0], batch.varying))
+    profile, _ = _compiled(model, batch.shape)
     arguments = batch.arrays, fits.u, fits.information, targets
     with threads() as pool:
         deviance, last = everywhere(profile, arguments, np.arange(count), pool)
@@ -66,11 +68,11 @@ def bootstrap(
     model: Model, batch: Batch, fits: Replicates, *, draws: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimates from resampled units, shape (R, draws, m), and whether all of them are maxima."""
-    _, resample = _compiled(model, Template(batch.sets[0], batch.varying))
+    _, resample = _compiled(model, batch.shape)
     seeds = np.array([rng.integers(2**63, size=draws) for rng in batch.streams])
     with threads() as pool:
         arguments = batch.arrays, fits.u, fits.information, seeds
-        estimate, last = everywhere(resample, arguments, np.arange(len(batch.sets)), pool)
+        estimate, last = everywhere(resample, arguments, np.arange(batch.count), pool)
     return estimate, fits.converged & (last < _NEAR).all(axis=1)
 
 

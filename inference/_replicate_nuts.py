@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from inference._replicates import Template, everywhere
+from inference._everywhere import everywhere
+from inference._simulated import Template
 from inference._threads import pool as threads
 from models._density import replicable
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from jax import Array
 
-    from inference._replicates import Batch
+    from inference._simulated import Batch
     from models._spec import Model
 
 _TARGET_ACCEPT = 0.9
@@ -54,12 +55,12 @@ def sample(
         draws: draws kept of each chain.
         thin: one of so many is kept.
     """
-    template = Template(batch.sets[0], batch.varying)
+    template = batch.shape
     chain = _compiled(model, template, warm_up, draws, thin)
     seeds = np.array([rng.integers(2**63) for rng in batch.streams])
     with threads() as pool:
         arguments = batch.arrays, start, seeds
-        points, diverged = everywhere(chain, arguments, np.arange(len(batch.sets)), pool)
+        points, diverged = everywhere(chain, arguments, np.arange(batch.count), pool)
     finite = np.isfinite(points).all(axis=(1, 2))
     return Chains(points, finite & ~diverged)
 

@@ -16,8 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from inference._everywhere import everywhere
 from inference._information import quantity_jacobian
-from inference._replicates import Template, Weighted, climbed, compiled, everywhere
+from inference._replicates import Weighted, climbed, compiled
+from inference._simulated import Template
 from inference._threads import pool as threads
 from inference.svi import standard_points
 from models._density import density, replicable
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from jax import Array
 
-    from inference._replicates import Batch
+    from inference._simulated import Batch
     from models._density import Language
     from models._spec import Model
 
@@ -49,8 +51,8 @@ def mean_field(model: Model, batch: Batch, u: np.ndarray, *, draws: int = 400) -
     """
     mode, precision, found = climbed(model, batch, u, "posterior")
     precision = np.where(found[:, None, None], precision, np.eye(mode.shape[1]))
-    everyone = np.arange(len(batch.sets))
-    fit = _compiled(model, Template(batch.sets[0], batch.varying), mode.shape[1])
+    everyone = np.arange(batch.count)
+    fit = _compiled(model, batch.shape, mode.shape[1])
     noise = np.stack([rng.standard_normal((draws, mode.shape[1])) for rng in batch.streams])
     with threads() as pool:
         loc, scale, last = everywhere(fit, (batch.arrays, mode, precision), everyone, pool)
@@ -78,7 +80,7 @@ def shrinkage(model: Model, batch: Batch, u: np.ndarray, language: Language) -> 
     """
     mode, precision, found = climbed(model, batch, u, "posterior")
     precision = np.where(found[:, None, None], precision, np.eye(mode.shape[1]))
-    ratio = narrowing(model, batch.sets[0], mode, precision, language)
+    ratio = narrowing(model, batch.template, mode, precision, language)
     return np.where(found[:, None], ratio, np.nan)
 
 

@@ -16,31 +16,31 @@ References: Nocedal & Wright (2006), Numerical Optimization, §3.4; Geweke (1989
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jax.scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
+from inference._everywhere import everywhere
 from inference._information import declared, on_boundary
 from inference._labels import canonical
 from inference._threads import pool as threads
 from models._density import flatten, quantities, replicable
-from models._errors import FitError, ModelError
+from models._errors import FitError
 from models._spec import HasClosedFormMaximum, HasDegeneracy, HasEM, HasExpectedInformation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from concurrent.futures import ThreadPoolExecutor
 
     from jax import Array
 
     from inference._information import Objective
+    from inference._simulated import Batch, Template
     from models._spec import Model, Values
 
 OBJECTIVES: tuple[Objective, ...] = ("likelihood", "joint", "posterior")
@@ -65,14 +65,8 @@ _NEWTON_STEPS = 30
 """Most Newton steps of a replicate."""
 _AT_ONCE = 2
 """Newton steps between two looks at which replicates have converged."""
-_BATCH = 50
-"""Most replicates per call."""
 _FORMULAS = 125
-"""The same of a closed form: no replicate waits for others that take more steps."""
-_NUMBERS = 250_000
-"""Most numbers per call, unless one replicate has more: a few times these are in memory."""
-_ACCELERATED = 40
-"""Times as many of all three on an accelerator, which computes them side by side."""
+"""Most replicates per call of a closed form: none waits for others that take more steps."""
 _STATIONARY = 1e-5
 """Newton decrement, in standard errors, below which a replicate has converged."""
 
@@ -81,39 +75,6 @@ _FREEDOM = 5.0
 """Degrees of freedom of the law that proposes posterior draws."""
 _WORTH = 0.1
 """Least effective share of weighted draws."""
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Simulated data sets of one shape, one for each replicate.
-
-    Attributes:
-        n: units of each.
-        sets: the data sets.
-        streams: each replicate's own, for whatever is drawn after its data.
-        stacked: every variable of the sets, with a leading axis of replicates; theirs are parts
-            of it.
-    """
-
-    n: int
-    sets: list[xr.Dataset]
-    streams: list[np.random.Generator]
-    stacked: dict[str, np.ndarray]
-
-    @cached_property
-    def varying(self) -> tuple[str, ...]:
-        """The measured variables; the others, such as a group's index, are the same in each set."""
-        return tuple(
-            name
-            for name, array in self.stacked.items()
-            if array.dtype.kind == "f" or (array[1:] != array[0]).any()
-        )
-
-    @cached_property
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """The measured variables, each with a leading axis of replicates."""
-        return tuple(self.stacked[name] for name in self.varying)
 
 
 class Replicates(NamedTuple):
@@ -131,66 +92,6 @@ class Replicates(NamedTuple):
     """The maximum in the unconstrained chart, shape (R, k)."""
     information: np.ndarray
     """J there, shape (R, k, k)."""
-
-
-def simulated(
-    model: Model,
-    values: Values | Sequence[Values],
-    n: int,
-    indices: Sequence[int],
-    seed: int,
-) -> Batch:
-    """The data sets of some replicates; each depends on the seed, n and its own index alone.
-
-    Args:
-        model: what the data come from.
-        values: where; one for each replicate where they differ.
-        n: units of each set.
-        indices: numbers of the replicates.
-        seed: of all streams.
-
-    Raises:
-        ModelError: the sets differ in their variables, types or shapes.
-    """
-    streams = [
-        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(n, index)))
-        for index in indices
-    ]
-    if isinstance(values, dict):
-        # converted once, not once per replicate
-        at: Any = {name: np.asarray(array) for name, array in values.items()}
-        values = [at] * len(streams)
-    sets: list[xr.Dataset] = []
-    stacked: dict[str, np.ndarray] = {}
-    for i, (rng, at) in enumerate(zip(streams, values, strict=True)):
-        data = model.simulate(rng, at, n)
-        arrays = {str(name): np.asarray(data.variables[name].data) for name in data.data_vars}
-        if not i:
-            stacked = {
-                name: np.empty((len(streams), *array.shape), array.dtype.newbyteorder("="))
-                for name, array in arrays.items()
-            }
-        _require_alike(model, stacked, arrays)
-        for name, array in arrays.items():
-            stacked[name][i] = array  # while it is in the cache
-            if i:  # the first is kept with what is compiled for it, and must not keep all others
-                data.variables[name].data = stacked[name][i]
-        sets.append(data)
-    return Batch(n, sets, streams, stacked)
-
-
-def _require_alike(
-    model: Model, stacked: dict[str, np.ndarray], arrays: dict[str, np.ndarray]
-) -> None:
-    kinds = [
-        {name: (array.dtype.newbyteorder("="), array.shape[cut:]) for name, array in many.items()}
-        for many, cut in ((stacked, 1), (arrays, 0))
-    ]
-    if kinds[0] != kinds[1]:
-        raise ModelError(
-            f"{model.name}.simulate gives variables {kinds[1]} after {kinds[0]}; expected the same "
-            "types and shapes for the same number of units"
-        )
 
 
 def replicate(model: Model, batch: Batch) -> Replicates:
@@ -267,7 +168,7 @@ def _confirmed(model: Model, batch: Batch) -> Replicates:
     stages = compiled(model, batch)
     with threads() as pool, _traced(model):
         state, ends = everywhere(
-            stages.formula, (batch.arrays,), np.arange(len(batch.sets)), pool, _FORMULAS
+            stages.formula, (batch.arrays,), np.arange(batch.count), pool, _FORMULAS
         )
         left = np.flatnonzero(~(state.decrement < _STATIONARY))
         if left.size:
@@ -293,9 +194,7 @@ def standard_errors(model: Model, batch: Batch, fits: Replicates) -> dict[str, n
     information = np.where(fits.converged[:, None, None], fits.information, np.eye(fits.u.shape[1]))
     with threads() as pool:
         arguments = batch.arrays, fits.u, information
-        found = everywhere(
-            compiled(model, batch).corners, arguments, np.arange(len(batch.sets)), pool
-        )
+        found = everywhere(compiled(model, batch).corners, arguments, np.arange(batch.count), pool)
     names = ("observed", "opg", "sandwich", "expected")
     return {name: found[:, i] for name, i in zip(names, range(found.shape[1]), strict=False)}
 
@@ -306,18 +205,18 @@ def scores(model: Model, batch: Batch, values: Values) -> np.ndarray:
     one = np.asarray(
         stages.unconstrain(jax.tree.map(lambda array: jnp.asarray(array)[None], values))
     )
-    points = np.tile(one, (len(batch.sets), 1))
+    points = np.tile(one, (batch.count, 1))
     with threads() as pool:
         arguments = batch.arrays, points
-        return everywhere(stages.score, arguments, np.arange(len(batch.sets)), pool)
+        return everywhere(stages.score, arguments, np.arange(batch.count), pool)
 
 
 def expectation_maximised(model: Model, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     """The highest end of EM alone, as flat quantities, and where it converged."""
     stages = compiled(model, batch)
-    best, top = np.empty(0), np.full(len(batch.sets), -np.inf)
-    settled = np.zeros(len(batch.sets), bool)
-    everyone = np.arange(len(batch.sets))
+    best, top = np.empty(0), np.full(batch.count, -np.inf)
+    settled = np.zeros(batch.count, bool)
+    everyone = np.arange(batch.count)
     with threads() as pool:
         for _ in range(_STARTS if isinstance(model, HasDegeneracy) else 1):
             u, going = starts(model, batch), everyone
@@ -373,7 +272,7 @@ def posteriors(
     standard = np.linalg.solve(np.swapaxes(factor, 1, 2)[:, None], normal[..., None])[..., 0]
     normal_points = mode[:, None] + standard
     heavy = mode[:, None] + mixing[..., None] * standard
-    everyone = np.arange(len(batch.sets))
+    everyone = np.arange(batch.count)
     with threads() as pool:
         heights = everywhere(stages.heights, (batch.arrays, heavy), everyone, pool)
         ours = everywhere(stages.flat, (heavy,), everyone, pool)
@@ -409,12 +308,12 @@ def leave_one_out(model: Model, batch: Batch, draws: Weighted) -> np.ndarray:
     arguments = batch.arrays, draws.points, draws.weights
     with threads() as pool:
         stage = compiled(model, batch).leave_one_out
-        return everywhere(stage, arguments, np.arange(len(batch.sets)), pool)
+        return everywhere(stage, arguments, np.arange(batch.count), pool)
 
 
 def _finished(model: Model, batch: Batch, state: _State) -> Replicates:
     with threads() as pool:
-        stages, everyone = compiled(model, batch), np.arange(len(batch.sets))
+        stages, everyone = compiled(model, batch), np.arange(batch.count)
         return _fits(stages, state, *everywhere(stages.finish, (state,), everyone, pool))
 
 
@@ -512,71 +411,6 @@ def _climb(
             old[going] = new
 
 
-def everywhere(
-    function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    rows: np.ndarray,
-    pool: ThreadPoolExecutor,
-    most: int = 0,
-) -> Any:
-    """A batched function of some replicates, on all cores, `most` of them or `_BATCH` a call."""
-    numbers = sum(leaf[0].size for leaf in jax.tree.leaves(arguments))
-    times = 1 if jax.default_backend() == "cpu" else _ACCELERATED
-    batch = max(1, times * min(most or _BATCH, _NUMBERS // numbers))
-
-    def one(chunk: np.ndarray) -> Any:
-        whole = chunk[-1] - chunk[0] + 1 == chunk.size  # a slice of an array is no copy
-        of = slice(chunk[0], chunk[-1] + 1) if whole else chunk
-        return _padded(function, jax.tree.map(lambda array: array[of], arguments), batch)
-
-    chunks = np.split(rows, range(batch, rows.size, batch))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *pool.map(one, chunks))
-
-
-def _padded(function: Callable[..., Any], arguments: tuple[Any, ...], batch: int) -> Any:
-    """Calls with a full batch, the last replicate repeated, so that nothing compiles twice."""
-    size = jax.tree.leaves(arguments)[0].shape[0]
-    if size == batch:
-        return jax.device_get(function(*arguments))
-    full = jax.tree.map(
-        lambda array: np.concatenate([array, np.repeat(array[-1:], batch - size, axis=0)]),
-        arguments,
-    )
-    return jax.tree.map(lambda array: array[:size], jax.device_get(function(*full)))
-
-
-class Template:
-    """A data set that stands for all that have its shape and the same fixed variables."""
-
-    def __init__(self, dataset: xr.Dataset, varying: tuple[str, ...]) -> None:
-        self.dataset = dataset
-        self.varying = varying
-
-    def __hash__(self) -> int:
-        return hash(self.varying)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Template) or self.dataset.sizes != other.dataset.sizes:
-            return False
-        fixed = [name for name in self.dataset if name not in self.varying]
-        return self.varying == other.varying and all(
-            np.array_equal(self.dataset[name].data, other.dataset[name].data) for name in fixed
-        )
-
-    def filled(self, arrays: tuple[Array, ...]) -> xr.Dataset:
-        """The set with the varying variables replaced."""
-        new = {
-            name: (self.dataset[name].dims, array)
-            for name, array in zip(self.varying, arrays, strict=True)
-        }
-        fixed = {
-            str(name): (array.dims, array.data)
-            for name, array in self.dataset.items()
-            if name not in self.varying
-        }
-        return xr.Dataset({**new, **fixed})
-
-
 class _State(NamedTuple):
     """Where one replicate is: the derivatives of ℓ at u, and how far from stationary it is."""
 
@@ -622,7 +456,7 @@ class Stages(NamedTuple):
 
 def compiled(model: Model, batch: Batch) -> Stages:
     """The stages for data sets shaped like those of a batch."""
-    return _compiled(model, batch.n, Template(batch.sets[0], batch.varying))
+    return _compiled(model, batch.n, batch.shape)
 
 
 @lru_cache(maxsize=16)

@@ -128,6 +128,27 @@ def numpyro_trace(model: Model, data: xr.Dataset, values: Values) -> dict[str, A
     return handlers.trace(program).get_trace(data)
 
 
+def observed_sites(model: Model, data: xr.Dataset, values: Values) -> dict[str, dict[str, Any]]:
+    """Every observed site at given values; empty if the program has factors, too."""
+    from numpyro.distributions import Unit
+
+    sites = numpyro_trace(model, data, values)
+    sampled = {name: site for name, site in sites.items() if site["type"] == "sample"}
+    if any(isinstance(site["fn"], Unit) for site in sampled.values()):
+        return {}
+    return {name: site for name, site in sampled.items() if site["is_observed"]}
+
+
+def numpyro_data(model: Model, data: xr.Dataset, values: Values, key: Array) -> dict[str, Array]:
+    """What the observed sites draw at given values, shaped like the data."""
+    from numpyro import handlers
+
+    program = handlers.substitute(handlers.seed(model.numpyro, rng_seed=key), data=values)
+    sites = handlers.trace(handlers.uncondition(program)).get_trace(data).values()
+    drawn = {site["name"]: site["value"] for site in sites if site["type"] == "sample"}
+    return {name: array for name, array in drawn.items() if name not in values}
+
+
 def numpyro_terms(
     model: Model, data: xr.Dataset, values: Values
 ) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -34,7 +34,8 @@ from inference._estimate import label
 from inference._evidence import Measured, bridge, wbic
 from inference._information import derivatives
 from inference._optimum import estimate_at
-from inference._replicates import Batch, Replicates
+from inference._replicates import Replicates
+from inference._simulated import Batch
 from inference.closed_form import ClosedForm
 from inference.exact_posterior import ExactPosterior
 from inference.laplace import Laplace
@@ -508,7 +509,7 @@ def by_closed_form(
     """
 
     def replicate(model: Model, batch: Batch) -> Replicates:
-        n, replicates, rng = batch.n, len(batch.sets), batch.streams[0]
+        n, replicates, rng = batch.n, batch.count, batch.streams[0]
         variance, mean = float(model.truth["sigma2"]), float(model.truth["mu"])
         mu = rng.normal(mean, np.sqrt(variance / n), replicates)
         sigma2 = variance * rng.chisquare(n - 1, replicates) / n

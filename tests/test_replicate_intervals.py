@@ -8,13 +8,8 @@ from scipy.stats import chi2
 
 from inference._replicate_intervals import bootstrap, profile_deviances
 from inference._replicate_svi import mean_field
-from inference._replicates import (
-    expectation_maximised,
-    replicate,
-    scores,
-    simulated,
-    standard_errors,
-)
+from inference._replicates import expectation_maximised, replicate, scores, standard_errors
+from inference._simulated import simulated
 from inference.svi import SVI
 from models.gaussian import Gaussian
 from models.gaussian_mixture import GaussianMixture

@@ -17,13 +17,15 @@ import xarray as xr
 from comparisons import cramer_rao
 from comparisons._case import Case
 from comparisons._moments import Moments
-from inference import _replicates
-from inference._replicates import Batch, Replicates, climbed, replicate, simulated
+from inference import _everywhere, _replicates, _simulated
+from inference._replicates import Replicates, climbed, replicate
+from inference._simulated import Batch, simulated
 from inference.closed_form import ClosedForm
 from inference.maximum_likelihood import MaximumLikelihood
 from models._density import flatten, quantity_table
 from models._errors import FitError, ModelError
 from models._spec import Model, Parameter, Values
+from models.factor_analysis import FactorAnalysis
 from models.gaussian import ConjugateGaussian, Gaussian
 from models.gaussian_mixture import GaussianMixture
 from models.random_effects import RandomEffects
@@ -72,39 +74,108 @@ def test_replicates_of_a_mixture_are_its_single_fits() -> None:
         np.testing.assert_allclose(found.standard_error[i], spread, rtol=1e-3)
 
 
-def test_simulated_sets_are_those_of_the_model_and_parts_of_one_array() -> None:
-    model = RandomEffects("unknown")
+def test_sets_that_a_program_cannot_draw_are_those_of_simulate() -> None:
+    model = RandomEffects("unknown")  # its program observes contrasts
     sets = batch(model, 12, range(3))
     for i, data in enumerate(sets.sets):
-        rng = np.random.default_rng(np.random.SeedSequence(SEED, spawn_key=(12, i)))
+        rng = np.random.default_rng(np.random.SeedSequence(SEED, spawn_key=(12, i, 0)))
         assert data.identical(model.simulate(rng, model.truth, 12))
         for name, array in sets.stacked.items():
             np.testing.assert_array_equal(array[i], data[name].data)
-            # what is compiled for the first keeps it, and must not keep all of them
-            assert np.shares_memory(array, data[name].data) == (i > 0)
+            assert np.shares_memory(array, data[name].data)
+            # what is compiled for the template keeps it, and must not keep all of them
+            assert not np.shares_memory(array, sets.template[name].data)
     assert sets.varying == ("y",)
 
 
-def test_sets_of_another_type_or_shape_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    right, made = Gaussian.simulate, []
-    for change in (lambda y: y.astype(int), lambda y: y[:-1]):
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "model",
+    [Gaussian(), Gaussian(dim=2), GaussianMixture(3, dim=2), FactorAnalysis(), RandomEffects()],
+)
+def test_sets_that_a_program_draws_have_the_moments_of_simulate(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = batch(model, 50, range(400))
+    monkeypatch.setattr(_simulated, "_draws", lambda *_: False)
+    _simulated._sampler.cache_clear()
+    made = batch(model, 50, range(400))
+    _simulated._sampler.cache_clear()
+    assert not np.array_equal(drawn.stacked["y"], made.stacked["y"])
+    for power in (1, 2):
+        a, b = (one.stacked["y"] ** power for one in (drawn, made))
+        error = np.sqrt((a.var(axis=0) + b.var(axis=0)) / 400)
+        # 100 to 300 means at a false-alarm rate of 1e-6 together
+        assert np.abs((a.mean(axis=0) - b.mean(axis=0)) / error).max() < 5.9
+    if "sigma" in drawn.stacked:
+        np.testing.assert_array_equal(drawn.stacked["sigma"], made.stacked["sigma"])
 
-        def simulate(self: Gaussian, *arguments: Any, change: Any = change) -> xr.Dataset:
+
+@final
+@dataclass(frozen=True)
+class Autoregression(Model):
+    """A law that looks at the data: to draw from it would be to draw given another set."""
+
+    name: ClassVar[str] = "autoregression"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (Parameter("phi", "real", ()),)
+
+    @property
+    def truth(self) -> Values:
+        return {"phi": jnp.asarray(0.9)}
+
+    def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
+        y = np.zeros(n + 1)
+        for i, noise in enumerate(rng.standard_normal(n)):
+            y[i + 1] = float(values["phi"]) * y[i] + noise
+        return xr.Dataset({"y": ("obs", y[1:])})
+
+    def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
+        return {"phi": jnp.asarray(0.0)}
+
+    def numpyro(self, data: xr.Dataset) -> None:
+        y = jnp.asarray(data["y"].data)
+        phi = numpyro.sample("phi", dist.Normal(0.0, 1.0))
+        before = jnp.concatenate([jnp.zeros(1), y[:-1]])
+        with numpyro.plate("obs", y.shape[0]):
+            numpyro.sample("y", dist.Normal(phi * before, 1.0), obs=y)
+
+    def pymc(self, data: xr.Dataset) -> Any:
+        raise NotImplementedError
+
+
+def test_a_law_that_looks_at_the_data_draws_none() -> None:
+    model = Autoregression()
+    sets = batch(model, 12, range(2)).sets
+    rng = np.random.default_rng(np.random.SeedSequence(SEED, spawn_key=(12, 1, 0)))
+    assert sets[1].identical(model.simulate(rng, model.truth, 12))
+
+
+def test_sets_of_another_type_or_shape_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    right, made = RandomEffects.simulate, []
+    for change in (lambda data: data.astype(int), lambda data: data.isel(obs=slice(1, None))):
+
+        def simulate(self: RandomEffects, *arguments: Any, change: Any = change) -> xr.Dataset:
             data = right(self, *arguments)
             made.append(data)
-            odd = len(made) % 2 == 0
-            return xr.Dataset({"y": ("obs", change(data["y"].data))}) if odd else data
+            return change(data) if len(made) % 2 == 0 else data
 
-        monkeypatch.setattr(Gaussian, "simulate", simulate)
+        monkeypatch.setattr(RandomEffects, "simulate", simulate)
         with pytest.raises(ModelError, match="expected the same types and shapes"):
-            batch(Gaussian(), 12, range(3))
+            batch(RandomEffects("unknown"), 12, range(3))
 
 
 @pytest.mark.parametrize("model", [MIXTURE, Gaussian()])
 def test_the_batch_changes_no_number(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = fits(model, 150, 8)
-    for size in ("_BATCH", "_FORMULAS"):
-        monkeypatch.setattr(_replicates, size, 3)
+    for module, size in (
+        (_everywhere, "BATCH"),
+        (_replicates, "_FORMULAS"),
+        (_simulated, "_MOST"),
+    ):
+        monkeypatch.setattr(module, size, 3)
     for indices, backend in ((range(8), "cpu"), (range(5, 8), "cpu"), ((6, 2), "gpu")):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
         parts = replicate(model, batch(model, 150, indices))
@@ -232,7 +303,7 @@ def test_standard_errors_that_are_too_large_are_caught(
     factor: float, outcomes: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def planted(model: Model, batch: Batch) -> Replicates:
-        found = fits(model, batch.n, len(batch.sets))
+        found = fits(model, batch.n, batch.count)
         return found._replace(standard_error=factor * found.standard_error)
 
     monkeypatch.setattr(cramer_rao, "replicate", planted)

@@ -50,14 +50,8 @@ from inference._information import quantity_jacobian
 from inference._replicate_intervals import bootstrap, profile_deviances
 from inference._replicate_nuts import Chains, sample
 from inference._replicate_svi import mean_field, narrowing
-from inference._replicates import (
-    Weighted,
-    leave_one_out,
-    posteriors,
-    replicate,
-    simulated,
-    standard_errors,
-)
+from inference._replicates import Weighted, leave_one_out, posteriors, replicate, standard_errors
+from inference._simulated import simulated
 from inference.laplace import Laplace
 from inference.maximum_likelihood import MaximumLikelihood
 from inference.nuts import NUTS
@@ -73,7 +67,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comparisons._study import Study
-    from inference._replicates import Batch, Replicates
+    from inference._replicates import Replicates
+    from inference._simulated import Batch
 
 
 def conducted(
@@ -360,7 +355,8 @@ def test_a_divisor_of_n_less_one_is_caught_where_the_law_is_known(
 
     monkeypatch.setattr(asymptotics, "replicate", planted)
     study = conducted(asymptotics, Gaussian(), (10, 40), 2_000, tmp_path / "planted")
-    assert found(study, "DIFFER") == {("maximum_likelihood", "mean − its exact value, in sd")}
+    # the standard errors no longer suit the spread at N = 10, either
+    assert ("maximum_likelihood", "mean − its exact value, in sd") in found(study, "DIFFER")
 
 
 @pytest.mark.statistical
@@ -699,7 +695,7 @@ def test_the_sandwich_keeps_its_level_for_a_wrong_model_and_the_information_does
     def planted(model: Model, batch: Batch, fits: Replicates) -> dict[str, np.ndarray]:
         errors = right(model, batch, fits)
         # only the ladder: the limit is of the one large set
-        return {**errors, "sandwich": errors["observed"]} if len(batch.sets) > 1 else errors
+        return {**errors, "sandwich": errors["observed"]} if batch.count > 1 else errors
 
     monkeypatch.setattr(misspecification, "standard_errors", planted)
     study = conducted(misspecification, Gaussian(), (200, 800), 2_000, tmp_path / "planted")

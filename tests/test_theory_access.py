@@ -136,7 +136,7 @@ def test_kernels_are_those_of_statsmodels() -> None:
 
 
 def test_the_truth_itself_agrees() -> None:
-    assert outcomes(the_truth()) == ["AGREE"] * 3
+    assert outcomes(the_truth()) == ["AGREE"] * 4
 
 
 def test_a_lost_volume_is_caught() -> None:
@@ -187,7 +187,13 @@ def test_draws_of_another_law_are_caught() -> None:
     assert fitted.sample is not None
     sample = fitted.sample
     wide = replace(fitted, sample=lambda rng, n: 2 * sample(rng, n))
-    assert outcomes(wide)[2] == "DIFFER"
+    assert outcomes(wide)[3] == "DIFFER"
+
+
+def test_a_law_that_has_learnt_nothing_is_caught() -> None:
+    rng = np.random.default_rng(0)
+    normal = FactorAnalysisDensity().fit(draws(rng, 2_000), rng, 1)
+    assert outcomes(normal)[2] == "DIFFER"  # under the name of another estimator
 
 
 def test_held_out_points_of_another_law_are_caught() -> None:

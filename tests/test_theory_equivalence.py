@@ -14,7 +14,7 @@ from scipy.stats import norm
 from comparisons.testing import assert_same_model
 from comparisons.theory import equivalence
 from comparisons.theory._shown import Claim
-from comparisons.theory._small_models import NormalRegression, Poisson
+from models._small_models import NormalRegression, Poisson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

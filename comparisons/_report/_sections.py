@@ -707,7 +707,8 @@ def claims_table(demonstrations: Sequence[Demonstration], *, where: bool) -> Tab
         (
             *((claim.title, found.name) if where else (claim.statement, claim.verdict.about)),
             Shown(claim.verdict.outcome.lower(), claim.verdict.outcome),
-            number(_tables.prediction(claim.verdict)),
+            ("at least " if claim.verdict.relation == "at_least" else "")
+            + number(_tables.prediction(claim.verdict)),
             with_error(claim.verdict.observed, claim.verdict.error), claim.verdict.cause,
         )
         for found in demonstrations

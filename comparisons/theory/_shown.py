@@ -31,7 +31,8 @@ class Claim:
     @property
     def title(self) -> str:
         """The statement with what was compared, which tells it from others of the same theorem."""
-        return f"{self.statement.rstrip('.')} ({self.verdict.about})"
+        relation = ", at least" if self.verdict.relation == "at_least" else ""
+        return f"{self.statement.rstrip('.')} ({self.verdict.about}{relation})"
 
 
 @final

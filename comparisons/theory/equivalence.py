@@ -35,10 +35,11 @@ from comparisons._ladder import Rung, slope
 from comparisons._verdict import Verdict, not_comparable
 from comparisons.asymptotics import RATIO
 from comparisons.theory._shown import Claim, Curves, Table
-from comparisons.theory._small_models import NormalRegression, Poisson
-from inference._replicates import replicate, simulated
+from inference._replicates import replicate
+from inference._simulated import simulated
 from inference.maximum_a_posteriori import MaximumAPosteriori
 from models._density import density
+from models._small_models import NormalRegression, Poisson
 from models.gaussian import Gaussian
 
 if TYPE_CHECKING:

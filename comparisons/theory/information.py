@@ -304,10 +304,10 @@ def _optimisers(rng: np.random.Generator) -> Iterator[Shown]:
             )
     names = list(methods)
     for faster, slower in ((names[2], names[1]), (names[1], names[0])):
-        about = f"steps to 1e-9 standard errors: {slower} against {faster}"
+        about = f"steps to 1e-9 standard errors: {slower} − {faster}"
         yield Claim(
             "Knowing the metric saves steps, and knowing the curvature more.",
-            Verdict(about, counts[slower], counts[faster], 0.0, 0.0, "at_least"),
+            Verdict(about, counts[slower] - counts[faster], 0.0, 0.0, 0.0, "at_least"),
         )
     yield _order(best, curvature, methods["Newton"][0])
     columns = ("method", "steps", "measured linear rate", "predicted linear rate")

@@ -13,7 +13,7 @@ References: Ho, Jain & Abbeel (2020), NeurIPS; Song et al. (2021), ICLR, §4.3, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, Protocol, final
 
 import equinox as eqx
 import jax
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _BETA = (0.1, 20.0)
 """β(0) and β(1), between which it is linear."""
-_FIRST = 0.01
+FIRST = 0.01
 """Time of the data: there σ = 0.05, a smoothing that the divergence does not see."""
 STEPS = 20
 """Runge–Kutta steps of the flow, even in √t."""
@@ -75,7 +75,7 @@ class Diffusion(DensityEstimator):
             return base + gain - units.log_volume
 
         def score(x: Array) -> Array:
-            t = jnp.asarray(_FIRST)
+            t = jnp.asarray(FIRST)
             return jax.vmap(lambda z: network.score(z, t))(units.to(x)) / units.scale
 
         def sample(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -118,16 +118,24 @@ def levels(t: Array) -> tuple[Array, Array]:
 
 def _time(u: Array) -> Array:
     """u from 0 to 1 ↦ t from the first time to 1, slow where the law changes fast."""
-    return _FIRST + (1 - _FIRST) * u**2
+    return FIRST + (1 - FIRST) * u**2
 
 
-def flow(network: Denoiser, x: Array, *, reverse: bool = False) -> tuple[Array, Array]:
+class Scores(Protocol):
+    """Scores of the laws at all times."""
+
+    def score(self, x: Array, t: Array) -> Array:
+        """∇ log p_t of one point, shape (2,)."""
+        ...
+
+
+def flow(network: Scores, x: Array, *, reverse: bool = False) -> tuple[Array, Array]:
     """The probability flow from data to noise, or back: the end and log |∂end/∂x|."""
 
     def velocity(u: Array, x: Array) -> tuple[Array, Array]:
         t = _time(u)
         beta = _BETA[0] + (_BETA[1] - _BETA[0]) * t
-        pace = -0.5 * beta * 2 * (1 - _FIRST) * u
+        pace = -0.5 * beta * 2 * (1 - FIRST) * u
 
         def drift(x: Array) -> Array:
             return pace * (x + network.score(x, t))

@@ -1,0 +1,154 @@
+"""To guess the noise of every noised law is to learn its score, whose flow is a likelihood.
+
+With x_t = α x + σ ε, ε ~ N(0, I_D), p_t the law of x_t, and a guess ε̂(x_t, t) = −σ s(x_t, t),
+
+    E‖ε̂ − ε‖² = σ² E_{p_t}‖s − ∇ log p_t‖² + D − σ² I(p_t),    I(p) = E_p‖∇ log p‖²,
+
+whatever the guess, because E[ε | x_t] = −σ ∇ log p_t: the objective of denoising diffusion is
+Vincent's at every noise level.  Along dx/dt = −½β (x + ∇ log p_t), the probability flow, draws of
+p_t stay draws of p_t, and log p_t changes by minus the divergence of the velocity, so that
+
+    log p_t₀(x) = log N(x_1 | 0, I) + ∫ div dx/dt dt    up to KL(p_1 ‖ N(0, I)).
+
+Here nature is a mixture of normals, and so are its noised laws; the guess is a network that has
+learnt nothing, for which the first line must hold, too.
+References: Ho, Jain & Abbeel (2020), NeurIPS 33; Vincent (2011), Neural Comput. 23, app. A; Song et
+al. (2021), ICLR, app. D.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from comparisons._verdict import Verdict
+from comparisons.theory._plane import NATURE, NEGLIGIBLE, draws
+from comparisons.theory._shown import Claim, Curves
+from inference.densities._fitted import everywhere
+from inference.densities._model import log_density_at
+from inference.densities._network import perceptron
+from inference.densities.diffusion import FIRST, Denoiser, flow, levels
+from models._random import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jax import Array
+
+    from comparisons.theory._shown import Shown
+    from models._spec import Values
+
+TIMES = (0.02, 0.1, 0.4, 0.8)
+DRAWS = 400_000
+"""Draws over which the objective is averaged."""
+BLOCKS = 40
+"""Parts of them, whose spread gives the error of the average."""
+SMALL = 0.01
+"""Relative difference that does not matter."""
+AXIS = np.arange(-8.0, 8.0, 0.04)
+"""Of the quadrature: every noised law has variances of 1 on average."""
+POINTS = 4_000
+"""Draws of the first law whose likelihood the flow is asked for."""
+
+
+@final
+class Exact:
+    """The scores of the noised laws."""
+
+    def score(self, x: Array, t: Array) -> Array:
+        """∇ log p_t of one point, shape (2,)."""
+        return jax.grad(lambda x: log_density_at(NATURE, noised(t))(x[None])[0])(x)
+
+
+def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+    """The objective at some noise levels, then the flow of the exact scores."""
+    guess = Denoiser(perceptron(key_of(rng), 6, 2, 32))
+    clean = (draws(rng, DRAWS * effort) - CENTRE) / SPREAD
+    found, theory = [], []
+    for t in TIMES:
+        value, error = objective(guess, t, clean, rng)
+        expected = by_quadrature(guess, t)
+        found.append(value)
+        theory.append(expected)
+        yield Claim(
+            "The diffusion objective is the Fisher divergence of the noised law up to a constant.",
+            Verdict(
+                f"E‖ε̂ − ε‖²/D at t = {t:g}, by draws / by quadrature",
+                value, expected, error, SMALL * expected,
+            ),
+        )  # fmt: skip
+    yield Curves(
+        "the objective of a network that has learnt nothing",
+        "time of the diffusion",
+        "E‖ε̂ − ε‖²/D",
+        {"by draws": (list(TIMES), found)},
+        {"by quadrature": (list(TIMES), theory)},
+    )
+    alpha, sigma = (float(level) for level in levels(jnp.asarray(FIRST)))
+    x = alpha * clean[:POINTS] + sigma * rng.standard_normal((POINTS, 2))
+    known = everywhere(log_density_at(NATURE, noised(jnp.asarray(FIRST))), x)
+    away = everywhere(along_the_flow, x) - known
+    yield Claim(
+        "Along the probability flow of the exact scores every point has the likelihood of its law.",
+        Verdict(
+            "largest |log p by the flow − log p|, nats",
+            float(np.abs(away).max()), 0.0, 0.0, NEGLIGIBLE,
+        ),
+    )  # fmt: skip
+
+
+def noised(t: Array) -> Values:
+    """The parameters of p_t, of nature in units in which its variance is 1 on average."""
+    alpha, sigma = levels(t)
+    scale = jnp.sqrt((alpha * NATURE.truth["scale"] / SPREAD) ** 2 + sigma**2)
+    mean = alpha * (NATURE.truth["mean"] - CENTRE) / SPREAD
+    return {**NATURE.truth, "mean": mean, "scale": scale}
+
+
+def objective(
+    guess: Denoiser, t: float, clean: np.ndarray, rng: np.random.Generator
+) -> tuple[float, float]:
+    """E‖ε̂ − ε‖²/D over draws, and its standard error."""
+
+    @jax.jit
+    def mean(x: Array, noise: Array) -> Array:
+        time = jnp.asarray(t)
+        alpha, sigma = levels(time)
+        guessed = jax.vmap(lambda x: guess.noise(x, time))(alpha * x + sigma * noise)
+        return jnp.mean((guessed - noise) ** 2)
+
+    parts = np.split(clean, BLOCKS)
+    means = [float(mean(x, rng.standard_normal(x.shape))) for x in parts]
+    return float(np.mean(means)), float(np.std(means, ddof=1) / np.sqrt(BLOCKS))
+
+
+def by_quadrature(guess: Denoiser, t: float) -> float:
+    """(σ² E‖s − ∇ log p_t‖² + D − σ² I(p_t))/D."""
+    points = np.stack(np.meshgrid(AXIS, AXIS, indexing="ij"), axis=-1).reshape(-1, 2)
+    time = jnp.asarray(t)
+    log_density = log_density_at(NATURE, noised(time))
+    mass = np.exp(everywhere(log_density, points)) * (AXIS[1] - AXIS[0]) ** 2
+    true = everywhere(jax.grad(lambda x: jnp.sum(log_density(x))), points)
+    learnt = everywhere(jax.vmap(lambda x: guess.score(x, time)), points)
+    away = mass @ ((learnt - true) ** 2).sum(axis=1)
+    information = mass @ (true**2).sum(axis=1)
+    return float(1 + levels(time)[1] ** 2 * (away - information) / 2)
+
+
+def along_the_flow(x: Array) -> Array:
+    """log p_t₀ of points, shape (M, 2), by the probability flow of the exact scores."""
+    end, gain = jax.vmap(lambda one: flow(Exact(), one))(x)
+    return -0.5 * jnp.sum(end**2, axis=1) - jnp.log(2 * jnp.pi) + gain
+
+
+def _centre_and_spread() -> tuple[np.ndarray, float]:
+    weights, mean = (np.asarray(NATURE.truth[name]) for name in ("weights", "mean"))
+    centre = weights @ mean
+    between = weights @ ((mean - centre) ** 2).mean(axis=1)
+    return centre, float(np.sqrt(between + float(NATURE.truth["scale"]) ** 2))
+
+
+CENTRE, SPREAD = _centre_and_spread()
