@@ -54,14 +54,9 @@ def vanishing(
         predicted, uncertain = None, 0.0
         if others:
             here = float(rung.n) ** -power
-            # a rung knows the law no better than up to the next term of its own
-            known = [
-                other._replace(error=float(np.hypot(other.error, _next(other, limit, power))))
-                for other in others
-            ]
-            departure, error = (here * part for part in law(known, limit, power))
+            departure, error = (here * part for part in _weighed(others, limit, power))
             predicted = limit + departure
-            uncertain = Z * error + _next(rung._replace(value=predicted), limit, power)
+            uncertain = Z * error + abs(departure) * min(1.0, NEXT_ORDER * here)
         verdict = Verdict(
             f"{about}, N = {rung.n}",
             rung.value,
@@ -86,9 +81,16 @@ def vanishing(
         yield rung.n, verdict
 
 
-def _next(rung: Rung, limit: float, power: float) -> float:
-    """How much the next term of the expansion may add to a rung's departure."""
-    return abs(rung.value - limit) * min(1.0, NEXT_ORDER * float(rung.n) ** -power)
+def _weighed(rungs: Sequence[Rung], limit: float, power: float) -> tuple[float, float]:
+    """`law` by rungs that err by the next term, too, which is at most Z standard errors."""
+    first = law(rungs, limit, power)[0]
+    errors = [
+        np.hypot(rung.error, abs(first) * here * min(1.0, NEXT_ORDER * here) / Z)
+        for rung in rungs
+        for here in (float(rung.n) ** -power,)
+    ]
+    known = [rung._replace(error=float(e)) for rung, e in zip(rungs, errors, strict=True)]
+    return law(known, limit, power)
 
 
 def law(rungs: Sequence[Rung], limit: float, power: float) -> tuple[float, float]:

@@ -5,6 +5,7 @@ JAX takes its precision from the environment when it is first imported.
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ from comparisons._environment import prepare
 
 if TYPE_CHECKING:
     from comparisons._batches import Measured
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Threads of a worker take turns: NumPyro keeps the handlers of all of them on one stack."""
 
 
 def batch(spec: str, source: str, work: tuple[int, int, int]) -> Measured:
@@ -32,7 +36,8 @@ def batch(spec: str, source: str, work: tuple[int, int, int]) -> Measured:
     require_float64()
     module, setting = from_spec(spec)
     _require(description(module, setting), source)
-    return measured(module, setting, Work(*work))
+    with _ONE_AT_A_TIME:
+        return measured(module, setting, Work(*work))
 
 
 def demonstration(name: str, seed: int, effort: int, source: str) -> tuple[dict[str, Any], float]:
@@ -45,8 +50,9 @@ def demonstration(name: str, seed: int, effort: int, source: str) -> tuple[dict[
     from comparisons import _theory
 
     _require(_theory.source(), source)
-    began = time.perf_counter()
-    return _theory.content(name, seed, effort), time.perf_counter() - began
+    with _ONE_AT_A_TIME:
+        began = time.perf_counter()
+        return _theory.content(name, seed, effort), time.perf_counter() - began
 
 
 def _require(description: dict[str, object], source: str) -> None:

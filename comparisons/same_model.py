@@ -4,8 +4,9 @@ Two programs define the same posterior for every data set only if, at every poin
 log-likelihood of every unit, their gradients and every parameter's log-Jacobian agree with no free
 additive constant.  Each program's own chart is carried into the NumPyro one, so that Jacobians are
 compared whatever the transforms are.  Densities do not see how a program draws, so prior draws,
-and rows simulated at points drawn from the prior, are compared as well, through the mean and the
-variance of a bounded function of each number (which exist for every law).
+and rows simulated at points drawn from the prior, are compared as well, those of `simulate` among
+them, through the mean and the variance of a bounded function of each number (which exist for every
+law).
 Blocking: nothing is fitted unless all of it holds.
 Reference: the change of variables formula; Billingsley (1995), Probability and Measure, §17, §25.
 """
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from comparisons._verdict import Verdict
-from models._density import density, flat_names
+from models._density import density, flat_names, observed_sites
 from models._programs import (
     numpyro_chart,
     numpyro_rows,
@@ -106,6 +107,16 @@ def differences(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Ite
         ours, theirs = (rows(model, many, points, rng) for rows in (numpyro_rows, pymc_rows))
         term = f"moments of rows simulated at {len(points)} points drawn from the prior"
         yield _distributions(term, _by_point(ours), _by_point(theirs))
+        # what a program observes may be a function of the data, of which simulate knows nothing
+        made = {
+            name: np.asarray(many[name].data)
+            for name, site in observed_sites(model, many, points[0]).items()
+            if name in many and np.array_equal(site["value"], many[name].data)
+        }
+        if made:
+            term = "moments of rows made by simulate at a point drawn from the prior"
+            rows = {name: ours[0][name] for name in made}
+            yield _distributions(term, rows, made, ("numpyro", "simulate"))
 
 
 def difference_of_densities(model: Model, data: xr.Dataset, rng: np.random.Generator) -> str:
@@ -205,16 +216,20 @@ def _by_point(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def _distributions(
-    term: str, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]
+    term: str,
+    ours: dict[str, np.ndarray],
+    theirs: dict[str, np.ndarray],
+    whose: tuple[str, str] = ("numpyro", "pymc"),
 ) -> Difference:
     """Largest standardised difference in mean or variance of x ↦ t/(1 + |t|), t = (x − m)/s."""
     if {n: a.shape for n, a in ours.items()} != {n: a.shape for n, a in theirs.items()}:
-        return Difference(term, float("inf"), 1e-12, "the programs draw different names or shapes")
+        where = f"{' and '.join(whose)} draw different names or shapes"
+        return Difference(term, float("inf"), 1e-12, where)
     largest = Difference(term, 0.0, 1e-12, "largest standardised difference of mean or variance")
     for name, array in ours.items():
         count = array.shape[0]
         a, b = array.reshape(count, -1), theirs[name].reshape(count, -1)
-        for program, drawn in (("numpyro", a), ("pymc", b)):
+        for program, drawn in zip(whose, (a, b), strict=True):
             wrong = count - int(np.isfinite(drawn).all(axis=1).sum())
             if wrong:
                 where = f"{name}: {wrong} of {count} draws of {program} are not finite"

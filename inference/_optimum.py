@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
 from inference._estimate import Estimate, Quantity
@@ -135,12 +136,15 @@ def _polish(
     u = end.x
     value, gradient = negative(u)
     for _ in range(_LAST):
-        there = u - np.linalg.lstsq(hessian(u), gradient)[0]
-        higher, slope = negative(there)
-        same = higher <= value + 1e-12 * (1 + abs(value))
+        try:
+            step = cho_solve(cho_factor(hessian(u)), gradient)
+        except (np.linalg.LinAlgError, ValueError):  # not positive definite, not finite
+            break
+        higher, slope = negative(u - step)
+        same = higher <= value + 1e-12 * (1 + abs(value)) and np.abs(step).max() < 1
         if not (same and np.linalg.norm(slope) < np.linalg.norm(gradient)):
             break
-        u, gradient = there, slope
+        u, gradient = u - step, slope
     return u, -negative(u)[0]
 
 

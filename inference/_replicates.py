@@ -7,8 +7,8 @@ One replicate is EM (where the model has it) and then Newton steps damped until 
 and its standard errors come from the observed information at the end.  An end on a boundary, such
 as a variance of 0, has none and counts as not converged.  A further start is given up
 as soon as EM has led it to the maximum that is known already.  Replicates that have converged
-leave the batch, so that few slow ones do not hold up the rest.  Streams depend on n and the
-replicate's index alone, so batches of any size give the same numbers.  Posteriors of replicates
+leave the batch, so that few slow ones do not hold up the rest.  Streams depend on the seed, n and
+the replicate's index alone, so batches of any size give the same numbers.  Posteriors of replicates
 are Laplace's, and exact ones by importance sampling about the mode.
 References: Nocedal & Wright (2006), Numerical Optimization, §3.4; Geweke (1989), Econometrica 57.
 """
@@ -596,4 +596,4 @@ def _finish(flat: Callable[[Array], Array], state: _State) -> tuple[Array, Array
     factor = jnp.linalg.cholesky(jnp.where(definite, state.information, jnp.eye(state.u.size)))
     jacobian = jax.jacfwd(flat)(state.u)
     squares = solve_triangular(factor, jacobian.T, lower=True) ** 2
-    return flat(state.u), jnp.sqrt(jnp.sum(squares, axis=0))
+    return flat(state.u), jnp.where(definite, jnp.sqrt(jnp.sum(squares, axis=0)), jnp.nan)

@@ -3,15 +3,16 @@
 A NumPyro program whose observed sites are the measured variables draws data, too: with its
 parameters at θ and nothing observed, its sites are a data set from p(· | θ), and a compiled call
 makes a batch of them.  One that observes functions of the data, such as contrasts, or by laws that
-depend on them, cannot; then `simulate` makes the sets one by one.  Either way a set depends on the
-seed, n and the replicate's index alone, so that batches of any size have the same.
+look at them cannot, nor can one whose covariates vary; then `simulate` makes the sets one by one.
+Either way a set depends on the seed, n and the replicate's index alone, so that batches of any size
+have the same.
 Reference: Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3, SC11.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, final
 
 import jax
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _MOST = 125
 """Most data sets per call."""
+_LOOKS, _LONG = 12, 200
+"""Simulated sets, and units of each, by which a design is told from covariates that vary."""
 _DATA, _AFTER = 0, 2
 """Streams of a replicate; 1 is the prior draw of a study that makes one."""
 
@@ -156,7 +159,7 @@ def simulated(
         points *= len(indices)
     template, draw = _sampler(model, n)
     if draw is None:
-        return _one_by_one(model, points, n, indices, seed)
+        return _one_by_one(model, template, points, n, indices, seed)
     stacked = {name: np.stack([at[name] for at in points]) for name in points[0]}
     word = np.random.SeedSequence(seed).generate_state(1, np.uint64)  # of a seed of any size
     arguments = np.repeat(word, len(indices)), np.asarray(indices), stacked
@@ -188,42 +191,62 @@ def _sampler(model: Model, n: int) -> tuple[xr.Dataset, Callable[..., Any] | Non
 
 
 def _draws(model: Model, one: xr.Dataset, other: xr.Dataset) -> bool:
-    """Whether the program observes the measured variables, by laws that do not look at them."""
-    sites, again = (observed_sites(model, data, model.truth) for data in (one, other))
-    if not sites or sites.keys() != again.keys() or not sites.keys() <= set(one.data_vars):
+    """Whether the program observes the measured variables, by laws that do not look at them.
+
+    Laws are looked at where they are at several points, since one alone may hide what they look at.
+    """
+    observed = set(observed_sites(model, one, model.truth))
+    if not observed or not observed <= set(one.data_vars) or not _fixed(model, observed):
         return False
-    if one.sizes != other.sizes:
-        return False
-    laws = [tuple(jax.tree.leaves(of[name]["fn"]) for of in (sites, again)) for name in sites]
-    alike = [
-        *((site["value"], one[name].data) for name, site in sites.items()),
-        *((one[name].data, other[name].data) for name in one.data_vars if name not in sites),
-        *(tuple(map(len, law)) for law in laws),
-        *(pair for law in laws for pair in zip(*law, strict=False)),
-    ]
-    if not all(np.array_equal(*pair) for pair in alike):
-        return False
+    starts = [model.start(np.random.default_rng(i), data) for i, data in enumerate((one, other))]
+    for values in (model.truth, *starts):
+        sites, again = (observed_sites(model, data, values) for data in (one, other))
+        if not observed == sites.keys() == again.keys():
+            return False
+        laws = [tuple(jax.tree.leaves(of[name]["fn"]) for of in (sites, again)) for name in sites]
+        alike = [
+            *((site["value"], one[name].data) for name, site in sites.items()),
+            *(tuple(map(len, law)) for law in laws),
+            *(pair for law in laws for pair in zip(*law, strict=False)),
+        ]
+        if not all(np.array_equal(*pair) for pair in alike):
+            return False
     try:
-        jax.eval_shape(lambda key: numpyro_data(model, one, model.truth, key), jax.random.key(0))
+        drawn = jax.eval_shape(partial(numpyro_data, model, one, model.truth), jax.random.key(0))
     except NotImplementedError:  # a law that can be evaluated, not sampled
         return False
-    return True
+    return all(drawn[name].shape == one[name].shape for name in observed)
+
+
+def _fixed(model: Model, observed: set[str]) -> bool:
+    """Whether all else in the data is a design: the same in any two sets, of parameters, too."""
+    streams = np.random.default_rng(0).spawn(_LOOKS)
+    first = model.simulate(streams[0], model.truth, _LONG)
+    points = [model.truth, model.start(streams[1], first)]
+    sets = [model.simulate(rng, points[i % 2], _LONG) for i, rng in enumerate(streams[2:])]
+    design = set(first.data_vars) - observed
+    return not design or all(
+        first.sizes == one.sizes
+        and all(np.array_equal(first[name].data, one[name].data) for name in design)
+        for one in sets
+    )
 
 
 def _one_by_one(
-    model: Model, points: Sequence[Values], n: int, indices: Sequence[int], seed: int
+    model: Model,
+    template: xr.Dataset,
+    points: Sequence[Values],
+    n: int,
+    indices: Sequence[int],
+    seed: int,
 ) -> Batch:
-    template = xr.Dataset()
-    stacked: dict[str, np.ndarray] = {}
+    stacked = {
+        str(name): np.empty((len(indices), *array.shape), array.dtype.newbyteorder("="))
+        for name, array in template.data_vars.items()
+    }
     for i, (index, at) in enumerate(zip(indices, points, strict=True)):
         data = model.simulate(_stream(seed, n, index, _DATA), at, n)
         arrays = {str(name): np.asarray(data.variables[name].data) for name in data.data_vars}
-        if not i:
-            template = data
-            stacked = {
-                name: np.empty((len(indices), *array.shape), array.dtype.newbyteorder("="))
-                for name, array in arrays.items()
-            }
         _require_alike(model, stacked, arrays)
         for name, array in arrays.items():
             stacked[name][i] = array  # while it is in the cache

@@ -267,6 +267,22 @@ def test_a_prior_that_only_draws_otherwise_is_caught() -> None:
     assert outcome(_distributions("prior moments", *draws)) == "DIFFER"
 
 
+def test_rows_that_simulate_makes_otherwise_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Gaussian.simulate
+
+    def variance_for_deviation(
+        self: Gaussian, rng: np.random.Generator, values: Any, n: int
+    ) -> xr.Dataset:
+        return right(self, rng, {**values, "sigma": values["sigma"] ** 2}, n)
+
+    data = at_truth(Gaussian(), 12)
+    monkeypatch.setattr(Gaussian, "simulate", variance_for_deviation)
+    monkeypatch.setattr(same_model, "DRAWS", FEW_DRAWS)
+    assert list(parted(Gaussian(), data, unsure=True)) == [
+        "moments of rows made by simulate at a point drawn from the prior"
+    ]
+
+
 def test_other_charts_are_no_difference() -> None:
     model = Wrapped(Gaussian(), partial(gaussian, softplus=True))
     assert parted_densities(model, at_truth(model, 12)) == {}

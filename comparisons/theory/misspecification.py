@@ -82,8 +82,9 @@ ORDERS = (1, 2, 3, 4)
 STARTS = 12
 CLIMB = 1_000
 """EM steps of a start."""
-OPTIMISM = 0.2
-"""Relative difference from the first order that does not matter: the next is of order k/N."""
+OPTIMISM = 0.05
+"""Relative difference from the first order that does not matter: the project's bound for spreads.
+The next order is a few k/N."""
 REACHED = 1e-3
 """Log-likelihood, nats, within which two ends are one maximum."""
 STEPS = 60
