@@ -39,8 +39,6 @@ _PATIENCE = 4
 """At most this many times the restarts asked for, while fewer than two have reached the best."""
 _STATIONARY = 1e-4
 """Newton decrement, in standard errors, below which a point is stationary."""
-
-
 _LAST = 3
 """Most Newton steps of the end of a climb, whose digits the objective no longer shows."""
 
