@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
 
 import numpy as np
-import psutil
 
 import comparisons
 import inference
 import models
+from comparisons._environment import memory_limit
 from comparisons._remote import batch
 from comparisons._store import canonical, digest, machinery, source_digest, versions
 from inference._threads import THREADS
@@ -90,8 +90,8 @@ class Here:
 
     @property
     def memory(self) -> int:
-        """All of the machine's."""
-        return psutil.virtual_memory().total
+        """All that this process may use."""
+        return memory_limit()
 
     def measured(self, works: Sequence[Work]) -> Iterator[tuple[Work, Measured]]:
         """The batches in order."""
@@ -110,10 +110,10 @@ class Cluster:
 
     @property
     def memory(self) -> int:
-        """The least that a worker may use; this machine's if none has a limit."""
+        """The least that a worker may use; as much as this process may if none has a limit."""
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
-        return min(limits, default=psutil.virtual_memory().total)
+        return min(limits, default=memory_limit())
 
     def measured(self, works: Sequence[Work]) -> Iterator[tuple[Work, Measured]]:
         """The batches as they finish."""

@@ -53,6 +53,13 @@ def cache_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="concord-"))
 
 
+def memory_limit() -> int:
+    """Bytes that this process may use: the machine's, or less in a container that has a limit."""
+    from distributed.system import memory_limit as of_machine_or_container
+
+    return of_machine_or_container()
+
+
 def _writable(path: Path) -> Path:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path):

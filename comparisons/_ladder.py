@@ -10,6 +10,7 @@ import numpy as np
 
 from comparisons._study import Finding, Number, Unjudged
 from comparisons._verdict import Verdict, Z, not_comparable
+from comparisons.theory._shown import Curves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -157,8 +158,7 @@ def rate(rungs: Sequence[Rung], limit: float, least: float, bound: float, about:
 
     By the rungs at which it is beyond its error, since the logarithm of noise has no slope.
     """
-    away = [rung._replace(value=rung.value - limit) for rung in rungs]
-    clear = [rung for rung in away if abs(rung.value) > Z * rung.error]
+    clear = departures(rungs, limit)
     along = ", ".join(str(rung.n) for rung in clear)
     if len(clear) < 2:
         cause = f"the departure is beyond its error at fewer than two N ({along or 'none'})"
@@ -175,6 +175,35 @@ def rate(rungs: Sequence[Rung], limit: float, least: float, bound: float, about:
         relation="at_least",
         cause=f"slope of log |departure| against log N = {along}: {power:.2f} ± {error:.2f}",
     )
+
+
+def departures(rungs: Sequence[Rung], limit: float) -> list[Rung]:
+    """Those from a limit that are beyond their error."""
+    away = [rung._replace(value=rung.value - limit) for rung in rungs]
+    return [rung for rung in away if abs(rung.value) > Z * rung.error]
+
+
+def powers(title: str, y: str, statistics: Mapping[str, Sequence[Rung]]) -> Iterator[Unjudged]:
+    """A figure of sizes of statistics along N, each with the power of N that is fitted to it.
+
+    Args:
+        title: of the figure.
+        y: label of the vertical axis.
+        statistics: by name, their ladders; those of fewer than two N are left out.
+    """
+    measured, fitted = {}, {}
+    for name, rungs in statistics.items():
+        if len(rungs) < 2:
+            continue
+        power, error = slope(rungs)
+        ladder, sizes = [rung.n for rung in rungs], [abs(rung.value) for rung in rungs]
+        weights = [(rung.value / max(rung.error, 1e-12)) ** 2 for rung in rungs]
+        middle = np.average(np.log(sizes) - power * np.log(ladder), weights=weights)
+        line = f"{name}: slope {power:.3f} ± {error:.1g}"
+        measured[line] = ladder, sizes
+        fitted[line] = ladder, [float(np.exp(middle)) * n**power for n in ladder]
+    if measured:
+        yield Unjudged(title, (), Curves(title, "units", y, measured, fitted, "xy"))
 
 
 def usable(summaries: Summaries, column: str) -> list[int]:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final, get_type_hints
 
 import numpy as np
-import psutil
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 import inference
 import models
 from comparisons import _catalogue
 from comparisons._case import Case, Profile, all_methods
+from comparisons._environment import memory_limit
 from comparisons._settings import did_you_mean, explained, refuse
 from comparisons._user_model import user_class
 from inference._draws import CHAINS, thinning
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from comparisons._case import Progress
     from comparisons._settings import CaseSettings, Settings
     from comparisons._store import Store
+
+
+_ANYWHERE = 2**28
+"""Bytes that any machine has: to find out how many this one has takes most of a second."""
 
 
 @final
@@ -299,12 +303,11 @@ def _refuse_memory(plan: Plan, methods: Sequence[Method]) -> None:
         draws = settings.get("draws", 0) * settings.get("chains", CHAINS)
         pointwise = draws // thinning(draws, n) * n if "chains" in settings else 0
         needed = 8 * (8 * draws * numbers + 3 * pointwise)
-        total = psutil.virtual_memory().total
-        if needed > total:
+        if needed > _ANYWHERE and needed > (total := memory_limit()):
             raise ConfigError(
                 f"{label(method)} on {plan.data_name}: {draws:,} draws of {numbers:,} numbers and "
                 f"{pointwise:,} log-likelihoods of single units need about "
-                f"{needed / 2**30:,.0f} GiB and the machine has {total / 2**30:,.0f} GiB. "
+                f"{needed / 2**30:,.0f} GiB and there are {total / 2**30:,.0f} GiB. "
                 "Use fewer draws or a shorter profile."
             )
 

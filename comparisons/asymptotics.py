@@ -22,13 +22,13 @@ from comparisons._ladder import (
     coefficients,
     largest_gap,
     left_out,
+    powers,
     slope,
     usable,
     vanishing,
 )
 from comparisons._study import Finding, Number, Unjudged
 from comparisons._verdict import Verdict
-from comparisons.theory._shown import Curves
 from inference._replicates import replicate
 from models._density import flatten
 from models._spec import HasSamplingLaw
@@ -98,7 +98,7 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
 def unjudged(setting: Setting, summaries: Summaries) -> Iterator[Unjudged]:
     """The ladder table of every parameter, and its standard deviation with the fitted line."""
     ladder = usable(summaries, "error")
-    measured, fitted = {}, {}
+    spreads: dict[str, list[Rung]] = {}
     for i, name in setting.varying if ladder else ():
         truth, numbers = float(setting.truth[i]), []
         spread, statistics = (
@@ -122,17 +122,9 @@ def unjudged(setting: Setting, summaries: Summaries) -> Iterator[Unjudged]:
         yield coefficients(
             METHOD, name, {one.quantity: (one.rungs, one.limit, one.power) for one in statistics}
         )
-        if len(ladder) > 1:
-            rate, error = slope(spread)
-            # through the middle of the points, on which the weights are nearly equal
-            middle = np.mean([np.log(rung.value) - rate * np.log(rung.n) for rung in spread])
-            line = f"{name}: slope {rate:.3f} ± {error:.1g}"
-            measured[line] = ladder, [rung.value for rung in spread]
-            fitted[line] = ladder, [float(np.exp(middle)) * n**rate for n in ladder]
-    if measured:
-        title = "Standard deviations of the estimates, and the fitted lines"
-        figure = Curves(title, "units", "standard deviation", measured, fitted, "xy")
-        yield Unjudged(title, (), figure)
+        spreads[name] = spread
+    title = "Standard deviations of the estimates, and the fitted lines"
+    yield from powers(title, "standard deviation", spreads)
 
 
 def _spread(summaries: Summaries, ladder: Sequence[int], which: int) -> list[Rung]:

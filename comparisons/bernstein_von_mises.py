@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comparisons._ladder import Rung, ladders, left_out, rate, vanishing
+from comparisons._ladder import (
+    Rung,
+    departures,
+    ladders,
+    left_out,
+    powers,
+    rate,
+    usable,
+    vanishing,
+)
 from comparisons._study import Finding
 from inference._replicates import posteriors, replicate
 
@@ -23,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from comparisons._moments import Summaries
-    from comparisons._study import Setting
+    from comparisons._study import Setting, Unjudged
 
 RATIO = 0.05
 """Largest relative difference of a spread that does not matter."""
@@ -85,10 +94,7 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
         limit, bound, power = law
         yield from left_out(summaries, column, method)
         for i, name in varying:
-            rungs = [
-                Rung(n, float(summaries[n][column].mean[i]), float(summaries[n][column].error[i]))
-                for n in ladder
-            ]
+            rungs = _rungs(summaries, column, ladder, i)
             about = f"mean of {column} of {name}"
             for n, verdict in vanishing(rungs, limit, bound, about, power):
                 yield Finding(method, n, column, name, verdict)
@@ -96,3 +102,19 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
                 quantity = f"rate at which {SPREAD} tends to 1"
                 verdict = rate(rungs, limit, LEAST, SLACK, f"{quantity}, power of 1/N, of {name}")
                 yield Finding(method, ladder[-1], quantity, name, verdict)
+
+
+def unjudged(setting: Setting, summaries: Summaries) -> Iterator[Unjudged]:
+    """The departures of the spreads, with the fitted powers of N."""
+    ladder = usable(summaries, SPREAD)
+    spreads = {
+        name: departures(_rungs(summaries, SPREAD, ladder, i), 1.0) for i, name in setting.varying
+    }
+    title = f"Departure of {SPREAD} from 1 where it is beyond its error, and the fitted lines"
+    yield from powers(title, "|ratio − 1|", spreads)
+
+
+def _rungs(summaries: Summaries, column: str, ladder: Sequence[int], which: int) -> list[Rung]:
+    """Means of a column for a parameter."""
+    columns = {n: summaries[n][column] for n in ladder}
+    return [Rung(n, float(c.mean[which]), float(c.error[which])) for n, c in columns.items()]

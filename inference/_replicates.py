@@ -301,9 +301,10 @@ def posteriors(
 def leave_one_out(model: Model, batch: Batch, draws: Weighted) -> np.ndarray:
     """Expected log predictive density of each unit by the others, summed, nats, shape (R,).
 
-    p(x_i | x_{−i}) = 1/E[1/p(x_i | θ)] under the posterior: its draws are weighted once more, which
-    is not smoothed.
-    Reference: Gelfand, Dey & Chang (1992), Bayesian Statistics 4.
+    p(x_i | x_{−i}) = E[p(x_i | θ) w_i]/E w_i with w_i = 1/p(x_i | θ) under the posterior: its draws
+    are weighted once more, by no more than √S times the mean w_i, so that the variance is finite.
+    References: Gelfand, Dey & Chang (1992), Bayesian Statistics 4; Ionides (2008), J. Comput.
+    Graph. Statist. 17.
     """
     arguments = batch.arrays, draws.points, draws.weights
     with threads() as pool:
@@ -531,13 +532,22 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
 
     def leave_one_out(arrays: tuple[Array, ...], points: Array, weights: Array) -> Array:
         data = template.filled(arrays)
+        nothing = jnp.full(n, -jnp.inf)
 
-        def add(log_sum: Array, draw: tuple[Array, Array]) -> tuple[Array, None]:
-            u, weight = draw
-            return jnp.logaddexp(log_sum, jnp.log(weight) - log_likelihood(data, u)), None
+        def total(most: Array | float) -> tuple[Array, Array]:
+            """log Σ w_i and log Σ p(x_i | θ) w_i, with w_i at most so much."""
 
-        start = jnp.full(n, -jnp.inf)
-        return -jnp.sum(jax.lax.scan(add, start, (points, weights))[0])
+            def add(sums: tuple[Array, Array], draw: tuple[Array, Array]) -> tuple[Any, None]:
+                u, weight = draw
+                height = log_likelihood(data, u)
+                own = jnp.log(weight) + jnp.minimum(-height, most)
+                return (jnp.logaddexp(sums[0], own), jnp.logaddexp(sums[1], own + height)), None
+
+            return jax.lax.scan(add, (nothing, nothing), (points, weights))[0]
+
+        # the weights of the draws sum to 1
+        weight, predictive = total(total(jnp.inf)[0] + 0.5 * jnp.log(len(points)))
+        return jnp.sum(predictive - weight)
 
     return Stages(
         jax.jit(jax.vmap(of.unconstrain)),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -15,14 +18,22 @@ import pandas as pd
 import psutil
 import pytest
 
-from comparisons import _batches, asymptotics
-from comparisons._batches import Cluster, Here, Work, cluster, measured
+from comparisons import _batches, _remote, asymptotics
+from comparisons._batches import (
+    Cluster,
+    Here,
+    Work,
+    cluster,
+    description,
+    from_spec,
+    measured,
+)
 from comparisons._conduct import conduct
 from comparisons._plan import dumped
 from comparisons._report._study_page import study_page
 from comparisons._run import study as run_study
 from comparisons._settings import Settings
-from comparisons._store import Store
+from comparisons._store import Store, digest
 from comparisons._study import Finding, Setting
 from comparisons._user_model import user_class
 from comparisons._verdict import Verdict
@@ -133,6 +144,45 @@ def test_a_scheduler_that_runs_already_gives_the_same_study(client: Any, tmp_pat
         )  # fmt: skip
         rows.append((out / "study.csv").read_text())
     assert rows[0] == rows[1]
+
+
+def test_threads_of_a_worker_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, most = threading.Semaphore(2), []
+
+    def measure(*_: object) -> str:
+        with inside:
+            most.append(inside._value)
+            time.sleep(0.05)
+        return "measured"
+
+    monkeypatch.setattr(_batches, "measured", measure)
+    text = json.dumps(spec("gaussian", Gaussian()))
+    source = digest(description(*from_spec(text)))
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda i: _remote.batch(text, source, (20, i, i + 1)), range(4)))
+    assert found == ["measured"] * 4
+    assert most == [1] * 4  # never the second of the two places
+
+
+def test_workers_of_several_threads_give_the_same_numbers(tmp_path: Path) -> None:
+    from dask.distributed import Client, LocalCluster
+
+    works = [Work(20, i, i + 30) for i in range(0, 240, 30)]
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=4,
+            host="127.0.0.1",
+            dashboard_address=None,
+            local_directory=str(tmp_path),
+        ) as own,
+        Client(own) as client,
+    ):
+        found = dict(Cluster(client, spec("gaussian", Gaussian())).measured(works))
+    expected = dict(Here(asymptotics, Setting(Gaussian(), 3)).measured(works))
+    for work in works:
+        assert not found[work].failures
+        np.testing.assert_array_equal(found[work].columns["error"], expected[work].columns["error"])
 
 
 def test_a_worker_in_single_precision_is_refused(client: Any) -> None:

@@ -316,10 +316,11 @@ def test_more_draws_than_the_machine_holds_are_refused(monkeypatch: pytest.Monke
     study = _plan.Plan("a", Gaussian(), "d", as_dataset(np.arange(9.0), Gaussian()), {})
     _plan._refuse_memory(study, (NUTS(draws=1_000), Laplace(draws=1_000)))
     for method in (NUTS(draws=10**12), Laplace(draws=10**12)):
-        with pytest.raises(ConfigError, match=r"need about .* GiB and the machine has"):
+        with pytest.raises(ConfigError, match=r"need about .* GiB and there are"):
             _plan._refuse_memory(study, (method,))
     # four pseudo-chains of 2,000 draws of two numbers: 8 copies of 128 kB
-    monkeypatch.setattr(_plan.psutil, "virtual_memory", lambda: SimpleNamespace(total=10**6))
+    monkeypatch.setattr(_plan, "_ANYWHERE", 0)
+    monkeypatch.setattr(_plan, "memory_limit", lambda: 10**6)
     with pytest.raises(ConfigError, match=r"8,000 draws of 2 numbers and 0 log-likelihoods"):
         _plan._refuse_memory(study, (Laplace(draws=2_000),))
     # 4,000 of the 8,000 draws of a sampler keep the log-likelihoods of 9 units

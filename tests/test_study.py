@@ -244,8 +244,8 @@ def test_a_batch_is_as_large_as_the_memory_allows(
     module.__name__, module.__file__ = "comparisons.planted", __file__
 
     def with_memory_for(sets: float) -> None:
-        memory = SimpleNamespace(total=sets * 1_000 * 8 / _conduct._SHARE)
-        monkeypatch.setattr(_batches.psutil, "virtual_memory", lambda: memory)
+        memory = int(sets * 1_000 * 8 / _conduct._SHARE)
+        monkeypatch.setattr(_batches, "memory_limit", lambda: memory)
 
     with_memory_for(3.5)
     conducted(module, Gaussian(), (1_000,), 10, tmp_path / "three")
