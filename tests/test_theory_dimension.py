@@ -12,6 +12,8 @@ from scipy.stats import norm
 from comparisons._verdict import Z
 from comparisons.theory import dimension
 from comparisons.theory._shown import Claim
+from inference.densities._fitted import everywhere
+from inference.densities.kernel_density import KernelDensity, bandwidths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +31,7 @@ def outcomes(shown: Iterator[Shown]) -> list[str]:
 @pytest.mark.statistical
 def test_every_claim_holds() -> None:
     found = outcomes(dimension.show(np.random.default_rng(1), 1))
-    assert len(found) == 18
+    assert len(found) == 21
     assert set(found) <= {"AGREE", "EXPLAINED"}
 
 
@@ -49,6 +51,27 @@ def test_the_kernel_error_is_variance_and_squared_bias() -> None:
     integral = quad(error, -12, 12, epsabs=1e-13)[0]
     exact = dimension.kernel_error(n, h, 1) / np.sqrt(4 * np.pi)
     assert exact == pytest.approx(integral, abs=1e-12)
+
+
+def test_the_squared_error_is_that_of_the_fitted_density() -> None:
+    x = np.random.default_rng(9).standard_normal((60, 2))
+    fitted = KernelDensity("normal_reference").fit(x, np.random.default_rng(0), 1)
+    assert fitted.log_density is not None
+    axis = np.arange(-8.0, 8.0, 0.1)
+    points = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    density = np.exp(everywhere(fitted.log_density, points))
+    integral = ((density - norm.pdf(points).prod(axis=1)) ** 2).sum() * 0.1**2
+    h = bandwidths(x, "normal_reference", np.random.default_rng(0))
+    # kernels are three steps wide: the trapezoidal rule is exact to rounding
+    assert dimension.squared_error(x, h) == pytest.approx(4 * np.pi * integral, rel=1e-8)
+
+
+def test_a_rule_of_half_its_width_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dimension, "VALIDATED", 2)
+    monkeypatch.setattr(dimension, "SELECTED", ((2, 100),))
+    half = lambda x, selector, rng: bandwidths(x, selector, rng) / 2  # noqa: E731
+    monkeypatch.setattr(dimension, "bandwidths", half)
+    assert outcomes(dimension._selected(np.random.default_rng(8), 1)) == ["DIFFER"]
 
 
 @pytest.mark.statistical

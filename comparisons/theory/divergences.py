@@ -32,6 +32,7 @@ from scipy.optimize import minimize
 from comparisons._verdict import Verdict, not_comparable
 from comparisons.asymptotics import DISTANCE, RATIO
 from comparisons.theory._shown import Claim, Curves, Table
+from inference.densities._model import LINE, log_density_at
 from inference.maximum_likelihood import MaximumLikelihood
 from inference.svi import Mode, maximise, standard_points
 from models.gaussian import Gaussian
@@ -44,9 +45,11 @@ if TYPE_CHECKING:
 
     from comparisons.theory._shown import Shown
     from inference.svi import Fit
+    from models._spec import Values
 
     type Points = Array | np.ndarray
 
+NATURE = GaussianMixture(2)
 MODE = 3.0
 """m, and s = 1: modes six standard deviations apart."""
 DEVIATION = 1.0
@@ -93,10 +96,17 @@ def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
 # --- laws and divergences -------------------------------------------------------------------------
 
 
+def target() -> Values:
+    """p, as a mixture of the suite."""
+    values = {
+        "weights": np.full(2, 0.5), "mu": np.array([-MODE, MODE]), "sigma": np.full(2, DEVIATION),
+    }  # fmt: skip
+    return {name: jnp.asarray(value) for name, value in values.items()}
+
+
 def log_target(x: Points) -> Array:
-    """log p at x."""
-    left, right = (norm.logpdf(x, place, DEVIATION) for place in (-MODE, MODE))
-    return jnp.logaddexp(left, right) - jnp.log(2)
+    """log p at x, read off the mixture's program."""
+    return log_density_at(NATURE, target(), LINE)(jnp.asarray(x))
 
 
 def divergence(log_p: Points, log_q: Points) -> Array:
@@ -169,9 +179,7 @@ def _covers(rng: np.random.Generator, effort: int, law: np.ndarray) -> Iterator[
             "The least forward divergence matches moments: mean 0 and variance s² + m².",
             Verdict(f"{name} of least KL(p ‖ q), by quadrature", found, expected, 0.0, EXACT),
         )
-    values = {"weights": np.full(2, 0.5), "mu": np.array([-MODE, MODE]), "sigma": np.ones(2)}
-    values = {name: jnp.asarray(value) for name, value in values.items()}
-    data = GaussianMixture(2).simulate(rng, values, UNITS * effort)
+    data = NATURE.simulate(rng, target(), UNITS * effort)
     fit = MaximumLikelihood(restarts=2).fit(Gaussian(), data, rng)
     statement = "Maximum likelihood tends to the least forward divergence: it covers both modes."
     if fit.problems:
@@ -229,7 +237,7 @@ def _seeks(rng: np.random.Generator, law: np.ndarray) -> Iterator[Shown]:
 
 def _variational(rng: np.random.Generator) -> Fit:
     """The suite's variational Gaussian, from either mode."""
-    height = jax.jit(jax.vmap(jax.value_and_grad(lambda u: log_target(u[0]))))
+    height = jax.jit(jax.vmap(jax.value_and_grad(lambda u: log_target(u)[0])))
 
     def evaluate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         value, gradient = height(points)

@@ -37,6 +37,7 @@ from comparisons.coverage import DIFFERENCE, LEVEL
 from comparisons.theory._shown import Claim, Curves, Table
 from comparisons.theory.divergences import EXACT, nearest
 from inference._information import observed, outer_product
+from inference.densities._model import LINE, log_density_at
 from models._density import replicable
 from models.gaussian_mixture import GaussianMixture
 
@@ -114,7 +115,7 @@ class Truth(NamedTuple):
 
 def truth() -> Truth:
     """By quadrature; J and B in (μ, σ) at θ*."""
-    q = mixture(NODES)
+    q = np.exp(log_nature(NODES))
     weight = q * (NODES[1] - NODES[0])
     mean = float(weight @ NODES)
     deviation = float(np.sqrt(weight @ (NODES - mean) ** 2))
@@ -193,7 +194,7 @@ def _remains(rng: np.random.Generator, effort: int, at: Truth) -> Iterator[Shown
     """The divergence at the largest N, each fit judged on draws of its own."""
     n, count = LADDER[-1], JUDGED * effort
     fresh = np.asarray(NATURE.simulate(rng, VALUES, FRESH * effort)["y"].data).reshape(count, -1)
-    log_q = np.log(mixture(fresh))
+    log_q = log_nature(fresh)
     sets = np.concatenate([*_samples(rng, n, count)])
     log_p = norm.logpdf(fresh, sets.mean(axis=1)[:, None], sets.std(axis=1)[:, None])
     each = (log_q - log_p).mean(axis=1)
@@ -207,10 +208,10 @@ def _remains(rng: np.random.Generator, effort: int, at: Truth) -> Iterator[Shown
     )  # fmt: skip
 
 
-def mixture(y: np.ndarray) -> np.ndarray:
-    """q."""
-    weights, mu, sigma = (np.asarray(VALUES[name]) for name in ("weights", "mu", "sigma"))
-    return (weights * norm.pdf(y[..., None], mu, sigma)).sum(axis=-1)
+def log_nature(y: np.ndarray) -> np.ndarray:
+    """log q of each number, read off the program of the mixture."""
+    of = log_density_at(NATURE, VALUES, LINE)
+    return np.asarray(of(jnp.asarray(y).ravel())).reshape(y.shape)
 
 
 def _excess(rng: np.random.Generator, n: int, count: int, at: Truth) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A model of the repository, fitted to rows of two columns, as a density of points in the plane."""
+"""A model of the repository as a density of points: of the plane, or of the line."""
 
 from __future__ import annotations
 
@@ -21,17 +21,21 @@ if TYPE_CHECKING:
 
 
 def as_data(points: Any) -> xr.Dataset:
-    """Points, shape (M, 2), as the data set of a model with one column of vectors."""
-    return xr.Dataset({"y": (("obs", "variable"), points)})
+    """Points, shape (M, 2) or (M,), as the data set of a model with one column of them."""
+    return xr.Dataset({"y": (("obs", "variable")[: points.ndim], points)})
 
 
 TEMPLATE = as_data(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
 """Any data of two columns: they give a program its shapes."""
+LINE = as_data(np.array([0.0, 1.0, 2.0]))
+"""The same of one."""
 
 
-def log_density_at(model: Model, values: Values) -> Callable[[Array], Array]:
+def log_density_at(
+    model: Model, values: Values, template: xr.Dataset = TEMPLATE
+) -> Callable[[Array], Array]:
     """x ↦ log p(x | θ), shape (M,), read off the NumPyro program."""
-    of, log_likelihood = replicable(model, TEMPLATE)
+    of, log_likelihood = replicable(model, template)
     u = of.unconstrain(values)
     return lambda x: log_likelihood(as_data(x), u)
 

@@ -24,6 +24,8 @@ from inference.densities._fitted import DensityEstimator, Fitted
 if TYPE_CHECKING:
     from jax import Array
 
+Selector = Literal["normal_reference", "cv_ml", "cv_ls"]
+
 _PART = 100
 """Rows on which cross-validation chooses at a time: its cost is quadratic in them."""
 _PARTS = 5
@@ -39,7 +41,7 @@ class KernelDensity(DensityEstimator):
         bandwidth: statsmodels' selector.
     """
 
-    bandwidth: Literal["normal_reference", "cv_ml", "cv_ls"] = "cv_ml"
+    bandwidth: Selector = "cv_ml"
 
     name: ClassVar[str] = "kernel_density"
 
@@ -48,14 +50,15 @@ class KernelDensity(DensityEstimator):
         h = bandwidths(train, self.bandwidth, rng)
         run = time.perf_counter() - began
         centres = jnp.asarray(train / h)
-        constant = np.log(len(train)) + np.log(h).sum() + np.log(2 * np.pi)
+        dim = train.shape[1]
+        constant = np.log(len(train)) + np.log(h).sum() + dim / 2 * np.log(2 * np.pi)
 
         def log_density(x: Array) -> Array:
-            square = sum(((x / h)[:, None, d] - centres[:, d]) ** 2 for d in range(2))
+            square = sum(((x / h)[:, None, d] - centres[:, d]) ** 2 for d in range(dim))
             return logsumexp(-0.5 * square, axis=1) - constant
 
         def sample(rng: np.random.Generator, n: int) -> np.ndarray:
-            return rng.choice(train, n) + h * rng.standard_normal((n, 2))
+            return rng.choice(train, n) + h * rng.standard_normal((n, dim))
 
         fine = bool((np.isfinite(h) & (h > 0)).all())
         return Fitted(
@@ -69,14 +72,14 @@ class KernelDensity(DensityEstimator):
         )
 
 
-def bandwidths(train: np.ndarray, selector: str, rng: np.random.Generator) -> np.ndarray:
+def bandwidths(train: np.ndarray, selector: Selector, rng: np.random.Generator) -> np.ndarray:
     """statsmodels' bandwidths h, shape (D,), in the units of the data, shape (N, D)."""
     from statsmodels.nonparametric.kernel_density import KDEMultivariate
 
     def choice(data: np.ndarray) -> np.ndarray:
         # the search tries bandwidths at which a point has no neighbours
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(KDEMultivariate(data, "cc", bw=selector, rng=rng).bw)
+            return np.asarray(KDEMultivariate(data, "c" * data.shape[1], bw=selector, rng=rng).bw)
 
     if selector == "normal_reference":
         return choice(train)
