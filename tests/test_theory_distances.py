@@ -233,12 +233,32 @@ def test_kernel_means_of_normal_laws():
         assert abs(values.mean() - expected) < Z * values.std() / np.sqrt(len(values))
 
 
-def test_features_reproduce_the_kernel():
-    mean, covariance = entry.feature_moments(0.3)
-    unit = np.eye(1)
-    expected = entry.kernel_mean(np.zeros(1), 2 * unit)
+def test_features_reproduce_the_kernels():
+    unit, zero = np.eye(1), np.zeros(1)
+    mean, covariance = entry.feature_moments(entry.normal_features, 0.3)
+    expected = entry.kernel_mean(zero, 2 * unit)
     np.testing.assert_allclose(mean @ mean, expected, rtol=1e-9)
     np.testing.assert_allclose(np.trace(covariance), 1 - expected, rtol=1e-9)
+    x = rng().normal(size=6)
+    one, two = entry.cubic_features(x)[:, None], entry.cubic_features(x)
+    np.testing.assert_allclose((one * two).sum(-1), cubic(x[:, None], x[:, None]) - 1, rtol=1e-12)
+    other = entry.feature_moments(entry.cubic_features, 0.3)[0]
+    mean = entry.feature_moments(entry.cubic_features, 0.0)[0]
+    expected = entry.cubic_mean(zero, unit, np.full(1, 0.3), unit) - 1
+    np.testing.assert_allclose(mean @ other, expected, rtol=1e-9)
+
+
+def test_limits_of_equal_laws_have_the_means_of_their_laws():
+    # ‖g‖² − tr C has mean 0; 2 χ²₁ + χ²₁; √2 times the bridge's
+    x = np.linspace(-12.0, 12.0, 2_401)
+    bridge = 2 / np.sqrt(np.pi) * np.sqrt(norm.cdf(x) * norm.sf(x)).sum() * (x[1] - x[0])
+    for draws, expected in (
+        (entry.kernel_limit(entry.cubic_features, 0.0, rng()), 0.0),
+        (entry.frechet_limit(0.0, rng()), 3.0),
+        (entry.wasserstein_limit(0.0, rng()), bridge),
+    ):
+        # the grid of the bridges ends at five standard deviations
+        assert abs(draws.mean() - expected) < Z * draws.std() / np.sqrt(draws.size) + 1e-3
 
 
 def test_wasserstein_of_a_law_from_itself_tends_to_the_bridge():
@@ -324,5 +344,35 @@ def test_an_accuracy_on_the_training_rows_is_caught(monkeypatch):
 
 def test_a_wrong_bandwidth_is_caught(monkeypatch):
     monkeypatch.setattr(entry, "gaussian", lambda bandwidth: gaussian(2 * bandwidth))
-    monkeypatch.setattr(entry, "TESTS", 2_000)
-    assert "DIFFER" in outcomes(entry.power(rng(), 1))
+    assert "DIFFER" in powers(monkeypatch)["MMD"]
+
+
+def test_statistics_of_other_laws_are_caught(monkeypatch):
+    def lost(x, y):
+        return frechet(x - x.mean(-2, keepdims=True), y - y.mean(-2, keepdims=True))
+
+    def squared(x, y):
+        found = wasserstein(x, y)
+        return Distance(found.value**2, found.error)
+
+    monkeypatch.setattr(entry, "frechet", lost)
+    monkeypatch.setattr(entry, "wasserstein", squared)
+    monkeypatch.setattr(entry, "_kid", lambda x, y: discrepancy(cubic, x, y).biased.value)
+    monkeypatch.setattr(entry, "_accuracy", lambda x, y: (x[..., 0, 0] > 0).astype(float))
+    found = powers(monkeypatch)
+    assert found.pop("MMD") == {"AGREE"}
+    assert all("DIFFER" in outcome for outcome in found.values())
+    assert len(found) == 4
+
+
+def powers(monkeypatch) -> dict[str, set[str]]:
+    """Outcomes by distance."""
+    monkeypatch.setattr(entry, "TESTS", 2_500)
+    monkeypatch.setattr(entry, "CLASSIFIER_TESTS", 300)
+    monkeypatch.setattr(entry, "POWER", 0.08)  # as there are fewer
+    claims = [one for one in entry.power(rng(), 1) if isinstance(one, Claim)]
+    names = "MMD", "KID", "Fréchet", "Wasserstein", "classifier"
+    return {
+        name: {claim.verdict.outcome for claim in claims if f"the {name} test" in claim.statement}
+        for name in names
+    }
