@@ -1,29 +1,41 @@
 """Samplers: laws of the machinery, exact identities, and bugs that the claims must catch."""
 
+from __future__ import annotations
+
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.scipy.stats import norm as norm_of_jax
 from scipy.integrate import quad
-from scipy.stats import chi2, multivariate_normal, norm
+from scipy.stats import chi2, norm
 
 from comparisons._verdict import Verdict
 from comparisons.theory import samplers as entry
 from comparisons.theory._shown import Claim
 from inference import samplers
 from inference.densities._fitted import Fitted
+from inference.densities._model import log_density_at
 from inference.densities.score_matching import ScoreMatching
-from inference.samplers import _chains, importance, rejection, reparameterised
+from inference.samplers import _chains, importance, no_u_turn, rejection, reparameterised
 from inference.samplers._drawn import Drawn, NormalMixture, Sampler, widened
 from inference.samplers.adjusted_langevin import AdjustedLangevin
 from inference.samplers.importance import Importance
 from inference.samplers.metropolis import Metropolis
+from inference.samplers.no_u_turn import NoUTurn
 from inference.samplers.rejection import Rejection
-from inference.samplers.reverse_diffusion import diffused
+from inference.samplers.reverse_diffusion import ReverseDiffusion, diffused
 from inference.samplers.unadjusted_langevin import UnadjustedLangevin
 from models._catalogue import subclasses
+from models.gaussian_mixture import GaussianMixture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Z = 4.9
 """Two-sided normal quantile at a false-alarm rate of 1e-6."""
@@ -42,13 +54,11 @@ def _rng() -> np.random.Generator:
 # --- the target ---------------------------------------------------------------------------------
 
 
-def test_density_is_the_mixture_of_normals() -> None:
-    x = _rng().normal(size=(7, 2))
-    parts = [
-        w * multivariate_normal(m, float(TARGET.scale) ** 2).pdf(x)  # pyright: ignore[reportArgumentType]
-        for w, m in zip(np.asarray(TARGET.weights), np.asarray(TARGET.means), strict=True)
-    ]
-    np.testing.assert_allclose(TARGET.log_density(jnp.asarray(x)), np.log(sum(parts)), rtol=1e-12)
+def test_density_is_that_of_the_mixture_s_program() -> None:
+    x = jnp.asarray(_rng().normal(size=(7, 2)))
+    values = {"weights": TARGET.weights, "mean": TARGET.means, "scale": TARGET.scale}
+    of = log_density_at(GaussianMixture(2, 2, "spherical"), values)
+    np.testing.assert_allclose(TARGET.log_density(x), of(x), rtol=1e-12)
 
 
 def test_score_is_the_gradient_of_the_density() -> None:
@@ -190,11 +200,64 @@ def test_langevin_that_forgets_the_proposal_ratio_differs(monkeypatch: pytest.Mo
         "_log_proposal",
         lambda new, old, step, drift: jnp.zeros(len(centre(old, step, drift))),
     )
-    _chains._walk.clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
-    try:
+    with _fresh(_chains._walk):
         assert "DIFFER" in _outcomes("adjusted_langevin", AdjustedLangevin())
+
+
+def test_metropolis_that_accepts_too_easily_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    # as if the densities' ratio were its square root
+    height = NormalMixture.log_density
+    monkeypatch.setattr(NormalMixture, "log_density", lambda law, x: 0.5 * height(law, x))
+    with _fresh(_chains._walk):
+        assert "DIFFER" in _outcomes("metropolis", Metropolis())
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.8])
+def test_no_u_turn_on_a_potential_too_flat_differs(
+    monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
+    height = NormalMixture.log_density
+    monkeypatch.setattr(NormalMixture, "log_density", lambda law, x: factor * height(law, x))
+    with _fresh(no_u_turn._chains):
+        found = _outcomes("no_u_turn", NoUTurn())
+    assert ("DIFFER" in found) == (factor < 1)
+    assert (set(found) == {"AGREE"}) == (factor == 1)
+
+
+def test_a_transport_of_independent_coordinates_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    unmoved = SimpleNamespace(
+        pdf=norm_of_jax.pdf, cdf=norm_of_jax.cdf, logpdf=lambda x, *law: jnp.zeros(x.shape)
+    )
+    monkeypatch.setattr(reparameterised, "norm", unmoved)
+    with _fresh(reparameterised._mapped):
+        assert "DIFFER" in _outcomes("reparameterised", SAMPLERS["reparameterised"])
+
+
+def test_draws_without_their_path_carry_no_derivative(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert entry._derivative(_rng(), 1).verdict.outcome == "AGREE"
+    still = lambda law, u: jax.lax.stop_gradient(reparameterised.transport(law, u))  # noqa: E731
+    monkeypatch.setattr(entry, "transport", still)
+    assert entry._derivative(_rng(), 1).verdict.outcome == "DIFFER"
+
+
+def test_a_tail_index_of_other_weights_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = Importance().draw(TARGET, _rng(), *SHAPE)
+    index = entry.tail_index
+    for power, outcomes in ((1.0, ["AGREE"] * 2), (0.5, ["AGREE", "DIFFER"])):
+        # roots of Pareto weights have half of their index
+        monkeypatch.setattr(entry, "tail_index", lambda w, p=power: index(w**p))
+        found = [claim.verdict.outcome for claim in entry._tails(wide, _rng(), 50)]
+        assert found == outcomes
+
+
+@contextmanager
+def _fresh(compiled: Any) -> Iterator[None]:
+    """Nothing that was compiled before is used, and nothing compiled here later."""
+    compiled.clear_cache()
+    try:
+        yield
     finally:
-        _chains._walk.clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
+        compiled.clear_cache()
 
 
 def test_importance_without_its_weights_differs() -> None:
@@ -261,3 +324,18 @@ def test_reverse_diffusion_with_too_little_score_differs(monkeypatch: pytest.Mon
     monkeypatch.setattr(entry, "_centre", little)
     claims = [one for one in entry._diffusion(_rng(), SHAPE[0]) if isinstance(one, Claim)]
     assert claims[1].verdict.outcome == "DIFFER"
+
+
+def test_reverse_diffusion_that_ends_elsewhere_differs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = ReverseDiffusion.draw
+
+    def moved(self: ReverseDiffusion, *rest: Any) -> Drawn:
+        drawn = real(self, *rest)
+        return replace(drawn, draws=drawn.draws + 0.05 * entry.AXIS)
+
+    monkeypatch.setattr(ReverseDiffusion, "draw", moved)
+    monkeypatch.setattr(entry, "DRAWN", {8: 1})
+    claims = [one for one in entry._diffusion(_rng(), SHAPE[0]) if isinstance(one, Claim)]
+    assert claims[2].verdict.outcome == "DIFFER"
