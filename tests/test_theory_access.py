@@ -250,17 +250,26 @@ def test_natures_entropy_and_score() -> None:
     np.testing.assert_allclose(score, 0, atol=1e-9)
 
 
-def test_the_cost_of_parameters_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    half = excess_loss.Fits(np.full(50, 9 / 4_000) * np.linspace(0.4, 0.6, 50), np.zeros(50), 0.0)
-    for fits, outcome in (
-        (half._replace(quadratic=np.full(50, 9 / 4_000)), "DIFFER"),
-        (half._replace(quadratic=half.divergence), "AGREE"),
-        (half._replace(left=1.0), "NOT COMPARABLE"),
-    ):
-        monkeypatch.setattr(excess_loss, "fit", lambda *_, fits=fits: fits)
-        monkeypatch.setattr(excess_loss, "_pilot", lambda _: {})
+@pytest.mark.statistical
+def test_the_cost_of_parameters_counts_them_and_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(excess_loss, "N", 1_000)
+    monkeypatch.setattr(excess_loss, "REPLICATES", 20)
+    (claim,) = excess_loss.show(np.random.default_rng(0), 1)
+    # the next order is a share k/N of the first
+    assert abs(claim.verdict.observed - 1) < 4.9 * claim.verdict.error + 9 / 1_000
+    whole = excess_loss._maximised
+    monkeypatch.setattr(excess_loss, "_maximised", lambda start, x: whole(start, x[::2]))
+    excess_loss._climb.clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
+    try:
         (claim,) = excess_loss.show(np.random.default_rng(0), 1)
-        assert claim.verdict.outcome == outcome
+        monkeypatch.setattr(excess_loss, "STEPS", 1)
+        excess_loss._climb.clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
+        (moving,) = excess_loss.show(np.random.default_rng(0), 1)
+    finally:
+        excess_loss._climb.clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
+    assert claim.verdict.outcome == "DIFFER"
+    assert abs(claim.verdict.observed - 2) < 4.9 * claim.verdict.error + 4 * 9 / 1_000
+    assert moving.verdict.outcome == "NOT COMPARABLE"
 
 
 def test_the_table_has_a_cell_for_each_column() -> None:

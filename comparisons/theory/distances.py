@@ -521,7 +521,7 @@ def power(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
     measured, theory = {}, {}
     most = [float(norm.sf(norm.isf(LEVEL) - shift * np.sqrt(TESTED / 2))) for shift in SHIFTS]
     for name, (of, limit, repetitions) in tests.items():
-        rates, predictions, count = [], [], repetitions * effort
+        rates, errors, predictions, count = [], [], [], repetitions * effort
         null = _statistics(of, 0.0, count, rng) if limit is None else limit(0.0, rng)
         critical = float(np.quantile(null, 1 - LEVEL))
         for shift, best in zip(SHIFTS, most, strict=True):
@@ -537,6 +537,7 @@ def power(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
                 )
             # a critical value that was estimated moves the rate as much as the rate's own error
             error = float(np.hypot(error, 0.0 if limit else np.sqrt(LEVEL * (1 - LEVEL) / count)))
+            errors.append(error)
             yield Claim(
                 f"the {name} test has no more power than the most powerful test",
                 Verdict(
@@ -552,7 +553,7 @@ def power(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
             Verdict(
                 f"rejection rate, shift of {SHIFTS[-1]:g}, N = {TESTED}: {name}, "
                 "over half of the most powerful test's",
-                2 * rates[-1] / most[-1], 1.0, 2 * error / most[-1], 0.0, relation="at_least",
+                2 * rates[-1] / most[-1], 1.0, 2 * errors[-1] / most[-1], 0.0, relation="at_least",
             ),
         )  # fmt: skip
     yield Curves(

@@ -493,7 +493,8 @@ def _diffusion(rng: np.random.Generator, repetitions: int) -> Iterator[Shown]:
         "reverse diffusion with many steps draws from the target",
         Verdict(f"total variation by quadrature, N = {most}", apart[-1], 0.0, 0.0, APART),
     )
-    deviation, exact = np.sqrt(variance), dict(zip(COUNTS, bias, strict=True))
+    deviation = np.sqrt(variance)
+    exact: dict[int, float] = dict(zip(COUNTS, bias, strict=True))
     runs = {
         steps: measured(ReverseDiffusion(steps).draw(target(), rng, times * repetitions, DRAWS))
         for steps, times in DRAWN.items()
