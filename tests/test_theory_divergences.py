@@ -26,7 +26,7 @@ def verdicts(shown: Iterator[Shown]) -> list[Verdict]:
 @pytest.mark.statistical
 def test_every_claim_holds() -> None:
     found = verdicts(divergences.show(np.random.default_rng(1), 1))
-    assert len(found) == 18
+    assert len(found) == 22
     assert {verdict.outcome for verdict in found} == {"AGREE"}
 
 
@@ -88,9 +88,28 @@ def test_one_optimum_for_both_directions_is_caught() -> None:
     assert [v.outcome for v in found if "other direction" in v.about] == ["DIFFER"] * 2
 
 
+def test_shares_the_wrong_way_round_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = divergences.jensen_shannon
+    monkeypatch.setattr(
+        divergences, "jensen_shannon", lambda p, q, share=0.5: right(p, q, 1 - share)
+    )
+    monkeypatch.setattr(divergences, "SHARES", (0.001, 0.999))
+    optima = (
+        divergences.nearest(divergences.forward, 1.0),
+        divergences.nearest(divergences.reverse, 2.0),
+    )
+    assert optima[0] is not None
+    assert optima[1] is not None
+    found = [v.outcome for v in verdicts(divergences._interpolated(*optima))]
+    assert found == ["DIFFER"] * 4
+
+
 def test_one_half_forgotten_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     right = divergences.jensen_shannon
-    monkeypatch.setattr(divergences, "jensen_shannon", lambda p, q: 2 * right(p, q))
-    found = {v.about[:11]: v.outcome for v in verdicts(divergences._between())}
+    monkeypatch.setattr(divergences, "jensen_shannon", lambda p, q, share=0.5: 2 * right(p, q))
+    monkeypatch.setattr(divergences, "_interpolated", lambda *_: ())
+    found = {
+        v.about[:11]: v.outcome for v in verdicts(divergences._between(np.zeros(2), np.zeros(2)))
+    }
     assert found["JSD of the "] == "DIFFER"
     assert found["log 2 − the"] == "DIFFER"

@@ -14,9 +14,12 @@ For the target p = ½ N(−m, s²) + ½ N(m, s²) and one normal law q:
   tends to m²/s² − log 2.
 
 The Jensen–Shannon divergence ½ KL(p ‖ ½(p+q)) + ½ KL(q ‖ ½(p+q)) is symmetric and at most log 2; it
-is the information that one draw carries about which of the two laws it came from.
+is the information that one draw carries about which of the two laws it came from.  With shares w of
+p and 1 − w of q in the mixture it lies between the two directions: JSD_w/(w(1 − w)) tends to
+KL(p ‖ q) as w → 0 and to KL(q ‖ p) as w → 1, and the law where it is least goes with it.
 References: Bishop (2006), Pattern Recognition and Machine Learning, §10.1; Minka (2005), Divergence
-measures and message passing; Lin (1991), IEEE Trans. Inf. Theory 37.
+measures and message passing; Lin (1991), IEEE Trans. Inf. Theory 37; Huszár (2015), How (not) to
+train your generative model, arXiv:1511.05101.
 """
 
 from __future__ import annotations
@@ -56,6 +59,9 @@ DEVIATION = 1.0
 NODES = np.linspace(-40.0, 40.0, 8_001)
 """The trapezoidal rule converges exponentially for smooth laws that vanish at both ends."""
 STEP = float(NODES[1] - NODES[0])
+SHARES = (0.001, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.98, 0.999)
+"""Shares w of p in the mixture of the Jensen–Shannon divergence; at the ends the next order is of
+the order of w, or 1 − w."""
 EXACT = 1e-5
 """Distance at which a minimiser stops: an objective is flat to 1e-10 there, above its rounding."""
 ROUNDING = 1e-12
@@ -79,7 +85,7 @@ def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
     yield from _covers(rng, effort, covers)
     yield from _seeks(rng, seeks)
     yield from _compared(covers, seeks)
-    yield from _between()
+    yield from _between(covers, seeks)
     near = NODES[np.abs(NODES) <= 10]
     yield Curves(
         "A bimodal target and the two normal laws nearest to it",
@@ -114,10 +120,10 @@ def divergence(log_p: Points, log_q: Points) -> Array:
     return (jnp.exp(log_p) * (log_p - log_q)).sum() * STEP
 
 
-def jensen_shannon(log_p: Points, log_q: Points) -> Array:
-    """In nats, of log densities at `NODES`."""
-    middle = jnp.logaddexp(log_p, log_q) - jnp.log(2)
-    return 0.5 * divergence(log_p, middle) + 0.5 * divergence(log_q, middle)
+def jensen_shannon(log_p: Points, log_q: Points, share: float = 0.5) -> Array:
+    """In nats, of log densities at `NODES` that have the shares w and 1 − w of the mixture."""
+    middle = jnp.logaddexp(jnp.log(share) + log_p, jnp.log1p(-share) + log_q)
+    return share * divergence(log_p, middle) + (1 - share) * divergence(log_q, middle)
 
 
 def normal(law: Points) -> Array:
@@ -305,7 +311,58 @@ def _compared(covers: np.ndarray, seeks: np.ndarray) -> Iterator[Shown]:
 # --- between them ---------------------------------------------------------------------------------
 
 
-def _between() -> Iterator[Shown]:
+def _nearest_between(share: float) -> np.ndarray | None:
+    """The normal law of least JSD_w from the target: the better of two minima."""
+
+    def objective(law: Array) -> Array:
+        height = jensen_shannon(log_target(NODES), normal(law), share)
+        return height / (share * (1 - share))
+
+    found = [nearest(objective, start) for start in (1.0, MODE)]
+    known = [law for law in found if law is not None]
+    return min(known, key=lambda law: float(objective(law)), default=None)
+
+
+def _interpolated(covers: np.ndarray, seeks: np.ndarray) -> Iterator[Shown]:
+    """The nearest laws by JSD_w, from one direction's optimum to the other's."""
+    found = {share: _nearest_between(share) for share in SHARES}
+    known = {share: law for share, law in found.items() if law is not None}
+    for share, (which, law) in {
+        SHARES[0]: ("least KL(p ‖ q)", covers), SHARES[-1]: ("least KL(q ‖ p)", seeks),
+    }.items():  # fmt: skip
+        statement = f"Of least Jensen–Shannon divergence, as w tends to {share:.0f}, is {which}."
+        if share not in known:
+            yield Claim(statement, not_comparable(f"least JSD_w, w = {share:g}", "no minimum"))
+            continue
+        scale = float(np.exp(law[1]))
+        for name, value, expected in (
+            ("distance of the location from 0", abs(known[share][0]), abs(law[0])),
+            ("standard deviation", np.exp(known[share][1]), scale),
+        ):
+            about = f"{name} of least JSD_w, w = {share:g}, against {which}"
+            bound = 2 * (1 - SHARES[-1]) * scale
+            yield Claim(statement, Verdict(about, float(value), float(expected), 0.0, bound))
+    shares = list(known)
+    yield Curves(
+        "Normal laws of least Jensen–Shannon divergence from a bimodal target",
+        "share w of the target in the mixture",
+        "units of the standard deviation of a mode",
+        {
+            "distance of the location from 0": (shares, [abs(float(u[0])) for u in known.values()]),
+            "standard deviation": (shares, [float(np.exp(u[1])) for u in known.values()]),
+        },
+        {
+            f"{name} of {which}": ([0.0, 1.0], [value] * 2)
+            for which, law in (("least KL(p ‖ q)", covers), ("least KL(q ‖ p)", seeks))
+            for name, value in (
+                ("location", abs(float(law[0]))), ("standard deviation", float(np.exp(law[1]))),
+            )
+        },
+    )  # fmt: skip
+
+
+def _between(covers: np.ndarray, seeks: np.ndarray) -> Iterator[Shown]:
+    yield from _interpolated(covers, seeks)
     at, still = jnp.array([1.0, 0.5]), jnp.zeros(2)
     both = jensen_shannon(normal(at), normal(still)), jensen_shannon(normal(still), normal(at))
     yield Claim(
@@ -317,7 +374,7 @@ def _between() -> Iterator[Shown]:
     about = "JSD of the two modes against log 2 − E g, the information about the label, nats"
     yield Claim(
         "The Jensen–Shannon divergence is the information of a draw about its source.",
-        Verdict(about, float(jensen_shannon(*logs)), expected, 0.0, ROUNDING),
+        Verdict(about, float(jensen_shannon(logs[0], logs[1])), expected, 0.0, ROUNDING),
     )
     distances = np.linspace(0.0, 8.0, 41)
     laws = [jnp.array([distance, 0.0]) for distance in distances]
