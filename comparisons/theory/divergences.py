@@ -320,7 +320,7 @@ def _nearest_between(share: float) -> np.ndarray | None:
 
     found = [nearest(objective, start) for start in (1.0, MODE)]
     known = [law for law in found if law is not None]
-    return min(known, key=lambda law: float(objective(law)), default=None)
+    return min(known, key=lambda law: float(objective(jnp.asarray(law))), default=None)
 
 
 def _interpolated(covers: np.ndarray, seeks: np.ndarray) -> Iterator[Shown]:
