@@ -54,7 +54,7 @@ def cache_directory() -> Path:
 
 
 def memory_limit() -> int:
-    """Bytes that this process may use: the machine's, or less in a container that has a limit."""
+    """Bytes that Dask takes a process to have: the machine's, or less in a container's bounds."""
     from distributed.system import memory_limit as of_machine_or_container
 
     return of_machine_or_container()

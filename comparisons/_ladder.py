@@ -143,14 +143,30 @@ def largest_gap(below: Mapping[int, Moments], which: int, levels: np.ndarray) ->
     return list(starmap(Rung, zip(below, gaps[:, worst], errors[:, worst], strict=True)))
 
 
-def slope(rungs: Sequence[Rung]) -> tuple[float, float]:
-    """Of log |value| against log N, by weighted least squares, and its standard error."""
+class Power(NamedTuple):
+    """|value| = exp(height) N^slope along a ladder."""
+
+    slope: float
+    error: float
+    """Standard error of the slope."""
+    height: float
+
+
+def power_law(rungs: Sequence[Rung]) -> Power:
+    """A line through log |value| against log N, by weighted least squares."""
     x = np.log([rung.n for rung in rungs])
     y = np.log(np.abs([rung.value for rung in rungs]))
     weight = np.array([(rung.value / max(rung.error, 1e-12)) ** 2 for rung in rungs])
-    away = x - np.average(x, weights=weight)
+    middle = float(np.average(x, weights=weight))
+    away = x - middle
     total = float((weight * away**2).sum())
-    return float((weight * away * y).sum()) / total, total**-0.5
+    found = float((weight * away * y).sum()) / total
+    return Power(found, total**-0.5, float(np.average(y, weights=weight)) - found * middle)
+
+
+def slope(rungs: Sequence[Rung]) -> tuple[float, float]:
+    """Of log |value| against log N, and its standard error."""
+    return power_law(rungs)[:2]
 
 
 def rate(rungs: Sequence[Rung], limit: float, least: float, bound: float, about: str) -> Verdict:
@@ -189,19 +205,18 @@ def powers(title: str, y: str, statistics: Mapping[str, Sequence[Rung]]) -> Iter
     Args:
         title: of the figure.
         y: label of the vertical axis.
-        statistics: by name, their ladders; those of fewer than two N are left out.
+        statistics: by name, their ladders; those of fewer than two N, or that change their sign,
+            follow no power and are left out.
     """
     measured, fitted = {}, {}
     for name, rungs in statistics.items():
-        if len(rungs) < 2:
+        if len(rungs) < 2 or len({rung.value > 0 for rung in rungs}) > 1:
             continue
-        power, error = slope(rungs)
-        ladder, sizes = [rung.n for rung in rungs], [abs(rung.value) for rung in rungs]
-        weights = [(rung.value / max(rung.error, 1e-12)) ** 2 for rung in rungs]
-        middle = np.average(np.log(sizes) - power * np.log(ladder), weights=weights)
+        power, error, height = power_law(rungs)
+        ladder = [rung.n for rung in rungs]
         line = f"{name}: slope {power:.3f} ± {error:.1g}"
-        measured[line] = ladder, sizes
-        fitted[line] = ladder, [float(np.exp(middle)) * n**power for n in ladder]
+        measured[line] = ladder, [abs(rung.value) for rung in rungs]
+        fitted[line] = ladder, [float(np.exp(height)) * n**power for n in ladder]
     if measured:
         yield Unjudged(title, (), Curves(title, "units", y, measured, fitted, "xy"))
 

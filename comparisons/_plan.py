@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 _ANYWHERE = 2**28
-"""Bytes that any machine has: to find out how many this one has takes most of a second."""
+"""Bytes below which nothing is looked at: to find out how many there are takes most of a second."""
 
 
 @final

@@ -105,12 +105,12 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
 
 
 def unjudged(setting: Setting, summaries: Summaries) -> Iterator[Unjudged]:
-    """The departures of the spreads, with the fitted powers of N."""
+    """The departures of the spreads that are beyond their errors, with the fitted powers of N."""
     ladder = usable(summaries, SPREAD)
     spreads = {
         name: departures(_rungs(summaries, SPREAD, ladder, i), 1.0) for i, name in setting.varying
     }
-    title = f"Departure of {SPREAD} from 1 where it is beyond its error, and the fitted lines"
+    title = f"{SPREAD}: departures from 1, and the fitted lines"
     yield from powers(title, "|ratio − 1|", spreads)
 
 

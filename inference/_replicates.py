@@ -301,8 +301,14 @@ def posteriors(
 def leave_one_out(model: Model, batch: Batch, draws: Weighted) -> np.ndarray:
     """Expected log predictive density of each unit by the others, summed, nats, shape (R,).
 
-    p(x_i | x_{−i}) = E[p(x_i | θ) w_i]/E w_i with w_i = 1/p(x_i | θ) under the posterior: its draws
-    are weighted once more, by no more than √S times the mean w_i, so that the variance is finite.
+    p(x_i | x_{−i}) = Σ_s w_is p(x_i | θ_s) / Σ_s w_is with w_is = ω_s/p(x_i | θ_s): the S draws θ_s
+    of the posterior, of weights ω_s, are weighted once more.  Each w_is is cut at √S times the mean
+    of them over s, so that the variance is finite.
+
+    Args:
+        model: the model.
+        batch: the data sets.
+        draws: of their posteriors.
     References: Gelfand, Dey & Chang (1992), Bayesian Statistics 4; Ionides (2008), J. Comput.
     Graph. Statist. 17.
     """
@@ -532,22 +538,23 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
 
     def leave_one_out(arrays: tuple[Array, ...], points: Array, weights: Array) -> Array:
         data = template.filled(arrays)
-        nothing = jnp.full(n, -jnp.inf)
+        zero = jnp.full(n, -jnp.inf)
 
-        def total(most: Array | float) -> tuple[Array, Array]:
-            """log Σ w_i and log Σ p(x_i | θ) w_i, with w_i at most so much."""
+        def sums(log_cut: Array | float) -> tuple[Array, Array]:
+            """log Σ w_i and log Σ p(x_i | θ) w_i."""
 
-            def add(sums: tuple[Array, Array], draw: tuple[Array, Array]) -> tuple[Any, None]:
+            def add(logs: tuple[Array, Array], draw: tuple[Array, Array]) -> tuple[Any, None]:
                 u, weight = draw
                 height = log_likelihood(data, u)
-                own = jnp.log(weight) + jnp.minimum(-height, most)
-                return (jnp.logaddexp(sums[0], own), jnp.logaddexp(sums[1], own + height)), None
+                own = jnp.minimum(jnp.log(weight) - height, log_cut)
+                return (jnp.logaddexp(logs[0], own), jnp.logaddexp(logs[1], own + height)), None
 
-            return jax.lax.scan(add, (nothing, nothing), (points, weights))[0]
+            return jax.lax.scan(add, (zero, zero), (points, weights))[0]
 
-        # the weights of the draws sum to 1
-        weight, predictive = total(total(jnp.inf)[0] + 0.5 * jnp.log(len(points)))
-        return jnp.sum(predictive - weight)
+        # twice over the draws, since S × n likelihoods of every replicate are not kept
+        weight, predictive = sums(sums(jnp.inf)[0] - 0.5 * jnp.log(len(points)))
+        # a draw under which a unit is impossible has an infinite weight
+        return jnp.sum(jnp.where(jnp.isfinite(weight), predictive - weight, -jnp.inf))
 
     return Stages(
         jax.jit(jax.vmap(of.unconstrain)),

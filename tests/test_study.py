@@ -36,7 +36,15 @@ from comparisons import (
     misspecification,
 )
 from comparisons._conduct import conduct
-from comparisons._ladder import Rung, largest_gap, rate, slope, vanishing
+from comparisons._ladder import (
+    Rung,
+    departures,
+    largest_gap,
+    powers,
+    rate,
+    slope,
+    vanishing,
+)
 from comparisons._moments import Moments, Summaries
 from comparisons._report._study_page import _remedy
 from comparisons._run import study as run_study
@@ -801,6 +809,42 @@ def test_leaving_one_out_is_the_exact_predictive_density() -> None:
     # with the unit itself it would be higher by the number of parameters
     within = norm.logpdf(y[:, :, 0], y[:, :, 0].mean(axis=1, keepdims=True), 1.0)
     assert ((within - first).sum(axis=1) > 0.5).all()
+
+
+def test_no_draw_counts_for_more_than_the_root_of_their_number() -> None:
+    model, rng = Means(1), np.random.default_rng(0)
+    batch = simulated(model, model.truth, 4, range(1), 5)
+    points = np.concatenate([rng.normal(size=(1, 24, 1)), np.full((1, 1, 1), 6.0)], axis=1)
+    weights = rng.dirichlet(np.ones(25), 1)
+    draws = Weighted(points, points, weights, np.ones(1, bool), np.zeros(1))
+    y = batch.arrays[0][0]
+    height = norm.logpdf(y[:, 0], points[0]) + norm.logpdf(y[:, 1:]).sum(axis=1)  # (draw, unit)
+    weight = weights[0][:, None] * np.exp(-height)
+
+    def predictive(most: float) -> float:
+        cut = np.minimum(weight, most * weight.mean(axis=0))
+        return float(np.log((cut * np.exp(height)).sum(axis=0) / cut.sum(axis=0)).sum())
+
+    found = float(leave_one_out(model, batch, draws)[0])
+    assert found == pytest.approx(predictive(5.0), rel=1e-12)
+    # the draw at 6 has nearly all of the weight: no cut, or one at S, would be seen
+    assert abs(predictive(25.0) - predictive(5.0)) > 0.1
+    assert abs(predictive(np.inf) - predictive(5.0)) > 0.1
+
+
+def test_a_power_of_n_is_drawn_with_its_slope() -> None:
+    rungs = [Rung(n, -3.0 * n**-1.5, 1e-6) for n in (10, 100, 1_000)]
+    [part] = powers("title", "size", {"falls": rungs, "alone": rungs[:1]})
+    assert part.curves is not None
+    [name] = part.curves.measured
+    assert name.startswith("falls: slope -1.500 ± ")
+    for ladder, sizes in (part.curves.measured[name], part.curves.theory[name]):
+        assert list(ladder) == [10, 100, 1_000]
+        np.testing.assert_allclose(sizes, [-rung.value for rung in rungs], rtol=1e-12)
+    turned = [rungs[0], rungs[1]._replace(value=1.0)]
+    assert not list(powers("title", "size", {"turns": turned}))
+    clear = [Rung(10, 1.5, 0.1), Rung(100, 1.1, 0.1)]
+    assert departures(clear, 1.0) == [Rung(10, 0.5, 0.1)]
 
 
 def test_a_model_without_an_order_has_no_bic_consistency(tmp_path: Path) -> None:

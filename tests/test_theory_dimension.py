@@ -66,11 +66,12 @@ def test_the_squared_error_is_that_of_the_fitted_density() -> None:
     assert dimension.squared_error(x, h) == pytest.approx(4 * np.pi * integral, rel=1e-8)
 
 
-def test_a_rule_of_half_its_width_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("factor", [0.7, 1.4])
+def test_a_rule_of_another_width_is_caught(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
     monkeypatch.setattr(dimension, "VALIDATED", 2)
     monkeypatch.setattr(dimension, "SELECTED", ((2, 100),))
-    half = lambda x, selector, rng: bandwidths(x, selector, rng) / 2  # noqa: E731
-    monkeypatch.setattr(dimension, "bandwidths", half)
+    wrong = lambda x, selector, rng: factor * bandwidths(x, selector, rng)  # noqa: E731
+    monkeypatch.setattr(dimension, "bandwidths", wrong)
     assert outcomes(dimension._selected(np.random.default_rng(8), 1)) == ["DIFFER"]
 
 

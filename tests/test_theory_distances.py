@@ -311,7 +311,7 @@ def test_a_bias_at_small_n_is_caught(monkeypatch):
 
 
 def test_permutations_keep_the_level_of_what_is_symmetric_and_find_a_shift(monkeypatch):
-    monkeypatch.setattr(entry, "PERMUTATIONS", {0.0: 1_000, 1.5: 100})
+    monkeypatch.setattr(entry, "PERMUTATIONS", {0.0: 3_000, 1.5: 100})
     # cheap, and never rejects: it does not look at the labels
     monkeypatch.setattr(entry, "classifier", lambda x, y: Distance(x.mean((-2, -1)) ** 2, x))
     found = outcomes(entry.permutation_tests(rng(), 1))
@@ -342,37 +342,33 @@ def test_an_accuracy_on_the_training_rows_is_caught(monkeypatch):
     assert outcomes(entry.accuracy(rng(), 1))[0] == "DIFFER"
 
 
-def test_a_wrong_bandwidth_is_caught(monkeypatch):
-    monkeypatch.setattr(entry, "gaussian", lambda bandwidth: gaussian(2 * bandwidth))
-    assert "DIFFER" in powers(monkeypatch)["MMD"]
+@pytest.mark.parametrize("name", ["MMD", "KID", "Fréchet", "Wasserstein"])
+def test_rejection_rates_of_other_statistics_are_caught(monkeypatch, name):
+    monkeypatch.setattr(entry, "SHIFTS", (0.0, 0.35))
+    right = entry.tests()[name]
+
+    def twice_as_large(x, y):
+        return 2 * right.statistic(x, y)
+
+    for statistic, expected in (
+        (right.statistic, ["AGREE", "AGREE"]),
+        (twice_as_large, ["DIFFER", "DIFFER"]),
+        (lambda x, y: np.full(len(x), -99.0), ["DIFFER", "DIFFER"]),
+    ):
+        test = right._replace(statistic=statistic)
+        found = [outcomes(entry._of_test(name, test, *one))[0]
+                 for one in entry.rejections(test, rng(), 1)]  # fmt: skip
+        assert found == expected
 
 
-def test_statistics_of_other_laws_are_caught(monkeypatch):
-    def lost(x, y):
-        return frechet(x - x.mean(-2, keepdims=True), y - y.mean(-2, keepdims=True))
-
-    def squared(x, y):
-        found = wasserstein(x, y)
-        return Distance(found.value**2, found.error)
-
-    monkeypatch.setattr(entry, "frechet", lost)
-    monkeypatch.setattr(entry, "wasserstein", squared)
-    monkeypatch.setattr(entry, "_kid", lambda x, y: discrepancy(cubic, x, y).biased.value)
-    monkeypatch.setattr(entry, "_accuracy", lambda x, y: (x[..., 0, 0] > 0).astype(float))
-    found = powers(monkeypatch)
-    assert found.pop("MMD") == {"AGREE"}
-    assert all("DIFFER" in outcome for outcome in found.values())
-    assert len(found) == 4
-
-
-def powers(monkeypatch) -> dict[str, set[str]]:
-    """Outcomes by distance."""
-    monkeypatch.setattr(entry, "TESTS", 2_500)
-    monkeypatch.setattr(entry, "CLASSIFIER_TESTS", 300)
-    monkeypatch.setattr(entry, "POWER", 0.08)  # as there are fewer
-    claims = [one for one in entry.power(rng(), 1) if isinstance(one, Claim)]
-    names = "MMD", "KID", "Fréchet", "Wasserstein", "classifier"
-    return {
-        name: {claim.verdict.outcome for claim in claims if f"the {name} test" in claim.statement}
-        for name in names
-    }
+def test_a_classifier_that_learns_nothing_or_sees_the_labels_is_caught(monkeypatch):
+    monkeypatch.setattr(entry, "SHIFTS", (0.0, 0.35, 0.5))
+    monkeypatch.setattr(entry, "CLASSIFIER_TESTS", 400)
+    nothing = entry.Test(lambda x, y: (x[:, 0, 0] > 0).astype(float), 400)
+    seen = entry.Test(
+        lambda x, y: y.mean((1, 2)) - x.mean((1, 2)) + 2.0 * (y.mean((1, 2)) > 0.2), 400
+    )
+    for test, wrong in ((nothing, -1), (seen, 0)):
+        found = [outcome for one in entry.rejections(test, rng(), 1)
+                 for outcome in outcomes(entry._of_test("classifier", test, *one))]  # fmt: skip
+        assert found[wrong] == "DIFFER", found

@@ -88,20 +88,22 @@ def test_one_optimum_for_both_directions_is_caught() -> None:
     assert [v.outcome for v in found if "other direction" in v.about] == ["DIFFER"] * 2
 
 
-def test_shares_the_wrong_way_round_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = divergences.jensen_shannon
-    monkeypatch.setattr(
-        divergences, "jensen_shannon", lambda p, q, share=0.5: right(p, q, 1 - share)
-    )
-    monkeypatch.setattr(divergences, "SHARES", (0.001, 0.999))
-    optima = (
-        divergences.nearest(divergences.forward, 1.0),
-        divergences.nearest(divergences.reverse, 2.0),
-    )
-    assert optima[0] is not None
-    assert optima[1] is not None
-    found = [v.outcome for v in verdicts(divergences._interpolated(*optima))]
-    assert found == ["DIFFER"] * 4
+def test_other_shares_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(divergences, "SHARES", (0.01, 0.99))
+    covers = divergences.nearest(divergences.forward, 1.0)
+    seeks = divergences.nearest(divergences.reverse, 2.0)
+    assert covers is not None
+    assert seeks is not None
+    right = divergences._nearest_between
+    wrong = {
+        "the wrong way round": lambda share: right(1 - share),
+        "twice as far from the end": lambda share: right(2 * share - round(share)),
+    }
+    for bug in wrong.values():
+        monkeypatch.setattr(divergences, "_nearest_between", bug)
+        found = verdicts(divergences._interpolated(covers, seeks))
+        deviations = [v.outcome for v in found if "standard deviation of least" in v.about]
+        assert deviations == ["DIFFER"] * 2
 
 
 def test_one_half_forgotten_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import io
 import math
 import warnings
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import arviz_plots as azp
@@ -814,7 +815,7 @@ def curves(name: str, shown: Curves) -> Picture:
         if "y" in shown.logarithmic:
             axes.set_yscale("log")
         axes.set_xlabel(_text(shown.x, 90))
-        axes.set_ylabel(_text(shown.y, 60))
+        axes.set_ylabel(fill(_text(shown.y, 60), 36))
         figure.legend(loc="lower center", ncols=2, frameon=False, fontsize=8)
         return done(
             figure,

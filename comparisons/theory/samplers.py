@@ -70,7 +70,7 @@ FINE = (0.02, 0.01)
 COUNTS = (8, 16, 32, 64, 128, 256)
 """Numbers N of steps of the reverse diffusion."""
 DRAWN = {8: 2, 16: 8}
-"""Numbers of steps whose bias is measured by draws, and how many sets of repetitions show it."""
+"""By the number of steps, how many times the repetitions it takes for draws to show their bias."""
 TAILS = 16_384
 """Draws to which one k̂ is fitted."""
 NARROW = 0.5

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jax import Array
 
 type Pointwise = Callable[[Array], Array]
-"""A function of points, shape (M, 2), traceable by JAX; one number or one row for each."""
+"""A function of points, shape (M, D), traceable by JAX; one number or one row for each."""
 
 type Bound = Callable[[Array, Array, int], Array]
 """(key, points, K) ↦ a random lower bound of log q by K importance samples, shape (M,), nats."""
@@ -46,7 +46,7 @@ class Fitted:
         access: how the likelihood is reached, in a few words.
         log_density: log q, shape (M,), nats, in the units of the data.
         bound: a lower bound of log q.
-        score: ∇ log q, shape (M, 2).
+        score: ∇ log q, shape (M, D).
         sample: independent draws of q.
         parameters: how many numbers were fitted.
         updates: how many steps of the optimiser it took.
@@ -101,7 +101,7 @@ def everywhere(of: Pointwise, points: np.ndarray) -> np.ndarray:
 
     Args:
         of: the function.
-        points: shape (M, 2).
+        points: shape (M, D).
 
     Returns:
         Its values, leading axis M.
@@ -109,7 +109,7 @@ def everywhere(of: Pointwise, points: np.ndarray) -> np.ndarray:
     padded = np.concatenate([points, np.repeat(points[:1], -len(points) % _CHUNK, axis=0)])
     compiled = _compiled(of)
     parts = jnp.asarray(padded.reshape(-1, _CHUNK, points.shape[1]))
-    # the first call traces, which one thread at a time can do
+    # traced before the threads start, so that only one compiles
     values = [np.asarray(compiled(parts[0]))]
     with pool() as threads:
         values += threads.map(lambda part: np.asarray(compiled(part)), parts[1:])

@@ -28,13 +28,13 @@ def as_data(points: Any) -> xr.Dataset:
 TEMPLATE = as_data(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
 """Any data of two columns: they give a program its shapes."""
 LINE = as_data(np.array([0.0, 1.0, 2.0]))
-"""The same of one."""
+"""Any data of one column of numbers."""
 
 
 def log_density_at(
     model: Model, values: Values, template: xr.Dataset = TEMPLATE
 ) -> Callable[[Array], Array]:
-    """x ↦ log p(x | θ), shape (M,), read off the NumPyro program."""
+    """x ↦ log p(x | θ), shape (M,), of points as the template has them, off the NumPyro program."""
     of, log_likelihood = replicable(model, template)
     u = of.unconstrain(values)
     return lambda x: log_likelihood(as_data(x), u)
