@@ -788,6 +788,10 @@ def ladder(name: str, table: xr.Dataset) -> Picture:
         )
 
 
+_TICKS = 6
+"""Most places that have a tick each on a logarithmic axis."""
+
+
 def curves(name: str, shown: Curves) -> Picture:
     """What a theory entry measured, with markers where it is sparse; dashed: theory."""
     lines = [*shown.measured, *(line for line in shown.theory if line not in shown.measured)]
@@ -805,13 +809,19 @@ def curves(name: str, shown: Curves) -> Picture:
                 if line in found:
                     x, y = found[line]
                     mark = "o" if len(x) < 30 and dashes == "-" else ""
+                    # points alone, where a line of theory runs through them
+                    joined = "" if mark and line in shown.theory else dashes
                     label = _text(line) if dashes == "-" or line not in shown.measured else None
                     axes.plot(
-                        x, y, dashes, marker=mark, markersize=3, linewidth=1, color=colour,
+                        x, y, joined, marker=mark, markersize=3, linewidth=1, color=colour,
                         label=label,
                     )  # fmt: skip
         if "x" in shown.logarithmic:
             axes.set_xscale("log")
+            places = sorted({place for x, _ in shown.measured.values() for place in x})
+            if len(places) <= _TICKS:
+                axes.set_xticks(places, [f"{place:g}" for place in places])
+                axes.minorticks_off()
         if "y" in shown.logarithmic:
             axes.set_yscale("log")
         axes.set_xlabel(_text(shown.x, 90))
@@ -821,7 +831,7 @@ def curves(name: str, shown: Curves) -> Picture:
             figure,
             f"curves-{name}",
             f"{shown.title}: {shown.y} against {shown.x}, for {', '.join(lines)}",
-            f"{shown.title}." + (" Dashed: theory." if shown.theory else ""),
+            f"{shown.title}." + (" Dashed: theory, or what is fitted." if shown.theory else ""),
         )
 
 

@@ -656,7 +656,7 @@ def study_tables(findings: Sequence[Finding], parameters: Sequence[str]) -> list
                 finding.quantity, finding.method, f"{finding.n:,}",
                 Shown(finding.verdict.outcome.lower(), finding.verdict.outcome),
                 with_error(finding.verdict.observed, finding.verdict.error),
-                number(_tables.prediction(finding.verdict)), finding.verdict.cause,
+                _predicted(finding.verdict), finding.verdict.cause,
             )
             for finding in chosen
         ]  # fmt: skip
@@ -671,6 +671,12 @@ def study_tables(findings: Sequence[Finding], parameters: Sequence[str]) -> list
             )
         )
     return tables
+
+
+def _predicted(verdict: Verdict) -> str:
+    """What theory predicts, as a cell."""
+    least = "at least " if verdict.relation == "at_least" else ""
+    return least + number(_tables.prediction(verdict))
 
 
 def unjudged_table(unjudged: Unjudged) -> Table:
@@ -707,9 +713,8 @@ def claims_table(demonstrations: Sequence[Demonstration], *, where: bool) -> Tab
         (
             *((claim.title, found.name) if where else (claim.statement, claim.verdict.about)),
             Shown(claim.verdict.outcome.lower(), claim.verdict.outcome),
-            ("at least " if claim.verdict.relation == "at_least" else "")
-            + number(_tables.prediction(claim.verdict)),
-            with_error(claim.verdict.observed, claim.verdict.error), claim.verdict.cause,
+            _predicted(claim.verdict), with_error(claim.verdict.observed, claim.verdict.error),
+            claim.verdict.cause,
         )
         for found in demonstrations
         for claim in found.claims

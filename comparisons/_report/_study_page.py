@@ -27,6 +27,10 @@ COLUMNS = (
 )  # fmt: skip
 
 
+_MANY = 10**8
+"""Data sets that nobody will draw."""
+
+
 def write(study: Study, out: Path, command: str) -> Path:
     """Writes the page of a study, and its rows into `study.csv` beside those of other studies.
 
@@ -180,6 +184,8 @@ def _remedy(finding: Finding, replicates: int) -> str:
         what = "the number itself" if not fixed else "the error of what it is held to"
         return f"no number of data sets decides: {what} is too close to the bound"
     more = replicates * ((verdict.error**2 - fixed**2) / allowed - 1)
+    if more > _MANY:
+        return f"more than {_MANY:,} more data sets would: the number is too close to the bound"
     return f"about {ceil(more):,} more data sets at each N would decide"
 
 
