@@ -96,11 +96,13 @@ def test_other_shares_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seeks is not None
     right = divergences._nearest_between
     wrong = {
-        "the wrong way round": lambda share: right(1 - share),
-        "twice as far from the end": lambda share: right(2 * share - round(share)),
+        "the wrong way round": lambda share: 1 - share,
+        "twice as far from the end": lambda share: 2 * share - round(share),
     }
     for bug in wrong.values():
-        monkeypatch.setattr(divergences, "_nearest_between", bug)
+        moved = {bug(share): share for share in divergences.SHARES}
+        laws = {moved[share]: law for share, law in right(list(moved)).items()}
+        monkeypatch.setattr(divergences, "_nearest_between", lambda _, laws=laws: laws)
         found = verdicts(divergences._interpolated(covers, seeks))
         deviations = [v.outcome for v in found if "standard deviation of least" in v.about]
         assert deviations == ["DIFFER"] * 2

@@ -25,7 +25,6 @@ train your generative model, arXiv:1511.05101.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -44,7 +43,7 @@ from models.gaussian import Gaussian
 from models.gaussian_mixture import GaussianMixture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from jax import Array
 
@@ -146,15 +145,23 @@ def reverse(law: Array) -> Array:
 
 def nearest(objective: Callable[[Array], Array], start: float) -> np.ndarray | None:
     """(location, log scale) of least divergence near a start; None if that is not stationary."""
-    both = jax.jit(jax.value_and_grad(objective))
+    return minimiser(objective)(start)
 
-    def evaluate(law: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = both(law)
-        return float(value), np.asarray(gradient)
 
-    end = minimize(evaluate, np.array([start, 0.5]), jac=True, method="BFGS", tol=1e-9).x
-    gradient, hessian = evaluate(end)[1], np.asarray(jax.hessian(objective)(end))
-    return end if np.abs(np.linalg.solve(hessian, gradient)).max() < 0.1 * EXACT else None
+def minimiser(objective: Callable[..., Array]) -> Callable[..., np.ndarray | None]:
+    """(start, …) ↦ `nearest` for an objective of a law and further numbers; compiled once."""
+    both, curvature = jax.jit(jax.value_and_grad(objective)), jax.jit(jax.hessian(objective))
+
+    def find(start: float, *further: float) -> np.ndarray | None:
+        def evaluate(law: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = both(law, *further)
+            return float(value), np.asarray(gradient)
+
+        end = minimize(evaluate, np.array([start, 0.5]), jac=True, method="BFGS", tol=1e-9).x
+        gradient, hessian = evaluate(end)[1], np.asarray(curvature(end, *further))
+        return end if np.abs(np.linalg.solve(hessian, gradient)).max() < 0.1 * EXACT else None
+
+    return find
 
 
 class Overlap(NamedTuple):
@@ -314,11 +321,15 @@ def _compared(covers: np.ndarray, seeks: np.ndarray) -> Iterator[Shown]:
 # --- between them ---------------------------------------------------------------------------------
 
 
-def _nearest_between(share: float) -> np.ndarray | None:
-    """The normal law of least JSD_w from the target: the better of two minima."""
-    found = [nearest(partial(weighted, share=share), start) for start in (1.0, MODE)]
-    known = [law for law in found if law is not None]
-    return min(known, key=lambda law: float(weighted(jnp.asarray(law), share)), default=None)
+def _nearest_between(shares: Sequence[float]) -> dict[float, np.ndarray]:
+    """The normal laws of least JSD_w from the target, by w: the better of two minima."""
+    find, found = minimiser(weighted), {}
+    for share in shares:
+        known = [law for start in (1.0, MODE) if (law := find(start, share)) is not None]
+        if known:
+            heights = [float(weighted(jnp.asarray(law), share)) for law in known]
+            found[share] = known[int(np.argmin(heights))]
+    return found
 
 
 def weighted(law: Array, share: Array | float) -> Array:
@@ -337,8 +348,7 @@ def _first_order(law: np.ndarray, share: float) -> np.ndarray:
 
 def _interpolated(covers: np.ndarray, seeks: np.ndarray) -> Iterator[Shown]:
     """The nearest laws by JSD_w, from one direction's optimum to the other's."""
-    found = {share: _nearest_between(share) for share in SHARES}
-    known = {share: law for share, law in found.items() if law is not None}
+    known = _nearest_between(SHARES)
     for share, (which, law) in {
         SHARES[0]: ("least KL(p ‖ q)", covers), SHARES[-1]: ("least KL(q ‖ p)", seeks),
     }.items():  # fmt: skip
