@@ -214,7 +214,7 @@ def powers(title: str, y: str, statistics: Mapping[str, Sequence[Rung]]) -> Iter
             continue
         power, error, height = power_law(rungs)
         ladder = [rung.n for rung in rungs]
-        line = f"{name}: slope {power:.3f} ± {error:.1g}"
+        line = f"{name}: slope {power:.3f} ± {error:.2g}"
         measured[line] = ladder, [abs(rung.value) for rung in rungs]
         fitted[line] = ladder, [float(np.exp(height)) * n**power for n in ladder]
     if measured:

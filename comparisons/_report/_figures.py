@@ -810,11 +810,11 @@ def curves(name: str, shown: Curves) -> Picture:
                     x, y = found[line]
                     mark = "o" if len(x) < 30 and dashes == "-" else ""
                     # points alone, where a line of theory runs through them
-                    joined = "" if mark and line in shown.theory else dashes
+                    style = "none" if mark and line in shown.theory else dashes
                     label = _text(line) if dashes == "-" or line not in shown.measured else None
                     axes.plot(
-                        x, y, joined, marker=mark, markersize=3, linewidth=1, color=colour,
-                        label=label,
+                        x, y, linestyle=style, marker=mark, markersize=3, linewidth=1,
+                        color=colour, label=label,
                     )  # fmt: skip
         if "x" in shown.logarithmic:
             axes.set_xscale("log")
