@@ -156,6 +156,7 @@ def test_threads_of_a_worker_take_turns(monkeypatch: pytest.MonkeyPatch) -> None
         return "measured"
 
     monkeypatch.setattr(_batches, "measured", measure)
+    monkeypatch.setattr(_remote, "prepare", lambda: None)  # this process has its environment
     text = json.dumps(spec("gaussian", Gaussian()))
     source = digest(description(*from_spec(text)))
     with ThreadPoolExecutor(2) as pool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import jax.numpy as jnp
 import numpy as np
+import psutil
 import pytest
 import scratch
 import xarray as xr
@@ -326,6 +327,12 @@ def test_more_draws_than_the_machine_holds_are_refused(monkeypatch: pytest.Monke
     # 4,000 of the 8,000 draws of a sampler keep the log-likelihoods of 9 units
     with pytest.raises(ConfigError, match=r"8,000 draws of 2 numbers and 36,000 log-likelihoods"):
         _plan._refuse_memory(study, (NUTS(draws=2_000),))
+
+
+def test_the_memory_is_what_bounds_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0 < _environment.memory_limit() <= psutil.virtual_memory().total
+    monkeypatch.setattr("distributed.system.memory_limit", lambda: 5)
+    assert _environment.memory_limit() == 5
 
 
 # --- a user's model file ------------------------------------------------------------------------

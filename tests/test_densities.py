@@ -65,11 +65,13 @@ def test_a_density_integrates_to_one_and_has_the_score(name: str) -> None:
     np.testing.assert_allclose(everywhere(one.score, few), difference, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("name", DENSITIES)
 def test_draws_have_the_moments_of_the_density(name: str) -> None:
     assert _largest_difference(fitted(name)) < Z
 
 
+@pytest.mark.statistical
 def test_draws_without_noise_or_turned_are_caught() -> None:
     one = fitted("kernel_density[normal_reference]")
     for wrong in (
@@ -99,6 +101,7 @@ def _largest_difference(one: Fitted) -> float:
     )
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("name", TRAINED)
 def test_training_brings_a_law_nearer_to_nature(name: str) -> None:
     first, last = (_distance(fitted(name, updates)) for updates in (FEW, MANY))
@@ -122,6 +125,7 @@ def _distance(one: Fitted) -> np.ndarray:
     return across - np.linalg.norm(x - y, axis=1)
 
 
+@pytest.mark.statistical
 def test_the_program_of_the_autoencoder_has_the_bound_of_its_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -902,6 +902,8 @@ def test_an_undecided_statement_says_how_many_data_sets_would_decide() -> None:
     verdict = Verdict("x", 1.0, 1.0, 0.1, 0.0329)
     # 0.0329 is Z times 0.01: a hundred times as many in all
     assert _remedy(Finding("m", 5, "x", "", verdict), 1_000).startswith("about 99,")
+    close = Verdict("x", 1.0, 1.0, 0.1, 1e-9)
+    assert _remedy(Finding("m", 5, "x", "", close), 1_000).startswith("more than 100,000,000 more")
     # half of what is allowed is the bound's own error: (0.1² − 0.005²)/(0.01² − 0.005²) times
     some = _remedy(Finding("m", 5, "x", "", verdict, 0.005), 1_000)
     assert some.startswith("about 132,")

@@ -213,9 +213,7 @@ def test_metropolis_that_accepts_too_easily_differs(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.8])
-def test_no_u_turn_on_a_potential_too_flat_differs(
-    monkeypatch: pytest.MonkeyPatch, factor: float
-) -> None:
+def test_no_u_turn_is_held_to_its_potential(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
     height = NormalMixture.log_density
     monkeypatch.setattr(NormalMixture, "log_density", lambda law, x: factor * height(law, x))
     with _fresh(no_u_turn._chains):

@@ -325,7 +325,7 @@ def _nearest_between(shares: Sequence[float]) -> dict[float, np.ndarray]:
     """The normal laws of least JSD_w from the target, by w: the better of two minima."""
     find, found = minimiser(weighted), {}
     for share in shares:
-        known = [law for start in (1.0, MODE) if (law := find(start, share)) is not None]
+        known = [law for start in (1.0, MODE + 1) if (law := find(start, share)) is not None]
         if known:
             heights = [float(weighted(jnp.asarray(law), share)) for law in known]
             found[share] = known[int(np.argmin(heights))]
