@@ -14,9 +14,9 @@ import numpyro
 import numpyro.distributions as dist
 from _row import Row, compiled, timed
 
-from comparisons import calibration
-from comparisons._study import Setting
-from models.gaussian import Gaussian
+from comparisons.studies import calibration
+from comparisons.studies._study import Setting
+from models.catalogue.gaussian import Gaussian
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,9 +14,9 @@ import numpy as np
 from _row import Row, compiled, timed
 from scipy.stats import norm
 
-from inference._replicates import replicate
-from inference._simulated import simulated
-from models.gaussian import Gaussian
+from inference.replicates.fits import replicate
+from inference.replicates.simulated import simulated
+from models.catalogue.gaussian import Gaussian
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,8 @@ import numpy as np
 import xarray as xr
 from _row import Row, compiled, timed
 
-from models._density import density
-from models.gaussian_mixture import GaussianMixture
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.programs.density import density
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,17 +16,17 @@ from _row import Row, compiled, timed
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from inference import _replicates
-from inference._everywhere import everywhere
-from inference._replicates import maximised, starts
-from inference._simulated import simulated
-from inference._threads import pool as threads
-from models.gaussian_mixture import GaussianMixture
+from inference.replicates import fits as _replicates
+from inference.replicates.everywhere import everywhere
+from inference.replicates.fits import maximised, starts
+from inference.replicates.simulated import simulated
+from inference.threads import pool as threads
+from models.catalogue.gaussian_mixture import GaussianMixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inference._simulated import Batch
+    from inference.replicates.simulated import Batch
 
 REPLICATES, UNITS, LOOP = 10_000, 200, 60
 TOLERANCE = 1e-6

@@ -16,9 +16,9 @@ import jax
 import numpy as np
 from _row import Row, timed
 
-from inference.nuts import NUTS
-from models._data import as_dataset, bundled
-from models.gaussian_mixture import GaussianMixture
+from inference.methods.nuts import NUTS
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.data.dataset import as_dataset, bundled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

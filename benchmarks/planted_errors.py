@@ -15,10 +15,11 @@ from unittest.mock import patch
 
 import numpy as np
 
-from comparisons import _conduct, asymptotics, calibration
-from comparisons._store import Store
-from comparisons._study import Setting
-from models.gaussian import Gaussian
+from comparisons.runs import conduct as _conduct
+from comparisons.store.entries import Store
+from comparisons.studies import asymptotics, calibration
+from comparisons.studies._study import Setting
+from models.catalogue.gaussian import Gaussian
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

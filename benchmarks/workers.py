@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from _row import Row, timed
 
-from comparisons._batches import ONE_THREAD, Cluster, Here, Work, cluster, from_spec
-from comparisons._environment import prepare
+from comparisons.runs.batches import ONE_THREAD, Cluster, Here, Work, cluster, from_spec
+from comparisons.runs.environment import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -160,7 +160,7 @@ def run(
 
       concord run my_model.py:MyModel --data mine.csv --methods nuts,laplace
     """
-    from comparisons._settings import parse_set
+    from comparisons.runs.settings import parse_set
 
     case = {
         "model": model,
@@ -195,13 +195,14 @@ def check(
 
       concord check gaussian_mixture --set k=3
     """
-    from comparisons import _environment
+    from comparisons.runs import environment as _environment
 
     _environment.prepare()
 
-    from comparisons._check import stages
-    from comparisons._plan import built, loaded, model_class
-    from comparisons._settings import parse_set, refuse, settings
+    from comparisons.runs.check import stages
+    from comparisons.runs.plan import built, loaded, model_class
+    from comparisons.runs.settings import parse_set, settings
+    from models.errors import refuse
 
     chosen, mistakes = settings({"seed": seed})
     refuse(mistakes)
@@ -279,16 +280,17 @@ def study(
 
       concord study theory --profile quick
     """
-    from comparisons import _environment
+    from comparisons.runs import environment as _environment
 
     _environment.prepare()
 
-    from comparisons._plan import absolute, built, model_class
-    from comparisons._run import study as run_study
-    from comparisons._run import theory, told_command
-    from comparisons._settings import numbers, parse_set, refuse, settings, split_names
-    from comparisons._study import study as find_study
-    from comparisons._theory import NAME
+    from comparisons.runs.plan import absolute, built, model_class
+    from comparisons.runs.run import study as run_study
+    from comparisons.runs.run import theory, told_command
+    from comparisons.runs.settings import numbers, parse_set, settings, split_names
+    from comparisons.runs.theory import NAME
+    from comparisons.studies._study import study as find_study
+    from models.errors import refuse
 
     names = split_names(methods or ())
     options = {"seed": seed, "out": out, "jobs": jobs, "profile": profile, "methods": names}
@@ -344,11 +346,11 @@ def list_entries(
 
       concord list methods
     """
-    from comparisons import _environment
+    from comparisons.runs import environment as _environment
 
     _environment.prepare()
 
-    from comparisons._listing import listing
+    from comparisons.runs.listing import listing
 
     for line in listing(kind):
         _say(line)
@@ -369,7 +371,7 @@ def diff(
     """
     from collections import Counter
 
-    from comparisons._difference import differences
+    from comparisons.report.difference import differences
 
     found = differences(old, new)
     for difference in found:
@@ -388,7 +390,7 @@ def main() -> Never:
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     debug = "--debug" in sys.argv
-    from models._errors import ConcordError
+    from models.errors import ConcordError
 
     try:
         app()
@@ -409,16 +411,16 @@ def main() -> Never:
 
 
 def _run(options: dict[str, Any], config: Path | None, debug: bool) -> None:
-    from comparisons import _environment
+    from comparisons.runs import environment as _environment
 
     _environment.prepare()
 
-    from comparisons._settings import settings
+    from comparisons.runs.settings import settings
 
     chosen, mistakes = settings(options, config)
 
-    from comparisons._run import run as run_cases
-    from comparisons._run import told_command
+    from comparisons.runs.run import run as run_cases
+    from comparisons.runs.run import told_command
 
     try:
         page, code = run_cases(chosen, told_command(), mistakes=mistakes, debug=debug)
@@ -438,7 +440,7 @@ def _options(
     jobs: int | None,
     standardise: bool,
 ) -> dict[str, Any]:
-    from comparisons._settings import split_names
+    from comparisons.runs.settings import split_names
 
     return {
         "methods": split_names(methods or ()),

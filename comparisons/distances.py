@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from inference._draws import effective_size
-from models._density import flat_names
-from models._errors import FitError
+from inference.posterior.draws import effective_size
+from models.errors import FitError
+from models.programs.density import flat_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inference._estimate import Estimate
+    from inference.estimate import Estimate
 
 DRAWS = 1_000
 """Most draws of each law that are compared: kernels look at all pairs."""

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import xarray as xr
 
-from comparisons import same_model
-from comparisons._case import Case
-from comparisons._scalars import unreliable
-from comparisons._verdict import Verdict, not_comparable
-from inference._draws import gate, moments
-from inference._estimate import Estimate
-from models._density import flat_names
+from comparisons.case import Case
+from comparisons.claims import same_model
+from comparisons.reference import unreliable
+from comparisons.verdict import Verdict, not_comparable
+from inference.estimate import Estimate
+from inference.posterior.draws import gate, moments
+from models.programs.density import flat_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from models._spec import Model
+    from models.spec import Model
 
 ROWS = 60
 """Rows simulated where no data are given."""
@@ -36,7 +36,7 @@ def assert_same_model(model: Model, data: object = None, seed: int = 0) -> None:
 
     Args:
         model: the model.
-        data: anything `models._data.as_dataset` accepts; simulated at the model's truth if None.
+        data: anything `as_dataset` accepts; simulated at the model's truth if None.
         seed: of the points at which the programs are compared, and of simulated data.
 
     Raises:

@@ -6,10 +6,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from models.factor_analysis import FactorAnalysis, ProbabilisticPCA
-    from models.gaussian import ConjugateGaussian, Gaussian
-    from models.gaussian_mixture import GaussianMixture
-    from models.random_effects import RandomEffects
+    from models.catalogue.factor_analysis import FactorAnalysis, ProbabilisticPCA
+    from models.catalogue.gaussian import ConjugateGaussian, Gaussian
+    from models.catalogue.gaussian_mixture import GaussianMixture
+    from models.catalogue.random_effects import RandomEffects
 
 __all__ = [
     "ConjugateGaussian",
@@ -24,10 +24,10 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Model classes by name, found by scanning the folder when first asked for."""
     if not name.startswith("_") and name[0].isupper():
-        from models._catalogue import subclasses
-        from models._spec import Model
+        from models.registry import subclasses
+        from models.spec import Model
 
-        for cls in subclasses(importlib.import_module(__name__), Model).values():
+        for cls in subclasses(importlib.import_module("models.catalogue"), Model).values():
             if cls.__name__ == name:
                 return cls
     raise AttributeError(f"module 'models' has no attribute {name!r}")

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import models
-from models._catalogue import subclasses
-from models._spec import HasExamples, Model
-from models.factor_analysis import FactorAnalysis, ProbabilisticPCA
-from models.gaussian_mixture import GaussianMixture
-from models.random_effects import RandomEffects
+import models.catalogue
+from models.capabilities import HasExamples
+from models.catalogue.factor_analysis import FactorAnalysis, ProbabilisticPCA
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.catalogue.random_effects import RandomEffects
+from models.registry import subclasses
+from models.spec import Model
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,7 +35,7 @@ FURTHER = (
 def variants() -> list[Model]:
     """The models of every study of every class in the folder, and `FURTHER`; each once."""
     found: list[Model] = []
-    for cls in subclasses(models, Model).values():
+    for cls in subclasses(models.catalogue, Model).values():
         studied = cls.examples() if issubclass(cls, HasExamples) else ((cls(), "", ()),)
         found += [model for model, _, _ in studied]
     return list(dict.fromkeys([*found, *FURTHER]))

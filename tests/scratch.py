@@ -24,13 +24,19 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-import comparisons
-import inference
-from models._spec import Model, Parameter
+import importlib.util
+import sys
+
+import comparisons.claims
+import inference.methods
+from models.spec import Model, Parameter
 
 HERE = Path(__file__).parent
-inference.__path__[:] = [str(HERE / "methods")]
-comparisons.__path__[:] = [str(HERE / "statements")]
+inference.methods.__path__[:] = [str(HERE / "methods")]
+comparisons.claims.__path__[:] = [str(HERE / "statements")]
+spec = importlib.util.spec_from_file_location("comparisons.report.write", HERE / "report.py")
+sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules[spec.name])
 
 
 @final
@@ -73,8 +79,9 @@ from typing import ClassVar, Literal, final
 import numpy as np
 import xarray as xr
 
-from inference._estimate import Estimate, Method, Quantity
-from models._errors import FitError
+from inference.estimate import Estimate, Quantity
+from inference.method import Method
+from models.errors import FitError
 
 CONTROL = Path(__file__).parents[1] / "control"
 
@@ -135,7 +142,7 @@ class Fake(Method):
 GATE = '''
 """Both programs are one model."""
 
-from comparisons._verdict import Verdict
+from comparisons.verdict import Verdict
 
 
 def compare(case):
@@ -145,7 +152,7 @@ def compare(case):
 STATEMENT = '''
 """All methods average alike."""
 
-from comparisons._verdict import Verdict
+from comparisons.verdict import Verdict
 from pathlib import Path
 
 CONTROL = Path(__file__).parents[1] / "control"
@@ -168,7 +175,7 @@ from pathlib import Path
 
 
 def write(results, out, command):
-    control = Path(__file__).parents[1] / "control"
+    control = Path(__file__).parent / "control"
     with (control / "written").open("a") as log:
         log.write("page\\n")
     found = [
@@ -265,7 +272,7 @@ def make(path: Path) -> Scratch:
     (path / "methods" / "fake.py").write_text(METHOD)
     (path / "statements" / "same_model.py").write_text(GATE)
     (path / "statements" / "same_average.py").write_text(STATEMENT)
-    (path / "statements" / "_report.py").write_text(REPORT)
+    (path / "report.py").write_text(REPORT)
     rows = "".join(f"{x}\n" for x in (1.5, 2.25, 0.5, 3.0, 2.0))
     (path / "my data.csv").write_text("length\n" + rows)
     return Scratch(path)

@@ -18,27 +18,21 @@ import pandas as pd
 import psutil
 import pytest
 
-from comparisons import _batches, _remote, asymptotics
-from comparisons._batches import (
-    Cluster,
-    Here,
-    Work,
-    cluster,
-    description,
-    from_spec,
-    measured,
-)
-from comparisons._conduct import conduct
-from comparisons._plan import dumped
-from comparisons._report._study_page import study_page
-from comparisons._run import study as run_study
-from comparisons._settings import Settings
-from comparisons._store import Store, digest
-from comparisons._study import Finding, Setting
-from comparisons._user_model import user_class
-from comparisons._verdict import Verdict
-from models._errors import ConfigError, FitError
-from models.gaussian import Gaussian
+from comparisons.report.study_page import study_page
+from comparisons.runs import batches as _batches
+from comparisons.runs import remote as _remote
+from comparisons.runs.batches import Cluster, Here, Work, cluster, description, from_spec, measured
+from comparisons.runs.conduct import conduct
+from comparisons.runs.plan import dumped
+from comparisons.runs.run import study as run_study
+from comparisons.runs.settings import Settings
+from comparisons.runs.user_model import user_class
+from comparisons.store.entries import Store, digest
+from comparisons.studies import asymptotics
+from comparisons.studies._study import Finding, Setting
+from comparisons.verdict import Verdict
+from models.catalogue.gaussian import Gaussian
+from models.errors import ConfigError, FitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,8 +43,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from models._spec import Model
-from models.gaussian import Gaussian
+from models.spec import Model
+from models.catalogue.gaussian import Gaussian
 
 
 @final
@@ -202,13 +196,13 @@ def test_a_worker_in_single_precision_is_refused(client: Any) -> None:
 
 def test_a_method_of_pymc_runs_on_a_worker(client: Any) -> None:
     def fitted() -> Any:
-        from comparisons import _environment
+        from comparisons.runs import environment as _environment
 
         _environment.prepare()
-        from comparisons._singly import drawn
-        from comparisons._study import Setting
-        from inference.nuts import NUTS
-        from models.gaussian import Gaussian
+        from comparisons.studies._singly import drawn
+        from comparisons.studies._study import Setting
+        from inference.methods.nuts import NUTS
+        from models.catalogue.gaussian import Gaussian
 
         setting = Setting(Gaussian(), 3, (NUTS("pymc", warm_up=300, draws=500),))
         [found] = drawn(setting, setting.batch(50, [0]), [0], 39)

@@ -11,20 +11,21 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from comparisons._case import Case
-from comparisons._flow import case_result, run_case, stored_record
-from comparisons._plan import Plan
-from comparisons._store import Store
-from comparisons._verdict import Verdict
-from inference._estimate import Estimate, Method, Quantity, label
-from models._errors import ConfigError, FitError, StoreError
-from models.gaussian import Gaussian
+from comparisons.case import Case
+from comparisons.runs.flow import case_result, run_case, stored_record
+from comparisons.runs.plan import Plan
+from comparisons.store.entries import Store
+from comparisons.verdict import Verdict
+from inference.estimate import Estimate, Quantity
+from inference.method import Method, label
+from models.catalogue.gaussian import Gaussian
+from models.errors import ConfigError, FitError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from models._spec import Model
+    from models.spec import Model
 
 BEGUN: list[str] = []
 """Every fit begun since the test began, by label."""
@@ -124,10 +125,10 @@ def test_what_a_fit_depends_on_changes_its_number_and_its_place(other, tmp_path:
 def test_a_change_of_source_or_version_changes_the_place(monkeypatch, tmp_path: Path) -> None:
     store = Store(tmp_path)
     a_case(store=store).fit(Draw("one"))
-    monkeypatch.setattr("comparisons._case.versions", lambda: {"numpy": "0.1"})
+    monkeypatch.setattr("comparisons.case.versions", lambda: {"numpy": "0.1"})
     a_case(store=store).fit(Draw("one"))
     monkeypatch.undo()
-    monkeypatch.setattr("comparisons._case.source_digest", lambda *sources: "edited")
+    monkeypatch.setattr("comparisons.case.source_digest", lambda *sources: "edited")
     a_case(store=store).fit(Draw("one"))
     assert len(BEGUN) == 3
 
@@ -261,8 +262,8 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> dict[str, Statement]:
         "differs": Statement("differs", DIFFERS, fits=True),
         "silent": Statement("silent"),
     }
-    monkeypatch.setattr("comparisons._flow.chosen", lambda only: found)
-    monkeypatch.setattr("comparisons._case.source_digest", lambda *sources: "source")
+    monkeypatch.setattr("comparisons.runs.flow.chosen", lambda only: found)
+    monkeypatch.setattr("comparisons.case.source_digest", lambda *sources: "source")
     return found
 
 

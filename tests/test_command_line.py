@@ -19,23 +19,24 @@ import pytest
 import scratch
 import xarray as xr
 
-import models
+import models.catalogue
 from comparisons import __main__ as command_line
-from comparisons import _environment, _plan
-from comparisons._check import stages
-from comparisons._difference import COLUMNS, differences
-from comparisons._plan import built, dumped, plan, plans
-from comparisons._settings import Settings, parse_set, settings, split_names
-from comparisons._user_model import user_class
-from comparisons._verdict import Verdict
-from inference.laplace import Laplace
-from inference.nuts import NUTS
-from models._catalogue import subclasses
-from models._data import as_dataset
-from models._errors import ConfigError, DataError, ModelError
-from models._spec import Model, Parameter
-from models.gaussian import Gaussian
-from models.gaussian_mixture import GaussianMixture
+from comparisons.report.difference import COLUMNS, differences
+from comparisons.runs import environment as _environment
+from comparisons.runs import plan as _plan
+from comparisons.runs.check import stages
+from comparisons.runs.plan import built, dumped, plan, plans
+from comparisons.runs.settings import Settings, parse_set, settings, split_names
+from comparisons.runs.user_model import user_class
+from comparisons.verdict import Verdict
+from inference.methods.laplace import Laplace
+from inference.methods.nuts import NUTS
+from models.catalogue.gaussian import Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.data.dataset import as_dataset
+from models.errors import ConfigError, DataError, ModelError
+from models.registry import subclasses
+from models.spec import Model, Parameter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -244,7 +245,7 @@ def test_everything_bundled_is_planned_and_rebuilt_from_json() -> None:
     found = plans(Settings(profile="quick"))
     slugs = [one.slug for one in found]
     assert len(set(slugs)) == len(slugs)
-    assert {one.spec["model"] for one in found} == set(subclasses(models, Model))
+    assert {one.spec["model"] for one in found} == set(subclasses(models.catalogue, Model))
     assert all(set(slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-") for slug in slugs)
     for one in found:
         again = plan(json.loads(json.dumps(one.spec)), one.slug)
@@ -340,7 +341,7 @@ def test_the_memory_is_what_bounds_this_process(monkeypatch: pytest.MonkeyPatch)
 HEAD = """
 from dataclasses import dataclass
 from typing import ClassVar
-from models._spec import Model
+from models.spec import Model
 """
 
 
@@ -448,7 +449,7 @@ def test_the_self_check_names_the_first_stage_that_fails(
 
 def test_the_self_check_passes_a_sound_model(concord, monkeypatch: pytest.MonkeyPatch) -> None:
     agreeing = SimpleNamespace(compare=lambda case: [Verdict("density", 1.0, 1.0, 0.0, 1e-9)])
-    monkeypatch.setattr("comparisons._check.chosen", lambda: {"same_model": agreeing})
+    monkeypatch.setattr("comparisons.runs.check.chosen", lambda: {"same_model": agreeing})
     code, output, _ = concord("check", "gaussian")
     assert code == 0
     assert [line.split(":")[0] for line in output.splitlines()] == [

@@ -19,7 +19,7 @@ import pytest
 import xarray as xr
 from scipy.special import digamma
 
-from comparisons import (
+from comparisons.claims import (
     bic,
     cramer_rao,
     fisher_standard_errors,
@@ -28,29 +28,30 @@ from comparisons import (
     same_maximum,
     same_model,
 )
-from comparisons._catalogue import chosen
-from inference._draws import estimate_from_draws
-from inference._estimate import label
-from inference._evidence import Measured, bridge, wbic
-from inference._information import derivatives
-from inference._optimum import estimate_at
-from inference._replicates import Replicates
-from inference._simulated import Batch
-from inference.closed_form import ClosedForm
-from inference.exact_posterior import ExactPosterior
-from inference.laplace import Laplace
-from models._data import as_dataset, bundled
-from models._density import density
-from models.gaussian import ConjugateGaussian, Gaussian
-from models.gaussian_mixture import GaussianMixture
+from comparisons.runs.selection import chosen
+from inference.information.matrices import derivatives
+from inference.method import label
+from inference.methods.closed_form import ClosedForm
+from inference.methods.exact_posterior import ExactPosterior
+from inference.methods.laplace import Laplace
+from inference.optimisation.optimum import estimate_at
+from inference.posterior.draws import estimate_from_draws
+from inference.posterior.evidence import Measured, bridge, wbic
+from inference.replicates.fits import Replicates
+from inference.replicates.simulated import Batch
+from models.catalogue.gaussian import ConjugateGaussian, Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.data.dataset import as_dataset, bundled
+from models.programs.density import density
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import ModuleType
 
-    from comparisons._verdict import Verdict
-    from inference._estimate import Estimate, Method
-    from models._spec import Model
+    from comparisons.verdict import Verdict
+    from inference.estimate import Estimate
+    from inference.method import Method
+    from models.spec import Model
 
 REFERENCE = json.loads((Path(__file__).parent / "reference/posterior_exact.json").read_text())
 

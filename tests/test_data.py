@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-import models._column
-import models._data
-from models._data import (
+import models.data.column
+import models.data.dataset
+from models.catalogue.gaussian import Gaussian
+from models.data.dataset import (
     as_dataset,
     bundled,
     bundled_names,
@@ -31,9 +32,8 @@ from models._data import (
     standardise,
     undefined,
 )
-from models._errors import ConfigError, DataError, ModelError
-from models._spec import Model
-from models.gaussian import Gaussian
+from models.errors import ConfigError, DataError, ModelError
+from models.spec import Model
 
 X = np.array([1.5, -2.0, 4.0, 8.25])
 TABLE = np.arange(12.0).reshape(6, 2) ** 2
@@ -831,7 +831,7 @@ def test_bundled_data() -> None:
     assert bundled("galaxies")["y"][77] == 26.960
     with pytest.raises(ConfigError, match=r"unknown data set 'galaxy'.*galaxies"):
         bundled("galaxy")
-    folder = Path(models._data.__file__).parent / "data"
+    folder = Path(models.data.dataset.__file__).parent / "sets"
     sources = (folder / "README.md").read_text()
     assert all(f"| {path.name} |" in sources for path in folder.glob("*.csv"))
 
@@ -840,41 +840,45 @@ def test_bundled_data() -> None:
 
 
 def test_a_checker_that_lets_nan_through_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models._data, "measurements", lambda raw: (np.asarray(raw, float), ""))
-    monkeypatch.setattr(models._data, "extreme", lambda values: "")
+    monkeypatch.setattr(
+        models.data.dataset, "measurements", lambda raw: (np.asarray(raw, float), "")
+    )
+    monkeypatch.setattr(models.data.dataset, "extreme", lambda values: "")
     with pytest.raises(pytest.fail.Exception):
         test_missing_values_are_refused([1.0, np.nan, 3.0])
 
 
 def test_a_checker_that_drops_masks_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models._column, "plain_array", np.asarray)
+    monkeypatch.setattr(models.data.column, "plain_array", np.asarray)
     with pytest.raises(pytest.fail.Exception):
         test_missing_values_are_refused(MISSING["masked array"])
 
 
 def test_a_reader_of_strings_as_numbers_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        models._data, "measurements", lambda raw: (np.asarray(raw).astype(float), "")
+        models.data.dataset, "measurements", lambda raw: (np.asarray(raw).astype(float), "")
     )
     with pytest.raises(pytest.fail.Exception):
         test_unusable_values_are_refused_naming_the_column({"a": ["1", "2"]}, "text", "'1'")
 
 
 def test_a_hash_of_machine_bytes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models._data, "_canonical", lambda v: (str(v.dtype.kind), v.tobytes()))
+    monkeypatch.setattr(
+        models.data.dataset, "_canonical", lambda v: (str(v.dtype.kind), v.tobytes())
+    )
     with pytest.raises(AssertionError):
         test_the_hash_is_the_same_on_every_platform()
 
 
 def test_a_blind_test_of_collinearity_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models._data, "undefined_by_relation", lambda *_: "")
+    monkeypatch.setattr(models.data.dataset, "undefined_by_relation", lambda *_: "")
     with pytest.raises(AssertionError):
         test_collinear_columns_name_the_null_direction()
 
 
 def test_checking_data_loads_no_engine() -> None:
     engines = {"jax", "numpyro", "pymc", "arviz", "polars"}
-    script = f"import sys, models._data; print(*{engines} & set(sys.modules))"
+    script = f"import sys, models.data.dataset; print(*{engines} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

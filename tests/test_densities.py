@@ -11,22 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import inference.densities
+import comparisons.theory.densities
 from comparisons.theory._plane import HIGH, LOW, draws, frame, grid, log_density
-from inference.densities import variational_autoencoder
-from inference.densities._fitted import DensityEstimator, everywhere, variants
-from inference.densities.variational_autoencoder import VariationalAutoencoder
-from models._catalogue import subclasses
+from comparisons.theory.densities import variational_autoencoder
+from comparisons.theory.densities._fitted import DensityEstimator, everywhere, variants
+from comparisons.theory.densities.variational_autoencoder import VariationalAutoencoder
+from models.registry import subclasses
 
 if TYPE_CHECKING:
-    from inference.densities._fitted import Fitted
+    from comparisons.theory.densities._fitted import Fitted
 
 Z = 4.9
 """Normal quantile at a false-alarm rate of 1e-6, or half of it where one side counts."""
 FEW, MANY = 20, 600
 EVERY = {
     name: estimator
-    for cls in subclasses(inference.densities, DensityEstimator).values()
+    for cls in subclasses(comparisons.theory.densities, DensityEstimator).values()
     for name, estimator in variants(cls).items()
 }
 TRAINED = [name for name, one in EVERY.items() if "updates" in {f.name for f in fields(one)}]  # pyright: ignore[reportArgumentType]

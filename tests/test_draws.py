@@ -16,14 +16,14 @@ import pytest
 import xarray as xr
 from scipy.signal import lfilter
 
-from inference import _draws
-from inference._draws import QUANTILES, align, estimate_from_draws, gate, not_finite
-from inference._estimate import Estimate
-from models._density import density
-from models._errors import FitError
-from models.factor_analysis import FactorAnalysis
-from models.gaussian import Gaussian
-from models.gaussian_mixture import GaussianMixture
+from inference.estimate import Estimate
+from inference.posterior import draws as _draws
+from inference.posterior.draws import QUANTILES, align, estimate_from_draws, gate, not_finite
+from models.catalogue.factor_analysis import FactorAnalysis
+from models.catalogue.gaussian import Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.errors import FitError
+from models.programs.density import density
 
 CHAINS, DRAWS = 4, 1_000
 NAMES = ("still", "mu", "sigma")

@@ -13,16 +13,16 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
-from inference import _evidence
-from inference._evidence import bridge, importance, wbic
-from models._density import density
-from models._spec import Model, Parameter
-from models.gaussian import ConjugateGaussian
+from inference.posterior import evidence as _evidence
+from inference.posterior.evidence import bridge, importance, wbic
+from models.catalogue.gaussian import ConjugateGaussian
+from models.programs.density import density
+from models.spec import Model, Parameter
 
 if TYPE_CHECKING:
     from jax import Array
 
-    from models._spec import Values
+    from models.spec import Values
 
 DATA = xr.Dataset({"y": ("obs", np.array([0.5]))})
 DRAWS = 20_000

@@ -145,7 +145,7 @@ def test_failing_and_lethal_fits_leave_the_others(project: Scratch, undisturbed:
 
 def test_a_case_that_kills_every_worker_at_its_start_is_an_error(project: Scratch) -> None:
     # the run itself imports the model file too, and lives
-    lethal = "import os, sys\nif 'comparisons._run' not in sys.modules: os._exit(7)\n"
+    lethal = "import os, sys\nif 'comparisons.runs.run' not in sys.modules: os._exit(7)\n"
     model = project.path / "my_model.py"
     model.write_text(lethal + model.read_text())
     done = project.run()

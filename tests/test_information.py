@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 from wrapper import TwoInOne, Wrapped
 
-from inference._information import (
+from inference.information.matrices import (
     bound_error,
     expected,
     invert,
@@ -20,15 +20,15 @@ from inference._information import (
     quantity_covariance,
     quantity_jacobian,
 )
-from inference._optimum import estimate_at
-from inference.maximum_likelihood import MaximumLikelihood
-from models._data import as_dataset, bundled
-from models._density import density, quantities
-from models._errors import FitError
-from models._normal import duplication, normal_information, vech
-from models.gaussian import ConjugateGaussian, Gaussian
-from models.gaussian_mixture import GaussianMixture
-from models.random_effects import RandomEffects
+from inference.methods.maximum_likelihood import MaximumLikelihood
+from inference.optimisation.optimum import estimate_at
+from models.catalogue._normal import duplication, normal_information, vech
+from models.catalogue.gaussian import ConjugateGaussian, Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.catalogue.random_effects import RandomEffects
+from models.data.dataset import as_dataset, bundled
+from models.errors import FitError
+from models.programs.density import density, quantities
 
 Z = 4.9
 """Two-sided normal quantile at a false-alarm rate of 1e-6."""

@@ -20,15 +20,11 @@ import scipy.stats as st
 import xarray as xr
 from catalogue import at_truth, called, variants
 
-from inference._information import derivatives, expected, observed
-from inference.closed_form import ClosedForm
-from inference.expectation_maximisation import ExpectationMaximisation
-from inference.maximum_likelihood import MaximumLikelihood
-from models import gaussian_mixture
-from models._data import content_hash
-from models._density import density, flat_names, flatten, quantities, replicable, units
-from models._once import once
-from models._spec import (
+from inference.information.matrices import derivatives, expected, observed
+from inference.methods.closed_form import ClosedForm
+from inference.methods.expectation_maximisation import ExpectationMaximisation
+from inference.methods.maximum_likelihood import MaximumLikelihood
+from models.capabilities import (
     HasClosedFormMaximum,
     HasComponents,
     HasEM,
@@ -37,11 +33,15 @@ from models._spec import (
     HasSigns,
     HasUnits,
 )
-from models.gaussian import Gaussian
-from models.gaussian_mixture import GaussianMixture
+from models.catalogue import gaussian_mixture
+from models.catalogue.gaussian import Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.data.dataset import content_hash
+from models.programs.compilation import once
+from models.programs.density import density, flat_names, flatten, quantities, replicable, units
 
 if TYPE_CHECKING:
-    from models._spec import Model, Values
+    from models.spec import Model, Values
 
 ALARM = 1e-6
 """False-alarm rate of each Monte Carlo law, shared among the numbers it looks at."""

@@ -19,16 +19,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from inference import nuts
-from inference._estimate import Estimate
-from inference.nuts import NUTS
-from models._data import as_dataset, bundled
-from models._density import Density, density
-from models._errors import ConfigError, FitError
-from models._spec import Model
-from models.gaussian import Gaussian
-from models.gaussian_mixture import GaussianMixture
-from models.random_effects import RandomEffects
+from inference.estimate import Estimate
+from inference.methods import nuts
+from inference.methods.nuts import NUTS
+from models.catalogue.gaussian import Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.catalogue.random_effects import RandomEffects
+from models.data.dataset import as_dataset, bundled
+from models.errors import ConfigError, FitError
+from models.programs.density import Density, density
+from models.spec import Model
 
 ENGINES = ("numpyro", "pymc")
 GAUSSIAN = Gaussian()

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from catalogue import at_truth, called, variants
 
-from inference.maximum_likelihood import MaximumLikelihood
-from inference.statsmodels_referee import StatsmodelsReferee
-from models._data import as_dataset, bundled
-from models._density import density, flat_names, flatten, quantities
-from models._spec import HasClosedFormMaximum, HasComponents, HasReferee
-from models.factor_analysis import FactorAnalysis
-from models.gaussian import Gaussian
-from models.gaussian_mixture import GaussianMixture
-from models.random_effects import RandomEffects
+from inference.methods.maximum_likelihood import MaximumLikelihood
+from inference.methods.statsmodels_referee import StatsmodelsReferee
+from models.capabilities import HasClosedFormMaximum, HasComponents, HasReferee
+from models.catalogue.factor_analysis import FactorAnalysis
+from models.catalogue.gaussian import Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.catalogue.random_effects import RandomEffects
+from models.data.dataset import as_dataset, bundled
+from models.programs.density import density, flat_names, flatten, quantities
 
 if TYPE_CHECKING:
-    from inference._estimate import Estimate
-    from models._spec import Model
+    from inference.estimate import Estimate
+    from models.spec import Model
 
 LOCATION = 1e-4
 """Standard errors.  statsmodels stops where the mean score of a row is 1e-6, or nearly so where it

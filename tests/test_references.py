@@ -29,28 +29,36 @@ import xarray as xr
 from scipy.interpolate import CubicSpline
 from scipy.stats import chi2, invgamma, norm
 
-from comparisons._case import Case
-from comparisons.bic import _criteria
-from comparisons.fisher_standard_errors import four_corners
-from inference._information import derivatives, expected, invert, louis, observed, outer_product
-from inference.closed_form import ClosedForm
-from inference.exact_posterior import ExactPosterior
-from inference.expectation_maximisation import ExpectationMaximisation
-from inference.laplace import Laplace
-from inference.maximum_a_posteriori import MaximumAPosteriori
-from inference.maximum_likelihood import MaximumLikelihood
-from models._data import as_dataset, bundled
-from models._density import density, numpyro_terms, units
-from models.factor_analysis import FactorAnalysis, ProbabilisticPCA, loading_matrix
-from models.gaussian import ConjugateGaussian, Gaussian
-from models.gaussian_mixture import GaussianMixture
-from models.random_effects import RandomEffects
+from comparisons.case import Case
+from comparisons.claims.bic import _criteria
+from comparisons.claims.fisher_standard_errors import four_corners
+from inference.information.matrices import (
+    derivatives,
+    expected,
+    invert,
+    louis,
+    observed,
+    outer_product,
+)
+from inference.methods.closed_form import ClosedForm
+from inference.methods.exact_posterior import ExactPosterior
+from inference.methods.expectation_maximisation import ExpectationMaximisation
+from inference.methods.laplace import Laplace
+from inference.methods.maximum_a_posteriori import MaximumAPosteriori
+from inference.methods.maximum_likelihood import MaximumLikelihood
+from models.catalogue.factor_analysis import FactorAnalysis, ProbabilisticPCA, loading_matrix
+from models.catalogue.gaussian import ConjugateGaussian, Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.catalogue.random_effects import RandomEffects
+from models.data.dataset import as_dataset, bundled
+from models.programs.density import density, numpyro_terms, units
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inference._estimate import Estimate, Method
-    from models._spec import Model, Values
+    from inference.estimate import Estimate
+    from inference.method import Method
+    from models.spec import Model, Values
 
 IRIS = ("Sepal.Length", "Sepal.Width", "Petal.Length", "Petal.Width")
 ITEMS = tuple(f"v{i}" for i in range(1, 7))

@@ -20,17 +20,17 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from comparisons._case import Case
-from comparisons.bic import _criteria, leave_one_out
-from comparisons.cramer_rao import chart_draws
-from inference._information import derivatives
-from inference.nuts import NUTS
-from inference.svi import SVI
-from models._data import as_dataset, bundled
-from models._density import density, quantities
-from models.factor_analysis import FactorAnalysis
-from models.gaussian import Gaussian
-from models.gaussian_mixture import GaussianMixture
+from comparisons.case import Case
+from comparisons.claims.bic import _criteria, leave_one_out
+from comparisons.claims.cramer_rao import chart_draws
+from inference.information.matrices import derivatives
+from inference.methods.gaussian_vi import SVI
+from inference.methods.nuts import NUTS
+from models.catalogue.factor_analysis import FactorAnalysis
+from models.catalogue.gaussian import Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.data.dataset import as_dataset, bundled
+from models.programs.density import density, quantities
 
 GAUSSIAN = Gaussian()
 MIXTURE = GaussianMixture(k=2, mean_loc=3, mean_scale=2, scale_scale=1, weight_concentration=2)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from inference._replicate_intervals import bootstrap, profile_deviances
-from inference._replicate_svi import mean_field
-from inference._replicates import expectation_maximised, replicate, scores, standard_errors
-from inference._simulated import simulated
-from inference.svi import SVI
-from models.gaussian import Gaussian
-from models.gaussian_mixture import GaussianMixture
+from inference.methods.gaussian_vi import SVI
+from inference.replicates.fits import expectation_maximised, replicate, scores, standard_errors
+from inference.replicates.gaussian_vi import mean_field
+from inference.replicates.intervals import bootstrap, profile_deviances
+from inference.replicates.simulated import simulated
+from models.catalogue.gaussian import Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
 
 COUNT, N = 60, 25
 

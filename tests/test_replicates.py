@@ -14,21 +14,29 @@ import numpyro.distributions as dist
 import pytest
 import xarray as xr
 
-from comparisons import cramer_rao
-from comparisons._case import Case
-from comparisons._moments import Moments
-from inference import _everywhere, _replicates, _simulated
-from inference._replicates import Replicates, climbed, replicate
-from inference._simulated import Batch, simulated
-from inference.closed_form import ClosedForm
-from inference.maximum_likelihood import MaximumLikelihood
-from models._density import flatten, quantity_table
-from models._errors import FitError, ModelError
-from models._spec import Model, Parameter, Values
-from models.factor_analysis import FactorAnalysis
-from models.gaussian import ConjugateGaussian, Gaussian
-from models.gaussian_mixture import GaussianMixture
-from models.random_effects import RandomEffects
+from comparisons.case import Case
+from comparisons.claims import cramer_rao
+from comparisons.studies._moments import Moments
+from inference.methods.closed_form import ClosedForm
+from inference.methods.maximum_likelihood import MaximumLikelihood
+from inference.replicates import (
+    everywhere as _everywhere,
+)
+from inference.replicates import (
+    fits as _replicates,
+)
+from inference.replicates import (
+    simulated as _simulated,
+)
+from inference.replicates.fits import Replicates, climbed, replicate
+from inference.replicates.simulated import Batch, simulated
+from models.catalogue.factor_analysis import FactorAnalysis
+from models.catalogue.gaussian import ConjugateGaussian, Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.catalogue.random_effects import RandomEffects
+from models.errors import FitError, ModelError
+from models.programs.density import flatten, quantity_table
+from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,27 +22,43 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from comparisons import _report
-from comparisons._case import CaseResult
-from comparisons._report import (
-    _answer,
-    _draws,
-    _facts,
-    _figures,
-    _files,
-    _graph,
-    _page,
-    _sections,
-    _tables,
+from comparisons.reference import scalars
+from comparisons.report import (
+    draws as _draws,
 )
-from comparisons._report._numbers import number, short, visible, with_error
-from comparisons._scalars import scalars
-from comparisons._store import from_tree
-from comparisons._verdict import Verdict, not_comparable
-from inference._estimate import Estimate, Quantity
-from models._errors import ConfigError, StoreError
-from models.gaussian import ConjugateGaussian, Gaussian
-from models.random_effects import RandomEffects
+from comparisons.report import (
+    facts as _facts,
+)
+from comparisons.report import (
+    figures as _figures,
+)
+from comparisons.report import (
+    files as _files,
+)
+from comparisons.report import (
+    graph as _graph,
+)
+from comparisons.report import (
+    headline as _answer,
+)
+from comparisons.report import (
+    page as _page,
+)
+from comparisons.report import (
+    sections as _sections,
+)
+from comparisons.report import (
+    tables as _tables,
+)
+from comparisons.report import write as _report
+from comparisons.report.formats import number, short, visible, with_error
+from comparisons.report.result import CaseResult
+from comparisons.store.entries import from_tree
+from comparisons.verdict import Verdict, not_comparable
+from inference.estimate import Estimate, Quantity
+from models.catalogue.gaussian import ConjugateGaussian, Gaussian
+from models.catalogue.random_effects import RandomEffects
+from models.errors import ConfigError, StoreError
 
 HOSTILE = '"><img src=x onerror=alert(1)></script>\u202e=1+1'
 COMMAND = "python -m comparisons run gaussian --set dim=2"

@@ -17,12 +17,8 @@ import xarray as xr
 from catalogue import FURTHER, at_truth, called, variants
 from wrapper import Wrapped
 
-from comparisons import same_model
-from comparisons._catalogue import GATE
-from comparisons._progress import Report
-from comparisons._run import _conclude
-from comparisons._verdict import Verdict
-from comparisons.same_model import (
+from comparisons.claims import same_model
+from comparisons.claims.same_model import (
     DRAWS,
     MOMENT_BOUND,
     ROW_POINTS,
@@ -34,19 +30,23 @@ from comparisons.same_model import (
     difference_of_densities,
     differences,
 )
-from models._data import as_dataset, coords
-from models._errors import ConfigError
-from models._programs import outside_support, read_numpyro, read_pymc
-from models._spec import Model, Parameter
-from models.factor_analysis import FactorAnalysis, ProbabilisticPCA
-from models.gaussian import ConjugateGaussian, Gaussian
-from models.gaussian_mixture import GaussianMixture
-from models.random_effects import RandomEffects
+from comparisons.runs.progress import Report
+from comparisons.runs.run import _conclude
+from comparisons.runs.selection import GATE
+from comparisons.verdict import Verdict
+from models.catalogue.factor_analysis import FactorAnalysis, ProbabilisticPCA
+from models.catalogue.gaussian import ConjugateGaussian, Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.catalogue.random_effects import RandomEffects
+from models.data.dataset import as_dataset, coords
+from models.errors import ConfigError
+from models.programs.readings import outside_support, read_numpyro, read_pymc
+from models.spec import Model, Parameter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from comparisons.same_model import Difference
+    from comparisons.claims.same_model import Difference
 
 FEW_DRAWS = 10_000
 """Draws by which the gate is tried on every variant, for time: moments far off still differ."""
@@ -165,7 +165,7 @@ def mixture(
     import pymc as pm
     from pymc.distributions.transforms import SimplexTransform, ordered
 
-    from models._ordered import pymc_ordered_normal
+    from models.catalogue._ordered import pymc_ordered_normal
 
     class NoJacobian(SimplexTransform):
         def log_jac_det(self, value: Any, *inputs: Any) -> Any:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import comparisons._store as store_module
-from comparisons._store import Store, canonical, digest, from_tree, source_digest, to_tree
-from inference._estimate import Estimate, Quantity
-from models._errors import ConfigError, FitError, StoreError
+import comparisons.store.entries as store_module
+from comparisons.store.entries import Store, canonical, digest, from_tree, source_digest, to_tree
+from inference.estimate import Estimate, Quantity
+from models.errors import ConfigError, FitError, StoreError
 
 KEY = {"fit": 1}
 

@@ -24,19 +24,23 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy.stats import binom, kurtosis, norm
 
-from comparisons import (
-    _batches,
-    _conduct,
+from comparisons.claims import cramer_rao
+from comparisons.report.study_page import _remedy
+from comparisons.runs import batches as _batches
+from comparisons.runs import conduct as _conduct
+from comparisons.runs.conduct import conduct
+from comparisons.runs.run import study as run_study
+from comparisons.runs.settings import Settings, numbers
+from comparisons.store.entries import Store
+from comparisons.studies import (
     asymptotics,
     bernstein_von_mises,
     bic_consistency,
     calibration,
     coverage,
-    cramer_rao,
     misspecification,
 )
-from comparisons._conduct import conduct
-from comparisons._ladder import (
+from comparisons.studies._ladder import (
     Rung,
     departures,
     largest_gap,
@@ -45,38 +49,41 @@ from comparisons._ladder import (
     slope,
     vanishing,
 )
-from comparisons._moments import Moments, Summaries
-from comparisons._report._study_page import _remedy
-from comparisons._run import study as run_study
-from comparisons._settings import Settings, numbers
-from comparisons._singly import columns, normal
-from comparisons._store import Store
-from comparisons._study import Finding, Setting, further, studies
-from comparisons._verdict import Verdict
-from inference._estimate import Method, Quantity
-from inference._information import quantity_jacobian
-from inference._replicate_intervals import bootstrap, profile_deviances
-from inference._replicate_nuts import Chains, sample
-from inference._replicate_svi import mean_field, narrowing
-from inference._replicates import Weighted, leave_one_out, posteriors, replicate, standard_errors
-from inference._simulated import simulated
-from inference.laplace import Laplace
-from inference.maximum_likelihood import MaximumLikelihood
-from inference.nuts import NUTS
-from inference.svi import SVI
-from models._density import density, flatten, quantities
-from models._errors import ConfigError, FitError
-from models._spec import Model, Parameter, Values
-from models.gaussian import ConjugateGaussian, Gaussian
-from models.gaussian_mixture import GaussianMixture
+from comparisons.studies._moments import Moments, Summaries
+from comparisons.studies._singly import columns, normal
+from comparisons.studies._study import Finding, Setting, further, studies
+from comparisons.verdict import Verdict
+from inference.estimate import Quantity
+from inference.information.matrices import quantity_jacobian
+from inference.method import Method
+from inference.methods.gaussian_vi import SVI
+from inference.methods.laplace import Laplace
+from inference.methods.maximum_likelihood import MaximumLikelihood
+from inference.methods.nuts import NUTS
+from inference.replicates.fits import (
+    Weighted,
+    leave_one_out,
+    posteriors,
+    replicate,
+    standard_errors,
+)
+from inference.replicates.gaussian_vi import mean_field, narrowing
+from inference.replicates.intervals import bootstrap, profile_deviances
+from inference.replicates.nuts import Chains, sample
+from inference.replicates.simulated import simulated
+from models.catalogue.gaussian import ConjugateGaussian, Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.errors import ConfigError, FitError
+from models.programs.density import density, flatten, quantities
+from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from comparisons._study import Study
-    from inference._replicates import Replicates
-    from inference._simulated import Batch
+    from comparisons.studies._study import Study
+    from inference.replicates.fits import Replicates
+    from inference.replicates.simulated import Batch
 
 
 def conducted(

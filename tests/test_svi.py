@@ -18,18 +18,26 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from comparisons._case import Case
-from comparisons._predictions import predictions
-from inference import svi
-from inference._estimate import Estimate
-from inference._information import derivatives
-from inference.laplace import Laplace
-from inference.svi import SVI, Fit, Mode, _judge, maximise, neighbours, standard_points
-from models._data import as_dataset, bundled
-from models._density import Density, density
-from models._errors import ConfigError, FitError
-from models.gaussian import Gaussian
-from models.gaussian_mixture import GaussianMixture
+from comparisons.case import Case
+from comparisons.targets import predictions
+from inference.estimate import Estimate
+from inference.information.matrices import derivatives
+from inference.methods import gaussian_vi as svi
+from inference.methods.gaussian_vi import (
+    SVI,
+    Fit,
+    Mode,
+    _judge,
+    maximise,
+    neighbours,
+    standard_points,
+)
+from inference.methods.laplace import Laplace
+from models.catalogue.gaussian import Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.data.dataset import as_dataset, bundled
+from models.errors import ConfigError, FitError
+from models.programs.density import Density, density
 
 MODEL = Gaussian()
 FAMILIES = ("mean_field", "full_rank")

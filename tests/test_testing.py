@@ -13,17 +13,17 @@ import pytest
 import xarray as xr
 
 from comparisons import testing
-from comparisons._case import Case
-from comparisons._catalogue import chosen
-from inference._draws import estimate_from_draws
-from inference.closed_form import ClosedForm
-from models._spec import Model, Parameter, Values
-from models.gaussian import Gaussian
+from comparisons.case import Case
+from comparisons.runs.selection import chosen
+from inference.methods.closed_form import ClosedForm
+from inference.posterior.draws import estimate_from_draws
+from models.catalogue.gaussian import Gaussian
+from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
     import pymc as pm
 
-    from inference._estimate import Estimate
+    from inference.estimate import Estimate
 
 
 @final

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from comparisons import _theory
-from comparisons._report._theory_page import write
-from comparisons._store import Store
-from comparisons._verdict import Verdict
-from comparisons.theory._shown import Claim, Curves, Table
+from comparisons.exhibits import Claim, Curves, Table
+from comparisons.report.theory_page import write
+from comparisons.runs import theory as _theory
+from comparisons.store.entries import Store
+from comparisons.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from comparisons.theory._shown import Shown
+    from comparisons.exhibits import Shown
 
 
 def entry(name: str, bias: float = 0.0, *, fails: bool = False) -> ModuleType:

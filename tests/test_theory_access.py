@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-import inference.densities
+import comparisons.theory.densities
 from comparisons.theory import access, excess_loss
 from comparisons.theory._plane import (
     HIGH,
@@ -24,18 +24,18 @@ from comparisons.theory._plane import (
     log_density,
     stream,
 )
-from inference.densities._fitted import DensityEstimator, Fitted, everywhere, variants
-from inference.densities._flow import log_density as flow_density
-from inference.densities._model import density_of
-from inference.densities._network import minimise, perceptron
-from inference.densities.autoregressive import Conditionals
-from inference.densities.autoregressive_flow import Sigmoidal, _layer
-from inference.densities.coupling_flow import Couplings
-from inference.densities.diffusion import Denoiser, flow
-from inference.densities.factor_analysis_density import FactorAnalysisDensity
-from inference.densities.kernel_density import KernelDensity, bandwidths
-from inference.densities.variational_autoencoder import LatentVariable
-from models._catalogue import subclasses
+from comparisons.theory.densities._fitted import DensityEstimator, Fitted, everywhere, variants
+from comparisons.theory.densities._flow import log_density as flow_density
+from comparisons.theory.densities._model import density_of
+from comparisons.theory.densities._network import minimise, perceptron
+from comparisons.theory.densities.autoregressive import Conditionals
+from comparisons.theory.densities.autoregressive_flow import Sigmoidal, _layer
+from comparisons.theory.densities.coupling_flow import Couplings
+from comparisons.theory.densities.diffusion import Denoiser, flow
+from comparisons.theory.densities.factor_analysis_density import FactorAnalysisDensity
+from comparisons.theory.densities.kernel_density import KernelDensity, bandwidths
+from comparisons.theory.densities.variational_autoencoder import LatentVariable
+from models.registry import subclasses
 
 KEY = jax.random.key(5)
 
@@ -238,7 +238,7 @@ def test_training_says_when_it_has_not_converged() -> None:
 
 
 def test_every_estimator_has_a_name_of_its_file() -> None:
-    for name, cls in subclasses(inference.densities, DensityEstimator).items():
+    for name, cls in subclasses(comparisons.theory.densities, DensityEstimator).items():
         assert cls.__module__.endswith(f".{name}")
         assert all(key.startswith(name) for key in variants(cls))
 

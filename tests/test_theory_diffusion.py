@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from comparisons.exhibits import Claim
 from comparisons.theory import diffusion
-from comparisons.theory._shown import Claim
-from inference.densities.diffusion import FIRST, levels
+from comparisons.theory.densities.diffusion import FIRST, levels
 
 if TYPE_CHECKING:
     from jax import Array

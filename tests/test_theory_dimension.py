@@ -9,16 +9,16 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from comparisons._verdict import Z
+from comparisons.exhibits import Claim
 from comparisons.theory import dimension
-from comparisons.theory._shown import Claim
-from inference.densities._fitted import everywhere
-from inference.densities.kernel_density import KernelDensity, bandwidths
+from comparisons.theory.densities._fitted import everywhere
+from comparisons.theory.densities.kernel_density import KernelDensity, bandwidths
+from comparisons.verdict import Z
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comparisons.theory._shown import Shown
+    from comparisons.exhibits import Shown
 
 ALARM = 4.9
 """Two-sided normal quantile at a false-alarm rate of 1e-6."""

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from jax.nn import sigmoid
 
+from comparisons.exhibits import Claim
 from comparisons.theory import discriminator
-from comparisons.theory._shown import Claim
 
 
 def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -20,9 +20,9 @@ from comparisons.distances import (
     normal_frechet,
     wasserstein,
 )
-from comparisons.theory._shown import Claim
-from inference._estimate import Estimate, Quantity
-from models._errors import FitError
+from comparisons.exhibits import Claim
+from inference.estimate import Estimate, Quantity
+from models.errors import FitError
 
 Z = norm.isf(0.5e-6)
 """Two-sided quantile at a false-alarm rate of 1e-6."""

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from jax.scipy.stats import norm
 
+from comparisons.exhibits import Claim
 from comparisons.theory import divergences
-from comparisons.theory._shown import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comparisons._verdict import Verdict
-    from comparisons.theory._shown import Shown
+    from comparisons.exhibits import Shown
+    from comparisons.verdict import Verdict
 
 
 def verdicts(shown: Iterator[Shown]) -> list[Verdict]:

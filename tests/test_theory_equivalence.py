@@ -11,18 +11,18 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from comparisons.exhibits import Claim
 from comparisons.testing import assert_same_model
 from comparisons.theory import equivalence
-from comparisons.theory._shown import Claim
-from models._small_models import NormalRegression, Poisson
+from models.catalogue._small_models import NormalRegression, Poisson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comparisons._verdict import Verdict
-    from comparisons.theory._shown import Shown
-    from inference._replicates import Replicates
-    from models._spec import Model
+    from comparisons.exhibits import Shown
+    from comparisons.verdict import Verdict
+    from inference.replicates.fits import Replicates
+    from models.spec import Model
 
 ALARM = 4.9
 """Two-sided normal quantile at a false-alarm rate of 1e-6."""

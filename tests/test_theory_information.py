@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from comparisons.exhibits import Claim
 from comparisons.theory import information as entry
-from comparisons.theory._shown import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comparisons._verdict import Verdict
-    from comparisons.theory._shown import Shown
+    from comparisons.exhibits import Shown
+    from comparisons.verdict import Verdict
 
 
 NETWORKS = "deep linear, normal noise", "tanh, softmax"

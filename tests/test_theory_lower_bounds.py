@@ -7,11 +7,14 @@ import jax
 import numpy as np
 import pytest
 
+from comparisons.exhibits import Claim
 from comparisons.theory import lower_bounds
-from comparisons.theory._shown import Claim
-from inference.densities import variational_autoencoder
-from inference.densities._network import Trained, perceptron, standard
-from inference.densities.variational_autoencoder import LatentVariable, VariationalAutoencoder
+from comparisons.theory.densities import variational_autoencoder
+from comparisons.theory.densities._network import Trained, perceptron, standard
+from comparisons.theory.densities.variational_autoencoder import (
+    LatentVariable,
+    VariationalAutoencoder,
+)
 
 
 def outcomes(monkeypatch: pytest.MonkeyPatch, model: LatentVariable) -> list[str]:

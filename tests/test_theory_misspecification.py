@@ -9,18 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from comparisons.exhibits import Claim
 from comparisons.theory import misspecification as entry
-from comparisons.theory._shown import Claim
-from inference import _replicates
-from inference._simulated import simulated
-from models.gaussian import Gaussian
-from models.gaussian_mixture import GaussianMixture
+from inference.replicates import fits as _replicates
+from inference.replicates.simulated import simulated
+from models.catalogue.gaussian import Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comparisons._verdict import Verdict
-    from comparisons.theory._shown import Shown
+    from comparisons.exhibits import Shown
+    from comparisons.verdict import Verdict
 
 
 def verdicts(shown: Iterator[Shown]) -> list[Verdict]:

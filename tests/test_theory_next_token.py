@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from comparisons.exhibits import Claim
 from comparisons.theory import next_token
-from comparisons.theory._shown import Claim
 
 
 def outcomes() -> list[str]:

@@ -15,24 +15,24 @@ from jax.scipy.stats import norm as norm_of_jax
 from scipy.integrate import quad
 from scipy.stats import chi2, norm
 
-from comparisons._verdict import Verdict
+from comparisons.exhibits import Claim
+from comparisons.theory import samplers
 from comparisons.theory import samplers as entry
-from comparisons.theory._shown import Claim
-from inference import samplers
-from inference.densities._fitted import Fitted
-from inference.densities._model import log_density_at
-from inference.densities.score_matching import ScoreMatching
-from inference.samplers import _chains, importance, no_u_turn, rejection, reparameterised
-from inference.samplers._drawn import Drawn, NormalMixture, Sampler, widened
-from inference.samplers.adjusted_langevin import AdjustedLangevin
-from inference.samplers.importance import Importance
-from inference.samplers.metropolis import Metropolis
-from inference.samplers.no_u_turn import NoUTurn
-from inference.samplers.rejection import Rejection
-from inference.samplers.reverse_diffusion import ReverseDiffusion, diffused
-from inference.samplers.unadjusted_langevin import UnadjustedLangevin
-from models._catalogue import subclasses
-from models.gaussian_mixture import GaussianMixture
+from comparisons.theory.densities._fitted import Fitted
+from comparisons.theory.densities._model import log_density_at
+from comparisons.theory.densities.score_matching import ScoreMatching
+from comparisons.theory.samplers import _chains, importance, no_u_turn, rejection, reparameterised
+from comparisons.theory.samplers._drawn import Drawn, NormalMixture, Sampler, widened
+from comparisons.theory.samplers.adjusted_langevin import AdjustedLangevin
+from comparisons.theory.samplers.importance import Importance
+from comparisons.theory.samplers.metropolis import Metropolis
+from comparisons.theory.samplers.no_u_turn import NoUTurn
+from comparisons.theory.samplers.rejection import Rejection
+from comparisons.theory.samplers.reverse_diffusion import ReverseDiffusion, diffused
+from comparisons.theory.samplers.unadjusted_langevin import UnadjustedLangevin
+from comparisons.verdict import Verdict
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.registry import subclasses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

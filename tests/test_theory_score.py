@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from comparisons.exhibits import Claim
 from comparisons.theory import score
 from comparisons.theory._plane import NATURE, draws, grid
-from comparisons.theory._shown import Claim
-from inference.densities._model import density_of
-from inference.densities.score_matching import NOISE, ScoreMatching
+from comparisons.theory.densities._model import density_of
+from comparisons.theory.densities.score_matching import NOISE, ScoreMatching
 
 
 @pytest.fixture

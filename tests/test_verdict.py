@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from comparisons._verdict import PRACTICAL, Verdict, Z, not_comparable
+from comparisons.verdict import PRACTICAL, Verdict, Z, not_comparable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,13 +11,13 @@ import numpyro
 import numpyro.distributions as dist
 import xarray as xr
 
-from models._data import coords
-from models._spec import Model, Parameter
+from models.data.dataset import coords
+from models.spec import Model, Parameter
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from models._spec import Values
+    from models.spec import Values
 
 
 @final

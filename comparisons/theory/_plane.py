@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from inference.densities._fitted import everywhere
-from inference.densities._model import log_density_at
-from models.gaussian_mixture import GaussianMixture
+from comparisons.theory.densities._fitted import everywhere
+from comparisons.theory.densities._model import log_density_at
+from models.catalogue.gaussian_mixture import GaussianMixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable

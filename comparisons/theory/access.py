@@ -28,8 +28,8 @@ from scipy.spatial.distance import cdist, pdist
 from scipy.special import rel_entr
 from scipy.stats import multivariate_normal
 
-import inference.densities
-from comparisons._verdict import Verdict, not_comparable
+import comparisons.theory.densities
+from comparisons.exhibits import Claim, Table
 from comparisons.theory._plane import (
     APART,
     NATURE,
@@ -40,18 +40,18 @@ from comparisons.theory._plane import (
     log_density,
     stream,
 )
-from comparisons.theory._shown import Claim, Table
+from comparisons.theory.densities._fitted import DensityEstimator, Fitted, everywhere, variants
+from comparisons.theory.densities.factor_analysis_density import FactorAnalysisDensity
 from comparisons.theory.discriminator import FRESH, UPDATES, bound, judged, trained
-from inference.densities._fitted import DensityEstimator, Fitted, everywhere, variants
-from inference.densities.factor_analysis_density import FactorAnalysisDensity
-from models._catalogue import subclasses
-from models._random import key_of
+from comparisons.verdict import Verdict, not_comparable
+from models.programs.keys import key_of
+from models.registry import subclasses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comparisons.theory._shown import Shown
-    from inference.densities._fitted import Sampler
+    from comparisons.exhibits import Shown
+    from comparisons.theory.densities._fitted import Sampler
 
 TRAIN = 2_000
 MASS = 1e-3
@@ -112,7 +112,7 @@ def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
         for pair in stream(seed, "chance").spawn(PAIRS)
     ])  # fmt: skip
     found: dict[str, Measured] = {}
-    for cls in subclasses(inference.densities, DensityEstimator).values():
+    for cls in subclasses(comparisons.theory.densities, DensityEstimator).values():
         for name, estimator in variants(cls).items():
             own = stream(seed, name)
             fitted = estimator.fit(train, own, effort)

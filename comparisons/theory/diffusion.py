@@ -24,22 +24,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons._verdict import Verdict
+from comparisons.exhibits import Claim, Curves
 from comparisons.theory._plane import NATURE, NEGLIGIBLE, draws
-from comparisons.theory._shown import Claim, Curves
-from inference.densities._fitted import everywhere
-from inference.densities._model import log_density_at
-from inference.densities._network import perceptron
-from inference.densities.diffusion import FIRST, Denoiser, flow, levels
-from models._random import key_of
+from comparisons.theory.densities._fitted import everywhere
+from comparisons.theory.densities._model import log_density_at
+from comparisons.theory.densities._network import perceptron
+from comparisons.theory.densities.diffusion import FIRST, Denoiser, flow, levels
+from comparisons.verdict import Verdict
+from models.programs.keys import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jax import Array
 
-    from comparisons.theory._shown import Shown
-    from models._spec import Values
+    from comparisons.exhibits import Shown
+    from models.spec import Values
 
 TIMES = (0.02, 0.1, 0.4, 0.8)
 DRAWS = 400_000

@@ -30,16 +30,16 @@ from scipy.spatial.distance import pdist
 from scipy.special import gammaln
 from scipy.stats import wishart
 
-from comparisons._ladder import Rung, slope
-from comparisons._verdict import Verdict
-from comparisons.asymptotics import DISTANCE, RATIO
-from comparisons.theory._shown import Claim, Curves, Table
-from inference.densities.kernel_density import Selector, bandwidths
+from comparisons.exhibits import Claim, Curves, Table
+from comparisons.studies._ladder import Rung, slope
+from comparisons.studies.asymptotics import DISTANCE, RATIO
+from comparisons.theory.densities.kernel_density import Selector, bandwidths
+from comparisons.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from comparisons.theory._shown import Shown
+    from comparisons.exhibits import Shown
 
 RATE = 0.04
 """Largest difference of exponents that does not matter: the rates 4/5, 2/3 and 4/7 of neighbouring

@@ -21,14 +21,14 @@ import numpy as np
 from jax.nn import log_sigmoid, sigmoid
 from scipy.special import rel_entr
 
-from comparisons._verdict import Verdict, not_comparable
+from comparisons.exhibits import Claim, Table
 from comparisons.theory._plane import NEGLIGIBLE, draws, grid
-from comparisons.theory._shown import Claim, Table
-from inference.densities._fitted import everywhere
-from inference.densities._model import as_data, log_density_at
-from inference.densities._network import minimise, perceptron, standard
-from models._random import key_of
-from models.factor_analysis import ProbabilisticPCA
+from comparisons.theory.densities._fitted import everywhere
+from comparisons.theory.densities._model import as_data, log_density_at
+from comparisons.theory.densities._network import minimise, perceptron, standard
+from comparisons.verdict import Verdict, not_comparable
+from models.catalogue.factor_analysis import ProbabilisticPCA
+from models.programs.keys import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from equinox.nn import MLP
     from jax import Array
 
-    from comparisons.theory._shown import Shown
-    from inference.densities._fitted import Pointwise
+    from comparisons.exhibits import Shown
+    from comparisons.theory.densities._fitted import Pointwise
 
 N = 4_000
 """Draws of each law that the network is trained on, at effort 1."""

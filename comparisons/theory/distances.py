@@ -32,7 +32,6 @@ import numpy as np
 from scipy.special import gammaln
 from scipy.stats import binom, norm
 
-from comparisons._verdict import Verdict
 from comparisons.distances import (
     BINS,
     Distance,
@@ -45,12 +44,13 @@ from comparisons.distances import (
     normal_frechet,
     wasserstein,
 )
-from comparisons.theory._shown import Claim, Curves, Table
+from comparisons.exhibits import Claim, Curves, Table
+from comparisons.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from comparisons.theory._shown import Shown
+    from comparisons.exhibits import Shown
 
 ROUNDING = 1e-10
 """Relative: roots of 3 × 3 matrices of condition below 100 lose six digits at most."""

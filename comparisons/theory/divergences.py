@@ -33,23 +33,23 @@ import numpy as np
 from jax.scipy.stats import norm
 from scipy.optimize import minimize
 
-from comparisons._verdict import Verdict, not_comparable
-from comparisons.asymptotics import DISTANCE, RATIO
-from comparisons.theory._shown import Claim, Curves, Table
-from inference.densities._model import LINE, log_density_at
-from inference.maximum_likelihood import MaximumLikelihood
-from inference.svi import Mode, maximise, standard_points
-from models.gaussian import Gaussian
-from models.gaussian_mixture import GaussianMixture
+from comparisons.exhibits import Claim, Curves, Table
+from comparisons.studies.asymptotics import DISTANCE, RATIO
+from comparisons.theory.densities._model import LINE, log_density_at
+from comparisons.verdict import Verdict, not_comparable
+from inference.methods.gaussian_vi import Mode, maximise, standard_points
+from inference.methods.maximum_likelihood import MaximumLikelihood
+from models.catalogue.gaussian import Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from jax import Array
 
-    from comparisons.theory._shown import Shown
-    from inference.svi import Fit
-    from models._spec import Values
+    from comparisons.exhibits import Shown
+    from inference.methods.gaussian_vi import Fit
+    from models.spec import Values
 
     type Points = Array | np.ndarray
 
@@ -242,7 +242,7 @@ def _seeks(rng: np.random.Generator, law: np.ndarray) -> Iterator[Shown]:
         )
     fit = _variational(rng)
     statement = "Variational inference ends at the least reverse divergence: it seeks one mode."
-    if not fit.gradient < 1e-3:  # nats for one standard deviation, as in `inference.svi`
+    if not fit.gradient < 1e-3:  # nats for one standard deviation, as in `gaussian_vi`
         yield Claim(statement, not_comparable("variational inference", "it has not converged"))
         return
     ours = float(abs(fit.loc[0])), float(fit.factor[0, 0])

@@ -31,23 +31,23 @@ import xarray as xr
 from scipy.optimize import minimize
 from scipy.stats import chi, kurtosis, norm, skew
 
-from comparisons._ladder import Rung, slope
-from comparisons._verdict import Verdict, not_comparable
-from comparisons.asymptotics import RATIO
-from comparisons.theory._shown import Claim, Curves, Table
-from inference._replicates import replicate
-from inference._simulated import simulated
-from inference.maximum_a_posteriori import MaximumAPosteriori
-from models._density import density
-from models._small_models import NormalRegression, Poisson
-from models.gaussian import Gaussian
+from comparisons.exhibits import Claim, Curves, Table
+from comparisons.studies._ladder import Rung, slope
+from comparisons.studies.asymptotics import RATIO
+from comparisons.verdict import Verdict, not_comparable
+from inference.methods.maximum_a_posteriori import MaximumAPosteriori
+from inference.replicates.fits import replicate
+from inference.replicates.simulated import simulated
+from models.catalogue._small_models import NormalRegression, Poisson
+from models.catalogue.gaussian import Gaussian
+from models.programs.density import density
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from jax import Array
 
-    from comparisons.theory._shown import Shown
+    from comparisons.exhibits import Shown
 
 UNITS = 200
 """Units of the data sets whose objectives are compared."""

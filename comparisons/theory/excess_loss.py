@@ -20,19 +20,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons._verdict import Verdict, not_comparable
+from comparisons.exhibits import Claim
 from comparisons.theory._plane import NATURE, STEP, draws, grid
-from comparisons.theory._shown import Claim
-from inference.densities._model import TEMPLATE, as_data
-from models._density import replicable
+from comparisons.theory.densities._model import TEMPLATE, as_data
+from comparisons.verdict import Verdict, not_comparable
+from models.programs.density import replicable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jax import Array
 
-    from comparisons.theory._shown import Shown
-    from models._spec import Values
+    from comparisons.exhibits import Shown
+    from models.spec import Values
 
 N = 2_000
 REPLICATES = 60

@@ -32,20 +32,20 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from comparisons._verdict import Verdict, not_comparable
-from comparisons.theory._shown import Claim, Curves, Table
-from inference._information import scores
-from models._density import density
-from models.gaussian import Gaussian
-from models.gaussian_mixture import GaussianMixture
+from comparisons.exhibits import Claim, Curves, Table
+from comparisons.verdict import Verdict, not_comparable
+from inference.information.matrices import scores
+from models.catalogue.gaussian import Gaussian
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.programs.density import density
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from jax import Array
 
-    from comparisons.theory._shown import Shown
-    from models._spec import Model, Values
+    from comparisons.exhibits import Shown
+    from models.spec import Model, Values
 
 NODES = np.linspace(-16.0, 22.0, 3_001)
 """Ten standard deviations about both models; the trapezoidal rule is exact there."""
@@ -57,7 +57,7 @@ SLOPE = 0.05
 RATE = 0.02
 """Largest difference of linear rates: it changes how many steps a digit takes by a few per cent."""
 RANK = 1e-10
-"""Eigenvalue of an information in correlation form that is zero, as in `inference._information`."""
+"""Eigenvalue of an information in correlation form that is zero, as everywhere here."""
 UNITS = 300
 
 

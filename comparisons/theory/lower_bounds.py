@@ -23,19 +23,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
 
-from comparisons._verdict import Verdict, not_comparable
+from comparisons.exhibits import Claim, Curves
 from comparisons.theory._plane import NEGLIGIBLE, draws
-from comparisons.theory._shown import Claim, Curves
-from inference.densities.variational_autoencoder import LATENT, VariationalAutoencoder
-from models._random import key_of
+from comparisons.theory.densities.variational_autoencoder import LATENT, VariationalAutoencoder
+from comparisons.verdict import Verdict, not_comparable
+from models.programs.keys import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jax import Array
 
-    from comparisons.theory._shown import Shown
-    from inference.densities.variational_autoencoder import LatentVariable
+    from comparisons.exhibits import Shown
+    from comparisons.theory.densities.variational_autoencoder import LatentVariable
 
 TRAIN = 2_000
 POINTS = 500

@@ -30,24 +30,24 @@ import numpy as np
 import xarray as xr
 from scipy.stats import norm
 
-from comparisons._ladder import Rung, slope
-from comparisons._verdict import Verdict, Z, not_comparable
-from comparisons.asymptotics import RATIO
-from comparisons.coverage import DIFFERENCE, LEVEL
-from comparisons.theory._shown import Claim, Curves, Table
+from comparisons.exhibits import Claim, Curves, Table
+from comparisons.studies._ladder import Rung, slope
+from comparisons.studies.asymptotics import RATIO
+from comparisons.studies.coverage import DIFFERENCE, LEVEL
+from comparisons.theory.densities._model import LINE, log_density_at
 from comparisons.theory.divergences import EXACT, nearest
-from inference._information import observed, outer_product
-from inference.densities._model import LINE, log_density_at
-from models._density import replicable
-from models.gaussian_mixture import GaussianMixture
+from comparisons.verdict import Verdict, Z, not_comparable
+from inference.information.matrices import observed, outer_product
+from models.catalogue.gaussian_mixture import GaussianMixture
+from models.programs.density import replicable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jax import Array
 
-    from comparisons.theory._shown import Shown
-    from models._spec import Values
+    from comparisons.exhibits import Shown
+    from models.spec import Values
 
 MODES = 3
 NATURE = GaussianMixture(MODES)

@@ -26,16 +26,16 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import rel_entr
 
-from comparisons._verdict import Verdict, not_comparable
-from comparisons.theory._shown import Claim, Curves
-from models._random import key_of
+from comparisons.exhibits import Claim, Curves
+from comparisons.verdict import Verdict, not_comparable
+from models.programs.keys import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jax import Array
 
-    from comparisons.theory._shown import Shown
+    from comparisons.exhibits import Shown
 
 STATES = 4
 FLOOR = 0.25

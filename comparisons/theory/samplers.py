@@ -22,12 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons._verdict import Verdict, not_comparable
-from comparisons.theory._shown import Claim, Curves, Table
-from inference import samplers
-from inference.densities.score_matching import ScoreMatching
-from inference.samplers._drawn import Learnt, NormalMixture, Sampler
-from inference.samplers.importance import (
+from comparisons.exhibits import Claim, Curves, Table
+from comparisons.theory import samplers
+from comparisons.theory.densities.score_matching import ScoreMatching
+from comparisons.theory.samplers._drawn import Learnt, NormalMixture, Sampler
+from comparisons.theory.samplers.importance import (
     RELIABLE,
     Importance,
     chi_squared,
@@ -35,18 +34,19 @@ from inference.samplers.importance import (
     tail_index,
     tail_size,
 )
-from inference.samplers.rejection import Rejection, bound
-from inference.samplers.reparameterised import transport
-from inference.samplers.reverse_diffusion import HORIZON, ReverseDiffusion, centre
-from inference.samplers.unadjusted_langevin import UnadjustedLangevin
-from models._catalogue import subclasses
-from models._random import key_of
+from comparisons.theory.samplers.rejection import Rejection, bound
+from comparisons.theory.samplers.reparameterised import transport
+from comparisons.theory.samplers.reverse_diffusion import HORIZON, ReverseDiffusion, centre
+from comparisons.theory.samplers.unadjusted_langevin import UnadjustedLangevin
+from comparisons.verdict import Verdict, not_comparable
+from models.programs.keys import key_of
+from models.registry import subclasses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comparisons.theory._shown import Shown
-    from inference.samplers._drawn import Drawn
+    from comparisons.exhibits import Shown
+    from comparisons.theory.samplers._drawn import Drawn
 
 AXIS = np.array([0.8, 0.6])
 """Direction of the line through the two means."""

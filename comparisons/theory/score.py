@@ -19,24 +19,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons._verdict import Verdict, not_comparable
+from comparisons.exhibits import Claim, Curves
 from comparisons.theory._plane import NATURE, draws, grid
-from comparisons.theory._shown import Claim, Curves
-from inference.densities._fitted import everywhere
-from inference.densities._model import log_density_at
-from inference.densities.score_matching import (
+from comparisons.theory.densities._fitted import everywhere
+from comparisons.theory.densities._model import log_density_at
+from comparisons.theory.densities.score_matching import (
     NOISE,
     ScoreMatching,
     denoising_loss,
     sliced_loss,
 )
-from models._random import key_of
+from comparisons.verdict import Verdict, not_comparable
+from models.programs.keys import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comparisons.theory._shown import Shown
-    from inference.densities._fitted import Fitted
+    from comparisons.exhibits import Shown
+    from comparisons.theory.densities._fitted import Fitted
 
 TRAIN = 4_000
 FRESH = 800_000

@@ -1,0 +1,289 @@
+"""A case: one model, one data set, one seed, and a memo of the fits made of them.
+
+Every random stream is a function of (seed, model, data, words) alone, so that neither order nor
+selection nor parallelism changes a number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Literal, final
+
+import numpy as np
+
+import inference
+import models
+from comparisons.store.entries import Store, canonical, digest, machinery, source_digest, versions
+from inference.estimate import Estimate
+from inference.method import Method, catalogue, label, variants
+from models.data.dataset import as_dataset, content_hash
+from models.errors import ConfigError, FitError, StoreError
+from models.notebook import table
+from models.programs.density import require_float64
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+
+    from models.spec import Model
+
+type Profile = Literal["quick", "standard", "thorough"]
+
+type Progress = Callable[[str, str, float], None]
+"""Told (event, name of the fit, seconds); events: `fit`, `fitted`, `stored`, `failed`."""
+
+LAYOUT = 1
+"""Version of the layout of stored fits."""
+
+
+def _silent(event: str, name: str, seconds: float) -> None:
+    """Reports nothing."""
+
+
+@final
+class Case:
+    """One model, one data set, one seed.  The only mutable thing: it remembers its fits.
+
+    Attributes:
+        model: the model.
+        data: the data, validated, with named dims.
+        seed: the seed of every random stream.
+        data_name: what the report calls the data.
+        profile: how long the methods run.
+        methods: every variant of every method, in catalogue order, unless chosen.
+        refusals: why a method cannot fit this model, by label.
+        failures: why a fit failed in this run, by label; never stored.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        data: object,
+        seed: int = 0,
+        *,
+        data_name: str = "data",
+        profile: Profile = "standard",
+        methods: Sequence[Method] | None = None,
+        store: Store | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """A case; nothing is fitted yet.
+
+        Args:
+            model: the model.
+            data: anything `models.data.dataset.as_dataset` accepts for the model.
+            seed: a non-negative integer.
+            data_name: what the report and messages call the data.
+            profile: `quick`, `standard` or `thorough`.
+            methods: the methods to use; all at the profile by default.
+            store: where fits are kept across processes; nowhere by default.
+            progress: told of every fit.
+
+        Raises:
+            ConfigError: JAX is in float32, the seed is negative or the profile unknown.
+            DataError: the data do not suit the model.
+        """
+        require_float64()
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise ConfigError(f"seed is {seed!r}; expected an integer of at least 0")
+        if profile not in ("quick", "standard", "thorough"):
+            raise ConfigError(f"profile is {profile!r}; expected quick, standard or thorough")
+        self.model = model
+        self.data: xr.Dataset = as_dataset(data, model, name=data_name)
+        self.seed = int(seed)
+        self.data_name = data_name
+        self.profile: Profile = profile
+        self.methods = tuple(all_methods(profile) if methods is None else methods)
+        reasons = {label(method): method.refusal(model) for method in self.methods}
+        self.refusals = {name: reason for name, reason in reasons.items() if reason}
+        self.failures: dict[str, str] = {}
+        self._store = store
+        self._progress = progress or _silent
+        self._root = model
+        self._suffix = ""
+        self._content = content_hash(self.data)
+        self._fits: dict[str, Estimate] = {}
+        self._siblings: dict[str, Case] = {digest(model): self}
+
+    def __repr__(self) -> str:
+        """The model, data set and seed."""
+        return f"Case({self.model!r}, {self.data_name!r}, seed={self.seed})"
+
+    def _repr_html_(self) -> str:
+        """Each method with what became of it so far, for a notebook; fits nothing."""
+        sizes = ", ".join(f"{dim} {size}" for dim, size in self.data.sizes.items())
+        rows = [(name, self._status(name)) for name in map(label, self.methods)]
+        lines = (repr(self.model), f"{self.data_name}: {sizes}", f"seed {self.seed}")
+        return table("Case", lines, ("method", "status"), rows)
+
+    def _status(self, name: str) -> str:
+        if name in self.refusals:
+            return f"refuses: {self.refusals[name]}"
+        if name in self.failures:
+            return f"failed: {self.failures[name]}"
+        if name in self._fits:
+            return "; ".join(self._fits[name].problems) or "fitted"
+        return "not fitted yet"
+
+    def fit(self, method: Method) -> Estimate:
+        """The method's estimate, fitted at most once; from the store if it is there.
+
+        Raises:
+            FitError: the method refuses the model, or the fit failed now or earlier in this run.
+            StoreError: the store cannot be read or written.
+        """
+        name = self._name(method)
+        if name in self._fits:
+            return self._fits[name]
+        if name in self.failures:
+            raise FitError(self.failures[name])
+        if reason := method.refusal(self.model):
+            raise FitError(f"{label(method)} refuses {self.model.name}: {reason}")
+        description = self.fit_description(method) if self._store else None
+        if self._store and (stored := self._store.load(description)):
+            self._progress("stored", name, 0.0)
+            self._fits[name] = stored
+            return stored
+        self._progress("fit", name, 0.0)
+        began = time.perf_counter()
+        try:
+            estimate = method.fit(self.model, self.data, self.rng("fit", repr(method)))
+            if self._store:
+                self._store.save(description, estimate)
+        except StoreError:
+            raise
+        except Exception as error:
+            reason = str(error) if isinstance(error, FitError) else _told(error)
+            self.failures[name] = reason
+            self._progress("failed", name, time.perf_counter() - began)
+            raise FitError(reason) from error
+        self._progress("fitted", name, time.perf_counter() - began)
+        self._fits[name] = estimate
+        return estimate
+
+    def estimates(
+        self, target: Literal["likelihood", "posterior"] | None = None
+    ) -> dict[str, Estimate]:
+        """Every chosen method's estimate by label, in catalogue order, without those that fail.
+
+        Args:
+            target: only the methods that aim at it; all by default.
+
+        Raises:
+            StoreError: the store cannot be read or written.
+        """
+        found: dict[str, Estimate] = {}
+        for method in self.methods:
+            name = label(method)
+            if name in self.refusals or (target is not None and method.target != target):
+                continue
+            try:
+                found[name] = self.fit(method)
+            except FitError:
+                continue  # remembered in `failures`
+        return found
+
+    def rng(self, *words: str) -> np.random.Generator:
+        """The random stream of this seed, model and data for a purpose named by `words`."""
+        text = json.dumps(
+            [self.seed, canonical(self.model), self._content, list(words)], sort_keys=True
+        )
+        entropy = int.from_bytes(hashlib.sha256(text.encode()).digest())
+        return np.random.default_rng(np.random.SeedSequence(entropy))
+
+    def sibling(self, model: Model) -> Case:
+        """The case of another model on the same data, with everything else alike.
+
+        Siblings share one memo of failures, and asking twice returns the same case.
+        """
+        key = digest(model)
+        if key not in self._siblings:
+            other = Case(
+                model,
+                self.data,
+                self.seed,
+                data_name=self.data_name,
+                profile=self.profile,
+                methods=self.methods,
+                store=self._store,
+                progress=self._progress,
+            )
+            other.failures = self.failures
+            other._root = self._root
+            other._suffix = f" of {_changes(self._root, model)}"
+            other._siblings = self._siblings
+            self._siblings[key] = other
+        return self._siblings[key]
+
+    @property
+    def key(self) -> str:
+        """Content key: equal for equal model, data, seed, profile, methods, sources and versions.
+
+        Raises:
+            ConfigError: the model's class has no source that could be hashed.
+        """
+        return digest(
+            {
+                "model": self.model,
+                "data": self._content,
+                "seed": self.seed,
+                "profile": self.profile,
+                "methods": self.methods,
+                "versions": versions(),
+                "source": source_digest(
+                    type(self.model),
+                    *machinery(models.__file__),
+                    *map(type, self.methods),
+                    *machinery(inference.__file__),
+                ),
+            }
+        )
+
+    def fit_description(self, method: Method) -> dict[str, object]:
+        """Everything a fit depends on, in plain JSON types.
+
+        Raises:
+            ConfigError: the class of the model or of the method has no source to be hashed.
+        """
+        return {
+            "layout": LAYOUT,
+            "model": canonical(self.model),
+            "data": self._content,
+            "method": canonical(method),
+            "seed": self.seed,
+            "versions": versions(),
+            "source": source_digest(
+                type(self.model),
+                *machinery(models.__file__),
+                type(method),
+                *machinery(inference.__file__),
+            ),
+        }
+
+    def _name(self, method: Method) -> str:
+        """The label where it is one of the case's own methods; else all its settings."""
+        return (label(method) if method in self.methods else repr(method)) + self._suffix
+
+
+def all_methods(profile: str) -> tuple[Method, ...]:
+    """All variants of all methods at the settings of a profile, in catalogue order."""
+    return tuple(method for cls in catalogue().values() for method in variants(cls, profile))
+
+
+def _changes(model: Model, other: Model) -> str:
+    """What sets a model apart from another of its class; all of it if the class differs."""
+    if type(model) is not type(other) or not is_dataclass(model):
+        return repr(other)
+    pairs = {f.name: (getattr(model, f.name), getattr(other, f.name)) for f in fields(model)}
+    return ", ".join(f"{name}={new!r}" for name, (old, new) in pairs.items() if old != new)
+
+
+def _told(error: Exception) -> str:
+    """An unforeseen exception as one line."""
+    first = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

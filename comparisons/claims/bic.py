@@ -1,0 +1,495 @@
+"""BIC approximates −2 log evidence up to a constant, for regular models.
+
+With k free parameters, N exchangeable units and the maximum θ̂ of the likelihood,
+BIC = −2ℓ(θ̂) + k log N and −2 log Z = BIC + O(1); to the next order the gap is Laplace's,
+−2 log π(û) − k log 2π + log |H| − k log N.  Under a unit-information prior, N(û, N J⁻¹) in the
+unconstrained chart, it is k log(1 + 1/N), next to nothing.  A mixture or factor model above its
+true order is singular: k log N is not the right penalty, and WBIC is shown beside it, with the
+evidence and leave-one-out of every order by importance sampling from Laplace's normal law.  Which
+order is the true one nobody knows: each above the smallest that AIC, BIC or WBIC chooses is marked.
+References: Schwarz (1978), Ann. Statist. 6; Kass & Wasserman (1995), JASA 90; Watanabe (2013),
+JMLR 14; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27; Magnusson, Andersen, Jonasson & Vehtari
+(2019), ICML 97.
+"""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from scipy.stats import multivariate_normal
+
+from comparisons.claims.same_model import difference_of_densities
+from comparisons.reference import chart_draws, posterior_size
+from comparisons.verdict import Verdict, Z, not_comparable
+from inference.information.matrices import invert, observed
+from inference.methods.laplace import Laplace
+from inference.posterior.draws import terms, thinning
+from inference.posterior.evidence import Measured, bridge, importance, wbic
+from inference.posterior.labels import canonical, log_modes
+from models.capabilities import HasClosedFormMaximum, HasExactPosterior, HasOrder
+from models.errors import ConcordError, FitError
+from models.programs.density import density, numpyro_terms, per_unit, units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from comparisons.case import Case
+    from inference.estimate import Estimate
+    from inference.posterior.evidence import Importance
+    from models.spec import Model
+
+GAP = 2.0
+"""Largest |BIC + 2 log Z| that leaves a ranking as it is (deviance units; Raftery's 'weak')."""
+LADDER = (100, 400, 1_600, 6_400)
+"""Numbers of units along which the gap must stay bounded."""
+SETS = 20
+"""Simulated data sets at each of them."""
+
+
+class Criterion(NamedTuple):
+    """One number by which models are chosen.
+
+    Smaller is better for `aic`, `bic` and `wbic`, larger for `log_evidence` and `elpd_loo`; `order`
+    is the choice itself.  A mark in brackets says that a number is not to be relied on.
+    """
+
+    method: str
+    criterion: str
+    value: float
+    error: float
+    k: int
+    n: int
+
+
+def table(case: Case) -> xr.Dataset:
+    """Every criterion of the case and of its orders, one row each."""
+    rows = [*_criteria(case), *_order_criteria(case)]
+    columns = {name: [getattr(row, name) for row in rows] for name in Criterion._fields}
+    return xr.Dataset({name: ("row", np.asarray(values)) for name, values in columns.items()})
+
+
+def compare(case: Case) -> Iterator[Verdict]:
+    """BIC against the evidence, its gap along N, and the order that each criterion chooses."""
+    yield from _gap(case)
+    yield from _left_out(case)
+    if isinstance(case.model, HasExactPosterior):
+        yield from _bounded(case)
+    if isinstance(case.model, HasOrder):
+        yield from _orders(case)
+
+
+# --- the case's own model -------------------------------------------------------------------------
+
+
+def _criteria(case: Case) -> Iterator[Criterion]:
+    """Of every fit that can be relied on."""
+    k, n = density(case.model, case.data).size, units(case.model, case.data)
+    for name, fit in case.estimates("likelihood").items():
+        if fit.problems:
+            continue
+        deviance = -2 * fit.log_likelihood
+        yield Criterion(name, "log_likelihood", fit.log_likelihood, 0.0, k, n)
+        yield Criterion(name, "aic", deviance + 2 * k, 0.0, k, n)
+        yield Criterion(name, "bic", deviance + k * np.log(n), 0.0, k, n)
+    for name, fit in case.estimates("posterior").items():
+        if "log_evidence" in fit.record.attrs and not fit.problems:
+            value = float(fit.record.attrs["log_evidence"])
+            if name != "exact_posterior":
+                value += log_modes(case.model)
+            yield Criterion(name, "log_evidence", value, 0.0, k, n)
+    for name in _samplers(case):
+        found = bridge_evidence(case, name)
+        yield Criterion(name, "log_evidence", found.value, found.error, k, n)
+        loo = own_leave_one_out(case, name)
+        yield Criterion(name, _marked("elpd_loo", loo.problem), loo.value, loo.error, k, n)
+
+
+def _samplers(case: Case) -> dict[str, xr.DataTree]:
+    """Draws of the samplers that can be relied on."""
+    return {
+        name: fit.draws
+        for name, fit in case.estimates("posterior").items()
+        if name.startswith("nuts") and not fit.problems and fit.draws is not None
+    }
+
+
+def _marked(criterion: str, problem: str) -> str:
+    return f"{criterion} (unreliable)" if problem else criterion
+
+
+@lru_cache(maxsize=8)
+def own_leave_one_out(case: Case, sampler: str) -> Measured:
+    """Leave-one-out by a sampler's draws."""
+    return _told(leave_one_out(_samplers(case)[sampler]))
+
+
+def leave_one_out(draws: xr.DataTree) -> Any:
+    """PSIS leave-one-out expected log predictive density, one unit left out at a time.
+
+    By the draws that keep the log-likelihood of each unit.
+    """
+    import arviz as az
+
+    pointwise = draws["log_likelihood"].to_dataset()
+    posterior = draws["posterior"].to_dataset().sel(draw=pointwise["draw"])
+    tree = xr.DataTree.from_dict({"posterior": posterior, "log_likelihood": pointwise})
+    with _quiet():
+        return az.loo(tree, pointwise=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warning of a large Pareto k̂, which is told as a problem."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def _told(loo: Any) -> Measured:
+    """ArviZ's result; unreliable where the weights that leave a unit out have too heavy a tail."""
+    tails = np.asarray(loo.pareto_k)
+    problem = ""
+    if not tails.max() <= loo.good_k:
+        bad = int((~(tails <= loo.good_k)).sum())
+        problem = (
+            f"Pareto k̂ is {tails.max():.2f} where unit {int(tails.argmax())} is left out, and "
+            f"above {loo.good_k:.2f} for {bad} of {tails.size} units"
+        )
+    return Measured(float(loo.elpd), float(loo.se), problem)
+
+
+def _left_out(case: Case) -> Iterator[Verdict]:
+    for name, draws in _samplers(case).items():
+        if "log_likelihood" in draws.children:
+            problem = own_leave_one_out(case, name).problem
+            if problem:
+                yield not_comparable(f"leave-one-out by {name}", problem)
+
+
+@lru_cache(maxsize=8)
+def bridge_evidence(case: Case, sampler: str) -> Measured:
+    """The evidence from a sampler's draws, which cover one of the equal modes."""
+    posterior = case.estimates("posterior")[sampler]
+    draws = chart_draws(case, posterior, density(case.model, case.data))
+    size = posterior_size(posterior)
+    found = bridge(case.model, case.data, draws, size, case.rng("bridge"))
+    return found._replace(value=found.value + log_modes(case.model))
+
+
+def _evidence(case: Case) -> tuple[str, Measured] | None:
+    fits = case.estimates("posterior")
+    if "exact_posterior" in fits:
+        exact = float(fits["exact_posterior"].record.attrs["log_evidence"])
+        return "exact", Measured(exact, 0.0)
+    sampler = next(iter(_samplers(case)), None)
+    if sampler is None:
+        return None
+    return f"bridge sampling of {sampler}", bridge_evidence(case, sampler)
+
+
+def _gap(case: Case) -> Iterator[Verdict]:
+    about = "BIC against −2 log evidence"
+    maximum = next((f for f in case.estimates("likelihood").values() if not f.problems), None)
+    evidence = _evidence(case)
+    if maximum is None:
+        yield not_comparable(about, "no maximum-likelihood estimate is reliable")
+        return
+    if evidence is None:
+        yield not_comparable(about, "no sampler of the posterior converged")
+        return
+    source, found = evidence
+    k, n = density(case.model, case.data).size, units(case.model, case.data)
+    approximations = case.estimates("posterior").items()
+    laplace = next((fit for name, fit in approximations if name.startswith("laplace")), None)
+    reliable = laplace is not None and not laplace.problems
+    predicted = None
+    if laplace is not None and reliable:
+        predicted = -2 * (float(laplace.record.attrs["log_evidence"]) + log_modes(case.model))
+    value = -2 * maximum.log_likelihood + k * float(np.log(n))
+    yield Verdict(
+        f"−2 log evidence ({source}) − BIC",
+        -2 * found.value,
+        value,
+        error=2 * found.error,
+        bound=GAP,
+        cause="the O(1) gap is Laplace's: prior density and curvature at the mode",
+        predicted=predicted,
+        prediction_error=0.5,
+    )
+    unit = _unit_information(case, maximum, found)
+    if unit is not None:
+        about = f"−2 log evidence ({source}, reweighted to a unit-information prior) − BIC"
+        yield Verdict(about, -2 * unit.value, value, error=2 * unit.error, bound=GAP)
+
+
+def _unit_information(case: Case, maximum: Estimate, found: Measured) -> Measured | None:
+    """The evidence under N(û, N J⁻¹) about one of the equal modes; None without a sampler to use.
+
+    Z' = Z·E[N(u | û, N J⁻¹) / π(u)] over the posterior, whose draws lie where that prior is flat.
+    """
+    sampler = next(iter(_samplers(case)), None)
+    if sampler is None:
+        return None
+    posterior = case.estimates("posterior")[sampler]
+    of = density(case.model, case.data)
+    point = {str(name): jnp.asarray(array.data) for name, array in maximum.point.items()}
+    center = of.unconstrain(canonical(case.model, point))
+    information = observed(of, center)
+    if invert(case.model, of, center, information).problem:
+        return None
+    draws = chart_draws(case, posterior, of)
+    _, prior, jacobian = terms(of, units(case.model, case.data)).totals(draws)
+    wide = units(case.model, case.data) * np.linalg.inv(information)
+    weight = multivariate_normal(np.asarray(center), wide).logpdf(draws) - prior - jacobian
+    ratio = np.exp(weight - weight.max())
+    error = ratio.std() / ratio.mean() / np.sqrt(posterior_size(posterior))
+    log = found.value - log_modes(case.model) + weight.max() + float(np.log(ratio.mean()))
+    return Measured(log, float(np.hypot(found.error, error)))
+
+
+def _bounded(case: Case) -> Iterator[Verdict]:
+    """The exact gap along N: its slope against log N, per parameter, must vanish."""
+    model = case.model
+    assert isinstance(model, HasExactPosterior)
+    if not isinstance(model, HasClosedFormMaximum):
+        return
+    rng = case.rng("bic ladder")
+    mean, error = [], []
+    for n in LADDER:
+        gaps = []
+        for _ in range(SETS):
+            data = model.simulate(rng, model.truth, n)
+            likelihood = numpyro_terms(model, data, model.maximum_likelihood(data))[1].values()
+            log_likelihood = float(per_unit(model, data, list(likelihood)).sum())
+            k = density(model, case.data).size
+            gaps.append(k * np.log(n) - 2 * log_likelihood + 2 * model.exact_log_evidence(data))
+        mean.append(np.mean(gaps))
+        error.append(np.std(gaps, ddof=1) / np.sqrt(SETS))
+    spread = np.log(LADDER) - np.mean(np.log(LADDER))
+    weight = spread / np.sum(spread**2)
+    yield Verdict(
+        f"slope of BIC + 2 log Z against log N, N = {LADDER[0]} … {LADDER[-1]}",
+        float(weight @ mean),
+        0.0,
+        error=float(np.sqrt(np.sum((weight * error) ** 2))),
+        bound=0.25,
+        cause="the gap is O(1) while both grow like N",
+    )
+
+
+# --- orders ---------------------------------------------------------------------------------------
+
+_WORDS = {
+    "aic": "AIC", "bic": "BIC", "wbic": "WBIC", "log_evidence": "the evidence",
+    "elpd_loo": "leave-one-out",
+}  # fmt: skip
+"""What chooses an order."""
+_LARGER = ("log_evidence", "elpd_loo")
+"""Those of which larger is better."""
+
+
+class _Order(NamedTuple):
+    """One order, its number of free parameters, and what was measured of it, by criterion."""
+
+    order: int
+    k: int
+    measured: dict[str, Measured]
+
+
+@lru_cache(maxsize=8)
+def _measured_orders(case: Case) -> tuple[_Order, ...]:
+    model = case.model
+    assert isinstance(model, HasOrder)
+    return tuple(_measured(case, order, model.with_order(order)) for order in model.orders)
+
+
+def _measured(case: Case, order: int, model: Model) -> _Order:
+    sibling = case if model == case.model else case.sibling(model)
+    try:
+        differs = "" if sibling is case else _difference(sibling)
+        k = density(model, sibling.data).size
+    except (ConcordError, ValueError) as error:
+        return _Order(order, 0, dict.fromkeys(_WORDS, _nothing(str(error))))
+    if differs:
+        return _Order(order, k, dict.fromkeys(_WORDS, _nothing(differs)))
+    fit = _maximum(sibling)
+    deviance, n = -2 * fit.value, units(model, sibling.data)
+    found = {
+        "log_likelihood": fit,
+        "aic": fit._replace(value=deviance + 2 * k),
+        "bic": fit._replace(value=deviance + k * float(np.log(n))),
+        "wbic": order_wbic(sibling),
+    }
+    return _Order(order, k, found | _approximated(sibling))
+
+
+def _difference(sibling: Case) -> str:
+    """Why nothing is fitted: the gate has seen the case's own order only."""
+    found = difference_of_densities(sibling.model, sibling.data, sibling.rng("same_model"))
+    return (
+        f"not fitted, since the two programs are not shown to be one model: {found}"
+        if found
+        else ""
+    )
+
+
+def _nothing(problem: str) -> Measured:
+    return Measured(float("nan"), float("nan"), problem)
+
+
+def _maximum(sibling: Case) -> Measured:
+    """The maximum of the log-likelihood; nothing rests on one that cannot be relied on."""
+    try:
+        fit = sibling.fit(next(m for m in sibling.methods if m.name == "maximum_likelihood"))
+    except FitError as error:
+        return _nothing(str(error))
+    if fit.problems:
+        return _nothing("; ".join(fit.problems))
+    return Measured(fit.log_likelihood, 0.0, "")
+
+
+@lru_cache(maxsize=32)
+def order_wbic(sibling: Case) -> Measured:
+    """WBIC of a case's model as a deviance."""
+    try:
+        found = wbic(sibling.model, sibling.data, sibling.rng("wbic"))
+    except (FitError, ValueError) as error:
+        return _nothing(str(error))
+    return Measured(2 * found.value, 2 * found.error, found.problem)
+
+
+def _approximated(sibling: Case) -> dict[str, Measured]:
+    """Evidence and leave-one-out from weighted draws of Laplace's normal law."""
+    model, data = sibling.model, sibling.data
+    # its normal law is in the chart that importance sampling works in
+    methods = (m for m in sibling.methods if isinstance(m, Laplace) and m.engine == "numpyro")
+    method = next(methods, None)
+    if method is None:
+        return {}
+    try:
+        fit = sibling.fit(method)
+    except FitError as error:
+        return dict.fromkeys(_LARGER, _nothing(str(error)))
+    if fit.problems:
+        return dict.fromkeys(_LARGER, _nothing("; ".join(fit.problems)))
+    mode, covariance = fit.record["mode"].values, fit.record["mode_covariance"].values
+    found = importance(model, data, mode, covariance, sibling.rng("importance"))
+    return {
+        "log_evidence": found.evidence._replace(value=found.evidence.value + log_modes(model)),
+        "elpd_loo": _weighted_leave_one_out(model, data, found),
+    }
+
+
+def _weighted_leave_one_out(model: Model, data: xr.Dataset, found: Importance) -> Measured:
+    import arviz as az
+
+    n = units(model, data)
+    step = thinning(len(found.points), n)
+    pointwise = terms(density(model, data), n).pointwise(found.points[::step])
+    tree = xr.DataTree.from_dict(
+        {"log_likelihood": xr.Dataset({"y": (("chain", "draw", "unit"), pointwise[None])})}
+    )
+    with _quiet():
+        loo = az.loo_approximate_posterior(
+            tree, found.target[::step], found.proposal[::step], pointwise=True
+        )
+    return _told(loo)
+
+
+def _order_criteria(case: Case) -> Iterator[Criterion]:
+    if not isinstance(case.model, HasOrder) or not _has_optimiser(case):
+        return
+    n = units(case.model, case.data)
+    rows = _measured_orders(case)
+    smallest = _smallest(rows) or np.inf
+    for row in rows:
+        for name, found in row.measured.items():
+            if np.isfinite(found.value):
+                singular = name == "bic" and row.order > smallest
+                criterion = "bic (singular)" if singular else _marked(name, found.problem)
+                method = f"order {row.order}"
+                yield Criterion(method, criterion, found.value, found.error, row.k, n)
+    for name, words in _WORDS.items():
+        known = _known(rows, name)
+        if len(known) > 1:
+            chosen = _best(known, name)
+            among = ", ".join(str(row.order) for row in known)
+            method = f"choice of {words}" + (f" among {among}" if len(known) < len(rows) else "")
+            yield Criterion(method, "order", chosen.order, 0.0, chosen.k, n)
+
+
+def _has_optimiser(case: Case) -> bool:
+    return any(method.name == "maximum_likelihood" for method in case.methods)
+
+
+def _known(rows: Sequence[_Order], *criteria: str) -> list[_Order]:
+    """The orders at which the criteria can be relied on."""
+    return [
+        row
+        for row in rows
+        if all(name in row.measured and not row.measured[name].problem for name in criteria)
+    ]
+
+
+def _best(rows: Sequence[_Order], criterion: str) -> _Order:
+    sign = -1 if criterion in _LARGER else 1
+    return min(rows, key=lambda row: sign * row.measured[criterion].value)
+
+
+def _smallest(rows: Sequence[_Order]) -> int | None:
+    """The smallest order that AIC, BIC or WBIC chooses; None if none of them can."""
+    known = {name: _known(rows, name) for name in ("aic", "bic", "wbic")}
+    chosen = [_best(some, name).order for name, some in known.items() if len(some) > 1]
+    return min(chosen, default=None)
+
+
+def _orders(case: Case) -> Iterator[Verdict]:
+    if not _has_optimiser(case):
+        yield not_comparable("order selection", "maximum_likelihood is not among the methods")
+        return
+    rows = _measured_orders(case)
+    smallest = _smallest(rows)
+    for row in rows:
+        about: dict[str, list[str]] = {}
+        for name, words in _WORDS.items():
+            if name in row.measured and (problem := row.measured[name].problem):
+                about.setdefault(problem, []).append(words)
+        for problem, criteria in about.items():
+            yield not_comparable(f"{', '.join(criteria)} at order {row.order}", problem)
+        if smallest and row.order > smallest and not row.measured["bic"].problem:
+            cause = (
+                f"singular if the order is {smallest}: penalty k log N is then not the right one"
+            )
+            weak = row.measured["wbic"]
+            if not weak.problem:
+                cause += f"; BIC {row.measured['bic'].value:.2f}, WBIC {weak.value:.2f}"
+                cause += f" ± {weak.error:.2f}"
+            yield not_comparable(f"BIC at order {row.order}", cause)
+    yield _lighter(_known(rows, "bic", "wbic"))
+
+
+def _lighter(rows: Sequence[_Order]) -> Verdict:
+    """WBIC against BIC, at the orders at which both can be relied on."""
+    about = "order chosen: WBIC, whose penalty is lighter for singular models, against BIC"
+    if len(rows) < 2:
+        return not_comparable(about, "fewer than two orders have a BIC and a WBIC to rely on")
+    by_bic, by_wbic = _best(rows, "bic").order, _best(rows, "wbic").order
+    if not any(row.order > by_bic for row in rows):
+        return not_comparable(about, f"no order above {by_bic} has a BIC and a WBIC to rely on")
+    weak = {row.order: row.measured["wbic"] for row in rows}
+    lowest = weak.pop(by_wbic)
+    ties = [
+        order
+        for order, other in weak.items()
+        if not other.value - lowest.value > Z * np.hypot(lowest.error, other.error)
+    ]
+    if ties:
+        listed = " or ".join(map(str, ties))
+        return not_comparable(about, f"WBIC cannot tell order {by_wbic} from {listed}")
+    return Verdict(about, by_wbic, by_bic, error=0.0, bound=0.0, relation="at_least")

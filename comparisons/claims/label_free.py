@@ -1,0 +1,121 @@
+"""Samplers agree on what no permutation of labels can change.
+
+The likelihood of a mixture is the same under each of the k! permutations π of its components, so
+that a mean of a component's parameters depends on how draws were labelled.  A function with
+f(π θ) = f(θ) has one posterior whatever the labelling: the log density log p(x_i | θ), what tells
+components apart (their means) in order of size, and the co-clustering of two rows,
+P(z_i = z_j | x, θ) = Σ_c r_ic r_jc with responsibilities r.  These have to pass the convergence
+gate, which labelled quantities need not.
+References: Stephens (2000), JRSS B 62; Jasra, Holmes & Stephens (2005), Statistical Science 20.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from comparisons.claims.posterior_agreement import BOUND
+from comparisons.verdict import Verdict, not_comparable
+from inference.posterior.draws import gate, moments, not_finite
+from models.capabilities import HasComponents, HasLabels, HasUnits
+from models.programs.compilation import once
+from models.programs.density import density
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import xarray as xr
+
+    from comparisons.case import Case
+    from models.spec import Model, Values
+
+ROWS = 5
+"""Rows whose density and co-clustering are looked at, evenly spaced by the first column."""
+PROBABILITY = 0.001
+"""Difference of a probability that does not matter, however little it varies."""
+
+
+def compare(case: Case) -> Iterator[Verdict]:
+    """Mean and sd of each label-free quantity: every sampler against the first."""
+    model = case.model
+    if not isinstance(model, HasLabels) or not isinstance(model, HasComponents):
+        return
+    if model.labels < 2 or isinstance(model, HasUnits):
+        return
+    found = {}
+    for name, fit in case.estimates("posterior").items():
+        if fit.draws is None or "sample_stats" not in fit.draws.children:
+            continue
+        # not the fit's own problems, which are those of quantities that have labels
+        quantities, flat = label_free(model, case.data, fit.draws["posterior"].to_dataset())
+        stats = {str(n): x.to_numpy() for n, x in fit.draws["sample_stats"].data_vars.items()}
+        names = list(quantities)
+        if problems := [*not_finite(flat, names), *gate(flat, names, stats)]:
+            yield not_comparable("label-free quantities", f"{name}: {'; '.join(problems)}")
+        else:
+            found[name] = (quantities, moments(flat))
+    if len(found) < 2:
+        return
+    against, *others = found
+    expected = found[against][1]
+    for other in others:
+        quantities, observed = found[other]
+        for words, mean, spread in (("mean", 0, 1), ("sd", 2, 3)):
+            for i, (of, least) in enumerate(quantities.items()):
+                yield Verdict(
+                    f"{words} of {of}: {other} − {against}",
+                    float(observed[mean][i]),
+                    float(expected[mean][i]),
+                    error=float(np.hypot(observed[spread][i], expected[spread][i])),
+                    bound=max(least, BOUND * float(expected[2][i])),
+                )
+
+
+def label_free(
+    model: Model, data: xr.Dataset, posterior: xr.Dataset
+) -> tuple[dict[str, float], np.ndarray]:
+    """Draws of what labels cannot change.
+
+    Args:
+        model: a mixture.
+        data: its data.
+        posterior: draws of its parameters, dims (chain, draw, …).
+
+    Returns:
+        By name, the largest difference that does not matter however little a quantity varies; and
+        the draws in that order, shape (chain, draw, quantity).
+    """
+    assert isinstance(model, HasLabels)
+    assert isinstance(model, HasComponents)
+    values: Any = {p.name: jnp.asarray(posterior[p.name].data) for p in model.parameters}
+    y = next(iter(data.data_vars.values()))
+    order = np.argsort(np.asarray(y.data).reshape(y.shape[0], -1)[:, 0], kind="stable")
+    rows = order[np.linspace(0, order.size - 1, min(ROWS, order.size)).round().astype(int)]
+    few = data.isel({str(y.dims[0]): rows})
+    of = density(model, few)
+    first, second = np.triu_indices(rows.size, 1)
+    components, features = model.label_features(model.truth).shape
+
+    def label_free_of(values: Values) -> jax.Array:
+        share = model.responsibilities(values, few)
+        return jnp.concatenate(
+            [
+                of.log_likelihood(of.unconstrain(values)),
+                jnp.sort(model.label_features(values), axis=0).ravel(),
+                jnp.sum(share[first] * share[second], axis=1),
+            ]
+        )
+
+    places = [(place, j) for place in range(components) for j in range(features)]
+    pairs = zip(rows[first], rows[second], strict=True)
+    least = {
+        **{f"log density of row {i}": 0.0 for i in rows},
+        **{
+            f"feature {j} of the components, number {place + 1} by size": 0.0 for place, j in places
+        },
+        **{f"P(rows {i} and {j} are of one component)": PROBABILITY for i, j in pairs},
+    }
+    return least, np.asarray(once(jax.vmap(jax.vmap(label_free_of)))(values))

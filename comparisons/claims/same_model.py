@@ -1,0 +1,246 @@
+"""The PyMC and the NumPyro program are one model.
+
+Two programs define the same posterior for every data set only if, at every point, log prior,
+log-likelihood of every unit, their gradients and every parameter's log-Jacobian agree with no free
+additive constant.  Each program's own chart is carried into the NumPyro one, so that Jacobians are
+compared whatever the transforms are.  Densities do not see how a program draws, so prior draws,
+and rows simulated at points drawn from the prior, are compared as well, those of `simulate` among
+them, through the mean and the variance of a bounded function of each number (which exist for every
+law).
+Blocking: nothing is fitted unless all of it holds.
+Reference: the change of variables formula; Billingsley (1995), Probability and Measure, §17, §25.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from comparisons.verdict import Verdict
+from models.programs.density import density, flat_names, observed_sites
+from models.programs.readings import numpyro_chart, numpyro_rows, pymc_rows, read_numpyro, read_pymc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import xarray as xr
+    from jax import Array
+
+    from comparisons.case import Case
+    from models.programs.readings import Reading
+    from models.spec import Model
+
+POINTS = 32
+"""Points at which the densities are compared: half from the data, as far as its starts lie inside
+of parameter space, the rest from the prior."""
+_TRIED = 1_000
+"""Prior draws among which valid points are looked for."""
+_ROUND_TRIP = 1e-12
+"""Largest relative change of a valid point, and of a step at it, on the way there and back."""
+_FEW = 6
+"""Points of the short form."""
+TOLERANCE = 1e-9
+"""Largest relative difference of densities and gradients."""
+DRAWS = 100_000
+"""Prior draws from each program, and units simulated by each at each of `ROW_POINTS`."""
+ROW_POINTS = 3
+"""Prior draws at which both programs simulate rows."""
+MOMENT_BOUND = 0.035
+"""Largest difference of a mean or variance, in standard deviations.
+
+Of n = `DRAWS` draws each, a difference has standard error e = √(2/n) = 0.0045, and agrees while it
+is below bound − Z·e = 0.0203 = 4.5 e: equal programs fail with probability 6e-6 a moment, below
+0.001 for a hundred of them.  A scale that is a twentieth too large moves the mean or variance of a
+normal, half-normal or inverse gamma by 0.05 or more and that of a half-Cauchy by 0.033: none agree.
+"""
+
+
+class Difference(NamedTuple):
+    """The largest difference of one term over all points."""
+
+    term: str
+    size: float
+    error: float
+    where: str
+
+
+def compare(case: Case) -> Iterator[Verdict]:
+    """One verdict per term of the two programs."""
+    for found in differences(case.model, case.data, case.rng("same_model")):
+        moments = found.error > 0
+        yield Verdict(
+            about=f"{found.term}: pymc − numpyro",
+            observed=found.size,
+            expected=0.0,
+            error=found.error,
+            bound=MOMENT_BOUND if moments else TOLERANCE,
+            cause=found.where,
+        )
+
+
+def differences(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Iterator[Difference]:
+    """Every term on which the two programs could differ, with where they differ most."""
+    numpyro, pymc = read_numpyro(model, data), read_pymc(model, data)
+    prior = numpyro.prior_draws(rng, DRAWS)
+    drawn, valid = _valid(model, data, prior)
+    near = _near(model, data, rng, POINTS - POINTS // 2)
+    others = POINTS - len(near)
+    if valid.size < others:
+        where = f"{valid.size} of {_TRIED} prior draws are valid; expected {others} points"
+        yield Difference("points drawn from the prior", float("inf"), 0.0, where)
+    points = np.concatenate([near, drawn[valid[:others]]])
+    yield from _terms(model, data, numpyro, pymc, points)
+    yield _distributions("prior moments", prior, pymc.prior_draws(rng, DRAWS))
+    points = [
+        {name: jnp.asarray(array[i]) for name, array in prior.items()} for i in valid[:ROW_POINTS]
+    ]
+    if points:
+        many = model.simulate(rng, points[0], DRAWS)
+        ours, theirs = (rows(model, many, points, rng) for rows in (numpyro_rows, pymc_rows))
+        term = f"moments of rows simulated at {len(points)} points drawn from the prior"
+        yield _distributions(term, _by_point(ours), _by_point(theirs))
+        # what a program observes may be a function of the data, of which simulate knows nothing
+        made = {
+            name: np.asarray(many[name].data)
+            for name, site in observed_sites(model, many, points[0]).items()
+            if name in many and np.array_equal(site["value"], many[name].data)
+        }
+        if made:
+            term = "moments of rows made by simulate at a point drawn from the prior"
+            rows = {name: ours[0][name] for name in made}
+            yield _distributions(term, rows, made, ("numpyro", "simulate"))
+
+
+def difference_of_densities(model: Model, data: xr.Dataset, rng: np.random.Generator) -> str:
+    """Where the densities of the two programs differ first; "" if they agree.
+
+    A short form of the gate for the siblings of a model that has passed it: log prior and
+    log-likelihood at a few points near the data, without derivatives or draws.
+    """
+    numpyro, pymc = (read(model, data, derivatives=False) for read in (read_numpyro, read_pymc))
+    points = _near(model, data, rng, _FEW)
+    if not len(points):
+        return "no start from the data is inside of the parameter space"
+    found = _terms(model, data, numpyro, pymc, points)
+    return next((f"{d.term} differs: {d.where}" for d in found if not d.size <= TOLERANCE), "")
+
+
+def _valid(
+    model: Model, data: xr.Dataset, prior: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first prior draws in the NumPyro chart, shape (draws, k), and which to compare at.
+
+    A draw can sit on a boundary of its support to within rounding, where its coordinates are lost:
+    at valid ones the way to the natural scale and back is the identity, and so is its derivative.
+    """
+    few = {name: jnp.asarray(array[:_TRIED]) for name, array in prior.items()}
+    drawn, back, step = map(np.asarray, numpyro_chart(model, data, few))
+    with np.errstate(invalid="ignore"):
+        off = np.abs(back - drawn) / np.maximum(1.0, np.abs(drawn)) + np.abs(step - 1)
+    valid = (off <= _ROUND_TRIP).all(axis=1)  # which no number that is not finite passes
+    return drawn, np.flatnonzero(valid)[:POINTS]
+
+
+def _near(model: Model, data: xr.Dataset, rng: np.random.Generator, count: int) -> np.ndarray:
+    """Jittered starts in the NumPyro chart, shape (at most count, k).
+
+    Of data that are all alike some parameter starts on its boundary, which is at infinity there.
+    """
+    of = density(model, data)
+    starts = np.stack([of.unconstrain(model.start(rng, data)) for _ in range(count)])
+    inside = np.isfinite(starts).all(axis=1)
+    return (starts + 0.2 * rng.standard_normal(starts.shape))[inside]
+
+
+def _terms(
+    model: Model, data: xr.Dataset, numpyro: Reading, pymc: Reading, points: np.ndarray
+) -> Iterator[Difference]:
+    """The largest difference of each term of the two readings at the points."""
+    at = jnp.asarray(points)
+    ours, theirs = numpyro.terms(at), pymc.terms(at)
+    for term, values in ours.items():
+        yield _largest(model, data, term, np.asarray(values), np.asarray(theirs[term]), at)
+
+
+def _largest(
+    model: Model,
+    data: xr.Dataset,
+    term: str,
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    points: Array,
+) -> Difference:
+    """Largest difference relative to the term's size at the point (at least 1).
+
+    What is not finite is no agreement, also where both programs say the same.
+    """
+    if ours.shape != theirs.shape:
+        return Difference(term, float("inf"), 0.0, f"shapes {ours.shape} and {theirs.shape}")
+    count = points.shape[0]
+    a, b = ours.reshape(count, -1), theirs.reshape(count, -1)
+    finite = np.isfinite(a) & np.isfinite(b)
+    scale = np.maximum(1.0, np.abs(np.where(finite, a, 0.0)))
+    if term.startswith("gradient"):
+        scale = scale.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", over="ignore"):
+        relative = np.where(finite, np.abs(a - b) / scale, np.inf)
+    i, j = np.unravel_index(int(relative.argmax()), relative.shape)
+    size = float(relative[i, j])
+    if size <= TOLERANCE:
+        return Difference(term, size, 0.0, f"largest relative difference over {count} points")
+    values = density(model, data).constrain(points[i])
+    flat = np.concatenate([np.ravel(array) for array in values.values()])
+    pairs = zip(flat_names(values), flat, strict=True)
+    at = ", ".join(f"{name} = {value:.6g}" for name, value in list(pairs)[:8])
+    entry = f" entry {j}" if a.shape[1] > 1 else ""
+    if a[i, j] == b[i, j]:
+        where = (
+            f"{term}{entry}: both programs give {a[i, j]} at {at}; is it outside of the support?"
+        )
+        return Difference(term, size, 0.0, where)
+    return Difference(
+        term, size, 0.0, f"{term}{entry}: numpyro {a[i, j]:.12g}, pymc {b[i, j]:.12g} at {at}"
+    )
+
+
+def _by_point(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {f"point {i}, {name}": x for i, sites in enumerate(rows) for name, x in sites.items()}
+
+
+def _distributions(
+    term: str,
+    ours: dict[str, np.ndarray],
+    theirs: dict[str, np.ndarray],
+    whose: tuple[str, str] = ("numpyro", "pymc"),
+) -> Difference:
+    """Largest standardised difference in mean or variance of x ↦ t/(1 + |t|), t = (x − m)/s."""
+    if {n: a.shape for n, a in ours.items()} != {n: a.shape for n, a in theirs.items()}:
+        where = f"{' and '.join(whose)} draw different names or shapes"
+        return Difference(term, float("inf"), 1e-12, where)
+    largest = Difference(term, 0.0, 1e-12, "largest standardised difference of mean or variance")
+    for name, array in ours.items():
+        count = array.shape[0]
+        a, b = array.reshape(count, -1), theirs[name].reshape(count, -1)
+        for program, drawn in zip(whose, (a, b), strict=True):
+            wrong = count - int(np.isfinite(drawn).all(axis=1).sum())
+            if wrong:
+                where = f"{name}: {wrong} of {count} draws of {program} are not finite"
+                return Difference(term, float("inf"), 1e-12, where)
+        middle = np.median(a, axis=0)
+        width = np.median(np.abs(a - middle), axis=0)
+        width = np.where(width > 0, width, 1.0)
+        a, b = (a - middle) / width, (b - middle) / width
+        a, b = a / (1 + np.abs(a)), b / (1 + np.abs(b))
+        center = a.mean(axis=0)
+        for f, g in ((a, b), ((a - center) ** 2, (b - center) ** 2)):
+            # constants (the diagonal of a correlation) have no spread to be measured in
+            scale = np.where(f.std(axis=0) > 1e-12, f.std(axis=0), 1e-12)
+            size = np.abs(f.mean(axis=0) - g.mean(axis=0)) / scale
+            j = int(size.argmax())
+            if size[j] > largest.size:
+                error = float(np.sqrt((f.var(axis=0) + g.var(axis=0))[j] / count) / scale[j])
+                where = f"largest at {name}[{j}]"
+                largest = Difference(term, float(size[j]), max(error, 1e-12), where)
+    return largest

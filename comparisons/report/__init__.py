@@ -1,0 +1,1 @@
+"""The report: verdicts and draws to HTML, JSON, CSV and netCDF."""

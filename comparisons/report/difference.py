@@ -1,0 +1,116 @@
+"""What changed between two tables of verdicts, judged by the Monte Carlo errors of both.
+
+A row is *changed* where its number moved by more than the practical bound even at the near end of
+the interval that both errors span, *unchanged* where it stayed within the bound even at the far
+end, and *cannot tell* between: the rule of every verdict, with the old number as the expected one.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from math import hypot, isnan, nan
+from pathlib import Path
+from typing import Literal, final
+
+from comparisons.verdict import Verdict, Z
+from models.errors import DataError
+
+type Change = Literal["changed", "unchanged", "cannot tell"]
+
+COLUMNS = (
+    "comparison", "model", "data", "about", "observed", "expected", "error", "bound", "verdict",
+    "cause",
+)  # fmt: skip
+_IDENTITY = COLUMNS[:4]
+
+
+@final
+@dataclass(frozen=True)
+class Difference:
+    """One row of the comparison of two tables.
+
+    Attributes:
+        row: comparison, model, data and about.
+        change: changed, unchanged or cannot tell.
+        reason: what changed, with both numbers.
+    """
+
+    row: tuple[str, ...]
+    change: Change
+    reason: str
+
+
+def differences(old: Path, new: Path) -> list[Difference]:
+    """All rows of two tables of verdicts, those that changed first.
+
+    Raises:
+        DataError: a file cannot be read or is no such table.
+    """
+    before, after = _rows(old), _rows(new)
+    rows = dict.fromkeys([*before, *after])
+    found = [_difference(row, before.get(row), after.get(row)) for row in rows]
+    order = ("changed", "cannot tell", "unchanged")
+    return sorted(found, key=lambda difference: order.index(difference.change))
+
+
+def _difference(
+    row: tuple[str, ...], old: dict[str, str] | None, new: dict[str, str] | None
+) -> Difference:
+    if old is None or new is None:
+        return Difference(row, "changed", "new" if old is None else "gone")
+    if old == new:
+        return Difference(row, "unchanged", "the same")
+    (a, error_a, bound_a), (b, error_b, bound_b) = _numbers(old), _numbers(new)
+    verdicts = f"{old['verdict']} → {new['verdict']}"
+    same_verdict = old["verdict"] == new["verdict"]
+    if isnan(a) or isnan(b):
+        same = isnan(a) and isnan(b) and same_verdict
+        return Difference(row, "unchanged" if same else "changed", verdicts)
+    error = hypot(error_a, error_b)
+    moved = f"{a:g} → {b:g}, error {error:.2g}; {verdicts}"
+    outcome = Verdict("", observed=b, expected=a, error=error, bound=min(bound_a, bound_b)).outcome
+    if outcome == "DIFFER":
+        return Difference(row, "changed", moved)
+    if not same_verdict:
+        beyond_noise = abs(a - b) > Z * error
+        return Difference(row, "changed" if beyond_noise else "cannot tell", moved)
+    return Difference(row, "unchanged" if outcome == "AGREE" else "cannot tell", moved)
+
+
+def _rows(path: Path) -> dict[tuple[str, ...], dict[str, str]]:
+    if path.is_dir():
+        path = path / "verdicts.csv"
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(
+                    f"{path}:1: no column {', '.join(missing)}; expected a verdicts.csv, as "
+                    "`run` writes it"
+                )
+            rows: dict[tuple[str, ...], dict[str, str]] = {}
+            for row in reader:
+                identity = tuple(row[name] for name in _IDENTITY)
+                # an equal statement made twice is told apart by its place
+                while identity in rows:
+                    identity = (*identity, "again")
+                _numbers(row, f"{path}:{reader.line_num}")
+                rows[identity] = row
+            return rows
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; expected a verdicts.csv") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a CSV file in UTF-8: {error}") from error
+
+
+def _numbers(row: dict[str, str], where: str = "") -> tuple[float, float, float]:
+    values = []
+    for name in ("observed", "error", "bound"):
+        try:
+            values.append(float(row[name]) if row[name] else nan)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{where}: {name} is {row[name]!r}; expected a number") from error
+    observed, error, bound = values
+    return observed, error, bound

@@ -1,0 +1,247 @@
+"""Draws of every method in one shape, so that they can share a figure.
+
+ArviZ joins methods of unequal numbers of chains or draws by filling up with NaN, and then draws
+nothing: all are thinned to one shape first.  A method without draws is represented by draws from
+N(estimate, covariance), its sampling approximation, and is marked as such.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import jax
+import numpy as np
+
+from comparisons.reference import own_draws
+from models.errors import ConcordError
+from models.programs.density import numpyro_trace, units
+from models.programs.keys import key_of
+from models.programs.readings import read_numpyro
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import xarray as xr
+
+    from comparisons.report.result import CaseResult
+    from inference.estimate import Estimate
+
+CHAINS = 4
+_MOST = 4_000
+"""Draws of a method in a figure."""
+REPLICATES = 100
+"""Replicated data sets of a posterior predictive check."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Comparable:
+    """Draws of several methods in one shape.
+
+    Attributes:
+        draws: by label, shape (CHAINS, draws, scalars).
+        approximated: labels of the methods that have no draws of their own.
+        unreliable: labels of the methods with problems.
+    """
+
+    draws: Mapping[str, np.ndarray]
+    approximated: frozenset[str]
+    unreliable: frozenset[str]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Replicates:
+    """Observed and replicated data.
+
+    Attributes:
+        observed: by column, one dimension.
+        replicated: by column, shape (replicates, rows).
+        source: label of the fit whose draws were used.
+    """
+
+    observed: Mapping[str, np.ndarray]
+    replicated: Mapping[str, np.ndarray]
+    source: str
+
+
+def comparable(result: CaseResult, names: Sequence[str]) -> Comparable:
+    """Draws of every method that reports all the scalars, thinned to the shortest."""
+    own, normal = {}, {}
+    for label, fit in result.estimates.items():
+        found = own_draws(fit, names)
+        if found is not None and np.isfinite(found).all():
+            own[label] = found.reshape(-1, len(names))
+        elif set(names) <= set(map(str, fit.covariance["quantity"].values)):
+            normal[label] = fit
+    size = min([_MOST, *(draws.shape[0] for draws in own.values())]) // CHAINS
+    drawn = {}
+    for label in result.estimates:
+        if label in own:
+            keep = np.linspace(0, own[label].shape[0] - 1, CHAINS * size).round().astype(int)
+            drawn[label] = own[label][keep]
+        elif label in normal:
+            approximation = _normal(normal[label], names, CHAINS * size)
+            if np.isfinite(approximation).all():
+                drawn[label] = approximation
+    return Comparable(
+        {label: draws.reshape(CHAINS, size, len(names)) for label, draws in drawn.items()},
+        frozenset(normal).intersection(drawn),
+        frozenset(label for label in drawn if result.estimates[label].problems),
+    )
+
+
+def _normal(estimate: Estimate, names: Sequence[str], size: int) -> np.ndarray:
+    """Draws from N(center, covariance); a scalar of undefined spread stays at its centre.
+
+    The noise is the same for every estimate, so that equal ones look equal, and symmetric, so
+    that their mean is the estimate.
+    """
+    center = np.concatenate([np.ravel(v.values) for v in estimate.center.value.values()])
+    place = {str(name): i for i, name in enumerate(estimate.covariance["quantity"].values)}
+    chosen = [place[name] for name in names]
+    covariance = np.nan_to_num(estimate.covariance.values[np.ix_(chosen, chosen)])
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    factor = vectors * np.sqrt(np.clip(values, 0, None))
+    half = np.random.default_rng(0).standard_normal((size // 2, len(names)))
+    noise = np.concatenate([half, -half])
+    return center[chosen] + noise @ factor.T
+
+
+def replicates(result: CaseResult, source: str) -> tuple[Replicates | None, str]:
+    """Data replicated at posterior draws of a fit; or why there are none.
+
+    Draws of the group `posterior_predictive` are used where the fit has them; else the model
+    simulates whole data sets; a model of several variables, some of which are known rather than
+    modelled (standard errors, group labels), has its NumPyro program replicate the observed sites.
+    """
+    draws = result.estimates[source].draws
+    if draws is None:
+        return None, f"{source} has no draws"
+    if "posterior_predictive" in draws.children:
+        group = draws["posterior_predictive"].to_dataset()
+        observed = {n: result.data[n].values for n in map(str, group) if n in result.data}
+        replicated = {
+            n: _thinned(group[n].transpose("chain", "draw", ...).to_numpy()) for n in observed
+        }
+        return Replicates(
+            _columns(result.data, observed), _columns(result.data, replicated, 1), source
+        ), ""
+    posterior = draws["posterior"]
+    names = [parameter.name for parameter in result.model.parameters]
+    missing = [name for name in names if name not in posterior.data_vars]
+    if missing:
+        return None, f"{source} keeps no draws of {', '.join(missing)}"
+    values = {
+        name: _thinned(posterior[name].transpose("chain", "draw", ...).to_numpy()) for name in names
+    }
+    rng = np.random.default_rng(zlib.crc32(f"{result.slug} replicates".encode()))
+    try:
+        if len(result.data.data_vars) == 1:
+            observed, replicated = _simulated(result, values, rng)
+        else:
+            observed, replicated = _conditional(result, values, rng)
+    except (ConcordError, NotImplementedError, KeyError, TypeError, ValueError) as error:
+        return None, f"the model could not replicate the data: {type(error).__name__}: {error}"
+    return Replicates(
+        _columns(result.data, observed), _columns(result.data, replicated, 1), source
+    ), ""
+
+
+def prior_and_posterior(
+    result: CaseResult, source: str
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Draws of the first entry that varies of each parameter, from the prior and from a fit.
+
+    Of the prior's draws only the quantiles between 5 % and 95 % are kept: a heavy tail would leave
+    nothing else to be seen.
+    """
+    draws = result.estimates[source].draws
+    posterior = draws["posterior"] if draws else {}
+    rng = np.random.default_rng(zlib.crc32(f"{result.slug} prior".encode()))
+    prior = read_numpyro(result.model, result.data).prior_draws(rng, 1000)
+    found: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
+    for name in (parameter.name for parameter in result.model.parameters):
+        if name not in posterior:
+            continue
+        drawn = prior[name]
+        after = posterior[name].transpose("chain", "draw", ...).to_numpy()
+        for index in np.ndindex(after.shape[2:]):
+            before, one = drawn[(..., *index)], after[(..., *index)].ravel()
+            if not (np.allclose(before, before[0]) or np.allclose(one, one[0])):
+                label = f"{name}[{', '.join(map(str, index))}]" if index else name
+                levels = np.linspace(0.05, 0.95, 1000)
+                found[0][label] = np.quantile(before, levels)
+                found[1][label] = one[np.linspace(0, one.size - 1, 1000).astype(int)]
+                break
+    return found
+
+
+def _simulated(
+    result: CaseResult, values: Mapping[str, np.ndarray], rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    n = units(result.model, result.data)
+    sets = []
+    for index in range(len(next(iter(values.values())))):
+        point: dict[str, Any] = {name: array[index] for name, array in values.items()}
+        sets.append(result.model.simulate(rng, point, n))
+    names = list(map(str, result.data.data_vars))
+    return (
+        {name: result.data[name].values for name in names},
+        {name: np.stack([simulated[name].values for simulated in sets]) for name in names},
+    )
+
+
+def _conditional(
+    result: CaseResult, values: Mapping[str, np.ndarray], rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    point: dict[str, Any] = {name: array[0] for name, array in values.items()}
+    sites = numpyro_trace(result.model, result.data, point)
+    names = [
+        name
+        for name, site in sites.items()
+        if site["type"] == "sample" and site["is_observed"] and np.ndim(site["value"])
+    ]
+
+    def one(key: Any, at: Any) -> dict[str, Any]:
+        found = numpyro_trace(result.model, result.data, at)
+        keys = jax.random.split(key, len(names))
+        return {name: found[name]["fn"].sample(k) for name, k in zip(names, keys, strict=True)}
+
+    size = len(next(iter(values.values())))
+    keys = jax.random.split(key_of(rng), size)
+    drawn = jax.jit(jax.vmap(one))(keys, dict(values))
+    return (
+        {name: np.asarray(sites[name]["value"]) for name in names},
+        {name: np.asarray(drawn[name]) for name in names},
+    )
+
+
+def _thinned(array: np.ndarray) -> np.ndarray:
+    """Evenly spread draws of (chain, draw, …), shape (at most REPLICATES, …)."""
+    flat = array.reshape(-1, *array.shape[2:])
+    return flat[np.linspace(0, len(flat) - 1, min(REPLICATES, len(flat))).round().astype(int)]
+
+
+def _columns(
+    data: xr.Dataset, arrays: Mapping[str, np.ndarray], leading: int = 0
+) -> dict[str, np.ndarray]:
+    """One entry per column of every float variable, with `leading` dims before the rows."""
+    found: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        if array.dtype.kind != "f":
+            continue
+        if array.ndim == 1 + leading:
+            found[name] = array
+            continue
+        flat = array.reshape(*array.shape[: leading + 1], -1)
+        for j in range(flat.shape[-1]):
+            found[f"{name}[{_column(data, name, j)}]"] = flat[..., j]
+    return found
+
+
+def _column(data: xr.Dataset, name: str, j: int) -> str:
+    dim = data[name].dims[1] if name in data and data[name].ndim == 2 else None
+    return str(data.coords[dim].values[j]) if dim in data.coords else str(j)

@@ -1,0 +1,232 @@
+"""Everything the report knows of a case, computed once; the page and the JSON both show it."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast, final
+
+import arviz_stats as azs
+import numpy as np
+import xarray as xr
+
+from comparisons.report import (
+    draws as _draws,
+)
+from comparisons.report import (
+    figures as _figures,
+)
+from comparisons.report import (
+    headline as _answer,
+)
+from comparisons.report import (
+    tables as _tables,
+)
+from comparisons.store.entries import canonical, versions
+from models.data.dataset import content_hash
+from models.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from arviz_stats.utils import ELPDDataLOO
+
+    from comparisons.report.draws import Comparable, Replicates
+    from comparisons.report.headline import Agreement, Answer
+    from comparisons.report.result import CaseResult
+    from comparisons.report.tables import Row
+
+
+_DRAWS = 500
+"""Of each chain, for the expected log predictive density."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A case, analysed.
+
+    Attributes:
+        result: the case.
+        found: every method against the reference.
+        answer: the sentence of the first screen.
+        source: label of the fit that stands for the posterior; "" if none can be relied on.
+        loo: its expected log predictive density, unit by unit; None where that is unknown.
+        notable: the scalars of figures that show every method.
+        drawn: draws of every method at these.
+        replicates: replicated data, if there are any; `no_replicates` says why not.
+        estimates, criteria, verdicts: the rows of the tidy tables.
+        convergence, optimisers, agreement, forest, predictive, costs: the rows of the page's.
+        changes: what changed since the last run, as (statement, change, reason); None if there
+            was none.
+    """
+
+    result: CaseResult
+    found: Agreement
+    answer: Answer
+    source: str
+    loo: ELPDDataLOO | None
+    notable: tuple[str, ...]
+    drawn: Comparable
+    replicates: Replicates | None
+    no_replicates: str
+    estimates: list[Row]
+    criteria: list[Row]
+    verdicts: list[Row]
+    convergence: list[Row]
+    optimisers: list[Row]
+    agreement: list[Row]
+    forest: list[Row]
+    predictive: list[Row]
+    costs: list[Row]
+    changes: tuple[tuple[str, str, str], ...] | None = None
+
+
+def facts(result: CaseResult) -> Facts:
+    """Analyses a case."""
+    found = _answer.agreement(result)
+    notable = _figures.notable(found, _figures.PANELS)
+    drawn = _draws.comparable(result, notable)
+    replicates, no_replicates = None, "no sampler of the posterior can be relied on"
+    source = _source(result, found)
+    if source:
+        replicates, no_replicates = _draws.replicates(result, source)
+    convergence = _tables.convergence_rows(result)
+    return Facts(
+        result=result,
+        found=found,
+        answer=_answer.answer(result, found),
+        source=source,
+        loo=_loo(result, source) if source else None,
+        notable=notable,
+        drawn=drawn,
+        replicates=replicates,
+        no_replicates=no_replicates,
+        estimates=_tables.estimate_rows(result),
+        criteria=_tables.criteria_rows(result) if result.estimates else [],
+        verdicts=_tables.verdict_rows(result),
+        convergence=convergence,
+        optimisers=_tables.optimiser_rows(result),
+        agreement=_tables.agreement_rows(result, found),
+        forest=_tables.forest_rows(drawn, notable),
+        predictive=_tables.predictive_rows(replicates) if replicates else [],
+        costs=_tables.cost_rows(result, convergence),
+    )
+
+
+def _source(result: CaseResult, found: Agreement) -> str:
+    """The fit whose draws replicate the data: the reference, or the first reliable sampler."""
+    ranked = [found.reference, *(n for n in result.estimates if _answer.base(n) == "nuts")]
+    usable = (n for n in ranked if n and not result.estimates[n].problems)
+    return next((n for n in usable if result.estimates[n].draws is not None), "")
+
+
+def _loo(result: CaseResult, source: str) -> ELPDDataLOO | None:
+    draws = result.estimates[source].draws
+    if draws is None or "log_likelihood" not in draws.children:
+        return None
+    terms = draws["log_likelihood"].to_dataset()
+    if len(terms) != 1:
+        return None
+    kept = terms.isel(draw=slice(None, None, -(-terms.sizes["draw"] // _DRAWS)))
+    tree = xr.DataTree.from_dict(
+        {"log_likelihood": kept, "posterior": xr.Dataset(coords=kept.coords)}
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the table counts the units that it warns of
+        return cast("ELPDDataLOO", azs.loo(tree, pointwise=True, reff=1.0))
+
+
+def same_data(every: Sequence[Facts]) -> list[tuple[str, pd.DataFrame]]:
+    """Models of the same data by their expected log predictive density, and what the data are."""
+    groups: dict[str, dict[str, Facts]] = {}
+    for known in every:
+        if known.loo is not None:
+            group = groups.setdefault(content_hash(known.result.data), {})
+            group[_tables.model_title(known.result.model)] = known
+    found = []
+    for group in groups.values():
+        if len(group) > 1:
+            first = next(iter(group.values()))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                table = azs.compare(
+                    {name: known.loo for name, known in group.items()}, round_to="none"
+                )
+            found.append((_tables.data_title(first.result), table))
+    return found
+
+
+def provenance(result: CaseResult, command: str) -> dict[str, Any]:
+    """What it takes to make the case again."""
+    return {
+        "command": command,
+        "seed": result.seed,
+        "profile": result.profile,
+        "precision": "float64",
+        "data_sha256": content_hash(result.data),
+        "content_key": result.key,
+        "versions": versions(),
+    }
+
+
+def as_json(known: Facts, command: str) -> dict[str, Any]:
+    """The case in plain JSON types; NaN is null."""
+    result = known.result
+    content = {
+        "slug": result.slug,
+        "model": result.model.name,
+        "hyper_parameters": _settings(result),
+        "data": result.data_name,
+        "columns": list(result.columns),
+        "sizes": {str(dim): size for dim, size in result.data.sizes.items()},
+        "answer": known.answer.headline,
+        "reference": known.found.reference,
+        "counts": _answer.counts(v for vs in result.verdicts.values() for v in vs),
+        "titles": dict(result.titles),
+        "not_applicable": [name for name, verdicts in result.verdicts.items() if not verdicts],
+        "refusals": dict(result.refusals),
+        "failures": dict(result.failures),
+        "seconds": result.seconds,
+        **{
+            name: getattr(known, name)
+            for name in (
+                "estimates", "criteria", "verdicts", "convergence", "optimisers", "agreement",
+                "forest", "predictive", "costs",
+            )
+        },
+        "tables": {name: _tables.table_rows(table) for name, table in result.figures.items()},
+        "provenance": provenance(result, command),
+        "changes": known.changes,
+    }  # fmt: skip
+    return plain(content)
+
+
+def plain(value: Any) -> Any:
+    """`value` in JSON types, with null for what is not a finite number."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def settings(result: CaseResult) -> list[tuple[str, str]]:
+    """The hyper-parameters, name and value."""
+    if not dataclasses.is_dataclass(result.model):
+        return []
+    fields: Sequence[dataclasses.Field[Any]] = dataclasses.fields(result.model)
+    return [(field.name, repr(getattr(result.model, field.name))) for field in fields]
+
+
+def _settings(result: CaseResult) -> Any:
+    try:
+        return canonical(result.model)["settings"]
+    except (ConfigError, KeyError, TypeError):
+        return dict(settings(result))

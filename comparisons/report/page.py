@@ -1,0 +1,118 @@
+"""Facts to HTML: self-contained, without scripts, everything escaped, nothing loaded."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from comparisons.report import headline as _answer
+from comparisons.report import sections as _sections
+from comparisons.report import tables as _tables
+from comparisons.report.formats import short, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from comparisons.report.facts import Facts
+
+WORDS = {
+    "AGREE": "agree",
+    "EXPLAINED": "explained",
+    "DIFFER": "differ",
+    "UNSURE": "unsure",
+    "NOT COMPARABLE": "not comparable",
+}
+MEANINGS = {
+    "AGREE": "within the practical bound, Monte Carlo error included",
+    "EXPLAINED": "outside the bound, by as much as a named theory predicts",
+    "DIFFER": "outside the bound, and nothing predicts it",
+    "UNSURE": "more draws are needed to tell",
+    "NOT COMPARABLE": "an input is missing, undefined or did not converge",
+}
+
+
+def case_page(known: Facts, files: Mapping[str, str], command: str) -> str:
+    """The page of a case.
+
+    Args:
+        known: the case, analysed.
+        files: path of each fit's netCDF file from the page, by label.
+        command: the command that made the report.
+    """
+    result = known.result
+    return render(
+        "case.html",
+        title=f"{_tables.model_title(result.model)} on {_tables.data_title(result)}",
+        known=known,
+        result=result,
+        counts=_answer.counts(v for vs in result.verdicts.values() for v in vs),
+        matrix=_sections.matrix(known),
+        forest=_sections.forest(known),
+        sections=_sections.sections(known, command),
+        files=files,
+    )
+
+
+def index_page(
+    every: Sequence[Facts], compared: Sequence[tuple[str, pd.DataFrame]], command: str
+) -> str:
+    """The overview: one row per case, and the models of the same data."""
+    rows = [
+        {
+            "slug": known.result.slug,
+            "model": _tables.model_title(known.result.model),
+            "data": _tables.data_title(known.result),
+            "answer": known.answer.headline,
+            "fits": len(known.result.estimates),
+            "counts": _answer.counts(v for vs in known.result.verdicts.values() for v in vs),
+        }
+        for known in every
+    ]
+    total = {name: sum(row["counts"][name] for row in rows) for name in _answer.OUTCOMES}
+    return render(
+        "index.html",
+        title="Concord",
+        rows=rows,
+        counts=total,
+        command=command,
+        models=_sections.same_data(compared),
+    )
+
+
+def render(template: str, **context: Any) -> str:
+    """A page of a template, with the style and the words of verdicts."""
+    environment = _environment()
+    style = environment.get_template("style.css").render()
+    fingerprint = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return environment.get_template(template).render(
+        style=Markup(style),
+        fingerprint=fingerprint,
+        words=WORDS,
+        meanings=MEANINGS,
+        **context,
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("comparisons.report"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["short"] = short
+    return environment
+
+
+def _finalize(value: object) -> object:
+    return visible(value) if type(value) is str else value

@@ -1,0 +1,58 @@
+"""What a report is given of a case: its record, and its estimates read when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import xarray as xr
+
+    from comparisons.verdict import Verdict
+    from inference.estimate import Estimate
+    from models.spec import Model
+
+
+@final
+@dataclass(frozen=True)
+class CaseResult:
+    """Everything the report says about a case.
+
+    Attributes:
+        slug: unique name of its page, of lower-case letters, digits, `_` and `-`.
+        model: the model.
+        data_name: what the data are called.
+        columns: the columns used; empty where all were.
+        data: the data.
+        seed: the seed.
+        profile: quick, standard or thorough.
+        estimates: by label of the method; read from the store when asked for.
+        refusals: why a method cannot fit the model, by label.
+        failures: why a fit failed, by label.
+        verdicts: by name of the comparison; empty where it does not apply.
+        titles: the first line of each comparison's statement, by name.
+        seconds: time it took when it was computed.
+        figures: further tables for the report.
+        key: content key; equal for equal content, so an unchanged page need not be written again.
+        files: the netCDF file of each fit, by label.
+    """
+
+    slug: str
+    model: Model
+    data_name: str
+    columns: tuple[str, ...]
+    data: xr.Dataset
+    seed: int
+    profile: str
+    estimates: Mapping[str, Estimate]
+    refusals: Mapping[str, str]
+    failures: Mapping[str, str]
+    verdicts: Mapping[str, tuple[Verdict, ...]]
+    titles: Mapping[str, str]
+    seconds: float
+    figures: Mapping[str, xr.Dataset] = field(default_factory=dict)
+    key: str = ""
+    files: Mapping[str, Path] = field(default_factory=dict)

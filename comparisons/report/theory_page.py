@@ -1,0 +1,135 @@
+"""What theory claims, with the numbers: a page for each entry, one that ties them together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+from comparisons.exhibits import Curves, Table
+from comparisons.report import figures as _figures
+from comparisons.report import headline as _answer
+from comparisons.report import sections as _sections
+from comparisons.report.facts import plain
+from comparisons.report.files import published
+from comparisons.report.page import render
+from comparisons.report.study_page import studies_page
+from comparisons.report.tables import csv_text, prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from comparisons.runs.theory import Demonstration
+
+COLUMNS = ("claim", "comparison", "predicted", "measured", "error", "verdict")
+
+
+def write(demonstrations: Sequence[Demonstration], out: Path, command: str) -> Path:
+    """Writes the pages, `theory.csv` with a row per claim and `theory.json` with all numbers.
+
+    Args:
+        demonstrations: what was shown.
+        out: the directory.
+        command: the command line, for the pages to repeat.
+
+    Returns:
+        The path of the page that ties them together.
+
+    Raises:
+        StoreError: the directory cannot be written.
+    """
+    overview = (out / "index.html").is_file()
+    names = [f"theory-{found.name}.html" for found in demonstrations]
+    with published(out) as stage:
+        every = [plain(dataclasses.asdict(found)) for found in demonstrations]
+        files = {
+            "theory.csv": csv_text(COLUMNS, rows(demonstrations)),
+            "theory.json": json.dumps(every, allow_nan=False, indent=1, ensure_ascii=False),
+            "theory.html": _page(
+                demonstrations, "One theory, many estimators", "", command, overview,
+                links=[(name, _title(found)) for name, found in
+                       zip(names, demonstrations, strict=True)],
+            ),
+        }  # fmt: skip
+        for name, found in zip(names, demonstrations, strict=True):
+            files[name] = _page(
+                [found], _title(found), found.statement, command, overview,
+                links=[("theory.html", "All claims")],
+            )  # fmt: skip
+        for name, text in files.items():
+            (stage / name).write_text(text, encoding="utf-8", newline="\n")
+        studies = studies_page(out, command, theory=stage)
+        (stage / "studies.html").write_text(studies, encoding="utf-8", newline="\n")
+    return out / "theory.html"
+
+
+def rows(demonstrations: Sequence[Demonstration]) -> list[dict[str, Any]]:
+    """The rows of `theory.csv`; predicted is what explains a departure, where something does."""
+    return [
+        {
+            "claim": claim.title,
+            "comparison": found.name,
+            "predicted": prediction(claim.verdict),
+            "measured": float(claim.verdict.observed),
+            "error": float(claim.verdict.error),
+            "verdict": claim.verdict.outcome,
+        }
+        for found in demonstrations
+        for claim in found.claims
+    ]
+
+
+def _page(
+    demonstrations: Sequence[Demonstration],
+    title: str,
+    statement: str,
+    command: str,
+    overview: bool,
+    links: Sequence[tuple[str, str]],
+) -> str:
+    alone = demonstrations if len(links) == 1 else ()
+    pictures = [
+        _figures.curves(f"{found.name}-{place}", shown)
+        for found in alone
+        for place, shown in enumerate(found.shown)
+        if isinstance(shown, Curves)
+    ]
+    tables = [
+        _sections.shown_table(shown)
+        for found in alone
+        for shown in found.shown
+        if isinstance(shown, Table)
+    ]
+    verdicts = [claim.verdict for found in demonstrations for claim in found.claims]
+    return render(
+        "study.html",
+        title=title,
+        statement=statement,
+        answer=_sentence(demonstrations),
+        counts=_answer.counts(verdicts),
+        pictures=pictures,
+        tables=[_sections.claims_table(demonstrations, where=not alone), *tables],
+        failed=[f"{found.name}: {found.failure}" for found in demonstrations if found.failure],
+        undecided=[f"{verdict.about}: {verdict.remedy}" for verdict in verdicts if verdict.remedy],
+        command=command,
+        overview=overview,
+        links=links,
+        file="theory.csv",
+    )
+
+
+def _title(found: Demonstration) -> str:
+    return found.statement.partition("\n")[0].rstrip(".")
+
+
+def _sentence(demonstrations: Sequence[Demonstration]) -> str:
+    claims = [claim for found in demonstrations for claim in found.claims]
+    holds = sum(claim.verdict.outcome in ("AGREE", "EXPLAINED") for claim in claims)
+    if holds == len(claims):
+        return f"All {holds} claims hold, each within the error of its measurement."
+    first = next(c for c in claims if c.verdict.outcome not in ("AGREE", "EXPLAINED"))
+    return (
+        f"{holds} of {len(claims)} claims hold; the first that does not: {first.statement} "
+        f"({first.verdict.about}: {first.verdict.outcome.lower()})"
+    )

@@ -1,0 +1,116 @@
+"""The report: verdicts and draws to HTML, JSON, CSV and netCDF.
+
+`index.html`, a page per model and data set, a netCDF file per fit, `results.json`, and the tidy
+tables `estimates.csv`, `criteria.csv` and `verdicts.csv`.  Every number in a table of a page is in
+one of these files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comparisons.report.difference import differences
+from comparisons.report.facts import as_json, facts, plain, same_data
+from comparisons.report.files import check_slugs, published, write_draws
+from comparisons.report.page import case_page, index_page
+from comparisons.report.study_page import studies_page
+from comparisons.report.tables import CRITERIA, ESTIMATES, VERDICTS, csv_text, identity
+from comparisons.store.entries import digest, source_digest, versions
+from models.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from comparisons.report.facts import Facts
+    from comparisons.report.result import CaseResult
+
+_SOURCES = (".py", ".html", ".css")
+
+
+def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
+    """Writes the report of a run.
+
+    Everything is written beside the report that is there, and takes its place at the end.
+
+    Args:
+        results: the cases.
+        out: the directory, made if it is not there.
+        command: the command line that made the run, for the pages to repeat.
+
+    Returns:
+        The path of the first page.
+
+    Raises:
+        ConfigError: a case's `slug` is no name for a page, or two cases share one.
+        StoreError: the disk is full, read-only or gone; an earlier report is intact.
+    """
+    check_slugs(results)
+    source = source_digest(*(p for p in Path(__file__).parent.rglob("*") if p.suffix in _SOURCES))
+    with published(out) as stage:
+        every = [facts(result) for result in results]
+        for name, columns, rows in (
+            ("estimates", ESTIMATES, [row for known in every for row in known.estimates]),
+            ("criteria", CRITERIA, [row for known in every for row in known.criteria]),
+            ("verdicts", VERDICTS, [row for known in every for row in known.verdicts]),
+        ):
+            text = csv_text(columns, rows)
+            (stage / f"{name}.csv").write_text(text, encoding="utf-8", newline="\n")
+        every = _compared(every, out / "verdicts.csv", stage / "verdicts.csv")
+        for known in every:
+            files = write_draws(known.result, stage)
+            name = f"{known.result.slug}.html"
+            key = digest([known.result.key, command, known.changes, files, versions(), source])
+            page = _unchanged(out / name, key) or case_page(known, files, command)
+            text = f"{page}<!-- {digest([key, page])} -->\n"
+            (stage / name).write_text(text, encoding="utf-8", newline="\n")
+        compared = same_data(every)
+        content = {
+            "command": command,
+            "cases": [as_json(known, command) for known in every],
+            "models": [
+                {"data": data, **row}
+                for data, table in compared
+                for row in plain(table.reset_index(names="model").to_dict("records"))
+            ],
+        }
+        text = json.dumps(content, allow_nan=False, indent=1, ensure_ascii=False)
+        (stage / "results.json").write_text(text, encoding="utf-8", newline="\n")
+        index = index_page(every, compared, command)
+        (stage / "index.html").write_text(index, encoding="utf-8", newline="\n")
+        if not (out / "studies.html").is_file():
+            studies = studies_page(out, command)
+            (stage / "studies.html").write_text(studies, encoding="utf-8", newline="\n")
+    return out / "index.html"
+
+
+def _unchanged(path: Path, key: str) -> str:
+    """The page that is there, if it has this key and nobody touched it; else nothing."""
+    try:
+        page, _, mark = path.read_text(encoding="utf-8").rpartition("<!-- ")
+    except (OSError, ValueError):
+        return ""
+    return page if mark == f"{digest([key, page])} -->\n" else ""
+
+
+def _compared(every: Sequence[Facts], old: Path, new: Path) -> list[Facts]:
+    """The cases with what changed since the last run, where there was one that can be read."""
+    if not old.is_file():
+        return list(every)
+    try:
+        found = differences(old, new)
+    except DataError:
+        return list(every)
+    compared = []
+    for known in every:
+        case = tuple(identity(known.result).values())
+        changes = tuple(
+            (f"{change.row[0]}: {change.row[3]}", change.change, change.reason)
+            for change in found
+            if change.row[1:3] == case
+        )
+        told = changes if any(reason != "new" for _, _, reason in changes) else None
+        compared.append(dataclasses.replace(known, changes=told))
+    return compared

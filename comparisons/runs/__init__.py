@@ -1,0 +1,1 @@
+"""From a command to its results: settings, plan, executor, progress, exit codes."""

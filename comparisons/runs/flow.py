@@ -1,0 +1,228 @@
+"""The flow of one case: the gate, then every fit, then every other comparison.
+
+    data | model.simulate → Case → case.fit(method) → Estimate → compare(case) → Verdict
+
+What a case yields is a plain JSON record beside the stored fits, so that processes can hand it
+on and an unchanged case is not computed again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import xarray as xr
+
+import comparisons
+from comparisons.report.result import CaseResult
+from comparisons.runs.selection import GATE, chosen, title
+from comparisons.store.entries import digest, machinery, source_digest
+from comparisons.verdict import Verdict, not_comparable
+from inference.estimate import Estimate
+from inference.method import label
+from models.errors import StoreError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from comparisons.case import Case
+    from comparisons.runs.plan import Plan
+    from comparisons.store.entries import Store
+
+type Activity = Callable[[str, str, float], None]
+"""Told (event, name, seconds): those of a fit's progress, and `compare`."""
+
+
+def run_case(
+    case: Case, only: tuple[str, ...], store: Store, activity: Activity, skip: Mapping[str, str]
+) -> dict[str, Any]:
+    """Runs a case and returns its record.
+
+    Args:
+        case: the case, with the same store.
+        only: the comparisons to make; all if empty. The gate is always made.
+        store: where verdicts are kept.
+        activity: told of every fit and comparison as it begins and ends.
+        skip: why a fit or a comparison is not to be attempted, by name.
+
+    Raises:
+        StoreError: the store cannot be read or written.
+    """
+    began = time.perf_counter()
+    modules = chosen(only)
+    case.failures.update({name: reason for name, reason in skip.items() if name not in modules})
+    problems: dict[str, str] = {}
+
+    def compared(name: str) -> list[Verdict]:
+        verdicts, problem = _compared(case, name, modules[name], store, activity, skip)
+        if problem:
+            problems[name] = problem
+        return verdicts
+
+    tables: dict[str, Any] = {}
+    verdicts = {GATE: compared(GATE)}
+    cause = closed(verdicts[GATE])
+    if not cause:
+        fits = list(case.estimates())
+        verdicts |= {name: compared(name) for name in modules if name != GATE}
+        for name, module in modules.items():
+            if name in problems or name in skip or (table := _table(module)) is None:
+                continue
+            activity("compare", f"table of {name}", 0.0)
+            try:
+                published = table(case)
+                if published is not None:
+                    tables[name] = published.to_dict()
+            except StoreError:
+                raise
+            except Exception as error:  # one table never sinks a run
+                problems[name] = f"the table failed: {type(error).__name__}: {error}"
+    else:
+        fits = []
+        for name, module in modules.items():
+            verdicts.setdefault(name, [not_comparable(title(module), cause)])
+    record = {
+        "fits": fits,
+        "failures": dict(case.failures),
+        "problems": problems,
+        "tables": tables,
+        "verdicts": {name: list(map(dataclasses.asdict, vs)) for name, vs in verdicts.items()},
+        "titles": {name: title(module) for name, module in modules.items()},
+        "seconds": time.perf_counter() - began,
+    }
+    if not case.failures and not problems:  # failures are never stored
+        store.save_json(record_description(case, only), record)
+    return record
+
+
+def closed(gate: Iterable[Verdict]) -> str:
+    """Why nothing is fitted, by the verdicts of the gate; "" if all of them agree."""
+    verdict = next((v for v in gate if v.outcome != "AGREE"), None)
+    if verdict is None:
+        return ""
+    reason = verdict.cause or f"{verdict.observed:g} against {verdict.expected:g}"
+    shown = "not fitted, since the two programs are not shown to be one model"
+    return f"{shown}: {verdict.about}: {reason}"
+
+
+def stored_record(case: Case, only: tuple[str, ...], store: Store) -> dict[str, Any] | None:
+    """The record of an unchanged case whose fits are all there and whole; else None.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    record = store.load_json(record_description(case, only))
+    if record is None:
+        return None
+    methods = {label(method): method for method in case.methods}
+    whole = [store.intact(case.fit_description(methods[name])) for name in record["fits"]]
+    return record if all(whole) else None
+
+
+def record_description(case: Case, only: tuple[str, ...]) -> dict[str, object]:
+    """Everything the record of a case depends on."""
+    modules = chosen(only)
+    sources = [Path(str(module.__file__)) for module in modules.values()]
+    return {
+        "record": list(modules),
+        "case": case.key,
+        "source": source_digest(*sources, *machinery(comparisons.__file__)),
+    }
+
+
+def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store) -> CaseResult:
+    """What the report is given of a case: its record, and its estimates read when asked for."""
+    methods = {label(method): method for method in case.methods}
+    descriptions = {name: case.fit_description(methods[name]) for name in record["fits"]}
+    timeless = {name: value for name, value in record.items() if name != "seconds"}
+    return CaseResult(
+        slug=plan.slug,
+        model=case.model,
+        data_name=case.data_name,
+        columns=tuple(plan.spec["columns"]),
+        data=case.data,
+        seed=case.seed,
+        profile=case.profile,
+        estimates=StoredEstimates(store, descriptions),
+        refusals=case.refusals,
+        failures=record["failures"],
+        verdicts={
+            name: tuple(Verdict(**verdict) for verdict in verdicts)
+            for name, verdicts in record["verdicts"].items()
+        },
+        titles=record["titles"],
+        seconds=record["seconds"],
+        figures={name: xr.Dataset.from_dict(table) for name, table in record["tables"].items()},
+        key=digest([plan.slug, plan.spec["columns"], plan.data_name, case.key, timeless]),
+        files={name: store.fit_path(content) for name, content in descriptions.items()},
+    )
+
+
+@final
+class StoredEstimates(Mapping[str, Estimate]):
+    """Estimates by label, each read from the store when first asked for."""
+
+    def __init__(self, store: Store, descriptions: Mapping[str, dict[str, object]]) -> None:
+        self._store = store
+        self._descriptions = descriptions
+        self._read: dict[str, Estimate] = {}
+
+    def __getitem__(self, name: str) -> Estimate:
+        if name not in self._read:
+            estimate = self._store.load(self._descriptions[name])
+            if estimate is None:
+                path = self._store.fit_path(self._descriptions[name])
+                raise StoreError(f"{path}: the fit vanished during the run; run again")
+            self._read[name] = estimate
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._descriptions)
+
+    def __len__(self) -> int:
+        return len(self._descriptions)
+
+
+def _compared(
+    case: Case,
+    name: str,
+    module: ModuleType,
+    store: Store,
+    activity: Activity,
+    skip: Mapping[str, str],
+) -> tuple[list[Verdict], str]:
+    """A comparison's verdicts, and why it could not be made; from the store if they are there."""
+    heading = title(module)
+    if name in skip:
+        return [not_comparable(heading, skip[name])], skip[name]
+    description = {
+        "verdicts": name,
+        "case": case.key,
+        "failures": dict(case.failures),
+        "source": source_digest(Path(str(module.__file__)), *machinery(comparisons.__file__)),
+    }
+    stored = store.load_json(description)
+    if stored is not None:
+        return [Verdict(**verdict) for verdict in stored], ""
+    activity("compare", name, 0.0)
+    try:
+        verdicts = list(module.compare(case))
+    except StoreError:
+        raise
+    except Exception as error:  # one comparison never sinks a run
+        problem = f"the comparison failed: {type(error).__name__}: {error}"
+        return [not_comparable(heading, problem)], problem
+    if description["failures"] == case.failures:  # a sibling's fit may have failed meanwhile
+        store.save_json(description, [dataclasses.asdict(verdict) for verdict in verdicts])
+    return verdicts, ""
+
+
+def _table(module: ModuleType) -> Callable[[Case], xr.Dataset | None] | None:
+    """What a comparison publishes beside its verdicts: `table(case)`, where it defines one.
+
+    It returns None where it has nothing to say about the case.
+    """
+    return vars(module).get("table")

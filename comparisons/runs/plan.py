@@ -1,0 +1,333 @@
+"""From settings to cases: names are looked up, models built, data read, all before any fit.
+
+A plan's `spec` is plain JSON, so that a worker process rebuilds the same case from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final, get_type_hints
+
+import numpy as np
+from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+
+import models.catalogue
+from comparisons.case import Case, Profile, all_methods
+from comparisons.runs import selection as _catalogue
+from comparisons.runs.environment import memory_limit
+from comparisons.runs.settings import explained
+from comparisons.runs.user_model import user_class
+from inference.method import Method, catalogue, label
+from inference.posterior.draws import CHAINS, thinning
+from models.capabilities import HasExamples
+from models.data.dataset import as_dataset, bundled, bundled_names, read
+from models.errors import ConfigError, DataError, did_you_mean, refuse
+from models.programs.density import units
+from models.programs.readings import outside_support
+from models.registry import lookup, subclasses
+from models.spec import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import xarray as xr
+
+    from comparisons.case import Progress
+    from comparisons.runs.settings import CaseSettings, Settings
+    from comparisons.store.entries import Store
+
+
+_ANYWHERE = 2**28
+"""Bytes below which nothing is looked at: to find out how many there are takes most of a second."""
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """A case to be run.
+
+    Attributes:
+        slug: unique name of its page.
+        model: the model.
+        data_name: what the data are called.
+        data: the data, validated.
+        spec: how to build the case, in plain JSON types.
+    """
+
+    slug: str
+    model: Model
+    data_name: str
+    data: xr.Dataset
+    spec: Mapping[str, Any]
+
+    def case(self, store: Store | None = None, progress: Progress | None = None) -> Case:
+        """The case itself, with nothing fitted yet."""
+        profile: Profile = self.spec["profile"]
+        return Case(
+            self.model,
+            self.data,
+            self.spec["seed"],
+            data_name=self.data_name,
+            profile=profile,
+            methods=chosen_methods(profile, self.spec["methods"], self.spec["settings"]),
+            store=store,
+            progress=progress,
+        )
+
+
+def plans(settings: Settings, mistakes: Sequence[str] = ()) -> list[Plan]:
+    """The cases of a run.
+
+    Args:
+        settings: what was asked for.
+        mistakes: what is known to be wrong with it already, to be told with what is found here.
+
+    Raises:
+        ConfigError: lists every unknown name and every unusable value.
+        DataError: a data set cannot be used.
+        ModelError: a user's model file cannot be used.
+    """
+    mistakes = list(mistakes)
+    wanted: list[tuple[str, Model, str, tuple[str, ...]]] = []
+    for number, case in enumerate(settings.cases):
+        path = f"cases[{number}]" if len(settings.cases) > 1 else ""
+        wanted += _collected(mistakes, path, lambda case=case: _studies(case)) or []
+    if not settings.cases and not mistakes:
+        for name in subclasses(models.catalogue, Model):
+            examples = _studies_of_examples(name, model_class(name), {})
+            # a quick run looks at every model, but not at all of its data
+            wanted += examples[:1] if settings.profile == "quick" else examples
+    _collected(mistakes, "", lambda: _catalogue.chosen(settings.only))
+    methods = _collected(
+        mistakes,
+        "",
+        lambda: chosen_methods(settings.profile, settings.methods, settings.settings),
+    )
+    refuse(mistakes)
+    common = settings.model_dump(
+        mode="json", include={"methods", "only", "profile", "seed", "standardise", "settings"}
+    )
+    found = []
+    for reference, model, data, columns in wanted:
+        spec = {
+            "model": reference,
+            "set": dumped(model),
+            "data": data,
+            "columns": list(columns),
+            **common,
+        }
+        found.append(plan(spec, _slug(model, data, [p.slug for p in found])))
+        if ":" in reference or data not in bundled_names():  # the bundled ones suit the catalogue
+            _refuse_outside_support(found[-1])
+        _refuse_memory(found[-1], methods or ())
+    return found
+
+
+def plan(spec: Mapping[str, Any], slug: str) -> Plan:
+    """The plan of a spec, in the process that planned it or in a worker.
+
+    Raises:
+        ConfigError: a name or a value of the spec cannot be used.
+        DataError: the data cannot be used.
+        ModelError: the user's model file cannot be used.
+    """
+    model = built(model_class(spec["model"]), spec["set"])
+    columns = tuple(spec["columns"])
+    data = loaded(spec["data"], model, columns, standardised=spec["standardise"])
+    return Plan(slug, model, _data_name(spec["data"]), data, spec)
+
+
+def loaded(
+    source: str, model: Model, columns: tuple[str, ...], *, standardised: bool = False
+) -> xr.Dataset:
+    """The data of a bundled set or of a file, validated for the model.
+
+    Raises:
+        ConfigError: a column that the data do not have.
+        DataError: the data cannot be used.
+    """
+    table = bundled(source) if source in bundled_names() else read(source, columns)
+    return as_dataset(table, model, columns, _data_name(source), standardised=standardised)
+
+
+def model_class(reference: str) -> type[Model]:
+    """The class of a catalogue name or of `file.py:Class`.
+
+    Raises:
+        ConfigError: no such model.
+        ModelError: the user's file cannot be used.
+    """
+    path, colon, class_name = reference.rpartition(":")
+    if colon and path.endswith(".py"):
+        return user_class(Path(path), class_name)
+    if reference.endswith(".py"):
+        raise ConfigError(f"{reference}: name the class too, as in {reference}:MyModel")
+    return lookup("model", reference, subclasses(models.catalogue, Model))
+
+
+def absolute(reference: str) -> str:
+    """The same reference to a model from any working directory."""
+    path, colon, class_name = reference.rpartition(":")
+    return f"{Path(path).absolute()}:{class_name}" if colon else reference
+
+
+def built[T](cls: type[T], values: Mapping[str, Any]) -> T:
+    """An instance of a dataclass, its fields typed by their annotations.
+
+    Raises:
+        ConfigError: lists every unknown field and every value of a wrong type or out of range.
+    """
+    hints = get_type_hints(cls)
+    known = [f.name for f in dataclasses.fields(cls) if f.init]  # pyright: ignore[reportArgumentType]
+    where = cls.__name__
+    mistakes: list[str] = []
+    typed: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            mistakes.append(f"{where}.{name}: unknown name.{did_you_mean(name, known)}")
+            continue
+        try:
+            text = json.dumps(value, default=str)
+            typed[name] = TypeAdapter(hints[name]).validate_json(text, strict=True)
+        except ValidationError as error:
+            mistakes += explained(error, f"{where}.{name}")
+        except PydanticSchemaGenerationError:
+            mistakes.append(f"{where}.{name}: a {hints[name]} cannot be set from text")
+    refuse(mistakes)
+    try:
+        return cls(**typed)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def dumped(instance: Any) -> dict[str, Any]:
+    """The fields of a dataclass in plain JSON types; `built` reads them back."""
+    hints = get_type_hints(type(instance))
+    return {
+        f.name: TypeAdapter(hints[f.name]).dump_python(getattr(instance, f.name), mode="json")
+        for f in dataclasses.fields(instance)
+        if f.init
+    }
+
+
+def chosen_methods(
+    profile: str, names: Sequence[str], settings: Mapping[str, Mapping[str, Any]]
+) -> tuple[Method, ...]:
+    """The methods named, by name or label, with their settings; all of them if none is named.
+
+    Raises:
+        ConfigError: lists every unknown name or setting.
+    """
+    everything = all_methods(profile)
+    methods = catalogue()
+    labels = {label(method): method for method in everything}
+    valid = dict.fromkeys([*methods, *labels])
+    mistakes = [
+        f"unknown method {name!r}.{did_you_mean(name, valid)}"
+        for name in (*names, *settings)
+        if name not in valid
+    ]
+    refuse(mistakes)
+    found: list[Method] = []
+    for name, method in labels.items():
+        if names and name not in names and method.name not in names:
+            continue
+        changes = {**settings.get(method.name, {}), **settings.get(name, {})}
+        if changes:
+            method = built(type(method), dumped(method) | changes)
+        found.append(method)
+    return tuple(found)
+
+
+def _studies(case: CaseSettings) -> list[tuple[str, Model, str, tuple[str, ...]]]:
+    cls = model_class(case.model)
+    reference = absolute(case.model)
+    if case.data is None:
+        return _studies_of_examples(reference, cls, case.set)
+    data = case.data
+    if data not in bundled_names():
+        if not Path(data).suffix and not Path(data).exists():
+            raise ConfigError(
+                f"unknown data set {data!r}.{did_you_mean(data, bundled_names())} "
+                "A file is named by its path, ending in .csv or .parquet."
+            )
+        data = str(Path(data).absolute())
+    return [(reference, built(cls, case.set), data, case.columns)]
+
+
+def _studies_of_examples(
+    reference: str, cls: type[Model], values: Mapping[str, Any]
+) -> list[tuple[str, Model, str, tuple[str, ...]]]:
+    if not issubclass(cls, HasExamples):
+        raise ConfigError(f"{cls.__name__} comes with no data of its own: name some with --data")
+    return [
+        (reference, built(cls, dumped(model) | dict(values)), data, columns)
+        for model, data, columns in cls.examples()
+        if isinstance(model, cls)
+    ]
+
+
+def _collected[T](mistakes: list[str], path: str, attempt: Callable[[], T]) -> T | None:
+    """The attempt's result; a ConfigError becomes one more mistake, or several."""
+    try:
+        return attempt()
+    except ConfigError as error:
+        several = str(error).split("\n  ")[1:] or [str(error)]
+        mistakes += [f"{path}: {mistake}" if path else mistake for mistake in several]
+        return None
+
+
+def _refuse_outside_support(plan: Plan) -> None:
+    try:
+        problem = outside_support(plan.model, plan.data)
+    except Exception:  # whatever a user's program raises: the gate names it, and where
+        return
+    if problem:
+        raise DataError(f"{plan.data_name}: {problem}")
+
+
+def _refuse_memory(plan: Plan, methods: Sequence[Method]) -> None:
+    """Refuses what cannot fit in float64, with a few copies.
+
+    Counted are every parameter of all draws, and for Markov chains the log-likelihood of each unit
+    at the draws that keep it.
+    """
+    numbers = sum(int(np.size(value)) for value in plan.model.truth.values())
+    n = units(plan.model, plan.data)
+    for method in methods:
+        settings = dataclasses.asdict(method)  # pyright: ignore[reportArgumentType]
+        draws = settings.get("draws", 0) * settings.get("chains", CHAINS)
+        pointwise = draws // thinning(draws, n) * n if "chains" in settings else 0
+        needed = 8 * (8 * draws * numbers + 3 * pointwise)
+        if needed > _ANYWHERE and needed > (total := memory_limit()):
+            raise ConfigError(
+                f"{label(method)} on {plan.data_name}: {draws:,} draws of {numbers:,} numbers and "
+                f"{pointwise:,} log-likelihoods of single units need about "
+                f"{needed / 2**30:,.0f} GiB and there are {total / 2**30:,.0f} GiB. "
+                "Use fewer draws or a shorter profile."
+            )
+
+
+def _data_name(source: str) -> str:
+    return source if source in bundled_names() else Path(source).stem
+
+
+def _slug(model: Model, source: str, taken: Sequence[str]) -> str:
+    """A unique name of lower-case letters, digits, `_` and `-`: it names files."""
+    defaults = {f.name: f.default for f in dataclasses.fields(model)}  # pyright: ignore[reportArgumentType]
+    changed = "".join(
+        f"-{name}{value}"
+        for name, value in dumped(model).items()
+        if defaults[name] != value and isinstance(value, int | str) and not isinstance(value, bool)
+    )
+    text = re.sub(r"[^a-z0-9_]+", "-", f"{model.name}{changed}-{_data_name(source)}".lower())
+    stem = text[:80].strip("-") or "case"
+    number, slug = 1, stem
+    while slug in taken:
+        number += 1
+        slug = f"{stem}-{number}"
+    return slug

@@ -1,0 +1,193 @@
+"""What to run: the options and the TOML file, checked whole before anything is computed.
+
+Every mistake is collected, so that a user meets all of them at once, each with its path and the
+nearest valid name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.errors import ConfigError, did_you_mean, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+class CaseSettings(BaseModel):
+    """One model on one data set.
+
+    Attributes:
+        model: a model of the catalogue, or `file.py:Class`.
+        set: the model's hyper-parameters by name.
+        data: a bundled data set or a CSV or Parquet file; the model's own examples if absent.
+        columns: the columns to use; all that suit the model if empty.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    set: dict[str, Any] = {}
+    data: str | None = None
+    columns: tuple[str, ...] = ()
+
+
+class Settings(BaseModel):
+    """A run.
+
+    Attributes:
+        cases: what to fit; every model on its bundled data if empty.
+        methods: names (`nuts`) or labels (`nuts[pymc]`) of methods; all if empty.
+        only: names of comparisons; all if empty.
+        profile: how long the methods run.
+        seed: the seed of every random stream.
+        out: directory of the report and of the stored fits.
+        jobs: worker processes; as many as processors or cases, whichever is fewer, by default.
+        standardise: whether measurements are centred and scaled to standard deviation 1 first.
+        settings: settings of methods by name, over those of the profile.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cases: tuple[CaseSettings, ...] = ()
+    methods: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    profile: Literal["quick", "standard", "thorough"] = "standard"
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    out: str = "reports"
+    jobs: Annotated[int, Field(ge=1, le=1024)] | None = None
+    standardise: bool = False
+    settings: dict[str, dict[str, Any]] = {}
+
+
+def settings(options: Mapping[str, Any], config: Path | None = None) -> tuple[Settings, list[str]]:
+    """The settings of a run; options given on the command line override the file's.
+
+    Args:
+        options: values by field name; those that are None, False or () were not given.
+        config: a TOML file with the fields of `Settings`.
+
+    Returns:
+        The settings without what is mistaken, and the mistakes, for `refuse`: further ones, of
+        names that must be looked up, can then be told with them.
+
+    Raises:
+        ConfigError: the file cannot be read or is not TOML.
+    """
+    given = {
+        name: value
+        for name, value in options.items()
+        if value is not None and value is not False and value != ()
+    }
+    from_file = {} if config is None else read_toml(config)
+    sound, mistakes = _sound(from_file, f"{config}: ")
+    sound_options, more = _sound(given, "--")
+    return _validated(sound | sound_options), mistakes + more
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The contents of a TOML file.
+
+    Raises:
+        ConfigError: it cannot be read, or is not TOML (this includes a name given twice).
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror}; expected a TOML file, see --config"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
+    """`["k=2", "covariance=tied"]` as a mapping; a value is read as TOML, else as text.
+
+    Raises:
+        ConfigError: lists every assignment that is not NAME=VALUE or repeats a name.
+    """
+    values: dict[str, Any] = {}
+    mistakes: list[str] = []
+    for text in assignments:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not name.isidentifier():
+            mistakes.append(f"--set {text}: expected NAME=VALUE, such as --set k=2")
+        elif name in values:
+            mistakes.append(f"--set {name}: given twice")
+        else:
+            values[name] = _toml_value(value)
+    refuse(mistakes)
+    return values
+
+
+def numbers(option: str, text: str) -> tuple[tuple[int, ...], list[str]]:
+    """Distinct positive integers of `"10,50"`, smallest first, and what is wrong with the rest."""
+    found, mistakes = set(), []
+    for part in text.split(","):
+        if part.strip().isdecimal() and int(part) >= 2:
+            found.add(int(part))
+        else:
+            mistakes.append(f"{option} {text}: {part!r} is no integer of at least 2")
+    return tuple(sorted(found)), mistakes
+
+
+def split_names(texts: Iterable[str]) -> tuple[str, ...]:
+    """Names from repeated, comma-separated options; commas within brackets belong to a label."""
+    parts = (part.strip() for text in texts for part in re.split(r",(?![^\[]*\])", text))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def explained(error: ValidationError, prefix: str) -> list[str]:
+    """The mistakes of a validation, each with its path, what was found and what was expected."""
+    mistakes: list[str] = []
+    for item in error.errors(include_url=False):
+        parts = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"])
+        path = prefix + (parts if prefix[-1:].isalnum() else parts.lstrip("."))
+        if item["type"] == "extra_forbidden":
+            inside_a_case = item["loc"][0] == "cases"
+            valid = (CaseSettings if inside_a_case else Settings).model_fields
+            mistakes.append(f"{path}: unknown name.{did_you_mean(str(item['loc'][-1]), valid)}")
+        elif item["type"] == "missing":
+            mistakes.append(f"{path}: missing; expected a value")
+        elif item["type"] == "literal_error":
+            choices = re.findall(r"'([^']*)'", str(item.get("ctx", {}).get("expected", "")))
+            found = item["input"]
+            mistakes.append(f"{path}: unknown value {found!r}.{did_you_mean(str(found), choices)}")
+        else:
+            expected = item["msg"].replace("Input should be", "expected")
+            mistakes.append(f"{path}: {expected}; got {item['input']!r:.60}")
+    return mistakes
+
+
+def _sound(raw: Mapping[str, Any], prefix: str) -> tuple[dict[str, Any], list[str]]:
+    """What is valid of `raw`, and the mistakes in the rest."""
+    try:
+        _validated(raw)
+    except ValidationError as error:
+        wrong = {item["loc"][0] for item in error.errors()}
+        cases = raw.get("cases", ())
+        sound = {name: value for name, value in raw.items() if name not in wrong}
+        if "cases" in wrong and isinstance(cases, list):
+            bad = {item["loc"][1] for item in error.errors() if item["loc"][0] == "cases"}
+            sound["cases"] = [case for n, case in enumerate(cases) if n not in bad]
+        return sound, explained(error, prefix)
+    return dict(raw), []
+
+
+def _validated(raw: Mapping[str, Any]) -> Settings:
+    # strict JSON: no text where a number belongs, yet arrays for tuples
+    return Settings.model_validate_json(json.dumps(raw, default=str), strict=True)
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

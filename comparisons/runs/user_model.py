@@ -1,0 +1,83 @@
+"""A user's own model: `my_model.py:MyModel`, imported only because the user named it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from functools import cache
+from typing import TYPE_CHECKING
+
+from models.errors import ConfigError, ModelError, did_you_mean
+from models.spec import Model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+_PREFIX = "user_model_"
+
+
+def user_class(path: Path, name: str) -> type[Model]:
+    """The model class `name` in the file `path`.
+
+    Raises:
+        ConfigError: no such file, or no such class in it.
+        ModelError: the file raises, or the class is no concrete model.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; expected a Python file with a model class")
+    module = _module(path.resolve())
+    found = vars(module).get(name)
+    if not inspect.isclass(found):
+        classes = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isclass(value) and issubclass(value, Model) and value is not Model
+        ]
+        raise ConfigError(f"{path}: there is no class {name!r}.{did_you_mean(name, classes)}")
+    where = f"{path}:{inspect.getsourcelines(found)[1]}: {name}"
+    if not issubclass(found, Model):
+        raise ModelError(f"{where} is not a model; derive it from models.spec.Model")
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise ModelError(f"{where} lacks {missing}; define them, as models/gaussian.py does")
+    if not dataclasses.is_dataclass(found):
+        raise ModelError(f"{where} is not a dataclass; put @dataclass(frozen=True) above it")
+    if not isinstance(vars(found).get("name"), str):
+        raise ModelError(f'{where} has no name; add `name: ClassVar[str] = "my_model"`')
+    return found
+
+
+def user_line(error: BaseException) -> str:
+    """`file:line` of the innermost line of a user's file that the error went through, or ""."""
+    files = {module.__file__ for name, module in sys.modules.items() if name.startswith(_PREFIX)}
+    where = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename in files:
+            where = f"{frame.filename}:{frame.lineno}"
+    return where
+
+
+@cache
+def _module(path: Path) -> ModuleType:
+    # not the file's own name: a user's `random.py` must not stand in for the standard library's
+    name = f"{_PREFIX}{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    specification = importlib.util.spec_from_file_location(name, path)
+    if specification is None or specification.loader is None:
+        raise ConfigError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # dataclasses look their module up
+    try:
+        specification.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        line = error.lineno if isinstance(error, SyntaxError) else None
+        where = f"{path}:{line}" if line else user_line(error) or str(path)
+        del sys.modules[name]
+        raise ModelError(
+            f"{where}: {type(error).__name__}: {error}; the file must import without error"
+        ) from error
+    return module

@@ -1,0 +1,120 @@
+"""The posterior tends to the normal law about the maximum-likelihood estimate.
+
+In total variation, posterior → N(θ̂, J⁻¹) as N → ∞, whatever the prior, if its density is positive
+and continuous at θ₀ (Bernstein and von Mises).  Hence, averaged over data sets and by the exact
+posterior of each: its sd over the standard error tends to 1 with a departure of order 1/N, and its
+mean tends to θ̂, in standard errors with one of order N^(−½); the divergence of N(θ̂, SE²) from
+the normal law with the posterior's moments, of the second order in both, falls like 1/N.  The rate
+of the first is fitted too: N^(−½) or faster.
+Reference: van der Vaart (1998), Asymptotic Statistics, §10.2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from comparisons.studies._ladder import (
+    Rung,
+    departures,
+    ladders,
+    left_out,
+    powers,
+    rate,
+    usable,
+    vanishing,
+)
+from comparisons.studies._study import Finding
+from inference.replicates.fits import posteriors, replicate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from comparisons.studies._moments import Summaries
+    from comparisons.studies._study import Setting, Unjudged
+
+RATIO = 0.05
+"""Largest relative difference of a spread that does not matter."""
+SHIFT = 0.05
+"""Largest shift that does not matter, in standard errors."""
+DIVERGENCE = 0.01
+"""Largest divergence that does not matter, nats: that of a shift by a seventh of an sd."""
+LEAST, SLACK = 0.5, 0.1
+"""Smallest power of 1/N with which the ratio of spreads tends to 1, and what does not matter."""
+SPREAD = "posterior sd / standard error"
+
+
+def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
+    """Posterior sd over standard error, mean less the estimate, and divergence, by replicate."""
+    batch = setting.batch(n, indices)
+    fits = replicate(setting.model, batch)
+    draws = posteriors(setting.model, batch, fits.u)["posterior"]
+    fine = (fits.converged & draws.usable)[:, None]
+    weights = draws.weights[:, :, None]
+    mean = (weights * draws.quantities).sum(axis=1)
+    square = (draws.quantities - mean[:, None]) ** 2
+    variance = (weights * square).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread, and no row
+        ratio = np.sqrt(variance) / fits.standard_error
+        shift = (mean - fits.estimate) / fits.standard_error
+        spread, divergence = _without_noise(ratio**2, shift**2, weights, square / variance[:, None])
+    return {
+        name: np.where(fine, np.nan_to_num(column), np.nan)
+        for name, column in (
+            (SPREAD, spread),
+            ("(posterior mean − θ̂) / standard error", shift),
+            ("KL divergence of N(θ̂, SE²) from the posterior's normal law, nats", divergence),
+        )
+    }
+
+
+def _without_noise(
+    variance: np.ndarray, shift: np.ndarray, weights: np.ndarray, square: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """s and KL(N(m, s²) ‖ N(0, 1)) from m̂² and ŝ² by weighted draws, less the bias of their noise.
+
+    By the delta method for ratios of sums: with z² the squared distances from the mean in units of
+    ŝ², E ŝ² = s² (1 − v − c) and E m̂² = m² + v s², where v = Σ w² z² and c = Σ w² (z² − 1), and
+    ŝ²/s² has the variance Σ w² (z² − 1)².
+    """
+    of_mean = (weights**2 * square).sum(axis=1)
+    lean = (weights**2 * (square - 1)).sum(axis=1)
+    of_variance = (weights**2 * (square - 1) ** 2).sum(axis=1)
+    deviation = np.sqrt(variance) * (1 + (of_mean + lean) / 2 + of_variance / 8)
+    log = np.log(variance) + of_mean + lean + of_variance / 2
+    return deviation, 0.5 * (variance * (1 + lean) + shift - 1 - log)
+
+
+def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
+    """The statistics along the ladder, with the law by which they tend to their limits."""
+    method = "posterior"
+    laws = (1.0, RATIO, 1.0), (0.0, SHIFT, 0.5), (0.0, DIVERGENCE, 1.0)
+    for (column, ladder, varying), law in zip(ladders(setting, summaries), laws, strict=True):
+        limit, bound, power = law
+        yield from left_out(summaries, column, method)
+        for i, name in varying:
+            rungs = _rungs(summaries, column, ladder, i)
+            about = f"mean of {column} of {name}"
+            for n, verdict in vanishing(rungs, limit, bound, about, power):
+                yield Finding(method, n, column, name, verdict)
+            if column == SPREAD and len(ladder) > 1:
+                quantity = f"rate at which {SPREAD} tends to 1"
+                verdict = rate(rungs, limit, LEAST, SLACK, f"{quantity}, power of 1/N, of {name}")
+                yield Finding(method, ladder[-1], quantity, name, verdict)
+
+
+def unjudged(setting: Setting, summaries: Summaries) -> Iterator[Unjudged]:
+    """The departures of the spreads that are beyond their errors, with the fitted powers of N."""
+    ladder = usable(summaries, SPREAD)
+    spreads = {
+        name: departures(_rungs(summaries, SPREAD, ladder, i), 1.0) for i, name in setting.varying
+    }
+    title = f"{SPREAD}: departures from 1, and the fitted lines"
+    yield from powers(title, "|ratio − 1|", spreads)
+
+
+def _rungs(summaries: Summaries, column: str, ladder: Sequence[int], which: int) -> list[Rung]:
+    """Means of a column for a parameter."""
+    columns = {n: summaries[n][column] for n in ladder}
+    return [Rung(n, float(c.mean[which]), float(c.error[which])) for n, c in columns.items()]

@@ -1,0 +1,114 @@
+"""Samples only: a generator x = G(z), z ~ N(0, I), learnt against a discriminator (GAN).
+
+The discriminator D = σ(f) maximises V = E_p log D + E_q log(1 − D), which it drives to
+2·JSD(p ‖ q) − log 4; the generator moves its draws up in f (the loss −E_q log D, whose gradient
+does not vanish while D wins).  No density is ever written down: what G gives is draws.  The
+squared gradient of f at the data is penalised, without which the game circles its equilibrium, and
+what is kept is an average of the networks on their way.  D is left with nothing to tell at the
+equilibrium, but also where it has learnt nothing: only one trained anew can vouch for G.
+References: Goodfellow et al. (2014), NeurIPS; Mescheder, Geiger & Nowozin (2018), ICML (R1); Yazıcı
+et al. (2019), ICLR (averages).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn import log_sigmoid
+
+from comparisons.theory.densities._fitted import DensityEstimator, Fitted
+from comparisons.theory.densities._network import minimise, perceptron, size, standard
+from models.programs.keys import key_of
+
+if TYPE_CHECKING:
+    from jax import Array
+
+_PENALTY = 0.3
+"""Weight of E_p‖∇f‖²/2."""
+_MOMENTUM = 0.0
+"""Adam's usual 0.9 carries the players past each other."""
+_AVERAGING = 0.999
+"""Decay of the average of the networks: it spans a thousand updates."""
+_LATENT = 4
+"""Dimensions of z: more than of x, so that a connected z can fill separate modes."""
+_INFORMED = 0.1
+"""Nats by which V may end above −log 4, its value at equality, before the game counts as lost."""
+
+
+@final
+@dataclass(frozen=True)
+class Adversarial(DensityEstimator):
+    """Non-saturating GAN in the plane.
+
+    Attributes:
+        width: units of each of the two hidden layers, of both networks.
+        updates: simultaneous steps of Adam at effort 1.
+    """
+
+    width: int = 32
+    updates: int = 6_000
+
+    name: ClassVar[str] = "adversarial"
+
+    def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
+        units, (one, two) = standard(train), jax.random.split(key_of(rng))
+        start = Players(perceptron(one, _LATENT, 2, self.width), perceptron(two, 2, 1, self.width))
+        updates = self.updates * effort
+        trained = minimise(
+            game, start, units.to(train), rng,
+            updates=updates, rate=2e-3, momentum=_MOMENTUM, averaging=_AVERAGING,
+        )  # fmt: skip
+        generator = trained.network.generator
+        draw = jax.jit(lambda z: jax.vmap(generator)(z))
+
+        def sample(rng: np.random.Generator, n: int) -> np.ndarray:
+            return np.asarray(units.back(draw(jax.random.normal(key_of(rng), (n, _LATENT)))))
+
+        # the loss has no minimum to reach: what tells is whether D is left with nothing to say
+        points, drawn = units.to(train), units.to(sample(rng, len(train)))
+        reached = float(value(trained.network.discriminator, points, drawn))
+        lost = f"the discriminator still tells draws from data: V = {reached:.3f}, not −log 4"
+        return Fitted(
+            "samples only",
+            sample=sample,
+            parameters=size(start),
+            updates=updates,
+            compile=trained.compile,
+            run=trained.run,
+            problems=() if abs(reached + np.log(4)) < _INFORMED else (lost,),
+        )
+
+
+class Players(eqx.Module):
+    """Who draws and who judges."""
+
+    generator: eqx.nn.MLP
+    discriminator: eqx.nn.MLP
+    """The logit f of D."""
+
+
+def value(discriminator: eqx.nn.MLP, real: Array, drawn: Array) -> Array:
+    """V = E_p log D + E_q log(1 − D), nats, from points of both, shapes (M, 2)."""
+    logit = jax.vmap(lambda x: discriminator(x)[0])
+    return jnp.mean(log_sigmoid(logit(real))) + jnp.mean(log_sigmoid(-logit(drawn)))
+
+
+def game(players: Players, key: Array, real: Array) -> Array:
+    """One loss whose gradients are each player's own: the other is held fixed in each term."""
+    z = jax.random.normal(key, (real.shape[0], _LATENT))
+    drawn = jax.vmap(players.generator)(z)
+    judge = jax.vmap(lambda x: _held(players.discriminator)(x)[0])
+    slope = jax.vmap(jax.grad(lambda x: players.discriminator(x)[0]))(real)
+    penalty = _PENALTY / 2 * jnp.mean(jnp.sum(slope**2, axis=1))
+    told = value(players.discriminator, real, jax.lax.stop_gradient(drawn))
+    return penalty - told - jnp.mean(log_sigmoid(judge(drawn)))
+
+
+def _held[T](network: T) -> T:
+    free, fixed = eqx.partition(network, eqx.is_inexact_array)
+    return eqx.combine(jax.lax.stop_gradient(free), fixed)

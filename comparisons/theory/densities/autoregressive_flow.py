@@ -1,0 +1,120 @@
+"""Neural autoregressive flow: z_d = τ(x_d; c(x_<d)), τ increasing, with a network's parameters c.
+
+τ(x) = logit Σ_j w_j σ(a_j x + b_j) with a_j > 0 and Σ w_j = 1 can bend as often as it has units, so
+two such layers, the second with the coordinates' order reversed, reach any law in the plane.  The
+Jacobian is triangular, Π_d ∂τ/∂x_d; the inverse is found by bisection, one coordinate at a time.
+Reference: Huang, Krueger, Lacoste & Courville (2018), ICML (deep sigmoidal flow).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.nn import log_sigmoid, log_softmax, softplus
+from jax.scipy.special import logsumexp
+
+from comparisons.theory.densities._fitted import DensityEstimator, Fitted
+from comparisons.theory.densities._flow import fit_flow
+from comparisons.theory.densities._network import perceptron
+from models.programs.keys import key_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jax import Array
+
+_REACH = 60.0
+"""Half the width of the interval that bisection starts from, standardised units."""
+_HALVINGS = 60
+"""Enough to exhaust float64."""
+
+
+@final
+@dataclass(frozen=True)
+class AutoregressiveFlow(DensityEstimator):
+    """Deep sigmoidal flow in the plane.
+
+    Attributes:
+        sigmoids: J, units of each transformation.
+        width: units of each of the two hidden layers of a conditioner.
+        updates: steps of Adam at effort 1.
+    """
+
+    sigmoids: int = 8
+    width: int = 32
+    updates: int = 2_000
+
+    name: ClassVar[str] = "autoregressive_flow"
+
+    def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
+        one, two = jax.random.split(key_of(rng))
+        flow = Sigmoidal(
+            (_layer(one, self.sigmoids, self.width), _layer(two, self.sigmoids, self.width))
+        )
+        return fit_flow(flow, train, rng, updates=self.updates * effort, rate=5e-3)
+
+
+class Layer(eqx.Module):
+    """Both coordinates' transformations."""
+
+    first: Array
+    """Raw parameters (w, a, b) of the first coordinate's, shape (3, J)."""
+    second: eqx.nn.MLP
+    """From the first coordinate to the raw parameters of the second's."""
+
+    def conditional(self, x: Array) -> Array:
+        """Raw parameters of the second coordinate's transformation, shape (3, J)."""
+        return self.first + self.second(x[None]).reshape(self.first.shape)
+
+
+class Sigmoidal(eqx.Module):
+    """Layers one after another, each with the coordinates in the other order."""
+
+    layers: tuple[Layer, ...]
+
+    def forward(self, x: Array) -> tuple[Array, Array]:
+        log_jacobian = jnp.zeros(())
+        for layer in self.layers:
+            one, slope = _increasing(layer.first, x[0])
+            two, steepness = _increasing(layer.conditional(x[0]), x[1])
+            x, log_jacobian = jnp.stack([two, one]), log_jacobian + slope + steepness
+        return x, log_jacobian
+
+    def inverse(self, z: Array) -> Array:
+        for layer in reversed(self.layers):
+            one = _bisect(layer.first, z[1])
+            z = jnp.stack([one, _bisect(layer.conditional(one), z[0])])
+        return z
+
+
+def _layer(key: Array, sigmoids: int, width: int) -> Layer:
+    spread = jnp.stack(
+        [jnp.zeros(sigmoids), jnp.full(sigmoids, 0.5), jnp.linspace(-2.0, 2.0, sigmoids)]
+    )
+    return Layer(spread, perceptron(key, 1, 3 * sigmoids, width))
+
+
+def _increasing(raw: Array, x: Array) -> tuple[Array, Array]:
+    """τ(x) and log τ′(x), both by logarithms of σ so that no tail underflows."""
+    log_weight, slope = log_softmax(raw[0]), softplus(raw[1])
+    inside = slope * x + raw[2]
+    below = logsumexp(log_weight + log_sigmoid(inside))
+    above = logsumexp(log_weight + log_sigmoid(-inside))
+    log_slopes = log_weight + log_sigmoid(inside) + log_sigmoid(-inside) + jnp.log(slope)
+    return below - above, logsumexp(log_slopes) - below - above
+
+
+def _bisect(raw: Array, z: Array) -> Array:
+    """The x with τ(x) = z."""
+
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        middle = (ends[0] + ends[1]) / 2
+        low = _increasing(raw, middle)[0] < z
+        return jnp.where(low, middle, ends[0]), jnp.where(low, ends[1], middle)
+
+    start = (jnp.full_like(z, -_REACH), jnp.full_like(z, _REACH))
+    low, high = jax.lax.fori_loop(0, _HALVINGS, halve, start)
+    return (low + high) / 2

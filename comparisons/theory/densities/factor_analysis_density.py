@@ -1,0 +1,33 @@
+"""Marginalised likelihood: x = μ + Wz + ε with z ~ N(0, 1) summed out is N(μ, WWᵀ + σ²I).
+
+One factor and one common unique variance in the plane are as many parameters as a free covariance
+has, so this is the one normal law with the moments of the data; its maximum is a formula.
+Reference: Tipping & Bishop (1999), JRSS B 61.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, final
+
+from comparisons.theory.densities._fitted import DensityEstimator, Fitted
+from comparisons.theory.densities._model import as_data, density_of
+from models.catalogue.factor_analysis import ProbabilisticPCA
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@final
+@dataclass(frozen=True)
+class FactorAnalysisDensity(DensityEstimator):
+    """Maximum likelihood in a linear model of one factor."""
+
+    name: ClassVar[str] = "factor_analysis_density"
+
+    def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
+        model, began = ProbabilisticPCA(1), time.perf_counter()
+        values = model.maximum_likelihood(as_data(train))
+        run = time.perf_counter() - began
+        return replace(density_of(model, values, "exact, latent variable summed out"), run=run)

@@ -1,0 +1,104 @@
+"""One loop for three Markov chains: propose by a Gaussian step, accept or not.
+
+    x′ ~ N(m(x), 2hI),    m(x) = x  or  x + h ∇log p(x),
+    accepted with probability  min{1, p(x′) N(x | m(x′), 2hI) / [p(x) N(x′ | m(x), 2hI)]}.
+
+Metropolis has no drift, Metropolis-adjusted Langevin has both, and unadjusted Langevin accepts all.
+All repetitions advance side by side, each a chain of its own, which keeps every `thin`-th state.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from comparisons.theory.samplers._drawn import Drawn, dispersed
+from models.programs.keys import key_of
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from comparisons.theory.samplers._drawn import Law
+
+WARM_UP = 256
+"""Steps that are dropped before the first draw."""
+THIN = 16
+"""Steps from one draw to the next, so that draws are nearly independent."""
+
+
+class _Place(NamedTuple):
+    x: Array
+    height: Array
+    score: Array
+
+
+def chains(
+    target: Law,
+    rng: np.random.Generator,
+    repetitions: int,
+    n: int,
+    *,
+    step: float,
+    drift: bool,
+    adjusted: bool,
+) -> Drawn:
+    """Chains from dispersed starts; each step costs one evaluation of density and score."""
+    shape = repetitions, n, drift, adjusted
+    draws, acceptance = _walk(target, key_of(rng), step, *shape)
+    return Drawn(
+        np.asarray(draws),
+        evaluations=THIN,
+        warm_up=WARM_UP,
+        acceptance=float(acceptance) if adjusted else float("nan"),
+    )
+
+
+@partial(jax.jit, static_argnums=(3, 4, 5, 6))
+def _walk(
+    target: Law,
+    key: Array,
+    step: Array | float,
+    repetitions: int,
+    n: int,
+    drift: bool,
+    adjusted: bool,
+) -> tuple[Array, Array]:
+    def at(x: Array) -> _Place:
+        return _Place(x, target.log_density(x), target.score(x))
+
+    def move(place: _Place, key: Array) -> tuple[_Place, Array]:
+        how, whether = jax.random.split(key)
+        noise = jax.random.normal(how, place.x.shape)
+        new = at(_centre(place, step, drift) + jnp.sqrt(2 * step) * noise)
+        if not adjusted:
+            return new, jnp.ones(())
+        back, forth = _log_proposal(place, new, step, drift), _log_proposal(new, place, step, drift)
+        ratio = new.height - place.height + back - forth
+        accept = -jax.random.exponential(whether, ratio.shape) < ratio
+        kept = jax.tree.map(
+            lambda a, b: jnp.where(accept if a.ndim == 1 else accept[:, None], a, b), new, place
+        )
+        return kept, jnp.mean(accept)
+
+    def draw(place: _Place, key: Array) -> tuple[_Place, tuple[Array, Array]]:
+        place, accepted = jax.lax.scan(move, place, jax.random.split(key, THIN))
+        return place, (place.x, jnp.mean(accepted))
+
+    begin, run = jax.random.split(key)
+    start = at(dispersed(target, begin, repetitions))
+    dropped = WARM_UP // THIN
+    _, (draws, accepted) = jax.lax.scan(draw, start, jax.random.split(run, dropped + n))
+    return jnp.swapaxes(draws[dropped:], 0, 1), jnp.mean(accepted[dropped:])
+
+
+def _centre(place: _Place, step: Array | float, drift: bool) -> Array:
+    return place.x + step * place.score if drift else place.x
+
+
+def _log_proposal(new: _Place, old: _Place, step: Array | float, drift: bool) -> Array:
+    """log N(new | m(old), 2hI) up to a constant."""
+    return -jnp.sum((new.x - _centre(old, step, drift)) ** 2, axis=-1) / (4 * step)

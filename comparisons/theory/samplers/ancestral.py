@@ -1,0 +1,32 @@
+"""Ancestral sampling: each variable from its law given its parents, here k ~ w and then x | k.
+
+Exact, and the draws are independent; it needs the law as a directed graph of laws one can draw.
+Reference: Bishop (2006), Pattern Recognition and Machine Learning, §11.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, final
+
+import numpy as np
+
+from comparisons.theory.samplers._drawn import Drawn, Sampler
+from models.programs.keys import key_of
+
+if TYPE_CHECKING:
+    from comparisons.theory.samplers._drawn import NormalMixture
+
+
+@final
+@dataclass(frozen=True)
+class Ancestral(Sampler):
+    """First the component, then the point."""
+
+    name: ClassVar[str] = "ancestral"
+    exact: ClassVar[bool] = True
+
+    def draw(
+        self, target: NormalMixture, rng: np.random.Generator, repetitions: int, n: int
+    ) -> Drawn:
+        return Drawn(np.asarray(target.draws(key_of(rng), (repetitions, n))))

@@ -1,0 +1,38 @@
+"""Random-walk Metropolis: x′ ~ N(x, 2hI), accepted with probability min{1, p(x′)/p(x)}.
+
+Exact in the limit; needs the density up to a constant.
+Reference: Metropolis, Rosenbluth, Rosenbluth, Teller & Teller (1953), J. Chem. Phys. 21.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, final
+
+import numpy as np
+
+from comparisons.theory.samplers._chains import chains
+from comparisons.theory.samplers._drawn import Drawn, Sampler
+
+if TYPE_CHECKING:
+    from comparisons.theory.samplers._drawn import NormalMixture
+
+
+@final
+@dataclass(frozen=True)
+class Metropolis(Sampler):
+    """Random-walk Metropolis.
+
+    Attributes:
+        step: h, half the variance of a proposal in each coordinate, units of x squared.
+    """
+
+    step: float = 1.5
+
+    name: ClassVar[str] = "metropolis"
+    exact: ClassVar[bool] = True
+
+    def draw(
+        self, target: NormalMixture, rng: np.random.Generator, repetitions: int, n: int
+    ) -> Drawn:
+        return chains(target, rng, repetitions, n, step=self.step, drift=False, adjusted=True)

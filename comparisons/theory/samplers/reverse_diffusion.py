@@ -1,0 +1,76 @@
+"""Reverse diffusion: noise is added in time t, x_t = e^{−t} x₀ + √(1 − e^{−2t}) ε, and taken back.
+
+The law p_t of a mixture is a mixture whose score is known.  Backwards in time
+
+    dX = [X + 2 ∇log p_t(X)] dt + √2 dW    from X_T ~ N(0, I)
+
+has the laws p_t but for the start, which is off by O(e^{−T}); N Euler steps are off by O(1/N).
+References: Anderson (1982), Stochastic Process. Appl. 12; Song et al. (2021), ICLR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from comparisons.theory.samplers._drawn import Drawn, NormalMixture, Sampler
+from models.programs.keys import key_of
+
+if TYPE_CHECKING:
+    from jax import Array
+
+HORIZON = 6.0
+"""T, at which the target's mean has shrunk by e⁻⁶ = 0.0025."""
+
+
+@final
+@dataclass(frozen=True)
+class ReverseDiffusion(Sampler):
+    """Euler steps of the reverse diffusion with the exact score.
+
+    Attributes:
+        steps: N, of equal length.
+    """
+
+    steps: int = 32
+
+    name: ClassVar[str] = "reverse_diffusion"
+    exact: ClassVar[bool] = False
+
+    def draw(
+        self, target: NormalMixture, rng: np.random.Generator, repetitions: int, n: int
+    ) -> Drawn:
+        draws = _reversed(target, key_of(rng), self.steps, repetitions * n)
+        return Drawn(np.asarray(draws).reshape(repetitions, n, -1), evaluations=self.steps)
+
+
+def diffused(target: NormalMixture, t: Array | float) -> NormalMixture:
+    """The law p_t."""
+    kept = jnp.exp(-t)
+    scale = jnp.sqrt((kept * target.scale) ** 2 - jnp.expm1(-2 * t))
+    return NormalMixture(target.weights, kept * target.means, scale)
+
+
+def centre(target: NormalMixture, x: Array, t: Array | float, length: Array | float) -> Array:
+    """Where a step back from time t leads on average; noise of variance 2·length is added."""
+    return x + length * (x + 2 * diffused(target, t).score(x))
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _reversed(target: NormalMixture, key: Array, steps: int, count: int) -> Array:
+    length = HORIZON / steps
+
+    def back(x: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
+        t, key = now
+        noise = jnp.sqrt(2 * length) * jax.random.normal(key, x.shape)
+        return centre(target, x, t, length) + noise, None
+
+    begin, run = jax.random.split(key)
+    start = jax.random.normal(begin, (count, target.means.shape[1]))
+    times = HORIZON - length * jnp.arange(steps)
+    return jax.lax.scan(back, start, (times, jax.random.split(run, steps)))[0]

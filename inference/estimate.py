@@ -1,0 +1,73 @@
+"""What a method is and what it returns: one result type for every solver, failure as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+import xarray as xr
+
+from models.notebook import table
+from models.programs.density import flat_names
+
+if TYPE_CHECKING:
+    pass
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """Numbers with their Monte Carlo error; no number travels without it.
+
+    Attributes:
+        value: one variable per reported quantity, with named dims, on the natural scale.
+        error: the Monte Carlo standard error of each; zeros where the value is exact.
+    """
+
+    value: xr.Dataset
+    error: xr.Dataset
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The outcome of one fit.
+
+    Attributes:
+        center: the estimate (an optimum, or a posterior mean) of every reported quantity.
+        spread: its standard error or posterior standard deviation; NaN where undefined.
+        log_likelihood: ℓ(θ̂) at `point`, nats, all constants kept.
+        draws: posterior draws, ArviZ groups with dims (chain, draw); None where there are none.
+        problems: why the result must not be relied on, one sentence each; empty if it may be.
+        point: the parameter values at which `log_likelihood` was taken.
+        covariance: covariance of the reported quantities, dims (quantity, quantity_), with the
+            flat names (`mu[0]`) as coordinates; NaN where undefined.
+        spread_kind: what `spread` is: `observed`, `posterior_sd`, …
+        record: how the fit went: seconds of compilation, warm-up and run as attributes
+            (`compile`, `warm_up`, `run`), EM's climb, restarts, ELBO path as variables.
+    """
+
+    center: Quantity
+    spread: Quantity
+    log_likelihood: float
+    draws: xr.DataTree | None
+    problems: tuple[str, ...]
+    point: xr.Dataset
+    covariance: xr.DataArray
+    spread_kind: str
+    record: xr.Dataset = field(default_factory=xr.Dataset)
+
+    def _repr_html_(self) -> str:
+        """Every quantity with spread and Monte Carlo errors, and the problems, for a notebook."""
+        parts = [part for of in (self.center, self.spread) for part in (of.value, of.error)]
+        columns = [
+            [float(x) for name in parts[0].data_vars for x in np.ravel(part[name].data)]
+            for part in parts
+        ]
+        names = flat_names({str(name): array.data for name, array in parts[0].data_vars.items()})
+        numbers = ([f"{x:.6g}" for x in row] for row in zip(*columns, strict=True))
+        rows = [(name, *row) for name, row in zip(names, numbers, strict=True)]
+        lines = (f"log-likelihood {self.log_likelihood:.6f} nats", *self.problems)
+        head = ("quantity", "estimate", "its error", self.spread_kind, "its error")
+        return table("Estimate", lines, head, rows)

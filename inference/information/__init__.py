@@ -1,0 +1,1 @@
+"""Fisher information: its estimators, its inversion, the bound it gives."""

@@ -1,0 +1,100 @@
+"""What a method is: a frozen value of settings that fits a model to data."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections import ChainMap
+from collections.abc import Mapping  # read at run time by get_type_hints
+from dataclasses import fields
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args, get_type_hints
+
+from models.errors import ConfigError
+from models.registry import subclasses
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+
+    from inference.estimate import Estimate
+    from models.spec import Model
+
+
+class Method(ABC):
+    """A way to fit; final subclasses are frozen dataclasses of settings.
+
+    A field annotated with a `Literal` (an engine, a family) spans the method's variants.
+    """
+
+    name: ClassVar[str]
+    target: ClassVar[Literal["likelihood", "posterior"]]
+    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    """Settings by profile: quick, standard, thorough; within one, also by the name of a choice."""
+
+    @abstractmethod
+    def refusal(self, model: Model) -> str:
+        """Why the method cannot fit this model, as a sentence; "" if it can."""
+
+    @abstractmethod
+    def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+        """Fits the model.
+
+        Raises:
+            FitError: no estimate at all could be produced.
+        """
+
+
+def require_least(method: Method, **least: int) -> None:
+    """Refuses settings that are below the least value given for each.
+
+    Raises:
+        ConfigError: names the first such setting.
+    """
+    for setting, lowest in least.items():
+        value = getattr(method, setting)
+        if value < lowest:
+            raise ConfigError(
+                f"{method.name}.{setting} is {value}; expected an integer of at least {lowest}"
+            )
+
+
+def variants(cls: type[Method], profile: str) -> tuple[Method, ...]:
+    """Every combination of the `Literal` fields of a method, at the settings of a profile."""
+    hints = get_type_hints(cls)
+    choices = {
+        f.name: get_args(hints[f.name])
+        for f in fields(cls)  # pyright: ignore[reportArgumentType]
+        if getattr(hints[f.name], "__origin__", None) is Literal
+    }
+    settings = cls.profiles.get(profile, {})
+    common = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
+
+    def variant(combination: tuple[str, ...]) -> Method:
+        own = (settings.get(choice) for choice in combination)
+        special = ChainMap(*(dict(part) for part in own if isinstance(part, Mapping)))
+        return cls(**{**common, **special, **dict(zip(choices, combination, strict=True))})
+
+    return tuple(map(variant, itertools.product(*choices.values())))
+
+
+def label(method: Method) -> str:
+    """The method's name with its `Literal` settings: `nuts[pymc]`, `svi[numpyro, full_rank]`."""
+    hints = get_type_hints(type(method))
+    chosen = [
+        str(getattr(method, f.name))
+        for f in fields(method)  # pyright: ignore[reportArgumentType]
+        if getattr(hints[f.name], "__origin__", None) is Literal
+    ]
+    return f"{method.name}[{', '.join(chosen)}]" if chosen else method.name
+
+
+def catalogue() -> dict[str, type[Method]]:
+    """Every method of the two registries by name: the exact solvers, then the libraries' own."""
+    import inference.engines
+    import inference.methods
+
+    return {
+        name: cls
+        for registry in (inference.methods, inference.engines)
+        for name, cls in subclasses(registry, Method).items()
+    }

@@ -1,0 +1,1 @@
+"""The registry of exact solvers: every file is one method."""

@@ -1,0 +1,64 @@
+"""The posterior of a conjugate model: exact moments and evidence, no sampling.
+
+The truth against which every sampler is held where it exists.
+Reference: Bernardo & Smith (1994), Bayesian Theory, §5.2.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, final
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from inference.estimate import Estimate
+from inference.method import Method
+from inference.optimisation.optimum import assemble
+from models.capabilities import HasExactPosterior
+from models.errors import FitError
+from models.programs.density import flatten, quantity_table
+
+if TYPE_CHECKING:
+    from models.spec import Model
+
+
+@final
+@dataclass(frozen=True)
+class ExactPosterior(Method):
+    """Exact posterior means, standard deviations and evidence of a conjugate model."""
+
+    name: ClassVar[str] = "exact_posterior"
+    target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
+
+    def refusal(self, model: Model) -> str:
+        return "" if isinstance(model, HasExactPosterior) else f"{model.name} is not conjugate"
+
+    def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+        if not isinstance(model, HasExactPosterior):
+            raise FitError(self.refusal(model))
+        started = time.perf_counter()
+        marginal = model.exact_posterior(data)
+        table = quantity_table(model)
+        values = {p.name: jnp.asarray(marginal[p.name].mean()) for p in table}
+        variance = flatten({p.name: jnp.asarray(marginal[p.name].var()) for p in table})
+        # marginals only: the correlations of the exact posterior are not part of the protocol
+        covariance = np.full((variance.size, variance.size), np.nan)
+        np.fill_diagonal(covariance, np.asarray(variance))
+        record = xr.Dataset(
+            attrs={
+                "log_evidence": model.exact_log_evidence(data),
+                "run": time.perf_counter() - started,
+            }
+        )
+        return assemble(
+            model,
+            data,
+            values,
+            covariance,
+            problems=(),
+            spread_kind="posterior_sd",
+            record=record,
+        )

@@ -1,0 +1,195 @@
+"""Expectation-maximisation: θ' = argmax_θ' Q(θ' | θ), Q = E[log p(x, z | θ') | x, θ].
+
+Every step raises ℓ.  Near the fixed point the error shrinks by the largest eigenvalue of
+complete⁻¹ missing information, so the measured rate must equal Louis' one; when EM stops, it is
+rate/(1 − rate) times its last step short of the optimum.
+References: Dempster, Laird & Rubin (1977), JRSS B 39; Louis (1982), JRSS B 44.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from inference.estimate import Estimate
+from inference.information.matrices import louis, observed
+from inference.method import Method, require_least
+from inference.optimisation.optimum import estimate_at, refuse_undefined
+from inference.posterior.labels import canonical
+from models.capabilities import HasDegeneracy, HasEM
+from models.errors import FitError
+from models.programs.density import density
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from models.programs.density import Density
+    from models.spec import Model
+
+_SHORT = 1e-6
+"""Remaining distance, in standard errors, at which the iteration stops."""
+_CHUNK = 50
+"""Iterations between two looks at the convergence criterion."""
+_ROUNDING = 1e-8
+"""Step, in standard errors, above which rounding does not spoil its ratio to the one before."""
+_SAME = 1e-6
+"""Log-likelihood difference, relative to 1 + |ℓ|, within which two ends are one optimum."""
+
+
+class _Climb(NamedTuple):
+    u: np.ndarray
+    log_likelihood: np.ndarray
+    rate: float
+    shortfall: float
+    """How far the last point is from the fixed point, in standard errors."""
+
+
+@final
+@dataclass(frozen=True)
+class ExpectationMaximisation(Method):
+    """EM from many starts, closed-form E and M steps.
+
+    Attributes:
+        restarts: number of data-driven starts.
+        iterations: most iterations per start.
+    """
+
+    restarts: int = 8
+    iterations: int = 20_000
+
+    name: ClassVar[str] = "expectation_maximisation"
+    target: ClassVar[Literal["likelihood", "posterior"]] = "likelihood"
+    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "quick": {"restarts": 4},
+        "thorough": {"restarts": 50},
+    }
+
+    def __post_init__(self) -> None:
+        require_least(self, restarts=1, iterations=1)
+
+    def refusal(self, model: Model) -> str:
+        return "" if isinstance(model, HasEM) else f"{model.name} has no closed-form E and M steps"
+
+    def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+        refuse_undefined(model, data)
+        if not isinstance(model, HasEM):
+            raise FitError(self.refusal(model))
+        started = time.perf_counter()
+        of = density(model, data)
+        steps = _steps(model, of, data)
+        first = of.unconstrain(model.start(np.random.default_rng(0), data))
+        jax.block_until_ready(steps(first))
+        ready = time.perf_counter()
+        climbs, degenerate = [], 0
+        for stream in rng.spawn(self.restarts):
+            start = of.unconstrain(model.start(stream, data))
+            climb = self._climb(of, steps, start)
+            if climb is None or _degenerate(model, data, of, climb.u):
+                degenerate += 1
+            else:
+                climbs.append(climb)
+        if not climbs:
+            raise FitError(
+                f"undefined: all {self.restarts} starts of EM ended in a degenerate optimum"
+            )
+        climbs.sort(key=lambda climb: -climb.log_likelihood[-1])
+        best = climbs[0]
+        ends = np.array([climb.log_likelihood[-1] for climb in climbs])
+        reached = int(np.sum(ends >= ends[0] - _SAME * (1 + abs(ends[0]))))
+        # information belongs to one labelling: that of the estimate
+        values = canonical(model, of.constrain(jnp.asarray(best.u)))
+        predicted = louis(model, data, of, of.unconstrain(values))
+        record = xr.Dataset(
+            {
+                "climb": ("iteration", best.log_likelihood),
+                "restart_log_likelihood": ("restart", ends),
+                "louis_complete": (("coordinate", "coordinate_"), predicted.complete),
+                "louis_missing": (("coordinate", "coordinate_"), predicted.missing),
+            },
+            attrs={
+                "compile": ready - started,
+                "run": time.perf_counter() - ready,
+                "restarts": self.restarts,
+                "reached": reached,
+                "degenerate": degenerate,
+                "runner_up": float(ends[reached]) if reached < ends.size else float("nan"),
+                "iterations": best.log_likelihood.size - 1,
+                "measured_rate": best.rate,
+                "predicted_rate": predicted.rate,
+                "shortfall": best.shortfall,
+            },
+        )
+        problems = []
+        if not best.shortfall < 1e-3:
+            problems.append(
+                f"EM stopped {best.shortfall:.1e} standard errors short of its fixed point "
+                f"after {best.log_likelihood.size - 1} iterations"
+            )
+        if reached < 2:
+            problems.append(f"only {reached} of {self.restarts} starts reached this optimum")
+        return estimate_at(
+            model,
+            data,
+            values,
+            information=predicted.complete - predicted.missing,
+            problems=problems,
+            spread_kind="louis",
+            record=record,
+        )
+
+    def _climb(
+        self, of: Density, steps: Callable[[Any], tuple[Any, Any]], start: Any
+    ) -> _Climb | None:
+        """Iterates until what is left is negligible; None if it leaves the finite numbers."""
+        u, climb = start, []
+        while True:
+            path, heights = (np.asarray(part) for part in steps(u))
+            if not (np.isfinite(heights).all() and np.isfinite(path).all()):
+                return None
+            u = jnp.asarray(path[-1])
+            rate, last = _rate(path, observed(of, u))
+            shortfall = last * rate / (1 - rate) if rate < 1 else np.inf
+            climb.extend(heights[:-1])
+            if shortfall < _SHORT or len(climb) >= self.iterations:
+                return _Climb(path[-1], np.array([*climb, heights[-1]]), rate, shortfall)
+
+
+def _rate(path: np.ndarray, information: np.ndarray) -> tuple[float, float]:
+    """Ratio of successive steps, and the last step, both in standard errors.
+
+    The ratio is taken at the last step above rounding, where the slowest direction dominates.
+    """
+    step = np.diff(path, axis=0)
+    size = np.sqrt(np.abs(np.einsum("ij,jk,ik->i", step, information, step)))
+    above = np.flatnonzero(size[1:] > _ROUNDING) + 1
+    if not above.size:
+        return 0.0, float(size[-1])
+    return float(size[above[-1]] / size[above[-1] - 1]), float(size[-1])
+
+
+def _steps(model: Any, of: Density, data: xr.Dataset) -> Callable[[Any], tuple[Any, Any]]:
+    """u ↦ `_CHUNK` EM steps: the points, shape (chunk + 1, k), and their log-likelihoods."""
+
+    def step(u: Any, _: None) -> tuple[Any, tuple[Any, Any]]:
+        values = model.m_step(model.e_step(of.constrain(u), data), data)
+        return of.unconstrain(values), (u, jnp.sum(of.log_likelihood(u)))
+
+    def chunk(u: Any) -> tuple[Any, Any]:
+        last, (path, heights) = jax.lax.scan(step, u, None, length=_CHUNK)
+        height = jnp.sum(of.log_likelihood(last))
+        return jnp.vstack([path, last]), jnp.append(heights, height)
+
+    return jax.jit(chunk)
+
+
+def _degenerate(model: Any, data: xr.Dataset, of: Density, u: np.ndarray) -> bool:
+    if not isinstance(model, HasDegeneracy):
+        return False
+    return bool(model.degeneracy(of.constrain(jnp.asarray(u)), data))

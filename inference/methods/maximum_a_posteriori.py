@@ -1,0 +1,64 @@
+"""Maximum a posteriori on the natural scale: argmax ℓ(θ) + log π(θ), prior but no Jacobian.
+
+Under a Gaussian prior it is maximum likelihood with an L2 penalty.  The mode of the unconstrained
+posterior is another estimator (see `laplace`).  The spread is that of the curvature of the
+penalised likelihood.
+Reference: Gelman et al. (2013), Bayesian Data Analysis, §13.1-13.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, final
+
+from inference.estimate import Estimate
+from inference.method import Method, require_least
+from inference.optimisation.optimum import estimate_at, fit_optimum
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+
+    from models.spec import Model
+
+
+@final
+@dataclass(frozen=True)
+class MaximumAPosteriori(Method):
+    """Many-start optimisation of likelihood times prior on the natural scale.
+
+    Attributes:
+        engine: whose program, chart and gradients the optimiser uses.
+        restarts: number of data-driven starts.
+    """
+
+    engine: Literal["numpyro", "pymc"] = "numpyro"
+    restarts: int = 20
+
+    name: ClassVar[str] = "maximum_a_posteriori"
+    target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
+    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "quick": {"restarts": 10},
+        "thorough": {"restarts": 100},
+    }
+
+    def __post_init__(self) -> None:
+        require_least(self, restarts=1)
+
+    def refusal(self, model: Model) -> str:
+        return ""
+
+    def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+        values, information, problems, record = fit_optimum(
+            model, data, rng, language=self.engine, objective="joint", restarts=self.restarts
+        )
+        return estimate_at(
+            model,
+            data,
+            values,
+            information=information,
+            problems=problems,
+            record=record,
+            spread_kind="curvature",
+        )

@@ -1,0 +1,63 @@
+"""Maximum likelihood: θ̂ = argmax Σ_i log p(x_i | θ), no prior, no Jacobian.
+
+Consistent, asymptotically normal and efficient: √N(θ̂ − θ₀) → N(0, I(θ₀)⁻¹).  Its standard errors
+come from the observed information.
+Reference: van der Vaart (1998), Asymptotic Statistics, ch. 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, final
+
+from inference.estimate import Estimate
+from inference.method import Method, require_least
+from inference.optimisation.optimum import estimate_at, fit_optimum, refuse_undefined
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+
+    from models.spec import Model
+
+
+@final
+@dataclass(frozen=True)
+class MaximumLikelihood(Method):
+    """Many-start optimisation of the likelihood.
+
+    Attributes:
+        engine: whose program, chart and gradients the optimiser uses.
+        restarts: number of data-driven starts.
+    """
+
+    engine: Literal["numpyro", "pymc"] = "numpyro"
+    restarts: int = 20
+
+    name: ClassVar[str] = "maximum_likelihood"
+    target: ClassVar[Literal["likelihood", "posterior"]] = "likelihood"
+    profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "quick": {"restarts": 10},
+        "thorough": {"restarts": 100},
+    }
+
+    def __post_init__(self) -> None:
+        require_least(self, restarts=1)
+
+    def refusal(self, model: Model) -> str:
+        return ""
+
+    def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+        refuse_undefined(model, data)
+        values, information, problems, record = fit_optimum(
+            model,
+            data,
+            rng,
+            language=self.engine,
+            objective="likelihood",
+            restarts=self.restarts,
+        )
+        return estimate_at(
+            model, data, values, information=information, problems=problems, record=record
+        )

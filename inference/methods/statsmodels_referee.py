@@ -1,0 +1,80 @@
+"""statsmodels as referee: an implementation of the likelihood that shares no code with ours.
+
+Where it has no standard error the spread is NaN, never ours under its name.
+Reference: Seabold & Perktold (2010), statsmodels, Proc. 9th Python in Science Conf.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, final
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from inference.estimate import Estimate, Quantity
+from inference.method import Method
+from inference.optimisation.optimum import refuse_undefined
+from models.capabilities import HasReferee
+from models.errors import FitError
+from models.programs.density import flat_names, flatten, labelled, quantity_table
+
+if TYPE_CHECKING:
+    from models.spec import Model
+
+
+@final
+@dataclass(frozen=True)
+class StatsmodelsReferee(Method):
+    """The model's maximum-likelihood fit by statsmodels."""
+
+    name: ClassVar[str] = "statsmodels"
+    target: ClassVar[Literal["likelihood", "posterior"]] = "likelihood"
+
+    def refusal(self, model: Model) -> str:
+        if isinstance(model, HasReferee):
+            return model.referee_refusal
+        return f"statsmodels does not cover {model.name}"
+
+    def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+        refuse_undefined(model, data)
+        if not isinstance(model, HasReferee):
+            raise FitError(self.refusal(model))
+        started = time.perf_counter()
+        from statsmodels.tools.sm_exceptions import ConvergenceWarning
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            values, errors, log_likelihood = model.referee(data)
+        warned = {str(w.message) for w in caught if issubclass(w.category, ConvergenceWarning)}
+        problems = tuple(f"statsmodels warns: {message}" for message in sorted(warned))
+        table = quantity_table(model)
+        center = {p.name: values[p.name] for p in table}
+        missing = {name: jnp.full(jnp.shape(array), jnp.nan) for name, array in center.items()}
+        spread = missing | {name: array for name, array in errors.items() if name in missing}
+        flat = np.asarray(flatten({p.name: spread[p.name] for p in table}))
+        covariance = np.full((flat.size, flat.size), np.nan)
+        np.fill_diagonal(covariance, flat**2)
+        names = flat_names(center)
+        # where what is reported are functions of the parameters, statsmodels has other ones
+        known = all(p.name in values for p in model.parameters)
+        point = labelled(model.parameters, data, values) if known else xr.Dataset()
+        centers, spreads = labelled(table, data, center), labelled(table, data, spread)
+        return Estimate(
+            center=Quantity(centers, xr.zeros_like(centers)),
+            spread=Quantity(spreads, xr.zeros_like(spreads)),
+            log_likelihood=log_likelihood,
+            draws=None,
+            problems=problems,
+            point=point,
+            covariance=xr.DataArray(
+                covariance,
+                dims=("quantity", "quantity_"),
+                coords={"quantity": names, "quantity_": names},
+            ),
+            spread_kind="statsmodels",
+            record=xr.Dataset(attrs={"run": time.perf_counter() - started}),
+        )

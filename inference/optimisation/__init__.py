@@ -1,0 +1,1 @@
+"""From many starts to one optimum."""

@@ -1,0 +1,1 @@
+"""From draws to an estimate: diagnostics, labels, signs, evidence."""

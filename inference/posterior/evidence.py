@@ -1,0 +1,177 @@
+"""The evidence Z = ∫ p(x | θ) π(θ) dθ by bridge and importance sampling, and WBIC.
+
+Bridge sampling between the posterior f/Z and a normal law g fitted to half of its draws solves
+
+    Z = mean_g[f / (s₁f + s₂Z·g)] / mean_post[g / (s₁f + s₂Z·g)],   s_i ∝ the numbers of draws.
+
+Importance sampling from the normal law g of Laplace's method has Z = mean_g[f / g]; the tail of its
+weights, by a Pareto law's shape k̂, says whether that mean can be trusted.  Where signs or labels
+make equal modes, f is taken as 0 outside of one fold, so that draws and proposals cover the same
+region and Z is that of the fold.
+
+WBIC is the mean of −ℓ under the posterior with the likelihood raised to 1/log N; it estimates
+−log Z to the order that matters for singular models too.
+References: Meng & Wong (1996), Statistica Sinica 6; Frühwirth-Schnatter (2004), Econometrics J. 7;
+Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25; Watanabe (2013), JMLR 14.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy.optimize import fixed_point
+from scipy.special import logsumexp
+
+from inference.methods.nuts import NUTS, tempered
+from inference.posterior.draws import gate, moments, one_fold, terms
+from inference.threads import one_blas_thread
+from models.errors import FitError
+from models.programs.density import density, units
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from models.spec import Model
+
+_TEMPERED = NUTS(warm_up=500, draws=750, target_accept=0.99)
+"""Short steps: others diverge where a scale nears 0, as in a mixture of too many components."""
+_PROPOSALS = 4_000
+
+
+class Measured(NamedTuple):
+    """A number, in nats, its Monte Carlo standard error, and why it must not be relied on."""
+
+    value: float
+    error: float
+    problem: str = ""
+
+
+class Importance(NamedTuple):
+    """Draws from a normal law g near a posterior f/Z, those in one fold, and what they say of Z."""
+
+    evidence: Measured
+    """log Z."""
+    points: np.ndarray
+    """Shape (s, k), in the chart."""
+    target: np.ndarray
+    """log f, shape (s,)."""
+    proposal: np.ndarray
+    """log g, shape (s,)."""
+
+
+def bridge(
+    model: Model, data: xr.Dataset, draws: np.ndarray, effective: float, rng: np.random.Generator
+) -> Measured:
+    """log Z of one fold of equal modes, by bridge sampling from its posterior draws.
+
+    Args:
+        model: the model.
+        data: the data.
+        draws: in the chart, shape (n, k), in the order they were drawn.
+        effective: how many independent draws they are worth.
+        rng: draws from the normal law.
+    """
+    of = density(model, data)
+    fitting, using = draws[::2], draws[1::2]
+    normal = _Normal(fitting.mean(axis=0), np.atleast_2d(np.cov(fitting, rowvar=False)))
+    both = np.concatenate([using, normal.draw(rng, using.shape[0])])
+    equal, same = one_fold(model, of, both, normal.mean)
+    # a draw stands for its equal in the fold; a proposal outside of it does not
+    using, proposed = equal[: len(using)], both[len(using) :]
+    at_posterior = _height(model, data, using) - normal.log(using)
+    at_proposal = _height(model, data, proposed) - normal.log(proposed)
+    at_proposal = np.where(same[len(using) :], at_proposal, -np.inf)
+    n1, n2 = effective / 2, float(proposed.shape[0])
+    log_s1, log_s2 = np.log(n1 / (n1 + n2)), np.log(n2 / (n1 + n2))
+
+    def sides(log_z: float) -> tuple[np.ndarray, np.ndarray]:
+        top = at_proposal - np.logaddexp(log_s1 + at_proposal, log_s2 + log_z)
+        return top, -np.logaddexp(log_s1 + at_posterior, log_s2 + log_z)
+
+    def update(log_z: float) -> float:
+        top, bottom = (logsumexp(side) - np.log(side.size) for side in sides(log_z))
+        return float(top - bottom)
+
+    log_z = float(fixed_point(update, np.median(at_posterior), xtol=1e-12, maxiter=5_000))
+    top, bottom = sides(log_z)
+    first = np.exp(top - top.max())
+    second = np.exp(bottom - bottom.max())
+    relative = first.var() / first.mean() ** 2 / n2 + second.var() / second.mean() ** 2 / n1
+    return Measured(log_z, float(np.sqrt(relative)))
+
+
+def importance(
+    model: Model,
+    data: xr.Dataset,
+    mode: np.ndarray,
+    covariance: np.ndarray,
+    rng: np.random.Generator,
+) -> Importance:
+    """Importance sampling from the normal law at a mode in the chart; Z is that of its fold."""
+    from arviz_stats.base.array import array_stats
+
+    of = density(model, data)
+    normal = _Normal(mode, covariance)
+    points = normal.draw(rng, _PROPOSALS)
+    target, proposal = _height(model, data, points), normal.log(points)
+    inside = one_fold(model, of, points, mode)[1] & np.isfinite(target)
+    height = np.where(inside, target - proposal, -np.inf)
+    weight = np.exp(height - height.max())
+    log = height.max() + float(np.log(weight.mean()))
+    error = float(weight.std() / weight.mean() / np.sqrt(weight.size))
+    # it takes the negative of the log weights
+    tail = float(array_stats.psislw(-np.where(inside, height, height.max() - 700))[1])
+    problem, good = "", min(1 - 1 / np.log10(weight.size), 0.7)
+    if not tail < good:
+        problem = f"Pareto k̂ of the importance weights is {tail:.2f}; expected below {good:.2f}"
+    return Importance(
+        Measured(log, error, problem), points[inside], target[inside], proposal[inside]
+    )
+
+
+class _Normal:
+    """A normal law in the chart."""
+
+    def __init__(self, mean: np.ndarray, covariance: np.ndarray) -> None:
+        self.mean = mean
+        self._factor = np.linalg.cholesky(covariance)
+
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        return self.mean + rng.standard_normal((count, self.mean.size)) @ self._factor.T
+
+    def log(self, points: np.ndarray) -> np.ndarray:
+        standard = np.linalg.solve(self._factor, (points - self.mean).T)
+        constant = 0.5 * self.mean.size * np.log(2 * np.pi) + np.log(np.diag(self._factor)).sum()
+        return -0.5 * (standard**2).sum(axis=0) - constant
+
+
+def _height(model: Model, data: xr.Dataset, points: np.ndarray) -> np.ndarray:
+    """Log-likelihood + log prior + log-Jacobian, −∞ where it is not finite, shape (s,)."""
+    with one_blas_thread():
+        height = sum(terms(density(model, data), units(model, data)).totals(points))
+    return np.where(np.isfinite(height), height, -np.inf)
+
+
+def wbic(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Measured:
+    """WBIC, in nats, by the No-U-Turn sampler on the tempered posterior.
+
+    It is a mean of one number, so ℓ is what R-hat and ESS are asked of; divergences and E-BFMI are
+    those of the chains.  The gate stops a mixture where one chain of four stays where two
+    components coincide (R-hat 1.5, WBIC 75 deviance units off).  The error is the larger of that by
+    autocorrelation and that by the spread between chains.
+
+    Raises:
+        FitError: there is one unit only, or the density is finite at no data-driven start.
+    """
+    of, n = density(model, data), units(model, data)
+    if n < 2:
+        raise FitError(f"WBIC is undefined for {n} unit: the temperature is log N")
+    points, stats = tempered(_TEMPERED, model, data, rng, float(np.log(n)))
+    with one_blas_thread():
+        fit = terms(of, n).totals(points.reshape(-1, of.size))[0]
+    loss = -np.reshape(fit, points.shape[:2])
+    mean, error = (float(moment[0]) for moment in moments(loss[..., None])[:2])
+    spread = float(loss.mean(axis=1).std(ddof=1) / np.sqrt(len(loss)))
+    problem = "; ".join(gate(loss[..., None], ["the log-likelihood"], stats))
+    return Measured(mean, max(error, spread), problem)

@@ -1,0 +1,271 @@
+"""Simulated data sets, one for each replicate, all at once.
+
+A NumPyro program whose observed sites are the measured variables draws data, too: with its
+parameters at θ and nothing observed, its sites are a data set from p(· | θ), and a compiled call
+makes a batch of them.  One that observes functions of the data, such as contrasts, or by laws that
+look at them cannot, nor can one whose covariates vary; then `simulate` makes the sets one by one.
+Either way a set depends on the seed, n and the replicate's index alone, so that batches of any size
+have the same.
+Reference: Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3, SC11.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING, Any, final
+
+import jax
+import numpy as np
+import xarray as xr
+
+from inference.replicates.everywhere import everywhere
+from inference.threads import pool as threads
+from models.errors import ModelError
+from models.programs.density import numpyro_data, observed_sites
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jax import Array
+
+    from models.spec import Model, Values
+
+_MOST = 125
+"""Most data sets per call."""
+_LOOKS, _LONG = 12, 200
+"""Simulated sets, and units of each, by which a design is told from covariates that vary."""
+_DATA, _AFTER = 0, 2
+"""Streams of a replicate; 1 is the prior draw of a study that makes one."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Simulated data sets of one shape, one for each replicate.
+
+    Attributes:
+        n: units of each.
+        indices: numbers of the replicates.
+        seed: of all streams.
+        template: a data set like them.
+        stacked: every variable of the sets, with a leading axis of replicates.
+    """
+
+    n: int
+    indices: Sequence[int]
+    seed: int
+    template: xr.Dataset
+    stacked: dict[str, np.ndarray]
+
+    @property
+    def count(self) -> int:
+        """Number of replicates."""
+        return len(self.indices)
+
+    @cached_property
+    def sets(self) -> list[xr.Dataset]:
+        """The data sets, whose arrays are parts of the stacked ones."""
+        found = []
+        for i in range(self.count):
+            data = self.template.copy()
+            for name, arrays in self.stacked.items():
+                data.variables[name].data = arrays[i]
+            found.append(data)
+        return found
+
+    @cached_property
+    def streams(self) -> list[np.random.Generator]:
+        """Each replicate's own, for whatever is drawn after its data."""
+        return [_stream(self.seed, self.n, index, _AFTER) for index in self.indices]
+
+    @cached_property
+    def varying(self) -> tuple[str, ...]:
+        """The measured variables; the others, such as a group's index, are the same in each set."""
+        return tuple(
+            name
+            for name, array in self.stacked.items()
+            if array.dtype.kind == "f" or (array != self.template[name].data).any()
+        )
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The measured variables, each with a leading axis of replicates."""
+        return tuple(self.stacked[name] for name in self.varying)
+
+    @property
+    def shape(self) -> Template:
+        """What is compiled for these sets is for all that have the same."""
+        return Template(self.template, self.varying)
+
+
+class Template:
+    """A data set that stands for all that have its shape and the same fixed variables."""
+
+    def __init__(self, dataset: xr.Dataset, varying: tuple[str, ...]) -> None:
+        self.dataset = dataset
+        self.varying = varying
+
+    def __hash__(self) -> int:
+        return hash(self.varying)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Template) or self.dataset.sizes != other.dataset.sizes:
+            return False
+        fixed = [name for name in self.dataset if name not in self.varying]
+        return self.varying == other.varying and all(
+            np.array_equal(self.dataset[name].data, other.dataset[name].data) for name in fixed
+        )
+
+    def filled(self, arrays: tuple[Array, ...]) -> xr.Dataset:
+        """The set with the varying variables replaced."""
+        new = {
+            name: (self.dataset[name].dims, array)
+            for name, array in zip(self.varying, arrays, strict=True)
+        }
+        fixed = {
+            str(name): (array.dims, array.data)
+            for name, array in self.dataset.items()
+            if name not in self.varying
+        }
+        return xr.Dataset({**new, **fixed})
+
+
+def simulated(
+    model: Model,
+    values: Values | Sequence[Values],
+    n: int,
+    indices: Sequence[int],
+    seed: int,
+) -> Batch:
+    """The data sets of some replicates; each depends on the seed, n and its own index alone.
+
+    Args:
+        model: what the data come from.
+        values: where; one for each replicate where they differ.
+        n: units of each set.
+        indices: numbers of the replicates.
+        seed: of all streams.
+
+    Raises:
+        ModelError: the sets differ in their variables, types or shapes.
+    """
+    # converted once, not once per replicate
+    points: list[Any] = [
+        {name: np.asarray(array) for name, array in at.items()}
+        for at in ([values] if isinstance(values, dict) else values)
+    ]
+    if isinstance(values, dict):
+        points *= len(indices)
+    template, draw = _sampler(model, n)
+    if draw is None:
+        return _one_by_one(model, template, points, n, indices, seed)
+    stacked = {name: np.stack([at[name] for at in points]) for name in points[0]}
+    word = np.random.SeedSequence(seed).generate_state(1, np.uint64)  # of a seed of any size
+    arguments = np.repeat(word, len(indices)), np.asarray(indices), stacked
+    size = sum(array.size for array in template.data_vars.values())
+    with threads() as pool:
+        drawn = everywhere(draw, arguments, np.arange(len(indices)), pool, _MOST, size)
+    arrays = {str(name): np.asarray(array.data) for name, array in template.data_vars.items()}
+    same = {name: np.broadcast_to(one, (len(indices), *one.shape)) for name, one in arrays.items()}
+    return Batch(n, indices, seed, template, same | drawn)
+
+
+@lru_cache(maxsize=32)
+def _sampler(model: Model, n: int) -> tuple[xr.Dataset, Callable[..., Any] | None]:
+    """A data set of n units, and (seed, index, values) ↦ its variables drawn by the program.
+
+    None if the program cannot draw them.
+    """
+    one, other = (model.simulate(np.random.default_rng(i), model.truth, n) for i in range(2))
+    if not _draws(model, one, other):
+        return one, None
+    types = {name: one[name].dtype for name in observed_sites(model, one, model.truth)}
+
+    def draw(seed: Array, index: Array, values: Values) -> dict[str, Array]:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), n), index)
+        drawn = numpyro_data(model, one, values, key)
+        return {name: drawn[name].astype(dtype) for name, dtype in types.items()}
+
+    return one, jax.jit(jax.vmap(draw))
+
+
+def _draws(model: Model, one: xr.Dataset, other: xr.Dataset) -> bool:
+    """Whether the program observes the measured variables, by laws that do not look at them.
+
+    Laws are looked at where they are at several points, since one alone may hide what they look at.
+    """
+    observed = set(observed_sites(model, one, model.truth))
+    if not observed or not observed <= set(one.data_vars) or not _fixed(model, observed):
+        return False
+    starts = [model.start(np.random.default_rng(i), data) for i, data in enumerate((one, other))]
+    for values in (model.truth, *starts):
+        sites, again = (observed_sites(model, data, values) for data in (one, other))
+        if not observed == sites.keys() == again.keys():
+            return False
+        laws = [tuple(jax.tree.leaves(of[name]["fn"]) for of in (sites, again)) for name in sites]
+        alike = [
+            *((site["value"], one[name].data) for name, site in sites.items()),
+            *(tuple(map(len, law)) for law in laws),
+            *(pair for law in laws for pair in zip(*law, strict=False)),
+        ]
+        if not all(np.array_equal(*pair) for pair in alike):
+            return False
+    try:
+        drawn = jax.eval_shape(partial(numpyro_data, model, one, model.truth), jax.random.key(0))
+    except NotImplementedError:  # a law that can be evaluated, not sampled
+        return False
+    return all(drawn[name].shape == one[name].shape for name in observed)
+
+
+def _fixed(model: Model, observed: set[str]) -> bool:
+    """Whether all else in the data is a design: the same in any two sets, of parameters, too."""
+    streams = np.random.default_rng(0).spawn(_LOOKS)
+    first = model.simulate(streams[0], model.truth, _LONG)
+    points = [model.truth, model.start(streams[1], first)]
+    sets = [model.simulate(rng, points[i % 2], _LONG) for i, rng in enumerate(streams[2:])]
+    design = set(first.data_vars) - observed
+    return not design or all(
+        first.sizes == one.sizes
+        and all(np.array_equal(first[name].data, one[name].data) for name in design)
+        for one in sets
+    )
+
+
+def _one_by_one(
+    model: Model,
+    template: xr.Dataset,
+    points: Sequence[Values],
+    n: int,
+    indices: Sequence[int],
+    seed: int,
+) -> Batch:
+    stacked = {
+        str(name): np.empty((len(indices), *array.shape), array.dtype.newbyteorder("="))
+        for name, array in template.data_vars.items()
+    }
+    for i, (index, at) in enumerate(zip(indices, points, strict=True)):
+        data = model.simulate(_stream(seed, n, index, _DATA), at, n)
+        arrays = {str(name): np.asarray(data.variables[name].data) for name in data.data_vars}
+        _require_alike(model, stacked, arrays)
+        for name, array in arrays.items():
+            stacked[name][i] = array  # while it is in the cache
+    return Batch(n, indices, seed, template, stacked)
+
+
+def _stream(seed: int, n: int, index: int, what: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(n, index, what)))
+
+
+def _require_alike(
+    model: Model, stacked: dict[str, np.ndarray], arrays: dict[str, np.ndarray]
+) -> None:
+    kinds = [
+        {name: (array.dtype.newbyteorder("="), array.shape[cut:]) for name, array in many.items()}
+        for many, cut in ((stacked, 1), (arrays, 0))
+    ]
+    if kinds[0] != kinds[1]:
+        raise ModelError(
+            f"{model.name}.simulate gives variables {kinds[1]} after {kinds[0]}; expected the same "
+            "types and shapes for the same number of units"
+        )

@@ -1,0 +1,199 @@
+"""What only some models can do: a model has a capability if it defines its protocol's methods."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import xarray as xr
+    from jax import Array
+
+    from models.spec import Model, Parameter, Values
+
+
+@runtime_checkable
+class HasExamples(Protocol):
+    """Comes with bundled studies: (model, name of a bundled data set, columns)."""
+
+    @classmethod
+    def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]: ...
+
+
+@runtime_checkable
+class HasDataRule(Protocol):
+    """Accepts only some of the data that have its schema."""
+
+    def unusable(self, data: xr.Dataset) -> str:
+        """Why the data cannot be used, as a sentence; "" if they can."""
+        ...
+
+
+@runtime_checkable
+class HasQuantities(Protocol):
+    """Is compared through identified functions of its parameters, not the parameters themselves."""
+
+    @property
+    def quantity_table(self) -> tuple[Parameter, ...]: ...
+
+    def quantities(self, values: Values) -> Values: ...
+
+
+@runtime_checkable
+class HasUnits(Protocol):
+    """Its exchangeable unit is not the row: says which unit each row belongs to."""
+
+    def units(self, data: xr.Dataset) -> np.ndarray:
+        """Integer unit of each row, shape (rows,), values 0 … N−1."""
+        ...
+
+
+@runtime_checkable
+class HasExpectedInformation(Protocol):
+    """Knows its expected Fisher information in closed form, in coordinates of its own choice."""
+
+    def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
+        """Smooth coordinates q(θ), shape (m,), m ≥ k; traceable by JAX."""
+        ...
+
+    def expected_information(self, values: Values, data: xr.Dataset) -> Array:
+        """N·I in those coordinates, shape (m, m)."""
+        ...
+
+
+@runtime_checkable
+class HasExactPosterior(Protocol):
+    """Conjugate: marginal posteriors and evidence are exact."""
+
+    def exact_posterior(self, data: xr.Dataset) -> Mapping[str, Any]:
+        """Frozen scipy distributions by quantity name."""
+        ...
+
+    def exact_log_evidence(self, data: xr.Dataset) -> float:
+        """log Z in nats."""
+        ...
+
+
+@runtime_checkable
+class HasClosedFormMaximum(Protocol):
+    """Its maximum-likelihood estimate is a formula, traceable by JAX."""
+
+    def maximum_likelihood(self, data: xr.Dataset) -> Values:
+        """The estimate; without finite unconstrained coordinates where there is none."""
+        ...
+
+
+@runtime_checkable
+class HasSamplingLaw(Protocol):
+    """Knows the law of its maximum-likelihood estimate over repeated data sets of any size."""
+
+    def sampling_moments(self, values: Values, n: int) -> tuple[Values, Values]:
+        """Mean and standard deviation of every reported quantity's estimate from n units."""
+        ...
+
+
+@runtime_checkable
+class HasEM(Protocol):
+    """Has closed-form E and M steps; all three functions are traceable by JAX."""
+
+    def e_step(self, values: Values, data: xr.Dataset) -> Any:
+        """Expected complete-data statistics given the data, a pytree."""
+        ...
+
+    def m_step(self, statistics: Any, data: xr.Dataset) -> Values:
+        """The values that maximise the expected complete-data log-likelihood."""
+        ...
+
+    def complete_log_likelihood(self, values: Values, statistics: Any, data: xr.Dataset) -> Array:
+        """Q(values | statistics), a scalar in nats; its Hessian is the complete information."""
+        ...
+
+
+@runtime_checkable
+class HasDegeneracy(Protocol):
+    """Its likelihood is unbounded: some local maxima are spurious and are excluded."""
+
+    def degeneracy(self, values: Values, data: xr.Dataset) -> str:
+        """Why the point is degenerate, as a sentence; "" if it is not."""
+        ...
+
+
+@runtime_checkable
+class HasBoundary(Protocol):
+    """Its maximum may lie on the boundary of parameter space, where theory is another one."""
+
+    def boundary(self, values: Values, data: xr.Dataset) -> str:
+        """Which parameter is on its boundary, as a sentence; "" if none is."""
+        ...
+
+
+@runtime_checkable
+class HasLabels(Protocol):
+    """Invariant under permutation of components: draws need alignment to be summarised."""
+
+    @property
+    def labels(self) -> int:
+        """Number of exchangeable components."""
+        ...
+
+    def label_features(self, values: Values) -> Array:
+        """What tells components apart, shape (components, features)."""
+        ...
+
+    def relabel(self, values: Values, permutation: Array) -> Values:
+        """The same point with component `permutation[j]` as component j."""
+        ...
+
+
+@runtime_checkable
+class HasSigns(Protocol):
+    """Invariant under changes of sign: its posterior has as many equal modes, one in each fold."""
+
+    @property
+    def signs(self) -> int:
+        """Number of signs that can change."""
+        ...
+
+    def fold(self, values: Values) -> Values:
+        """The equal point whose signs are positive."""
+        ...
+
+
+@runtime_checkable
+class HasComponents(Protocol):
+    """A mixture: says with which probability each row came from each component."""
+
+    def responsibilities(self, values: Values, data: xr.Dataset) -> Array:
+        """Shape (rows, components), rows sum to one."""
+        ...
+
+
+@runtime_checkable
+class HasOrder(Protocol):
+    """One of a family ordered by size (components, factors): names its neighbours."""
+
+    @property
+    def order(self) -> int: ...
+
+    def with_order(self, order: int) -> Model: ...
+
+    @property
+    def orders(self) -> tuple[int, ...]:
+        """The orders among which a selection is made."""
+        ...
+
+
+@runtime_checkable
+class HasReferee(Protocol):
+    """Can be fitted by statsmodels, an implementation that is independent of both programs."""
+
+    @property
+    def referee_refusal(self) -> str:
+        """Why statsmodels does not cover this variant; "" if it does."""
+        ...
+
+    def referee(self, data: xr.Dataset) -> tuple[Values, Values, float]:
+        """Quantities, their standard errors (those it has) and the log-likelihood."""
+        ...

@@ -1,0 +1,379 @@
+"""The Gaussian: x_i ~ N(μ, σ²), or x_i ~ N_D(μ, Σ) with Σ = diag(σ) L Lᵀ diag(σ).
+
+The maximum of the likelihood is μ̂ = x̄, Σ̂ = (1/N) Σ_i (x_i − x̄)(x_i − x̄)ᵀ; the information per
+observation is diag(1/σ², 2/σ²) about (μ, σ), and Σ⁻¹ ⊕ ½ Dᵀ(Σ⁻¹ ⊗ Σ⁻¹)D about (μ, vech Σ).
+Reference: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import xarray as xr
+
+from models.catalogue._normal import normal_information, vech
+from models.data.dataset import coords
+from models.errors import ConfigError
+from models.spec import Model, Parameter, Values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pymc as pm
+    from jax import Array
+
+
+@final
+@dataclass(frozen=True)
+class Gaussian(Model):
+    """Gaussian with independent priors on location, scale and correlation.
+
+    Attributes:
+        dim: number of columns D; 1 is the univariate model in (mu, sigma).
+        mean_loc, mean_scale: prior Normal of each location, units of the data.
+        scale_scale: prior HalfNormal scale of each standard deviation, units of the data.
+        concentration: prior LKJ concentration of the correlation matrix; 1 is uniform.
+    """
+
+    dim: int = 1
+    mean_loc: float = 0.0
+    mean_scale: float = 10.0
+    scale_scale: float = 10.0
+    concentration: float = 1.0
+
+    name: ClassVar[str] = "gaussian"
+
+    def __post_init__(self) -> None:
+        if self.dim < 1:
+            raise ConfigError(f"gaussian.dim is {self.dim}; expected an integer of at least 1")
+        for setting in ("mean_scale", "scale_scale", "concentration"):
+            if not 0 < getattr(self, setting) < np.inf:
+                raise ConfigError(
+                    f"gaussian.{setting} is {getattr(self, setting)}; expected > 0 and finite"
+                )
+        if not np.isfinite(self.mean_loc):
+            raise ConfigError(f"gaussian.mean_loc is {self.mean_loc}; expected a finite number")
+
+    @classmethod
+    def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
+        return (
+            (cls(), "faithful", ("eruptions",)),
+            (
+                cls(dim=2, mean_scale=100.0, scale_scale=20.0),
+                "faithful",
+                ("eruptions", "waiting"),
+            ),
+            (
+                cls(dim=4),
+                "iris",
+                ("Sepal.Length", "Sepal.Width", "Petal.Length", "Petal.Width"),
+            ),
+        )
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        if self.dim == 1:
+            return Parameter("mu", "real"), Parameter("sigma", "positive")
+        return (
+            Parameter("mean", "real", ("variable",)),
+            Parameter("scale", "positive", ("variable",)),
+            Parameter("correlation_cholesky", "correlation_cholesky", ("variable", "variable_")),
+        )
+
+    @property
+    def truth(self) -> Values:
+        if self.dim == 1:
+            return {"mu": jnp.asarray(3.0), "sigma": jnp.asarray(2.0)}
+        correlation = 0.5 * np.eye(self.dim) + 0.5
+        return {
+            "mean": jnp.linspace(-1.0, 2.0, self.dim),
+            "scale": jnp.linspace(1.0, 2.0, self.dim),
+            "correlation_cholesky": jnp.asarray(np.linalg.cholesky(correlation)),
+        }
+
+    @property
+    def quantity_table(self) -> tuple[Parameter, ...]:
+        if self.dim == 1:
+            return self.parameters
+        return (
+            Parameter("mean", "real", ("variable",)),
+            Parameter("covariance", "covariance", ("variable", "variable_")),
+        )
+
+    def quantities(self, values: Values) -> Values:
+        if self.dim == 1:
+            return values
+        return {"mean": values["mean"], "covariance": _covariance(values)}
+
+    def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
+        if self.dim == 1:
+            y = rng.normal(float(values["mu"]), float(values["sigma"]), n)
+            return xr.Dataset({"y": ("obs", y)})
+        mean, factor = np.asarray(values["mean"]), np.asarray(_factor(values))
+        return xr.Dataset(
+            {"y": (("obs", "variable"), mean + rng.standard_normal((n, self.dim)) @ factor.T)}
+        )
+
+    def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
+        y = np.asarray(data["y"].data)
+        scale = y.std(axis=0) * np.exp(0.3 * rng.standard_normal(y.shape[1:]))
+        mean = y.mean(axis=0) + 0.3 * y.std(axis=0) * rng.standard_normal(y.shape[1:])
+        # plain arrays: to make JAX ones would cost as much as all of the above
+        values: dict[str, Any] = {"mu": np.asarray(mean), "sigma": np.asarray(scale)}
+        if self.dim > 1:
+            values = {"mean": mean, "scale": scale, "correlation_cholesky": np.eye(self.dim)}
+        return values
+
+    def numpyro(self, data: xr.Dataset) -> None:
+        y = jnp.asarray(data["y"].data)
+        if self.dim == 1:
+            mu = numpyro.sample("mu", dist.Normal(self.mean_loc, self.mean_scale))
+            sigma = numpyro.sample("sigma", dist.HalfNormal(self.scale_scale))
+            with numpyro.plate("obs", y.shape[0]):
+                numpyro.sample("y", dist.Normal(mu, sigma), obs=y)
+            return
+        with numpyro.plate("variable", self.dim):
+            mean = numpyro.sample("mean", dist.Normal(self.mean_loc, self.mean_scale))
+            scale = numpyro.sample("scale", dist.HalfNormal(self.scale_scale))
+        cholesky = numpyro.sample(
+            "correlation_cholesky", dist.LKJCholesky(self.dim, self.concentration)
+        )
+        with numpyro.plate("obs", y.shape[0]):
+            factor = scale[:, None] * cholesky
+            numpyro.sample("y", dist.MultivariateNormal(mean, scale_tril=factor), obs=y)
+
+    def pymc(self, data: xr.Dataset) -> pm.Model:
+        import pymc as pm
+
+        with pm.Model(coords=coords(data)) as program:
+            if self.dim == 1:
+                mu = pm.Normal("mu", self.mean_loc, self.mean_scale)
+                sigma = pm.HalfNormal("sigma", self.scale_scale)
+                pm.Normal("y", mu, sigma, observed=data["y"].data, dims="obs")
+                return program
+            mean = pm.Normal("mean", self.mean_loc, self.mean_scale, dims="variable")
+            scale = pm.HalfNormal("scale", self.scale_scale, dims="variable")
+            cholesky = pm.LKJCorr("correlation_cholesky", n=self.dim, eta=self.concentration)
+            factor = scale[:, None] * cholesky
+            pm.MvNormal("y", mean, chol=factor, observed=data["y"].data, dims=("obs", "variable"))
+        return program
+
+    def maximum_likelihood(self, data: xr.Dataset) -> Values:
+        """Sample mean and 1/N (co)variance."""
+        y = data["y"].data
+        numbers = y.__array_namespace__()  # of plain arrays plain ones, without compilation
+        mean = y.mean(axis=0)
+        if self.dim == 1:
+            return {"mu": mean, "sigma": y.std()}
+        covariance = (y - mean).T @ (y - mean) / y.shape[0]
+        scale = numbers.sqrt(numbers.diagonal(covariance))
+        correlation = covariance / (scale[:, None] * scale)
+        return {
+            "mean": mean,
+            "scale": scale,
+            "correlation_cholesky": numbers.linalg.cholesky(correlation),
+        }
+
+    def sampling_moments(self, values: Values, n: int) -> tuple[Values, Values]:
+        """σ̂ is σ/√n times a chi variable, and Σ̂ is Wishart(n − 1, Σ)/n."""
+        if self.dim == 1:
+            sigma = values["sigma"]
+            share = _chi_mean(n - 1) / jnp.sqrt(n)
+            mean = {"mu": values["mu"], "sigma": share * sigma}
+            return mean, {
+                "mu": sigma / jnp.sqrt(n),
+                "sigma": sigma * jnp.sqrt(1 - 1 / n - share**2),
+            }
+        covariance = _covariance(values)
+        variance = jnp.diag(covariance)
+        square = covariance**2 + jnp.outer(variance, variance)
+        mean = {"mean": values["mean"], "covariance": (1 - 1 / n) * covariance}
+        return mean, {
+            "mean": jnp.sqrt(variance / n),
+            "covariance": jnp.sqrt((n - 1) * square) / n,
+        }
+
+    def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
+        if self.dim == 1:
+            return jnp.stack([values["mu"], values["sigma"]])
+        return jnp.concatenate([values["mean"], vech(_covariance(values))])
+
+    def expected_information(self, values: Values, data: xr.Dataset) -> Array:
+        n = data.sizes["obs"]
+        if self.dim == 1:
+            return n * jnp.diag(jnp.array([1.0, 2.0])) / values["sigma"] ** 2
+        return n * normal_information(_covariance(values))
+
+    @property
+    def referee_refusal(self) -> str:
+        return ""
+
+    def referee(self, data: xr.Dataset) -> tuple[Values, Values, float]:
+        """statsmodels: one least-squares regression on a constant per column."""
+        import statsmodels.api as sm
+
+        y = np.asarray(data["y"].data).reshape(data.sizes["obs"], -1)
+        fits = [sm.OLS(column, np.ones_like(column)).fit() for column in y.T]
+        mean = jnp.stack([fit.params[0] for fit in fits])
+        residuals = np.stack([fit.resid for fit in fits])
+        covariance = jnp.asarray(residuals @ residuals.T / y.shape[0])
+        error = jnp.sqrt(jnp.diag(covariance) / y.shape[0])
+        if self.dim == 1:
+            sigma = jnp.sqrt(covariance[0, 0])
+            return {"mu": mean[0], "sigma": sigma}, {"mu": error[0]}, float(fits[0].llf)
+        # at the maximum the trace term of the likelihood is exactly N·D
+        log_likelihood = (
+            -0.5
+            * y.shape[0]
+            * (self.dim * (np.log(2 * np.pi) + 1) + float(jnp.linalg.slogdet(covariance)[1]))
+        )
+        return {"mean": mean, "covariance": covariance}, {"mean": error}, log_likelihood
+
+
+@final
+@dataclass(frozen=True)
+class ConjugateGaussian(Model):
+    """Gaussian with its conjugate prior: σ² ~ InvGamma(a, b), μ | σ² ~ N(m, σ²/κ).
+
+    Posterior κ' = κ + N, m' = (κm + Nx̄)/κ', a' = a + N/2,
+    b' = b + ½Σ(x_i − x̄)² + κN(x̄ − m)²/(2κ').
+    Reference: Murphy (2007), Conjugate Bayesian analysis of the Gaussian distribution, §6.
+
+    Attributes:
+        loc: m, prior location of μ, units of the data.
+        precision: κ, prior sample size of μ.
+        shape: a, prior shape of σ².
+        rate: b, prior scale of σ², units of the data squared.
+    """
+
+    loc: float = 3.0
+    precision: float = 0.1
+    shape: float = 2.0
+    rate: float = 1.0
+
+    name: ClassVar[str] = "conjugate_gaussian"
+
+    def __post_init__(self) -> None:
+        for setting in ("precision", "shape", "rate"):
+            if not 0 < getattr(self, setting) < np.inf:
+                raise ConfigError(
+                    f"conjugate_gaussian.{setting} is {getattr(self, setting)}; "
+                    "expected > 0 and finite"
+                )
+        if not np.isfinite(self.loc):
+            raise ConfigError(f"conjugate_gaussian.loc is {self.loc}; expected a finite number")
+
+    @classmethod
+    def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
+        return ((cls(), "faithful", ("eruptions",)),)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return Parameter("sigma2", "positive"), Parameter("mu", "real")
+
+    @property
+    def truth(self) -> Values:
+        return {"sigma2": jnp.asarray(4.0), "mu": jnp.asarray(3.0)}
+
+    def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
+        y = rng.normal(float(values["mu"]), np.sqrt(float(values["sigma2"])), n)
+        return xr.Dataset({"y": ("obs", y)})
+
+    def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
+        y = np.asarray(data["y"].data)
+        return {
+            "sigma2": jnp.asarray(y.var() * np.exp(0.5 * rng.standard_normal())),
+            "mu": jnp.asarray(y.mean() + 0.3 * y.std() * rng.standard_normal()),
+        }
+
+    def numpyro(self, data: xr.Dataset) -> None:
+        y = jnp.asarray(data["y"].data)
+        sigma2 = numpyro.sample("sigma2", dist.InverseGamma(self.shape, self.rate))
+        sigma = jnp.sqrt(sigma2)
+        mu = numpyro.sample("mu", dist.Normal(self.loc, sigma / self.precision**0.5))
+        with numpyro.plate("obs", y.shape[0]):
+            numpyro.sample("y", dist.Normal(mu, sigma), obs=y)
+
+    def pymc(self, data: xr.Dataset) -> pm.Model:
+        import pymc as pm
+
+        with pm.Model(coords=coords(data)) as program:
+            sigma2 = pm.InverseGamma("sigma2", alpha=self.shape, beta=self.rate)
+            sigma = pm.math.sqrt(sigma2)
+            mu = pm.Normal("mu", self.loc, sigma / self.precision**0.5)
+            pm.Normal("y", mu, sigma, observed=data["y"].data, dims="obs")
+        return program
+
+    def maximum_likelihood(self, data: xr.Dataset) -> Values:
+        """Sample mean and 1/N variance."""
+        y = data["y"].data
+        return {"sigma2": y.var(), "mu": y.mean()}
+
+    def sampling_moments(self, values: Values, n: int) -> tuple[Values, Values]:
+        """σ̂² is σ²/n times a chi-squared variable with n − 1 degrees of freedom."""
+        sigma2 = values["sigma2"]
+        mean = {"sigma2": (1 - 1 / n) * sigma2, "mu": values["mu"]}
+        return mean, {"sigma2": sigma2 * jnp.sqrt(2 * (n - 1)) / n, "mu": jnp.sqrt(sigma2 / n)}
+
+    def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
+        return jnp.stack([values["mu"], values["sigma2"]])
+
+    def expected_information(self, values: Values, data: xr.Dataset) -> Array:
+        variance = values["sigma2"]
+        return data.sizes["obs"] * jnp.diag(jnp.stack([1 / variance, 0.5 / variance**2]))
+
+    def exact_posterior(self, data: xr.Dataset) -> Mapping[str, Any]:
+        """Marginals: σ² is inverse gamma, μ is Student t with 2a' degrees of freedom."""
+        import scipy.stats as st
+
+        m, kappa, a, b = self._posterior(data)
+        return {
+            "sigma2": st.invgamma(a, scale=b),
+            "mu": st.t(2 * a, loc=m, scale=np.sqrt(b / (a * kappa))),
+        }
+
+    def exact_log_evidence(self, data: xr.Dataset) -> float:
+        from scipy.special import gammaln
+
+        n = data.sizes["obs"]
+        _, kappa, a, b = self._posterior(data)
+        return float(
+            gammaln(a)
+            - gammaln(self.shape)
+            + self.shape * np.log(self.rate)
+            - a * np.log(b)
+            + 0.5 * np.log(self.precision / kappa)
+            - 0.5 * n * np.log(2 * np.pi)
+        )
+
+    def _posterior(self, data: xr.Dataset) -> tuple[float, float, float, float]:
+        y = np.asarray(data["y"].data)
+        n, mean = y.size, y.mean()
+        kappa = self.precision + n
+        b = (
+            self.rate
+            + 0.5 * n * y.var()
+            + 0.5 * self.precision * n * (mean - self.loc) ** 2 / kappa
+        )
+        return (self.precision * self.loc + n * mean) / kappa, kappa, self.shape + n / 2, b
+
+
+def _factor(values: Values) -> Array:
+    return values["scale"][:, None] * values["correlation_cholesky"]
+
+
+def _covariance(values: Values) -> Array:
+    factor = _factor(values)
+    return factor @ factor.T
+
+
+def _chi_mean(degrees: int) -> float:
+    """Of a chi variable; Johnson, Kotz & Balakrishnan (1994), §18.3."""
+    from scipy.special import gammaln
+
+    return float(np.sqrt(2) * np.exp(gammaln((degrees + 1) / 2) - gammaln(degrees / 2)))

@@ -1,0 +1,274 @@
+"""Normal random effects, marginalised: θ_j ~ N(μ, τ²), y_ij | θ_j ~ N(θ_j, σ_j²).
+
+Known within-group variance (a meta-analysis, as in eight schools): y_j ~ N(μ, τ² + σ_j²).
+Unknown within-group variance (a one-way design): the n_j rows of group j are jointly normal with
+covariance σ²I + τ²11ᵀ.  Helmert contrasts, an orthonormal map of those rows whose Jacobian is 1,
+turn them into independent normals: z_j1 = √n_j ȳ_j ~ N(√n_j μ, σ² + n_j τ²) and z_ji ~ N(0, σ²),
+which is how both programs write the density.
+References: Rubin (1981), J. Educ. Stat. 6; Searle, Casella & McCulloch (1992), Variance
+Components, ch. 3-4; Lancaster (1965), Am. Math. Monthly 72 (Helmert matrices).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import xarray as xr
+
+from models.data.dataset import coords
+from models.errors import ConfigError
+from models.spec import Model, Parameter, Values
+
+if TYPE_CHECKING:
+    import pymc as pm
+    from jax import Array
+
+_BOUNDARY = 1e-3
+"""τ relative to the standard error of a group's mean below which it is on the boundary."""
+
+
+@final
+@dataclass(frozen=True)
+class RandomEffects(Model):
+    """Normal group effects; N counts groups, the exchangeable units.
+
+    Attributes:
+        within: `known`: one row y per group with its standard error sigma; `unknown`: rows y with
+            a column group, and sigma is a parameter.
+        mean_loc, mean_scale: prior Normal of mu, units of the data.
+        between_scale: prior HalfCauchy scale of tau, units of the data.
+        within_scale: prior HalfNormal scale of sigma where it is unknown.
+    """
+
+    within: Literal["known", "unknown"] = "known"
+    mean_loc: float = 0.0
+    mean_scale: float = 5.0
+    between_scale: float = 5.0
+    within_scale: float = 10.0
+
+    name: ClassVar[str] = "random_effects"
+
+    def __post_init__(self) -> None:
+        if self.within not in ("known", "unknown"):
+            raise ConfigError(
+                f"random_effects.within is {self.within!r}; expected known or unknown"
+            )
+        for setting in ("mean_scale", "between_scale", "within_scale"):
+            if not 0 < getattr(self, setting) < np.inf:
+                raise ConfigError(
+                    f"random_effects.{setting} is {getattr(self, setting)}; expected > 0 and finite"
+                )
+        if not np.isfinite(self.mean_loc):
+            raise ConfigError(
+                f"random_effects.mean_loc is {self.mean_loc}; expected a finite number"
+            )
+
+    @classmethod
+    def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
+        return ((cls(), "eight_schools", ("y", "sigma")),)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        shared = (Parameter("mu", "real"), Parameter("tau", "positive"))
+        return shared if self.within == "known" else (*shared, Parameter("sigma", "positive"))
+
+    @property
+    def truth(self) -> Values:
+        shared = {"mu": jnp.asarray(4.0), "tau": jnp.asarray(3.0)}
+        return shared if self.within == "known" else {**shared, "sigma": jnp.asarray(2.0)}
+
+    def unusable(self, data: xr.Dataset) -> str:
+        if self.within == "known" and not (np.asarray(data["sigma"].data) > 0).all():
+            row = int(np.argmin(np.asarray(data["sigma"].data)))
+            value = float(data["sigma"].data[row])
+            return f"sigma is {value:g} in row {row}; expected standard errors above 0"
+        return ""
+
+    def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
+        """`n` groups; known: standard errors 1 … 3 in turn; unknown: 2 … 6 rows in turn."""
+        effect = rng.normal(float(values["mu"]), float(values["tau"]), n)
+        if self.within == "known":
+            sigma = 1.0 + np.arange(n) % 5 / 2
+            y = rng.normal(effect, sigma)
+            return xr.Dataset({"y": ("group", y), "sigma": ("group", sigma)})
+        group = np.repeat(np.arange(n), 2 + np.arange(n) % 5)
+        y = rng.normal(effect[group], float(values["sigma"]))
+        return xr.Dataset({"y": ("obs", y), "group": ("obs", group)})
+
+    def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
+        y = np.asarray(data["y"].data)
+        spread = y.std() if y.std() > 0 else 1.0
+        values = {
+            "mu": jnp.asarray(y.mean() + 0.3 * spread * rng.standard_normal()),
+            "tau": jnp.asarray(0.5 * spread * np.exp(0.5 * rng.standard_normal())),
+        }
+        if self.within == "unknown":
+            values["sigma"] = jnp.asarray(0.7 * spread * np.exp(0.3 * rng.standard_normal()))
+        return values
+
+    def numpyro(self, data: xr.Dataset) -> None:
+        mu = numpyro.sample("mu", dist.Normal(self.mean_loc, self.mean_scale))
+        tau = numpyro.sample("tau", dist.HalfCauchy(self.between_scale))
+        if self.within == "known":
+            y, sigma = jnp.asarray(data["y"].data), jnp.asarray(data["sigma"].data)
+            with numpyro.plate("group", y.shape[0]):
+                numpyro.sample("y", dist.Normal(mu, jnp.sqrt(tau**2 + sigma**2)), obs=y)
+            return
+        sigma = numpyro.sample("sigma", dist.HalfNormal(self.within_scale))
+        contrast, size = _helmert(data)
+        variance = sigma**2 + size * tau**2
+        with numpyro.plate("obs", contrast.shape[0]):
+            normal = dist.Normal(jnp.sqrt(size) * mu, jnp.sqrt(variance))
+            numpyro.sample("contrast", normal, obs=contrast)
+
+    def pymc(self, data: xr.Dataset) -> pm.Model:
+        import pymc as pm
+
+        with pm.Model(coords=coords(data)) as program:
+            mu = pm.Normal("mu", self.mean_loc, self.mean_scale)
+            tau = pm.HalfCauchy("tau", self.between_scale)
+            if self.within == "known":
+                total = pm.math.sqrt(tau**2 + np.asarray(data["sigma"].data) ** 2)
+                pm.Normal("y", mu, total, observed=data["y"].data, dims="group")
+                return program
+            sigma = pm.HalfNormal("sigma", self.within_scale)
+            contrast, size = (np.asarray(array) for array in _helmert(data))
+            total = pm.math.sqrt(sigma**2 + size * tau**2)
+            pm.Normal("contrast", np.sqrt(size) * mu, total, observed=contrast, dims="obs")
+        return program
+
+    def units(self, data: xr.Dataset) -> np.ndarray:
+        """The group of each row."""
+        if self.within == "known":
+            return np.arange(data.sizes["group"])
+        return np.asarray(data["group"].data)
+
+    def group_effects(self, values: Values, data: xr.Dataset) -> tuple[Array, Array]:
+        """Mean and variance of θ_j given the data and the parameters, each shape (groups,)."""
+        mean, precision = self._group_means(values, data)
+        # precision-weighted, in a form that stays finite at τ = 0
+        shrink = values["tau"] ** 2 * precision / (1 + values["tau"] ** 2 * precision)
+        effect = values["mu"] + shrink * (mean - values["mu"])
+        return effect, values["tau"] ** 2 * (1 - shrink)
+
+    def _group_means(self, values: Values, data: xr.Dataset) -> tuple[Array, Array]:
+        """Each group's mean and its precision 1/Var(ȳ_j | θ_j)."""
+        y = jnp.asarray(data["y"].data)
+        if self.within == "known":
+            return y, 1 / jnp.asarray(data["sigma"].data) ** 2
+        index = self.units(data)
+        count = jnp.asarray(np.bincount(index).astype(float))
+        total = jax.ops.segment_sum(y, index, num_segments=count.shape[0])
+        return total / count, count / values["sigma"] ** 2
+
+    def boundary(self, values: Values, data: xr.Dataset) -> str:
+        _, precision = self._group_means(values, data)
+        ratio = float(values["tau"] * jnp.sqrt(jnp.max(precision)))
+        if ratio < _BOUNDARY:
+            return f"tau is {ratio:.1e} of the smallest group standard error: on the boundary 0"
+        return ""
+
+    def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
+        return jnp.concatenate([values["mu"][None], self._variances(values, data)[0]])
+
+    def expected_information(self, values: Values, data: xr.Dataset) -> Array:
+        """About (μ, v_1, …), v the distinct variances: Σ c/v and diag(½ m/v²)."""
+        variance, squared_weight, count = self._variances(values, data)
+        of_mean = jnp.sum(squared_weight / variance)
+        return jnp.diag(jnp.concatenate([of_mean[None], 0.5 * count / variance**2]))
+
+    def _variances(self, values: Values, data: xr.Dataset) -> tuple[Array, Array, Array]:
+        """Variances of the independent normals, their Σ(∂mean/∂μ)² and how many there are."""
+        if self.within == "known":
+            sigma = jnp.asarray(data["sigma"].data)
+            ones = jnp.ones(sigma.shape)
+            return values["tau"] ** 2 + sigma**2, ones, ones
+        _, size = _helmert(data)
+        return values["sigma"] ** 2 + size * values["tau"] ** 2, size, jnp.ones(size.shape)
+
+    def e_step(self, values: Values, data: xr.Dataset) -> dict[str, Array]:
+        """Conditional mean and variance of every group effect."""
+        mean, variance = self.group_effects(values, data)
+        return {"mean": mean, "variance": variance}
+
+    def m_step(self, statistics: dict[str, Array], data: xr.Dataset) -> Values:
+        effect, variance = statistics["mean"], statistics["variance"]
+        mu = jnp.mean(effect)
+        values = {"mu": mu, "tau": jnp.sqrt(jnp.mean((effect - mu) ** 2 + variance))}
+        if self.within == "unknown":
+            values["sigma"] = jnp.sqrt(jnp.mean(self._squared_residuals(statistics, data)))
+        return values
+
+    def complete_log_likelihood(
+        self, values: Values, statistics: dict[str, Array], data: xr.Dataset
+    ) -> Array:
+        between = (statistics["mean"] - values["mu"]) ** 2 + statistics["variance"]
+        tau2 = values["tau"] ** 2
+        total = -0.5 * jnp.sum(jnp.log(2 * jnp.pi * tau2) + between / tau2)
+        within = self._squared_residuals(statistics, data)
+        sigma2 = (
+            jnp.asarray(data["sigma"].data) ** 2 if self.within == "known" else values["sigma"] ** 2
+        )
+        return total - 0.5 * jnp.sum(jnp.log(2 * jnp.pi * sigma2) + within / sigma2)
+
+    def _squared_residuals(self, statistics: dict[str, Array], data: xr.Dataset) -> Array:
+        index = self.units(data)
+        residual = jnp.asarray(data["y"].data) - statistics["mean"][index]
+        return residual**2 + statistics["variance"][index]
+
+    @property
+    def referee_refusal(self) -> str:
+        if self.within == "known":
+            return "statsmodels has no maximum-likelihood fit with known within-group variances"
+        return ""
+
+    def referee(self, data: xr.Dataset) -> tuple[Values, Values, float]:
+        """statsmodels: MixedLM with a random intercept, maximum likelihood."""
+        from statsmodels.regression.mixed_linear_model import MixedLM
+
+        y, group = np.asarray(data["y"].data), self.units(data)
+        fit = MixedLM(y, np.ones((y.size, 1)), groups=group).fit(reml=False)
+        estimate = {
+            "mu": jnp.asarray(fit.fe_params[0]),
+            "tau": jnp.sqrt(jnp.asarray(fit.cov_re)[0, 0]),
+            "sigma": jnp.sqrt(jnp.asarray(fit.scale)),
+        }
+        return estimate, {"mu": jnp.asarray(fit.bse_fe[0])}, float(fit.llf)
+
+
+def _helmert(data: xr.Dataset) -> tuple[Array, Array]:
+    """Helmert contrasts of each group's rows, and n_j where the row is its group's mean, else 0.
+
+    Row 1 of a group becomes √n ȳ, row i > 1 becomes √((i−1)/i) (y_i − mean of the rows before).
+    """
+    y, group = jnp.asarray(data["y"].data), np.asarray(data["group"].data)
+    rank, first, count = _positions(group)
+    sums = jax.ops.segment_sum(y, group, num_segments=count.size)
+    order = np.lexsort((rank, group))
+    running = jnp.zeros(y.shape).at[order].set(jnp.cumsum(y[order]))
+    before = running - y - (running[first] - y[first])[group]
+    safe = np.maximum(rank, 1)
+    contrast = np.sqrt(rank / (rank + 1.0)) * (y - before / safe)
+    leading = rank == 0
+    contrast = jnp.where(leading, (sums / np.sqrt(count))[group], contrast)
+    return contrast, jnp.where(leading, count[group].astype(float), 0.0)
+
+
+def _positions(group: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rank of each row within its group, each group's first row, and its number of rows."""
+    count = np.bincount(group)
+    rank = np.zeros(group.size, int)
+    seen = np.zeros(count.size, int)
+    first = np.zeros(count.size, int)
+    for row, j in enumerate(group):
+        if seen[j] == 0:
+            first[j] = row
+        rank[row] = seen[j]
+        seen[j] += 1
+    return rank, first, count

@@ -1,0 +1,458 @@
+"""From any array-like to a validated Dataset with named dims: what a model simulates is the schema.
+
+A model's own simulation names the variables, their dims and their kind: float variables are
+measurements, integer ones group labels. Whatever the user brings is bound to that schema and
+checked before anything is compiled: float64, C-contiguous, finite, nothing missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from models.capabilities import HasDataRule, HasLabels, HasOrder
+from models.data.column import codes, extreme, is_numeric, measurements
+from models.data.files import bundled, bundled_names, read
+from models.data.table import Table, table_of
+from models.data.undefined import undefined_by_relation, undefined_in_groups
+from models.errors import ConcordError, DataError, ModelError
+from models.registry import lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from models.spec import Model
+
+__all__ = [
+    "as_dataset",
+    "bundled",
+    "bundled_names",
+    "content_hash",
+    "coords",
+    "read",
+    "standardise",
+    "undefined",
+]
+
+
+def as_dataset(
+    data: Any,
+    model: Model,
+    columns: Iterable[str] = (),
+    name: str = "data",
+    *,
+    standardised: bool = False,
+) -> xr.Dataset:
+    """Data as the model's programs read them.
+
+    Tables of several columns bind to a schema of one variable by `columns`, in that order, or by
+    all their numeric columns; to a schema of several variables by name, else by `columns`, in the
+    order of the schema.
+
+    Args:
+        data: NumPy or masked array, list, pandas or polars Series or DataFrame (or any Arrow
+            table), xarray DataArray or Dataset, or a dict of columns. Never changed.
+        model: whose simulation is the schema.
+        columns: names (of nameless columns: positions) of the columns to use.
+        name: what to call the data in messages.
+        standardised: return `standardise` of the data, which may then be of any size.
+
+    Returns:
+        A Dataset with the schema's variables and dims; arrays are read-only, C-contiguous float64
+        copies, group labels int64 codes 0 … G−1. Coordinates: column names along the second dim
+        (of a one-dimensional variable `v`: the scalar `v_column`), row labels along the first (as
+        `obs_label` where they repeat), the labels of a group variable `g` along a dim `g_label`.
+
+    Raises:
+        DataError: the data cannot be used: says what, where, what was expected and what to do.
+        ConfigError: a column in `columns` that the data do not have.
+        ModelError: the model's simulation is no schema.
+    """
+    schema = _schema(model)
+    parts = _bind(data, schema, model, tuple(columns), name)
+    rows = {variable: _length(part) for variable, part in parts.items()}
+    if len(set(rows.values())) > 1:
+        lengths = ", ".join(f"{variable}: {n}" for variable, n in rows.items())
+        raise DataError(f"{name}: variables differ in length ({lengths}); expected one length")
+    variables: dict[str, xr.Variable] = {}
+    labels: dict[str, Any] = {}
+    problems: list[str] = []
+    for variable, part in parts.items():
+        template = schema[variable]
+        if template.dtype.kind == "f":
+            array, found = _measured(part, template, variable, any_size=standardised)
+        else:
+            array, groups, found = _grouped(part, variable)
+            if not np.array_equal(groups, np.arange(groups.size)):
+                labels[f"{variable}_label"] = groups
+        problems += [f"{name}: {problem}" for problem in found]
+        variables[variable] = xr.Variable(template.dims, _frozen(array), part.attrs)
+        labels |= _labels(variable, template, part)
+    if problems:
+        hidden = f"\n… and {len(problems) - 5} more columns" if len(problems) > 5 else ""
+        raise DataError("\n".join(problems[:5]) + hidden)
+    result = xr.Dataset(variables, labels)
+    if isinstance(model, HasDataRule) and (sentence := model.unusable(result)):
+        raise DataError(f"{name}: {sentence}")
+    return standardise(result) if standardised else result
+
+
+def coords(data: xr.Dataset) -> dict[str, np.ndarray]:
+    """The labels of every dim, 0 … size−1 where it has none."""
+    return {
+        str(dim): np.asarray(data.coords[dim].values) if dim in data.coords else np.arange(size)
+        for dim, size in data.sizes.items()
+    }
+
+
+def content_hash(data: xr.Dataset) -> str:
+    """SHA-256 of names, dims, values and coordinates; hexadecimal.
+
+    The same on every platform and for every container the data came in; attributes do not count.
+    """
+    digest = hashlib.sha256()
+    for role, variables in (("data", data.data_vars), ("coordinate", data.coords)):
+        for key in sorted(variables, key=str):
+            kind, content = _canonical(variables[key].values)
+            header = [role, str(key), list(variables[key].dims), list(variables[key].shape), kind]
+            digest.update(json.dumps([*header, len(content)]).encode())
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def standardise(data: xr.Dataset) -> xr.Dataset:
+    """Every column of the measurement at mean zero and standard deviation one (1/N).
+
+    Returns:
+        A copy; the measurement's attributes `original_mean` and `original_sd`, in the original
+        units, scalars or one for each column, undo it.
+
+    Raises:
+        DataError: a column is constant, or there are several measurements, of which one may be
+            in the units of another (a known standard error).
+    """
+    names = [key for key, variable in data.data_vars.items() if variable.dtype.kind == "f"]
+    if len(names) != 1:
+        raise DataError(
+            f"cannot standardise {', '.join(map(str, names)) or 'labels'}: expected one "
+            "measurement, since another may be in its units; rescale them together yourself"
+        )
+    values = data[names[0]].values
+    peak = np.abs(values).max(axis=0)
+    scaled = values / np.where(peak > 0, peak, 1.0)  # squares of extreme values would overflow
+    mean, sd = scaled.mean(axis=0), scaled.std(axis=0)
+    constant = np.atleast_1d(np.ptp(scaled, axis=0) == 0)
+    if constant.any():
+        called = ", ".join(np.array(_column_names(data, names[0]))[constant])
+        raise DataError(f"cannot standardise {called}: it is constant; leave it out")
+    attrs = data[names[0]].attrs | {"original_mean": mean * peak, "original_sd": sd * peak}
+    array = _frozen((scaled - mean) / sd)
+    return data.assign({names[0]: xr.Variable(data[names[0]].dims, array, attrs)})
+
+
+def undefined(data: xr.Dataset, model: Model) -> str:
+    """Why maximum likelihood is undefined for these data, as a sentence; "" if nothing is known.
+
+    Read off the data where it can be: it speaks of data with one measurement, whose scale the
+    model estimates. A singular covariance counts for columns along a dim called `variable`; a
+    model of order q whose columns are free (q factors, noise of its own in every column) is
+    undone only by a relation among q + 1 columns or fewer.
+    """
+    names = [key for key, variable in data.data_vars.items() if variable.dtype.kind == "f"]
+    if len(names) != 1:
+        return ""
+    variable = data[names[0]]
+    values = np.asarray(variable.values)
+    called = _column_names(data, names[0])
+    rows = values.reshape(values.shape[0], -1)
+    if rows.shape[0] == 1:
+        return "a single observation (N = 1) leaves every scale undetermined"
+    if isinstance(model, HasLabels):
+        distinct = np.unique(rows, axis=0).shape[0]
+        if rows.shape[0] < model.labels:
+            return f"N = {rows.shape[0]} observations are fewer than K = {model.labels} components"
+        if distinct < model.labels:
+            return f"{distinct} distinct points are fewer than K = {model.labels} components"
+    constant = np.ptp(rows, axis=0) <= 4 * np.finfo(float).eps * np.abs(rows).max(axis=0)
+    if constant.all():
+        return (
+            f"all {rows.shape[0]} observations of {', '.join(called[:4])} are equal, so the "
+            "likelihood grows without bound as the scale goes to 0"
+        )
+    for group in (str(key) for key, labels in data.data_vars.items() if labels.dtype.kind in "iu"):
+        problem = undefined_in_groups(rows, np.asarray(data[group].values), group)
+        if problem:
+            return problem
+    if variable.dims[1:] != ("variable",):
+        return ""
+    if constant.any():
+        which = called[int(np.argmax(constant))]
+        return f"column {which!r} is constant, so its scale has no positive estimate"
+    width = rows.shape[1]
+    if isinstance(model, HasOrder) and "variable" in model.free_dims:
+        width = model.order + 1
+    return undefined_by_relation(rows, called, width)
+
+
+def _schema(model: Model) -> dict[str, xr.DataArray]:
+    """The variables that the model simulates."""
+    try:
+        simulated = model.simulate(np.random.default_rng(0), model.truth, 8)
+    except ConcordError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{model.name}.simulate raised {type(error).__name__}: {error}") from error
+    if not isinstance(simulated, xr.Dataset) or not simulated.data_vars:
+        raise ModelError(
+            f"{model.name}.simulate returned {type(simulated).__name__}; expected an xarray "
+            "Dataset with at least one variable"
+        )
+    schema = {str(key): variable for key, variable in simulated.data_vars.items()}
+    leading = next(iter(schema.values())).dims[:1]
+    for key, variable in schema.items():
+        kinds = {1: "fiu", 2: "f"}.get(variable.ndim, "")
+        if variable.dims[:1] != leading or variable.dtype.kind not in kinds:
+            raise ModelError(
+                f"{model.name}.simulate: {key!r} is {variable.dtype} with dims {variable.dims}; "
+                "expected floats of one or two dims or integers (labels) of one, the first dim "
+                "that of every variable"
+            )
+    return schema
+
+
+def _bind(
+    data: Any, schema: dict[str, xr.DataArray], model: Model, columns: tuple[str, ...], name: str
+) -> dict[str, Table]:
+    """The raw columns of every variable of the schema."""
+    if isinstance(data, Mapping) and all(isinstance(c, pd.Series) for c in data.values()):
+        data = pd.DataFrame(dict(data))  # aligned by their index
+    if isinstance(data, Mapping | xr.Dataset):
+        keys = list(data.data_vars if isinstance(data, xr.Dataset) else data)
+        by_name = set(schema) <= set(keys) and (len(schema) > 1 or len(keys) == 1)
+        if by_name and not columns:
+            return {
+                variable: _fit(
+                    _named_part(data, variable, template, name), variable, template, model, name
+                )
+                for variable, template in schema.items()
+            }
+        if len(keys) == 1 and getattr(data[keys[0]], "ndim", 1) == 2:
+            data = data[keys[0]]
+    first = next(iter(schema))
+    table = table_of(data, schema[first].dims, name)
+    if not table.columns or 0 in table.shape:
+        raise DataError(
+            f"{name}: is empty, of shape {table.shape}; {_expectation(schema, model)}: add at "
+            "least one row and column"
+        )
+    if len(columns) > len(set(columns)):
+        raise DataError(
+            f"{name}: a column is chosen twice ({', '.join(columns)}); choose each once"
+        )
+    chosen = {column: lookup("column", column, table.columns) for column in columns}
+    table = _choose(table, chosen, schema, model, name)
+    if len(schema) == 1:
+        return {first: _fit(table, first, schema[first], model, name)}
+    return _split(table, schema, model, name)
+
+
+def _named_part(data: Any, variable: str, template: xr.DataArray, name: str) -> Table:
+    """One variable of a dict or Dataset that has all of the schema's names."""
+    part = table_of(data[variable], template.dims, f"{name}[{variable!r}]")
+    if not isinstance(data, xr.Dataset):
+        return replace(part, named=part.named and template.ndim == 2)
+    if f"{variable}_label" in data.coords:
+        part = replace(part, groups=data.coords[f"{variable}_label"].values)
+    if f"{variable}_column" in data.coords:
+        column = str(data.coords[f"{variable}_column"].item())
+        part = replace(part, columns=dict(zip([column], part.columns.values(), strict=True)))
+    return part
+
+
+def _choose(
+    table: Table, chosen: dict[str, Any], schema: dict[str, xr.DataArray], model: Model, name: str
+) -> Table:
+    """The chosen columns of a table; without a choice those that can only be meant."""
+    if chosen:
+        return replace(table, columns=chosen, shape=(_length(table), len(chosen)))
+    if not table.named or len(table.columns) == 1:
+        return table
+    if len(schema) > 1:
+        if set(schema) <= set(table.columns):
+            return replace(table, columns={key: table.columns[key] for key in schema})
+        raise DataError(
+            f"{name}: has columns {_listing(table.columns)}; {model.name} needs "
+            f"{', '.join(schema)}: name a column for each, in this order (on the command line: "
+            "--column)"
+        )
+    (template,) = schema.values()
+    numeric = {key: raw for key, raw in table.columns.items() if is_numeric(raw)}
+    if template.ndim == 1 and len(numeric) > 1:
+        raise DataError(
+            f"{name}: has {len(numeric)} numeric columns, {_listing(numeric)}; {model.name} takes "
+            f"one: choose one (on the command line: --column){_dim_hint(model, len(numeric))}"
+        )
+    width = 1 if template.ndim == 1 else template.shape[1]
+    free = template.dims[-1] in model.free_dims
+    if numeric and (free or len(numeric) == width or len(table.columns) != width):
+        return replace(table, columns=numeric, shape=(_length(table), len(numeric)))
+    return table
+
+
+def _split(
+    table: Table, schema: dict[str, xr.DataArray], model: Model, name: str
+) -> dict[str, Table]:
+    """The columns of a table dealt out to several variables, by name or in order."""
+    widths = {
+        key: 1 if template.ndim == 1 else template.shape[1] for key, template in schema.items()
+    }
+    free = [
+        key for key, template in schema.items() if set(template.dims[1:]) & set(model.free_dims)
+    ]
+    if free:
+        rest = sum(width for key, width in widths.items() if key != free[0])
+        widths[free[0]] = max(len(table.columns) - rest, 1)
+    if sum(widths.values()) != len(table.columns):
+        raise DataError(
+            f"{name}: {len(table.columns)} column{'s' if len(table.columns) > 1 else ''} "
+            f"({_listing(table.columns)}); {model.name} needs {sum(widths.values())}, for "
+            f"{', '.join(schema)}: choose them in this order (on the command line: --column)"
+        )
+    if set(schema) == set(table.columns):
+        return {key: replace(table, columns={key: table.columns[key]}) for key in schema}
+    remaining = iter(table.columns.items())
+    return {
+        key: replace(table, columns=dict(next(remaining) for _ in range(width)))
+        for key, width in widths.items()
+    }
+
+
+def _fit(part: Table, variable: str, template: xr.DataArray, model: Model, name: str) -> Table:
+    """The part itself, if its shape is the one that the schema gives the variable."""
+    expectation = _expectation({variable: template}, model)
+    if 0 in part.shape or not part.columns:
+        raise DataError(
+            f"{name}: is empty, of shape {part.shape}; {expectation}: add at least one row and "
+            "column"
+        )
+    found, width = len(part.columns), 1 if template.ndim == 1 else template.shape[1]
+    free = template.dims[-1] in model.free_dims
+    flat = len(part.shape) == 1 and template.ndim == 2
+    if not flat and (found == width or (free and template.ndim == 2)):
+        return part
+    if flat and (free or width == 1):
+        remedy = "give it two dimensions"
+    elif len(part.shape) == 2 and part.shape[0] == width:
+        remedy = "it looks transposed: swap its dimensions"
+    else:
+        remedy = "choose columns (on the command line: --column)" + _dim_hint(model, found)
+    names = f" with columns {_listing(part.columns)}" if part.named else ""
+    raise DataError(
+        f"{name}: {found} column{'s' if found > 1 else ''}, shape {part.shape}{names}; "
+        f"{expectation}: {remedy}"
+    )
+
+
+def _expectation(schema: dict[str, xr.DataArray], model: Model) -> str:
+    shapes = []
+    for key, template in schema.items():
+        sizes = ["any"] + [
+            "any" if d in model.free_dims else str(n)
+            for d, n in zip(template.dims[1:], template.shape[1:], strict=True)
+        ]
+        shapes.append(f"{key} ({', '.join(map(str, template.dims))}) of shape ({', '.join(sizes)})")
+    return f"{model.name} expects {' and '.join(shapes)}"
+
+
+def _dim_hint(model: Model, found: int) -> str:
+    if is_dataclass(model) and any(field.name == "dim" for field in fields(model)):
+        return f", or use all of them with dim={found} (--set dim={found})"
+    return ""
+
+
+def _listing(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(map(repr, listed[:12])) + (", …" if len(listed) > 12 else "")
+
+
+def _length(table: Table) -> int:
+    return len(next(iter(table.columns.values())))
+
+
+def _measured(
+    part: Table, template: xr.DataArray, variable: str, *, any_size: bool
+) -> tuple[np.ndarray, list[str]]:
+    """Columns as an array of the template's dims, with a problem for each that is unusable."""
+    array, problems = np.full((_length(part), len(part.columns)), np.nan), []
+    for j, (column, raw) in enumerate(part.columns.items()):
+        values, problem = measurements(raw)
+        if not problem and not any_size:
+            problem = extreme(values)
+        if problem:
+            problems.append(f"{_called(part, column, variable)} {problem}")
+        else:
+            array[:, j] = values
+    return array[:, 0] if template.ndim == 1 else array, problems
+
+
+def _grouped(part: Table, variable: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """A label column as codes and what they stand for, with its problem if it is unusable."""
+    ((column, raw),) = part.columns.items()
+    array, groups, problem = codes(raw)
+    if problem:
+        array = np.zeros(_length(part), dtype=np.int64)
+        return array, groups, [f"{_called(part, column, variable)} {problem}"]
+    return array, groups if part.groups is None else part.groups[groups], []
+
+
+def _called(part: Table, column: str, variable: str) -> str:
+    return f"column {column!r}" if part.named or len(part.columns) > 1 else variable
+
+
+def _labels(variable: str, template: xr.DataArray, part: Table) -> dict[str, Any]:
+    """Coordinates that keep the names of a part's rows and columns."""
+    labels: dict[str, Any] = {}
+    if part.index is not None:
+        dim = str(template.dims[0])
+        unique = len(set(part.index.tolist())) == part.index.size
+        labels[dim if unique else f"{dim}_label"] = (dim, part.index)
+    if part.named and template.ndim == 2:
+        labels[str(template.dims[1])] = np.array(list(part.columns))
+    if part.named and template.ndim == 1 and list(part.columns) != [variable]:
+        labels[f"{variable}_column"] = next(iter(part.columns))
+    return labels
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    array = np.array(array, order="C")
+    array.setflags(write=False)
+    return array
+
+
+def _canonical(values: np.ndarray) -> tuple[str, bytes]:
+    """Kind and bytes of an array, little-endian whatever the platform; −0.0 counts as 0.0."""
+    values = np.asarray(values)
+    if values.dtype.kind == "f":
+        return "float", np.ascontiguousarray(values + 0.0, dtype="<f8").tobytes()
+    if values.dtype.kind in "iub":
+        return "integer", np.ascontiguousarray(values, dtype="<i8").tobytes()
+    if values.dtype.kind == "M":
+        return "date", np.ascontiguousarray(values.astype("M8[ns]")).astype("<i8").tobytes()
+    return "text", json.dumps([str(value) for value in values.ravel()]).encode()
+
+
+def _column_names(data: xr.Dataset, name: Any) -> list[str]:
+    """What to call the columns of a variable in a message."""
+    variable = data[name]
+    if variable.ndim == 1:
+        label = data.coords.get(f"{name}_column")
+        return [str(name) if label is None else str(label.item())]
+    labels = coords(data)[str(variable.dims[1])]
+    return [str(c) if labels.dtype.kind not in "iu" else f"{name}[{c}]" for c in labels]

@@ -1,0 +1,51 @@
+"""The folder is the registry: every `x.py` beside this file is an entry, every `_x.py` is not."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from models.errors import ConfigError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def entries(package: ModuleType) -> dict[str, ModuleType]:
+    """The entry modules of a package by name, alphabetical."""
+    names = sorted(
+        module.name
+        for module in pkgutil.iter_modules(package.__path__)
+        if not (module.ispkg or module.name.startswith("_"))
+    )
+    return {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
+
+
+def subclasses[T](package: ModuleType, base: type[T]) -> dict[str, type[T]]:
+    """The concrete subclasses of `base` that the package's entries define, by their `name`."""
+    found: dict[str, type[T]] = {}
+    for module in entries(package).values():
+        for _, cls in inspect.getmembers(module, inspect.isclass):
+            if (
+                issubclass(cls, base)
+                and cls.__module__ == module.__name__
+                and not inspect.isabstract(cls)
+            ):
+                found[cls.name] = cls  # pyright: ignore[reportAttributeAccessIssue]
+    return found
+
+
+def lookup[T](kind: str, name: str, valid: dict[str, T]) -> T:
+    """The entry called `name`.
+
+    Raises:
+        ConfigError: no such entry; lists the valid names and the nearest one.
+    """
+    if name in valid:
+        return valid[name]
+    near = get_close_matches(name, valid, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(valid)}.")

@@ -1,0 +1,106 @@
+"""What a model is: a frozen value with a parameter table and two programs of one density.
+
+The density is the interface.  A model states its prior and likelihood twice, as a NumPyro and as
+a PyMC program with the same names; everything else (scores, Hessians, Fisher information) is read
+off those programs by `models.programs.density`.  A capability that only some models have, such as a
+closed-form E step, is a protocol here; a model has it by defining the methods.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import (
+    TYPE_CHECKING,
+    ClassVar,
+    Literal,
+    final,
+    get_args,
+)
+
+from models.errors import ModelError
+from models.notebook import table
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pymc as pm
+    import xarray as xr
+    from jax import Array
+
+type Values = dict[str, Array]
+"""One point of parameter space on the natural scale, by parameter name."""
+
+type Support = Literal[
+    "real", "positive", "unit_interval", "simplex", "ordered", "correlation_cholesky", "covariance"
+]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A row of a parameter table.
+
+    Attributes:
+        name: the site's name in both programs.
+        support: where its values lie, on the natural scale.
+        dims: named dimensions of its array, `()` for a scalar.
+    """
+
+    name: str
+    support: Support
+    dims: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.support not in get_args(Support.__value__):
+            valid = ", ".join(get_args(Support.__value__))
+            raise ModelError(
+                f"parameter {self.name}: support {self.support!r} is not one of {valid}"
+            )
+
+
+class Model(ABC):
+    """A statistical model; final subclasses are frozen dataclasses of hyper-parameters.
+
+    Programs read a data variable as `data["y"].data`, so that they accept both plain arrays and
+    the traced ones of a vectorised simulation study.
+    """
+
+    name: ClassVar[str]
+    """The model's name, that of its module or a variant of it."""
+
+    free_dims: ClassVar[tuple[str, ...]] = ()
+    """Dimensions of the data, beside the leading one, whose size the data decide."""
+
+    @property
+    @abstractmethod
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The parameter table, in the order of the programs."""
+
+    @property
+    @abstractmethod
+    def truth(self) -> Values:
+        """A regular point at which the suite studies the model."""
+
+    @abstractmethod
+    def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
+        """`n` exchangeable units drawn at `values`; variables and dims are the data's schema."""
+
+    @abstractmethod
+    def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
+        """A random, data-driven starting point; never looks at `truth`."""
+
+    @abstractmethod
+    def numpyro(self, data: xr.Dataset) -> None:
+        """The NumPyro program."""
+
+    @abstractmethod
+    def pymc(self, data: xr.Dataset) -> pm.Model:
+        """The PyMC program, with dims and coords."""
+
+    def _repr_html_(self) -> str:
+        """The formula that opens the model's file, and the parameter table, for a notebook."""
+        module = inspect.getmodule(type(self))
+        formula = (inspect.getdoc(module) or inspect.getdoc(type(self)) or "").partition("\n")[0]
+        rows = [(p.name, p.support, ", ".join(p.dims) or "scalar") for p in self.parameters]
+        return table(repr(self), (formula,), ("parameter", "support", "dims"), rows)
