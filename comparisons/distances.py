@@ -288,7 +288,7 @@ def between(first: Estimate, second: Estimate, rng: np.random.Generator) -> tupl
     Raises:
         FitError: a fit has no draws, or too few that are independent, or nothing in common.
     """
-    names = [str(name) for name in second.center.value if name in first.center.value]
+    names = [str(name) for name in second.location.value if name in first.location.value]
     x, y = (independent_draws(fit, names, rng) for fit in (first, second))
     n = min(len(x), len(y) // 2, DRAWS)
     if n < FEWEST:
@@ -299,7 +299,7 @@ def between(first: Estimate, second: Estimate, rng: np.random.Generator) -> tupl
     varies = np.ptp(y, axis=0) > 1e-12 * np.abs(y).max(axis=0)
     center, scale = y[:, varies].mean(axis=0), y[:, varies].std(axis=0)
     x, y = ((draws[:, varies] - center) / scale for draws in (x, y))
-    labels = flat_names({name: second.center.value[name].data for name in names})
+    labels = flat_names({name: second.location.value[name].data for name in names})
     labels = [label for label, kept in zip(labels, varies, strict=True) if kept]
     bandwidth = float(median_distance(x[:n], y[:n]))
     found = _every(x[:n], y[:n], labels, bandwidth)

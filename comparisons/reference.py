@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 class Scalar(NamedTuple):
     """One reported number of an estimate: centre and spread, each with its Monte Carlo error."""
 
-    center: float
-    center_error: float
-    spread: float
-    spread_error: float
+    location: float
+    location_error: float
+    sd: float
+    sd_error: float
 
 
 def scalars(model: Model, estimate: Estimate) -> dict[str, Scalar]:
@@ -35,14 +35,14 @@ def scalars(model: Model, estimate: Estimate) -> dict[str, Scalar]:
         name = parameter.name
         arrays = [
             np.asarray(part[name].data)
-            for quantity in (estimate.center, estimate.spread)
+            for quantity in (estimate.location, estimate.sd)
             for part in (quantity.value, quantity.error)
         ]
         for index in np.ndindex(arrays[0].shape):
             if parameter.support == "covariance" and index[-1] > index[-2]:
                 continue
             scalar = Scalar(*(float(array[index]) for array in arrays))
-            if scalar.spread != 0:
+            if scalar.sd != 0:
                 label = f"{name}[{', '.join(map(str, index))}]" if index else name
                 found[label] = scalar
     return found
@@ -84,10 +84,10 @@ def unreliable(name: str, estimate: Estimate) -> str:
 def posterior_size(posterior: Estimate) -> float:
     """Smallest effective number of draws behind any reported mean."""
     sizes = []
-    for variable in posterior.center.value.data_vars:
-        spread = np.ravel(posterior.spread.value[variable].data)
-        error = np.ravel(posterior.center.error[variable].data)
-        sizes += list((spread[error > 0] / error[error > 0]) ** 2)
+    for variable in posterior.location.value.data_vars:
+        sd = np.ravel(posterior.sd.value[variable].data)
+        error = np.ravel(posterior.location.error[variable].data)
+        sizes += list((sd[error > 0] / error[error > 0]) ** 2)
     return float(min(sizes))
 
 
@@ -110,7 +110,7 @@ def own_draws(estimate: Estimate, names: Sequence[str]) -> np.ndarray | None:
         return None
     posterior = estimate.draws["posterior"]
     flat: dict[str, np.ndarray] = {}
-    for variable in map(str, estimate.center.value.data_vars):
+    for variable in map(str, estimate.location.value.data_vars):
         if variable not in posterior.data_vars:
             return None
         array = posterior[variable].transpose("chain", "draw", ...).to_numpy()

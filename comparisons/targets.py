@@ -48,7 +48,7 @@ _STEPS = 50
 class Optimum(NamedTuple):
     """An optimum and the spread J⁻¹ gives it, by flat name of the quantity."""
 
-    center: dict[str, float]
+    location: dict[str, float]
     sd: dict[str, float]
 
 
@@ -169,26 +169,24 @@ class _Expansion(NamedTuple):
     def jacobian(self) -> np.ndarray:
         return np.asarray(quantity_jacobian(self.model, self.of)(jnp.asarray(self.mode)))
 
-    def deviation(self, spread: np.ndarray) -> np.ndarray:
+    def deviation(self, sd: np.ndarray) -> np.ndarray:
         """Standard deviations that a covariance in the chart gives."""
-        return np.sqrt(np.einsum("ij,jk,ik->i", self.jacobian, spread, self.jacobian))
+        return np.sqrt(np.einsum("ij,jk,ik->i", self.jacobian, sd, self.jacobian))
 
-    def shift(self, spread: np.ndarray) -> np.ndarray:
+    def shift(self, sd: np.ndarray) -> np.ndarray:
         """G δ, curved with a covariance in the chart."""
-        return self.jacobian @ mean_shift(self.of, self.mode, self.covariance, spread)
+        return self.jacobian @ mean_shift(self.of, self.mode, self.covariance, sd)
 
-    def curvature(self, spread: np.ndarray) -> np.ndarray:
+    def curvature(self, sd: np.ndarray) -> np.ndarray:
         """½ tr(∇²q S), by second derivatives along the columns of the Cholesky factor of S."""
-        columns = jnp.asarray(np.linalg.cholesky(spread).T)
+        columns = jnp.asarray(np.linalg.cholesky(sd).T)
         along = _second_derivatives(self.model, self.of)
         return 0.5 * np.asarray(along(jnp.asarray(self.mode), columns)).sum(axis=0)
 
     def mean_field(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Standard deviations of mean-field VI and of the posterior, and how their means differ."""
         independent = np.diag(1 / np.diag(np.linalg.inv(self.covariance)))
-        means = [
-            self.shift(spread) + self.curvature(spread) for spread in (self.covariance, independent)
-        ]
+        means = [self.shift(sd) + self.curvature(sd) for sd in (self.covariance, independent)]
         return self.deviation(independent), self.deviation(self.covariance), means[0] - means[1]
 
 

@@ -74,7 +74,7 @@ class _Moments(NamedTuple):
 
 def _moments(posterior: Estimate | xr.DataTree) -> _Moments:
     if isinstance(posterior, Estimate):
-        quantities = (posterior.center, posterior.spread)
+        quantities = (posterior.location, posterior.sd)
         parts = [part for quantity in quantities for part in (quantity.value, quantity.error)]
         arrays = [{str(name): part[name].data for name in part.data_vars} for part in parts]
         columns = [np.concatenate([np.ravel(x) for x in array.values()]) for array in arrays]

@@ -48,19 +48,19 @@ class Estimate:
             (`compile`, `warm_up`, `run`), EM's climb, restarts, ELBO path as variables.
     """
 
-    center: Quantity
-    spread: Quantity
+    location: Quantity
+    sd: Quantity
     log_likelihood: float
     draws: xr.DataTree | None
     problems: tuple[str, ...]
     point: xr.Dataset
     covariance: xr.DataArray
-    spread_kind: str
+    sd_kind: str
     record: xr.Dataset = field(default_factory=xr.Dataset)
 
     def _repr_html_(self) -> str:
         """Every quantity with spread and Monte Carlo errors, and the problems, for a notebook."""
-        parts = [part for of in (self.center, self.spread) for part in (of.value, of.error)]
+        parts = [part for of in (self.location, self.sd) for part in (of.value, of.error)]
         columns = [
             [float(x) for name in parts[0].data_vars for x in np.ravel(part[name].data)]
             for part in parts
@@ -69,5 +69,5 @@ class Estimate:
         numbers = ([f"{x:.6g}" for x in row] for row in zip(*columns, strict=True))
         rows = [(name, *row) for name, row in zip(names, numbers, strict=True)]
         lines = (f"log-likelihood {self.log_likelihood:.6f} nats", *self.problems)
-        head = ("quantity", "estimate", "its error", self.spread_kind, "its error")
+        head = ("quantity", "estimate", "its error", self.sd_kind, "its error")
         return table("Estimate", lines, head, rows)

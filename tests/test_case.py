@@ -102,7 +102,7 @@ def test_a_stored_fit_is_not_made_again(tmp_path: Path) -> None:
     first = a_case(store=Store(tmp_path)).fit(Draw("one"))
     second = a_case(store=Store(tmp_path)).fit(Draw("one"))
     assert BEGUN == ["draw[one]"]
-    xr.testing.assert_identical(first.center.value, second.center.value)
+    xr.testing.assert_identical(first.location.value, second.location.value)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_a_stored_fit_is_not_made_again(tmp_path: Path) -> None:
 )
 def test_what_a_fit_depends_on_changes_its_number_and_its_place(other, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    first = a_case(store=store).fit(Draw("one")).center.value
-    second = other(store).fit(Draw("one")).center.value
+    first = a_case(store=store).fit(Draw("one")).location.value
+    second = other(store).fit(Draw("one")).location.value
     assert len(BEGUN) == 2
     assert float(first["mu"]) != float(second["mu"])
 
@@ -143,8 +143,8 @@ def test_streams_depend_on_content_alone() -> None:
     others = [number(case, "a", "c"), number(case, "ab"), number(case, "a b"), number(case)]
     assert len({number(case, "a", "b"), *others}) == 5
     # order and selection change no number
-    alone = a_case(methods=(Draw("two"),)).fit(Draw("two")).center.value
-    xr.testing.assert_identical(alone, a_case().estimates()["draw[two]"].center.value)
+    alone = a_case(methods=(Draw("two"),)).fit(Draw("two")).location.value
+    xr.testing.assert_identical(alone, a_case().estimates()["draw[two]"].location.value)
 
 
 def test_estimates_leave_out_refusals_and_failures() -> None:
@@ -297,7 +297,7 @@ def test_a_case_runs_from_gate_to_record(statements, tmp_path: Path) -> None:
     assert set(found.failures) == {"troubled[fails]", "troubled[breaks]"}
     assert all(path.is_file() for path in found.files.values())
     xr.testing.assert_identical(
-        found.estimates["draw[one]"].center.value, case.fit(Draw("one")).center.value
+        found.estimates["draw[one]"].location.value, case.fit(Draw("one")).location.value
     )
 
 

@@ -234,9 +234,7 @@ def test_a_wrong_rate_of_em_is_caught() -> None:
 def test_a_wrong_standard_error_is_caught_among_maxima() -> None:
     case = gaussian_fits(0)
     fit = case.likelihood["other"]
-    case.likelihood["other"] = replace(
-        fit, spread=replace(fit.spread, value=1.1 * fit.spread.value)
-    )
+    case.likelihood["other"] = replace(fit, sd=replace(fit.sd, value=1.1 * fit.sd.value))
     # which of two equal maxima gives the units is open
     found = differing(verdicts(same_maximum, case))
     assert len(found) == 2
@@ -329,8 +327,8 @@ def test_an_optimum_that_is_a_sd_off_is_not_explained(
 ) -> None:
     case = correlated(1.0)
     right = ClosedForm().fit(case.model, case.data, np.random.default_rng(0))
-    value = right.center.value + right.spread.value
-    wrong = replace(right, center=replace(right.center, value=value))
+    value = right.location.value + right.sd.value
+    wrong = replace(right, location=replace(right.location, value=value))
     for fit, differs in ((right, False), (wrong, True)):
         rows = verdicts(posterior_agreement, replace(case, likelihood={"closed_form": fit}))
         about = "mean of covariance[1, 1]: closed_form − nuts[numpyro]"
@@ -440,11 +438,11 @@ def test_standard_errors_a_tenth_too_large_are_caught(
     conjugate: Fits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit = conjugate.likelihood["closed_form"]
-    spread = replace(fit.spread, value=1.1 * fit.spread.value)
+    sd = replace(fit.sd, value=1.1 * fit.sd.value)
     likelihood = {
         "closed_form": fit,
-        "em": replace(fit, spread_kind="louis"),
-        "referee": replace(fit, spread_kind="referee", spread=spread),
+        "em": replace(fit, sd_kind="louis"),
+        "referee": replace(fit, sd_kind="referee", sd=sd),
     }
     case = replace(conjugate, likelihood=likelihood)
     found = {a: o for a, o in outcomes(verdicts(fisher_standard_errors, case)).items() if "(" in a}
@@ -516,9 +514,9 @@ def by_closed_form(
         sigma2 = variance * rng.chisquare(n - 1, replicates) / n
         estimate = np.stack([sigma2, mu], axis=1)
         deviation = np.stack([sigma2 * np.sqrt(2 / n), np.sqrt(sigma2 / n)], axis=1)
-        center = np.array([variance, mean])
+        location = np.array([variance, mean])
         scale = shrink[n] if isinstance(shrink, dict) else shrink
-        estimate = center + scale * (estimate - center)
+        estimate = location + scale * (estimate - location)
         nothing = np.zeros(0)
         converged = np.ones(replicates, bool)
         return Replicates(estimate, error * deviation, converged, nothing, nothing, nothing)

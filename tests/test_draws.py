@@ -63,11 +63,11 @@ def gaussian() -> Estimate:
 @pytest.mark.parametrize(("name", "mean", "sd"), [("mu", 3.0, 0.5), ("sigma", 2.0, 0.25)])
 def test_moments_are_within_their_errors(name: str, mean: float, sd: float) -> None:
     fit, n = gaussian(), CHAINS * DRAWS
-    center, spread = fit.center, fit.spread
-    assert abs(float(center.value[name]) - mean) <= 4 * float(center.error[name])
+    location, spread = fit.location, fit.sd
+    assert abs(float(location.value[name]) - mean) <= 4 * float(location.error[name])
     assert abs(float(spread.value[name]) - sd) <= 4 * float(spread.error[name])
     # the errors themselves: sd/√n and sd/√2n for independent draws
-    assert float(center.error[name]) == pytest.approx(sd / np.sqrt(n), rel=0.15)
+    assert float(location.error[name]) == pytest.approx(sd / np.sqrt(n), rel=0.15)
     assert float(spread.error[name]) == pytest.approx(sd / np.sqrt(2 * n), rel=0.15)
 
 
@@ -82,7 +82,7 @@ def test_quantiles_covariance_and_record_are_those_of_the_draws() -> None:
     assert fit.record.attrs["run"] == 1.5
     assert list(fit.record["path"].values) == [1.0, 2.0]
     assert fit.problems == ("known",)
-    assert fit.spread_kind == "posterior_sd"
+    assert fit.sd_kind == "posterior_sd"
 
 
 def test_groups_hold_the_density_at_every_draw() -> None:
@@ -165,10 +165,10 @@ def test_the_error_of_the_law_itself_is_added_in_quadrature() -> None:
         for laws in (None, repeated)
     )
     added = {
-        ("center", "mu"): shift.std(ddof=1),
-        ("spread", "mu"): 0.0,
-        ("center", "sigma"): 0.0,
-        ("spread", "sigma"): 0.1 * size.std(ddof=1) * base.std(ddof=1),
+        ("location", "mu"): shift.std(ddof=1),
+        ("sd", "mu"): 0.0,
+        ("location", "sigma"): 0.0,
+        ("sd", "sigma"): 0.1 * size.std(ddof=1) * base.std(ddof=1),
     }
     for (part, name), more in added.items():
         before, after = (float(getattr(one, part).error[name]) for one in (plain, fit))
@@ -189,8 +189,8 @@ def test_a_draw_that_is_not_finite_is_a_problem_and_undefines_the_moments() -> N
     draws["mu"][1, 2] = np.nan
     fit = estimate_from_draws(model, data(model), draws, record=xr.Dataset())
     assert fit.problems == ("mu is not a finite number in 1 draws",)
-    assert np.isnan(fit.center.error["mu"])
-    assert float(fit.center.error["sigma"]) > 0
+    assert np.isnan(fit.location.error["mu"])
+    assert float(fit.location.error["sigma"]) > 0
 
 
 # --- labels ---------------------------------------------------------------------------------------
@@ -226,8 +226,8 @@ def test_laws_in_different_labellings_add_no_error() -> None:
         estimate_from_draws(MIXTURE, data(MIXTURE), values, record=xr.Dataset(), repeated=laws)
         for laws in (None, two)
     )
-    for name, error in plain.center.error.items():
-        np.testing.assert_allclose(fit.center.error[name], error, rtol=0, atol=1e-12)
+    for name, error in plain.location.error.items():
+        np.testing.assert_allclose(fit.location.error[name], error, rtol=0, atol=1e-12)
 
 
 def test_chains_in_different_labellings_disagree_only_before_alignment() -> None:
@@ -242,7 +242,7 @@ def test_chains_in_different_labellings_disagree_only_before_alignment() -> None
     assert fit.record.attrs["rhat"] < 1.01
     assert fit.record.attrs["ess_unaligned"] < 400 < fit.record.attrs["ess"]
     assert fit.problems == ()
-    first = fit.center.value["mean"].isel(variable=0).values
+    first = fit.location.value["mean"].isel(variable=0).values
     assert list(first) == sorted(first)
 
 

@@ -128,8 +128,8 @@ def test_tempered_chains_that_part_or_diverge_are_told(monkeypatch: pytest.Monke
     rng = np.random.default_rng(0)
     data = model.simulate(rng, model.truth, 50)
     of = density(model, data)
-    center = np.asarray(of.unconstrain(model.start(rng, data)))
-    points = center + 0.3 * rng.standard_normal((4, 500, 2))
+    location = np.asarray(of.unconstrain(model.start(rng, data)))
+    points = location + 0.3 * rng.standard_normal((4, 500, 2))
     stats = {"diverging": np.zeros((4, 500), bool), "energy": rng.standard_normal((4, 500))}
     monkeypatch.setattr(_evidence, "tempered", lambda *_: (points, stats))
     together = wbic(model, data, rng)

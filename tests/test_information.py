@@ -123,14 +123,14 @@ def test_error_of_a_bound_is_its_spread_over_repeated_simulations() -> None:
         entries = simulated[:, :, None] * simulated[:, None, :]
         weight = (jacobian @ covariance) ** 2
         apart.append(np.sqrt(np.einsum("qi,ij,qj->q", weight, entries.var(axis=0), weight) / units))
-    spread = np.std(bounds, axis=0)[:3] / np.mean(bounds, axis=0)[:3]
+    sd = np.std(bounds, axis=0)[:3] / np.mean(bounds, axis=0)[:3]
     # an sd of 1,000 is known to 1/√2,000; the second order in 1/√units and k/units is below 1 %
     tolerance = 4 / np.sqrt(2 * repeats) + 0.01
-    np.testing.assert_allclose(spread, np.mean(stated, axis=0)[:3], rtol=tolerance)
+    np.testing.assert_allclose(sd, np.mean(stated, axis=0)[:3], rtol=tolerance)
     assert (np.array(stated)[:, 3] == 0).all()
     # planted: the entries of the symmetric matrix taken as independent
     wrong = np.mean(apart, axis=0)[:3] / np.mean(bounds, axis=0)[:3]
-    assert (np.abs(wrong / spread - 1) > tolerance).all()
+    assert (np.abs(wrong / sd - 1) > tolerance).all()
 
 
 def test_delta_method_meets_the_closed_form() -> None:
@@ -156,8 +156,8 @@ def test_spread_belongs_to_its_quantity_whatever_the_order_of_the_table() -> Non
     values = model.maximum_likelihood(data)
     estimate = estimate_at(model, data, values)
     variance = float(values["sigma2"])
-    assert float(estimate.spread.value["mu"]) == pytest.approx(np.sqrt(variance / 50), rel=1e-10)
-    assert float(estimate.spread.value["sigma2"]) == pytest.approx(
+    assert float(estimate.sd.value["mu"]) == pytest.approx(np.sqrt(variance / 50), rel=1e-10)
+    assert float(estimate.sd.value["sigma2"]) == pytest.approx(
         variance * np.sqrt(2 / 50), rel=1e-10
     )
 
@@ -173,8 +173,8 @@ def test_two_parameters_that_enter_as_one_are_named(sign: float, direction: str)
     assert np.isnan(inverse.covariance).all()
     estimate = estimate_at(model, data, model.truth)
     assert inverse.problem in estimate.problems
-    assert np.isnan(estimate.spread.value["a"])
-    assert np.isnan(estimate.spread.value["b"])
+    assert np.isnan(estimate.sd.value["a"])
+    assert np.isnan(estimate.sd.value["b"])
 
 
 def test_two_equal_components_are_named() -> None:
@@ -225,10 +225,10 @@ def test_no_standard_error_on_a_boundary() -> None:
     sigma = np.asarray(data["sigma"].data)
     mu = (np.asarray(data["y"].data) / sigma**2).sum() / (1 / sigma**2).sum()
     estimate = estimate_at(model, data, {"mu": jnp.asarray(mu), "tau": jnp.asarray(1e-6)})
-    assert np.isnan(estimate.spread.value["tau"])
+    assert np.isnan(estimate.sd.value["tau"])
     assert any("undefined: boundary" in problem for problem in estimate.problems)
     # the other parameter has the error it has with τ = 0 held fixed
-    assert float(estimate.spread.value["mu"]) == pytest.approx((1 / sigma**2).sum() ** -0.5)
+    assert float(estimate.sd.value["mu"]) == pytest.approx((1 / sigma**2).sum() ** -0.5)
 
 
 def test_information_that_is_not_finite_is_refused() -> None:

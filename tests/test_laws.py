@@ -354,8 +354,8 @@ def test_same_seed_same_estimate_and_the_data_stay_as_they_are(model: Model) -> 
     method = MaximumLikelihood(restarts=2) if closed.refusal(model) else closed
     first, again = (method.fit(model, data, np.random.default_rng(9)) for _ in range(2))
     assert content_hash(data) == before
-    assert first.center.value.identical(again.center.value)
-    assert first.spread.value.identical(again.spread.value)
+    assert first.location.value.identical(again.location.value)
+    assert first.sd.value.identical(again.sd.value)
     assert first.log_likelihood == again.log_likelihood
     names = flat_names(quantities(model, model.truth))
     assert list(first.covariance["quantity"].data) == names

@@ -64,7 +64,7 @@ def deviations(fit: Estimate, exact: dict[str, dict[str, float]]) -> dict[str, f
     for name, numbers in exact.items():
         variable, _, rest = name.partition("[")
         index = (int(rest.rstrip("]")),) if rest else ()
-        for part, key in ((fit.center, "mean"), (fit.spread, "sd")):
+        for part, key in ((fit.location, "mean"), (fit.sd, "sd")):
             value, error = (float(x[variable].values[index]) for x in (part.value, part.error))
             combined = np.hypot(error, numbers.get(f"mcse_{key}", 0.0))
             found[f"{key} of {name}"] = abs(value - numbers[key]) / combined

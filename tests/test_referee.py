@@ -57,7 +57,7 @@ def maximum(model: Any) -> tuple[dict[str, float], dict[str, float], float]:
     if not isinstance(model, HasClosedFormMaximum):
         fit = MaximumLikelihood(restarts=2).fit(model, data, np.random.default_rng(1))
         assert not fit.problems
-        return _flat(fit.center.value), _flat(fit.spread.value), fit.log_likelihood
+        return _flat(fit.location.value), _flat(fit.sd.value), fit.log_likelihood
     values = model.maximum_likelihood(data)
     of = density(model, data)
     height = float(np.sum(of.log_likelihood(of.unconstrain(values))))
@@ -77,18 +77,18 @@ def _flat(values: Any) -> dict[str, float]:
 
 def disagreements(model: Model, fit: Estimate) -> list[str]:
     """What statsmodels says otherwise than we do."""
-    center, error, height = maximum(model)
+    location, error, height = maximum(model)
     found = list(fit.problems)
     if not abs(fit.log_likelihood - height) < HEIGHT:
         found.append("log-likelihood")
-    theirs, spread = _flat(fit.center.value), _flat(fit.spread.value)
-    assert theirs.keys() == center.keys()
+    theirs, sd = _flat(fit.location.value), _flat(fit.sd.value)
+    assert theirs.keys() == location.keys()
     for name, value in theirs.items():
         # where no standard error is at hand, √N of the size of the quantity stands for it
-        scale = error.get(name, abs(center[name]) / 8)
-        if not abs(value - center[name]) <= LOCATION * scale:
+        scale = error.get(name, abs(location[name]) / 8)
+        if not abs(value - location[name]) <= LOCATION * scale:
             found.append(name)
-        if np.isfinite(spread[name]) and not abs(spread[name] / error[name] - 1) < ERROR:
+        if np.isfinite(sd[name]) and not abs(sd[name] / error[name] - 1) < ERROR:
             found.append(f"standard error of {name}")
     return found
 
@@ -102,8 +102,8 @@ def test_what_statsmodels_covers() -> None:
     classes = {type(model) for model in COVERED.values()}
     assert classes == {FactorAnalysis, Gaussian, GaussianMixture, RandomEffects}
     for model in COVERED.values():
-        spread = list(_flat(judged(model).spread.value).values())
-        assert np.isfinite(spread).any() == (not isinstance(model, FactorAnalysis))
+        sd = list(_flat(judged(model).sd.value).values())
+        assert np.isfinite(sd).any() == (not isinstance(model, FactorAnalysis))
 
 
 @pytest.mark.parametrize(("part", "caught"), [("value", "sigma"), ("error", "standard error")])
@@ -128,7 +128,7 @@ def test_a_divisor_of_n_less_one_is_caught(
 def test_a_point_is_known_where_the_parameters_are_what_is_reported() -> None:
     for model in COVERED.values():
         point = judged(model).point
-        full = {p.name for p in model.parameters} <= set(judged(model).center.value)
+        full = {p.name for p in model.parameters} <= set(judged(model).location.value)
         assert set(point.data_vars) == ({p.name for p in model.parameters} if full else set())
         if full and isinstance(model, HasComponents):
             values = {str(name): array.data for name, array in point.items()}
@@ -141,7 +141,7 @@ def test_factoring_is_the_same_at_every_call() -> None:
     first = judged.__wrapped__(model)
     for _ in range(2):
         again = judged.__wrapped__(model)
-        assert first.center.value.identical(again.center.value)
+        assert first.location.value.identical(again.location.value)
         assert first.log_likelihood == again.log_likelihood
 
 

@@ -140,8 +140,8 @@ def test_univariate_gaussian(method: Method) -> None:
     args = (Gaussian(), "faithful", ("eruptions",), method)
     of, estimate = case(*args), fitted(*args)
     for name in ("mu", "sigma"):
-        close(estimate.center.value[name], theirs["mle"][name], 1e-8)
-        close(estimate.spread.value[name], theirs["analytic"][f"se_{name}"], 1e-6)
+        close(estimate.location.value[name], theirs["mle"][name], 1e-8)
+        close(estimate.sd.value[name], theirs["analytic"][f"se_{name}"], 1e-6)
     found = criteria(of)
     close(estimate.log_likelihood, theirs["loglik"], 1e-8)
     close([found["aic"], found["bic"]], [theirs["aic"], theirs["bic"]], 1e-8)
@@ -165,7 +165,7 @@ def test_univariate_gaussian_in_other_coordinates() -> None:
     theirs = reference("gaussian_univariate")["cases"]["faithful_eruptions"]
     args = (Gaussian(), "faithful", ("eruptions",), CLOSED)
     of, estimate = case(*args), fitted(*args)
-    sigma = float(estimate.center.value["sigma"])
+    sigma = float(estimate.location.value["sigma"])
     close(np.log(sigma), theirs["mle"]["log_sigma"], 1e-8)
     same = corner_covariances(of, estimate, lambda v: jnp.stack([v["mu"], v["sigma"]]))
     for corner, key in (("observed", "obs"), ("sandwich", "sandwich"), ("opg", "opg")):
@@ -194,9 +194,9 @@ def test_univariate_gaussian_in_other_coordinates() -> None:
     square = corner_covariances(of, estimate, lambda v: v["sigma"][None] ** 2)
     close(square["expected"], [[theirs["analytic"]["cramer_rao_bound_var_sigma2"]]], 1e-8)
     conjugate = fitted(ConjugateGaussian(), "faithful", ("eruptions",), CLOSED)
-    close(conjugate.center.value["sigma2"], theirs["mle"]["sigma2"], 1e-8)
+    close(conjugate.location.value["sigma2"], theirs["mle"]["sigma2"], 1e-8)
     close(
-        conjugate.spread.value["sigma2"] ** 2,
+        conjugate.sd.value["sigma2"] ** 2,
         theirs["analytic"]["cramer_rao_bound_var_sigma2"],
         1e-8,
     )
@@ -206,8 +206,8 @@ def test_multivariate_gaussian() -> None:
     theirs = reference("gaussian_multivariate")["cases"]["faithful"]
     args = (Gaussian(dim=2, mean_scale=100.0), "faithful", ("eruptions", "waiting"), CLOSED)
     of, estimate = case(*args), fitted(*args)
-    close(estimate.center.value["mean"], theirs["mle"]["mean"], 1e-8)
-    covariance, n = estimate.center.value["covariance"].data, theirs["n"]
+    close(estimate.location.value["mean"], theirs["mle"]["mean"], 1e-8)
+    covariance, n = estimate.location.value["covariance"].data, theirs["n"]
     close(covariance, theirs["mle"]["cov"], 1e-8)
     close(covariance * n / (n - 1), theirs["mle"]["cov_unbiased"], 1e-8)
     close(np.linalg.slogdet(covariance)[1], theirs["mle"]["logdet_cov"], 1e-8)
@@ -225,7 +225,7 @@ def test_multivariate_gaussian() -> None:
     for corner, key in (("observed", "obs"), ("sandwich", "sandwich"), ("opg", "opg")):
         close(corners[corner][0][order], theirs[f"se_{key}"], 1e-6)
     lavaan, order = theirs["lavaan"], [*order[2:], *order[:2]]
-    ours = [*covariance[np.tril_indices(2)], *estimate.center.value["mean"].data]
+    ours = [*covariance[np.tril_indices(2)], *estimate.location.value["mean"].data]
     close(ours, lavaan["est"], 1e-8)
     close(corners["observed"][0][order], lavaan["se_observed"], 1e-6)
     close(corners["sandwich"][0][order], lavaan["se_robust_MLR"], 1e-6)
@@ -258,7 +258,7 @@ def test_univariate_mixture() -> None:
     natural = theirs["natural"]
     args = (STAN, "faithful", ("eruptions",), MAXIMUM)
     of, estimate = case(*args), fitted(*args)
-    value = estimate.center.value
+    value = estimate.location.value
     ours = [float(value["weights"][0]), *value["mu"].data, *value["sigma"].data]
     close(ours, natural["est"], 1e-5)
     close(estimate.log_likelihood, theirs["loglik"], 0, 1e-5)
@@ -348,7 +348,7 @@ def test_multivariate_mixture(key: str, k: int, covariance: Any) -> None:
     assert -1e-5 < estimate.log_likelihood - theirs["loglik_default_tol"] < 1e-3
     assert -2e-5 < -found["bic"] - theirs["bic_mclust_default_tol"] < 2e-3
     assert sizes(of) == (theirs["df"], 272)
-    value, parameters = estimate.center.value, theirs["parameters"]
+    value, parameters = estimate.location.value, theirs["parameters"]
     if k > 1:
         close(value["weights"], parameters["pro"], 1e-4)
     close(value["mean"], parameters["mean"], 1e-4)
@@ -381,7 +381,7 @@ def test_probabilistic_pca(key: str, source: str, columns: tuple[str, ...], meth
     args = (ProbabilisticPCA(factors=2), source, columns, method)
     of, estimate = case(*args), fitted(*args)
     exact = 1e-8 if method is CLOSED else 1e-6
-    value = estimate.center.value
+    value = estimate.location.value
     close(estimate.log_likelihood, theirs["loglik"], 1e-8)
     found = criteria(of)
     close([found["aic"], found["bic"]], [theirs["aic"], theirs["bic"]], 1e-8)
@@ -412,7 +412,7 @@ def test_factor_analysis(factors: int, method: Method) -> None:
     theirs = reference("factor_analysis")["cases"][f"fa_sim6_q{factors}"]
     args = (FactorAnalysis(factors=factors), "fa_sim6", ITEMS, method)
     of, estimate = case(*args), fitted(*args)
-    value = estimate.center.value
+    value = estimate.location.value
     close(estimate.log_likelihood, theirs["loglik"], 0, 1e-5)
     found = criteria(of)
     close([found["aic"], found["bic"]], [theirs["aic"], theirs["bic"]], 0, 2e-5)
@@ -499,12 +499,12 @@ def test_random_effects_on_the_boundary(method: Method) -> None:
     estimate = of.fit(method)
     # EM crawls towards a boundary (its rate there is 1), so it only bounds the maximum
     relative = 1e-5 if method is MAXIMUM else 1e-3
-    close(estimate.center.value["mu"], theirs["mu"], relative)
+    close(estimate.location.value["mu"], theirs["mu"], relative)
     close(estimate.log_likelihood, theirs["loglik"], relative)
     if method is EM:
         return
-    close(estimate.spread.value["mu"], theirs["se_mu"], 1e-5)
-    assert np.isnan(estimate.spread.value["tau"])
+    close(estimate.sd.value["mu"], theirs["se_mu"], 1e-5)
+    assert np.isnan(estimate.sd.value["tau"])
     assert any("undefined: boundary" in problem for problem in estimate.problems)
     assert criteria(of) == {}  # the report has none of a fit on a boundary
     stats, (k, n) = theirs["fitstats"], sizes(of)
@@ -529,8 +529,8 @@ def test_random_effects_on_the_boundary(method: Method) -> None:
     # the common-effect model and DerSimonian-Laird's τ² = 0 are the same point
     for key, fewer in (("eight_schools_DL", 0), ("eight_schools_EE", 1)):
         other = reference("random_effects")["cases"][key]
-        close(estimate.center.value["mu"], other["mu"], 1e-5)
-        close(estimate.spread.value["mu"], other["se_mu"], 1e-5)
+        close(estimate.location.value["mu"], other["mu"], 1e-5)
+        close(estimate.sd.value["mu"], other["se_mu"], 1e-5)
         close(estimate.log_likelihood, other["loglik"], 1e-5)
         close(found["aic"] - 2 * fewer, other["fitstats"]["AIC:"], 1e-5)
         close(found["bic"] - fewer * np.log(n), other["fitstats"]["BIC:"], 1e-5)
@@ -586,8 +586,8 @@ def test_conjugate_posterior() -> None:
     close(estimate.record.attrs["log_evidence"], theirs["log_evidence"], 0, 1e-8)
     marginal = model.exact_posterior(of.data)
     for name in ("mu", "sigma2"):
-        close(estimate.center.value[name], theirs[name]["mean"], 1e-10)
-        close(estimate.spread.value[name], theirs[name]["sd"], 1e-10)
+        close(estimate.location.value[name], theirs[name]["mean"], 1e-10)
+        close(estimate.sd.value[name], theirs[name]["sd"], 1e-10)
         for percent in (5, 25, 50, 75, 95):
             close(marginal[name].ppf(percent / 100), theirs[name][f"q{percent}"], 1e-9)
     own, inverse_gamma, student = theirs["posterior"], marginal["sigma2"], marginal["mu"]
@@ -696,9 +696,9 @@ def test_posterior_of_a_gaussian_by_quadrature() -> None:
     maximum = fitted(model, "faithful", ("eruptions",), CLOSED)
     ratio = theirs["post_sd_over_mle_se"]
     for name in ("mu", "sigma"):
-        ours = theirs[name]["sd"] / float(maximum.spread.value[name])
+        ours = theirs[name]["sd"] / float(maximum.sd.value[name])
         close(ours, ratio[name], 1e-6)
-    relative = float(maximum.spread.value["sigma"] / maximum.center.value["sigma"])
+    relative = float(maximum.sd.value["sigma"] / maximum.location.value["sigma"])
     close(theirs["log_sigma"]["sd"] / relative, ratio["log_sigma"], 1e-6)
 
 
@@ -730,14 +730,14 @@ def test_posterior_of_random_effects_by_quadrature() -> None:
     shape = (first.size, second.size, 8)
     effect, variance = np.asarray(effect).reshape(shape), np.asarray(variance).reshape(shape)
     share = marginal / np.where(of_log_tau > 0, of_log_tau, 1.0)
-    center = np.einsum("ij,ijk->jk", share, effect)
-    width = np.einsum("ij,ijk->jk", share, variance + (effect - center) ** 2) ** 0.5
+    location = np.einsum("ij,ijk->jk", share, effect)
+    width = np.einsum("ij,ijk->jk", share, variance + (effect - location) ** 2) ** 0.5
     for j, school in enumerate(theirs["theta"]):
-        mean = float(of_log_tau @ center[:, j])
-        total = of_log_tau @ (width[:, j] ** 2 + (center[:, j] - mean) ** 2)
+        mean = float(of_log_tau @ location[:, j])
+        total = of_log_tau @ (width[:, j] ** 2 + (location[:, j] - mean) ** 2)
         close([mean, np.sqrt(total)], [school["mean"], school["sd"]], 1e-4)
         for percent in (5, 25, 50, 75, 95):
-            standard = (school[f"q{percent}"] - center[:, j]) / width[:, j]
+            standard = (school[f"q{percent}"] - location[:, j]) / width[:, j]
             close(of_log_tau @ norm.cdf(standard), percent / 100, 0, 1e-5)
 
 
@@ -747,7 +747,7 @@ def test_mode_of_a_gaussian_on_the_natural_scale() -> None:
     args = (Gaussian(), "faithful", ("eruptions",), method)
     of, estimate = case(*args), fitted(*args)
     for name in ("mu", "sigma"):
-        close(estimate.center.value[name], theirs[name], 1e-7)
+        close(estimate.location.value[name], theirs[name], 1e-7)
     prior = numpyro_terms(of.model, of.data, _point(estimate))[0]
     joint = estimate.log_likelihood + sum(float(jnp.sum(term)) for term in prior.values())
     close(joint, theirs["log_joint"], 0, 1e-8)
@@ -774,7 +774,7 @@ def test_stan_mode_on_the_natural_scale() -> None:
     args = (STAN, "faithful", ("eruptions",), method)
     of, estimate = case(*args), fitted(*args)
     for ours, name in (("mu", "mu"), ("sigma", "sigma"), ("weights", "w")):
-        close(estimate.center.value[ours], theirs["params"][name], 1e-6)
+        close(estimate.location.value[ours], theirs["params"][name], 1e-6)
     prior = numpyro_terms(of.model, of.data, _point(estimate))[0]
     joint = estimate.log_likelihood + sum(float(jnp.sum(term)) for term in prior.values())
     close(joint, theirs["log_density_at_map"], 0, 1e-7)

@@ -102,10 +102,10 @@ def test_mean_field_draws_are_those_of_the_method(model: Gaussian | GaussianMixt
     for i, data in enumerate(batch.sets):
         method = SVI(family="mean_field", restarts=2, draws=5_000)
         fit = method.fit(model, data, np.random.default_rng(0))
-        spread = np.concatenate([np.ravel(a.data) for a in fit.spread.value.values()])
-        center = np.concatenate([np.ravel(a.data) for a in fit.center.value.values()])
+        whole = np.concatenate([np.ravel(a.data) for a in fit.sd.value.values()])
+        location = np.concatenate([np.ravel(a.data) for a in fit.location.value.values()])
         mean, sd = draws.quantities[i].mean(axis=0), draws.quantities[i].std(axis=0)
         # four Monte Carlo errors of 4,000 draws and 20,000, and 0.02 for other points of the ELBO
         error = 4 * np.sqrt(1 / 4_000 + 1 / 20_000)
-        assert np.abs((mean - center) / spread).max() < error + 0.02
-        assert np.abs(sd / spread - 1).max() < error / np.sqrt(2) + 0.02
+        assert np.abs((mean - location) / whole).max() < error + 0.02
+        assert np.abs(sd / whole - 1).max() < error / np.sqrt(2) + 0.02

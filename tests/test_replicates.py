@@ -65,10 +65,8 @@ def test_replicates_are_the_closed_form() -> None:
     assert found.converged.all()
     for i, data in enumerate(batch(model, 30, range(5)).sets):
         single = ClosedForm().fit(model, data, np.random.default_rng(0))
-        np.testing.assert_allclose(found.estimate[i], flat(model, single.center.value), rtol=1e-6)
-        np.testing.assert_allclose(
-            found.standard_error[i], flat(model, single.spread.value), rtol=1e-5
-        )
+        np.testing.assert_allclose(found.estimate[i], flat(model, single.location.value), rtol=1e-6)
+        np.testing.assert_allclose(found.standard_error[i], flat(model, single.sd.value), rtol=1e-5)
 
 
 def test_replicates_of_a_mixture_are_its_single_fits() -> None:
@@ -76,10 +74,10 @@ def test_replicates_of_a_mixture_are_its_single_fits() -> None:
     assert found.converged.all()
     for i, data in enumerate(batch(MIXTURE, 150, range(2)).sets):
         single = MaximumLikelihood(restarts=3).fit(MIXTURE, data, np.random.default_rng(0))
-        center, spread = flat(MIXTURE, single.center.value), flat(MIXTURE, single.spread.value)
+        location, sd = flat(MIXTURE, single.location.value), flat(MIXTURE, single.sd.value)
         # replicates stop 1e-4 standard errors from the optimum
-        assert (np.abs(found.estimate[i] - center) < 1e-3 * spread).all()
-        np.testing.assert_allclose(found.standard_error[i], spread, rtol=1e-3)
+        assert (np.abs(found.estimate[i] - location) < 1e-3 * sd).all()
+        np.testing.assert_allclose(found.standard_error[i], sd, rtol=1e-3)
 
 
 def test_sets_that_a_program_cannot_draw_are_those_of_simulate() -> None:

@@ -88,10 +88,10 @@ def from_draws(
     record: xr.Dataset | None = None,
 ) -> Estimate:
     chosen = posterior[quantities]
-    center, spread = chosen.mean(("chain", "draw")), chosen.std(("chain", "draw"))
+    location, sd = chosen.mean(("chain", "draw")), chosen.std(("chain", "draw"))
     count = chosen.sizes["chain"] * chosen.sizes["draw"]
     array = np.concatenate([chosen[name].values.reshape(count, -1) for name in quantities], axis=1)
-    names = names_of(center)
+    names = names_of(location)
     groups: dict[str, xr.Dataset] = {"posterior": posterior}
     if sampler:
         shape = (chosen.sizes["chain"], chosen.sizes["draw"])
@@ -103,18 +103,18 @@ def from_draws(
             }
         )
     return Estimate(
-        center=Quantity(center, spread / count**0.5),
-        spread=Quantity(spread, spread / (2 * count) ** 0.5),
+        location=Quantity(location, sd / count**0.5),
+        sd=Quantity(sd, sd / (2 * count) ** 0.5),
         log_likelihood=-100.0,
         draws=xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()}),
         problems=problems,
-        point=center,
+        point=location,
         covariance=xr.DataArray(
             np.cov(array, rowvar=False).reshape(len(names), len(names)),
             dims=("quantity", "quantity_"),
             coords={"quantity": names, "quantity_": names},
         ),
-        spread_kind="posterior_sd",
+        sd_kind="posterior_sd",
         record=record
         if record is not None
         else xr.Dataset(attrs={"compile": 1.5, "warm_up": 0.4, "run": 0.6}),
@@ -131,21 +131,21 @@ def from_point(
     record: xr.Dataset | None = None,
 ) -> Estimate:
     """An estimate without draws, `shift` spreads away from another, its spread `scale` times."""
-    center = like.center.value + shift * like.spread.value
-    spread = scale * like.spread.value
+    location = like.location.value + shift * like.sd.value
+    sd = scale * like.sd.value
     for name in missing:
-        spread[name] = xr.full_like(spread[name], np.nan)
+        sd[name] = xr.full_like(sd[name], np.nan)
     covariance = like.covariance * scale**2
     return replace(
         like,
-        center=Quantity(center, xr.zeros_like(center)),
-        spread=Quantity(spread, xr.zeros_like(spread)),
+        location=Quantity(location, xr.zeros_like(location)),
+        sd=Quantity(sd, xr.zeros_like(sd)),
         draws=None,
         problems=problems,
         covariance=covariance.where(
-            np.isfinite(flat(spread))[:, None] & np.isfinite(flat(spread))[None, :]
+            np.isfinite(flat(sd))[:, None] & np.isfinite(flat(sd))[None, :]
         ),
-        spread_kind="observed",
+        sd_kind="observed",
         record=record if record is not None else xr.Dataset(attrs={"compile": 0.2, "run": 0.05}),
     )
 
@@ -428,8 +428,8 @@ def test_the_tidy_tables_have_the_columns_of_the_contract(written: Path) -> None
     }
     assert header == {
         "estimates.csv": [
-            "model", "data", "method", "engine", "parameter", "estimate", "spread",
-            "estimate_error", "spread_error", "spread_kind", "status", "problems",
+            "model", "data", "method", "engine", "parameter", "estimate", "sd",
+            "estimate_error", "sd_error", "sd_kind", "status", "problems",
         ],
         "criteria.csv": ["model", "data", "method", "criterion", "value", "error", "k", "n"],
         "verdicts.csv": [
@@ -456,8 +456,8 @@ def test_the_tables_hold_every_estimate_refusal_failure_and_verdict(written: Pat
     ]
     assert row["engine"] == "numpyro"
     fit = result.estimates["svi[numpyro, mean_field]"]
-    assert float(row["estimate"]) == float(fit.center.value["covariance"][1, 0])
-    assert float(row["spread_error"]) == float(fit.spread.error["covariance"][1, 0])
+    assert float(row["estimate"]) == float(fit.location.value["covariance"][1, 0])
+    assert float(row["sd_error"]) == float(fit.sd.error["covariance"][1, 0])
     rows = [
         row
         for row in rows_of(written / "verdicts.csv")
@@ -978,11 +978,11 @@ def test_the_graph_has_the_parents_of_every_site() -> None:
 
 
 def test_models_of_the_same_data_are_compared_and_others_are_not() -> None:
-    def with_terms(result: CaseResult, center: float) -> _facts.Facts:
+    def with_terms(result: CaseResult, location: float) -> _facts.Facts:
         fit = result.estimates["nuts[numpyro]"]
         assert fit.draws is not None
         n = len(result.data["y"])
-        terms = np.random.default_rng(0).normal(center, 0.1, (4, 250, n))
+        terms = np.random.default_rng(0).normal(location, 0.1, (4, 250, n))
         tree = xr.DataTree.from_dict(
             {
                 **{name: fit.draws[name].to_dataset() for name in fit.draws.children},
@@ -1045,8 +1045,8 @@ def test_a_method_without_draws_is_drawn_from_its_covariance_and_marked() -> Non
     flat_draws = drawn.draws["maximum_likelihood[pymc]"].reshape(-1, len(names))
     place = [list(map(str, fit.covariance["quantity"].values)).index(name) for name in names]
     covariance = fit.covariance.values[np.ix_(place, place)]
-    center = flat(fit.center.value)[place]
-    np.testing.assert_allclose(flat_draws.mean(axis=0), center, rtol=1e-12)
+    location = flat(fit.location.value)[place]
+    np.testing.assert_allclose(flat_draws.mean(axis=0), location, rtol=1e-12)
     # the draws are symmetric, so half of them are independent
     error = np.sqrt(
         2 * (covariance**2 + np.outer(np.diag(covariance), np.diag(covariance))) / len(flat_draws)
@@ -1075,8 +1075,8 @@ def test_a_large_model_has_a_column_for_each_parameter_that_shows_the_worst_of_i
     cell = _answer.Cell(0.0, 0.01, 1.0, 0.01, "AGREE", "AGREE", "")
     names = ("mu", *(f"covariance[{i}, {j}]" for i in range(6) for j in range(6)))
     cells = dict.fromkeys(names, cell) | {
-        "covariance[3, 1]": replace(cell, center="DIFFER"),
-        "covariance[5, 5]": replace(cell, spread="UNSURE"),
+        "covariance[3, 1]": replace(cell, location="DIFFER"),
+        "covariance[5, 5]": replace(cell, sd="UNSURE"),
     }
     known = _facts.facts(bivariate())
     found = _sections.matrix(replace(known, found=_answer.Agreement("nuts", names, {"svi": cells})))
@@ -1093,9 +1093,9 @@ def decided(result: CaseResult) -> CaseResult:
     """The same, with so many draws that nothing is left open, and no other verdicts."""
 
     def exact(fit: Estimate) -> Estimate:
-        zero = xr.zeros_like(fit.center.value)
+        zero = xr.zeros_like(fit.location.value)
         return replace(
-            fit, center=Quantity(fit.center.value, zero), spread=Quantity(fit.spread.value, zero)
+            fit, location=Quantity(fit.location.value, zero), sd=Quantity(fit.sd.value, zero)
         )
 
     estimates = {label: exact(fit) for label, fit in result.estimates.items()}
@@ -1133,9 +1133,9 @@ def test_the_answer_trusts_what_agrees_and_only_that() -> None:
 def test_a_spread_that_is_off_is_not_hidden_by_an_undecided_centre() -> None:
     row = _answer.Cell(0.0, 0.1, 1.3, 0.01, "UNSURE", "DIFFER", "")
     assert _answer._kind({"tau": row}) == "off"
-    assert _answer._kind({"tau": replace(row, center="AGREE")}) == "center"
-    assert _answer._kind({"tau": replace(row, spread="EXPLAINED")}) == "unsure"
-    assert _answer._kind({"tau": replace(row, center="EXPLAINED", spread="AGREE")}) == "explained"
+    assert _answer._kind({"tau": replace(row, location="AGREE")}) == "location"
+    assert _answer._kind({"tau": replace(row, sd="EXPLAINED")}) == "unsure"
+    assert _answer._kind({"tau": replace(row, location="EXPLAINED", sd="AGREE")}) == "explained"
 
 
 def test_another_sampler_is_named_where_it_does_not_agree() -> None:
@@ -1173,12 +1173,12 @@ def test_a_difference_that_theory_predicts_is_told_apart_from_one_that_none_does
     verdicts = tuple(
         Verdict(
             f"mean of {name}: laplace − nuts[numpyro]",
-            one.center + 0.3 * one.spread,
-            one.center,
+            one.location + 0.3 * one.sd,
+            one.location,
             0.0,
-            0.05 * one.spread,
+            0.05 * one.sd,
             cause="skewness",
-            predicted=one.center + 0.3 * one.spread,
+            predicted=one.location + 0.3 * one.sd,
         )
         for name, one in truth.items()
     )

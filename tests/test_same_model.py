@@ -150,8 +150,8 @@ def gaussian(
         else:
             sigma = pm.HalfNormal("sigma", 10.0)
         # the unbiased variance where the likelihood has the other one
-        spread = sigma * np.sqrt(y.size / (y.size - lost))
-        pm.Normal("y", mu, spread, observed=y, dims="obs")
+        sd = sigma * np.sqrt(y.size / (y.size - lost))
+        pm.Normal("y", mu, sd, observed=y, dims="obs")
     return program
 
 

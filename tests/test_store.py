@@ -32,14 +32,14 @@ def an_estimate(draws: xr.DataTree | None = None, problems: tuple[str, ...] = ()
         coords={"quantity": flat, "quantity_": flat},
     )
     return Estimate(
-        center=Quantity(value, xr.zeros_like(value)),
-        spread=Quantity(value * 2, xr.zeros_like(value)),
+        location=Quantity(value, xr.zeros_like(value)),
+        sd=Quantity(value * 2, xr.zeros_like(value)),
         log_likelihood=-1e300,
         draws=draws,
         problems=problems,
         point=value[["mu"]],
         covariance=covariance,
-        spread_kind="observed",
+        sd_kind="observed",
         record=xr.Dataset({"climb": ("iteration", [-3.0, -2.0])}, attrs={"compile": 0.25}),
     )
 
@@ -73,20 +73,22 @@ def some_draws() -> xr.DataTree:
 
 def assert_exactly_equal(a: Estimate, b: Estimate) -> None:
     for left, right in [
-        (a.center.value, b.center.value),
-        (a.center.error, b.center.error),
-        (a.spread.value, b.spread.value),
-        (a.spread.error, b.spread.error),
+        (a.location.value, b.location.value),
+        (a.location.error, b.location.error),
+        (a.sd.value, b.sd.value),
+        (a.sd.error, b.sd.error),
         (a.point, b.point),
         (a.covariance, b.covariance),
         (a.record, b.record),
     ]:
         xr.testing.assert_identical(left, right)
-    assert np.signbit(b.center.value["w"].values[1]) == np.signbit(a.center.value["w"].values[1])
-    assert (a.log_likelihood, a.problems, a.spread_kind) == (
+    assert np.signbit(b.location.value["w"].values[1]) == np.signbit(
+        a.location.value["w"].values[1]
+    )
+    assert (a.log_likelihood, a.problems, a.sd_kind) == (
         b.log_likelihood,
         b.problems,
-        b.spread_kind,
+        b.sd_kind,
     )
     assert (a.draws is None) == (b.draws is None)
     if a.draws is None or b.draws is None:

@@ -421,13 +421,13 @@ def test_interval_methods_are_held_to_their_coverage(
 
     def narrow(*arguments: Any, **settings: Any) -> tuple[np.ndarray, np.ndarray]:
         draws, fine = bootstrap(*arguments, **settings)
-        center = draws.mean(axis=1, keepdims=True)
-        return center + 0.5 * (draws - center), fine
+        location = draws.mean(axis=1, keepdims=True)
+        return location + 0.5 * (draws - location), fine
 
     def wide(*arguments: Any) -> Weighted:
         draws = mean_field(*arguments)
-        center = draws.quantities.mean(axis=1, keepdims=True)
-        return draws._replace(quantities=center + 2 * (draws.quantities - center))
+        location = draws.quantities.mean(axis=1, keepdims=True)
+        return draws._replace(quantities=location + 2 * (draws.quantities - location))
 
     def half(*arguments: Any) -> dict[str, np.ndarray]:
         errors = standard_errors(*arguments)
@@ -457,10 +457,10 @@ def test_a_posterior_a_fifth_too_wide_is_caught(
 
     monkeypatch.setattr(bernstein_von_mises, "posteriors", planted)
     study = conducted(bernstein_von_mises, Gaussian(), (200, 800), 1_000, tmp_path)
-    spread = "posterior sd / standard error"
+    sd = "posterior sd / standard error"
     divergence = "KL divergence of N(θ̂, SE²) from the posterior's normal law, nats"
     assert {quantity for _, quantity in found(study, "DIFFER")} == {
-        spread, divergence, f"rate at which {spread} tends to 1"
+        sd, divergence, f"rate at which {sd} tends to 1"
     }  # fmt: skip
 
 
@@ -596,7 +596,7 @@ class Conjugate(Method):
         values = xr.Dataset({name: x.mean() for name, x in draws.items()})
         tree = xr.DataTree.from_dict({"posterior": posterior})
         return SimpleNamespace(
-            draws=tree, problems=(), center=Quantity(values, values),
+            draws=tree, problems=(), location=Quantity(values, values),
         )  # fmt: skip
 
 

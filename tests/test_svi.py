@@ -96,9 +96,9 @@ def test_moments_are_those_of_the_approximation() -> None:
     fit, optimum = fitted(), EXACT["vi_meanfield_gaussian"]
     wanted = {"mu": optimum["q_mu"]["loc"], "sigma": optimum["implied_sigma_mean"]}
     for name, mean in wanted.items():
-        assert abs(float(fit.center.value[name]) - mean) <= 4 * float(fit.center.error[name])
+        assert abs(float(fit.location.value[name]) - mean) <= 4 * float(fit.location.error[name])
     mu = optimum["q_mu"]["scale"]
-    assert abs(float(fit.spread.value["mu"]) - mu) <= 4 * float(fit.spread.error["mu"])
+    assert abs(float(fit.sd.value["mu"]) - mu) <= 4 * float(fit.sd.error["mu"])
 
 
 def test_elbo_climbs_and_stays_below_the_evidence() -> None:
@@ -112,9 +112,9 @@ def test_elbo_climbs_and_stays_below_the_evidence() -> None:
 
 def test_same_seed_same_estimate() -> None:
     again = SVI(restarts=2).fit(MODEL, eruptions(), np.random.default_rng(0))
-    xr.testing.assert_identical(again.center.value, fitted().center.value)
+    xr.testing.assert_identical(again.location.value, fitted().location.value)
     other = SVI(restarts=2).fit(MODEL, eruptions(), np.random.default_rng(1))
-    assert not other.center.value.identical(again.center.value)
+    assert not other.location.value.identical(again.location.value)
 
 
 # --- a Gaussian posterior, where the optimum is a formula -----------------------------------------
@@ -220,7 +220,7 @@ def test_the_best_of_several_modes_is_taken() -> None:
     data = as_dataset(bundled("faithful"), model, ("eruptions",))
     fit = SVI(restarts=4, points=256).fit(model, data, np.random.default_rng(0))
     assert fit.problems == ()
-    np.testing.assert_allclose(fit.center.value["mu"], [2.02, 4.28], atol=0.02)
+    np.testing.assert_allclose(fit.location.value["mu"], [2.02, 4.28], atol=0.02)
 
 
 def test_an_unfinished_climb_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,11 +281,13 @@ def test_what_mean_field_leaves_out_moves_the_centre_as_predicted() -> None:
     assert theory is not None
     predicted = theory.mean_field["numpyro"].mean_minus
     for index in ((0, 0), (1, 0), (1, 1)):
-        wide, narrow = (fit.center.value["covariance"].values[index] for fit in (full, mean_field))
-        errors = [fit.center.error["covariance"].values[index] for fit in (full, mean_field)]
-        spread = full.spread.value["covariance"].values[index]
+        wide, narrow = (
+            fit.location.value["covariance"].values[index] for fit in (full, mean_field)
+        )
+        errors = [fit.location.error["covariance"].values[index] for fit in (full, mean_field)]
+        sd = full.sd.value["covariance"].values[index]
         theory = predicted[f"covariance[{index[0]}, {index[1]}]"]
-        left, allowed = wide - narrow - theory, 4 * np.hypot(*errors) + 0.01 * spread
+        left, allowed = wide - narrow - theory, 4 * np.hypot(*errors) + 0.01 * sd
         assert abs(left) < allowed
         assert abs(theory) > allowed  # without the prediction the check fails
 

@@ -125,11 +125,11 @@ def pairs(shift: float) -> tuple[np.ndarray, np.ndarray]:
 )
 def test_errors_are_spreads_over_replicates(of):
     found = of(*pairs(1.0))
-    spread = found.value.std(ddof=1)
-    kurtosis = ((found.value - found.value.mean()) ** 4).mean() / spread**4
+    sd = found.value.std(ddof=1)
+    kurtosis = ((found.value - found.value.mean()) ** 4).mean() / sd**4
     uncertain = np.sqrt((kurtosis - 1) / REPLICATES) / 2
     # the next order, the variance of the derivative itself, is a share 1/100 per feature, 5 of them
-    ratio = np.sqrt((found.error**2).mean()) / spread
+    ratio = np.sqrt((found.error**2).mean()) / sd
     assert abs(ratio - 1) < Z * uncertain + 0.05
 
 
@@ -146,9 +146,9 @@ def test_the_jackknife_is_too_large_by_a_root_of_two_where_laws_are_equal():
     stream = rng()
     x, y = stream.normal(size=(2, 2_000, 60, 2))
     found = discrepancy(gaussian(1.5), x, y).unbiased
-    spread = found.value.std(ddof=1)
-    kurtosis = ((found.value - found.value.mean()) ** 4).mean() / spread**4
-    ratio = np.sqrt((found.error**2).mean()) / spread
+    sd = found.value.std(ddof=1)
+    kurtosis = ((found.value - found.value.mean()) ** 4).mean() / sd**4
+    ratio = np.sqrt((found.error**2).mean()) / sd
     # relative error of a standard deviation, and 1/n of the next order
     assert abs(ratio / np.sqrt(2) - 1) < Z * np.sqrt((kurtosis - 1) / 2_000) / 2 + 2 / 60
 

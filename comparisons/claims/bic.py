@@ -239,14 +239,14 @@ def _unit_information(case: Case, maximum: Estimate, found: Measured) -> Measure
     posterior = case.estimates("posterior")[sampler]
     of = density(case.model, case.data)
     point = {str(name): jnp.asarray(array.data) for name, array in maximum.point.items()}
-    center = of.unconstrain(canonical(case.model, point))
-    information = observed(of, center)
-    if invert(case.model, of, center, information).problem:
+    location = of.unconstrain(canonical(case.model, point))
+    information = observed(of, location)
+    if invert(case.model, of, location, information).problem:
         return None
     draws = chart_draws(case, posterior, of)
     _, prior, jacobian = terms(of, units(case.model, case.data)).totals(draws)
     wide = units(case.model, case.data) * np.linalg.inv(information)
-    weight = multivariate_normal(np.asarray(center), wide).logpdf(draws) - prior - jacobian
+    weight = multivariate_normal(np.asarray(location), wide).logpdf(draws) - prior - jacobian
     ratio = np.exp(weight - weight.max())
     error = ratio.std() / ratio.mean() / np.sqrt(posterior_size(posterior))
     log = found.value - log_modes(case.model) + weight.max() + float(np.log(ratio.mean()))
@@ -271,8 +271,8 @@ def _bounded(case: Case) -> Iterator[Verdict]:
             gaps.append(k * np.log(n) - 2 * log_likelihood + 2 * model.exact_log_evidence(data))
         mean.append(np.mean(gaps))
         error.append(np.std(gaps, ddof=1) / np.sqrt(SETS))
-    spread = np.log(LADDER) - np.mean(np.log(LADDER))
-    weight = spread / np.sum(spread**2)
+    sd = np.log(LADDER) - np.mean(np.log(LADDER))
+    weight = sd / np.sum(sd**2)
     yield Verdict(
         f"slope of BIC + 2 log Z against log N, N = {LADDER[0]} … {LADDER[-1]}",
         float(weight @ mean),

@@ -135,9 +135,9 @@ def _posterior(case: Case) -> Iterator[Verdict]:
         i = place[scalar]
         yield Verdict(
             f"sd of {scalar}: {name} / Cramér–Rao bound",
-            one.spread / plain[i],
+            one.sd / plain[i],
             1.0,
-            error=float(np.hypot(one.spread_error, one.spread * uncertain[i])) / plain[i],
+            error=float(np.hypot(one.sd_error, one.sd * uncertain[i])) / plain[i],
             bound=RATIO,
             cause="prior and finite N: (N·I + P)⁻¹",
             predicted=None if with_prior is None else with_prior[scalar] / plain[i],
@@ -156,7 +156,7 @@ def _matrix(
 ) -> Iterator[Verdict]:
     """The same question for the whole covariance, in the unconstrained chart."""
     points = chart_draws(case, posterior, of)
-    center, covariance = points.mean(axis=0), np.cov(points, rowvar=False)
+    location, covariance = points.mean(axis=0), np.cov(points, rowvar=False)
     covariance = np.atleast_2d(covariance)
     eigenvalue = scipy.linalg.eigh(covariance, bound, eigvals_only=True)
     # the extreme eigenvalues of a sample covariance stray by about √(k/n) times two
@@ -177,7 +177,7 @@ def _matrix(
             prediction_error=0.1,
         )
     normal = np.linalg.inv(observed(of, jnp.asarray(u)))
-    divergence = _kl_normal(center, covariance, u, normal)
+    divergence = _kl_normal(location, covariance, u, normal)
     yield Verdict(
         f"KL divergence of N(θ̂, J⁻¹) from the normal law of {name}, nats per parameter",
         divergence / of.size,
@@ -185,7 +185,7 @@ def _matrix(
         error=of.size / size,
         bound=0.05,
     )
-    distance = _wasserstein_normal(center, covariance, u, normal) / np.sqrt(of.size)
+    distance = _wasserstein_normal(location, covariance, u, normal) / np.sqrt(of.size)
     yield Verdict(
         f"Wasserstein distance of N(θ̂, J⁻¹) from the normal law of {name}, in sd per √parameter",
         distance,
@@ -200,8 +200,8 @@ def _wasserstein_normal(m0: np.ndarray, s0: np.ndarray, m1: np.ndarray, s1: np.n
     factor = np.linalg.cholesky(s1)
     shift = np.linalg.solve(factor, m1 - m0)
     covariance = np.linalg.solve(factor, np.linalg.solve(factor, s0).T)
-    spread = np.sqrt(np.maximum(np.linalg.eigvalsh(covariance), 0.0))
-    return float(np.sqrt(shift @ shift + ((spread - 1) ** 2).sum()))
+    sd = np.sqrt(np.maximum(np.linalg.eigvalsh(covariance), 0.0))
+    return float(np.sqrt(shift @ shift + ((sd - 1) ** 2).sum()))
 
 
 def _kl_normal(m0: np.ndarray, s0: np.ndarray, m1: np.ndarray, s1: np.ndarray) -> float:

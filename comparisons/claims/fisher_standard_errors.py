@@ -94,13 +94,13 @@ def compare(case: Case) -> Iterator[Verdict]:
                     predicted = (field.sd if field is not None else own)[scalar]
                 yield Verdict(
                     f"sd of {scalar}: {name} − {corner} standard error",
-                    posterior.spread,
+                    posterior.sd,
                     float(deviation[place[scalar]]),
-                    error=float(np.hypot(posterior.spread_error, error[place[scalar]])),
+                    error=float(np.hypot(posterior.sd_error, error[place[scalar]])),
                     bound=BOUND * float(deviation[place[scalar]]),
                     cause=_cause(corner, mean_field=field is not None),
                     predicted=predicted,
-                    prediction_error=NEXT_ORDER * posterior.spread,
+                    prediction_error=NEXT_ORDER * posterior.sd,
                 )
 
 
@@ -120,13 +120,13 @@ def _reported(
         return
     place = positions(maximum)
     for name, fit in case.estimates("likelihood").items():
-        if fit.problems or fit.spread_kind == "observed":
+        if fit.problems or fit.sd_kind == "observed":
             continue
         for scalar, one in scalars(case.model, fit).items():
-            if np.isfinite(one.spread):  # a referee may have no standard error of it
+            if np.isfinite(one.sd):  # a referee may have no standard error of it
                 here = float(corners["observed"][0][place[scalar]])
-                about = f"standard error of {scalar}: {name} ({fit.spread_kind}) − observed"
-                yield Verdict(about, one.spread, here, error=0.0, bound=BOUND * here)
+                about = f"standard error of {scalar}: {name} ({fit.sd_kind}) − observed"
+                yield Verdict(about, one.sd, here, error=0.0, bound=BOUND * here)
 
 
 def _elsewhere(
@@ -180,11 +180,11 @@ def four_corners(
             continue
         covariance = quantity_covariance(case.model, of, u, inverse)
         deviation = np.sqrt(np.diag(covariance))
-        spread = np.zeros_like(deviation)
+        sd = np.zeros_like(deviation)
         if corner == "expected":
             jacobian = np.asarray(quantity_jacobian(case.model, of)(u))
-            spread = deviation * bound_error(jacobian, inverse.covariance, simulated) / 2
-        found[corner] = deviation, spread
+            sd = deviation * bound_error(jacobian, inverse.covariance, simulated) / 2
+        found[corner] = deviation, sd
         if corner == "observed":
             middle = inverse._replace(covariance=inverse.covariance @ scores @ inverse.covariance)
             robust = quantity_covariance(case.model, of, u, middle)

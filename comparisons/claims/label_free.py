@@ -63,13 +63,13 @@ def compare(case: Case) -> Iterator[Verdict]:
     expected = found[against][1]
     for other in others:
         quantities, observed = found[other]
-        for words, mean, spread in (("mean", 0, 1), ("sd", 2, 3)):
+        for words, mean, sd in (("mean", 0, 1), ("sd", 2, 3)):
             for i, (of, least) in enumerate(quantities.items()):
                 yield Verdict(
                     f"{words} of {of}: {other} − {against}",
                     float(observed[mean][i]),
                     float(expected[mean][i]),
-                    error=float(np.hypot(observed[spread][i], expected[spread][i])),
+                    error=float(np.hypot(observed[sd][i], expected[sd][i])),
                     bound=max(least, BOUND * float(expected[2][i])),
                 )
 

@@ -52,26 +52,26 @@ def compare(case: Case) -> Iterator[Verdict]:
             shift, cause = _predicted_shift(name, scalar, theory, optimum)
             yield Verdict(
                 f"mean of {scalar}: {name} − {against}",
-                one.center,
-                other.center,
-                error=_combined(one.center_error, other.center_error),
-                bound=BOUND * other.spread,
+                one.location,
+                other.location,
+                error=_combined(one.location_error, other.location_error),
+                bound=BOUND * other.sd,
                 cause=cause,
-                predicted=None if shift is None else other.center - shift,
-                prediction_error=NEXT_ORDER * other.spread,
+                predicted=None if shift is None else other.location - shift,
+                prediction_error=NEXT_ORDER * other.sd,
             )
-            if not isfinite(one.spread):
+            if not isfinite(one.sd):
                 continue  # statsmodels has no standard error of some quantities
             sd, cause = _predicted_sd(name, scalar, theory, optimum, other)
             yield Verdict(
                 f"sd of {scalar}: {name} − {against}",
-                one.spread,
-                other.spread,
-                error=_combined(one.spread_error, other.spread_error),
-                bound=BOUND * other.spread,
+                one.sd,
+                other.sd,
+                error=_combined(one.sd_error, other.sd_error),
+                bound=BOUND * other.sd,
                 cause=cause,
                 predicted=sd,
-                prediction_error=NEXT_ORDER * other.spread,
+                prediction_error=NEXT_ORDER * other.sd,
             )
 
 
@@ -100,7 +100,7 @@ def _predicted_shift(
             return None, NO_MODE
         return shifts[scalar], "skewness: the third derivative moves the mean"
     if optimum is not None:
-        shift = theory.mean[scalar] - optimum.center[scalar]
+        shift = theory.mean[scalar] - optimum.location[scalar]
         return shift, "an optimum is not a mean: prior, Jacobian and skewness move it"
     if field := mean_field(theory, name):
         cause = "mean-field Gaussian: the correlations that it leaves out move the mean"
@@ -116,8 +116,8 @@ def _predicted_sd(
         return None, NO_MODE
     if field := mean_field(theory, name):
         ratio = field.sd[scalar] / field.full_sd[scalar]
-        return ratio * reference.spread, "mean-field Gaussian: sd is 1/√Λ_jj"
+        return ratio * reference.sd, "mean-field Gaussian: sd is 1/√Λ_jj"
     if optimum is not None:
         ratio = optimum.sd[scalar] / theory.full_sd[scalar]
-        return ratio * reference.spread, "prior and finite N: J⁻¹ at the optimum for (J + P)⁻¹"
+        return ratio * reference.sd, "prior and finite N: J⁻¹ at the optimum for (J + P)⁻¹"
     return None, ""

@@ -44,7 +44,7 @@ def compare(case: Case) -> Iterator[Verdict]:
     usable = [
         name
         for name, fit in reliable.items()
-        if all(np.isfinite(part.data).all() for part in fit.spread.value.data_vars.values())
+        if all(np.isfinite(part.data).all() for part in fit.sd.value.data_vars.values())
     ] or list(reliable)
     best = max(usable, key=lambda name: reliable[name].log_likelihood)
     for name, fit in reliable.items():
@@ -59,18 +59,18 @@ def compare(case: Case) -> Iterator[Verdict]:
             for scalar, one, other in shared(case.model, fit, reliable[best]):
                 yield Verdict(
                     f"{scalar}: {name} − {best}",
-                    one.center,
-                    other.center,
+                    one.location,
+                    other.location,
                     error=0.0,
-                    bound=LOCATION * other.spread,
+                    bound=LOCATION * other.sd,
                 )
-                if np.isfinite(one.spread):
+                if np.isfinite(one.sd):
                     yield Verdict(
                         f"standard error of {scalar}: {name} − {best}",
-                        one.spread,
-                        other.spread,
+                        one.sd,
+                        other.sd,
                         error=0.0,
-                        bound=SPREAD * other.spread,
+                        bound=SPREAD * other.sd,
                     )
         if "predicted_rate" in fit.record.attrs:
             yield Verdict(

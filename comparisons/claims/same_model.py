@@ -233,8 +233,8 @@ def _distributions(
         width = np.where(width > 0, width, 1.0)
         a, b = (a - middle) / width, (b - middle) / width
         a, b = a / (1 + np.abs(a)), b / (1 + np.abs(b))
-        center = a.mean(axis=0)
-        for f, g in ((a, b), ((a - center) ** 2, (b - center) ** 2)):
+        location = a.mean(axis=0)
+        for f, g in ((a, b), ((a - location) ** 2, (b - location) ** 2)):
             # constants (the diagonal of a correlation) have no spread to be measured in
             scale = np.where(f.std(axis=0) > 1e-12, f.std(axis=0), 1e-12)
             size = np.abs(f.mean(axis=0) - g.mean(axis=0)) / scale

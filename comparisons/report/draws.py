@@ -99,7 +99,7 @@ def _normal(estimate: Estimate, names: Sequence[str], size: int) -> np.ndarray:
     The noise is the same for every estimate, so that equal ones look equal, and symmetric, so
     that their mean is the estimate.
     """
-    center = np.concatenate([np.ravel(v.values) for v in estimate.center.value.values()])
+    location = np.concatenate([np.ravel(v.values) for v in estimate.location.value.values()])
     place = {str(name): i for i, name in enumerate(estimate.covariance["quantity"].values)}
     chosen = [place[name] for name in names]
     covariance = np.nan_to_num(estimate.covariance.values[np.ix_(chosen, chosen)])
@@ -107,7 +107,7 @@ def _normal(estimate: Estimate, names: Sequence[str], size: int) -> np.ndarray:
     factor = vectors * np.sqrt(np.clip(values, 0, None))
     half = np.random.default_rng(0).standard_normal((size // 2, len(names)))
     noise = np.concatenate([half, -half])
-    return center[chosen] + noise @ factor.T
+    return location[chosen] + noise @ factor.T
 
 
 def replicates(result: CaseResult, source: str) -> tuple[Replicates | None, str]:

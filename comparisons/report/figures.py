@@ -115,11 +115,11 @@ def forest(found: Agreement, drawn: Comparable, names: Sequence[str]) -> Picture
         return None
     pooled = np.concatenate(list(drawn.draws.values()))
     unit = drawn.draws.get(found.reference, pooled)
-    center, scale = unit.mean(axis=(0, 1)), unit.std(axis=(0, 1))
+    location, scale = unit.mean(axis=(0, 1)), unit.std(axis=(0, 1))
     scale = np.where(scale > 0, scale, 1.0)
     labels = [_marked(label, drawn) for label in drawn.draws]
     tail = (1 - _OUTER) / 2, (1 - _INNER) / 2
-    values = np.stack([(draws - center) / scale for draws in drawn.draws.values()])
+    values = np.stack([(draws - location) / scale for draws in drawn.draws.values()])
     summary = np.stack(
         [
             *np.quantile(values, (tail[0], 1 - tail[0], tail[1], 1 - tail[1]), axis=(1, 2)),

@@ -49,8 +49,8 @@ class Cell:
     shift_error: float
     ratio: float
     ratio_error: float
-    center: Outcome
-    spread: Outcome
+    location: Outcome
+    sd: Outcome
     cause: str
 
 
@@ -119,20 +119,20 @@ def agreement(result: CaseResult) -> Agreement:
 def _pair(
     judged: Mapping[str, Verdict], scalar: str, name: str, against: str
 ) -> tuple[Verdict | None, Verdict | None]:
-    center = judged.get(f"mean of {scalar}: {name} − {against}")
-    return center, judged.get(f"sd of {scalar}: {name} − {against}")
+    location = judged.get(f"mean of {scalar}: {name} − {against}")
+    return location, judged.get(f"sd of {scalar}: {name} − {against}")
 
 
 def _cell(
     fit: Estimate, one: Scalar, truth: Scalar, judged: tuple[Verdict | None, Verdict | None]
 ) -> Cell:
-    unit = truth.spread
-    shift = (one.center - truth.center) / unit
-    shift_error = math.hypot(one.center_error, truth.center_error) / unit
-    ratio = one.spread / unit
-    ratio_error = math.hypot(one.spread_error, ratio * truth.spread_error) / unit
-    center = judged[0] or Verdict("", shift, 0.0, shift_error, BOUND)
-    spread = judged[1] or Verdict("", ratio, 1.0, ratio_error, BOUND)
+    unit = truth.sd
+    shift = (one.location - truth.location) / unit
+    shift_error = math.hypot(one.location_error, truth.location_error) / unit
+    ratio = one.sd / unit
+    ratio_error = math.hypot(one.sd_error, ratio * truth.sd_error) / unit
+    location = judged[0] or Verdict("", shift, 0.0, shift_error, BOUND)
+    sd = judged[1] or Verdict("", ratio, 1.0, ratio_error, BOUND)
     if fit.problems:
         reason = "; ".join(fit.problems)
         return Cell(
@@ -140,13 +140,13 @@ def _cell(
         )
     causes = dict.fromkeys(
         verdict.cause
-        for verdict in (center, spread)
+        for verdict in (location, sd)
         if verdict.cause and verdict.outcome in ("EXPLAINED", "NOT COMPARABLE")
     )
     if math.isnan(ratio):
         causes["its spread is undefined"] = None
     return Cell(
-        shift, shift_error, ratio, ratio_error, center.outcome, spread.outcome, "; ".join(causes)
+        shift, shift_error, ratio, ratio_error, location.outcome, sd.outcome, "; ".join(causes)
     )
 
 
@@ -191,12 +191,12 @@ def answer(result: CaseResult, found: Agreement) -> Answer:
     kinds = {
         name: kind
         for name, kind in kinds.items()
-        if base(name) not in _EXPENSIVE or kind not in ("both", "center")
+        if base(name) not in _EXPENSIVE or kind not in ("both", "location")
     }
     parts = []
     for kind, words in (
         ("both", "trust {} for centre and spread"),
-        ("center", "trust only the centre of {}"),
+        ("location", "trust only the centre of {}"),
         ("off", "do not trust {}"),
         ("explained", "off as theory predicts: {}"),
         ("unsure", "too few draws to tell: {}"),
@@ -212,18 +212,18 @@ def answer(result: CaseResult, found: Agreement) -> Answer:
 
 
 def _kind(cells: Mapping[str, Cell]) -> str:
-    center = summary(cell.center for cell in cells.values())
-    spread = summary(cell.spread for cell in cells.values())
-    if center == "NOT COMPARABLE":
+    location = summary(cell.location for cell in cells.values())
+    sd = summary(cell.sd for cell in cells.values())
+    if location == "NOT COMPARABLE":
         return "unknown"
-    if center == "DIFFER" or (spread == "DIFFER" and center != "AGREE"):
+    if location == "DIFFER" or (sd == "DIFFER" and location != "AGREE"):
         return "off"
-    if center == "EXPLAINED":
+    if location == "EXPLAINED":
         return "explained"
-    if "UNSURE" in (center, spread):
+    if "UNSURE" in (location, sd):
         return "unsure"
-    whole = all(cell.spread == "AGREE" for cell in cells.values())
-    return "both" if whole else "center"
+    whole = all(cell.sd == "AGREE" for cell in cells.values())
+    return "both" if whole else "location"
 
 
 def _names(chosen: Sequence[str], kinds: Mapping[str, str]) -> str:

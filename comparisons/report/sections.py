@@ -145,8 +145,8 @@ def matrix(known: Facts) -> Matrix | None:
                 "–".join(span),
                 [
                     (
-                        _answer.summary(cell.center for cell in group),
-                        _answer.summary(cell.spread for cell in group),
+                        _answer.summary(cell.location for cell in group),
+                        _answer.summary(cell.sd for cell in group),
                     )
                     if group
                     else None
@@ -309,7 +309,7 @@ def _agreement(known: Facts) -> Section:
     table = _table(
         f"Every method against {found.reference}",
         ("method", "scalar", "shift", "in errors", "spread ratio", "distance", "its null",
-         "centre", "spread"),
+         "centre", "sd"),
         [
             (
                 row["method"], row["parameter"], with_error(row["shift"], row["shift_error"]),
@@ -317,7 +317,7 @@ def _agreement(known: Facts) -> Section:
                 with_error(row["ratio"], row["ratio_error"]),
                 number(row["distance"], 0.001), number(row["distance_null"], 0.001),
                 Shown(row["center_verdict"].lower(), row["center_verdict"]),
-                Shown(row["spread_verdict"].lower(), row["spread_verdict"]),
+                Shown(row["sd_verdict"].lower(), row["sd_verdict"]),
             )
             for row in known.agreement
         ],
@@ -364,13 +364,13 @@ def _fisher(known: Facts) -> Section:
     result = known.result
     estimates = _table(
         "Every estimate with its spread",
-        ("method", "scalar", "estimate", "spread", "kind of spread", "status"),
+        ("method", "scalar", "estimate", "sd", "kind of spread", "status"),
         [
             (
                 row["method"], row["parameter"],
-                _estimate(row["estimate"], row["estimate_error"], row["spread"]),
-                _estimate(row["spread"], row["spread_error"], row["spread"]),
-                row["spread_kind"], row["status"],
+                _estimate(row["estimate"], row["estimate_error"], row["sd"]),
+                _estimate(row["sd"], row["sd_error"], row["sd"]),
+                row["sd_kind"], row["status"],
             )
             for row in known.estimates
             if row["parameter"]

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 type Row = dict[str, Any]
 
 ESTIMATES = (
-    "model", "data", "method", "engine", "parameter", "estimate", "spread", "estimate_error",
-    "spread_error", "spread_kind", "status", "problems",
+    "model", "data", "method", "engine", "parameter", "estimate", "sd", "estimate_error",
+    "sd_error", "sd_kind", "status", "problems",
 )  # fmt: skip
 CRITERIA = ("model", "data", "method", "criterion", "value", "error", "k", "n")
 VERDICTS = (
@@ -88,18 +88,18 @@ def estimate_rows(result: CaseResult) -> list[Row]:
     for label, fit in result.estimates.items():
         head = {**identity(result), "method": label, "engine": engine(label)}
         tail = {
-            "spread_kind": fit.spread_kind,
+            "sd_kind": fit.sd_kind,
             "status": "problems" if fit.problems else "ok",
             "problems": "; ".join(fit.problems),
         }
-        for name, center in fit.center.value.data_vars.items():
+        for name, location in fit.location.value.data_vars.items():
             parts = {
-                "estimate": center,
-                "spread": fit.spread.value[name],
-                "estimate_error": fit.center.error[name],
-                "spread_error": fit.spread.error[name],
+                "estimate": location,
+                "sd": fit.sd.value[name],
+                "estimate_error": fit.location.error[name],
+                "sd_error": fit.sd.error[name],
             }
-            for index in np.ndindex(center.shape):
+            for index in np.ndindex(location.shape):
                 flat = f"{name}[{', '.join(map(str, index))}]" if index else str(name)
                 numbers = {key: float(part.values[index]) for key, part in parts.items()}
                 rows.append({**head, "parameter": flat, **numbers, **tail})
@@ -113,10 +113,10 @@ def estimate_rows(result: CaseResult) -> list[Row]:
                     "engine": engine(label),
                     "parameter": "",
                     "estimate": nan,
-                    "spread": nan,
+                    "sd": nan,
                     "estimate_error": nan,
-                    "spread_error": nan,
-                    "spread_kind": "",
+                    "sd_error": nan,
+                    "sd_kind": "",
                     "status": status,
                     "problems": reason,
                 }
@@ -222,7 +222,7 @@ def convergence_rows(result: CaseResult) -> list[Row]:
 
 def _largest_error(fit: Estimate) -> float:
     """Of the reported means, in posterior standard deviations."""
-    relative = fit.center.error / fit.spread.value.where(fit.spread.value > 0)
+    relative = fit.location.error / fit.sd.value.where(fit.sd.value > 0)
     return max((float(part.max()) for part in relative.values()), default=math.nan)
 
 
@@ -274,8 +274,8 @@ def agreement_rows(result: CaseResult, found: Agreement) -> list[Row]:
             "ratio_error": cell.ratio_error,
             "distance": distances.get((label, scalar), (math.nan, math.nan))[0],
             "distance_null": distances.get((label, scalar), (math.nan, math.nan))[1],
-            "center_verdict": cell.center,
-            "spread_verdict": cell.spread,
+            "center_verdict": cell.location,
+            "sd_verdict": cell.sd,
             "cause": cell.cause,
         }
         for label, cells in found.cells.items()

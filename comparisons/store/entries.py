@@ -118,7 +118,7 @@ def versions() -> dict[str, str]:
 # ---------------------------------------------------------------- Estimate <-> DataTree
 
 _OURS = "estimate"
-_PARTS = ("center", "center_error", "spread", "spread_error", "point", "covariance", "record")
+_PARTS = ("location", "location_error", "sd", "sd_error", "point", "covariance", "record")
 _JSON = "json:"
 
 
@@ -132,15 +132,15 @@ def to_tree(estimate: Estimate) -> xr.DataTree:
     header = {
         "log_likelihood": float(estimate.log_likelihood),
         "problems": list(estimate.problems),
-        "spread_kind": estimate.spread_kind,
+        "sd_kind": estimate.sd_kind,
         "draws": estimate.draws is not None,
         "covariance_name": estimate.covariance.name,
     }
     parts = (
-        estimate.center.value,
-        estimate.center.error,
-        estimate.spread.value,
-        estimate.spread.error,
+        estimate.location.value,
+        estimate.location.error,
+        estimate.sd.value,
+        estimate.sd.error,
         estimate.point,
         estimate.covariance.to_dataset(name="covariance"),
         estimate.record,
@@ -172,14 +172,14 @@ def from_tree(tree: xr.DataTree) -> Estimate:
         }
         draws = xr.DataTree.from_dict(nodes)
     return Estimate(
-        center=Quantity(part["center"], part["center_error"]),
-        spread=Quantity(part["spread"], part["spread_error"]),
+        location=Quantity(part["location"], part["location_error"]),
+        sd=Quantity(part["sd"], part["sd_error"]),
         log_likelihood=header["log_likelihood"],
         draws=draws,
         problems=tuple(header["problems"]),
         point=part["point"],
         covariance=part["covariance"]["covariance"].rename(header["covariance_name"]),
-        spread_kind=header["spread_kind"],
+        sd_kind=header["sd_kind"],
         record=part["record"],
     )
 

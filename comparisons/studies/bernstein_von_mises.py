@@ -58,11 +58,11 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
     with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread, and no row
         ratio = np.sqrt(variance) / fits.standard_error
         shift = (mean - fits.estimate) / fits.standard_error
-        spread, divergence = _without_noise(ratio**2, shift**2, weights, square / variance[:, None])
+        sd, divergence = _without_noise(ratio**2, shift**2, weights, square / variance[:, None])
     return {
         name: np.where(fine, np.nan_to_num(column), np.nan)
         for name, column in (
-            (SPREAD, spread),
+            (SPREAD, sd),
             ("(posterior mean − θ̂) / standard error", shift),
             ("KL divergence of N(θ̂, SE²) from the posterior's normal law, nats", divergence),
         )

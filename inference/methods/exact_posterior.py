@@ -59,6 +59,6 @@ class ExactPosterior(Method):
             values,
             covariance,
             problems=(),
-            spread_kind="posterior_sd",
+            sd_kind="posterior_sd",
             record=record,
         )

@@ -140,7 +140,7 @@ class ExpectationMaximisation(Method):
             values,
             information=predicted.complete - predicted.missing,
             problems=problems,
-            spread_kind="louis",
+            sd_kind="louis",
             record=record,
         )
 

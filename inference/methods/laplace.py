@@ -87,9 +87,7 @@ class Laplace(Method):
         return estimate_from_draws(model, data, draws, record=record, problems=problems)
 
 
-def mean_shift(
-    of: Density, mode: np.ndarray, covariance: np.ndarray, spread: np.ndarray
-) -> np.ndarray:
+def mean_shift(of: Density, mode: np.ndarray, covariance: np.ndarray, sd: np.ndarray) -> np.ndarray:
     """How far the mean is off the mode in the chart, to first order in 1/N, shape (k,).
 
     δ = ½ Σ ∇ tr(∇²f · S), Σ the inverse of −∇²f at the mode and S the covariance about it: Σ for
@@ -102,7 +100,7 @@ def mean_shift(
     def gradients(points: np.ndarray) -> np.ndarray:
         return np.stack([value_and_gradient(jnp.asarray(u))[1] for u in points])
 
-    step = 0.05 * np.linalg.cholesky(spread).T
+    step = 0.05 * np.linalg.cholesky(sd).T
     both = gradients(mode + step) + gradients(mode - step)
     contracted = (both - 2 * gradients(mode[None])).sum(axis=0) / 0.05**2
     return 0.5 * covariance @ contracted

@@ -60,5 +60,5 @@ class MaximumAPosteriori(Method):
             information=information,
             problems=problems,
             record=record,
-            spread_kind="curvature",
+            sd_kind="curvature",
         )

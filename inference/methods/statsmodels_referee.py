@@ -52,20 +52,20 @@ class StatsmodelsReferee(Method):
         warned = {str(w.message) for w in caught if issubclass(w.category, ConvergenceWarning)}
         problems = tuple(f"statsmodels warns: {message}" for message in sorted(warned))
         table = quantity_table(model)
-        center = {p.name: values[p.name] for p in table}
-        missing = {name: jnp.full(jnp.shape(array), jnp.nan) for name, array in center.items()}
-        spread = missing | {name: array for name, array in errors.items() if name in missing}
-        flat = np.asarray(flatten({p.name: spread[p.name] for p in table}))
+        location = {p.name: values[p.name] for p in table}
+        missing = {name: jnp.full(jnp.shape(array), jnp.nan) for name, array in location.items()}
+        sd = missing | {name: array for name, array in errors.items() if name in missing}
+        flat = np.asarray(flatten({p.name: sd[p.name] for p in table}))
         covariance = np.full((flat.size, flat.size), np.nan)
         np.fill_diagonal(covariance, flat**2)
-        names = flat_names(center)
+        names = flat_names(location)
         # where what is reported are functions of the parameters, statsmodels has other ones
         known = all(p.name in values for p in model.parameters)
         point = labelled(model.parameters, data, values) if known else xr.Dataset()
-        centers, spreads = labelled(table, data, center), labelled(table, data, spread)
+        centers, spreads = labelled(table, data, location), labelled(table, data, sd)
         return Estimate(
-            center=Quantity(centers, xr.zeros_like(centers)),
-            spread=Quantity(spreads, xr.zeros_like(spreads)),
+            location=Quantity(centers, xr.zeros_like(centers)),
+            sd=Quantity(spreads, xr.zeros_like(spreads)),
             log_likelihood=log_likelihood,
             draws=None,
             problems=problems,
@@ -75,6 +75,6 @@ class StatsmodelsReferee(Method):
                 dims=("quantity", "quantity_"),
                 coords={"quantity": names, "quantity_": names},
             ),
-            spread_kind="statsmodels",
+            sd_kind="statsmodels",
             record=xr.Dataset(attrs={"run": time.perf_counter() - started}),
         )

@@ -196,7 +196,7 @@ def estimate_at(
     *,
     information: np.ndarray | None = None,
     problems: Sequence[str] = (),
-    spread_kind: str = "observed",
+    sd_kind: str = "observed",
     record: xr.Dataset | None = None,
 ) -> Estimate:
     """An estimate at a point, its spread from an information matrix in the NumPyro chart.
@@ -222,7 +222,7 @@ def estimate_at(
         values,
         covariance,
         problems=found,
-        spread_kind=spread_kind,
+        sd_kind=sd_kind,
         record=record if record is not None else xr.Dataset(),
     )
 
@@ -234,18 +234,18 @@ def assemble(
     covariance: np.ndarray,
     *,
     problems: Sequence[str],
-    spread_kind: str,
+    sd_kind: str,
     record: xr.Dataset,
 ) -> Estimate:
     """An exact (error-free) estimate from a point and the covariance of its quantities."""
     of = density(model, data)
     reported = quantities(model, values)
     table = quantity_table(model)
-    center = labelled(table, data, reported)
+    location = labelled(table, data, reported)
     deviation = np.sqrt(np.diag(covariance))
     sizes = [int(np.size(reported[p.name])) for p in table]
     parts = np.split(deviation, np.cumsum(sizes)[:-1])
-    spread = labelled(
+    sd = labelled(
         table,
         data,
         {
@@ -256,8 +256,8 @@ def assemble(
     names = flat_names({p.name: reported[p.name] for p in table})
     log_likelihood = derivatives(of, "likelihood").value_and_gradient(of.unconstrain(values))[0]
     return Estimate(
-        center=Quantity(center, xr.zeros_like(center)),
-        spread=Quantity(spread, xr.zeros_like(spread)),
+        location=Quantity(location, xr.zeros_like(location)),
+        sd=Quantity(sd, xr.zeros_like(sd)),
         log_likelihood=float(log_likelihood),
         draws=None,
         problems=tuple(problems),
@@ -267,7 +267,7 @@ def assemble(
             dims=("quantity", "quantity_"),
             coords={"quantity": names, "quantity_": names},
         ),
-        spread_kind=spread_kind,
+        sd_kind=sd_kind,
         record=record,
     )
 

@@ -214,8 +214,8 @@ def estimate_from_draws(
     quantile = labelled(rows, data, {f"quantile_{name}": x for name, x in quantiles.items()})
     record = record.merge(quantile.assign_coords(quantile=np.array(QUANTILES)))
     return Estimate(
-        center=Quantity(mean, mean_error),
-        spread=Quantity(deviation, deviation_error),
+        location=Quantity(mean, mean_error),
+        sd=Quantity(deviation, deviation_error),
         log_likelihood=at_point,
         draws=xr.DataTree.from_dict(groups),
         problems=tuple(found),
@@ -225,7 +225,7 @@ def estimate_from_draws(
             dims=("quantity", "quantity_"),
             coords={"quantity": names, "quantity_": names},
         ),
-        spread_kind="posterior_sd",
+        sd_kind="posterior_sd",
         record=record.assign_attrs(diagnostics),
     )
 

@@ -172,6 +172,6 @@ def wbic(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Measured:
         fit = terms(of, n).totals(points.reshape(-1, of.size))[0]
     loss = -np.reshape(fit, points.shape[:2])
     mean, error = (float(moment[0]) for moment in moments(loss[..., None])[:2])
-    spread = float(loss.mean(axis=1).std(ddof=1) / np.sqrt(len(loss)))
+    sd = float(loss.mean(axis=1).std(ddof=1) / np.sqrt(len(loss)))
     problem = "; ".join(gate(loss[..., None], ["the log-likelihood"], stats))
-    return Measured(mean, max(error, spread), problem)
+    return Measured(mean, max(error, sd), problem)

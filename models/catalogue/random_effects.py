@@ -103,13 +103,13 @@ class RandomEffects(Model):
 
     def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
         y = np.asarray(data["y"].data)
-        spread = y.std() if y.std() > 0 else 1.0
+        sd = y.std() if y.std() > 0 else 1.0
         values = {
-            "mu": jnp.asarray(y.mean() + 0.3 * spread * rng.standard_normal()),
-            "tau": jnp.asarray(0.5 * spread * np.exp(0.5 * rng.standard_normal())),
+            "mu": jnp.asarray(y.mean() + 0.3 * sd * rng.standard_normal()),
+            "tau": jnp.asarray(0.5 * sd * np.exp(0.5 * rng.standard_normal())),
         }
         if self.within == "unknown":
-            values["sigma"] = jnp.asarray(0.7 * spread * np.exp(0.3 * rng.standard_normal()))
+            values["sigma"] = jnp.asarray(0.7 * sd * np.exp(0.3 * rng.standard_normal()))
         return values
 
     def numpyro(self, data: xr.Dataset) -> None:
