@@ -16,20 +16,20 @@ from scipy.integrate import quad
 from scipy.stats import chi2, norm
 
 from comparisons.exhibits import Claim
-from comparisons.theory import samplers
 from comparisons.theory import samplers as entry
+from comparisons.theory import sampling
 from comparisons.theory.densities._fitted import Fitted
 from comparisons.theory.densities._model import log_density_at
 from comparisons.theory.densities.score_matching import ScoreMatching
-from comparisons.theory.samplers import _chains, importance, no_u_turn, rejection, reparameterised
-from comparisons.theory.samplers._drawn import Drawn, NormalMixture, Sampler, widened
-from comparisons.theory.samplers.adjusted_langevin import AdjustedLangevin
-from comparisons.theory.samplers.importance import Importance
-from comparisons.theory.samplers.metropolis import Metropolis
-from comparisons.theory.samplers.no_u_turn import NoUTurn
-from comparisons.theory.samplers.rejection import Rejection
-from comparisons.theory.samplers.reverse_diffusion import ReverseDiffusion, diffused
-from comparisons.theory.samplers.unadjusted_langevin import UnadjustedLangevin
+from comparisons.theory.sampling import _chains, importance, no_u_turn, rejection, reparameterised
+from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler, widened
+from comparisons.theory.sampling.adjusted_langevin import AdjustedLangevin
+from comparisons.theory.sampling.importance import Importance
+from comparisons.theory.sampling.metropolis import Metropolis
+from comparisons.theory.sampling.no_u_turn import NoUTurn
+from comparisons.theory.sampling.rejection import Rejection
+from comparisons.theory.sampling.reverse_diffusion import ReverseDiffusion, diffused
+from comparisons.theory.sampling.unadjusted_langevin import UnadjustedLangevin
 from comparisons.verdict import Verdict
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.registry import subclasses
@@ -43,7 +43,7 @@ TARGET = entry.target()
 SHAPE = 200, entry.DRAWS
 SAMPLERS = {
     name: cls()  # pyright: ignore[reportAbstractUsage]
-    for name, cls in subclasses(samplers, Sampler).items()
+    for name, cls in subclasses(sampling, Sampler).items()
 }
 
 

@@ -23,10 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from comparisons.exhibits import Claim, Curves, Table
-from comparisons.theory import samplers
+from comparisons.theory import sampling
 from comparisons.theory.densities.score_matching import ScoreMatching
-from comparisons.theory.samplers._drawn import Learnt, NormalMixture, Sampler
-from comparisons.theory.samplers.importance import (
+from comparisons.theory.sampling._drawn import Learnt, NormalMixture, Sampler
+from comparisons.theory.sampling.importance import (
     RELIABLE,
     Importance,
     chi_squared,
@@ -34,10 +34,10 @@ from comparisons.theory.samplers.importance import (
     tail_index,
     tail_size,
 )
-from comparisons.theory.samplers.rejection import Rejection, bound
-from comparisons.theory.samplers.reparameterised import transport
-from comparisons.theory.samplers.reverse_diffusion import HORIZON, ReverseDiffusion, centre
-from comparisons.theory.samplers.unadjusted_langevin import UnadjustedLangevin
+from comparisons.theory.sampling.rejection import Rejection, bound
+from comparisons.theory.sampling.reparameterised import transport
+from comparisons.theory.sampling.reverse_diffusion import HORIZON, ReverseDiffusion, centre
+from comparisons.theory.sampling.unadjusted_langevin import UnadjustedLangevin
 from comparisons.verdict import Verdict, not_comparable
 from models.programs.keys import key_of
 from models.registry import subclasses
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from comparisons.exhibits import Shown
-    from comparisons.theory.samplers._drawn import Drawn
+    from comparisons.theory.sampling._drawn import Drawn
 
 AXIS = np.array([0.8, 0.6])
 """Direction of the line through the two means."""
@@ -118,7 +118,7 @@ def line() -> NormalMixture:
 def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
     """Every sampler on one target, and the biases of those that have one."""
     repetitions = REPETITIONS * effort
-    found = subclasses(samplers, Sampler)
+    found = subclasses(sampling, Sampler)
     every = {name: cls() for name, cls in found.items()}  # pyright: ignore[reportAbstractUsage]
     drawn = {name: s.draw(target(), rng, repetitions, DRAWS) for name, s in every.items()}
     for name, sampler in every.items():

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.theory.samplers._drawn import Drawn, NormalMixture, Sampler
+from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler
 from models.programs.keys import key_of
 
 if TYPE_CHECKING:

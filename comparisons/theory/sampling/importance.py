@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.theory.samplers._drawn import Drawn, Sampler, widened
+from comparisons.theory.sampling._drawn import Drawn, Sampler, widened
 from models.programs.keys import key_of
 
 if TYPE_CHECKING:
-    from comparisons.theory.samplers._drawn import NormalMixture
+    from comparisons.theory.sampling._drawn import NormalMixture
 
 RELIABLE = 0.7
 """Largest k̂ at which the weights may be relied on."""

@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.theory.samplers._drawn import Drawn, dispersed
+from comparisons.theory.sampling._drawn import Drawn, dispersed
 from models.programs.keys import key_of
 
 if TYPE_CHECKING:
     from jax import Array
 
-    from comparisons.theory.samplers._drawn import Law
+    from comparisons.theory.sampling._drawn import Law
 
 WARM_UP = 256
 """Steps that are dropped before the first draw."""

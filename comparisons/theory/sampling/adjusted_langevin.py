@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
 
-from comparisons.theory.samplers._chains import chains
-from comparisons.theory.samplers._drawn import Drawn, Sampler
+from comparisons.theory.sampling._chains import chains
+from comparisons.theory.sampling._drawn import Drawn, Sampler
 
 if TYPE_CHECKING:
-    from comparisons.theory.samplers._drawn import NormalMixture
+    from comparisons.theory.sampling._drawn import NormalMixture
 
 
 @final

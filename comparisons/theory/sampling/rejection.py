@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, ClassVar, final
 import jax
 import numpy as np
 
-from comparisons.theory.samplers._drawn import Drawn, Sampler, widened
+from comparisons.theory.sampling._drawn import Drawn, Sampler, widened
 from models.programs.keys import key_of
 
 if TYPE_CHECKING:
     from jax import Array
 
-    from comparisons.theory.samplers._drawn import NormalMixture
+    from comparisons.theory.sampling._drawn import NormalMixture
 
 _BATCH = 65_536
 """Proposals at a time."""

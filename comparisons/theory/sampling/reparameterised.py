@@ -21,13 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
 
-from comparisons.theory.samplers._drawn import Drawn, Sampler
+from comparisons.theory.sampling._drawn import Drawn, Sampler
 from models.programs.keys import key_of
 
 if TYPE_CHECKING:
     from jax import Array
 
-    from comparisons.theory.samplers._drawn import NormalMixture
+    from comparisons.theory.sampling._drawn import NormalMixture
 
 BISECTIONS = 25
 """Halvings of the bracket; the Newton step squares what is left, which is then below rounding."""

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import jax
 import numpy as np
 
-from comparisons.theory.samplers._drawn import Drawn, Sampler, dispersed
+from comparisons.theory.sampling._drawn import Drawn, Sampler, dispersed
 from models.programs.keys import key_of
 
 if TYPE_CHECKING:
     from jax import Array
 
-    from comparisons.theory.samplers._drawn import NormalMixture
+    from comparisons.theory.sampling._drawn import NormalMixture
 
 
 @final

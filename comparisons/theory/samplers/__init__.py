@@ -1,1 +1,0 @@
-"""Samplers: every `x.py` here draws from a target by one algorithm."""
