@@ -14,17 +14,16 @@ Reference: Schuirmann (1987), two one-sided tests, J. Pharmacokinet. Biopharm. 1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import ceil, inf, isfinite
-from typing import Literal, final
+import re
+from dataclasses import KW_ONLY, dataclass
+from math import ceil, inf, isfinite, nan
+from typing import Any, Literal, final
 
-Z = 3.2905267314919255
-"""Two-sided normal quantile at a false-alarm rate of 0.001."""
-
-PRACTICAL = 1_000
-"""More than so many times the draws, for a difference next to the bound, is no advice."""
+from comparisons.policy import PRACTICAL, Z
 
 type Outcome = Literal["AGREE", "DIFFER", "EXPLAINED", "UNSURE", "NOT COMPARABLE"]
+
+_FIELD = re.compile(r"\{(quantity|parameter|method|reference|n)\}")
 
 
 @final
@@ -33,9 +32,10 @@ class Verdict:
     """One checked statement.
 
     Attributes:
-        about: what was compared, naming both sides: `sd mu[0]: nuts[pymc] / nuts[numpyro]`.
-        observed: the number under test, units of `about`.
-        expected: what it should be.
+        claim: what is compared, a sentence in which `{quantity}`, `{parameter}`, `{method}`,
+            `{reference}` and `{n}` stand for the fields of that name.
+        observed: the number under test.
+        expected: what it should be, same units.
         error: their combined Monte Carlo standard error, same units; 0 if both are exact.
         bound: the largest difference that does not matter in practice, same units.
         relation: `equal` (|d| ≤ bound) or `at_least` (observed ≥ expected − bound).
@@ -43,9 +43,16 @@ class Verdict:
         predicted: what the theory named in `cause` predicts for `observed`; None if none does.
         prediction_error: how far the prediction may be off (its own error and next-order terms),
             same units.
+        quantity: what was measured: `mean`, `coverage of the 90 % interval`; "" if the claim says.
+        parameter: flat name of the reported quantity that it was measured of; "" if of none.
+        method: label of the method under test; "" if none is.
+        reference: label of the method, or name of the number, that it is held against.
+        n: number of units of the data; None where it is that of the case.
+        statement: the sentence of a theory of which the claim is an instance; "" without one.
+        fixed: the part of `error` that more draws or replicates do not make smaller.
     """
 
-    about: str
+    claim: str
     observed: float
     expected: float
     error: float
@@ -54,6 +61,19 @@ class Verdict:
     cause: str = ""
     predicted: float | None = None
     prediction_error: float = 0.0
+    _: KW_ONLY
+    quantity: str = ""
+    parameter: str = ""
+    method: str = ""
+    reference: str = ""
+    n: int | None = None
+    statement: str = ""
+    fixed: float = 0.0
+
+    @property
+    def about(self) -> str:
+        """The claim as a sentence, with both sides named: `sd of mu: nuts[pymc] − laplace`."""
+        return _FIELD.sub(lambda field: str(getattr(self, field[1])), self.claim)
 
     @property
     def outcome(self) -> Outcome:
@@ -94,7 +114,6 @@ class Verdict:
         return most and left <= Z * self.error + self.prediction_error
 
 
-def not_comparable(about: str, cause: str) -> Verdict:
-    """A verdict that says why nothing could be compared."""
-    nan = float("nan")
-    return Verdict(about, nan, nan, nan, nan, cause=cause)
+def not_comparable(claim: str, cause: str, **fields: Any) -> Verdict:
+    """A verdict that says why nothing could be compared; `fields` are further ones of Verdict."""
+    return Verdict(claim, nan, nan, nan, nan, cause=cause, **fields)

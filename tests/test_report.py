@@ -433,7 +433,8 @@ def test_the_tidy_tables_have_the_columns_of_the_contract(written: Path) -> None
         ],
         "criteria.csv": ["model", "data", "method", "criterion", "value", "error", "k", "n"],
         "verdicts.csv": [
-            "comparison", "model", "data", "about", "observed", "expected", "error", "bound",
+            "comparison", "model", "data", "about", "claim", "quantity", "parameter", "method",
+                "reference", "n", "observed", "expected", "error", "bound",
             "verdict", "cause",
         ],
     }  # fmt: skip

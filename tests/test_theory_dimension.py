@@ -10,10 +10,10 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from comparisons.exhibits import Claim
+from comparisons.policy import Z
 from comparisons.theory import dimension
 from comparisons.theory.densities._fitted import everywhere
 from comparisons.theory.densities.kernel_density import KernelDensity, bandwidths
-from comparisons.verdict import Z
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

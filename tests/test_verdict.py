@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from comparisons.verdict import PRACTICAL, Verdict, Z, not_comparable
+from comparisons.policy import PRACTICAL, Z
+from comparisons.verdict import Verdict, not_comparable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +65,15 @@ def test_not_comparable_says_why() -> None:
         "nuts did not converge",
         "",
     )
+
+
+def test_the_sentence_is_composed_of_the_fields() -> None:
+    claim = "{quantity} of {parameter}: {method} − {reference}, N = {n} {x}"
+    sides = {"method": "nuts[pymc]", "reference": "{n}"}
+    found = Verdict(claim, 1.0, 1.0, 0.1, 0.5, quantity="sd", parameter="mu[0]", n=5, **sides)
+    assert found.about == "sd of mu[0]: nuts[pymc] − {n}, N = 5 {x}"
+    assert Verdict(**asdict(found)) == found
+    assert not_comparable(claim, "x", **sides).about == " of : nuts[pymc] − {n}, N = None {x}"
 
 
 @given(numbers, numbers, sizes, sizes)

@@ -25,8 +25,9 @@ import xarray as xr
 from scipy.stats import multivariate_normal
 
 from comparisons.claims.same_model import difference_of_densities
+from comparisons.policy import Z
 from comparisons.reference import chart_draws, posterior_size
-from comparisons.verdict import Verdict, Z, not_comparable
+from comparisons.verdict import Verdict, not_comparable
 from inference.information.matrices import invert, observed
 from inference.methods.laplace import Laplace
 from inference.posterior.draws import terms, thinning

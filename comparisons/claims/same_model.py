@@ -71,12 +71,15 @@ def compare(case: Case) -> Iterator[Verdict]:
     for found in differences(case.model, case.data, case.rng("same_model")):
         moments = found.error > 0
         yield Verdict(
-            about=f"{found.term}: pymc − numpyro",
+            "{quantity}: {method} − {reference}",
             observed=found.size,
             expected=0.0,
             error=found.error,
             bound=MOMENT_BOUND if moments else TOLERANCE,
             cause=found.where,
+            quantity=found.term,
+            method="pymc",
+            reference="numpyro",
         )
 
 

@@ -13,7 +13,8 @@ from math import hypot, isnan, nan
 from pathlib import Path
 from typing import Literal, final
 
-from comparisons.verdict import Verdict, Z
+from comparisons.policy import Z
+from comparisons.verdict import Verdict
 from models.errors import DataError
 
 type Change = Literal["changed", "unchanged", "cannot tell"]

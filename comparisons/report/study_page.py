@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from comparisons.policy import Z
 from comparisons.report import figures as _figures
 from comparisons.report import headline as _answer
 from comparisons.report import sections as _sections
 from comparisons.report.files import published, slug
 from comparisons.report.page import render
 from comparisons.report.tables import csv_text, model_title, prediction
-from comparisons.verdict import Z
 
 if TYPE_CHECKING:
     from pathlib import Path

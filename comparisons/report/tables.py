@@ -35,10 +35,12 @@ ESTIMATES = (
     "sd_error", "sd_kind", "status", "problems",
 )  # fmt: skip
 CRITERIA = ("model", "data", "method", "criterion", "value", "error", "k", "n")
+FIELDS = ("claim", "quantity", "parameter", "method", "reference")
+"""Of a verdict, in its table; `n` too, empty where it is that of the case."""
 VERDICTS = (
-    "comparison", "model", "data", "about", "observed", "expected", "error", "bound", "verdict",
-    "cause",
-)  # fmt: skip
+    *("comparison", "model", "data", "about", *FIELDS, "n"),
+    *("observed", "expected", "error", "bound", "verdict", "cause"),
+)
 LADDER = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
 """Of a table that a comparison publishes on how statistics change with the number of units."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -181,6 +183,8 @@ def verdict_rows(result: CaseResult) -> list[Row]:
             "comparison": name,
             **identity(result),
             "about": verdict.about,
+            **{name: getattr(verdict, name) for name in FIELDS},
+            "n": "" if verdict.n is None else verdict.n,
             "observed": verdict.observed,
             "expected": verdict.expected,
             "error": verdict.error,

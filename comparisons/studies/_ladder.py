@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from comparisons.exhibits import Curves
+from comparisons.policy import Z
 from comparisons.studies._study import Finding, Number, Unjudged
-from comparisons.verdict import Verdict, Z, not_comparable
+from comparisons.verdict import Verdict, not_comparable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -24,10 +24,11 @@ import numpy as np
 from scipy.stats import binom, norm
 
 from comparisons.exhibits import Curves
+from comparisons.policy import Z
 from comparisons.studies._ladder import LAGGED, Rung, dependent, left_out, usable, vanishing
 from comparisons.studies._singly import LAPLACE, MEAN_FIELD, NUTS, POSTERIOR, columns, drawn, normal
 from comparisons.studies._study import Finding, Number, Unjudged
-from comparisons.verdict import Verdict, Z, not_comparable
+from comparisons.verdict import Verdict, not_comparable
 from inference.replicates.fits import compiled, posteriors, starts
 from inference.replicates.gaussian_vi import mean_field, shrinkage
 from inference.replicates.nuts import autocorrelation, sample

@@ -31,12 +31,13 @@ import xarray as xr
 from scipy.stats import norm
 
 from comparisons.exhibits import Claim, Curves, Table
+from comparisons.policy import Z
 from comparisons.studies._ladder import Rung, slope
 from comparisons.studies.asymptotics import RATIO
 from comparisons.studies.coverage import DIFFERENCE, LEVEL
 from comparisons.theory.densities._model import LINE, log_density_at
 from comparisons.theory.divergences import EXACT, nearest
-from comparisons.verdict import Verdict, Z, not_comparable
+from comparisons.verdict import Verdict, not_comparable
 from inference.information.matrices import observed, outer_product
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.programs.density import replicable
