@@ -21,6 +21,7 @@ from typing import (
 
 from models.errors import ModelError
 from models.notebook import table
+from models.settings import check_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +63,7 @@ class Parameter:
 class Model(ABC):
     """A statistical model; final subclasses are frozen dataclasses of hyper-parameters.
 
+    A hyper-parameter's annotation gives its range (`models.settings`), which is checked here.
     Programs read a data variable as `data["y"].data`, so that they accept both plain arrays and
     the traced ones of a vectorised simulation study.
     """
@@ -71,6 +73,9 @@ class Model(ABC):
 
     free_dims: ClassVar[tuple[str, ...]] = ()
     """Dimensions of the data, beside the leading one, whose size the data decide."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     @property
     @abstractmethod

@@ -22,7 +22,8 @@ import xarray as xr
 
 from models.catalogue._normal import normal_information, vech
 from models.data.dataset import coords
-from models.errors import ConfigError, DataError
+from models.errors import DataError
+from models.settings import Count, Finite, Positive
 from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
@@ -45,17 +46,14 @@ class FactorAnalysis(Model):
         scale_scale: prior HalfNormal scale of each unique standard deviation.
     """
 
-    factors: int = 1
-    mean_loc: float = 0.0
-    mean_scale: float = 10.0
-    loading_scale: float = 5.0
-    scale_scale: float = 5.0
+    factors: Count = 1
+    mean_loc: Finite = 0.0
+    mean_scale: Positive = 10.0
+    loading_scale: Positive = 5.0
+    scale_scale: Positive = 5.0
 
     name: ClassVar[str] = "factor_analysis"
     free_dims: ClassVar[tuple[str, ...]] = ("variable",)
-
-    def __post_init__(self) -> None:
-        _check(self)
 
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
@@ -230,17 +228,14 @@ class ProbabilisticPCA(Model):
         scale_scale: prior HalfNormal scale of σ.
     """
 
-    factors: int = 1
-    mean_loc: float = 0.0
-    mean_scale: float = 10.0
-    loading_scale: float = 5.0
-    scale_scale: float = 5.0
+    factors: Count = 1
+    mean_loc: Finite = 0.0
+    mean_scale: Positive = 10.0
+    loading_scale: Positive = 5.0
+    scale_scale: Positive = 5.0
 
     name: ClassVar[str] = "probabilistic_pca"
     free_dims: ClassVar[tuple[str, ...]] = ("variable",)
-
-    def __post_init__(self) -> None:
-        _check(self)
 
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
@@ -406,20 +401,6 @@ def _free(d: int, q: int) -> int:
 
 def _loading_labels(d: int, q: int) -> list[str]:
     return [f"{row},{column}" for row, column in zip(*_rows_columns(d, q), strict=True)]
-
-
-def _check(model: FactorAnalysis | ProbabilisticPCA) -> None:
-    if model.factors < 1:
-        raise ConfigError(
-            f"{model.name}.factors is {model.factors}; expected an integer of at least 1"
-        )
-    for setting in ("mean_scale", "loading_scale", "scale_scale"):
-        if not 0 < getattr(model, setting) < np.inf:
-            raise ConfigError(
-                f"{model.name}.{setting} is {getattr(model, setting)}; expected > 0 and finite"
-            )
-    if not np.isfinite(model.mean_loc):
-        raise ConfigError(f"{model.name}.mean_loc is {model.mean_loc}; expected a finite number")
 
 
 def _truth(q: int, d: int) -> Values:

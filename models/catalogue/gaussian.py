@@ -18,7 +18,7 @@ import xarray as xr
 
 from models.catalogue._normal import normal_information, vech
 from models.data.dataset import coords
-from models.errors import ConfigError
+from models.settings import Count, Finite, Positive
 from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
@@ -40,24 +40,13 @@ class Gaussian(Model):
         concentration: prior LKJ concentration of the correlation matrix; 1 is uniform.
     """
 
-    dim: int = 1
-    mean_loc: float = 0.0
-    mean_scale: float = 10.0
-    scale_scale: float = 10.0
-    concentration: float = 1.0
+    dim: Count = 1
+    mean_loc: Finite = 0.0
+    mean_scale: Positive = 10.0
+    scale_scale: Positive = 10.0
+    concentration: Positive = 1.0
 
     name: ClassVar[str] = "gaussian"
-
-    def __post_init__(self) -> None:
-        if self.dim < 1:
-            raise ConfigError(f"gaussian.dim is {self.dim}; expected an integer of at least 1")
-        for setting in ("mean_scale", "scale_scale", "concentration"):
-            if not 0 < getattr(self, setting) < np.inf:
-                raise ConfigError(
-                    f"gaussian.{setting} is {getattr(self, setting)}; expected > 0 and finite"
-                )
-        if not np.isfinite(self.mean_loc):
-            raise ConfigError(f"gaussian.mean_loc is {self.mean_loc}; expected a finite number")
 
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
@@ -251,22 +240,12 @@ class ConjugateGaussian(Model):
         rate: b, prior scale of σ², units of the data squared.
     """
 
-    loc: float = 3.0
-    precision: float = 0.1
-    shape: float = 2.0
-    rate: float = 1.0
+    loc: Finite = 3.0
+    precision: Positive = 0.1
+    shape: Positive = 2.0
+    rate: Positive = 1.0
 
     name: ClassVar[str] = "conjugate_gaussian"
-
-    def __post_init__(self) -> None:
-        for setting in ("precision", "shape", "rate"):
-            if not 0 < getattr(self, setting) < np.inf:
-                raise ConfigError(
-                    f"conjugate_gaussian.{setting} is {getattr(self, setting)}; "
-                    "expected > 0 and finite"
-                )
-        if not np.isfinite(self.loc):
-            raise ConfigError(f"conjugate_gaussian.loc is {self.loc}; expected a finite number")
 
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:

@@ -23,7 +23,8 @@ import xarray as xr
 
 from models.catalogue._ordered import OrderedNormal, pymc_ordered_normal
 from models.data.dataset import coords
-from models.errors import ConfigError, FitError
+from models.errors import FitError
+from models.settings import Count, Finite, Positive
 from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
@@ -56,44 +57,16 @@ class GaussianMixture(Model):
         correlation_concentration: prior LKJ concentration of each correlation matrix.
     """
 
-    k: int = 2
-    dim: int = 1
+    k: Count = 2
+    dim: Count = 1
     covariance: Literal["full", "diagonal", "spherical", "tied"] = "full"
-    mean_loc: float = 0.0
-    mean_scale: float = 10.0
-    scale_scale: float = 10.0
-    weight_concentration: float = 2.0
-    correlation_concentration: float = 1.0
+    mean_loc: Finite = 0.0
+    mean_scale: Positive = 10.0
+    scale_scale: Positive = 10.0
+    weight_concentration: Positive = 2.0
+    correlation_concentration: Positive = 1.0
 
     name: ClassVar[str] = "gaussian_mixture"
-
-    def __post_init__(self) -> None:
-        if self.covariance not in ("full", "diagonal", "spherical", "tied"):
-            raise ConfigError(
-                f"gaussian_mixture.covariance is {self.covariance!r}; "
-                "expected full, diagonal, spherical or tied"
-            )
-        for setting in ("k", "dim"):
-            if getattr(self, setting) < 1:
-                raise ConfigError(
-                    f"gaussian_mixture.{setting} is {getattr(self, setting)}; "
-                    "expected an integer of at least 1"
-                )
-        for setting in (
-            "mean_scale",
-            "scale_scale",
-            "weight_concentration",
-            "correlation_concentration",
-        ):
-            if not 0 < getattr(self, setting) < np.inf:
-                raise ConfigError(
-                    f"gaussian_mixture.{setting} is {getattr(self, setting)}; "
-                    "expected > 0 and finite"
-                )
-        if not np.isfinite(self.mean_loc):
-            raise ConfigError(
-                f"gaussian_mixture.mean_loc is {self.mean_loc}; expected a finite number"
-            )
 
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:

@@ -22,7 +22,7 @@ import numpyro.distributions as dist
 import xarray as xr
 
 from models.data.dataset import coords
-from models.errors import ConfigError
+from models.settings import Finite, Positive
 from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
@@ -47,27 +47,12 @@ class RandomEffects(Model):
     """
 
     within: Literal["known", "unknown"] = "known"
-    mean_loc: float = 0.0
-    mean_scale: float = 5.0
-    between_scale: float = 5.0
-    within_scale: float = 10.0
+    mean_loc: Finite = 0.0
+    mean_scale: Positive = 5.0
+    between_scale: Positive = 5.0
+    within_scale: Positive = 10.0
 
     name: ClassVar[str] = "random_effects"
-
-    def __post_init__(self) -> None:
-        if self.within not in ("known", "unknown"):
-            raise ConfigError(
-                f"random_effects.within is {self.within!r}; expected known or unknown"
-            )
-        for setting in ("mean_scale", "between_scale", "within_scale"):
-            if not 0 < getattr(self, setting) < np.inf:
-                raise ConfigError(
-                    f"random_effects.{setting} is {getattr(self, setting)}; expected > 0 and finite"
-                )
-        if not np.isfinite(self.mean_loc):
-            raise ConfigError(
-                f"random_effects.mean_loc is {self.mean_loc}; expected a finite number"
-            )
 
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
