@@ -23,7 +23,6 @@ from inference.method import Method, catalogue, label, variants
 from models.data.dataset import as_dataset, content_hash
 from models.errors import ConfigError, FitError, StoreError
 from models.notebook import table
-from models.programs.density import require_float64
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,10 +84,9 @@ class Case:
             progress: told of every fit.
 
         Raises:
-            ConfigError: JAX is in float32, the seed is negative or the profile unknown.
+            ConfigError: the seed is negative or the profile unknown.
             DataError: the data do not suit the model.
         """
-        require_float64()
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
             raise ConfigError(f"seed is {seed!r}; expected an integer of at least 0")
         if profile not in ("quick", "standard", "thorough"):

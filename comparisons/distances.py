@@ -25,6 +25,7 @@ from scipy.special import expit
 from inference.posterior.draws import effective_size
 from models.errors import FitError
 from models.programs.density import flat_names
+from models.programs.precision import float64
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -280,6 +281,7 @@ class Calibrated(NamedTuple):
     null_sd: float
 
 
+@float64
 def between(first: Estimate, second: Estimate, rng: np.random.Generator) -> tuple[Calibrated, ...]:
     """Every distance between the draws of two fits, in the second's standard deviations.
 

@@ -19,6 +19,7 @@ from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate
 from inference.posterior.draws import gate, moments
 from models.programs.density import flat_names
+from models.programs.precision import float64
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,6 +32,7 @@ BOUND = 0.05
 """Largest difference, in posterior standard deviations of a mean and relative of an sd."""
 
 
+@float64
 def assert_same_model(model: Model, data: object = None, seed: int = 0) -> None:
     """Asserts that a model's PyMC and NumPyro programs are one model.
 
@@ -42,7 +44,6 @@ def assert_same_model(model: Model, data: object = None, seed: int = 0) -> None:
     Raises:
         AssertionError: lists every term on which the programs differ, with the point and both
             values.
-        ConfigError: JAX is in float32.
         DataError: the data do not suit the model.
         ModelError: a program does not run, or lacks a parameter.
     """
@@ -51,6 +52,7 @@ def assert_same_model(model: Model, data: object = None, seed: int = 0) -> None:
     _assert_agreement(repr(model), same_model.compare(Case(model, data, seed, methods=())))
 
 
+@float64
 def assert_same_posterior(a: Estimate | xr.DataTree, b: Estimate | xr.DataTree) -> None:
     """Asserts that two posteriors have the same means and standard deviations.
 

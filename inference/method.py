@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args, get_type_hints
 
 from models.errors import ConfigError
+from models.programs.precision import float64
 from models.registry import subclasses
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ class Method(ABC):
     target: ClassVar[Literal["likelihood", "posterior"]]
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     """Settings by profile: quick, standard, thorough; within one, also by the name of a choice."""
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Every fit runs in float64, whatever the process's default is."""
+        super().__init_subclass__(**kwargs)
+        if "fit" in vars(cls):
+            cls.fit = float64(cls.fit)
 
     @abstractmethod
     def refusal(self, model: Model) -> str:

@@ -10,6 +10,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from models.programs.precision import float64_in_this_thread
+
 if TYPE_CHECKING:
     from threadpoolctl import threadpool_limits
 
@@ -18,9 +20,10 @@ THREADS = "CONCORD_THREADS"
 """Environment variable: threads of this process, where several share the machine."""
 
 
-def pool() -> ThreadPoolExecutor:
-    """Threads for batches of replicates, one for each processor unless the environment says so."""
-    return ThreadPoolExecutor(int(os.environ.get(THREADS, 0)) or os.cpu_count())
+def pool(most: int | None = None) -> ThreadPoolExecutor:
+    """Threads in float64: one for each processor, unless the environment or `most` says fewer."""
+    count = int(os.environ.get(THREADS, 0)) or os.cpu_count() or 1
+    return ThreadPoolExecutor(min(count, most or count), initializer=float64_in_this_thread)
 
 
 def one_blas_thread() -> threadpool_limits:

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, final
 
-import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -206,15 +205,6 @@ def test_progress_is_told_of_every_fit(tmp_path: Path) -> None:
         ("failed", "troubled[fails]"),
         ("stored", "draw[one]"),
     ]
-
-
-def test_single_precision_is_refused() -> None:
-    jax.config.update("jax_enable_x64", False)
-    try:
-        with pytest.raises(ConfigError, match="jax_enable_x64"):
-            a_case()
-    finally:
-        jax.config.update("jax_enable_x64", True)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from inference.posterior.labels import canonical, log_modes
 from models.capabilities import HasClosedFormMaximum, HasExactPosterior, HasOrder
 from models.errors import ConcordError, FitError
 from models.programs.density import density, numpyro_terms, per_unit, units
+from models.programs.precision import float64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,6 +76,7 @@ def table(case: Case) -> xr.Dataset:
     return xr.Dataset({name: ("row", np.asarray(values)) for name, values in columns.items()})
 
 
+@float64
 def compare(case: Case) -> Iterator[Verdict]:
     """BIC against the evidence, its gap along N, and the order that each criterion chooses."""
     yield from _gap(case)

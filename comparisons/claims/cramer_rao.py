@@ -64,6 +64,7 @@ from inference.replicates.simulated import simulated
 from models.capabilities import HasClosedFormMaximum, HasEM, HasSamplingLaw
 from models.errors import FitError
 from models.programs.density import density, flat_names, flatten, quantities
+from models.programs.precision import float64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,6 +94,7 @@ LARGEST = {"quick": 5, "standard": 9, "thorough": 20}
 """Most free parameters of a model that is replicated, by profile."""
 
 
+@float64
 def compare(case: Case) -> Iterator[Verdict]:
     """The posterior's spread, then repeated sampling."""
     yield from _posterior(case)

@@ -34,6 +34,7 @@ from inference.information.matrices import (
 from models.errors import FitError
 from models.programs.compilation import once
 from models.programs.density import density
+from models.programs.precision import float64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,7 @@ STEP = 1e-3
 """Step of the differences, in standard errors with the other coordinates held fixed."""
 
 
+@float64
 def compare(case: Case) -> Iterator[Verdict]:
     """Posterior and VI spreads against the four corners of the information lattice."""
     maximum = _maximum(case)

@@ -23,6 +23,7 @@ from inference.posterior.draws import gate, moments, not_finite
 from models.capabilities import HasComponents, HasLabels, HasUnits
 from models.programs.compilation import once
 from models.programs.density import density
+from models.programs.precision import float64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +39,7 @@ PROBABILITY = 0.001
 """Difference of a probability that does not matter, however little it varies."""
 
 
+@float64
 def compare(case: Case) -> Iterator[Verdict]:
     """Mean and sd of each label-free quantity: every sampler against the first."""
     model = case.model

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from comparisons.reference import reference_posterior, shared, unreliable
 from comparisons.targets import language_of, mean_field, predictions
 from comparisons.verdict import Verdict, not_comparable
+from models.programs.precision import float64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,7 @@ NEXT_ORDER = 0.05
 NO_MODE = "nothing is predicted: no mode of the posterior can be relied on"
 
 
+@float64
 def compare(case: Case) -> Iterator[Verdict]:
     """Centre and spread of every method against the reference."""
     reference = reference_posterior(case)

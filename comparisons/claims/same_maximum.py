@@ -15,6 +15,7 @@ import numpy as np
 
 from comparisons.reference import shared, unreliable
 from comparisons.verdict import Verdict, not_comparable
+from models.programs.precision import float64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,7 @@ RATE = 0.01
 """Largest difference between EM's measured and predicted rates."""
 
 
+@float64
 def compare(case: Case) -> Iterator[Verdict]:
     """Each maximum-likelihood estimate against the highest one that can be relied on."""
     fits = case.estimates("likelihood")

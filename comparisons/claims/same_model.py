@@ -20,6 +20,7 @@ import numpy as np
 
 from comparisons.verdict import Verdict
 from models.programs.density import density, flat_names, observed_sites
+from models.programs.precision import float64
 from models.programs.readings import numpyro_chart, numpyro_rows, pymc_rows, read_numpyro, read_pymc
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Difference(NamedTuple):
     where: str
 
 
+@float64
 def compare(case: Case) -> Iterator[Verdict]:
     """One verdict per term of the two programs."""
     for found in differences(case.model, case.data, case.rng("same_model")):

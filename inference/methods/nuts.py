@@ -12,11 +12,9 @@ References: Hoffman & Gelman (2014), JMLR 15; Betancourt (2017), arXiv:1701.0243
 from __future__ import annotations
 
 import math
-import os
 import time
 import warnings
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, final
 
@@ -30,6 +28,7 @@ from inference.information.matrices import derivatives
 from inference.method import Method, require_least
 from inference.posterior.draws import estimate_from_draws, natural
 from inference.threads import one_blas_thread
+from inference.threads import pool as threads
 from models.errors import ConcordError, ConfigError, FitError
 from models.programs.compilation import once
 from models.programs.density import density, pymc_program
@@ -177,7 +176,7 @@ def _dense(method: NUTS, of: Density) -> bool:
 
 
 def _in_threads[T](work: Callable[[int], T], count: int) -> list[T]:
-    with ThreadPoolExecutor(min(count, os.cpu_count() or 1)) as pool:
+    with threads(count) as pool:
         return list(pool.map(work, range(count)))
 
 

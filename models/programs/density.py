@@ -22,6 +22,7 @@ import xarray as xr
 
 from models.capabilities import HasQuantities, HasUnits
 from models.errors import ConfigError, ModelError
+from models.programs.precision import float64_is_on, keeping_the_switch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +67,7 @@ def require_float64() -> None:
     Raises:
         ConfigError: JAX computes in float32; says which call to make.
     """
-    if not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+    if not float64_is_on():
         raise ConfigError(
             "JAX computes in float32, where optima and Hessians are not exact enough. "
             'Call jax.config.update("jax_enable_x64", True) before any computation.'
@@ -240,9 +241,14 @@ def pymc_program(model: Model, data: xr.Dataset) -> Any:
 
 def jaxify(inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable[..., tuple[Array, ...]]:
     """A PyTensor graph as a JAX function of its inputs, in the order given."""
-    from pymc.sampling.jax import get_jaxified_graph
 
-    return get_jaxified_graph(inputs=list(inputs), outputs=list(outputs))
+    def load() -> Any:
+        from pymc.sampling import jax
+
+        return jax
+
+    jax_sampling = keeping_the_switch(load)
+    return jax_sampling.get_jaxified_graph(inputs=list(inputs), outputs=list(outputs))
 
 
 def _from_pymc(model: Model, data: xr.Dataset) -> Density:

@@ -1,0 +1,79 @@
+"""float64 without a global switch: our computations run in it, the user's process stays as it is.
+
+Optima, Hessians and the gate need more digits than float32 has (a gradient stalls at 1e-3 there).
+JAX's switch is a setting of the thread; what we compute runs under it, in whichever thread.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def _switch() -> Any:
+    import jax  # here, so that what only declares a computation does not load it
+
+    return jax.enable_x64
+
+
+def float64[**P, T](function: Callable[P, T]) -> Callable[P, T]:
+    """The function, run in float64; a generator is in float64 only while it runs.
+
+    Args:
+        function: any function or generator function that computes with JAX.
+
+    Returns:
+        A function of the same signature.
+    """
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def generator(*args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
+            with _switch()(True):
+                items = cast("Iterator[Any]", function(*args, **kwargs))
+            while True:
+                with _switch()(True):
+                    try:
+                        item = next(items)
+                    except StopIteration:
+                        return
+                yield item
+
+        return cast("Callable[P, T]", generator)
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _switch()(True):
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+def float64_in_this_thread() -> None:
+    """Puts the calling thread in float64 for the rest of its life: for threads of our own."""
+    _switch().set_local(True)
+
+
+def float64_is_on() -> bool:
+    """Whether the calling thread computes in float64."""
+    return bool(_switch().value)
+
+
+def keeping_the_switch[T](load: Callable[[], T]) -> T:
+    """Calls `load`, and undoes what it does to the process's switch (PyMC's JAX module flips it).
+
+    Args:
+        load: an import, usually.
+
+    Returns:
+        What it returns.
+    """
+    before = _switch().get_global()
+    try:
+        return load()
+    finally:
+        _switch().set_global(before)
