@@ -14,6 +14,7 @@ import xarray as xr
 
 from comparisons.case import Case
 from comparisons.claims import same_model
+from comparisons.policy import POSTERIOR
 from comparisons.reference import unreliable
 from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 ROWS = 60
 """Rows simulated where no data are given."""
-BOUND = 0.05
-"""Largest difference, in posterior standard deviations of a mean and relative of an sd."""
 
 
 @float64
@@ -107,7 +106,7 @@ def _posterior_rows(a: _Moments, b: _Moments) -> Iterator[Verdict]:
         if name not in b.scalars:
             continue
         other_mean, other_mean_error, other_sd, other_sd_error = b.scalars[name]
-        bound = BOUND * other_sd
+        bound = POSTERIOR * other_sd
         error = float(np.hypot(mean_error, other_mean_error))
         yield Verdict(f"mean of {name}", mean, other_mean, error, bound)
         error = float(np.hypot(sd_error, other_sd_error))

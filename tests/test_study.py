@@ -25,6 +25,7 @@ from hypothesis import strategies as some
 from scipy.stats import binom, kurtosis, norm
 
 from comparisons.claims import cramer_rao
+from comparisons.policy import RANKS_FALSE_ALARM
 from comparisons.report.study_page import _remedy
 from comparisons.runs import batches as _batches
 from comparisons.runs import conduct as _conduct
@@ -543,7 +544,7 @@ def test_the_band_of_all_ranks_has_its_false_alarm_rate() -> None:
         ranks = rng.random((replicates, 2, 1))
         found = (ranks < calibration.LEVELS).mean(axis=0)
         alarms += calibration._Shares(found, theory, replicates).together(20)[1]
-    assert alarms <= binom.isf(1e-4, 2_000, calibration.FALSE_ALARM)
+    assert alarms <= binom.isf(1e-4, 2_000, RANKS_FALSE_ALARM)
 
 
 def no_chains(model: Model, batch: Batch, u: np.ndarray, *, draws: int, **settings: Any) -> Chains:

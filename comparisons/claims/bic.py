@@ -25,7 +25,7 @@ import xarray as xr
 from scipy.stats import multivariate_normal
 
 from comparisons.claims.same_model import difference_of_densities
-from comparisons.policy import Z
+from comparisons.policy import EVIDENCE, LAPLACE_GAP, PENALTY_SLOPE, Z
 from comparisons.reference import chart_draws, posterior_size
 from comparisons.verdict import Verdict, not_comparable
 from inference.information.matrices import invert, observed
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from inference.posterior.evidence import Importance
     from models.spec import Model
 
-GAP = 2.0
-"""Largest |BIC + 2 log Z| that leaves a ranking as it is (deviance units; Raftery's 'weak')."""
 LADDER = (100, 400, 1_600, 6_400)
 """Numbers of units along which the gap must stay bounded."""
 SETS = 20
@@ -220,15 +218,15 @@ def _gap(case: Case) -> Iterator[Verdict]:
         -2 * found.value,
         value,
         error=2 * found.error,
-        bound=GAP,
+        bound=EVIDENCE,
         cause="the O(1) gap is Laplace's: prior density and curvature at the mode",
         predicted=predicted,
-        prediction_error=0.5,
+        prediction_error=LAPLACE_GAP,
     )
     unit = _unit_information(case, maximum, found)
     if unit is not None:
         about = f"−2 log evidence ({source}, reweighted to a unit-information prior) − BIC"
-        yield Verdict(about, -2 * unit.value, value, error=2 * unit.error, bound=GAP)
+        yield Verdict(about, -2 * unit.value, value, error=2 * unit.error, bound=EVIDENCE)
 
 
 def _unit_information(case: Case, maximum: Estimate, found: Measured) -> Measured | None:
@@ -281,7 +279,7 @@ def _bounded(case: Case) -> Iterator[Verdict]:
         float(weight @ mean),
         0.0,
         error=float(np.sqrt(np.sum((weight * error) ** 2))),
-        bound=0.25,
+        bound=PENALTY_SLOPE,
         cause="the gap is O(1) while both grow like N",
     )
 

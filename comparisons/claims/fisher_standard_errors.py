@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 import numpy as np
 
+from comparisons.policy import FIRST_ORDER, POSTERIOR, TWO_PROGRAMS
 from comparisons.reference import positions, reference_posterior, scalars, unreliable
 from comparisons.targets import mean_field, predictions, through
 from comparisons.verdict import Verdict, not_comparable
@@ -44,13 +45,6 @@ if TYPE_CHECKING:
     from inference.estimate import Estimate
     from models.spec import Values
 
-BOUND = 0.05
-"""Largest relative difference between a standard error and a posterior standard deviation."""
-NEXT_ORDER = 0.05
-"""How far the first-order prediction may be off, relative."""
-SAME = 1e-3
-"""Largest relative difference of a standard error by two programs: an estimate is an optimum up to
-1e-3 standard errors, and off it two charts differ."""
 STEP = 1e-3
 """Step of the differences, in standard errors with the other coordinates held fixed."""
 
@@ -99,10 +93,10 @@ def compare(case: Case) -> Iterator[Verdict]:
                     posterior.sd,
                     float(deviation[place[scalar]]),
                     error=float(np.hypot(posterior.sd_error, error[place[scalar]])),
-                    bound=BOUND * float(deviation[place[scalar]]),
+                    bound=POSTERIOR * float(deviation[place[scalar]]),
                     cause=_cause(corner, mean_field=field is not None),
                     predicted=predicted,
-                    prediction_error=NEXT_ORDER * posterior.sd,
+                    prediction_error=FIRST_ORDER * posterior.sd,
                 )
 
 
@@ -128,7 +122,7 @@ def _reported(
             if np.isfinite(one.sd):  # a referee may have no standard error of it
                 here = float(corners["observed"][0][place[scalar]])
                 about = f"standard error of {scalar}: {name} ({fit.sd_kind}) − observed"
-                yield Verdict(about, one.sd, here, error=0.0, bound=BOUND * here)
+                yield Verdict(about, one.sd, here, error=0.0, bound=POSTERIOR * here)
 
 
 def _elsewhere(
@@ -154,7 +148,7 @@ def _elsewhere(
         there = np.sqrt(np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian))
         relative = np.abs(there[moves] / corners[corner][0][moves] - 1)
         about = f"{corner} standard errors: largest relative difference between the two programs"
-        found[corner] = Verdict(about, float(relative.max()), 0.0, error=0.0, bound=SAME)
+        found[corner] = Verdict(about, float(relative.max()), 0.0, error=0.0, bound=TWO_PROGRAMS)
     return found
 
 

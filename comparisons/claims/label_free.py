@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.claims.posterior_agreement import BOUND
+from comparisons.policy import LABEL_FREE, POSTERIOR
 from comparisons.verdict import Verdict, not_comparable
 from inference.posterior.draws import gate, moments, not_finite
 from models.capabilities import HasComponents, HasLabels, HasUnits
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 ROWS = 5
 """Rows whose density and co-clustering are looked at, evenly spaced by the first column."""
-PROBABILITY = 0.001
-"""Difference of a probability that does not matter, however little it varies."""
 
 
 @float64
@@ -72,7 +70,7 @@ def compare(case: Case) -> Iterator[Verdict]:
                     float(observed[mean][i]),
                     float(expected[mean][i]),
                     error=float(np.hypot(observed[sd][i], expected[sd][i])),
-                    bound=max(least, BOUND * float(expected[2][i])),
+                    bound=max(least, POSTERIOR * float(expected[2][i])),
                 )
 
 
@@ -118,6 +116,6 @@ def label_free(
         **{
             f"feature {j} of the components, number {place + 1} by size": 0.0 for place, j in places
         },
-        **{f"P(rows {i} and {j} are of one component)": PROBABILITY for i, j in pairs},
+        **{f"P(rows {i} and {j} are of one component)": LABEL_FREE for i, j in pairs},
     }
     return least, np.asarray(once(jax.vmap(jax.vmap(label_free_of)))(values))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from comparisons.policy import FIRST_ORDER, POSTERIOR
 from comparisons.reference import reference_posterior, shared, unreliable
 from comparisons.targets import language_of, mean_field, predictions
 from comparisons.verdict import Verdict, not_comparable
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from comparisons.targets import Optimum, Predictions
     from inference.estimate import Estimate
 
-BOUND = 0.05
-"""Of a posterior standard deviation for locations, relative for spreads."""
-NEXT_ORDER = 0.05
-"""How far a first-order prediction may be off, relative to a posterior standard deviation."""
 NO_MODE = "nothing is predicted: no mode of the posterior can be relied on"
 
 
@@ -57,10 +54,10 @@ def compare(case: Case) -> Iterator[Verdict]:
                 one.location,
                 other.location,
                 error=_combined(one.location_error, other.location_error),
-                bound=BOUND * other.sd,
+                bound=POSTERIOR * other.sd,
                 cause=cause,
                 predicted=None if shift is None else other.location - shift,
-                prediction_error=NEXT_ORDER * other.sd,
+                prediction_error=FIRST_ORDER * other.sd,
             )
             if not isfinite(one.sd):
                 continue  # statsmodels has no standard error of some quantities
@@ -70,10 +67,10 @@ def compare(case: Case) -> Iterator[Verdict]:
                 one.sd,
                 other.sd,
                 error=_combined(one.sd_error, other.sd_error),
-                bound=BOUND * other.sd,
+                bound=POSTERIOR * other.sd,
                 cause=cause,
                 predicted=sd,
-                prediction_error=NEXT_ORDER * other.sd,
+                prediction_error=FIRST_ORDER * other.sd,
             )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from comparisons.policy import EM_RATE, LOG_LIKELIHOOD, OPTIMUM, STANDARD_ERROR
 from comparisons.reference import shared, unreliable
 from comparisons.verdict import Verdict, not_comparable
 from models.programs.precision import float64
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from comparisons.case import Case
-
-HEIGHT = 1e-5
-"""Largest difference of log-likelihoods, nats."""
-LOCATION = 0.01
-"""Largest difference of an estimate, in standard errors."""
-SPREAD = 0.05
-"""Largest relative difference of a standard error (statsmodels differentiates numerically)."""
-RATE = 0.01
-"""Largest difference between EM's measured and predicted rates."""
 
 
 @float64
@@ -56,7 +48,7 @@ def compare(case: Case) -> Iterator[Verdict]:
                 fit.log_likelihood,
                 reliable[best].log_likelihood,
                 error=0.0,
-                bound=HEIGHT,
+                bound=LOG_LIKELIHOOD,
             )
             for scalar, one, other in shared(case.model, fit, reliable[best]):
                 yield Verdict(
@@ -64,7 +56,7 @@ def compare(case: Case) -> Iterator[Verdict]:
                     one.location,
                     other.location,
                     error=0.0,
-                    bound=LOCATION * other.sd,
+                    bound=OPTIMUM * other.sd,
                 )
                 if np.isfinite(one.sd):
                     yield Verdict(
@@ -72,7 +64,7 @@ def compare(case: Case) -> Iterator[Verdict]:
                         one.sd,
                         other.sd,
                         error=0.0,
-                        bound=SPREAD * other.sd,
+                        bound=STANDARD_ERROR * other.sd,
                     )
         if "predicted_rate" in fit.record.attrs:
             yield Verdict(
@@ -80,5 +72,5 @@ def compare(case: Case) -> Iterator[Verdict]:
                 float(fit.record.attrs["measured_rate"]),
                 float(fit.record.attrs["predicted_rate"]),
                 error=0.0,
-                bound=RATE,
+                bound=EM_RATE,
             )

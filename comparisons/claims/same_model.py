@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from comparisons.policy import MOMENTS, TOLERANCE
 from comparisons.verdict import Verdict
 from models.programs.density import density, flat_names, observed_sites
 from models.programs.precision import float64
@@ -42,20 +43,10 @@ _ROUND_TRIP = 1e-12
 """Largest relative change of a valid point, and of a step at it, on the way there and back."""
 _FEW = 6
 """Points of the short form."""
-TOLERANCE = 1e-9
-"""Largest relative difference of densities and gradients."""
 DRAWS = 100_000
 """Prior draws from each program, and units simulated by each at each of `ROW_POINTS`."""
 ROW_POINTS = 3
 """Prior draws at which both programs simulate rows."""
-MOMENT_BOUND = 0.035
-"""Largest difference of a mean or variance, in standard deviations.
-
-Of n = `DRAWS` draws each, a difference has standard error e = √(2/n) = 0.0045, and agrees while it
-is below bound − Z·e = 0.0203 = 4.5 e: equal programs fail with probability 6e-6 a moment, below
-0.001 for a hundred of them.  A scale that is a twentieth too large moves the mean or variance of a
-normal, half-normal or inverse gamma by 0.05 or more and that of a half-Cauchy by 0.033: none agree.
-"""
 
 
 class Difference(NamedTuple):
@@ -77,7 +68,7 @@ def compare(case: Case) -> Iterator[Verdict]:
             observed=found.size,
             expected=0.0,
             error=found.error,
-            bound=MOMENT_BOUND if moments else TOLERANCE,
+            bound=MOMENTS if moments else TOLERANCE,
             cause=found.where,
             quantity=found.term,
             method="pymc",

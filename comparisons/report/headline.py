@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, final
 
+from comparisons.policy import POSTERIOR
 from comparisons.reference import Scalar, scalars
 from comparisons.runs.selection import GATE
 from comparisons.verdict import Outcome, Verdict
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 OUTCOMES: tuple[Outcome, ...] = ("AGREE", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE")
 """In the order in which they are counted."""
-BOUND = 0.05
-"""Of a reference standard deviation for centres, relative for spreads."""
 
 _EXPENSIVE = ("nuts", "exact_posterior")
 
@@ -131,8 +130,8 @@ def _cell(
     shift_error = math.hypot(one.location_error, truth.location_error) / unit
     ratio = one.sd / unit
     ratio_error = math.hypot(one.sd_error, ratio * truth.sd_error) / unit
-    location = judged[0] or Verdict("", shift, 0.0, shift_error, BOUND)
-    sd = judged[1] or Verdict("", ratio, 1.0, ratio_error, BOUND)
+    location = judged[0] or Verdict("", shift, 0.0, shift_error, POSTERIOR)
+    sd = judged[1] or Verdict("", ratio, 1.0, ratio_error, POSTERIOR)
     if fit.problems:
         reason = "; ".join(fit.problems)
         return Cell(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.stats import norm
 
+from comparisons.policy import BIAS, LIMIT_MEAN, LIMIT_SD, LIMIT_SLOPE, PROBABILITY
 from comparisons.studies._ladder import (
     Rung,
     coefficients,
@@ -41,15 +42,6 @@ if TYPE_CHECKING:
 
 LEVELS = np.arange(0.1, 0.95, 0.1)
 """Probabilities at which laws are compared."""
-RATIO = 0.05
-"""Largest relative difference of standard deviations that does not matter."""
-DISTANCE = 0.03
-"""Largest difference of probabilities that does not matter."""
-SHIFT = 0.1
-"""Largest difference of a mean that does not matter, in standard deviations: it changes the
-coverage of a 90 % interval by 0.002."""
-BIAS = 0.25
-"""The same of a bias at finite N: it changes that coverage by 0.01."""
 QUANTILES = (0.05, 0.5, 0.95)
 """Of the estimates, in the table."""
 SKETCHED = ("error",)
@@ -91,7 +83,7 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
         if len(ladder) > 1:
             rate, error = slope(spread)
             quantity = "slope of log sd against log N"
-            verdict = Verdict(f"{quantity} of {name}", rate, -0.5, error, 0.05)
+            verdict = Verdict(f"{quantity} of {name}", rate, -0.5, error, LIMIT_SLOPE)
             yield Finding(METHOD, ladder[-1], quantity, name, verdict)
 
 
@@ -165,9 +157,9 @@ def _statistics(
     normal = largest_gap({n: summaries[n]["below"] for n in ladder}, which, LEVELS)
     return (
         _Statistic("bias / sd", bias, 0.0, BIAS, 0.5),
-        _Statistic(OVER_BOUND, ratio, 1.0, RATIO, 1.0),
-        _Statistic("mean standard error / sd", own, 1.0, RATIO, 1.0),
-        _Statistic("largest difference from the normal law", normal, 0.0, DISTANCE, 0.5),
+        _Statistic(OVER_BOUND, ratio, 1.0, LIMIT_SD, 1.0),
+        _Statistic("mean standard error / sd", own, 1.0, LIMIT_SD, 1.0),
+        _Statistic("largest difference from the normal law", normal, 0.0, PROBABILITY, 0.5),
     )
 
 
@@ -194,9 +186,15 @@ def _exact(setting: Setting, summaries: Summaries, ladder: Sequence[int]) -> Ite
                     shift,
                     0.0,
                     float(error.error[i]) / scale[i],
-                    SHIFT,
+                    LIMIT_MEAN,
                 ),
-                ("sd / its exact value", ratio, 1.0, ratio * float(error.relative[i]) / 2, RATIO),
+                (
+                    "sd / its exact value",
+                    ratio,
+                    1.0,
+                    ratio * float(error.relative[i]) / 2,
+                    LIMIT_SD,
+                ),
             ):
                 about = f"{quantity}, of {name}, N = {n}"
                 verdict = Verdict(about, value, expected, uncertain, bound)

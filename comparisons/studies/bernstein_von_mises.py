@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from comparisons.policy import LIMIT_POWER, LIMIT_SLACK, NORMAL_LAW, POSTERIOR
 from comparisons.studies._ladder import (
     Rung,
     departures,
@@ -34,14 +35,6 @@ if TYPE_CHECKING:
     from comparisons.studies._moments import Summaries
     from comparisons.studies._study import Setting, Unjudged
 
-RATIO = 0.05
-"""Largest relative difference of a spread that does not matter."""
-SHIFT = 0.05
-"""Largest shift that does not matter, in standard errors."""
-DIVERGENCE = 0.01
-"""Largest divergence that does not matter, nats: that of a shift by a seventh of an sd."""
-LEAST, SLACK = 0.5, 0.1
-"""Smallest power of 1/N with which the ratio of spreads tends to 1, and what does not matter."""
 SPREAD = "posterior sd / standard error"
 
 
@@ -89,7 +82,7 @@ def _without_noise(
 def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
     """The statistics along the ladder, with the law by which they tend to their limits."""
     method = "posterior"
-    laws = (1.0, RATIO, 1.0), (0.0, SHIFT, 0.5), (0.0, DIVERGENCE, 1.0)
+    laws = (1.0, POSTERIOR, 1.0), (0.0, POSTERIOR, 0.5), (0.0, NORMAL_LAW, 1.0)
     for (column, ladder, varying), law in zip(ladders(setting, summaries), laws, strict=True):
         limit, bound, power = law
         yield from left_out(summaries, column, method)
@@ -100,7 +93,9 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
                 yield Finding(method, n, column, name, verdict)
             if column == SPREAD and len(ladder) > 1:
                 quantity = f"rate at which {SPREAD} tends to 1"
-                verdict = rate(rungs, limit, LEAST, SLACK, f"{quantity}, power of 1/N, of {name}")
+                verdict = rate(
+                    rungs, limit, LIMIT_POWER, LIMIT_SLACK, f"{quantity}, power of 1/N, of {name}"
+                )
                 yield Finding(method, ladder[-1], quantity, name, verdict)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from comparisons.exhibits import Curves
+from comparisons.policy import CHOICE, PENALTY_SLOPE
 from comparisons.studies._ladder import Rung, left_out, usable
 from comparisons.studies._study import Finding, Number, Unjudged
 from comparisons.verdict import Verdict
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
     from comparisons.studies._moments import Summaries
     from comparisons.studies._study import Setting
 
-SHARE = 0.05
-"""Largest difference of a share that does not matter."""
-SLOPE = 0.25
-"""Largest slope of BIC + 2 log Z against log N that does not matter; a parameter's penalty is 1."""
 GAP = "BIC + 2 log Z"
 CRITERIA = {"aic": "AIC", "loo": "LOO", "bic": "BIC", "evidence": "the evidence"}
 
@@ -88,18 +85,20 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
         for before, rung in pairwise([Rung(0, 0.0, 0.0), *rungs]):
             about = f"{quantity} by {by}, N = {rung.n} against N = {before.n}"
             error = float(np.hypot(rung.error, before.error))
-            verdict = Verdict(about, rung.value, before.value, error, SHARE, relation="at_least")
+            verdict = Verdict(about, rung.value, before.value, error, CHOICE, relation="at_least")
             yield Finding(criterion, rung.n, quantity, "", verdict)
         for rung in rungs[-1:]:
             about = f"{quantity} by {by}, N = {rung.n}, against its limit"
-            verdict = Verdict(about, rung.value, 1.0, rung.error, SHARE)
+            verdict = Verdict(about, rung.value, 1.0, rung.error, CHOICE)
             yield Finding(criterion, rung.n, f"{quantity}, at the largest N", "", verdict)
     yield from left_out(summaries, "gap", "the evidence of the true order")
     rungs = _gap(summaries)
     if len(rungs) > 1:
         rate, error = _slope(rungs)
         quantity = f"slope of {GAP} against log N"
-        yield Finding("bic", rungs[-1].n, quantity, "", Verdict(quantity, rate, 0.0, error, SLOPE))
+        yield Finding(
+            "bic", rungs[-1].n, quantity, "", Verdict(quantity, rate, 0.0, error, PENALTY_SLOPE)
+        )
 
 
 def unjudged(setting: Setting, summaries: Summaries) -> Iterator[Unjudged]:

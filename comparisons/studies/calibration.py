@@ -24,7 +24,7 @@ import numpy as np
 from scipy.stats import binom, norm
 
 from comparisons.exhibits import Curves
-from comparisons.policy import Z
+from comparisons.policy import BAND, RANKS, RANKS_FALSE_ALARM, Z
 from comparisons.studies._ladder import LAGGED, Rung, dependent, left_out, usable, vanishing
 from comparisons.studies._singly import LAPLACE, MEAN_FIELD, NUTS, POSTERIOR, columns, drawn, normal
 from comparisons.studies._study import Finding, Number, Unjudged
@@ -45,12 +45,6 @@ if TYPE_CHECKING:
 
 LEVELS = np.arange(0.05, 0.99, 0.05)
 """Probabilities at which the share of smaller ranks is held against its expectation."""
-DISTANCE = 0.08
-"""Largest difference of a share that does not matter."""
-FALSE_ALARM = 0.001
-"""Of the test of all ranks of a method together."""
-BAND = 0.95
-"""Probability that all ranks of a method stay within the band of a figure."""
 TAKES_METHODS = True
 THEORY = "shares that theory predicts"
 TOGETHER = "all ranks against uniform ones"
@@ -120,10 +114,10 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
                     yield Finding(method, n, quantity, name, verdict)
             rungs = [shares[n].furthest(n, place) for n in fine]
             if method in normal(setting):
-                verdicts = vanishing(rungs, 0.0, DISTANCE, about, 0.5)
+                verdicts = vanishing(rungs, 0.0, RANKS, about, 0.5)
             else:
                 verdicts = (
-                    (r.n, Verdict(f"{about}, N = {r.n}", r.value, 0.0, r.error, DISTANCE))
+                    (r.n, Verdict(f"{about}, N = {r.n}", r.value, 0.0, r.error, RANKS))
                     for r in rungs
                 )
             for n, verdict in verdicts:
@@ -133,7 +127,7 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
             yield Finding(method, n, TOGETHER, "", not_comparable(f"{about}, N = {n}", cause))
         if method in normal(setting):
             rungs = [shares[n].together(n)[0] for n in ladder]
-            verdicts = vanishing(rungs, 0.0, DISTANCE, about, 0.5)
+            verdicts = vanishing(rungs, 0.0, RANKS, about, 0.5)
         else:
             fine = [n for n in ladder if n not in refused]
             verdicts = ((n, _uniform(shares[n], n, about)) for n in fine)
@@ -192,7 +186,7 @@ class _Shares(NamedTuple):
         error is such that Z times it is the half-width there.  If a share is beyond its band, the
         one that is most so.
         """
-        tail, counts = FALSE_ALARM / (2 * self.gap.size), self.replicates
+        tail, counts = RANKS_FALSE_ALARM / (2 * self.gap.size), self.replicates
         high = binom.isf(tail, counts, self.theory) / counts - self.theory
         low = self.theory - binom.ppf(tail, counts, self.theory) / counts
         half = np.maximum(np.where(self.gap > 0, high, low), 0.5 / counts)
@@ -205,7 +199,7 @@ class _Shares(NamedTuple):
 def _uniform(shares: _Shares, n: int, about: str) -> Verdict:
     """Of an exact method, which no departure may be proven of, and of which a small one is open."""
     rung, outside = shares.together(n)
-    bound = 0.0 if outside else DISTANCE
+    bound = 0.0 if outside else RANKS
     return Verdict(f"{about}, N = {n}", rung.value, 0.0, rung.error, bound)
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import chi2, norm
 
+from comparisons.policy import LEVEL, PROBABILITY
 from comparisons.studies._ladder import LAGGED, Rung, dependent, ladders, left_out, vanishing
 from comparisons.studies._singly import MEAN_FIELD, NUTS, drawn, normal
 from comparisons.studies._study import Finding
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
     from comparisons.studies._study import Setting
     from models.programs.density import Language
 
-LEVEL = 0.9
-"""Of the intervals."""
-DIFFERENCE = 0.03
-"""Largest difference of a share that does not matter."""
 DRAWS = 39
 """Of NUTS and the bootstrap: of the 40 ranks among them, 0 … 39, the interval holds 36."""
 WARM_UP, THIN = 300, 5
@@ -138,7 +135,7 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
                     continue
                 moments = summaries[n][method]
                 rungs.append(Rung(n, float(moments.mean[i]), binomial(limit, moments.replicates)))
-            for n, verdict in vanishing(rungs, limit, DIFFERENCE, about):
+            for n, verdict in vanishing(rungs, limit, PROBABILITY, about):
                 yield Finding(method, n, quantity, name, verdict)
 
 

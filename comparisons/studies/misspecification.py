@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.stats import norm
 
+from comparisons.policy import LEVEL, PROBABILITY
 from comparisons.studies._ladder import Rung, left_out, usable, vanishing
 from comparisons.studies._study import Finding
-from comparisons.studies.coverage import DIFFERENCE, LEVEL, binomial
+from comparisons.studies.coverage import binomial
 from comparisons.verdict import Verdict, not_comparable
 from inference.replicates.fits import replicate, standard_errors
 from inference.replicates.simulated import simulated
@@ -107,13 +108,13 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
                 rungs.append(Rung(n, float(moments.mean[i]), error))
             about = f"{quantity} of {name} by {method}"
             if kind == "sandwich":
-                for n, verdict in vanishing(rungs, LEVEL, DIFFERENCE, about):
+                for n, verdict in vanishing(rungs, LEVEL, PROBABILITY, about):
                     yield Finding(method, n, quantity, name, verdict)
                 continue
             for rung in rungs:
                 verdict = Verdict(
-                    f"{about}, N = {rung.n}", rung.value, LEVEL, rung.error, DIFFERENCE,
+                    f"{about}, N = {rung.n}", rung.value, LEVEL, rung.error, PROBABILITY,
                     cause="misspecification: 2Φ(z r) − 1, r of the observed SE over the sandwich",
-                    predicted=float(theory.coverage[kind][i]), prediction_error=DIFFERENCE,
+                    predicted=float(theory.coverage[kind][i]), prediction_error=PROBABILITY,
                 )  # fmt: skip
                 yield Finding(method, rung.n, quantity, name, verdict)

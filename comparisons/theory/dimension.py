@@ -31,8 +31,8 @@ from scipy.special import gammaln
 from scipy.stats import wishart
 
 from comparisons.exhibits import Claim, Curves, Table
+from comparisons.policy import LIMIT_SD, PROBABILITY
 from comparisons.studies._ladder import Rung, slope
-from comparisons.studies.asymptotics import DISTANCE, RATIO
 from comparisons.theory.densities.kernel_density import Selector, bandwidths
 from comparisons.verdict import Verdict
 
@@ -91,7 +91,7 @@ def _balls(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
         about = f"volume of the unit ball, D = {dim}: Monte Carlo / closed form"
         yield Claim(
             "The unit ball has volume π^{D/2} / Γ(D/2 + 1).",
-            Verdict(about, ratio, 1.0, ratio * error, RATIO),
+            Verdict(about, ratio, 1.0, ratio * error, LIMIT_SD),
         )
     size = 20_000 * effort
     dims = (1, 2, 5, 10, 20, 50)
@@ -110,7 +110,7 @@ def _balls(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
     about = f"share of the ball within {SHELL:g} of its surface, D = 20"
     yield Claim(
         "A thin outer shell holds 1 − (1 − ε)^D of a ball: nearly all of it as D grows.",
-        Verdict(about, outer[dims.index(20)], predicted, error, DISTANCE),
+        Verdict(about, outer[dims.index(20)], predicted, error, PROBABILITY),
     )
 
 
@@ -249,7 +249,7 @@ def _rates(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
         about = f"N (4π)^{{D/2}} MISE over D/2 + D(D+2)/8, maximum likelihood, D = {dim}, N = 3200"
         yield Claim(
             "The constant of the parametric rate grows only like D².",
-            Verdict(about, ratio, 1.0, last.n * last.error / constant, RATIO),
+            Verdict(about, ratio, 1.0, last.n * last.error / constant, LIMIT_SD),
         )
         measured[f"maximum likelihood, D = {dim}"] = (MANY, [rung.value for rung in rungs])
         line = [constant / n for n in MANY]
@@ -288,7 +288,7 @@ def _selected(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
             about = f"MISE with estimated scales over that with known ones, D = {dim}, N = {n}"
             yield Claim(
                 "The normal reference rule loses next to nothing by estimating its scales.",
-                Verdict(about, ratio, 1.0, error, RATIO),
+                Verdict(about, ratio, 1.0, error, LIMIT_SD),
             )
     columns = (
         "selector", "D", "N", "MISE, units of ∫f²", "with known scales, exact",

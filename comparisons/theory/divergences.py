@@ -34,7 +34,7 @@ from jax.scipy.stats import norm
 from scipy.optimize import minimize
 
 from comparisons.exhibits import Claim, Curves, Table
-from comparisons.studies.asymptotics import DISTANCE, RATIO
+from comparisons.policy import LIMIT_SD, PROBABILITY
 from comparisons.theory.densities._model import LINE, log_density_at
 from comparisons.verdict import Verdict, not_comparable
 from inference.methods.gaussian_vi import Mode, maximise, standard_points
@@ -207,7 +207,7 @@ def _covers(rng: np.random.Generator, effort: int, law: np.ndarray) -> Iterator[
     error = np.sqrt(fourth - deviation**4) / (2 * deviation) / root
     for name, expected, uncertain, bound in (
         ("mu", 0.0, deviation / root, LOCATION * deviation),
-        ("sigma", deviation, float(error), RATIO * deviation),
+        ("sigma", deviation, float(error), LIMIT_SD * deviation),
     ):
         about = f"{name} of the Gaussian fitted by maximum likelihood"
         found = float(fit.center.value[name])
@@ -219,7 +219,7 @@ def _covers(rng: np.random.Generator, effort: int, law: np.ndarray) -> Iterator[
     about = "least KL(p ‖ q): mean of log p/q over draws of p against log(sd/s) − log 2 + E g, nats"
     yield Claim(
         "One normal law cannot fit two modes: the least forward divergence is log(sd/s) − log 2.",
-        Verdict(about, float(ratio.mean()), float(predicted), error, RATIO * float(predicted)),
+        Verdict(about, float(ratio.mean()), float(predicted), error, LIMIT_SD * float(predicted)),
     )
 
 
@@ -233,7 +233,7 @@ def on_one_mode() -> tuple[float, float]:
 def _seeks(rng: np.random.Generator, law: np.ndarray) -> Iterator[Shown]:
     place, scale = on_one_mode()
     found = float(abs(law[0])), float(np.exp(law[1]))
-    bounds = LOCATION * DEVIATION, RATIO * DEVIATION
+    bounds = LOCATION * DEVIATION, LIMIT_SD * DEVIATION
     names = "distance of the location from 0", "standard deviation"
     for name, value, expected, bound in zip(names, found, (place, scale), bounds, strict=True):
         yield Claim(
@@ -270,7 +270,7 @@ def _compared(covers: np.ndarray, seeks: np.ndarray) -> Iterator[Shown]:
         mass = float(norm.cdf(-abs(law[0]) / np.exp(law[1])))
         yield Claim(
             "The forward optimum gives both modes their mass, the reverse one leaves one out.",
-            Verdict(f"mass of the {name} optimum beyond 0", mass, side, 0.0, DISTANCE),
+            Verdict(f"mass of the {name} optimum beyond 0", mass, side, 0.0, PROBABILITY),
         )
     there = {
         (which, name): float(objective(jnp.asarray(law)))
@@ -303,7 +303,7 @@ def _compared(covers: np.ndarray, seeks: np.ndarray) -> Iterator[Shown]:
         yield Claim(
             "The divergence is not symmetric: a law on one mode is log 2 from the target, which is "
             "about m²/s² − log 2 from it.",
-            Verdict(about, there[which, "reverse"], value, 0.0, RATIO * value),
+            Verdict(about, there[which, "reverse"], value, 0.0, LIMIT_SD * value),
         )
     for which, own, other in (
         ("KL(p ‖ q)", "forward", "reverse"),
@@ -313,7 +313,7 @@ def _compared(covers: np.ndarray, seeks: np.ndarray) -> Iterator[Shown]:
         yield Claim(
             "Each direction has its own optimum.",
             Verdict(
-                about, there[which, other] / there[which, own], 1 + RATIO, 0.0, 0.0, "at_least"
+                about, there[which, other] / there[which, own], 1 + LIMIT_SD, 0.0, 0.0, "at_least"
             ),
         )
 

@@ -32,8 +32,8 @@ from scipy.optimize import minimize
 from scipy.stats import chi, kurtosis, norm, skew
 
 from comparisons.exhibits import Claim, Curves, Table
+from comparisons.policy import LIMIT_SD
 from comparisons.studies._ladder import Rung, slope
-from comparisons.studies.asymptotics import RATIO
 from comparisons.verdict import Verdict, not_comparable
 from inference.methods.maximum_a_posteriori import MaximumAPosteriori
 from inference.replicates.fits import replicate
@@ -374,7 +374,7 @@ def _held(about: str, found: _Moments, exact: Sequence[float]) -> Iterator[Shown
     )  # fmt: skip
     yield Claim(
         EFFICIENT,
-        Verdict(f"sd / bound, {about}", found.deviation, 1.0, found.uncertain, RATIO),
+        Verdict(f"sd / bound, {about}", found.deviation, 1.0, found.uncertain, LIMIT_SD),
     )
     for name, value, expected, error, bound in (
         ("skewness", found.skewness, skewness, found.skewness_error, SKEWNESS),

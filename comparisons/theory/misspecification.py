@@ -31,10 +31,8 @@ import xarray as xr
 from scipy.stats import norm
 
 from comparisons.exhibits import Claim, Curves, Table
-from comparisons.policy import Z
+from comparisons.policy import LEVEL, LIMIT_SD, PROBABILITY, Z
 from comparisons.studies._ladder import Rung, slope
-from comparisons.studies.asymptotics import RATIO
-from comparisons.studies.coverage import DIFFERENCE, LEVEL
 from comparisons.theory.densities._model import LINE, log_density_at
 from comparisons.theory.divergences import EXACT, nearest
 from comparisons.verdict import Verdict, not_comparable
@@ -204,7 +202,7 @@ def _remains(rng: np.random.Generator, effort: int, at: Truth) -> Iterator[Shown
         "The divergence of one Gaussian from three modes does not vanish with N.",
         Verdict(
             f"KL(q ‖ p_θ̂) by fresh draws, nats, N = {n} / its limit by quadrature",
-            float(each.mean()), at.divergence, error, RATIO * at.divergence,
+            float(each.mean()), at.divergence, error, LIMIT_SD * at.divergence,
         ),
     )  # fmt: skip
 
@@ -256,7 +254,7 @@ def _intervals(rng: np.random.Generator, effort: int, at: Truth) -> Iterator[Sho
             error = float(np.sqrt(predicted * (1 - predicted) / row[i].size))
             found = float(row[i].mean())
             rows.append((kind, name, found, predicted))
-            yield Claim(statement, Verdict(about, found, predicted, error, DIFFERENCE))
+            yield Claim(statement, Verdict(about, found, predicted, error, PROBABILITY))
     title = f"Coverage of {LEVEL:.0%} intervals on three modes, N = {COVERED}"
     yield Table(title, ("standard error", "parameter", "measured", "theory"), tuple(rows))
 
