@@ -1,1 +1,37 @@
-"""What must agree, and why: each entry of this folder compares the fits of one case."""
+"""What must agree, and why: claims of one data set, studies of repeated ones, the theory."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from comparisons import distances as distances
+    from comparisons import testing as testing
+    from comparisons.case import Case as Case
+    from comparisons.verdict import Verdict as Verdict
+
+_HOMES = {
+    "Case": "comparisons.case",
+    "Verdict": "comparisons.verdict",
+    "distances": "",
+    "testing": "",
+}
+"""Where each public name is defined; "" where it is a module of this package."""
+
+__all__ = ["Case", "Verdict", "distances", "testing"]
+
+
+def __getattr__(name: str) -> object:
+    """A public name, loaded when first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(
+            f"module 'comparisons' has no attribute {name!r}; see dir(comparisons)"
+        )
+    home = _HOMES[name]
+    return getattr(import_module(home), name) if home else import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    """Every public name."""
+    return list(_HOMES)
