@@ -137,7 +137,7 @@ def predictions(case: Case) -> Predictions | None:
 
 def mean_field(theory: Predictions, name: str) -> MeanField | None:
     """The prediction for a method by its label; None unless it is mean-field VI."""
-    if not (name.startswith("svi") and "mean_field" in name):
+    if not (name.startswith("gaussian_vi") and "mean_field" in name):
         return None
     return theory.mean_field.get(language_of(name))
 

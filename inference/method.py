@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from collections import ChainMap
 from collections.abc import Mapping  # read at run time by get_type_hints
 from dataclasses import fields
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args, get_type_hints
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_type_hints
 
 from models.errors import ConfigError
 from models.programs.precision import float64
@@ -20,15 +21,27 @@ if TYPE_CHECKING:
     from inference.estimate import Estimate
     from models.spec import Model
 
+type Kind = Literal["optimum", "laplace", "variational", "sampler", "exact"]
+"""A maximum that is searched for, a Gaussian at it, a law fitted by its divergence, draws, or a
+formula."""
+
 
 class Method(ABC):
     """A way to fit; final subclasses are frozen dataclasses of settings.
 
-    A field annotated with a `Literal` (an engine, a family) spans the method's variants.
+    A field annotated with a `Literal` (an engine, a family) spans the method's variants.  What a
+    method is, is read off its attributes, never off its label.
     """
 
     name: ClassVar[str]
     target: ClassVar[Literal["likelihood", "posterior"]]
+    kind: ClassVar[Kind]
+    library: ClassVar[str] = "concord"
+    """Whose code fits: `concord`, `numpyro`, `pymc`, `statsmodels`, …"""
+    language: ClassVar[Literal["numpyro", "pymc"] | None] = None
+    """Whose program is fitted, and in whose unconstrained space; None where it uses neither."""
+    family: ClassVar[str] = ""
+    """The family that it fits, where it has one: `mean_field`, `full_rank`."""
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     """Settings by profile: quick, standard, thorough; within one, also by the name of a choice."""
 
@@ -49,6 +62,11 @@ class Method(ABC):
         Raises:
             FitError: no estimate at all could be produced.
         """
+
+
+def from_field(name: str) -> Any:
+    """A declaration that a field makes, such as that of a method's language by its `engine`."""
+    return property(attrgetter(name))
 
 
 def require_least(method: Method, **least: int) -> None:
@@ -85,7 +103,7 @@ def variants(cls: type[Method], profile: str) -> tuple[Method, ...]:
 
 
 def label(method: Method) -> str:
-    """The method's name with its `Literal` settings: `nuts[pymc]`, `svi[numpyro, full_rank]`."""
+    """Its name with its `Literal` settings: `nuts[pymc]`, `gaussian_vi[numpyro, full_rank]`."""
     hints = get_type_hints(type(method))
     chosen = [
         str(getattr(method, f.name))

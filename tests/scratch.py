@@ -95,6 +95,7 @@ class Fake(Method):
     draws: int = 4
     name: ClassVar[str] = "fake"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
+    kind: ClassVar[str] = "optimum"
 
     def refusal(self, model):
         return ""

@@ -16,7 +16,7 @@ from comparisons.runs.plan import Plan
 from comparisons.store.entries import Store
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Quantity
-from inference.method import Method, label
+from inference.method import Kind, Method, label
 from models.catalogue.gaussian import Gaussian
 from models.errors import ConfigError, FitError, StoreError
 
@@ -41,6 +41,7 @@ class Draw(Method):
     scale: float = 1.0
     name: ClassVar[str] = "draw"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
+    kind: ClassVar[Kind] = "optimum"
 
     def refusal(self, model: Model) -> str:
         return ""
@@ -63,6 +64,7 @@ class Troubled(Method):
     trouble: Literal["refuses", "fails", "breaks"]
     name: ClassVar[str] = "troubled"
     target: ClassVar[Literal["likelihood", "posterior"]] = "likelihood"
+    kind: ClassVar[Kind] = "optimum"
 
     def refusal(self, model: Model) -> str:
         return "it refuses everything" if self.trouble == "refuses" else ""

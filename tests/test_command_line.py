@@ -224,8 +224,8 @@ def test_set_reads_toml_values_and_plain_text() -> None:
 
 
 def test_names_are_split_outside_brackets() -> None:
-    texts = ["nuts, svi[numpyro, full_rank]", "laplace,nuts,"]
-    assert split_names(texts) == ("nuts", "svi[numpyro, full_rank]", "laplace")
+    texts = ["nuts, gaussian_vi[numpyro, full_rank]", "laplace,nuts,"]
+    assert split_names(texts) == ("nuts", "gaussian_vi[numpyro, full_rank]", "laplace")
 
 
 def test_hyper_parameters_are_typed_by_their_annotations() -> None:
@@ -295,8 +295,8 @@ def test_standardise_reaches_the_data() -> None:
         ("nuts", "chains", 2),
         ("nuts", "draws", 4),
         ("nuts", "warm_up", 1),
-        ("svi", "draws", 4),
-        ("svi", "restarts", 1),
+        ("gaussian_vi", "draws", 4),
+        ("gaussian_vi", "restarts", 1),
     ],
 )
 def test_settings_below_their_least_value_are_refused(

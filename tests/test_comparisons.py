@@ -296,7 +296,7 @@ def correlated() -> Callable[[float], Fits]:
         posterior = {
             "laplace[numpyro]": laplace,
             "nuts[numpyro]": reference,
-            "svi[numpyro, mean_field]": normal(independent),
+            "gaussian_vi[numpyro, mean_field]": normal(independent),
         }
         return Fits(model, data, {}, posterior)
 
@@ -307,7 +307,7 @@ def test_the_shrinkage_of_mean_field_is_explained(correlated: Callable[[float], 
     rows = verdicts(posterior_agreement, correlated(1.0))
     found = outcomes(rows)
     for name in ("mean[0]", "mean[1]"):
-        about = f"sd of {name}: svi[numpyro, mean_field] − nuts[numpyro]"
+        about = f"sd of {name}: gaussian_vi[numpyro, mean_field] − nuts[numpyro]"
         assert found[about] == "EXPLAINED"
     assert not differing(rows)
 
@@ -318,7 +318,7 @@ def test_a_shrinkage_of_the_wrong_size_is_not(
     correlated: Callable[[float], Fits], size: float
 ) -> None:
     found = differing(verdicts(posterior_agreement, correlated(size)))
-    assert "sd of mean[0]: svi[numpyro, mean_field] − nuts[numpyro]" in found
+    assert "sd of mean[0]: gaussian_vi[numpyro, mean_field] − nuts[numpyro]" in found
 
 
 @planted(posterior_agreement)

@@ -11,7 +11,7 @@ of each; `tests/reference/README.md` states how closely each must be met.
 * posterior_gaussian_mixture_stan: rstan 2.21.7, its modes with and without the Jacobian.
 
 Numbers that need draws are held in `test_references_posterior.py`, variational optima in
-`test_svi.py`.
+`test_gaussian_vi.py`.
 """
 
 from __future__ import annotations

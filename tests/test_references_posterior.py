@@ -24,7 +24,7 @@ from comparisons.case import Case
 from comparisons.claims.bic import _criteria, leave_one_out
 from comparisons.claims.cramer_rao import chart_draws
 from inference.information.matrices import derivatives
-from inference.methods.gaussian_vi import SVI
+from inference.methods.gaussian_vi import GaussianVI
 from inference.methods.nuts import NUTS
 from models.catalogue.factor_analysis import FactorAnalysis
 from models.catalogue.gaussian import Gaussian
@@ -108,7 +108,7 @@ def test_variational_optimum_with_many_points(family: Any, key: str) -> None:
     """The error of the fixed points falls below the gap between the ELBO and the evidence."""
     exact = reference("posterior_exact")["cases"]["normal_faithful_eruptions"]
     theirs = exact[key]
-    method = SVI(family=family, restarts=2, points=2**14, draws=100)
+    method = GaussianVI(family=family, restarts=2, points=2**14, draws=100)
     data = as_dataset(bundled("faithful"), GAUSSIAN, ("eruptions",))
     fit = method.fit(GAUSSIAN, data, np.random.default_rng(0))
     assert fit.problems == ()

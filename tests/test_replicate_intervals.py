@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from inference.methods.gaussian_vi import SVI
+from inference.methods.gaussian_vi import GaussianVI
 from inference.replicates.fits import expectation_maximised, replicate, scores, standard_errors
 from inference.replicates.gaussian_vi import mean_field
 from inference.replicates.intervals import bootstrap, profile_deviances
@@ -100,7 +100,7 @@ def test_mean_field_draws_are_those_of_the_method(model: Gaussian | GaussianMixt
     draws = mean_field(model, batch, fits.u, draws=4_000)
     assert draws.usable.all()
     for i, data in enumerate(batch.sets):
-        method = SVI(family="mean_field", restarts=2, draws=5_000)
+        method = GaussianVI(family="mean_field", restarts=2, draws=5_000)
         fit = method.fit(model, data, np.random.default_rng(0))
         whole = np.concatenate([np.ravel(a.data) for a in fit.sd.value.values()])
         location = np.concatenate([np.ravel(a.data) for a in fit.location.value.values()])

@@ -213,13 +213,13 @@ def bivariate() -> CaseResult:
         "nuts[numpyro]": nuts,
         "nuts[pymc]": from_draws(posterior_of(y, rng, (4, 600)), quantities),
         "statsmodels": from_point(nuts, missing=("covariance",)),
-        "svi[numpyro, full_rank]": from_draws(
+        "gaussian_vi[numpyro, full_rank]": from_draws(
             posterior_of(y, rng, (1, 2000)),
             quantities,
             sampler=False,
             problems=("the ELBO still rose at the end",),
         ),
-        "svi[numpyro, mean_field]": from_draws(
+        "gaussian_vi[numpyro, mean_field]": from_draws(
             posterior_of(y, rng, (1, 2500), narrow=0.4),
             quantities,
             sampler=False,
@@ -248,7 +248,7 @@ def bivariate() -> CaseResult:
             ),
             "posterior_agreement": (
                 Verdict(
-                    "sd of mean[0]: svi[numpyro, mean_field] − nuts[numpyro]",
+                    "sd of mean[0]: gaussian_vi[numpyro, mean_field] − nuts[numpyro]",
                     0.05,
                     0.12,
                     0.001,
@@ -258,7 +258,9 @@ def bivariate() -> CaseResult:
                     prediction_error=0.006,
                 ),
                 Verdict("mean of mean[0]: nuts[pymc] − nuts[numpyro]", 1.01, 1.0, 0.02, 0.02),
-                not_comparable("svi[numpyro, full_rank] against nuts[numpyro]", "not converged"),
+                not_comparable(
+                    "gaussian_vi[numpyro, full_rank] against nuts[numpyro]", "not converged"
+                ),
             ),
             "cramer_rao": (),
             "bic": (Verdict("bic: maximum_likelihood[pymc]", 220.1, 220.1, 0.0, 0.01),),
@@ -453,10 +455,11 @@ def test_the_tables_hold_every_estimate_refusal_failure_and_verdict(written: Pat
     (row,) = [
         row
         for row in estimates
-        if row["method"] == "svi[numpyro, mean_field]" and row["parameter"] == "covariance[1, 0]"
+        if row["method"] == "gaussian_vi[numpyro, mean_field]"
+        and row["parameter"] == "covariance[1, 0]"
     ]
     assert row["engine"] == "numpyro"
-    fit = result.estimates["svi[numpyro, mean_field]"]
+    fit = result.estimates["gaussian_vi[numpyro, mean_field]"]
     assert float(row["estimate"]) == float(fit.location.value["covariance"][1, 0])
     assert float(row["sd_error"]) == float(fit.sd.error["covariance"][1, 0])
     rows = [
@@ -556,7 +559,7 @@ def test_every_fit_has_a_netcdf_file_that_gives_it_back(written: Path, tmp_path:
     result = bivariate()
     found = sorted(path.name for path in (written / result.slug).iterdir())
     assert len(found) == len(result.estimates)
-    assert "svi-numpyro-mean_field.nc" in found
+    assert "gaussian_vi-numpyro-mean_field.nc" in found
     with xr.open_datatree(written / result.slug / "nuts-numpyro.nc", engine="h5netcdf") as tree:
         fit = from_tree(tree.load())
     assert fit.draws is not None
@@ -821,14 +824,14 @@ def test_the_first_screen_answers(pages: dict[str, Page]) -> None:
     page = pages["gaussian-simulated"]
     (answer,) = re.findall(r'<p class="answer">(.*?)</p>', page.text)
     assert answer.startswith("Held against nuts[numpyro]")
-    assert "svi[mean_field]" in answer
+    assert "gaussian_vi[mean_field]" in answer
     for count in ("3 agree", "1 explained", "1 differ", "1 unsure", "1 not comparable"):
         assert count in page.text
     matrix = page.tables[0]
     assert matrix[0][3:] == [
         "mean[0]", "mean[1]", "covariance[0, 0]", "covariance[1, 0]", "covariance[1, 1]",
     ]  # fmt: skip
-    (row,) = [row for row in matrix if row[0] == "svi[numpyro, mean_field]"]
+    (row,) = [row for row in matrix if row[0] == "gaussian_vi[numpyro, mean_field]"]
     assert row[3] == "centre unsure, spread explained"  # the verdict that knows a theory
     assert row[4] == "centre unsure, spread differ"
     assert page.text.index('id="forest"') < page.text.index('id="model"')
@@ -1041,7 +1044,7 @@ def test_a_method_without_draws_is_drawn_from_its_covariance_and_marked() -> Non
         "expectation_maximisation", "maximum_likelihood[numpyro]", "maximum_likelihood[pymc]",
         "statsmodels",
     }  # fmt: skip
-    assert drawn.unreliable == {"svi[numpyro, full_rank]"}
+    assert drawn.unreliable == {"gaussian_vi[numpyro, full_rank]"}
     fit = result.estimates["maximum_likelihood[pymc]"]
     flat_draws = drawn.draws["maximum_likelihood[pymc]"].reshape(-1, len(names))
     place = [list(map(str, fit.covariance["quantity"].values)).index(name) for name in names]
@@ -1065,7 +1068,7 @@ def test_a_large_model_shows_the_scalars_on_which_methods_differ() -> None:
         "q[33]": replace(cell, ratio=0.2),
         "q[34]": replace(cell, shift=float("nan"), ratio=float("nan")),
     }
-    found = _answer.Agreement("nuts", names, {"svi": cells})
+    found = _answer.Agreement("nuts", names, {"gaussian_vi": cells})
     assert {"q[17]", "q[33]"} <= set(_figures.notable(found, 5))
     assert _figures.notable(found, 40) == names
 
@@ -1080,7 +1083,9 @@ def test_a_large_model_has_a_column_for_each_parameter_that_shows_the_worst_of_i
         "covariance[5, 5]": replace(cell, sd="UNSURE"),
     }
     known = _facts.facts(bivariate())
-    found = _sections.matrix(replace(known, found=_answer.Agreement("nuts", names, {"svi": cells})))
+    found = _sections.matrix(
+        replace(known, found=_answer.Agreement("nuts", names, {"gaussian_vi": cells}))
+    )
     assert found is not None
     assert found.grouped
     assert found.columns == ("mu", "covariance")
@@ -1115,8 +1120,8 @@ def test_the_answer_trusts_what_agrees_and_only_that() -> None:
         "laplace": from_point(nuts, shift=0.01, scale=1.01),
         "maximum_likelihood[numpyro]": from_point(nuts),
         "maximum_likelihood[pymc]": from_point(nuts),
-        "svi[numpyro, mean_field]": from_point(nuts, scale=0.4),
-        "svi[numpyro, full_rank]": from_point(nuts, problems=("stopped early",)),
+        "gaussian_vi[numpyro, mean_field]": from_point(nuts, scale=0.4),
+        "gaussian_vi[numpyro, full_rank]": from_point(nuts, problems=("stopped early",)),
         "expectation_maximisation": from_point(nuts, shift=0.3),
     }
     answer = answered(replace(result, estimates=chosen))
@@ -1125,8 +1130,8 @@ def test_the_answer_trusts_what_agrees_and_only_that() -> None:
     )  # fmt: skip
     assert answer.headline == (
         "Held against nuts[numpyro]: trust laplace and maximum_likelihood for centre and spread; "
-        "trust only the centre of svi[mean_field]; do not trust expectation_maximisation; "
-        "not judged: svi[full_rank]."
+        "trust only the centre of gaussian_vi[mean_field]; do not trust expectation_maximisation; "
+        "not judged: gaussian_vi[full_rank]."
     )
     assert len(answer.headline.split()) <= 40
 
@@ -1155,15 +1160,19 @@ def test_variants_that_share_their_fate_share_a_name() -> None:
     result = decided(bivariate())
     nuts = result.estimates["nuts[numpyro]"]
     good, bad = from_point(nuts), from_point(nuts, shift=1.0)
-    variants = [f"svi[{engine}, {family}]" for family in "ab" for engine in ("numpyro", "pymc")]
+    variants = [
+        f"gaussian_vi[{engine}, {family}]" for family in "ab" for engine in ("numpyro", "pymc")
+    ]
 
     def said(*fits: Estimate) -> str:
         chosen = {"nuts[numpyro]": nuts, **dict(zip(variants, fits, strict=True))}
         return answered(replace(result, estimates=chosen)).headline
 
-    assert "trust svi for" in said(good, good, good, good)
-    assert "trust svi[a] for centre and spread; do not trust svi[b]." in said(good, good, bad, bad)
-    assert "do not trust svi[pymc, a] and svi[b]." in said(good, bad, bad, bad)
+    assert "trust gaussian_vi for" in said(good, good, good, good)
+    assert "trust gaussian_vi[a] for centre and spread; do not trust gaussian_vi[b]." in said(
+        good, good, bad, bad
+    )
+    assert "do not trust gaussian_vi[pymc, a] and gaussian_vi[b]." in said(good, bad, bad, bad)
 
 
 def test_a_difference_that_theory_predicts_is_told_apart_from_one_that_none_does() -> None:

@@ -57,7 +57,7 @@ from comparisons.verdict import Verdict
 from inference.estimate import Quantity
 from inference.information.matrices import quantity_jacobian
 from inference.method import Method
-from inference.methods.gaussian_vi import SVI
+from inference.methods.gaussian_vi import GaussianVI
 from inference.methods.laplace import Laplace
 from inference.methods.maximum_likelihood import MaximumLikelihood
 from inference.methods.nuts import NUTS
@@ -404,7 +404,7 @@ def test_half_the_information_is_beaten_by_an_estimator_at_its_bias(
     )
     # N of the honest study, so that what was compiled for it serves again
     study = conducted(cramer_rao, Gaussian(), (200, 800), 600, tmp_path)
-    methods = {"maximum_likelihood", "maximum_a_posteriori", "posterior_mean", "svi_mean"}
+    methods = {"maximum_likelihood", "maximum_a_posteriori", "posterior_mean", "gaussian_vi_mean"}
     about = "variance / bound at its bias"
     assert found(study, "DIFFER") == {(method, about) for method in methods}
 
@@ -442,7 +442,7 @@ def test_interval_methods_are_held_to_their_coverage(
     # N of the honest study, so that what was compiled for it serves again
     study = conducted(coverage, Gaussian(), (200,), 1_000, tmp_path)
     quantity = "coverage of the 90% interval"
-    planted = {"wald[opg]", "profile likelihood", "bootstrap", "svi[mean_field]"}
+    planted = {"wald[opg]", "profile likelihood", "bootstrap", "gaussian_vi[mean_field]"}
     assert found(study, "DIFFER") == {(method, quantity) for method in planted}
     assert found(study, "NOT COMPARABLE") == {("nuts[numpyro]", quantity)}
 
@@ -560,7 +560,7 @@ def test_mean_field_ranks_are_those_of_its_shrinkage_and_no_narrower(
     model = Gaussian(dim=2)
     monkeypatch.setattr(calibration, "sample", no_chains)
     honest = conducted(calibration, model, (40,), 200, tmp_path)
-    assert "svi[mean_field]" not in {method for method, _ in found(honest, "DIFFER")}
+    assert "gaussian_vi[mean_field]" not in {method for method, _ in found(honest, "DIFFER")}
     right = calibration.mean_field
 
     def planted(*arguments: Any) -> Weighted:
@@ -570,7 +570,7 @@ def test_mean_field_ranks_are_those_of_its_shrinkage_and_no_narrower(
 
     monkeypatch.setattr(calibration, "mean_field", planted)
     study = conducted(calibration, model, (40,), 200, tmp_path / "planted")
-    assert "svi[mean_field]" in {method for method, _ in found(study, "DIFFER")}
+    assert "gaussian_vi[mean_field]" in {method for method, _ in found(study, "DIFFER")}
 
 
 @final
@@ -582,6 +582,7 @@ class Conjugate(Method):
 
     name: ClassVar[str] = "conjugate"
     target: ClassVar[Any] = "posterior"
+    kind: ClassVar[Any] = "exact"
 
     def refusal(self, model: Model) -> str:
         return ""
@@ -618,16 +619,22 @@ def test_methods_that_fit_one_data_set_at_a_time_are_held_to_the_same(
 
 
 def test_methods_are_held_to_what_their_family_promises() -> None:
-    methods = NUTS("numpyro"), NUTS("pymc"), SVI("pymc"), SVI("numpyro", "full_rank"), Laplace()
+    methods = (
+        NUTS("numpyro"),
+        NUTS("pymc"),
+        GaussianVI("pymc"),
+        GaussianVI("numpyro", "full_rank"),
+        Laplace(),
+    )
     setting = Setting(Gaussian(), 0, methods)
     names = [*columns(setting)]
     assert names == [
-        "nuts[numpyro], one at a time", "nuts[pymc]", "svi[pymc, mean_field]",
-        "svi[numpyro, full_rank]", "laplace[numpyro], one at a time",
+        "nuts[numpyro], one at a time", "nuts[pymc]", "gaussian_vi[pymc, mean_field]",
+        "gaussian_vi[numpyro, full_rank]", "laplace[numpyro], one at a time",
     ]  # fmt: skip
     assert normal(setting) == {
-        "laplace[numpyro]": None, "svi[mean_field]": "numpyro", names[2]: "pymc", names[3]: None,
-        names[4]: None,
+        "laplace[numpyro]": None, "gaussian_vi[mean_field]": "numpyro", names[2]: "pymc",
+        names[3]: None, names[4]: None,
     }  # fmt: skip
 
 

@@ -424,7 +424,7 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
         estimates["expectation_maximisation"] = expectation_maximised(setting.model, batch)
     for name, draws in (
         ("posterior_mean", posteriors(setting.model, batch, fits.u)["posterior"]),
-        ("svi_mean", mean_field(setting.model, batch, fits.u)),
+        ("gaussian_vi_mean", mean_field(setting.model, batch, fits.u)),
     ):
         mean = (draws.weights[:, :, None] * draws.quantities).sum(axis=1)
         estimates[name] = mean, draws.usable

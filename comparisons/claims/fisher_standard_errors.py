@@ -73,7 +73,7 @@ def compare(case: Case) -> Iterator[Verdict]:
     expected_sd = None
     if theory is not None and "expected" in corners:
         expected_sd = _through_expected(case, maximum, theory)
-    names = [reference[0], *(name for name in fits if name.startswith("svi"))]
+    names = [reference[0], *(name for name in fits if name.startswith("gaussian_vi"))]
     for name in names:
         if fits[name].problems:
             yield not_comparable(f"sd under {name}", unreliable(name, fits[name]))

@@ -383,7 +383,7 @@ def paths(result: CaseResult) -> Picture | None:
         (title, kind, found)
         for title, kind, found in (
             ("EM: nats below its last ℓ", "climb", climbs),
-            ("SVI: ELBO, nats", "elbo", elbos),
+            ("Gaussian VI: ELBO, nats", "elbo", elbos),
             ("restarts: nats below the best", "restart", restarts),
         )
         if found

@@ -90,7 +90,7 @@ def base(label: str) -> str:
 
 
 def without_engine(label: str) -> str:
-    """`svi[mean_field]` of `svi[pymc, mean_field]`, `nuts` of `nuts[pymc]`."""
+    """`gaussian_vi[mean_field]` of `gaussian_vi[pymc, mean_field]`, `nuts` of `nuts[pymc]`."""
     return re.sub(r"\[\]$", "", re.sub(r"\b(numpyro|pymc)\b(, )?", "", label))
 
 

@@ -79,7 +79,7 @@ def identity(result: CaseResult) -> Row:
 
 
 def engine(label: str) -> str:
-    """Whose program the method ran: `pymc` of `svi[pymc, full_rank]`; "" if it names none."""
+    """Whose program the method ran: `pymc` of `nuts[pymc]`; "" if it names none."""
     variant = label.partition("[")[2].removesuffix("]").split(", ")
     return next((name for name in _ENGINES if name in variant), "")
 

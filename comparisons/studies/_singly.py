@@ -9,7 +9,7 @@ import numpy as np
 
 from comparisons.reference import own_draws
 from inference.method import label
-from inference.methods.gaussian_vi import SVI
+from inference.methods.gaussian_vi import GaussianVI
 from inference.methods.laplace import Laplace
 from models.errors import FitError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from models.programs.density import Language
 
 NUTS, LAPLACE = "nuts[numpyro]", "laplace[numpyro]"
-MEAN_FIELD, POSTERIOR = "svi[mean_field]", "posterior"
+MEAN_FIELD, POSTERIOR = "gaussian_vi[mean_field]", "posterior"
 """Columns of the posteriors that a study finds in all data sets of a batch at once."""
 
 
@@ -51,7 +51,7 @@ def normal(setting: Setting) -> dict[str, Language | None]:
     """
     found: dict[str, Language | None] = {LAPLACE: None, MEAN_FIELD: "numpyro"}
     for column, method in columns(setting).items():
-        if isinstance(method, SVI):
+        if isinstance(method, GaussianVI):
             found[column] = method.engine if method.family == "mean_field" else None
         elif isinstance(method, Laplace):
             found[column] = None

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from inference.estimate import Estimate
-from inference.method import Method
+from inference.method import Kind, Method
 from inference.optimisation.optimum import estimate_at, refuse_undefined
 from models.capabilities import HasClosedFormMaximum
 from models.errors import FitError
@@ -30,6 +30,7 @@ class ClosedForm(Method):
 
     name: ClassVar[str] = "closed_form"
     target: ClassVar[Literal["likelihood", "posterior"]] = "likelihood"
+    kind: ClassVar[Kind] = "exact"
 
     def refusal(self, model: Model) -> str:
         if isinstance(model, HasClosedFormMaximum):

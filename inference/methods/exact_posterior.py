@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from inference.estimate import Estimate
-from inference.method import Method
+from inference.method import Kind, Method
 from inference.optimisation.optimum import assemble
 from models.capabilities import HasExactPosterior
 from models.errors import FitError
@@ -32,6 +32,7 @@ class ExactPosterior(Method):
 
     name: ClassVar[str] = "exact_posterior"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
+    kind: ClassVar[Kind] = "exact"
 
     def refusal(self, model: Model) -> str:
         return "" if isinstance(model, HasExactPosterior) else f"{model.name} is not conjugate"

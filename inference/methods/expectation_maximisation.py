@@ -20,7 +20,7 @@ import xarray as xr
 
 from inference.estimate import Estimate
 from inference.information.matrices import louis, observed
-from inference.method import Method, require_least
+from inference.method import Kind, Method, require_least
 from inference.optimisation.optimum import estimate_at, refuse_undefined
 from inference.posterior.labels import canonical
 from models.capabilities import HasDegeneracy, HasEM
@@ -66,6 +66,7 @@ class ExpectationMaximisation(Method):
 
     name: ClassVar[str] = "expectation_maximisation"
     target: ClassVar[Literal["likelihood", "posterior"]] = "likelihood"
+    kind: ClassVar[Kind] = "optimum"
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"restarts": 4},
         "thorough": {"restarts": 50},

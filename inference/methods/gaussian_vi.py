@@ -35,7 +35,7 @@ from scipy.stats import qmc
 
 from inference.estimate import Estimate
 from inference.information.matrices import derivatives
-from inference.method import Method, require_least
+from inference.method import Kind, Method, from_field, require_least
 from inference.posterior.draws import CHAINS, estimate_from_draws, natural
 from inference.threads import one_blas_thread
 from models.errors import ConcordError, ConfigError, FitError
@@ -67,7 +67,7 @@ _MODES = 3
 
 @final
 @dataclass(frozen=True)
-class SVI(Method):
+class GaussianVI(Method):
     """Gaussian variational approximation in the unconstrained chart.
 
     Attributes:
@@ -79,13 +79,15 @@ class SVI(Method):
     """
 
     engine: Literal["numpyro", "pymc"] = "numpyro"
-    family: Literal["mean_field", "full_rank"] = "mean_field"
+    family: Literal["mean_field", "full_rank"] = "mean_field"  # pyright: ignore[reportIncompatibleVariableOverride]
     restarts: int = 6
     points: int = 512
     draws: int = 10_000
 
-    name: ClassVar[str] = "svi"
+    name: ClassVar[str] = "gaussian_vi"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
+    kind: ClassVar[Kind] = "variational"
+    language = from_field("engine")
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"restarts": 4, "points": 256, "draws": 4_000},
         "thorough": {"restarts": 20, "points": 4_096, "draws": 20_000},
@@ -94,7 +96,7 @@ class SVI(Method):
     def __post_init__(self) -> None:
         require_least(self, restarts=1, draws=4)
         if self.points < 2 or self.points & (self.points - 1):
-            raise ConfigError(f"svi.points is {self.points}; expected a power of 2")
+            raise ConfigError(f"gaussian_vi.points is {self.points}; expected a power of 2")
 
     def refusal(self, model: Model) -> str:
         return ""
@@ -114,7 +116,7 @@ class SVI(Method):
         of = density(model, data, self.engine)
         if self.points < 4 * of.size:
             raise FitError(
-                f"svi.points is {self.points}; expected at least four times the "
+                f"gaussian_vi.points is {self.points}; expected at least four times the "
                 f"{of.size} free parameters of {model.name}"
             )
         began = time.perf_counter()

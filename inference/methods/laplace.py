@@ -19,7 +19,7 @@ import xarray as xr
 
 from inference.estimate import Estimate
 from inference.information.matrices import derivatives, invert
-from inference.method import Method, require_least
+from inference.method import Kind, Method, from_field, require_least
 from inference.optimisation.optimum import fit_optimum
 from inference.posterior.draws import CHAINS, estimate_from_draws, natural
 from models.errors import FitError
@@ -47,6 +47,8 @@ class Laplace(Method):
 
     name: ClassVar[str] = "laplace"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
+    kind: ClassVar[Kind] = "laplace"
+    language = from_field("engine")
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"restarts": 10, "draws": 4_000},
         "thorough": {"restarts": 100, "draws": 20_000},

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 from inference.estimate import Estimate
-from inference.method import Method, require_least
+from inference.method import Kind, Method, from_field, require_least
 from inference.optimisation.optimum import estimate_at, fit_optimum
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class MaximumAPosteriori(Method):
 
     name: ClassVar[str] = "maximum_a_posteriori"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
+    kind: ClassVar[Kind] = "optimum"
+    language = from_field("engine")
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"restarts": 10},
         "thorough": {"restarts": 100},

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 from inference.estimate import Estimate
-from inference.method import Method, require_least
+from inference.method import Kind, Method, from_field, require_least
 from inference.optimisation.optimum import estimate_at, fit_optimum, refuse_undefined
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class MaximumLikelihood(Method):
 
     name: ClassVar[str] = "maximum_likelihood"
     target: ClassVar[Literal["likelihood", "posterior"]] = "likelihood"
+    kind: ClassVar[Kind] = "optimum"
+    language = from_field("engine")
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"restarts": 10},
         "thorough": {"restarts": 100},

@@ -1,11 +1,12 @@
-"""The No-U-Turn sampler: Hamiltonian dynamics that stop when they turn back on themselves.
+"""The No-U-Turn sampler: NumPyro's kernel in our loop, or PyMC's step class with a JAX gradient.
 
-Both engines draw from exp(log posterior(u)) in the unconstrained chart u of their own program,
-log-Jacobian included, with step size and mass matrix adapted while warming up.  `numpyro`:
-NumPyro's program and kernel.  `pymc`: PyMC's program, transforms and NUTS step, with the gradient
-of its graph compiled by JAX, because PyMC's own backend compiles for up to minutes where JAX takes
-seconds.  Chains run in threads, one compiled function for all, each from its own data-driven start;
-the mass matrix is dense while there are ten warm-up draws per coordinate to estimate it from.
+Hamiltonian dynamics that stop when they turn back on themselves.  Both engines draw from
+exp(log posterior(u)) in the unconstrained space of their own program, log-Jacobian included, with
+step size and mass matrix adapted while warming up.  `numpyro`: NumPyro's program and kernel.
+`pymc`: PyMC's program, transforms and NUTS step, with the gradient of its graph compiled by JAX,
+because PyMC's own backend compiles for up to minutes where JAX takes seconds.  Chains run in
+threads, one compiled function for all, each from its own data-driven start; the mass matrix is
+dense while there are ten warm-up draws per coordinate to estimate it from.
 References: Hoffman & Gelman (2014), JMLR 15; Betancourt (2017), arXiv:1701.02434.
 """
 
@@ -25,7 +26,7 @@ import xarray as xr
 
 from inference.estimate import Estimate
 from inference.information.matrices import derivatives
-from inference.method import Method, require_least
+from inference.method import Kind, Method, from_field, require_least
 from inference.posterior.draws import estimate_from_draws, natural
 from inference.threads import one_blas_thread
 from inference.threads import pool as threads
@@ -77,6 +78,8 @@ class NUTS(Method):
 
     name: ClassVar[str] = "nuts"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
+    kind: ClassVar[Kind] = "sampler"
+    library = language = from_field("engine")
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         # a draw of PyMC's sampler, which is Python, costs as much as a hundred of NumPyro's
         "quick": {"warm_up": 500, "draws": 4_000, "pymc": {"draws": 500}},

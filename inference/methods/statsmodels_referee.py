@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from inference.estimate import Estimate, Quantity
-from inference.method import Method
+from inference.method import Kind, Method
 from inference.optimisation.optimum import refuse_undefined
 from models.capabilities import HasReferee
 from models.errors import FitError
@@ -33,6 +33,8 @@ class StatsmodelsReferee(Method):
 
     name: ClassVar[str] = "statsmodels"
     target: ClassVar[Literal["likelihood", "posterior"]] = "likelihood"
+    kind: ClassVar[Kind] = "optimum"
+    library: ClassVar[str] = "statsmodels"
 
     def refusal(self, model: Model) -> str:
         if isinstance(model, HasReferee):

@@ -22,10 +22,10 @@ from comparisons.case import Case
 from comparisons.targets import predictions
 from inference.estimate import Estimate
 from inference.information.matrices import derivatives
-from inference.methods import gaussian_vi as svi
+from inference.methods import gaussian_vi
 from inference.methods.gaussian_vi import (
-    SVI,
     Fit,
+    GaussianVI,
     Mode,
     _judge,
     maximise,
@@ -52,7 +52,7 @@ def eruptions() -> xr.Dataset:
 
 @cache
 def fitted(engine: Any = "numpyro", family: Any = "mean_field") -> Estimate:
-    method = SVI(engine=engine, family=family, restarts=2)
+    method = GaussianVI(engine=engine, family=family, restarts=2)
     return method.fit(MODEL, eruptions(), np.random.default_rng(0))
 
 
@@ -86,8 +86,8 @@ def test_a_dropped_jacobian_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def without(model: Gaussian, data: xr.Dataset, language: Literal["numpyro", "pymc"]) -> Density:
         return dataclasses.replace(density(model, data, language), log_jacobian=lambda u: 0 * u[0])
 
-    monkeypatch.setattr(svi, "density", without)
-    fit = SVI(restarts=1).fit(MODEL, eruptions(), np.random.default_rng(0))
+    monkeypatch.setattr(gaussian_vi, "density", without)
+    fit = GaussianVI(restarts=1).fit(MODEL, eruptions(), np.random.default_rng(0))
     assert _deviation(fit, EXACT["vi_meanfield_gaussian"]) > 0.01
 
 
@@ -111,9 +111,9 @@ def test_elbo_climbs_and_stays_below_the_evidence() -> None:
 
 
 def test_same_seed_same_estimate() -> None:
-    again = SVI(restarts=2).fit(MODEL, eruptions(), np.random.default_rng(0))
+    again = GaussianVI(restarts=2).fit(MODEL, eruptions(), np.random.default_rng(0))
     xr.testing.assert_identical(again.location.value, fitted().location.value)
-    other = SVI(restarts=2).fit(MODEL, eruptions(), np.random.default_rng(1))
+    other = GaussianVI(restarts=2).fit(MODEL, eruptions(), np.random.default_rng(1))
     assert not other.location.value.identical(again.location.value)
 
 
@@ -218,19 +218,19 @@ def _law(loc: np.ndarray, factor: np.ndarray) -> np.ndarray:
 def test_the_best_of_several_modes_is_taken() -> None:
     model = GaussianMixture(k=2, mean_loc=3.0, mean_scale=2.0, scale_scale=1.0)
     data = as_dataset(bundled("faithful"), model, ("eruptions",))
-    fit = SVI(restarts=4, points=256).fit(model, data, np.random.default_rng(0))
+    fit = GaussianVI(restarts=4, points=256).fit(model, data, np.random.default_rng(0))
     assert fit.problems == ()
     np.testing.assert_allclose(fit.location.value["mu"], [2.02, 4.28], atol=0.02)
 
 
 def test_an_unfinished_climb_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    minimize = svi.minimize
+    minimize = gaussian_vi.minimize
 
     def two_steps(*args: Any, **options: Any) -> Any:
         return minimize(*args, **{**options, "options": {"maxiter": 1}})
 
-    monkeypatch.setattr(svi, "minimize", two_steps)
-    fit = SVI(restarts=1).fit(MODEL, eruptions(), np.random.default_rng(0))
+    monkeypatch.setattr(gaussian_vi, "minimize", two_steps)
+    fit = GaussianVI(restarts=1).fit(MODEL, eruptions(), np.random.default_rng(0))
     climb, restarts = fit.problems
     assert climb.startswith("the ELBO has not converged: its gradient is")
     assert restarts == "only 1 of 1 restarts reached the mode of the reported optimum"
@@ -240,19 +240,19 @@ def test_an_unfinished_climb_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"restarts": 0}, "svi.restarts is 0; expected an integer of at least 1"),
-        ({"draws": 3}, "svi.draws is 3; expected an integer of at least 4"),
-        ({"points": 300}, "svi.points is 300; expected a power of 2"),
+        ({"restarts": 0}, "gaussian_vi.restarts is 0; expected an integer of at least 1"),
+        ({"draws": 3}, "gaussian_vi.draws is 3; expected an integer of at least 4"),
+        ({"points": 300}, "gaussian_vi.points is 300; expected a power of 2"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        SVI(**settings)
+        GaussianVI(**settings)
 
 
 def test_too_few_points_for_the_parameters_fail() -> None:
     with pytest.raises(FitError, match="at least four times the 2 free parameters"):
-        SVI(points=4).fit(MODEL, eruptions(), np.random.default_rng(0))
+        GaussianVI(points=4).fit(MODEL, eruptions(), np.random.default_rng(0))
 
 
 def test_a_posterior_that_is_nowhere_finite_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,9 +261,9 @@ def test_a_posterior_that_is_nowhere_finite_fails(monkeypatch: pytest.MonkeyPatc
             density(model, data, language), log_prior=lambda u: jnp.nan * u[0]
         )
 
-    monkeypatch.setattr(svi, "density", broken)
+    monkeypatch.setattr(gaussian_vi, "density", broken)
     with pytest.raises(FitError, match="none of 6 restarts found a finite ELBO"):
-        SVI().fit(MODEL, eruptions(), np.random.default_rng(0))
+        GaussianVI().fit(MODEL, eruptions(), np.random.default_rng(0))
 
 
 def test_what_mean_field_leaves_out_moves_the_centre_as_predicted() -> None:
@@ -276,7 +276,7 @@ def test_what_mean_field_leaves_out_moves_the_centre_as_predicted() -> None:
     model = Gaussian(dim=2, mean_scale=100.0, scale_scale=20.0)
     data = as_dataset(bundled("faithful"), model, ("eruptions", "waiting"))
     rng = np.random.default_rng(5)
-    mean_field, full = (SVI(family=f, restarts=1).fit(model, data, rng) for f in FAMILIES)
+    mean_field, full = (GaussianVI(family=f, restarts=1).fit(model, data, rng) for f in FAMILIES)
     theory = predictions(Case(model, data, methods=(Laplace(restarts=2),)))
     assert theory is not None
     predicted = theory.mean_field["numpyro"].mean_minus
