@@ -21,12 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from inference.information.matrices import (
-    derivatives,
-    invert,
-    quantity_covariance,
-    quantity_jacobian,
-)
+from inference.information.delta import quantity_covariance
+from inference.information.derivatives import derivatives, quantity_jacobian
+from inference.information.inversion import invert
 from inference.method import variants
 from inference.methods.laplace import Laplace, mean_shift
 from models.errors import FitError
@@ -36,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from comparisons.case import Case
-    from inference.information.matrices import Objective
+    from inference.information.derivatives import Objective
     from models.programs.density import Density
     from models.spec import Model, Values
 

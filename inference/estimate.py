@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import numpy as np
 import xarray as xr
 
 from models.notebook import table
 from models.programs.density import flat_names
-
-if TYPE_CHECKING:
-    pass
 
 
 @final
@@ -35,15 +32,15 @@ class Estimate:
     """The outcome of one fit.
 
     Attributes:
-        center: the estimate (an optimum, or a posterior mean) of every reported quantity.
-        spread: its standard error or posterior standard deviation; NaN where undefined.
+        location: the estimate (an optimum, or a posterior mean) of every reported quantity.
+        sd: its standard error or posterior standard deviation; NaN where undefined.
         log_likelihood: ℓ(θ̂) at `point`, nats, all constants kept.
         draws: posterior draws, ArviZ groups with dims (chain, draw); None where there are none.
         problems: why the result must not be relied on, one sentence each; empty if it may be.
         point: the parameter values at which `log_likelihood` was taken.
         covariance: covariance of the reported quantities, dims (quantity, quantity_), with the
             flat names (`mu[0]`) as coordinates; NaN where undefined.
-        spread_kind: what `spread` is: `observed`, `posterior_sd`, …
+        sd_kind: what `sd` is: `observed`, `posterior_sd`, …
         record: how the fit went: seconds of compilation, warm-up and run as attributes
             (`compile`, `warm_up`, `run`), EM's climb, restarts, ELBO path as variables.
     """
@@ -59,8 +56,8 @@ class Estimate:
     record: xr.Dataset = field(default_factory=xr.Dataset)
 
     def _repr_html_(self) -> str:
-        """Every quantity with spread and Monte Carlo errors, and the problems, for a notebook."""
-        parts = [part for of in (self.location, self.sd) for part in (of.value, of.error)]
+        """Every quantity with its sd and Monte Carlo errors, and the problems, for a notebook."""
+        parts = (self.location.value, self.location.error, self.sd.value, self.sd.error)
         columns = [
             [float(x) for name in parts[0].data_vars for x in np.ravel(part[name].data)]
             for part in parts

@@ -10,7 +10,6 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_type_hints
 
-from models.errors import ConfigError
 from models.programs.precision import float64
 from models.registry import subclasses
 
@@ -40,7 +39,7 @@ class Method(ABC):
     """Whose code fits: `concord`, `numpyro`, `pymc`, `statsmodels`, …"""
     language: ClassVar[Literal["numpyro", "pymc"] | None] = None
     """Whose program is fitted, and in whose unconstrained space; None where it uses neither."""
-    family: ClassVar[str] = ""
+    family: str = ""
     """The family that it fits, where it has one: `mean_field`, `full_rank`."""
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     """Settings by profile: quick, standard, thorough; within one, also by the name of a choice."""
@@ -67,20 +66,6 @@ class Method(ABC):
 def from_field(name: str) -> Any:
     """A declaration that a field makes, such as that of a method's language by its `engine`."""
     return property(attrgetter(name))
-
-
-def require_least(method: Method, **least: int) -> None:
-    """Refuses settings that are below the least value given for each.
-
-    Raises:
-        ConfigError: names the first such setting.
-    """
-    for setting, lowest in least.items():
-        value = getattr(method, setting)
-        if value < lowest:
-            raise ConfigError(
-                f"{method.name}.{setting} is {value}; expected an integer of at least {lowest}"
-            )
 
 
 def variants(cls: type[Method], profile: str) -> tuple[Method, ...]:

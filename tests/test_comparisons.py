@@ -29,7 +29,7 @@ from comparisons.claims import (
     same_model,
 )
 from comparisons.runs.selection import chosen
-from inference.information.matrices import derivatives
+from inference.information.derivatives import derivatives
 from inference.method import label
 from inference.methods.closed_form import ClosedForm
 from inference.methods.exact_posterior import ExactPosterior

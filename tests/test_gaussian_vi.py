@@ -21,7 +21,7 @@ import xarray as xr
 from comparisons.case import Case
 from comparisons.targets import predictions
 from inference.estimate import Estimate
-from inference.information.matrices import derivatives
+from inference.information.derivatives import derivatives
 from inference.methods import gaussian_vi
 from inference.methods.gaussian_vi import (
     Fit,

@@ -11,15 +11,10 @@ import pytest
 import xarray as xr
 from wrapper import TwoInOne, Wrapped
 
-from inference.information.matrices import (
-    bound_error,
-    expected,
-    invert,
-    observed,
-    outer_product,
-    quantity_covariance,
-    quantity_jacobian,
-)
+from inference.information.delta import bound_error, quantity_covariance
+from inference.information.derivatives import quantity_jacobian
+from inference.information.inversion import invert
+from inference.information.matrices import expected, observed, outer_product
 from inference.methods.maximum_likelihood import MaximumLikelihood
 from inference.optimisation.optimum import estimate_at
 from models.catalogue._normal import duplication, normal_information, vech

@@ -20,7 +20,8 @@ import scipy.stats as st
 import xarray as xr
 from catalogue import at_truth, called, variants
 
-from inference.information.matrices import derivatives, expected, observed
+from inference.information.derivatives import derivatives
+from inference.information.matrices import expected, observed
 from inference.methods.closed_form import ClosedForm
 from inference.methods.expectation_maximisation import ExpectationMaximisation
 from inference.methods.maximum_likelihood import MaximumLikelihood

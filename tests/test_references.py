@@ -32,14 +32,10 @@ from scipy.stats import chi2, invgamma, norm
 from comparisons.case import Case
 from comparisons.claims.bic import _criteria
 from comparisons.claims.fisher_standard_errors import four_corners
-from inference.information.matrices import (
-    derivatives,
-    expected,
-    invert,
-    louis,
-    observed,
-    outer_product,
-)
+from inference.information.derivatives import derivatives
+from inference.information.inversion import invert
+from inference.information.louis import louis
+from inference.information.matrices import expected, observed, outer_product
 from inference.methods.closed_form import ClosedForm
 from inference.methods.exact_posterior import ExactPosterior
 from inference.methods.expectation_maximisation import ExpectationMaximisation

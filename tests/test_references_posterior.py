@@ -23,7 +23,7 @@ from scipy.special import logsumexp
 from comparisons.case import Case
 from comparisons.claims.bic import _criteria, leave_one_out
 from comparisons.claims.cramer_rao import chart_draws
-from inference.information.matrices import derivatives
+from inference.information.derivatives import derivatives
 from inference.methods.gaussian_vi import GaussianVI
 from inference.methods.nuts import NUTS
 from models.catalogue.factor_analysis import FactorAnalysis

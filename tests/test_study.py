@@ -55,7 +55,7 @@ from comparisons.studies._singly import columns, normal
 from comparisons.studies._study import Finding, Setting, further, studies
 from comparisons.verdict import Verdict
 from inference.estimate import Quantity
-from inference.information.matrices import quantity_jacobian
+from inference.information.derivatives import quantity_jacobian
 from inference.method import Method
 from inference.methods.gaussian_vi import GaussianVI
 from inference.methods.laplace import Laplace

@@ -28,7 +28,8 @@ from comparisons.claims.same_model import difference_of_densities
 from comparisons.policy import EVIDENCE, LAPLACE_GAP, PENALTY_SLOPE, Z
 from comparisons.reference import chart_draws, posterior_size
 from comparisons.verdict import Verdict, not_comparable
-from inference.information.matrices import invert, observed
+from inference.information.inversion import invert
+from inference.information.matrices import observed
 from inference.methods.laplace import Laplace
 from inference.posterior.draws import terms, thinning
 from inference.posterior.evidence import Measured, bridge, importance, wbic
@@ -398,7 +399,7 @@ def _weighted_leave_one_out(model: Model, data: xr.Dataset, found: Importance) -
     )
     with _quiet():
         loo = az.loo_approximate_posterior(
-            tree, found.target[::step], found.proposal[::step], pointwise=True
+            tree, found.log_target[::step], found.log_proposal[::step], pointwise=True
         )
     return _told(loo)
 

@@ -43,13 +43,10 @@ from comparisons.studies._ladder import SHRINKS, Rung, ladders, left_out, vanish
 from comparisons.studies._study import Finding
 from comparisons.targets import predictions, prior_information, through
 from comparisons.verdict import Verdict, not_comparable
-from inference.information.matrices import (
-    bound_error,
-    expected,
-    invert,
-    observed,
-    quantity_jacobian,
-)
+from inference.information.delta import bound_error
+from inference.information.derivatives import quantity_jacobian
+from inference.information.inversion import invert
+from inference.information.matrices import expected, observed
 from inference.posterior.labels import canonical
 from inference.replicates.fits import (
     climbed,

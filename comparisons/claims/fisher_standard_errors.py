@@ -22,16 +22,10 @@ from comparisons.policy import FIRST_ORDER, POSTERIOR, TWO_PROGRAMS
 from comparisons.reference import positions, reference_posterior, scalars, unreliable
 from comparisons.targets import mean_field, predictions, through
 from comparisons.verdict import Verdict, not_comparable
-from inference.information.matrices import (
-    bound_error,
-    derivatives,
-    expected,
-    invert,
-    observed,
-    outer_product,
-    quantity_covariance,
-    quantity_jacobian,
-)
+from inference.information.delta import bound_error, quantity_covariance
+from inference.information.derivatives import derivatives, quantity_jacobian
+from inference.information.inversion import invert
+from inference.information.matrices import expected, observed, outer_product
 from models.errors import FitError
 from models.programs.compilation import once
 from models.programs.density import density

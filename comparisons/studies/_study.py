@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple, final
 import numpy as np
 
 import comparisons.studies
-from inference.information.matrices import bound_error, expected, invert, quantity_jacobian
+from inference.information.delta import bound_error
+from inference.information.derivatives import quantity_jacobian
+from inference.information.inversion import invert
+from inference.information.matrices import expected
 from inference.method import label
 from inference.replicates.simulated import simulated
 from models.errors import FitError, did_you_mean, refuse

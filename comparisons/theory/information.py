@@ -34,7 +34,7 @@ import xarray as xr
 
 from comparisons.exhibits import Claim, Curves, Table
 from comparisons.verdict import Verdict, not_comparable
-from inference.information.matrices import scores
+from inference.information.derivatives import scores
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.programs.density import density

@@ -19,13 +19,15 @@ import numpy as np
 import xarray as xr
 
 from inference.estimate import Estimate
-from inference.information.matrices import louis, observed
-from inference.method import Kind, Method, require_least
+from inference.information.louis import louis
+from inference.information.matrices import observed
+from inference.method import Kind, Method
 from inference.optimisation.optimum import estimate_at, refuse_undefined
 from inference.posterior.labels import canonical
 from models.capabilities import HasDegeneracy, HasEM
 from models.errors import FitError
 from models.programs.density import density
+from models.settings import Count, check_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,8 +63,8 @@ class ExpectationMaximisation(Method):
         iterations: most iterations per start.
     """
 
-    restarts: int = 8
-    iterations: int = 20_000
+    restarts: Count = 8
+    iterations: Count = 20_000
 
     name: ClassVar[str] = "expectation_maximisation"
     target: ClassVar[Literal["likelihood", "posterior"]] = "likelihood"
@@ -73,7 +75,7 @@ class ExpectationMaximisation(Method):
     }
 
     def __post_init__(self) -> None:
-        require_least(self, restarts=1, iterations=1)
+        check_settings(self)
 
     def refusal(self, model: Model) -> str:
         return "" if isinstance(model, HasEM) else f"{model.name} has no closed-form E and M steps"
@@ -83,16 +85,16 @@ class ExpectationMaximisation(Method):
         if not isinstance(model, HasEM):
             raise FitError(self.refusal(model))
         started = time.perf_counter()
-        of = density(model, data)
-        steps = _steps(model, of, data)
-        first = of.unconstrain(model.start(np.random.default_rng(0), data))
+        target = density(model, data)
+        steps = _steps(model, target, data)
+        first = target.unconstrain(model.start(np.random.default_rng(0), data))
         jax.block_until_ready(steps(first))
         ready = time.perf_counter()
         climbs, degenerate = [], 0
         for stream in rng.spawn(self.restarts):
-            start = of.unconstrain(model.start(stream, data))
-            climb = self._climb(of, steps, start)
-            if climb is None or _degenerate(model, data, of, climb.u):
+            start = target.unconstrain(model.start(stream, data))
+            climb = self._climb(target, steps, start)
+            if climb is None or _degenerate(model, data, target, climb.u):
                 degenerate += 1
             else:
                 climbs.append(climb)
@@ -105,8 +107,8 @@ class ExpectationMaximisation(Method):
         ends = np.array([climb.log_likelihood[-1] for climb in climbs])
         reached = int(np.sum(ends >= ends[0] - _SAME * (1 + abs(ends[0]))))
         # information belongs to one labelling: that of the estimate
-        values = canonical(model, of.constrain(jnp.asarray(best.u)))
-        predicted = louis(model, data, of, of.unconstrain(values))
+        values = canonical(model, target.constrain(jnp.asarray(best.u)))
+        predicted = louis(model, data, target, target.unconstrain(values))
         record = xr.Dataset(
             {
                 "climb": ("iteration", best.log_likelihood),
@@ -146,7 +148,7 @@ class ExpectationMaximisation(Method):
         )
 
     def _climb(
-        self, of: Density, steps: Callable[[Any], tuple[Any, Any]], start: Any
+        self, target: Density, steps: Callable[[Any], tuple[Any, Any]], start: Any
     ) -> _Climb | None:
         """Iterates until what is left is negligible; None if it leaves the finite numbers."""
         u, climb = start, []
@@ -155,7 +157,7 @@ class ExpectationMaximisation(Method):
             if not (np.isfinite(heights).all() and np.isfinite(path).all()):
                 return None
             u = jnp.asarray(path[-1])
-            rate, last = _rate(path, observed(of, u))
+            rate, last = _rate(path, observed(target, u))
             shortfall = last * rate / (1 - rate) if rate < 1 else np.inf
             climb.extend(heights[:-1])
             if shortfall < _SHORT or len(climb) >= self.iterations:
@@ -175,22 +177,22 @@ def _rate(path: np.ndarray, information: np.ndarray) -> tuple[float, float]:
     return float(size[above[-1]] / size[above[-1] - 1]), float(size[-1])
 
 
-def _steps(model: Any, of: Density, data: xr.Dataset) -> Callable[[Any], tuple[Any, Any]]:
+def _steps(model: Any, target: Density, data: xr.Dataset) -> Callable[[Any], tuple[Any, Any]]:
     """u ↦ `_CHUNK` EM steps: the points, shape (chunk + 1, k), and their log-likelihoods."""
 
     def step(u: Any, _: None) -> tuple[Any, tuple[Any, Any]]:
-        values = model.m_step(model.e_step(of.constrain(u), data), data)
-        return of.unconstrain(values), (u, jnp.sum(of.log_likelihood(u)))
+        values = model.m_step(model.e_step(target.constrain(u), data), data)
+        return target.unconstrain(values), (u, jnp.sum(target.log_likelihood(u)))
 
     def chunk(u: Any) -> tuple[Any, Any]:
         last, (path, heights) = jax.lax.scan(step, u, None, length=_CHUNK)
-        height = jnp.sum(of.log_likelihood(last))
+        height = jnp.sum(target.log_likelihood(last))
         return jnp.vstack([path, last]), jnp.append(heights, height)
 
     return jax.jit(chunk)
 
 
-def _degenerate(model: Any, data: xr.Dataset, of: Density, u: np.ndarray) -> bool:
+def _degenerate(model: Any, data: xr.Dataset, target: Density, u: np.ndarray) -> bool:
     if not isinstance(model, HasDegeneracy):
         return False
-    return bool(model.degeneracy(of.constrain(jnp.asarray(u)), data))
+    return bool(model.degeneracy(target.constrain(jnp.asarray(u)), data))

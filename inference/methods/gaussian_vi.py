@@ -23,23 +23,25 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from annotated_types import Ge
 from scipy.optimize import OptimizeResult, minimize
 from scipy.special import ndtri
 from scipy.stats import qmc
 
 from inference.estimate import Estimate
-from inference.information.matrices import derivatives
-from inference.method import Kind, Method, from_field, require_least
+from inference.information.derivatives import derivatives
+from inference.method import Kind, Method, from_field
 from inference.posterior.draws import CHAINS, estimate_from_draws, natural
 from inference.threads import one_blas_thread
 from models.errors import ConcordError, ConfigError, FitError
 from models.programs.density import density, units
+from models.settings import Count, check_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,9 +82,9 @@ class GaussianVI(Method):
 
     engine: Literal["numpyro", "pymc"] = "numpyro"
     family: Literal["mean_field", "full_rank"] = "mean_field"  # pyright: ignore[reportIncompatibleVariableOverride]
-    restarts: int = 6
+    restarts: Count = 6
     points: int = 512
-    draws: int = 10_000
+    draws: Annotated[int, Ge(4)] = 10_000
 
     name: ClassVar[str] = "gaussian_vi"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
@@ -94,7 +96,7 @@ class GaussianVI(Method):
     }
 
     def __post_init__(self) -> None:
-        require_least(self, restarts=1, draws=4)
+        check_settings(self)
         if self.points < 2 or self.points & (self.points - 1):
             raise ConfigError(f"gaussian_vi.points is {self.points}; expected a power of 2")
 
@@ -113,20 +115,20 @@ class GaussianVI(Method):
             ) from error
 
     def _fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
-        of = density(model, data, self.engine)
-        if self.points < 4 * of.size:
+        target = density(model, data, self.engine)
+        if self.points < 4 * target.size:
             raise FitError(
                 f"gaussian_vi.points is {self.points}; expected at least four times the "
-                f"{of.size} free parameters of {model.name}"
+                f"{target.size} free parameters of {model.name}"
             )
         began = time.perf_counter()
-        evaluate = _height(of, max(1, _AT_ONCE // units(model, data)))
-        first = np.asarray(of.unconstrain(model.start(np.random.default_rng(0), data)))
-        evaluate(np.broadcast_to(first, (self.points, of.size)))
+        evaluate = _height(target, max(1, _AT_ONCE // units(model, data)))
+        first = np.asarray(target.unconstrain(model.start(np.random.default_rng(0), data)))
+        evaluate(np.broadcast_to(first, (self.points, target.size)))
         ready = time.perf_counter()
-        found = [_mode(of, model, data, stream) for stream in rng.spawn(self.restarts)]
+        found = [_mode(target, model, data, stream) for stream in rng.spawn(self.restarts)]
         modes = [mode for mode in found if mode is not None]
-        z = standard_points(rng, self.points, of.size)
+        z = standard_points(rng, self.points, target.size)
         fits = [
             (mode, maximise(evaluate, z, mode, self.family)) for mode in _distinct(modes)[:_MODES]
         ]
@@ -135,13 +137,13 @@ class GaussianVI(Method):
             raise FitError(f"{model.name}: none of {self.restarts} restarts found a finite ELBO")
         origin, best = max(fits, key=lambda pair: pair[1].elbo)
         reached = sum(abs(mode.value - origin.value) <= _SAME for mode in modes)
-        noise = rng.standard_normal((CHAINS, self.draws, of.size))
+        noise = rng.standard_normal((CHAINS, self.draws, target.size))
         points = best.loc + noise @ best.factor.T
-        further = [standard_points(rng, self.points, of.size) for _ in range(_FURTHER)]
+        further = [standard_points(rng, self.points, target.size) for _ in range(_FURTHER)]
         locs, factors = neighbours(evaluate, best, further, self.family)
         repeated = locs[:, None] + noise[0, :_JUDGED] @ factors.swapaxes(1, 2)
         elbo, error, khat = _judge(
-            evaluate, best, noise[:, :_JUDGED].reshape(-1, of.size), self.points
+            evaluate, best, noise[:, :_JUDGED].reshape(-1, target.size), self.points
         )
         record = xr.Dataset(
             {
@@ -175,9 +177,9 @@ class GaussianVI(Method):
         return estimate_from_draws(
             model,
             data,
-            natural(of, points),
+            natural(target, points),
             record=record,
-            repeated=natural(of, repeated),
+            repeated=natural(target, repeated),
             problems=problems,
         )
 
@@ -207,11 +209,11 @@ type _Height = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @lru_cache(maxsize=64)
-def _height(of: Density, batch: int) -> _Height:
+def _height(target: Density, batch: int) -> _Height:
     """The log posterior and its gradient at many points, compiled once for every family."""
 
     def one(u: Array) -> Array:
-        return jnp.sum(of.log_likelihood(u)) + of.log_prior(u) + of.log_jacobian(u)
+        return jnp.sum(target.log_likelihood(u)) + target.log_prior(u) + target.log_jacobian(u)
 
     compiled = jax.jit(
         lambda points: jax.lax.map(jax.value_and_grad(one), points, batch_size=batch)
@@ -234,9 +236,9 @@ def standard_points(rng: np.random.Generator, count: int, size: int) -> np.ndarr
     return np.linalg.solve(np.linalg.cholesky(z.T @ z / count), z.T).T
 
 
-def _mode(of: Density, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Mode | None:
+def _mode(target: Density, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Mode | None:
     """A mode near a data-driven start; None if the search leaves the finite."""
-    value_and_gradient = derivatives(of, "posterior").value_and_gradient
+    value_and_gradient = derivatives(target, "posterior").value_and_gradient
 
     def negative(u: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = value_and_gradient(jnp.asarray(u))
@@ -245,7 +247,7 @@ def _mode(of: Density, model: Model, data: xr.Dataset, rng: np.random.Generator)
             return 1e300, np.zeros_like(u)  # a line search steps back from here
         return value, gradient
 
-    start = np.asarray(of.unconstrain(model.start(rng, data)))
+    start = np.asarray(target.unconstrain(model.start(rng, data)))
     end = minimize(negative, start, jac=True, method="BFGS", options={"gtol": 1e-3})
     return Mode(-float(end.fun), end.x) if end.fun < 1e299 else None
 

@@ -11,19 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, final
 
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from annotated_types import Ge
 
 from inference.estimate import Estimate
-from inference.information.matrices import derivatives, invert
-from inference.method import Kind, Method, from_field, require_least
+from inference.information.derivatives import derivatives
+from inference.information.inversion import invert
+from inference.method import Kind, Method, from_field
 from inference.optimisation.optimum import fit_optimum
 from inference.posterior.draws import CHAINS, estimate_from_draws, natural
 from models.errors import FitError
 from models.programs.density import density
+from models.settings import Count, check_settings
 
 if TYPE_CHECKING:
     from models.programs.density import Density
@@ -42,8 +45,8 @@ class Laplace(Method):
     """
 
     engine: Literal["numpyro", "pymc"] = "numpyro"
-    restarts: int = 20
-    draws: int = 10_000
+    restarts: Count = 20
+    draws: Annotated[int, Ge(4)] = 10_000
 
     name: ClassVar[str] = "laplace"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
@@ -55,7 +58,7 @@ class Laplace(Method):
     }
 
     def __post_init__(self) -> None:
-        require_least(self, restarts=1, draws=4)
+        check_settings(self)
 
     def refusal(self, model: Model) -> str:
         return ""
@@ -69,27 +72,29 @@ class Laplace(Method):
             objective="posterior",
             restarts=self.restarts,
         )
-        of = density(model, data, self.engine)
-        mode = np.asarray(of.unconstrain(values))
-        hessian = -np.asarray(derivatives(of, "posterior").hessian(jnp.asarray(mode)))
-        inverse = invert(model, of, jnp.asarray(mode), hessian)
+        target = density(model, data, self.engine)
+        mode = np.asarray(target.unconstrain(values))
+        hessian = -np.asarray(derivatives(target, "posterior").hessian(jnp.asarray(mode)))
+        inverse = invert(model, target, jnp.asarray(mode), hessian)
         if inverse.problem or inverse.boundary.any():
             raise FitError(inverse.problem or "the posterior mode is on a boundary")
         factor = np.linalg.cholesky(inverse.covariance)
-        noise = rng.standard_normal((CHAINS, self.draws, of.size))
-        draws = natural(of, mode + noise @ factor.T)
-        height = float(derivatives(of, "posterior").value_and_gradient(jnp.asarray(mode))[0])
+        noise = rng.standard_normal((CHAINS, self.draws, target.size))
+        draws = natural(target, mode + noise @ factor.T)
+        height = float(derivatives(target, "posterior").value_and_gradient(jnp.asarray(mode))[0])
         record = record.assign(
             mode=("coordinate", mode),
             mode_covariance=(("coordinate", "coordinate_"), inverse.covariance),
         )
         record.attrs["log_evidence"] = (
-            height + 0.5 * of.size * np.log(2 * np.pi) + float(np.log(np.diag(factor)).sum())
+            height + 0.5 * target.size * np.log(2 * np.pi) + float(np.log(np.diag(factor)).sum())
         )
         return estimate_from_draws(model, data, draws, record=record, problems=problems)
 
 
-def mean_shift(of: Density, mode: np.ndarray, covariance: np.ndarray, sd: np.ndarray) -> np.ndarray:
+def mean_shift(
+    target: Density, mode: np.ndarray, covariance: np.ndarray, about: np.ndarray
+) -> np.ndarray:
     """How far the mean is off the mode in the chart, to first order in 1/N, shape (k,).
 
     δ = ½ Σ ∇ tr(∇²f · S), Σ the inverse of −∇²f at the mode and S the covariance about it: Σ for
@@ -97,12 +102,12 @@ def mean_shift(of: Density, mode: np.ndarray, covariance: np.ndarray, sd: np.nda
     derivative is contracted by second differences of the gradient along the columns of the
     Cholesky factor of S.
     """
-    value_and_gradient = derivatives(of, "posterior").value_and_gradient
+    value_and_gradient = derivatives(target, "posterior").value_and_gradient
 
     def gradients(points: np.ndarray) -> np.ndarray:
         return np.stack([value_and_gradient(jnp.asarray(u))[1] for u in points])
 
-    step = 0.05 * np.linalg.cholesky(sd).T
+    step = 0.05 * np.linalg.cholesky(about).T
     both = gradients(mode + step) + gradients(mode - step)
     contracted = (both - 2 * gradients(mode[None])).sum(axis=0) / 0.05**2
     return 0.5 * covariance @ contracted

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 from inference.estimate import Estimate
-from inference.method import Kind, Method, from_field, require_least
+from inference.method import Kind, Method, from_field
 from inference.optimisation.optimum import estimate_at, fit_optimum
+from models.settings import Count, check_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +35,7 @@ class MaximumAPosteriori(Method):
     """
 
     engine: Literal["numpyro", "pymc"] = "numpyro"
-    restarts: int = 20
+    restarts: Count = 20
 
     name: ClassVar[str] = "maximum_a_posteriori"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
@@ -46,7 +47,7 @@ class MaximumAPosteriori(Method):
     }
 
     def __post_init__(self) -> None:
-        require_least(self, restarts=1)
+        check_settings(self)
 
     def refusal(self, model: Model) -> str:
         return ""

@@ -17,16 +17,17 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from annotated_types import Ge
 
 from inference.estimate import Estimate
-from inference.information.matrices import derivatives
-from inference.method import Kind, Method, from_field, require_least
+from inference.information.derivatives import derivatives
+from inference.method import Kind, Method, from_field
 from inference.posterior.draws import estimate_from_draws, natural
 from inference.threads import one_blas_thread
 from inference.threads import pool as threads
@@ -34,6 +35,7 @@ from models.errors import ConcordError, ConfigError, FitError
 from models.programs.compilation import once
 from models.programs.density import density, pymc_program
 from models.programs.keys import key_of
+from models.settings import Count, check_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,9 +73,9 @@ class NUTS(Method):
     """
 
     engine: Literal["numpyro", "pymc"] = "numpyro"
-    chains: int = 4
-    warm_up: int = 1_000
-    draws: int = 10_000
+    chains: Annotated[int, Ge(2)] = 4
+    warm_up: Count = 1_000
+    draws: Annotated[int, Ge(4)] = 10_000
     target_accept: float = 0.9
 
     name: ClassVar[str] = "nuts"
@@ -88,7 +90,7 @@ class NUTS(Method):
     }
 
     def __post_init__(self) -> None:
-        require_least(self, chains=2, warm_up=1, draws=4)
+        check_settings(self)
         if not 0 < self.target_accept < 1:
             raise ConfigError(
                 f"nuts.target_accept is {self.target_accept}; expected between 0 and 1"
@@ -100,19 +102,19 @@ class NUTS(Method):
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
         engine = _numpyro if self.engine == "numpyro" else _pymc
         try:
-            of = density(model, data, self.engine)
+            target = density(model, data, self.engine)
             began = time.perf_counter()
-            starts = _starts(model, data, of, rng, self.chains)
+            starts = _starts(model, data, target, rng, self.chains)
             ready = time.perf_counter()
             with one_blas_thread():
-                found = engine(self, model, data, of, starts, rng)
+                found = engine(self, model, data, target, starts, rng)
         except ConcordError:
             raise
         except Exception as error:
             raise FitError(
                 f"the {self.engine} sampler failed on {model.name}: {type(error).__name__}: {error}"
             ) from error
-        draws = natural(of, found.points)
+        draws = natural(target, found.points)
         record = xr.Dataset(
             attrs={
                 "compile": found.compile + ready - began,
@@ -124,18 +126,18 @@ class NUTS(Method):
 
 
 def _starts(
-    model: Model, data: xr.Dataset, of: Density, rng: np.random.Generator, chains: int
+    model: Model, data: xr.Dataset, target: Density, rng: np.random.Generator, chains: int
 ) -> list[np.ndarray]:
     """A data-driven start for each chain, in the chart.
 
     Raises:
         FitError: the density or its gradient is not finite at any start of a chain.
     """
-    value_and_gradient = derivatives(of, "posterior").value_and_gradient
+    value_and_gradient = derivatives(target, "posterior").value_and_gradient
     starts = []
     for stream in rng.spawn(chains):
         for _ in range(_ATTEMPTS):
-            start = of.unconstrain(model.start(stream, data))
+            start = target.unconstrain(model.start(stream, data))
             value, gradient = value_and_gradient(start)
             if jnp.isfinite(value) and jnp.isfinite(gradient).all():
                 starts.append(np.asarray(start))
@@ -162,20 +164,20 @@ def tempered(
     Raises:
         FitError: the density or its gradient is not finite at any start.
     """
-    of = density(model, data)
-    value_and_gradient = derivatives(of, "posterior").value_and_gradient
-    candidates = _starts(model, data, of, rng, method.chains * _CANDIDATES)
+    target = density(model, data)
+    value_and_gradient = derivatives(target, "posterior").value_and_gradient
+    candidates = _starts(model, data, target, rng, method.chains * _CANDIDATES)
     heights = [float(value_and_gradient(jnp.asarray(start))[0]) for start in candidates]
     best = np.reshape(heights, (method.chains, _CANDIDATES)).argmax(axis=1)
     starts = [candidates[chain * _CANDIDATES + i] for chain, i in enumerate(best)]
-    hot = replace(of, log_likelihood=lambda u: of.log_likelihood(u) / temperature)
+    hot = replace(target, log_likelihood=lambda u: target.log_likelihood(u) / temperature)
     with one_blas_thread():
         run = _numpyro(method, model, data, hot, starts, rng)
     return run.points, run.stats
 
 
-def _dense(method: NUTS, of: Density) -> bool:
-    return method.warm_up >= 10 * of.size
+def _dense(method: NUTS, target: Density) -> bool:
+    return method.warm_up >= 10 * target.size
 
 
 def _in_threads[T](work: Callable[[int], T], count: int) -> list[T]:
@@ -195,7 +197,7 @@ def _numpyro(
     method: NUTS,
     model: Model,
     data: xr.Dataset,
-    of: Density,
+    target: Density,
     starts: list[np.ndarray],
     rng: np.random.Generator,
 ) -> _Run:
@@ -203,12 +205,12 @@ def _numpyro(
     from numpyro import infer
 
     def potential(u: jax.Array) -> jax.Array:
-        return -(jnp.sum(of.log_likelihood(u)) + of.log_prior(u) + of.log_jacobian(u))
+        return -(jnp.sum(target.log_likelihood(u)) + target.log_prior(u) + target.log_jacobian(u))
 
     kernel = infer.NUTS(
         potential_fn=potential,
         target_accept_prob=method.target_accept,
-        dense_mass=_dense(method, of),
+        dense_mass=_dense(method, target),
     )
 
     @once
@@ -273,8 +275,8 @@ class _Gradient:
     _extra_vars_shared: ClassVar[dict[str, object]] = {}
     dtype = "float64"
 
-    def __init__(self, of: Density) -> None:
-        self._compiled = derivatives(of, "posterior").value_and_gradient
+    def __init__(self, target: Density) -> None:
+        self._compiled = derivatives(target, "posterior").value_and_gradient
 
     def _pytensor_function(self, u: Any) -> tuple[float, np.ndarray]:
         value, gradient = self._compiled(u)
@@ -285,7 +287,7 @@ def _pymc(
     method: NUTS,
     model: Model,
     data: xr.Dataset,
-    of: Density,
+    target: Density,
     starts: list[np.ndarray],
     rng: np.random.Generator,
 ) -> _Run:
@@ -296,24 +298,24 @@ def _pymc(
 
     began = time.perf_counter()
     program = pymc_program(model, data)
-    gradient = _Gradient(of)
-    layout = (("u", (of.size,), of.size, np.dtype("float64")),)
+    gradient = _Gradient(target)
+    layout = (("u", (target.size,), target.size, np.dtype("float64")),)
     # PyMC counts the coordinates by an initial point; its own would compile the whole program
     variables = [variable.name for variable in program.value_vars]
-    sizes = [of.size - len(variables) + 1] + [1] * (len(variables) - 1)
+    sizes = [target.size - len(variables) + 1] + [1] * (len(variables) - 1)
     counted = {name: np.zeros(size) for name, size in zip(variables, sizes, strict=True)}
 
     def sampler(start: np.ndarray, stream: np.random.Generator) -> Any:
         momentum, choice = stream.spawn(2)
         potential, scale = (
-            (QuadPotentialFullAdapt, np.eye(of.size))
-            if _dense(method, of)
-            else (QuadPotentialDiagAdapt, np.ones(of.size))
+            (QuadPotentialFullAdapt, np.eye(target.size))
+            if _dense(method, target)
+            else (QuadPotentialDiagAdapt, np.ones(target.size))
         )
         with warnings.catch_warnings():
             # it is what `pm.sample(init="adapt_full")` uses, and calls itself experimental
             warnings.simplefilter("ignore", UserWarning)
-            metric = potential(of.size, start.copy(), scale, 10, rng=momentum)
+            metric = potential(target.size, start.copy(), scale, 10, rng=momentum)
         return pm.NUTS(
             model=program,
             logp_dlogp_func=gradient,
@@ -337,7 +339,7 @@ def _pymc(
         steps[chain].stop_tuning()
 
     def run(chain: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
-        points, stats = np.empty((method.draws, of.size)), []
+        points, stats = np.empty((method.draws, target.size)), []
         with np.errstate(all="ignore"):
             for draw in range(method.draws):
                 states[chain], (stat,) = steps[chain].astep(states[chain])

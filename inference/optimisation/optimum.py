@@ -19,7 +19,10 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
 from inference.estimate import Estimate, Quantity
-from inference.information.matrices import derivatives, invert, observed, quantity_covariance
+from inference.information.delta import quantity_covariance
+from inference.information.derivatives import derivatives
+from inference.information.inversion import invert
+from inference.information.matrices import observed
 from inference.posterior.labels import canonical
 from models.capabilities import HasBoundary, HasDegeneracy
 from models.data.dataset import undefined
@@ -64,7 +67,7 @@ class Optimum(NamedTuple):
 def optimise(
     model: Model,
     data: xr.Dataset,
-    of: Density,
+    target: Density,
     objective: Literal["likelihood", "joint", "posterior"],
     rng: np.random.Generator,
     restarts: int,
@@ -76,7 +79,7 @@ def optimise(
     Raises:
         FitError: every start ended in a degenerate optimum or failed.
     """
-    compiled = derivatives(of, objective)
+    compiled = derivatives(target, objective)
 
     def negative(u: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = compiled.value_and_gradient(jnp.asarray(u))
@@ -93,11 +96,11 @@ def optimise(
     for restart, stream in enumerate(rng.spawn(_PATIENCE * restarts)):
         if restart >= restarts and _reached([height for height, _ in kept]) >= 2:
             break
-        start = np.asarray(of.unconstrain(model.start(stream, data)))
+        start = np.asarray(target.unconstrain(model.start(stream, data)))
         end = minimize(negative, start, jac=True, method="BFGS", options={"gtol": 1e-5})
         if not np.isfinite(end.x).all() or end.fun >= 1e299:
             failed += 1
-        elif _degeneracy(model, data, of, end.x):
+        elif _degeneracy(model, data, target, end.x):
             degenerate += 1
         else:
             kept.append((-float(end.fun), end.x))
@@ -108,10 +111,10 @@ def optimise(
         )
     kept.sort(key=lambda end: -end[0])
     u, value = _polish(negative, hessian, kept[0][1])
-    if _degeneracy(model, data, of, u):
+    if _degeneracy(model, data, target, u):
         u, value = kept[0][1], kept[0][0]
     ends = np.array([max(end[0], value) if i == 0 else end[0] for i, end in enumerate(kept)])
-    decrement = newton_decrement(model, of, u, negative(u)[1], hessian(u))
+    decrement = newton_decrement(model, target, u, negative(u)[1], hessian(u))
     return Optimum(u, value, decrement, ends, _reached(ends), degenerate, failed)
 
 
@@ -147,10 +150,10 @@ def _polish(
 
 
 def newton_decrement(
-    model: Model, of: Density, u: np.ndarray, gradient: np.ndarray, hessian: np.ndarray
+    model: Model, target: Density, u: np.ndarray, gradient: np.ndarray, hessian: np.ndarray
 ) -> float:
     """√(gᵀH⁻¹g) over the coordinates that are not on a boundary; infinite if H is not definite."""
-    inverse = invert(model, of, jnp.asarray(u), hessian)
+    inverse = invert(model, target, jnp.asarray(u), hessian)
     if inverse.problem:
         return float(np.linalg.norm(gradient)) if np.allclose(gradient, 0, atol=1e-6) else np.inf
     free = ~inverse.boundary
@@ -172,10 +175,10 @@ def optimiser_problems(optimum: Optimum) -> tuple[str, ...]:
     return tuple(problems)
 
 
-def _degeneracy(model: Model, data: xr.Dataset, of: Density, u: np.ndarray) -> str:
+def _degeneracy(model: Model, data: xr.Dataset, target: Density, u: np.ndarray) -> str:
     if not isinstance(model, HasDegeneracy):
         return ""
-    return model.degeneracy(of.constrain(jnp.asarray(u)), data)
+    return model.degeneracy(target.constrain(jnp.asarray(u)), data)
 
 
 def refuse_undefined(model: Model, data: xr.Dataset) -> None:
@@ -204,17 +207,17 @@ def estimate_at(
     `information` has shape (k, k); None takes the observed information at the point.
     """
     values = canonical(model, values)
-    of = density(model, data)
-    u = of.unconstrain(values)
-    inverse = invert(model, of, u, observed(of, u) if information is None else information)
-    covariance = quantity_covariance(model, of, u, inverse)
+    target = density(model, data)
+    u = target.unconstrain(values)
+    inverse = invert(model, target, u, observed(target, u) if information is None else information)
+    covariance = quantity_covariance(model, target, u, inverse)
     found = list(problems)
     if inverse.problem:
         found.append(inverse.problem)
     if isinstance(model, HasBoundary) and (sentence := model.boundary(values, data)):
         found.append(f"{sentence}; its standard error is undefined: boundary")
     elif inverse.boundary.any():
-        names = ", ".join(np.asarray(of.coordinates)[inverse.boundary])
+        names = ", ".join(np.asarray(target.coordinates)[inverse.boundary])
         found.append(f"on a boundary: {names}; its standard error is undefined: boundary")
     return assemble(
         model,
@@ -238,7 +241,7 @@ def assemble(
     record: xr.Dataset,
 ) -> Estimate:
     """An exact (error-free) estimate from a point and the covariance of its quantities."""
-    of = density(model, data)
+    target = density(model, data)
     reported = quantities(model, values)
     table = quantity_table(model)
     location = labelled(table, data, reported)
@@ -254,7 +257,9 @@ def assemble(
         },
     )
     names = flat_names({p.name: reported[p.name] for p in table})
-    log_likelihood = derivatives(of, "likelihood").value_and_gradient(of.unconstrain(values))[0]
+    log_likelihood = derivatives(target, "likelihood").value_and_gradient(
+        target.unconstrain(values)
+    )[0]
     return Estimate(
         location=Quantity(location, xr.zeros_like(location)),
         sd=Quantity(sd, xr.zeros_like(sd)),
@@ -287,14 +292,14 @@ def fit_optimum(
     not depend on which chart the optimiser used.
     """
     started = time.perf_counter()
-    of = density(model, data, language)
-    compiled = derivatives(of, objective)
-    first = of.unconstrain(model.start(np.random.default_rng(0), data))
+    target = density(model, data, language)
+    compiled = derivatives(target, objective)
+    first = target.unconstrain(model.start(np.random.default_rng(0), data))
     jax.block_until_ready(compiled.value_and_gradient(first))
     jax.block_until_ready(compiled.hessian(first))
     ready = time.perf_counter()
-    optimum = optimise(model, data, of, objective, rng, restarts)
-    values = canonical(model, of.constrain(jnp.asarray(optimum.u)))
+    optimum = optimise(model, data, target, objective, rng, restarts)
+    values = canonical(model, target.constrain(jnp.asarray(optimum.u)))
     reference = density(model, data)
     hessian = derivatives(reference, objective).hessian(reference.unconstrain(values))
     record = xr.Dataset(

@@ -84,39 +84,39 @@ class _Terms(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def terms(of: Density, n: int) -> _Terms:
+def terms(target: Density, n: int) -> _Terms:
     """The compiled terms of a density of n units, which all who ask for them share."""
     batch = max(1, min(256, _AT_ONCE // n))
 
     def totals(u: Array) -> tuple[Array, Array, Array]:
-        return jnp.sum(of.log_likelihood(u)), of.log_prior(u), of.log_jacobian(u)
+        return jnp.sum(target.log_likelihood(u)), target.log_prior(u), target.log_jacobian(u)
 
     return _Terms(
         _chunked(lambda points: jax.lax.map(totals, points, batch_size=batch)),
-        _chunked(lambda points: jax.lax.map(of.log_likelihood, points, batch_size=batch)),
+        _chunked(lambda points: jax.lax.map(target.log_likelihood, points, batch_size=batch)),
     )
 
 
 @lru_cache(maxsize=64)
-def _unconstrained(of: Density) -> Callable[[Any], np.ndarray]:
-    return _chunked(jax.vmap(of.unconstrain))
+def _unconstrained(target: Density) -> Callable[[Any], np.ndarray]:
+    return _chunked(jax.vmap(target.unconstrain))
 
 
 @lru_cache(maxsize=64)
-def _constrained(of: Density) -> Callable[[ArrayLike], dict[str, np.ndarray]]:
-    return _chunked(jax.vmap(of.constrain))
+def _constrained(target: Density) -> Callable[[ArrayLike], dict[str, np.ndarray]]:
+    return _chunked(jax.vmap(target.constrain))
 
 
-def natural(of: Density, points: np.ndarray) -> dict[str, np.ndarray]:
+def natural(target: Density, points: np.ndarray) -> dict[str, np.ndarray]:
     """Draws on the natural scale, shape (chain, draw, …), from the chart, (chain, draw, k)."""
     shape = points.shape[:2]
-    values = _constrained(of)(points.reshape(-1, of.size))
+    values = _constrained(target)(points.reshape(-1, target.size))
     return {name: np.reshape(x, (*shape, *x.shape[1:])) for name, x in values.items()}
 
 
-def chart(of: Density, values: Mapping[str, ArrayLike]) -> np.ndarray:
+def chart(target: Density, values: Mapping[str, ArrayLike]) -> np.ndarray:
     """Draws in the chart, shape (s, k), from the natural scale, (s, …)."""
-    return _unconstrained(of)(dict(values))
+    return _unconstrained(target)(dict(values))
 
 
 @lru_cache(maxsize=64)
@@ -164,9 +164,9 @@ def estimate_from_draws(
     drawn = {p.name: np.asarray(draws[p.name]) for p in model.parameters}
     shape = next(iter(drawn.values())).shape[:2]
     values: Any = {name: x.reshape(-1, *x.shape[2:]) for name, x in drawn.items()}
-    of, n = density(model, data), units(model, data)
-    points = chart(of, values)
-    log_likelihood, log_prior, _ = terms(of, n).totals(points)
+    target, n = density(model, data), units(model, data)
+    points = chart(target, values)
+    log_likelihood, log_prior, _ = terms(target, n).totals(points)
     height = log_likelihood + log_prior
     if not np.isfinite(height).any():
         raise FitError(f"{model.name}: the density is finite at none of {height.size} draws")
@@ -176,7 +176,7 @@ def estimate_from_draws(
     if _exchangeable(model):
         diagnostics |= _worst(_flat(_reported(model)(values), shape), "_unaligned")
         values = align(model, values, pivot)
-        points = chart(of, values)
+        points = chart(target, values)
     reported = _reported(model)(values)
     flat = _flat(reported, shape)
     table = quantity_table(model)
@@ -192,14 +192,14 @@ def estimate_from_draws(
         found += gate(flat, names, sample_stats)
         groups["sample_stats"] = _sampled(sample_stats)
         step = thinning(height.size, n)
-        kept = points.reshape(*shape, of.size)[:, ::step]
-        unit = np.asarray(terms(of, n).pointwise(kept.reshape(-1, of.size)))
+        kept = points.reshape(*shape, target.size)[:, ::step]
+        unit = np.asarray(terms(target, n).pointwise(kept.reshape(-1, target.size)))
         groups["log_likelihood"] = _sampled(
             {"y": unit.reshape(*kept.shape[:2], n)}, "unit", step=step
         )
     middle = points.mean(axis=0)
-    point = of.constrain(jnp.asarray(middle))
-    at_point = float(terms(of, n).totals(middle[None])[0][0])
+    point = target.constrain(jnp.asarray(middle))
+    at_point = float(terms(target, n).totals(middle[None])[0][0])
     if not at_point >= np.median(log_likelihood):
         point, at_point = pivot, float(log_likelihood[best])
     found_moments = list(moments(flat))
@@ -269,13 +269,13 @@ def fold(model: HasSigns, values: Mapping[str, ArrayLike]) -> dict[str, np.ndarr
 
 
 def one_fold(
-    model: Model, of: Density, points: np.ndarray, pivot: np.ndarray
+    model: Model, target: Density, points: np.ndarray, pivot: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The equal of each point in one of the folds that signs or labels make.
 
     Args:
         model: the model.
-        of: its density.
+        target: its density.
         points: shape (s, k), in the chart.
         pivot: the point, shape (k,), that the labels are aligned to.
 
@@ -284,13 +284,13 @@ def one_fold(
     """
     if not isinstance(model, HasSigns) and not _exchangeable(model):
         return points, np.ones(len(points), bool)
-    values: Any = {name: x[0] for name, x in natural(of, points[None]).items()}
+    values: Any = {name: x[0] for name, x in natural(target, points[None]).items()}
     if isinstance(model, HasSigns):
         equal: Any = fold(model, values)
     else:
-        equal = align(model, values, of.constrain(jnp.asarray(pivot)))
+        equal = align(model, values, target.constrain(jnp.asarray(pivot)))
     same = [(equal[name] == x).reshape(len(points), -1).all(axis=1) for name, x in values.items()]
-    return chart(of, equal), np.logical_and.reduce(same)
+    return chart(target, equal), np.logical_and.reduce(same)
 
 
 # --- the gate -----------------------------------------------------------------------------------
@@ -395,8 +395,10 @@ def moments(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     moving = _moving(flat)
     errors = np.where(np.isfinite(flat).all(axis=(0, 1)), 0.0, np.nan)[None].repeat(2, axis=0)
     if moving.any():
-        for row, of in zip(errors, ("mean", "sd"), strict=True):
-            row[moving] = array_stats.mcse(flat[..., moving], chain_axis=0, draw_axis=1, method=of)
+        for row, method in zip(errors, ("mean", "sd"), strict=True):
+            row[moving] = array_stats.mcse(
+                flat[..., moving], chain_axis=0, draw_axis=1, method=method
+            )
     with np.errstate(invalid="ignore"):
         mean, deviation = flat.mean(axis=(0, 1)), flat.std(axis=(0, 1), ddof=1)
     return mean, errors[0], np.where(moving | np.isnan(deviation), deviation, 0.0), errors[1]

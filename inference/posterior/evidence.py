@@ -54,9 +54,9 @@ class Importance(NamedTuple):
     """log Z."""
     points: np.ndarray
     """Shape (s, k), in the chart."""
-    target: np.ndarray
+    log_target: np.ndarray
     """log f, shape (s,)."""
-    proposal: np.ndarray
+    log_proposal: np.ndarray
     """log g, shape (s,)."""
 
 
@@ -72,11 +72,11 @@ def bridge(
         effective: how many independent draws they are worth.
         rng: draws from the normal law.
     """
-    of = density(model, data)
+    target = density(model, data)
     fitting, using = draws[::2], draws[1::2]
     normal = _Normal(fitting.mean(axis=0), np.atleast_2d(np.cov(fitting, rowvar=False)))
     both = np.concatenate([using, normal.draw(rng, using.shape[0])])
-    equal, same = one_fold(model, of, both, normal.mean)
+    equal, same = one_fold(model, target, both, normal.mean)
     # a draw stands for its equal in the fold; a proposal outside of it does not
     using, proposed = equal[: len(using)], both[len(using) :]
     at_posterior = _height(model, data, using) - normal.log(using)
@@ -111,12 +111,12 @@ def importance(
     """Importance sampling from the normal law at a mode in the chart; Z is that of its fold."""
     from arviz_stats.base.array import array_stats
 
-    of = density(model, data)
+    target = density(model, data)
     normal = _Normal(mode, covariance)
     points = normal.draw(rng, _PROPOSALS)
-    target, proposal = _height(model, data, points), normal.log(points)
-    inside = one_fold(model, of, points, mode)[1] & np.isfinite(target)
-    height = np.where(inside, target - proposal, -np.inf)
+    log_target, log_proposal = _height(model, data, points), normal.log(points)
+    inside = one_fold(model, target, points, mode)[1] & np.isfinite(log_target)
+    height = np.where(inside, log_target - log_proposal, -np.inf)
     weight = np.exp(height - height.max())
     log = height.max() + float(np.log(weight.mean()))
     error = float(weight.std() / weight.mean() / np.sqrt(weight.size))
@@ -126,7 +126,7 @@ def importance(
     if not tail < good:
         problem = f"Pareto k̂ of the importance weights is {tail:.2f}; expected below {good:.2f}"
     return Importance(
-        Measured(log, error, problem), points[inside], target[inside], proposal[inside]
+        Measured(log, error, problem), points[inside], log_target[inside], log_proposal[inside]
     )
 
 
@@ -164,12 +164,12 @@ def wbic(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Measured:
     Raises:
         FitError: there is one unit only, or the density is finite at no data-driven start.
     """
-    of, n = density(model, data), units(model, data)
+    target, n = density(model, data), units(model, data)
     if n < 2:
         raise FitError(f"WBIC is undefined for {n} unit: the temperature is log N")
     points, stats = tempered(_TEMPERED, model, data, rng, float(np.log(n)))
     with one_blas_thread():
-        fit = terms(of, n).totals(points.reshape(-1, of.size))[0]
+        fit = terms(target, n).totals(points.reshape(-1, target.size))[0]
     loss = -np.reshape(fit, points.shape[:2])
     mean, error = (float(moment[0]) for moment in moments(loss[..., None])[:2])
     sd = float(loss.mean(axis=1).std(ddof=1) / np.sqrt(len(loss)))

@@ -47,8 +47,8 @@ def everywhere(
 
     def one(chunk: np.ndarray) -> Any:
         whole = chunk[-1] - chunk[0] + 1 == chunk.size  # a slice of an array is no copy
-        of = slice(chunk[0], chunk[-1] + 1) if whole else chunk
-        return _padded(function, jax.tree.map(lambda array: array[of], arguments), batch)
+        part = slice(chunk[0], chunk[-1] + 1) if whole else chunk
+        return _padded(function, jax.tree.map(lambda array: array[part], arguments), batch)
 
     chunks = np.split(rows, range(batch, rows.size, batch))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *pool.map(one, chunks))

@@ -25,7 +25,8 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
-from inference.information.matrices import declared, on_boundary
+from inference.information.inversion import on_boundary
+from inference.information.matrices import declared
 from inference.posterior.labels import canonical
 from inference.replicates.everywhere import everywhere
 from inference.threads import pool as threads
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from jax import Array
 
-    from inference.information.matrices import Objective
+    from inference.information.derivatives import Objective
     from inference.replicates.simulated import Batch, Template
     from models.spec import Model, Values
 
@@ -469,13 +470,13 @@ def compiled(model: Model, batch: Batch) -> Stages:
 @lru_cache(maxsize=16)
 def _compiled(model: Model, n: int, template: Template) -> Stages:
     """The stages of one replicate, compiled for all of them."""
-    of, log_likelihood = replicable(model, template.dataset)
+    target, log_likelihood = replicable(model, template.dataset)
 
     def height(objective: Objective, arrays: tuple[Array, ...], u: Array) -> Array:
         total = jnp.sum(log_likelihood(template.filled(arrays), u))
         if objective != "likelihood":
-            total += of.log_prior(u)
-        return total + of.log_jacobian(u) if objective == "posterior" else total
+            total += target.log_prior(u)
+        return total + target.log_jacobian(u) if objective == "posterior" else total
 
     def derivatives(
         objective: Objective, arrays: tuple[Array, ...], u: Array
@@ -497,8 +498,8 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
 
         def step(_: int, path: tuple[Array, Array]) -> tuple[Array, Array]:
             v = path[0]
-            values = model.m_step(model.e_step(of.constrain(v), data), data)  # pyright: ignore[reportAttributeAccessIssue]
-            return of.unconstrain(canonical(model, values)), v
+            values = model.m_step(model.e_step(target.constrain(v), data), data)  # pyright: ignore[reportAttributeAccessIssue]
+            return target.unconstrain(canonical(model, values)), v
 
         last, before = jax.lax.fori_loop(0, _EM_AT_ONCE, step, (u, u))
         return last, jnp.sqrt(float(n)) * jnp.max(jnp.abs(last - before))
@@ -516,7 +517,7 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
 
     def formula(arrays: tuple[Array, ...]) -> tuple[_State, tuple[Array, Array]]:
         values = model.maximum_likelihood(template.filled(arrays))  # pyright: ignore[reportAttributeAccessIssue]
-        u = of.unconstrain(canonical(model, values))
+        u = target.unconstrain(canonical(model, values))
         end = _looked_at(u, partial(derivatives, "likelihood", arrays))
         return end, _finish(flat, end)
 
@@ -527,11 +528,11 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
         jacobian = jax.jacfwd(flat)(u)
         covariances = [inverse, jnp.linalg.inv(outer), inverse @ outer @ inverse]
         if isinstance(model, HasExpectedInformation):
-            covariances.append(jnp.linalg.inv(declared(model, template.filled(arrays), of, u)))
+            covariances.append(jnp.linalg.inv(declared(model, template.filled(arrays), target, u)))
         return jnp.sqrt(jnp.einsum("mi,cij,mj->cm", jacobian, jnp.stack(covariances), jacobian))
 
     def flat(u: Array) -> Array:
-        return flatten(quantities(model, canonical(model, of.constrain(u))))
+        return flatten(quantities(model, canonical(model, target.constrain(u))))
 
     def heights(arrays: tuple[Array, ...], points: Array) -> Array:
         return jax.lax.map(partial(height, "posterior", arrays), points, batch_size=20)
@@ -557,19 +558,19 @@ def _compiled(model: Model, n: int, template: Template) -> Stages:
         return jnp.sum(jnp.where(jnp.isfinite(weight), predictive - weight, -jnp.inf))
 
     return Stages(
-        jax.jit(jax.vmap(of.unconstrain)),
+        jax.jit(jax.vmap(target.unconstrain)),
         jax.jit(jax.vmap(formula)),
         jax.jit(jax.vmap(em)),
         {name: jax.jit(jax.vmap(partial(climb, name))) for name in OBJECTIVES},
         jax.jit(jax.vmap(partial(_finish, flat))),
-        jax.jit(jax.vmap(of.constrain)),
+        jax.jit(jax.vmap(target.constrain)),
         jax.jit(jax.vmap(corners)),
         jax.jit(jax.vmap(heights)),
         jax.jit(jax.vmap(leave_one_out)),
         jax.jit(jax.vmap(partial(height, "likelihood"))),
         jax.jit(jax.vmap(jax.grad(partial(height, "likelihood"), argnums=1))),
         jax.jit(jax.vmap(jax.vmap(flat))),
-        partial(on_boundary, model, of),
+        partial(on_boundary, model, target),
     )
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from inference.information.matrices import quantity_jacobian
+from inference.information.derivatives import quantity_jacobian
 from inference.methods.gaussian_vi import standard_points
 from inference.replicates.everywhere import everywhere
 from inference.replicates.fits import Weighted, climbed, compiled
@@ -100,12 +100,12 @@ def narrowing(
     Returns:
         Shape (R, m); NaN for a constant.
     """
-    of = density(model, data)
-    jacobian = np.asarray(jax.jit(jax.vmap(quantity_jacobian(model, of)))(u))
+    target = density(model, data)
+    jacobian = np.asarray(jax.jit(jax.vmap(quantity_jacobian(model, target)))(u))
     covariance = np.linalg.inv(precision)
     if language != "numpyro":
         other = density(model, data, language)
-        turn = np.asarray(jax.vmap(jax.jacfwd(lambda v: other.unconstrain(of.constrain(v))))(u))
+        turn = np.asarray(jax.vmap(jax.jacfwd(lambda v: other.unconstrain(target.constrain(v))))(u))
         covariance = turn @ covariance @ np.swapaxes(turn, 1, 2)
         jacobian = jacobian @ np.linalg.inv(turn)
     alone = 1 / np.diagonal(np.linalg.inv(covariance), axis1=1, axis2=2)
@@ -117,7 +117,7 @@ def narrowing(
 
 @lru_cache(maxsize=8)
 def _compiled(model: Model, template: Template, k: int) -> Callable[..., Any]:
-    of, log_likelihood = replicable(model, template.dataset)
+    target, log_likelihood = replicable(model, template.dataset)
     count = max(_POINTS, 1 << (4 * k - 1).bit_length())
     z = jnp.asarray(standard_points(np.random.default_rng(0), count, k))
 
@@ -125,7 +125,7 @@ def _compiled(model: Model, template: Template, k: int) -> Callable[..., Any]:
         data = template.filled(arrays)
 
         def height(u: Array) -> Array:
-            return jnp.sum(log_likelihood(data, u)) + of.log_prior(u) + of.log_jacobian(u)
+            return jnp.sum(log_likelihood(data, u)) + target.log_prior(u) + target.log_jacobian(u)
 
         def step(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             loc, scale, _last = state

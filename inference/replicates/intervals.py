@@ -78,10 +78,10 @@ def bootstrap(
 
 @lru_cache(maxsize=8)
 def _compiled(model: Model, template: Template) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    of, log_likelihood = replicable(model, template.dataset)
+    target, log_likelihood = replicable(model, template.dataset)
 
     def flat(u: Array) -> Array:
-        return flatten(quantities(model, canonical(model, of.constrain(u))))
+        return flatten(quantities(model, canonical(model, target.constrain(u))))
 
     def size(move: Array, information: Array) -> Array:
         return jnp.sqrt(move @ information @ move)
@@ -97,9 +97,9 @@ def _compiled(model: Model, template: Template) -> tuple[Callable[..., Any], Cal
         def height(v: Array) -> Array:
             return jnp.sum(log_likelihood(data, v))
 
-        def one(which: Array, target: Array) -> tuple[Array, Array]:
+        def one(which: Array, value: Array) -> tuple[Array, Array]:
             def lagrangian(both: Array) -> Array:
-                return height(both[:-1]) - both[-1] * (flat(both[:-1])[which] - target)
+                return height(both[:-1]) - both[-1] * (flat(both[:-1])[which] - value)
 
             slope = jax.grad(lagrangian)
 

@@ -78,13 +78,15 @@ def _compiled(
 ) -> Callable[..., Any]:
     from numpyro import infer
 
-    of, log_likelihood = replicable(model, template.dataset)
+    target, log_likelihood = replicable(model, template.dataset)
 
     def chain(arrays: tuple[Array, ...], start: Array, seed: Array) -> tuple[Array, Array]:
         data = template.filled(arrays)
 
         def potential(u: Array) -> Array:
-            return -(jnp.sum(log_likelihood(data, u)) + of.log_prior(u) + of.log_jacobian(u))
+            return -(
+                jnp.sum(log_likelihood(data, u)) + target.log_prior(u) + target.log_jacobian(u)
+            )
 
         kernel = infer.NUTS(
             potential_fn=potential,

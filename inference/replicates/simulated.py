@@ -203,7 +203,9 @@ def _draws(model: Model, one: xr.Dataset, other: xr.Dataset) -> bool:
         sites, again = (observed_sites(model, data, values) for data in (one, other))
         if not observed == sites.keys() == again.keys():
             return False
-        laws = [tuple(jax.tree.leaves(of[name]["fn"]) for of in (sites, again)) for name in sites]
+        laws = [
+            tuple(jax.tree.leaves(some[name]["fn"]) for some in (sites, again)) for name in sites
+        ]
         alike = [
             *((site["value"], one[name].data) for name, site in sites.items()),
             *(tuple(map(len, law)) for law in laws),
