@@ -23,36 +23,26 @@ import pytest
 import xarray as xr
 
 from comparisons.reference import scalars
-from comparisons.report import (
-    draws as _draws,
-)
-from comparisons.report import (
-    facts as _facts,
-)
-from comparisons.report import (
-    figures as _figures,
-)
-from comparisons.report import (
-    files as _files,
-)
-from comparisons.report import (
-    graph as _graph,
-)
-from comparisons.report import (
-    headline as _answer,
-)
-from comparisons.report import (
-    page as _page,
-)
-from comparisons.report import (
-    sections as _sections,
-)
-from comparisons.report import (
-    tables as _tables,
-)
+from comparisons.report import draws as _draws
+from comparisons.report import facts as _facts
+from comparisons.report import files as _files
+from comparisons.report import graph as _graph
+from comparisons.report import headline as _answer
+from comparisons.report import page as _page
+from comparisons.report import tables as _tables
 from comparisons.report import write as _report
+from comparisons.report.figures import agreement as _agreement
+from comparisons.report.figures import canvas as _canvas
+from comparisons.report.figures import criteria as _criteria
+from comparisons.report.figures import curves as _curves
+from comparisons.report.figures import predictive as _predictive
 from comparisons.report.formats import number, short, visible, with_error
 from comparisons.report.result import CaseResult
+from comparisons.report.sections import first as _first
+from comparisons.report.sections import model as _model
+from comparisons.report.sections import order as _order
+from comparisons.report.sections import sections
+from comparisons.report.sections import trust as _trust
 from comparisons.store.entries import from_tree
 from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate, Quantity
@@ -506,16 +496,16 @@ def test_what_a_comparison_publishes_joins_the_criteria() -> None:
     assert [row["method"] for row in rows if row["criterion"] == "bic (singular)"] == ["order 3"]
     (aic,) = [row for row in rows if (row["method"], row["criterion"]) == ("statsmodels", "aic")]
     assert aic["value"] == 999.0
-    picture = _figures.orders(rows)
+    picture = _criteria.orders(rows)
     assert picture is not None
     assert "BIC by order" in picture.alt
-    assert _figures.orders(rows[:6]) is None
+    assert _criteria.orders(rows[:6]) is None
 
 
 def test_any_other_table_of_a_comparison_is_shown_with_it() -> None:
     table = xr.Dataset({"units": ("row", [10, 100]), "where": ("row", ["a", HOSTILE])})
     result = replace(unfitted(), figures={"same_model": table})
-    (section, *_) = _sections.sections(_facts.facts(result), COMMAND)
+    (section, *_) = sections(_facts.facts(result), COMMAND)
     (shown,) = [found for found in section.tables if found.title.endswith("its table")]
     assert [cell.text for cell in shown.rows[1]] == ["100", HOSTILE]
     assert _facts.as_json(_facts.facts(result), COMMAND)["tables"]["same_model"][0]["units"] == 10
@@ -698,7 +688,7 @@ def test_nothing_global_is_changed(written: Path) -> None:
     figure = plt.figure()
     try:
         known = _facts.facts(conditional())
-        assert _figures.forest(known.found, known.drawn, known.notable)
+        assert _agreement.forest(known.found, known.drawn, known.notable)
         assert plt.get_fignums() == [figure.number]
     finally:
         plt.close(figure)
@@ -886,7 +876,7 @@ def test_text_has_contrast_in_light_and_dark(pages: dict[str, Page]) -> None:
 # ---------------------------------------------------------------- figures
 
 
-def intervals(picture: _figures.Picture) -> int:
+def intervals(picture: _canvas.Picture) -> int:
     """Lines that a figure really draws."""
     root = ElementTree.fromstring(base64.b64decode(picture.uri.partition(",")[2]))
     lines = root.findall(".//*[@id]")
@@ -923,7 +913,7 @@ def test_no_figure_is_empty(pages: dict[str, Page]) -> None:
                 assert np.mean(pixels.min(axis=-1) < 0.9) > 0.01
 
 
-def shown(picture: _figures.Picture) -> str:
+def shown(picture: _canvas.Picture) -> str:
     """The text of a figure."""
     root = ElementTree.fromstring(base64.b64decode(picture.uri.partition(",")[2]))
     return "\n".join(element.text or "" for element in root.iter() if element.tag.endswith("}text"))
@@ -949,7 +939,7 @@ def test_a_ladder_has_a_panel_for_each_statistic_and_a_line_for_each_estimator()
         {name: ("row", values) for name, values in columns.items()}
         | {name: ("row", [value] * len(index)) for name, value in numbers.items()}
     )
-    picture = _figures.ladder("study", table)
+    picture = _curves.ladder("study", table)
     text = shown(picture)
     for statistic in ("variance / bound", "bias / sd", "posterior sd / bound"):
         assert text.count(statistic) == 1
@@ -958,15 +948,15 @@ def test_a_ladder_has_a_panel_for_each_statistic_and_a_line_for_each_estimator()
     assert "2 more quantities are in the table" in picture.caption
     # a line for each of six quantities by two estimators in three panels; theory is unknown
     unknown = intervals(picture)
-    with_theory = _figures.ladder("study", table.assign(theory=table["value"]))
+    with_theory = _curves.ladder("study", table.assign(theory=table["value"]))
     assert intervals(with_theory) == unknown + 3 * 2 * 6
     # whichever comparison publishes such a table, its section shows it
     places = {"cramer_rao": "fisher", "posterior_agreement": "agreement"}
     known = _facts.facts(replace(bivariate(), figures=dict.fromkeys(places, table)))
-    sections = {section.anchor: section for section in _sections.sections(known, COMMAND)}
+    anchored = {section.anchor: section for section in sections(known, COMMAND)}
     for name, anchor in places.items():
-        assert f"ladder-{name}" in [figure.name for figure in sections[anchor].pictures]
-        assert [t for t in sections[anchor].tables if t.title.endswith("its table")]
+        assert f"ladder-{name}" in [figure.name for figure in anchored[anchor].pictures]
+        assert [t for t in anchored[anchor].tables if t.title.endswith("its table")]
 
 
 def test_the_graph_has_the_parents_of_every_site() -> None:
@@ -1000,7 +990,7 @@ def test_models_of_the_same_data_are_compared_and_others_are_not() -> None:
     ((_, table),) = _facts.same_data([good, bad, with_terms(conditional(), -1.0)])
     assert list(table.index) == ["gaussian(dim=2)", "gaussian(dim=2, mean_scale=7.0)"]
     assert table["elpd_diff"].iloc[1] == pytest.approx(-80, rel=0.01)
-    ((picture, shown_table),) = _sections.same_data([("simulated", table)])
+    ((picture, shown_table),) = _order.same_data([("simulated", table)])
     assert "gaussian(dim=2)" in shown(picture)
     assert len(shown_table.rows) == 2
 
@@ -1010,7 +1000,7 @@ def test_the_prior_is_drawn_beside_the_posterior_of_what_varies() -> None:
     assert list(prior) == ["mean[0]", "scale[0]", "correlation_cholesky[1, 0]"]
     assert prior.keys() == posterior.keys()
     assert np.ptp(prior["mean[0]"]) > 10 * np.ptp(posterior["mean[0]"])
-    picture = _figures.prior_posterior(prior, posterior, "nuts[numpyro]")
+    picture = _predictive.prior_posterior(prior, posterior, "nuts[numpyro]")
     assert picture is not None
     assert intervals(picture) >= 2 * 3
 
@@ -1022,7 +1012,7 @@ def test_every_method_has_its_interval_although_draws_are_unequal() -> None:
     known = _facts.facts(result)
     shapes = {draws.shape for draws in known.drawn.draws.values()}
     assert shapes == {(4, 500, 5)}
-    picture = _figures.forest(known.found, known.drawn, known.notable)
+    picture = _agreement.forest(known.found, known.drawn, known.notable)
     assert picture is not None
     drawn = intervals(picture)
     pairs = len(result.estimates) * len(known.notable)
@@ -1031,7 +1021,7 @@ def test_every_method_has_its_interval_although_draws_are_unequal() -> None:
     # the planted bug: what the outer join of unequal draws leaves
     broken = {label: np.full_like(draws, np.nan) for label, draws in known.drawn.draws.items()}
     broken["nuts[numpyro]"] = known.drawn.draws["nuts[numpyro]"]
-    empty = _figures.forest(known.found, replace(known.drawn, draws=broken), known.notable)
+    empty = _agreement.forest(known.found, replace(known.drawn, draws=broken), known.notable)
     assert empty is not None
     assert intervals(empty) < drawn / 2
 
@@ -1069,8 +1059,8 @@ def test_a_large_model_shows_the_scalars_on_which_methods_differ() -> None:
         "q[34]": replace(cell, shift=float("nan"), ratio=float("nan")),
     }
     found = _answer.Agreement("nuts", names, {"gaussian_vi": cells})
-    assert {"q[17]", "q[33]"} <= set(_figures.notable(found, 5))
-    assert _figures.notable(found, 40) == names
+    assert {"q[17]", "q[33]"} <= set(_answer.notable(found, 5))
+    assert _answer.notable(found, 40) == names
 
 
 def test_a_large_model_has_a_column_for_each_parameter_that_shows_the_worst_of_its_entries() -> (
@@ -1082,10 +1072,7 @@ def test_a_large_model_has_a_column_for_each_parameter_that_shows_the_worst_of_i
         "covariance[3, 1]": replace(cell, location="DIFFER"),
         "covariance[5, 5]": replace(cell, sd="UNSURE"),
     }
-    known = _facts.facts(bivariate())
-    found = _sections.matrix(
-        replace(known, found=_answer.Agreement("nuts", names, {"gaussian_vi": cells}))
-    )
+    found = _first.matrix(_answer.Agreement("nuts", names, {"gaussian_vi": cells}))
     assert found is not None
     assert found.grouped
     assert found.columns == ("mu", "covariance")
@@ -1212,7 +1199,7 @@ def test_convergence_before_alignment_is_shown_where_labels_can_switch() -> None
     switching = {**result.estimates, "nuts[numpyro]": replace(nuts, record=record)}
     for estimates, shown in ((result.estimates, False), (switching, True)):
         known = _facts.facts(replace(result, estimates=estimates))
-        tables = _sections._trust(known).tables
+        tables = _trust.section(known).tables
         (table,) = [table for table in tables if table.title == "Convergence of the samplers"]
         assert (table.columns[-2:] == ("R-hat unaligned", "ESS unaligned")) is shown
         assert len(table.columns) == len(table.rows[0])
@@ -1270,7 +1257,7 @@ def test_data_that_do_not_fit_are_said_so() -> None:
     wrong = replace(found, observed={n: 3 * array + 5 for n, array in found.observed.items()})
     shares = [row["share_below"] for row in _tables.predictive_rows(wrong)]
     assert np.mean([0.025 < share < 0.975 for share in shares]) < 0.5
-    right, off = _figures.pit(found), _figures.pit(wrong)
+    right, off = _predictive.pit(found), _predictive.pit(wrong)
     assert right is not None
     assert off is not None
     assert "p=0.00" not in shown(right)
@@ -1327,11 +1314,11 @@ def test_a_program_that_raises_costs_its_graph_alone(monkeypatch: pytest.MonkeyP
     def broken(*_: object) -> None:
         raise ValueError("an invalid parameter")
 
-    monkeypatch.setattr(_sections, "parents", broken)
+    monkeypatch.setattr(_model, "parents", broken)
     unread = {"same_model": (not_comparable("the two programs", "ValueError: invalid"),)}
     result: Any = SimpleNamespace(model=None, data=None, verdicts=unread)
-    assert _sections._graph(result) is None
+    assert _model._graph(result) is None
     # where the gate has read the programs, a graph that fails is a bug and is seen
     result.verdicts = {"same_model": (*unread["same_model"], Verdict("x", 1.0, 1.0, 0.0, 1e-9))}
     with pytest.raises(ValueError, match="an invalid parameter"):
-        _sections._graph(result)
+        _model._graph(result)

@@ -60,7 +60,7 @@ def _difference(
 ) -> Difference:
     if old is None or new is None:
         return Difference(row, "changed", "new" if old is None else "gone")
-    if old == new:
+    if all(old[name] == new[name] for name in COLUMNS):
         return Difference(row, "unchanged", "the same")
     (a, error_a, bound_a), (b, error_b, bound_b) = _numbers(old), _numbers(new)
     verdicts = f"{old['verdict']} → {new['verdict']}"

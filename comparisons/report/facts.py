@@ -11,18 +11,7 @@ import arviz_stats as azs
 import numpy as np
 import xarray as xr
 
-from comparisons.report import (
-    draws as _draws,
-)
-from comparisons.report import (
-    figures as _figures,
-)
-from comparisons.report import (
-    headline as _answer,
-)
-from comparisons.report import (
-    tables as _tables,
-)
+from comparisons.report import draws, headline, tables
 from comparisons.store.entries import canonical, versions
 from models.data.dataset import content_hash
 from models.errors import ConfigError
@@ -37,7 +26,7 @@ if TYPE_CHECKING:
     from comparisons.report.headline import Agreement, Answer
     from comparisons.report.result import CaseResult
     from comparisons.report.tables import Row
-
+    from comparisons.verdict import Outcome
 
 _DRAWS = 500
 """Of each chain, for the expected log predictive density."""
@@ -83,42 +72,53 @@ class Facts:
     costs: list[Row]
     changes: tuple[tuple[str, str, str], ...] | None = None
 
+    @property
+    def counts(self) -> dict[Outcome, int]:
+        """How many verdicts there are of each outcome."""
+        return headline.counts(v for vs in self.result.verdicts.values() for v in vs)
+
+
+_ROWS = (
+    *("estimates", "criteria", "verdicts", "convergence", "optimisers"),
+    *("agreement", "forest", "predictive", "costs"),
+)
+
 
 def facts(result: CaseResult) -> Facts:
     """Analyses a case."""
-    found = _answer.agreement(result)
-    notable = _figures.notable(found, _figures.PANELS)
-    drawn = _draws.comparable(result, notable)
+    found = headline.agreement(result)
+    notable = headline.notable(found)
+    drawn = draws.comparable(result, notable)
     replicates, no_replicates = None, "no sampler of the posterior can be relied on"
     source = _source(result, found)
     if source:
-        replicates, no_replicates = _draws.replicates(result, source)
-    convergence = _tables.convergence_rows(result)
+        replicates, no_replicates = draws.replicates(result, source)
+    convergence = tables.convergence_rows(result)
     return Facts(
         result=result,
         found=found,
-        answer=_answer.answer(result, found),
+        answer=headline.answer(result, found),
         source=source,
         loo=_loo(result, source) if source else None,
         notable=notable,
         drawn=drawn,
         replicates=replicates,
         no_replicates=no_replicates,
-        estimates=_tables.estimate_rows(result),
-        criteria=_tables.criteria_rows(result) if result.estimates else [],
-        verdicts=_tables.verdict_rows(result),
+        estimates=tables.estimate_rows(result),
+        criteria=tables.criteria_rows(result) if result.estimates else [],
+        verdicts=tables.verdict_rows(result),
         convergence=convergence,
-        optimisers=_tables.optimiser_rows(result),
-        agreement=_tables.agreement_rows(result, found),
-        forest=_tables.forest_rows(drawn, notable),
-        predictive=_tables.predictive_rows(replicates) if replicates else [],
-        costs=_tables.cost_rows(result, convergence),
+        optimisers=tables.optimiser_rows(result),
+        agreement=tables.agreement_rows(result, found),
+        forest=tables.forest_rows(drawn, notable),
+        predictive=tables.predictive_rows(replicates) if replicates else [],
+        costs=tables.cost_rows(result, convergence),
     )
 
 
 def _source(result: CaseResult, found: Agreement) -> str:
     """The fit whose draws replicate the data: the reference, or the first reliable sampler."""
-    ranked = [found.reference, *(n for n in result.estimates if _answer.base(n) == "nuts")]
+    ranked = [found.reference, *(n for n in result.estimates if headline.base(n) == "nuts")]
     usable = (n for n in ranked if n and not result.estimates[n].problems)
     return next((n for n in usable if result.estimates[n].draws is not None), "")
 
@@ -139,23 +139,22 @@ def _loo(result: CaseResult, source: str) -> ELPDDataLOO | None:
         return cast("ELPDDataLOO", azs.loo(tree, pointwise=True, reff=1.0))
 
 
-def same_data(every: Sequence[Facts]) -> list[tuple[str, pd.DataFrame]]:
+def same_data(cases: Sequence[Facts]) -> list[tuple[str, pd.DataFrame]]:
     """Models of the same data by their expected log predictive density, and what the data are."""
     groups: dict[str, dict[str, Facts]] = {}
-    for known in every:
+    for known in cases:
         if known.loo is not None:
             group = groups.setdefault(content_hash(known.result.data), {})
-            group[_tables.model_title(known.result.model)] = known
+            group[tables.model_title(known.result.model)] = known
     found = []
     for group in groups.values():
         if len(group) > 1:
             first = next(iter(group.values()))
+            every = {name: known.loo for name, known in group.items()}
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                table = azs.compare(
-                    {name: known.loo for name, known in group.items()}, round_to="none"
-                )
-            found.append((_tables.data_title(first.result), table))
+                table = azs.compare(every, round_to="none")
+            found.append((tables.data_title(first.result), table))
     return found
 
 
@@ -184,23 +183,17 @@ def as_json(known: Facts, command: str) -> dict[str, Any]:
         "sizes": {str(dim): size for dim, size in result.data.sizes.items()},
         "answer": known.answer.headline,
         "reference": known.found.reference,
-        "counts": _answer.counts(v for vs in result.verdicts.values() for v in vs),
+        "counts": known.counts,
         "titles": dict(result.titles),
         "not_applicable": [name for name, verdicts in result.verdicts.items() if not verdicts],
         "refusals": dict(result.refusals),
         "failures": dict(result.failures),
         "seconds": result.seconds,
-        **{
-            name: getattr(known, name)
-            for name in (
-                "estimates", "criteria", "verdicts", "convergence", "optimisers", "agreement",
-                "forest", "predictive", "costs",
-            )
-        },
-        "tables": {name: _tables.table_rows(table) for name, table in result.figures.items()},
+        **{name: getattr(known, name) for name in _ROWS},
+        "tables": {name: tables.table_rows(table) for name, table in result.figures.items()},
         "provenance": provenance(result, command),
         "changes": known.changes,
-    }  # fmt: skip
+    }
     return plain(content)
 
 

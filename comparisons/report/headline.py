@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 OUTCOMES: tuple[Outcome, ...] = ("AGREE", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE")
 """In the order in which they are counted."""
 
+NOTABLE = 6
+"""Scalars in figures that show every method."""
+
 _EXPENSIVE = ("nuts", "exact_posterior")
 
 
@@ -147,6 +150,21 @@ def _cell(
     return Cell(
         shift, shift_error, ratio, ratio_error, location.outcome, sd.outcome, "; ".join(causes)
     )
+
+
+def notable(found: Agreement, most: int = NOTABLE) -> tuple[str, ...]:
+    """At most so many scalars: those on which the methods differ most, in their own order."""
+    if len(found.scalars) <= most:
+        return found.scalars
+
+    def disagreement(name: str) -> float:
+        cells = [cells[name] for cells in found.cells.values() if name in cells]
+        sizes = [abs(cell.shift) for cell in cells]
+        sizes += [abs(math.log(cell.ratio)) for cell in cells if cell.ratio > 0]
+        return max((size for size in sizes if math.isfinite(size)), default=0.0)
+
+    chosen = sorted(found.scalars, key=disagreement, reverse=True)[:most]
+    return tuple(name for name in found.scalars if name in chosen)
 
 
 def counts(verdicts: Iterable[Verdict]) -> dict[Outcome, int]:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from comparisons.report import headline as _answer
-from comparisons.report import sections as _sections
-from comparisons.report import tables as _tables
+from comparisons.report.figures.agreement import forest
 from comparisons.report.formats import short, visible
+from comparisons.report.headline import OUTCOMES
+from comparisons.report.sections import sections
+from comparisons.report.sections.first import matrix
+from comparisons.report.sections.order import same_data
+from comparisons.report.tables import data_title, model_title
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,13 +52,13 @@ def case_page(known: Facts, files: Mapping[str, str], command: str) -> str:
     result = known.result
     return render(
         "case.html",
-        title=f"{_tables.model_title(result.model)} on {_tables.data_title(result)}",
+        title=f"{model_title(result.model)} on {data_title(result)}",
         known=known,
         result=result,
-        counts=_answer.counts(v for vs in result.verdicts.values() for v in vs),
-        matrix=_sections.matrix(known),
-        forest=_sections.forest(known),
-        sections=_sections.sections(known, command),
+        counts=known.counts,
+        matrix=matrix(known.found),
+        forest=forest(known.found, known.drawn, known.notable),
+        sections=sections(known, command),
         files=files,
     )
 
@@ -67,22 +70,22 @@ def index_page(
     rows = [
         {
             "slug": known.result.slug,
-            "model": _tables.model_title(known.result.model),
-            "data": _tables.data_title(known.result),
+            "model": model_title(known.result.model),
+            "data": data_title(known.result),
             "answer": known.answer.headline,
             "fits": len(known.result.estimates),
-            "counts": _answer.counts(v for vs in known.result.verdicts.values() for v in vs),
+            "counts": known.counts,
         }
         for known in every
     ]
-    total = {name: sum(row["counts"][name] for row in rows) for name in _answer.OUTCOMES}
+    total = {name: sum(row["counts"][name] for row in rows) for name in OUTCOMES}
     return render(
         "index.html",
         title="Concord",
         rows=rows,
         counts=total,
         command=command,
-        models=_sections.same_data(compared),
+        models=same_data(compared),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import math
 from collections import Counter
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -12,23 +13,28 @@ import numpy as np
 import xarray as xr
 
 from comparisons.policy import Z
-from comparisons.report import figures as _figures
-from comparisons.report import headline as _answer
-from comparisons.report import sections as _sections
+from comparisons.report.figures import curves
 from comparisons.report.files import published, slug
+from comparisons.report.formats import number, with_error
+from comparisons.report.headline import OUTCOMES, counts
 from comparisons.report.page import render
+from comparisons.report.sections.parts import numbers, outcomes, predicted, table, words
 from comparisons.report.tables import csv_text, model_title, prediction
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from comparisons.studies._study import Finding, Study
+    from comparisons.report.figures.canvas import Picture
+    from comparisons.report.sections.parts import Get, Table
+    from comparisons.studies._study import Finding, Number, Study, Unjudged
 
 COLUMNS = (
     "study", "model", "method", "n", "quantity", "parameter", "value", "error", "theory", "verdict",
 )  # fmt: skip
 
 
+_UNFOLDED = 12
+"""Rows of findings beyond which a table is folded."""
 _MANY = 10**8
 """Data sets that nobody will draw."""
 
@@ -85,9 +91,9 @@ def studies_page(
         {
             "file": _file(study, model.removeprefix("'")) if model else "theory.html",
             "title": f"{study.replace('_', ' ')}{f' of {model}' if model else ''}",
-            "counts": {outcome: counts[outcome] for outcome in _answer.OUTCOMES},
+            "counts": {outcome: counter[outcome] for outcome in OUTCOMES},
         }
-        for (study, model), counts in found.items()
+        for (study, model), counter in found.items()
     ]
     return render(
         "studies.html", title="Studies", rows=listed, command=command,
@@ -131,25 +137,23 @@ def study_page(study: Study, command: str, *, overview: bool) -> str:
         overview: whether there is an `index.html` to link to.
     """
     verdicts = [finding.verdict for finding in study.findings]
-    counts = _answer.counts(verdicts)
-    parameters = list(dict.fromkeys(f.parameter for f in study.findings if f.parameter))
     return render(
         "study.html",
         title=f"{study.name.replace('_', ' ')} of {model_title(study.model)}",
         statement=study.statement,
         answer=_sentence(study),
-        counts=counts,
+        counts=counts(verdicts),
         pictures=[
             *_pictures(study),
             *(
-                _figures.curves(f"{study.name}-{i}", part.curves)
+                curves.curves(f"{study.name}-{i}", part.curves)
                 for i, part in enumerate(study.unjudged)
                 if part.curves
             ),
         ],
         tables=[
-            *(_sections.unjudged_table(part) for part in study.unjudged if not part.curves),
-            *_sections.study_tables(study.findings, parameters),
+            *(_descriptive_table(part) for part in study.unjudged if not part.curves),
+            *_tables(study),
         ],
         failed=study.failed,
         undecided=[
@@ -162,6 +166,53 @@ def study_page(study: Study, command: str, *, overview: bool) -> str:
         links=[("studies.html", "All studies")],
         file="study.csv",
     )
+
+
+def _tables(study: Study) -> list[Table]:
+    """One table of findings for each parameter, and one of those that are about none."""
+    columns = {
+        "quantity": words(lambda f: f.quantity),
+        "method": words(lambda f: f.method),
+        "N": numbers(lambda f: f"{f.n:,}"),
+        "verdict": outcomes(lambda f: f.verdict.outcome),
+        "measured": numbers(lambda f: with_error(f.verdict.observed, f.verdict.error)),
+        "theory": numbers(lambda f: predicted(f.verdict)),
+        "cause": words(lambda f: f.verdict.cause),
+    }
+    chosen: dict[str, list[Finding]] = {"": []}
+    for finding in study.findings:
+        chosen.setdefault(finding.parameter, []).append(finding)
+    return [
+        table(
+            parameter or "The study", rows, columns, file="study.csv", folded=len(rows) > _UNFOLDED
+        )
+        for parameter, rows in chosen.items()
+        if rows
+    ]
+
+
+def _descriptive_table(unjudged: Unjudged) -> Table:
+    """Numbers without verdicts, N down; theory beside each quantity that has one."""
+    rows: dict[tuple[str, int], dict[str, Number]] = {}
+    for one in unjudged.numbers:
+        rows.setdefault((one.method, one.n), {})[one.quantity] = one
+    columns = {
+        "method": words(lambda row: row[0][0]),
+        "N": numbers(lambda row: f"{row[0][1]:,}"),
+    }
+    for one in unjudged.numbers:
+        columns[one.quantity] = numbers(_measured(one.quantity))
+        if not math.isnan(one.theory):
+            columns[f"theory of {one.quantity}"] = numbers(_theory(one.quantity))
+    return table(unjudged.title, rows.items(), columns, file="study.csv")
+
+
+def _measured(quantity: str) -> Get:
+    return lambda row: with_error(row[1][quantity].value, row[1][quantity].error)
+
+
+def _theory(quantity: str) -> Get:
+    return lambda row: number(row[1][quantity].theory, row[1][quantity].error)
 
 
 def _sentence(study: Study) -> str:
@@ -191,7 +242,7 @@ def _remedy(finding: Finding, replicates: int) -> str:
     return f"about {ceil(more):,} more data sets at each N would decide"
 
 
-def _pictures(study: Study) -> list[_figures.Picture]:
+def _pictures(study: Study) -> list[Picture]:
     pictures = []
     for method in dict.fromkeys(finding.method for finding in study.findings):
         shown = [
@@ -210,7 +261,7 @@ def _pictures(study: Study) -> list[_figures.Picture]:
             names = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
             columns = dict(zip(names, zip(*rows, strict=True), strict=True))
             table = xr.Dataset({name: ("row", np.asarray(c)) for name, c in columns.items()})
-            picture = _figures.ladder(slug(method), table)
+            picture = curves.ladder(slug(method), table)
             pictures.append(dataclasses.replace(picture, caption=f"{method}. {picture.caption}"))
     return pictures
 

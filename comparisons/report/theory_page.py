@@ -6,13 +6,24 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from comparisons.exhibits import Curves, Table
-from comparisons.report import figures as _figures
-from comparisons.report import headline as _answer
-from comparisons.report import sections as _sections
+from comparisons.exhibits import Curves
+from comparisons.exhibits import Table as Shown
 from comparisons.report.facts import plain
+from comparisons.report.figures import curves
 from comparisons.report.files import published
+from comparisons.report.formats import number, with_error
+from comparisons.report.headline import counts
 from comparisons.report.page import render
+from comparisons.report.sections.parts import (
+    LONG,
+    Cell,
+    Table,
+    numbers,
+    outcomes,
+    predicted,
+    table,
+    words,
+)
 from comparisons.report.study_page import studies_page
 from comparisons.report.tables import csv_text, prediction
 
@@ -90,16 +101,13 @@ def _page(
 ) -> str:
     alone = demonstrations if len(links) == 1 else ()
     pictures = [
-        _figures.curves(f"{found.name}-{place}", shown)
+        curves.curves(f"{found.name}-{place}", shown)
         for found in alone
         for place, shown in enumerate(found.shown)
         if isinstance(shown, Curves)
     ]
     tables = [
-        _sections.shown_table(shown)
-        for found in alone
-        for shown in found.shown
-        if isinstance(shown, Table)
+        _shown_table(shown) for found in alone for shown in found.shown if isinstance(shown, Shown)
     ]
     verdicts = [claim.verdict for found in demonstrations for claim in found.claims]
     return render(
@@ -107,9 +115,9 @@ def _page(
         title=title,
         statement=statement,
         answer=_sentence(demonstrations),
-        counts=_answer.counts(verdicts),
+        counts=counts(verdicts),
         pictures=pictures,
-        tables=[_sections.claims_table(demonstrations, where=not alone), *tables],
+        tables=[_claims_table(demonstrations, alone=bool(alone)), *tables],
         failed=[f"{found.name}: {found.failure}" for found in demonstrations if found.failure],
         undecided=[f"{verdict.about}: {verdict.remedy}" for verdict in verdicts if verdict.remedy],
         command=command,
@@ -117,6 +125,35 @@ def _page(
         links=links,
         file="theory.csv",
     )
+
+
+def _claims_table(demonstrations: Sequence[Demonstration], *, alone: bool) -> Table:
+    """One row per claim; where there are several demonstrations, with the name of its own."""
+    columns = {
+        "claim": words(lambda row: row[1].statement if alone else row[1].title),
+        "number" if alone else "shown in": words(
+            lambda row: row[1].verdict.about if alone else row[0]
+        ),
+        "verdict": outcomes(lambda row: row[1].verdict.outcome),
+        "predicted": numbers(lambda row: predicted(row[1].verdict)),
+        "measured": numbers(lambda row: with_error(row[1].verdict.observed, row[1].verdict.error)),
+        "cause": words(lambda row: row[1].verdict.cause),
+    }
+    claims = [(found.name, claim) for found in demonstrations for claim in found.claims]
+    # never folded: it is what the page is for
+    return table("One row per claim", claims, columns, file="theory.csv", folded=False)
+
+
+def _shown_table(shown: Shown) -> Table:
+    """A table that a theory entry shows."""
+    rows = [tuple(Cell(_text(cell)) for cell in row) for row in shown.rows]
+    places = range(len(shown.columns))
+    numeric = frozenset(i for i in places if any(type(row[i]) is not str for row in shown.rows))
+    return Table(shown.title, "", shown.columns, rows, numeric, len(rows) > LONG, "theory.json")
+
+
+def _text(cell: str | float) -> str:
+    return cell if isinstance(cell, str) else number(float(cell))
 
 
 def _title(found: Demonstration) -> str:

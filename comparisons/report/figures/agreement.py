@@ -1,0 +1,228 @@
+"""Every method beside the others: intervals, densities, joint draws, standard deviations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import arviz_plots as azp
+import numpy as np
+import xarray as xr
+from matplotlib.ticker import MaxNLocator
+
+from comparisons.reference import own_draws
+from comparisons.report.figures import canvas
+from comparisons.report.figures.runs import thinned
+from comparisons.report.headline import without_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from comparisons.report.draws import Comparable
+    from comparisons.report.headline import Agreement, Cell
+    from comparisons.report.result import CaseResult
+
+_LEVELS = (0.055, 0.945, 0.25, 0.75)
+"""Ends of the outer and of the inner interval."""
+_FARTHEST = 8.0
+"""Reference standard deviations beyond which a forest plot cuts."""
+_WIDE = 10.2
+"""Inches; the forest plot's."""
+_MARKERS = "osD^vP*X<>hd"
+
+
+@canvas.drawing()
+def forest(found: Agreement, drawn: Comparable, names: Sequence[str]) -> canvas.Picture | None:
+    """Every method at the notable scalars, in units of the reference posterior."""
+    if not drawn.draws or not names:
+        return None
+    labels = [canvas.marked(label, drawn) for label in drawn.draws]
+    summary = _intervals(found, drawn)
+    panels = {
+        name: (("end", "method"), summary[..., j]) for j, name in enumerate(canvas.unique(names))
+    }
+    height = 0.85 + 0.165 * len(labels)
+    figure = canvas.arviz(_forest_panels, xr.Dataset(panels), (_WIDE, height))
+    for axes, name in zip(figure.axes, panels, strict=True):
+        axes.set_title(name)
+    first = figure.axes[0]
+    first.xaxis.set_major_locator(MaxNLocator(3, prune="both"))
+    first.set_yticks(range(len(labels)), labels)
+    first.set_ylim(len(labels) - 0.4, -0.6)
+    low, high = first.get_xlim()
+    first.set_xlim(max(low, -_FARTHEST), min(high, _FARTHEST))
+    against = (
+        f"{canvas.literal(found.reference)} mean" if found.reference else "mean of all methods"
+    )
+    figure.supxlabel(f"standard deviations from the {against}", fontsize=8.5)
+    figure.subplots_adjust(
+        canvas.room(labels) / _WIDE, 0.5 / height, 0.995, 1 - 0.25 / height, 0.08
+    )
+    cut = bool(low < -_FARTHEST or high > _FARTHEST)
+    return canvas.picture(
+        figure,
+        "forest",
+        f"Forest plot of {', '.join(names)} under {', '.join(drawn.draws)}, in standard "
+        "deviations of the reference posterior; the numbers are in the tables of sections 3 "
+        "and 4.",
+        _forest_caption(found, drawn, names, cut),
+    )
+
+
+def _intervals(found: Agreement, drawn: Comparable) -> np.ndarray:
+    """Ends of the outer and inner interval, and mean: shape (5, methods, scalars)."""
+    unit = drawn.draws.get(found.reference, np.concatenate(list(drawn.draws.values())))
+    location, scale = unit.mean(axis=(0, 1)), unit.std(axis=(0, 1))
+    scale = np.where(scale > 0, scale, 1.0)
+    values = np.stack([(draws - location) / scale for draws in drawn.draws.values()])
+    return np.stack([*np.quantile(values, _LEVELS, axis=(1, 2)), values.mean(axis=(1, 2))])
+
+
+def _forest_panels(data: xr.Dataset, *, figure_kwargs: dict[str, Any], **options: Any) -> Any:
+    shared = {**figure_kwargs, "sharex": True, "sharey": True}
+    every = {"cols": ["__variable__"], "col_wrap": len(data.data_vars)}
+    panels = azp.PlotCollection.wrap(data, **every, figure_kwargs=shared, **options)
+    panels.map(_bars)
+    return panels
+
+
+def _bars(ends: xr.DataArray, target: Any) -> None:
+    """Outer and inner interval and mean of every method, one below the other."""
+    outer, inner, mean = ends.values[:2], ends.values[2:4], ends.values[4]
+    rows = np.arange(mean.size)
+    target.axvline(0, color="#444444", linewidth=0.6, linestyle=":", zorder=0)
+    target.plot(outer, np.stack([rows, rows]), color=canvas.COLOURS[0], linewidth=0.9)
+    target.plot(inner, np.stack([rows, rows]), color=canvas.COLOURS[0], linewidth=2.4)
+    target.plot(mean, rows, "o", color="white", markeredgecolor=canvas.COLOURS[0], markersize=3.6)
+    target.tick_params(axis="y", length=0)
+
+
+def _forest_caption(found: Agreement, drawn: Comparable, names: Sequence[str], cut: bool) -> str:
+    parts = [
+        "Thick 50 %, thin 89 % equal-tailed intervals and means, in standard deviations of the "
+        + (f"reference, {found.reference}." if found.reference else "draws of all methods.")
+    ]
+    if drawn.approximated:
+        parts.append(
+            "† sampling approximation: the method has no draws, so it is shown as draws from "
+            "N(estimate, covariance); without a standard error, as a point."
+        )
+    if drawn.unreliable:
+        parts.append("‡ has problems (section 2): not to be relied on.")
+    hidden = len(found.scalars) - len(names)
+    if hidden > 0:
+        which = "those on which the methods differ most" if found.reference else "the first"
+        parts.append(
+            f"Of {len(found.scalars)} scalars {len(names)} are drawn, {which}; the tables have all."
+        )
+    if cut:
+        parts.append(f"The axis is cut at {_FARTHEST:g} standard deviations.")
+    return " ".join(parts)
+
+
+@canvas.drawing()
+def densities(drawn: Comparable, names: Sequence[str]) -> canvas.Picture | None:
+    """The densities of all methods with a spread, on one axis per scalar."""
+    shown = names[: canvas.COLUMNS]
+    moving: dict[str, np.ndarray] = {}
+    for label, draws in drawn.draws.items():
+        twins = map(without_engine, moving)
+        moves = (draws[..., : len(shown)].std(axis=(0, 1)) > 0).all()
+        if moves and without_engine(label) not in twins:
+            moving[label] = draws[..., : len(shown)]
+    if not moving or not shown:
+        return None
+    labels = canvas.unique([canvas.marked(label, drawn) for label in moving])
+    trees = {k: canvas.tree(shown, draws) for k, draws in zip(labels, moving.values(), strict=True)}
+    several = {"color": list(canvas.COLOURS)} if len(trees) > 1 else {}
+    height = 2.1 * ((len(shown) + 1) // 2) + 0.16 * len(labels) + 0.2
+    hidden = ("point_estimate", "point_estimate_text", "credible_interval")
+    figure = canvas.arviz(
+        azp.plot_dist,
+        trees if several else trees[labels[0]],
+        (canvas.WIDTH, height),
+        kind="kde",
+        visuals=dict.fromkeys(hidden, False),
+        col_wrap=2,
+        **several,
+    )
+    for axes in figure.axes[len(shown) :]:
+        axes.set_visible(False)
+    lines = figure.axes[0].get_lines()[: len(labels)]
+    figure.legend(lines, labels, loc="lower center", ncols=2, frameon=False, fontsize=8)
+    bottom = 0.16 * ((len(labels) + 1) // 2) + 0.5
+    figure.subplots_adjust(0.05, bottom / height, 0.97, 1 - 0.3 / height, hspace=0.45)
+    note = " † sampling approximation, N(estimate, covariance)." if drawn.approximated else ""
+    note += " ‡ has problems (section 2)." if drawn.unreliable else ""
+    return canvas.picture(
+        figure,
+        "densities",
+        f"Kernel density estimates of {', '.join(shown)} under {', '.join(moving)}.",
+        "Density of every method with a spread, by one engine, on one axis per scalar." + note,
+    )
+
+
+@canvas.drawing()
+def pairs(result: CaseResult, label: str, names: Sequence[str]) -> canvas.Picture | None:
+    """The joint posterior of the reference."""
+    shown = names[:3]
+    draws = own_draws(result.estimates[label], shown) if label else None
+    if draws is None or len(shown) < 2:
+        return None
+    side = 1.7 * len(shown) + 0.4
+    figure = canvas.arviz(
+        azp.plot_pair,
+        thinned(shown, draws)[0],
+        (side, side),
+        marginal=True,
+        visuals={
+            "scatter": {"alpha": 0.25, "size": 4, "color": canvas.COLOURS[0]},
+            "divergence": False,
+        },
+    )
+    figure.subplots_adjust(0.13, 0.1, 0.98, 0.98, 0.35, 0.25)
+    return canvas.picture(
+        figure,
+        "pairs",
+        f"Scatter plots of the {label} draws of {', '.join(shown)}, in pairs.",
+        f"Joint draws of {label}: where a cloud is tilted, a method without correlations is "
+        "too narrow.",
+        "png",
+    )
+
+
+@canvas.drawing()
+def spreads(found: Agreement, names: Sequence[str]) -> canvas.Picture | None:
+    """Each method's spread over the reference's."""
+    cells = {label: [c[n] for n in names if n in c] for label, c in found.cells.items()}
+    cells = {label: row for label, row in cells.items() if any(np.isfinite(c.ratio) for c in row)}
+    if not cells:
+        return None
+    figure, axes = canvas.method_axis(list(cells), 0.23, 0.8)
+    axes.axvspan(0.95, 1.05, color="#dfe6ee", zorder=0)
+    axes.axvline(1, color="#444444", linewidth=0.6, linestyle=":")
+    for place, name in enumerate(names[: len(_MARKERS)]):
+        rows: list[tuple[int, Cell]] = [
+            (y, row[place]) for y, row in enumerate(cells.values()) if place < len(row)
+        ]
+        aside = 0.5 * ((place + 0.5) / len(names) - 0.5)
+        axes.errorbar(
+            [cell.ratio for _, cell in rows],
+            [y + aside for y, _ in rows],
+            xerr=[2 * cell.ratio_error for _, cell in rows],
+            fmt=_MARKERS[place],
+            markersize=4,
+            linewidth=0.8,
+            color=canvas.COLOURS[place],
+            label=canvas.literal(name, 24),
+        )
+    axes.set_xlabel(f"spread / spread of {canvas.literal(found.reference)}")
+    axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return canvas.picture(
+        figure,
+        "spreads",
+        f"Standard errors and standard deviations of {', '.join(cells)} over those of "
+        f"{found.reference}, for {', '.join(names)}.",
+        "Standard errors and posterior standard deviations over those of "
+        f"{found.reference}, with two Monte Carlo standard errors; the band is ±5 %. The "
+        "statements below hold them against the Fisher information.",
+    )

@@ -1,0 +1,128 @@
+"""Replicated data sets beside the data, the prior beside the posterior."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import arviz_plots as azp
+import numpy as np
+
+from comparisons.report.figures import canvas
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from comparisons.report.draws import Replicates
+
+_SETS = 20
+"""Replicated data sets in a figure."""
+
+
+@canvas.drawing()
+def predictive(replicates: Replicates) -> canvas.Picture | None:
+    """Densities of replicated data against the data's."""
+    columns = _varying(replicates)
+    if not columns:
+        return None
+    predicted, observed = {}, {}
+    for title, name in zip(canvas.unique(columns), columns, strict=True):
+        row = f"row of {title}"
+        predicted[title] = (("chain", "draw", row), replicates.replicated[name][None])
+        observed[title] = ((row,), replicates.observed[name])
+    figure = canvas.arviz(
+        azp.plot_ppc_dist,
+        canvas.groups({"posterior_predictive": predicted, "observed_data": observed}),
+        (canvas.WIDTH, 2.3 * ((len(columns) + 1) // 2)),
+        kind="kde",
+        num_samples=_SETS,
+        stats={"predictive_dist": {"bw": "scott"}, "observed_dist": {"bw": "scott"}},
+        col_wrap=min(2, len(columns)),
+        visuals={
+            "predictive_dist": {"alpha": 0.5, "width": 0.7, "color": canvas.COLOURS[4]},
+            "observed_dist": {"color": "#000000", "width": 1.8},
+        },
+    )
+    figure.subplots_adjust(0.04, 0.12, 0.98, 0.88, hspace=0.4)
+    for axes, name in zip(figure.axes, columns, strict=False):
+        data = replicates.observed[name]
+        middle, half = np.median(data), 1.25 * np.ptp(data)
+        axes.set_xlim(middle - half, middle + half)
+    return canvas.picture(
+        figure,
+        "predictive",
+        f"Density of the data and of {_SETS} data sets replicated from {replicates.source}, "
+        f"for {', '.join(columns)}.",
+        f"Black: the data. Blue: {_SETS} data sets replicated at posterior draws of "
+        f"{replicates.source}. Data that leave the bundle do not fit the model.",
+    )
+
+
+def _varying(replicates: Replicates) -> list[str]:
+    return [name for name, values in replicates.observed.items() if np.ptp(values) > 0][
+        : canvas.COLUMNS
+    ]
+
+
+@canvas.drawing()
+def pit(replicates: Replicates) -> canvas.Picture | None:
+    """Where the data lie among their replicates, against the uniform distribution."""
+    columns = _varying(replicates)
+    if not columns:
+        return None
+    size = replicates.observed[columns[0]].size
+    columns = [name for name in columns if replicates.observed[name].size == size]
+    ranks = [_transforms(replicates.observed[n], replicates.replicated[n]) for n in columns]
+    figure = canvas.arviz(
+        azp.plot_ecdf_pit,
+        canvas.tree(columns, np.stack(ranks, axis=-1)[None]),
+        (canvas.WIDTH, 2.3),
+        group="posterior",
+        col_wrap=len(columns),
+    )
+    figure.subplots_adjust(0.09, 0.22, 0.98, 0.85, 0.35)
+    return canvas.picture(
+        figure,
+        "pit",
+        "Difference between the distribution of the probability integral transforms of "
+        f"{', '.join(columns)} under {replicates.source} and the uniform one.",
+        "Share of the replicates below each datum: its distribution less the uniform one. The "
+        "data chose the posterior, so it is flatter than for new data; p is small where the "
+        "model does not fit.",
+    )
+
+
+def _transforms(observed: np.ndarray, replicated: np.ndarray) -> np.ndarray:
+    """Midpoints of the data's ranks among their replicates, in (0, 1)."""
+    below = (replicated < observed).sum(axis=0) + 0.5 * (replicated == observed).sum(axis=0)
+    return (below + 0.5) / (len(replicated) + 1)
+
+
+@canvas.drawing()
+def prior_posterior(
+    prior: Mapping[str, np.ndarray], posterior: Mapping[str, np.ndarray], label: str
+) -> canvas.Picture | None:
+    """What the data added to the prior."""
+    names = list(prior)
+    if not names:
+        return None
+    titled = dict(zip(names, canvas.unique(names), strict=True))
+    drawn = {
+        group: {title: (("chain", "draw"), draws[name][None]) for name, title in titled.items()}
+        for group, draws in (("prior", prior), ("posterior", posterior))
+    }
+    figure = canvas.arviz(
+        azp.plot_prior_posterior,
+        canvas.groups(drawn),
+        (canvas.WIDTH, 2.1),
+        kind="kde",
+        col_wrap=len(names),
+        color=list(canvas.COLOURS[1::-1]),
+    )
+    figure.subplots_adjust(0.03, 0.15, 0.98, 0.85, 0.15)
+    return canvas.picture(
+        figure,
+        "prior-posterior",
+        f"Densities of the prior and of the posterior by {label} of {', '.join(names)}.",
+        f"Orange: the prior, between its 5 % and 95 % quantiles. Blue: the posterior by "
+        f"{label}. Where the two are alike, the data say little.",
+    )

@@ -1,0 +1,82 @@
+"""Section 3: every method against the reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comparisons.report.figures import agreement
+from comparisons.report.formats import number
+from comparisons.report.sections.parts import Section, claims, numbers, outcomes, table, words
+
+if TYPE_CHECKING:
+    from comparisons.report.facts import Facts
+    from comparisons.report.sections.parts import Get, Table
+
+_HEADING = (
+    "agreement",
+    "3. Do the methods agree?",
+    "Which methods give the same answer, and where they do not, does a theory say by how much?",
+)
+
+
+def section(known: Facts) -> Section:
+    """Shifts, ratios and distances, the densities, and the verdicts on them."""
+    told = claims(known.result, "agreement")
+    reference, names = known.found.reference, known.notable
+    pictures = [
+        agreement.densities(known.drawn, names),
+        agreement.pairs(known.result, reference, names),
+        *told.pictures,
+    ]
+    tables = [_against(known), _forest(known), *told.tables]
+    return Section(*_HEADING, told.verdict, told.counts, pictures, tables, told.silent)
+
+
+def _against(known: Facts) -> Table:
+    columns = {
+        "method": words("method"),
+        "scalar": words("parameter"),
+        "shift": numbers("shift", "shift_error", shown=True),
+        "in errors": numbers(
+            lambda row: number(row["shift_in_errors"], 0.1) if row["shift_error"] > 0 else "–"
+        ),
+        "spread ratio": numbers("ratio", "ratio_error", shown=True),
+        "distance": numbers("distance", 0.001),
+        "its null": numbers("distance_null", 0.001),
+        "centre": outcomes(lambda row: row["center_verdict"]),
+        "sd": outcomes(lambda row: row["sd_verdict"]),
+    }
+    return table(
+        f"Every method against {known.found.reference}",
+        known.agreement,
+        columns,
+        note="Shift of the centre in reference standard deviations, also in Monte Carlo errors; "
+        "ratio of spreads; Wasserstein distance of the draws in reference standard deviations, "
+        "beside that between two halves of the reference's own draws. Marks are the verdicts of "
+        "posterior_agreement, or of the same rule (a bound of 5 %) where that was not asked.",
+    )
+
+
+def _forest(known: Facts) -> Table:
+    columns = {
+        "method": words(lambda row: row["method"] + " †" * row["sampling_approximation"]),
+        "scalar": words("parameter"),
+        "mean": numbers(_end("mean")),
+        "5.5 %": numbers(_end("q0.055")),
+        "25 %": numbers(_end("q0.25")),
+        "75 %": numbers(_end("q0.75")),
+        "94.5 %": numbers(_end("q0.945")),
+    }
+    return table(
+        "The numbers of the forest plot",
+        known.forest,
+        columns,
+        note="On the natural scale: mean, and the ends of the 50 % and 89 % equal-tailed "
+        "intervals. † sampling approximation, N(estimate, covariance).",
+        folded=True,
+    )
+
+
+def _end(name: str) -> Get:
+    """With digits down to a sixtieth of the interval's length."""
+    return lambda row: number(row[name], (row["q0.945"] - row["q0.055"]) / 60)

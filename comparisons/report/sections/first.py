@@ -1,0 +1,60 @@
+"""The first screen's table: methods × scalars, or × parameters where there are many."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from comparisons.report import headline
+from comparisons.report.formats import number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from comparisons.report.headline import Agreement
+
+_COLUMNS = 12
+"""Scalars beyond which the table has a column for each parameter."""
+
+
+class Matrix(NamedTuple):
+    """The table."""
+
+    columns: tuple[str, ...]
+    rows: list[MatrixRow]
+    grouped: bool
+    """Whether a column is a parameter with all its entries."""
+
+
+class MatrixRow(NamedTuple):
+    """One method: its worst shift and ratios as text, and (location, sd) for each column."""
+
+    method: str
+    shift: str
+    ratio: str
+    cells: Sequence[tuple[str, str] | None]
+
+
+def matrix(found: Agreement) -> Matrix | None:
+    """Every method against the reference; None without one."""
+    if not found.reference:
+        return None
+    grouped = len(found.scalars) > _COLUMNS
+    groups: dict[str, list[str]] = {}
+    for scalar in found.scalars:
+        groups.setdefault(scalar.partition("[")[0] if grouped else scalar, []).append(scalar)
+    rows = []
+    for method, cells in found.cells.items():
+        shift = headline.worst_shift(cells)
+        ratios = [cell.ratio for cell in cells.values() if not math.isnan(cell.ratio)]
+        span = sorted({f"{min(ratios):.2f}", f"{max(ratios):.2f}"}) if ratios else ["–"]
+        reported = [[cells[s] for s in group if s in cells] for group in groups.values()]
+        outcomes = [
+            (headline.summary(c.location for c in group), headline.summary(c.sd for c in group))
+            if group
+            else None
+            for group in reported
+        ]
+        text = number(shift[1].shift, max(shift[1].shift_error, 0.01)) if shift else "–"
+        rows.append(MatrixRow(method, text, "–".join(span), outcomes))
+    return Matrix(tuple(groups), rows, grouped)

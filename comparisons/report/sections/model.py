@@ -1,0 +1,69 @@
+"""Section 1: the model and its two programs."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+from comparisons.report.facts import settings
+from comparisons.report.figures import program
+from comparisons.report.graph import parents
+from comparisons.report.sections.parts import Section, claims, table, words
+from comparisons.runs.selection import GATE
+from models.programs.density import quantity_table
+
+if TYPE_CHECKING:
+    from comparisons.report.facts import Facts
+    from comparisons.report.figures.canvas import Picture
+    from comparisons.report.result import CaseResult
+    from models.spec import Model
+
+_HEADING = ("model", "1. Model", "What is fitted, and are the two programs one model?")
+
+
+def section(known: Facts) -> Section:
+    """The parameters, the formulas, the graph and the programs."""
+    result = known.result
+    cls = type(result.model)
+    reported = [parameter.name for parameter in quantity_table(result.model)]
+    parts = f"part of {', '.join(reported)}"
+    parameters = {
+        "parameter": words(lambda p: p.name),
+        "support": words(lambda p: p.support),
+        "dims": words(lambda p: ", ".join(p.dims) or "scalar"),
+        "reported as": words(lambda p: "itself" if p.name in reported else parts),
+    }
+    hyper = {"name": words(lambda pair: pair[0]), "value": words(lambda pair: pair[1])}
+    documents = (inspect.getdoc(cls), inspect.getdoc(inspect.getmodule(cls)))
+    told = claims(result, "model")
+    return Section(
+        *_HEADING,
+        told.verdict,
+        told.counts,
+        [_graph(result), *told.pictures],
+        [
+            table("Parameters", result.model.parameters, parameters),
+            table("Hyper-parameters, priors included", settings(result), hyper),
+            *told.tables,
+        ],
+        [text for text in documents if text],
+        (
+            ("NumPyro program", _source(result.model, "numpyro")),
+            ("PyMC program", _source(result.model, "pymc")),
+        ),
+    )
+
+
+def _graph(result: CaseResult) -> Picture | None:
+    """The graph; None where the gate could not read the programs, of which it has told."""
+    gate = result.verdicts.get(GATE, ())
+    if gate and all(verdict.outcome == "NOT COMPARABLE" for verdict in gate):
+        return None
+    return program.graph(*parents(result.model, result.data))
+
+
+def _source(model: Model, language: str) -> str:
+    try:
+        return inspect.cleandoc("\n" + inspect.getsource(getattr(type(model), language)))
+    except (OSError, TypeError):
+        return "The source is not available: the model was not defined in a file."

@@ -1,0 +1,230 @@
+"""The parts of a page: sections, tables of text, and what the comparisons told in a section say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from comparisons.report import headline, tables
+from comparisons.report.figures import curves
+from comparisons.report.formats import number, with_error
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from comparisons.report.figures.canvas import Picture
+    from comparisons.report.result import CaseResult
+    from comparisons.verdict import Outcome, Verdict
+
+_SECTION = {
+    "same_model": "model",
+    "fisher_standard_errors": "fisher",
+    "cramer_rao": "fisher",
+    "bic": "order",
+}
+"""Where a comparison is told; one that is not named here is told under `agreement`."""
+_SENTENCES = {
+    "AGREE": "All that could be compared agrees.",
+    "EXPLAINED": "Whatever differs is as large as theory predicts.",
+    "UNSURE": "Nothing differs for certain; some comparisons need more draws.",
+    "DIFFER": "Something differs that no theory named here predicts.",
+    "NOT COMPARABLE": "Nothing could be compared.",
+}
+"""The verdict of a section, by the worst of its outcomes."""
+_HEADINGS: dict[Outcome, str] = {
+    "DIFFER": "what differs",
+    "EXPLAINED": "what differs as theory predicts",
+    "NOT COMPARABLE": "what could not be compared",
+    "UNSURE": "what needs more draws",
+    "AGREE": "what agrees",
+}
+"""How the verdicts of a comparison are told, what matters most first."""
+LONG = 30
+"""Rows beyond which a table is folded."""
+
+type Get = str | Callable[[Any], str]
+"""The key of a cell in its row, or what makes the cell's text of the row."""
+
+
+class Cell(NamedTuple):
+    """A cell of a table: text, and a verdict's mark where it has one."""
+
+    text: str
+    outcome: Outcome | None = None
+
+
+class Column(NamedTuple):
+    """How a column's cells follow from the rows, and whether they are numbers."""
+
+    cell: Callable[[Any], Cell]
+    numeric: bool
+
+
+def words(what: Get) -> Column:
+    """A column of text."""
+    get = what if callable(what) else lambda row: row[what]
+    return Column(lambda row: Cell(str(get(row))), numeric=False)
+
+
+def numbers(what: Get, error: float | str = 0.0, *, shown: bool = False) -> Column:
+    """A column of numbers.
+
+    Args:
+        what: key of the number in its row, or what makes the text of the row.
+        error: of the number, or its key; says how many digits are shown.
+        shown: whether the error is shown too.
+    """
+    if callable(what):
+        return Column(lambda row: Cell(what(row)), numeric=True)
+    form = with_error if shown else number
+
+    def cell(row: Mapping[str, float]) -> Cell:
+        return Cell(form(row[what], row[error] if isinstance(error, str) else error))
+
+    return Column(cell, numeric=True)
+
+
+def outcomes(get: Callable[[Any], Outcome]) -> Column:
+    """A column of verdicts with their marks."""
+    return Column(lambda row: Cell(get(row).lower(), get(row)), numeric=False)
+
+
+class Table(NamedTuple):
+    """A table as text; the first cell of a row is its header. See `table`."""
+
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    rows: list[tuple[Cell, ...]]
+    numeric: frozenset[int]
+    """Places of the columns that hold numbers."""
+    folded: bool
+    file: str
+
+
+def table(
+    title: str,
+    rows: Iterable[Any],
+    columns: Mapping[str, Column],
+    *,
+    note: str = "",
+    file: str = "results.json",
+    folded: bool | None = None,
+) -> Table:
+    """A table of rows.
+
+    Args:
+        title: what it is, in a few words.
+        rows: whatever the columns take.
+        columns: by header.
+        note: how to read it.
+        file: the file in which its numbers are.
+        folded: whether it starts closed; by default where it is long.
+    """
+    cells = [tuple(column.cell(row) for column in columns.values()) for row in rows]
+    numeric = frozenset(i for i, column in enumerate(columns.values()) if column.numeric)
+    closed = len(cells) > LONG if folded is None else folded
+    return Table(title, note, tuple(columns), cells, numeric, closed, file)
+
+
+class Section(NamedTuple):
+    """A section of a page; what is None or has no rows is not shown."""
+
+    anchor: str
+    title: str
+    question: str
+    verdict: str
+    counts: Mapping[Outcome, int] | None = None
+    pictures: Sequence[Picture | None] = ()
+    tables: Sequence[Table] = ()
+    notes: Sequence[str] = ()
+    sources: tuple[tuple[str, str], ...] = ()
+    """Names and texts of programs."""
+
+
+class Claims(NamedTuple):
+    """What the comparisons told in a section say."""
+
+    verdict: str
+    counts: Mapping[Outcome, int] | None
+    pictures: list[Picture]
+    tables: list[Table]
+    silent: list[str]
+    """A sentence for each that does not apply to the case."""
+
+
+def claims(result: CaseResult, anchor: str) -> Claims:
+    """The verdicts, figures and tables of the comparisons told in a section."""
+    told = {n: vs for n, vs in result.verdicts.items() if _SECTION.get(n, "agreement") == anchor}
+    verdicts = [verdict for every in told.values() for verdict in every]
+    verdict, counts = "No comparison here applies to this case.", None
+    if verdicts:
+        verdict = _SENTENCES[headline.summary(v.outcome for v in verdicts)]
+        counts = headline.counts(verdicts)
+    silent = [
+        f"{result.titles.get(name, name)}: does not apply to this case."
+        for name, every in told.items()
+        if not every
+    ]
+    return Claims(verdict, counts, _ladders(result, told), _verdict_tables(result, told), silent)
+
+
+def _ladders(result: CaseResult, names: Iterable[str]) -> list[Picture]:
+    """A figure of every table that lists statistics by number of units."""
+    published = {name: result.figures[name] for name in names if name in result.figures}
+    return [
+        curves.ladder(name, one)
+        for name, one in published.items()
+        if set(tables.LADDER) <= set(map(str, one.data_vars))
+    ]
+
+
+def _verdict_tables(result: CaseResult, told: Mapping[str, Sequence[Verdict]]) -> list[Table]:
+    """The table that each comparison publishes, then its verdicts, what needs a reader first."""
+    found = []
+    for name, verdicts in told.items():
+        title = result.titles.get(name, name)
+        published = result.figures.get(name)
+        if published is not None and not tables.has_criteria(published):
+            found.append(_published(f"{title}: its table", published))
+        for outcome, heading in _HEADINGS.items():
+            rows = [v for v in verdicts if v.outcome == outcome]
+            folded = len(rows) > 8 or (outcome != "DIFFER" and len(rows) < len(verdicts))
+            if rows:
+                found.append(_verdict_table(f"{title}: {heading}", rows, folded))
+    return found
+
+
+def _published(title: str, published: xr.Dataset) -> Table:
+    """A table that a comparison publishes."""
+    columns = {
+        str(name).replace("_", " "): (
+            numbers(str(name)) if published[name].dtype.kind in "iuf" else words(str(name))
+        )
+        for name in published.data_vars
+    }
+    return table(title, tables.table_rows(published), columns)
+
+
+def _verdict_table(title: str, verdicts: Sequence[Verdict], folded: bool) -> Table:
+    columns = {
+        "statement": words(lambda v: v.about),
+        "verdict": outcomes(lambda v: v.outcome),
+        "observed": numbers(lambda v: estimate(v.observed, v.error, v.bound)),
+        "expected": numbers(lambda v: estimate(v.expected, 0.0, 10 * v.error or v.bound)),
+        "difference": numbers(lambda v: with_error(v.observed - v.expected, v.error)),
+        "bound": numbers(lambda v: number(v.bound)),
+        "cause": words(tables.cause),
+    }
+    return table(title, verdicts, columns, file="verdicts.csv", folded=folded or None)
+
+
+def estimate(value: float, error: float, scale: float) -> str:
+    """A number with its error; an exact one with digits down to a hundredth of its scale."""
+    return with_error(value, error) if error > 0 else number(value, scale / 10)
+
+
+def predicted(verdict: Verdict) -> str:
+    """What theory predicts, as a cell."""
+    least = "at least " if verdict.relation == "at_least" else ""
+    return least + number(tables.prediction(verdict))

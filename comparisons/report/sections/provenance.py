@@ -1,0 +1,52 @@
+"""Section 9: what it takes to make the case again, and what changed since the last run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comparisons.report.facts import provenance
+from comparisons.report.sections.parts import Section, table, words
+
+if TYPE_CHECKING:
+    from comparisons.report.facts import Facts
+    from comparisons.report.sections.parts import Column
+
+_HEADING = ("provenance", "9. Provenance", "How was this made, and what changed?")
+
+
+def section(known: Facts, command: str) -> Section:
+    """The run, the versions and the changes."""
+    facts = provenance(known.result, command)
+    versions = facts.pop("versions")
+    changed = [change for change in known.changes or () if change[1] != "unchanged"]
+    told = [(key.replace("_", " "), str(value)) for key, value in facts.items()]
+    return Section(
+        *_HEADING,
+        _verdict(known.changes),
+        tables=[
+            table("The run", told, _columns("what", "value")),
+            table("Versions", versions.items(), _columns("distribution", "version"), folded=True),
+            table(
+                "What changed since the last run",
+                changed,
+                _columns("statement", "change", "numbers"),
+            ),
+        ],
+    )
+
+
+def _verdict(changes: tuple[tuple[str, str, str], ...] | None) -> str:
+    if changes is None:
+        return "There is no earlier run here to compare with."
+    moved = sum(change == "changed" for _, change, _ in changes)
+    unclear = sum(change == "cannot tell" for _, change, _ in changes)
+    return (
+        f"Since the last run {moved} verdict{'s' if moved != 1 else ''} changed; {unclear} "
+        "cannot be told apart from Monte Carlo error; "
+        f"{len(changes) - moved - unclear} are unchanged."
+    )
+
+
+def _columns(*names: str) -> dict[str, Column]:
+    """Columns of rows that are tuples of texts."""
+    return {name: words(lambda row, i=i: row[i]) for i, name in enumerate(names)}

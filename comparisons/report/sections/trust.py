@@ -1,0 +1,111 @@
+"""Section 2: whether samplers converged and optimisers found their optima."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from comparisons.report.figures import runs
+from comparisons.report.formats import number
+from comparisons.report.sections.parts import Section, numbers, table, words
+from comparisons.report.tables import RUN_ATTRIBUTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from comparisons.report.facts import Facts
+    from comparisons.report.figures.canvas import Picture
+    from comparisons.report.sections.parts import Column, Get, Table
+
+_HEADING = (
+    "trust",
+    "2. Can the runs be trusted?",
+    "Did every sampler converge, and did every optimiser find its optimum?",
+)
+
+
+def section(known: Facts) -> Section:
+    """Convergence, the ends of optimisers, and the reasons of what must not be relied on."""
+    result = known.result
+    troubled = {name: fit.problems for name, fit in result.estimates.items() if fit.problems}
+    sound = len(result.estimates) - len(troubled)
+    verdict = f"{sound} of {len(result.estimates)} fits passed every check"
+    if troubled:
+        verdict += f"; not {', '.join(troubled)}"
+    reasons = [
+        *((name, "problem", "; ".join(problems)) for name, problems in troubled.items()),
+        *((name, "failed", reason) for name, reason in result.failures.items()),
+        *((name, "refused", reason) for name, reason in result.refusals.items()),
+    ]
+    missing = table(
+        "Why fits must not be relied on, or are missing",
+        [dict(zip(("method", "status", "reason"), row, strict=True)) for row in reasons],
+        {name: words(name) for name in ("method", "status", "reason")},
+        file="estimates.csv",
+    )
+    ends = _run_table(
+        known,
+        "How the optimisers ended",
+        RUN_ATTRIBUTES[:6],
+        "Restarts that reached the reported optimum, how many ended degenerate or failed, the next "
+        "best optimum.",
+    )
+    climbs = _run_table(
+        known,
+        "How fast EM climbed",
+        RUN_ATTRIBUTES[6:],
+        "The rate of convergence, measured and as Louis' identity predicts it.",
+    )
+    return Section(
+        *_HEADING,
+        f"{verdict}." if result.estimates else "Nothing was fitted.",
+        pictures=_pictures(known),
+        tables=[_convergence(known), missing, ends, climbs],
+    )
+
+
+def _pictures(known: Facts) -> list[Picture | None]:
+    """The first sampler and the first that has problems: a second healthy run shows nothing new."""
+    fits = known.result.estimates
+    samplers = [row["method"] for row in known.convergence]
+    shown = samplers[:1] + [name for name in samplers[1:] if fits[name].problems][:1]
+    pictures = []
+    for place, name in enumerate(shown, 1):
+        pictures.append(runs.ranks(name, fits[name], known.notable, place))
+        pictures.append(runs.traces(name, fits[name], known.notable, place))
+        pictures.append(runs.energy(name, fits[name], place))
+    return [*pictures, runs.paths(known.result)]
+
+
+def _convergence(known: Facts) -> Table:
+    rows = known.convergence
+    columns: dict[str, Column] = {
+        "method": words("method"),
+        "draws": numbers("draws"),
+        "R-hat": numbers("rhat", 0.001),
+        "ESS": numbers("ess", 10.0),
+        "MCSE / sd": numbers("mcse_sd", 0.001),
+        "divergences": numbers("divergences"),
+        "E-BFMI": numbers("bfmi"),
+    }
+    note = (
+        "The worst over all reported scalars; ESS is the smaller one of bulk and tail. "
+        "Required: R-hat below 1.01, ESS at least 400, no divergences, E-BFMI at least 0.3."
+    )
+    if not all(math.isnan(row["rhat_unaligned"]) for row in rows):
+        columns["R-hat unaligned"] = numbers("rhat_unaligned", 0.001)
+        columns["ESS unaligned"] = numbers("ess_unaligned", 10.0)
+        note += " Unaligned: before components were given one labelling; nothing is required of it."
+    return table("Convergence of the samplers", rows, columns, note=note)
+
+
+def _run_table(known: Facts, title: str, names: Sequence[str], note: str) -> Table:
+    """What the methods that say one of the names say of their run."""
+    rows = [row for row in known.optimisers if any(row[name] is not None for name in names)]
+    shown = [name for name in names if any(row[name] is not None for row in rows)]
+    columns = {name.replace("_", " "): numbers(_loose(name)) for name in shown}
+    return table(title, rows, {"method": words("method"), **columns}, note=note)
+
+
+def _loose(name: str) -> Get:
+    return lambda row: "–" if row[name] is None else number(float(row[name]))
