@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Literal, final
 
 import numpy as np
 
-import inference
-import models
-from comparisons.store.entries import Store, canonical, digest, machinery, source_digest, versions
+from comparisons.store.entries import Store
+from comparisons.store.keys import canonical, digest, source_digest, versions
 from inference.estimate import Estimate
 from inference.method import Method, catalogue, label, variants
 from models.data.dataset import as_dataset, content_hash
@@ -233,12 +232,7 @@ class Case:
                 "profile": self.profile,
                 "methods": self.methods,
                 "versions": versions(),
-                "source": source_digest(
-                    type(self.model),
-                    *machinery(models.__file__),
-                    *map(type, self.methods),
-                    *machinery(inference.__file__),
-                ),
+                "source": source_digest(type(self.model), *map(type, self.methods)),
             }
         )
 
@@ -255,12 +249,7 @@ class Case:
             "method": canonical(method),
             "seed": self.seed,
             "versions": versions(),
-            "source": source_digest(
-                type(self.model),
-                *machinery(models.__file__),
-                type(method),
-                *machinery(inference.__file__),
-            ),
+            "source": source_digest(type(self.model), type(method)),
         }
 
     def _name(self, method: Method) -> str:

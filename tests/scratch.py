@@ -167,7 +167,7 @@ def compare(case):
         raise ZeroDivisionError("a bug")
     for name, estimate in case.estimates().items():
         bound = 0.0 if order == "differ" else 1e9
-        yield Verdict(f"mu: {name}", float(estimate.center.value["mu"]), 0.0, 0.0, bound)
+        yield Verdict(f"mu: {name}", float(estimate.location.value["mu"]), 0.0, 0.0, bound)
 '''
 
 REPORT = """
@@ -182,7 +182,7 @@ def write(results, out, command):
     found = [
         {
             "slug": result.slug,
-            "estimates": {n: float(e.center.value["mu"]) for n, e in result.estimates.items()},
+            "estimates": {n: float(e.location.value["mu"]) for n, e in result.estimates.items()},
             "files": {n: str(p.relative_to(out)) for n, p in result.files.items()},
             "failures": dict(result.failures),
             "refusals": dict(result.refusals),

@@ -27,7 +27,8 @@ from comparisons.runs.plan import dumped
 from comparisons.runs.run import study as run_study
 from comparisons.runs.settings import Settings
 from comparisons.runs.user_model import user_class
-from comparisons.store.entries import Store, digest
+from comparisons.store.entries import Store
+from comparisons.store.keys import digest
 from comparisons.studies import asymptotics
 from comparisons.studies._study import Finding, Setting
 from comparisons.verdict import Verdict

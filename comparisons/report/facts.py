@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from comparisons.report import draws, headline, tables
-from comparisons.store.entries import canonical, versions
+from comparisons.store.keys import canonical, versions
 from models.data.dataset import content_hash
 from models.errors import ConfigError
 

@@ -10,7 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comparisons.store.entries import disk_error, to_tree
+from comparisons.store.entries import disk_error
+from comparisons.store.trees import to_netcdf
 from models.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -102,7 +103,6 @@ def write_draws(result: CaseResult, stage: Path) -> dict[str, str]:
         if stored is not None and stored.is_file():
             shutil.copyfile(stored, path)
         else:
-            # in memory first: the netCDF library never meets a full disk half-way through a file
-            path.write_bytes(bytes(to_tree(fit).to_netcdf(None, engine="h5netcdf")))
+            path.write_bytes(to_netcdf(fit))
         paths[label] = f"{result.slug}/{path.name}"
     return paths

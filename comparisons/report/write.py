@@ -18,7 +18,7 @@ from comparisons.report.files import check_slugs, published, write_draws
 from comparisons.report.page import case_page, index_page
 from comparisons.report.study_page import studies_page
 from comparisons.report.tables import CRITERIA, ESTIMATES, VERDICTS, csv_text, identity
-from comparisons.store.entries import digest, source_digest, versions
+from comparisons.store.keys import digest, files_digest, versions
 from models.errors import DataError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
         StoreError: the disk is full, read-only or gone; an earlier report is intact.
     """
     check_slugs(results)
-    source = source_digest(*(p for p in Path(__file__).parent.rglob("*") if p.suffix in _SOURCES))
+    source = files_digest(p for p in Path(__file__).parent.rglob("*") if p.suffix in _SOURCES)
     with published(out) as stage:
         every = [facts(result) for result in results]
         for name, columns, rows in (

@@ -20,12 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
 
 import numpy as np
 
-import comparisons
-import inference
-import models
 from comparisons.runs.environment import memory_limit
 from comparisons.runs.remote import batch
-from comparisons.store.entries import canonical, digest, machinery, source_digest, versions
+from comparisons.store.keys import canonical, digest, source_digest, versions
 from inference.threads import THREADS
 from models.errors import ConcordError, ConfigError, FitError
 
@@ -258,9 +255,6 @@ def description(module: ModuleType, setting: Setting) -> dict[str, object]:
             type(setting.model),
             Path(str(module.__file__)),
             *map(type, setting.methods),
-            *machinery(models.__file__),
-            *machinery(inference.__file__),
-            *machinery(comparisons.__file__),
         ),
     }
 

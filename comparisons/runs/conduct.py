@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from comparisons.runs.batches import Here, Work, description
-from comparisons.store.entries import digest, disk_error
+from comparisons.store.entries import disk_error
+from comparisons.store.keys import digest
 from comparisons.studies._moments import Moments
 from comparisons.studies._study import Study
 from models.errors import ConfigError, FitError

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, final
 
 import xarray as xr
 
-import comparisons
+from comparisons import case as _case
 from comparisons.report.result import CaseResult
 from comparisons.runs.selection import GATE, chosen, title
-from comparisons.store.entries import digest, machinery, source_digest
+from comparisons.store.keys import digest, source_digest
 from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate
 from inference.method import label
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from comparisons.case import Case
     from comparisons.runs.plan import Plan
     from comparisons.store.entries import Store
+
+_CASE = Path(str(_case.__file__))
+"""What every comparison is given, and therefore depends on."""
 
 type Activity = Callable[[str, str, float], None]
 """Told (event, name, seconds): those of a fit's progress, and `compare`."""
@@ -129,7 +132,7 @@ def record_description(case: Case, only: tuple[str, ...]) -> dict[str, object]:
     return {
         "record": list(modules),
         "case": case.key,
-        "source": source_digest(*sources, *machinery(comparisons.__file__)),
+        "source": source_digest(*sources, _CASE),
     }
 
 
@@ -202,7 +205,7 @@ def _compared(
         "verdicts": name,
         "case": case.key,
         "failures": dict(case.failures),
-        "source": source_digest(Path(str(module.__file__)), *machinery(comparisons.__file__)),
+        "source": source_digest(Path(str(module.__file__)), _CASE),
     }
     stored = store.load_json(description)
     if stored is not None:

@@ -49,14 +49,14 @@ def demonstration(name: str, seed: int, effort: int, source: str) -> tuple[dict[
     prepare()
     from comparisons.runs import theory as _theory
 
-    _require(_theory.source(), source)
+    _require(_theory.source(name), source)
     with _ONE_AT_A_TIME:
         began = time.perf_counter()
         return _theory.content(name, seed, effort), time.perf_counter() - began
 
 
 def _require(description: dict[str, object], source: str) -> None:
-    from comparisons.store.entries import digest
+    from comparisons.store.keys import digest
     from models.errors import ConfigError
 
     if digest(description) != source:

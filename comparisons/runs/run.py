@@ -27,7 +27,8 @@ from comparisons.runs.plan import chosen_methods, dumped, plans
 from comparisons.runs.pool import run_pool
 from comparisons.runs.progress import Counting, Report
 from comparisons.runs.selection import GATE
-from comparisons.store.entries import Store, digest, disk_error, source_digest
+from comparisons.store.entries import Store, disk_error
+from comparisons.store.keys import digest, files_digest
 from comparisons.studies._study import Setting, further
 from comparisons.studies._study import study as find_study
 from inference.method import label
@@ -319,8 +320,8 @@ def _weight(plan: Plan) -> int:
 def _write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
     """Writes the report, unless the same one is already there."""
     folder = Path(str(comparisons.__file__)).parent / "report"
-    sources = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc")
-    key = digest([command, [result.key for result in results], source_digest(*sources)])
+    sources = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    key = digest([command, [result.key for result in results], files_digest(sources)])
     mark = out / ".report.json"
     written = _read_mark(mark)
     if written.get("key") == key and _hashes(out, written["files"]) == written["files"]:

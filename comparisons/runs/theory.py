@@ -18,12 +18,9 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-import comparisons
-import inference
-import models
 from comparisons import theory
 from comparisons.exhibits import Claim, Curves, Shown, Table
-from comparisons.store.entries import digest, source_digest, versions
+from comparisons.store.keys import digest, source_digest, versions
 from comparisons.verdict import Verdict, not_comparable
 from models.errors import FitError
 from models.programs.density import require_float64
@@ -144,9 +141,8 @@ def _there(
 
     from comparisons.runs.remote import demonstration
 
-    expected = digest(source())
     futures = {
-        client.submit(demonstration, name, seed, effort, expected, pure=False): name
+        client.submit(demonstration, name, seed, effort, digest(source(name)), pure=False): name
         for name in names
     }
     try:
@@ -182,14 +178,11 @@ def _read(content: Mapping[str, Any]) -> Shown:
     return Curves(**fields)
 
 
-def source() -> dict[str, object]:
-    """Code and libraries that a demonstration's numbers come from."""
-    folders = [Path(str(package.__file__)).parent for package in (models, inference)]
-    ours = Path(str(comparisons.__file__)).parent
-    files = [path for folder in folders for path in folder.rglob("*.py")]
-    files += [*ours.glob("*.py"), *(ours / NAME).rglob("*.py")]
-    return {"versions": versions(), "source": source_digest(*sorted(files))}
+def source(name: str) -> dict[str, object]:
+    """Code and libraries that an entry's numbers come from."""
+    entry = Path(str(catalogue()[name].__file__))
+    return {"versions": versions(), "source": source_digest(entry)}
 
 
 def _description(name: str, seed: int, effort: int) -> dict[str, object]:
-    return {NAME: name, "seed": seed, "effort": effort, **source()}
+    return {NAME: name, "seed": seed, "effort": effort, **source(name)}

@@ -101,6 +101,14 @@ def digest(description: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def files_digest(paths: Iterable[Path]) -> str:
+    """SHA-256 of files as they are, whatever they hold, in alphabetical order."""
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
 @cache
 def versions() -> dict[str, str]:
     """Versions of Python, of the processor family and of every library that can change a number."""
@@ -129,6 +137,12 @@ class _Source(NamedTuple):
     """What it imports, by the name under which it does, those for type checkers among them."""
 
 
+class _File(NamedTuple):
+    digest: str
+    imported: frozenset[Path]
+    """Files, but for plumbing."""
+
+
 @final
 class Sources:
     """Import closures within the project, and of users' files, remembered once they are known."""
@@ -138,7 +152,7 @@ class Sources:
         self._root = root
         self._packages = tuple(str(root / name) for name in _OURS)
         self._plumbing = tuple(f"{root / room}{os.sep}" for room in _PLUMBING)
-        self._known: dict[Path, frozenset[Path]] = {}
+        self._known: dict[Path, _File] = {}
 
     def digest(self, *entries: type | Path) -> str:
         """SHA-256 of the code of the import closures of classes (with their bases) and files.
@@ -163,24 +177,29 @@ class Sources:
 
     def closure(self, path: Path) -> frozenset[Path]:
         """The files that the numbers of a file depend on, itself among them."""
-        if path not in self._known:
-            found: set[Path] = set()
-            waiting = [path]
-            while waiting:
-                one = waiting.pop()
-                if one not in found and not str(one).startswith(self._plumbing):
-                    found.add(one)
-                    ours = self._ours(one)
-                    for name in _parsed(_text(one)).names:
-                        if not ours or name.level or name.dotted.startswith(_OURS):
-                            waiting += self._resolved(name, one)
-            self._known[path] = frozenset(found)
-        return self._known[path]
+        found: set[Path] = set()
+        waiting = {path}
+        while waiting:
+            one = waiting.pop()
+            found.add(one)
+            if one not in self._known:
+                self._known[one] = self._read(one)
+            waiting |= self._known[one].imported - found
+        return frozenset(found)
+
+    def _read(self, path: Path) -> _File:
+        code, ours = _parsed(_text(path)), self._ours(path)
+        imported: set[Path] = set()
+        for name in code.names:
+            if not ours or name.level or name.dotted.startswith(_OURS):
+                imported.update(self._resolved(name, path))
+        plumbing = {one for one in imported if str(one).startswith(self._plumbing)}
+        return _File(code.digest, frozenset(imported - plumbing))
 
     def _digests(self, path: Path) -> Iterator[tuple[str, str]]:
         for one in self.closure(path):
             name = str(one.relative_to(self._root)) if self._ours(one) else one.name
-            yield name, _parsed(_text(one)).digest
+            yield name, self._known[one].digest
 
     def _ours(self, path: Path) -> bool:
         return str(path).startswith(self._packages)
@@ -215,6 +234,10 @@ class Sources:
                 return
         if scanned:
             yield from (path for path in folder.glob("*.py") if path.name != "__init__.py")
+
+
+source_digest = Sources().digest
+"""`Sources.digest` of this installation."""
 
 
 def _file(cls: type) -> Path | None:

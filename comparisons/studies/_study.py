@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple, final
 
 import numpy as np
 
-import comparisons.studies
 from inference.information.delta import bound_error
 from inference.information.derivatives import quantity_jacobian
 from inference.information.inversion import invert
@@ -186,6 +185,8 @@ class Study:
 
 def studies() -> dict[str, ModuleType]:
     """Every entry that defines `measure` and `judge`, by name, alphabetical."""
+    import comparisons.studies  # by name: a study depends on none of the others
+
     found = entries(comparisons.studies).items()
     return {name: module for name, module in found if {"measure", "judge"} <= vars(module).keys()}
 
