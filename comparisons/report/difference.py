@@ -5,8 +5,6 @@ the interval that both errors span, *unchanged* where it stayed within the bound
 end, and *cannot tell* between: the rule of every verdict, with the old number as the expected one.
 """
 
-from __future__ import annotations
-
 import csv
 from dataclasses import dataclass
 from math import hypot, isnan, nan

@@ -5,28 +5,22 @@ nothing: all are thinned to one shape first.  A method without draws is represen
 N(estimate, covariance), its sampling approximation, and is marked as such.
 """
 
-from __future__ import annotations
-
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import jax
 import numpy as np
+import xarray as xr
 
 from comparisons.reference import own_draws
+from comparisons.report.result import CaseResult
+from inference.estimate import Estimate
 from models.errors import ConcordError
 from models.programs.density import numpyro_trace, units
 from models.programs.keys import key_of
 from models.programs.readings import read_numpyro
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import xarray as xr
-
-    from comparisons.report.result import CaseResult
-    from inference.estimate import Estimate
 
 CHAINS = 4
 _MOST = 4_000

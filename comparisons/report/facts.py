@@ -1,32 +1,26 @@
 """Everything the report knows of a case, computed once; the page and the JSON both show it."""
 
-from __future__ import annotations
-
 import dataclasses
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import Any, cast, final
 
 import arviz_stats as azs
 import numpy as np
+import pandas as pd
 import xarray as xr
+from arviz_stats.utils import ELPDDataLOO
 
 from comparisons.report import draws, headline, tables
+from comparisons.report.draws import Comparable, Replicates
+from comparisons.report.headline import Agreement, Answer
+from comparisons.report.result import CaseResult
+from comparisons.report.tables import Row
 from comparisons.store.keys import canonical, versions
+from comparisons.verdict import Outcome
 from models.data.dataset import content_hash
 from models.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import pandas as pd
-    from arviz_stats.utils import ELPDDataLOO
-
-    from comparisons.report.draws import Comparable, Replicates
-    from comparisons.report.headline import Agreement, Answer
-    from comparisons.report.result import CaseResult
-    from comparisons.report.tables import Row
-    from comparisons.verdict import Outcome
 
 _DRAWS = 500
 """Of each chain, for the expected log predictive density."""

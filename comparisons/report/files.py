@@ -1,23 +1,17 @@
 """Publishing: a report is written whole beside the old one, then moved into its place."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from comparisons.report.result import CaseResult
 from comparisons.store.entries import disk_error
 from comparisons.store.trees import to_netcdf
 from models.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from comparisons.report.result import CaseResult
 
 _STAGE = ".report-"
 _SLUG = re.compile(r"[a-z0-9_-]{1,120}")

@@ -1,7 +1,5 @@
 """Numbers and names as a reader sees them: as many digits as the error bears out."""
 
-from __future__ import annotations
-
 import math
 import unicodedata
 

@@ -1,21 +1,14 @@
 """The graph of a model: what the factor of each site depends on, read off the NumPyro program."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import jax
 import numpy as np
+import xarray as xr
 from jax.extend.core import Var
 
 from models.programs.density import numpyro_terms
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import xarray as xr
-
-    from models.spec import Model
+from models.spec import Model
 
 
 def parents(model: Model, data: xr.Dataset) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:

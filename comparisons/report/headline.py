@@ -5,23 +5,18 @@ units of the reference's standard deviation, its spread as a ratio.  Where `post
 judged the same pair, its verdict (which may know a theory) is the one shown.
 """
 
-from __future__ import annotations
-
 import math
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import NamedTuple, final
 
 from comparisons.policy import POSTERIOR
 from comparisons.reference import Scalar, scalars
+from comparisons.report.result import CaseResult
 from comparisons.runs.selection import GATE
 from comparisons.verdict import Outcome, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from comparisons.report.result import CaseResult
-    from inference.estimate import Estimate
+from inference.estimate import Estimate
 
 OUTCOMES: tuple[Outcome, ...] = ("AGREE", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE")
 """In the order in which they are counted."""

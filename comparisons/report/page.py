@@ -1,15 +1,16 @@
 """Facts to HTML: self-contained, without scripts, everything escaped, nothing loaded."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from comparisons.report.facts import Facts
 from comparisons.report.figures.agreement import forest
 from comparisons.report.formats import short, visible
 from comparisons.report.headline import OUTCOMES
@@ -17,13 +18,6 @@ from comparisons.report.sections import sections
 from comparisons.report.sections.first import matrix
 from comparisons.report.sections.order import same_data
 from comparisons.report.tables import data_title, model_title
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import pandas as pd
-
-    from comparisons.report.facts import Facts
 
 WORDS = {
     "AGREE": "agree",

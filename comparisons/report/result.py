@@ -1,19 +1,15 @@
 """What a report is given of a case: its record, and its estimates read when asked for."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, final
+from pathlib import Path
+from typing import final
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+import xarray as xr
 
-    import xarray as xr
-
-    from comparisons.verdict import Verdict
-    from inference.estimate import Estimate
-    from models.spec import Model
+from comparisons.verdict import Verdict
+from inference.estimate import Estimate
+from models.spec import Model
 
 
 @final

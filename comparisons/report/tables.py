@@ -1,32 +1,25 @@
 """Every table of the report as plain rows: the page, the CSV files and the JSON show these."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import io
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from comparisons.reference import own_draws
-from comparisons.report.headline import base
+from comparisons.report.draws import Comparable, Replicates
+from comparisons.report.headline import Agreement, base
+from comparisons.report.result import CaseResult
+from comparisons.verdict import Verdict
+from inference.estimate import Estimate
 from inference.method import catalogue
 from inference.posterior.labels import log_modes
 from models.programs.density import density, units
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    import xarray as xr
-
-    from comparisons.report.draws import Comparable, Replicates
-    from comparisons.report.headline import Agreement
-    from comparisons.report.result import CaseResult
-    from comparisons.verdict import Verdict
-    from inference.estimate import Estimate
-    from models.spec import Model
+from models.spec import Model
 
 type Row = dict[str, Any]
 

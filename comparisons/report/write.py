@@ -5,27 +5,20 @@ tables `estimates.csv`, `criteria.csv` and `verdicts.csv`.  Every number in a ta
 one of these files.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from comparisons.report.difference import differences
-from comparisons.report.facts import as_json, facts, plain, same_data
+from comparisons.report.facts import Facts, as_json, facts, plain, same_data
 from comparisons.report.files import check_slugs, published, write_draws
 from comparisons.report.page import case_page, index_page
+from comparisons.report.result import CaseResult
 from comparisons.report.study_page import studies_page
 from comparisons.report.tables import CRITERIA, ESTIMATES, VERDICTS, csv_text, identity
 from comparisons.store.keys import digest, files_digest, versions
 from models.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from comparisons.report.facts import Facts
-    from comparisons.report.result import CaseResult
 
 _SOURCES = (".py", ".html", ".css")
 

@@ -1,8 +1,7 @@
 """Every method beside the others: intervals, densities, joint draws, standard deviations."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import arviz_plots as azp
 import numpy as np
@@ -10,16 +9,11 @@ import xarray as xr
 from matplotlib.ticker import MaxNLocator
 
 from comparisons.reference import own_draws
+from comparisons.report.draws import Comparable
 from comparisons.report.figures import canvas
 from comparisons.report.figures.runs import thinned
-from comparisons.report.headline import without_engine
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from comparisons.report.draws import Comparable
-    from comparisons.report.headline import Agreement, Cell
-    from comparisons.report.result import CaseResult
+from comparisons.report.headline import Agreement, Cell, without_engine
+from comparisons.report.result import CaseResult
 
 _LEVELS = (0.055, 0.945, 0.25, 0.75)
 """Ends of the outer and of the inner interval."""

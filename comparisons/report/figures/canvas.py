@@ -3,29 +3,23 @@
 Figures are drawn on a white card, by ArviZ where it has the plot.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import io
 import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 import xarray as xr
 from matplotlib import pyplot as plt
 from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from comparisons.report.draws import Comparable
 from comparisons.report.formats import short
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from comparisons.report.draws import Comparable
 
 COLUMNS = 4
 """Scalars or columns that have a panel of their own."""

@@ -1,21 +1,14 @@
 """Criteria by order, and models of the same data beside each other."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import arviz_plots as azp
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
 
 from comparisons.report.figures import canvas
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import pandas as pd
-
-    from comparisons.report.tables import Row
+from comparisons.report.tables import Row
 
 
 @canvas.drawing()

@@ -1,20 +1,15 @@
 """Numbers along an axis: statistics by number of units, and the curves of the theory."""
 
-from __future__ import annotations
-
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+import xarray as xr
 from matplotlib import pyplot as plt
 
+from comparisons.exhibits import Curves
 from comparisons.report.figures import canvas
 from comparisons.report.headline import NOTABLE
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
-
-    from comparisons.exhibits import Curves
 
 _TICKS = 6
 """Most places that have a tick each on a logarithmic axis."""

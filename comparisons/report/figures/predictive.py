@@ -1,18 +1,12 @@
 """Replicated data sets beside the data, the prior beside the posterior."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import arviz_plots as azp
 import numpy as np
 
+from comparisons.report.draws import Replicates
 from comparisons.report.figures import canvas
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from comparisons.report.draws import Replicates
 
 _SETS = 20
 """Replicated data sets in a figure."""

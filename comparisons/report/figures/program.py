@@ -1,16 +1,11 @@
 """The graph of a model."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
 from comparisons.report.figures import canvas
 from comparisons.report.graph import levels
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _NODES = 8
 """Sites side by side."""

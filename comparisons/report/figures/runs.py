@@ -1,8 +1,7 @@
 """How runs went: chains of samplers, energies, paths of iterative methods, and seconds."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import arviz_plots as azp
 import numpy as np
@@ -11,13 +10,9 @@ from matplotlib import pyplot as plt
 
 from comparisons.reference import own_draws
 from comparisons.report.figures import canvas
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from comparisons.report.result import CaseResult
-    from comparisons.report.tables import Row
-    from inference.estimate import Estimate
+from comparisons.report.result import CaseResult
+from comparisons.report.tables import Row
+from inference.estimate import Estimate
 
 _DRAWS = 250
 """Draws of each chain in a figure."""

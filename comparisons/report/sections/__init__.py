@@ -1,9 +1,6 @@
 """The sections of a page, one file for each: question, verdict, figures, tables."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from comparisons.report.facts import Facts
 from comparisons.report.sections import (
     agreement,
     cost,
@@ -14,10 +11,7 @@ from comparisons.report.sections import (
     provenance,
     trust,
 )
-
-if TYPE_CHECKING:
-    from comparisons.report.facts import Facts
-    from comparisons.report.sections.parts import Section
+from comparisons.report.sections.parts import Section
 
 
 def sections(known: Facts, command: str) -> list[Section]:

@@ -1,16 +1,18 @@
 """Section 3: every method against the reference."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from comparisons.report.facts import Facts
 from comparisons.report.figures import agreement
 from comparisons.report.formats import number
-from comparisons.report.sections.parts import Section, claims, numbers, outcomes, table, words
-
-if TYPE_CHECKING:
-    from comparisons.report.facts import Facts
-    from comparisons.report.sections.parts import Get, Table
+from comparisons.report.sections.parts import (
+    Get,
+    Section,
+    Table,
+    claims,
+    numbers,
+    outcomes,
+    table,
+    words,
+)
 
 _HEADING = (
     "agreement",

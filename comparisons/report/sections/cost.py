@@ -1,17 +1,11 @@
 """Section 8: seconds."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
+from comparisons.report.facts import Facts
 from comparisons.report.figures import runs
 from comparisons.report.formats import seconds
-from comparisons.report.sections.parts import Section, numbers, table, words
-
-if TYPE_CHECKING:
-    from comparisons.report.facts import Facts
-    from comparisons.report.sections.parts import Get
+from comparisons.report.sections.parts import Get, Section, numbers, table, words
 
 _HEADING = ("cost", "8. Cost", "What did each answer cost?")
 

@@ -1,29 +1,15 @@
 """The first screen's table: methods × scalars, or × parameters where there are many."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from comparisons.report import headline
 from comparisons.report.formats import number
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from comparisons.report.headline import Agreement
+from comparisons.report.headline import Agreement
 
 _COLUMNS = 12
 """Scalars beyond which the table has a column for each parameter."""
-
-
-class Matrix(NamedTuple):
-    """The table."""
-
-    columns: tuple[str, ...]
-    rows: list[MatrixRow]
-    grouped: bool
-    """Whether a column is a parameter with all its entries."""
 
 
 class MatrixRow(NamedTuple):
@@ -33,6 +19,15 @@ class MatrixRow(NamedTuple):
     shift: str
     ratio: str
     cells: Sequence[tuple[str, str] | None]
+
+
+class Matrix(NamedTuple):
+    """The table."""
+
+    columns: tuple[str, ...]
+    rows: list[MatrixRow]
+    grouped: bool
+    """Whether a column is a parameter with all its entries."""
 
 
 def matrix(found: Agreement) -> Matrix | None:

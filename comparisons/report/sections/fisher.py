@@ -1,14 +1,8 @@
 """Section 4: standard errors, posterior standard deviations and the information."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from comparisons.report.facts import Facts
 from comparisons.report.figures import agreement
 from comparisons.report.sections.parts import Section, claims, estimate, numbers, table, words
-
-if TYPE_CHECKING:
-    from comparisons.report.facts import Facts
 
 _HEADING = (
     "fisher",

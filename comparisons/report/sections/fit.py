@@ -1,16 +1,10 @@
 """Section 6: whether the model could have produced the data."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from comparisons.report import draws
+from comparisons.report.facts import Facts
 from comparisons.report.figures import predictive
 from comparisons.report.formats import number
 from comparisons.report.sections.parts import Section, numbers, table, words
-
-if TYPE_CHECKING:
-    from comparisons.report.facts import Facts
 
 _HEADING = ("fit", "6. Does it fit?", "Could the model have produced these data?")
 

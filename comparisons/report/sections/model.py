@@ -1,22 +1,16 @@
 """Section 1: the model and its two programs."""
 
-from __future__ import annotations
-
 import inspect
-from typing import TYPE_CHECKING
 
-from comparisons.report.facts import settings
+from comparisons.report.facts import Facts, settings
 from comparisons.report.figures import program
+from comparisons.report.figures.canvas import Picture
 from comparisons.report.graph import parents
+from comparisons.report.result import CaseResult
 from comparisons.report.sections.parts import Section, claims, table, words
 from comparisons.runs.selection import GATE
 from models.programs.density import quantity_table
-
-if TYPE_CHECKING:
-    from comparisons.report.facts import Facts
-    from comparisons.report.figures.canvas import Picture
-    from comparisons.report.result import CaseResult
-    from models.spec import Model
+from models.spec import Model
 
 _HEADING = ("model", "1. Model", "What is fitted, and are the two programs one model?")
 

@@ -1,20 +1,23 @@
 """Section 5: criteria by order; and, for the overview, models of the same data."""
 
-from __future__ import annotations
+from collections.abc import Sequence
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
+import pandas as pd
 
+from comparisons.report.facts import Facts
 from comparisons.report.figures import criteria
-from comparisons.report.sections.parts import Section, claims, estimate, numbers, table, words
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import pandas as pd
-
-    from comparisons.report.facts import Facts
-    from comparisons.report.figures.canvas import Picture
-    from comparisons.report.sections.parts import Get, Table
+from comparisons.report.figures.canvas import Picture
+from comparisons.report.sections.parts import (
+    Get,
+    Section,
+    Table,
+    claims,
+    estimate,
+    numbers,
+    table,
+    words,
+)
 
 _HEADING = (
     "order",

@@ -1,20 +1,16 @@
 """The parts of a page: sections, tables of text, and what the comparisons told in a section say."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import xarray as xr
 
 from comparisons.report import headline, tables
 from comparisons.report.figures import curves
+from comparisons.report.figures.canvas import Picture
 from comparisons.report.formats import number, with_error
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from comparisons.report.figures.canvas import Picture
-    from comparisons.report.result import CaseResult
-    from comparisons.verdict import Outcome, Verdict
+from comparisons.report.result import CaseResult
+from comparisons.verdict import Outcome, Verdict
 
 _SECTION = {
     "same_model": "model",

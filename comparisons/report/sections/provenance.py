@@ -1,15 +1,7 @@
 """Section 9: what it takes to make the case again, and what changed since the last run."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from comparisons.report.facts import provenance
-from comparisons.report.sections.parts import Section, table, words
-
-if TYPE_CHECKING:
-    from comparisons.report.facts import Facts
-    from comparisons.report.sections.parts import Column
+from comparisons.report.facts import Facts, provenance
+from comparisons.report.sections.parts import Column, Section, table, words
 
 _HEADING = ("provenance", "9. Provenance", "How was this made, and what changed?")
 

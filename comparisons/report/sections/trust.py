@@ -1,21 +1,14 @@
 """Section 2: whether samplers converged and optimisers found their optima."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
+from comparisons.report.facts import Facts
 from comparisons.report.figures import runs
+from comparisons.report.figures.canvas import Picture
 from comparisons.report.formats import number
-from comparisons.report.sections.parts import Section, numbers, table, words
+from comparisons.report.sections.parts import Column, Get, Section, Table, numbers, table, words
 from comparisons.report.tables import RUN_ATTRIBUTES
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from comparisons.report.facts import Facts
-    from comparisons.report.figures.canvas import Picture
-    from comparisons.report.sections.parts import Column, Get, Table
 
 _HEADING = (
     "trust",
