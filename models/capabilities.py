@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from math import log
+from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +30,6 @@ class HasDataRule(Protocol):
 
     def unusable(self, data: xr.Dataset) -> str:
         """Why the data cannot be used, as a sentence; "" if they can."""
-        ...
 
 
 @runtime_checkable
@@ -41,13 +42,54 @@ class HasQuantities(Protocol):
     def quantities(self, values: Values) -> Values: ...
 
 
+@final
+@dataclass(frozen=True)
+class Equivariance:
+    """A change of the data's units by a > 0 and b that the parameters follow.
+
+    With v ↦ a v + b for locations and v ↦ aᵖ v for scales, of data and parameters alike,
+    log p(changed data | changed parameters) = log p(data | parameters) − log volume.
+
+    Attributes:
+        observed: the observed variable.
+        locations: names of data variables and parameters.
+        scales: p, by name; names that are not in either do not change.
+    """
+
+    observed: str
+    locations: tuple[str, ...] = ()
+    scales: Mapping[str, int] = field(default_factory=dict)
+
+    def changed(self, values: Mapping[Any, Any], a: float, b: float) -> dict[Any, Any]:
+        """The changed arrays, by name."""
+        powers = dict.fromkeys(self.locations, 1) | dict(self.scales)
+        return {
+            name: a ** powers[name] * v + (b if name in self.locations else 0.0)
+            if name in powers
+            else v
+            for name, v in values.items()
+        }
+
+    def log_volume(self, data: xr.Dataset, a: float) -> float:
+        """By how many nats a volume of observations grows."""
+        power = 1 if self.observed in self.locations else self.scales.get(self.observed, 0)
+        return power * data[self.observed].size * log(a)
+
+
+@runtime_checkable
+class HasEquivariances(Protocol):
+    """Knows changes of the data's units that its parameters follow."""
+
+    @property
+    def equivariances(self) -> tuple[Equivariance, ...]: ...
+
+
 @runtime_checkable
 class HasUnits(Protocol):
     """Its exchangeable unit is not the row: says which unit each row belongs to."""
 
     def units(self, data: xr.Dataset) -> np.ndarray:
         """Integer unit of each row, shape (rows,), values 0 … N−1."""
-        ...
 
 
 @runtime_checkable
@@ -56,11 +98,9 @@ class HasExpectedInformation(Protocol):
 
     def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
         """Smooth coordinates q(θ), shape (m,), m ≥ k; traceable by JAX."""
-        ...
 
     def expected_information(self, values: Values, data: xr.Dataset) -> Array:
         """N·I in those coordinates, shape (m, m)."""
-        ...
 
 
 @runtime_checkable
@@ -69,11 +109,9 @@ class HasExactPosterior(Protocol):
 
     def exact_posterior(self, data: xr.Dataset) -> Mapping[str, Any]:
         """Frozen scipy distributions by quantity name."""
-        ...
 
     def exact_log_evidence(self, data: xr.Dataset) -> float:
         """log Z in nats."""
-        ...
 
 
 @runtime_checkable
@@ -82,7 +120,6 @@ class HasClosedFormMaximum(Protocol):
 
     def maximum_likelihood(self, data: xr.Dataset) -> Values:
         """The estimate; without finite unconstrained coordinates where there is none."""
-        ...
 
 
 @runtime_checkable
@@ -91,7 +128,6 @@ class HasSamplingLaw(Protocol):
 
     def sampling_moments(self, values: Values, n: int) -> tuple[Values, Values]:
         """Mean and standard deviation of every reported quantity's estimate from n units."""
-        ...
 
 
 @runtime_checkable
@@ -100,15 +136,12 @@ class HasEM(Protocol):
 
     def e_step(self, values: Values, data: xr.Dataset) -> Any:
         """Expected complete-data statistics given the data, a pytree."""
-        ...
 
     def m_step(self, statistics: Any, data: xr.Dataset) -> Values:
         """The values that maximise the expected complete-data log-likelihood."""
-        ...
 
     def complete_log_likelihood(self, values: Values, statistics: Any, data: xr.Dataset) -> Array:
         """Q(values | statistics), a scalar in nats; its Hessian is the complete information."""
-        ...
 
 
 @runtime_checkable
@@ -117,7 +150,6 @@ class HasDegeneracy(Protocol):
 
     def degeneracy(self, values: Values, data: xr.Dataset) -> str:
         """Why the point is degenerate, as a sentence; "" if it is not."""
-        ...
 
 
 @runtime_checkable
@@ -126,7 +158,6 @@ class HasBoundary(Protocol):
 
     def boundary(self, values: Values, data: xr.Dataset) -> str:
         """Which parameter is on its boundary, as a sentence; "" if none is."""
-        ...
 
 
 @runtime_checkable
@@ -136,15 +167,12 @@ class HasLabels(Protocol):
     @property
     def labels(self) -> int:
         """Number of exchangeable components."""
-        ...
 
     def label_features(self, values: Values) -> Array:
         """What tells components apart, shape (components, features)."""
-        ...
 
     def relabel(self, values: Values, permutation: Array) -> Values:
         """The same point with component `permutation[j]` as component j."""
-        ...
 
 
 @runtime_checkable
@@ -154,11 +182,9 @@ class HasSigns(Protocol):
     @property
     def signs(self) -> int:
         """Number of signs that can change."""
-        ...
 
     def fold(self, values: Values) -> Values:
         """The equal point whose signs are positive."""
-        ...
 
 
 @runtime_checkable
@@ -167,7 +193,6 @@ class HasComponents(Protocol):
 
     def responsibilities(self, values: Values, data: xr.Dataset) -> Array:
         """Shape (rows, components), rows sum to one."""
-        ...
 
 
 @runtime_checkable
@@ -182,7 +207,6 @@ class HasOrder(Protocol):
     @property
     def orders(self) -> tuple[int, ...]:
         """The orders among which a selection is made."""
-        ...
 
 
 @runtime_checkable
@@ -192,8 +216,6 @@ class HasReferee(Protocol):
     @property
     def referee_refusal(self) -> str:
         """Why statsmodels does not cover this variant; "" if it does."""
-        ...
 
     def referee(self, data: xr.Dataset) -> tuple[Values, Values, float]:
         """Quantities, their standard errors (those it has) and the log-likelihood."""
-        ...

@@ -1,14 +1,13 @@
-"""The folder is the registry: every `x.py` beside this file is an entry, every `_x.py` is not."""
+"""The folder is the registry: every `x.py` in it is an entry, every `_x.py` is not."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import pkgutil
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from models.errors import ConfigError
+from models.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,9 +27,10 @@ def subclasses[T](package: ModuleType, base: type[T]) -> dict[str, type[T]]:
     """The concrete subclasses of `base` that the package's entries define, by their `name`."""
     found: dict[str, type[T]] = {}
     for module in entries(package).values():
-        for _, cls in inspect.getmembers(module, inspect.isclass):
+        for name, cls in inspect.getmembers(module, inspect.isclass):
             if (
                 issubclass(cls, base)
+                and not name.startswith("_")
                 and cls.__module__ == module.__name__
                 and not inspect.isabstract(cls)
             ):
@@ -46,6 +46,4 @@ def lookup[T](kind: str, name: str, valid: dict[str, T]) -> T:
     """
     if name in valid:
         return valid[name]
-    near = get_close_matches(name, valid, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(valid)}.")
+    raise ConfigError(f"unknown {kind} {name!r}.{did_you_mean(name, valid)}")

@@ -8,13 +8,10 @@ kind: Literal["a", "b"] = "a"        one of these
 
 from __future__ import annotations
 
-import sys
 from dataclasses import fields
 from functools import cache
-from inspect import get_annotations
 from math import inf
 from numbers import Integral, Real
-from types import SimpleNamespace
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Lt
@@ -47,35 +44,25 @@ def check_settings(instance: Any) -> None:
 
 @cache
 def _hints(cls: type) -> dict[str, Any]:
-    """The annotations that can be resolved at run time; each is tried alone."""
-    settings = {field.name for field in fields(cls)}
-    found: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):
-        names = vars(sys.modules[base.__module__])
-        for name in settings & get_annotations(base).keys():
-            lone = SimpleNamespace(__annotations__={name: get_annotations(base)[name]})
-            try:
-                found |= get_type_hints(lone, globalns=names, include_extras=True)
-            except NameError:  # imported for the type checker only, so no range
-                continue
-    return found
+    try:
+        return get_type_hints(cls, include_extras=True)
+    except NameError:  # a name that is imported for the type checker only
+        return {}
 
 
 def _expected(hint: Any, value: Any) -> str:
     """What would be accepted in place of the value; "" if the value is."""
     if get_origin(hint) is Literal:
-        choices = get_args(hint)
-        *first, last = map(str, choices)
-        return "" if value in choices else f"{', '.join(first)} or {last}" if first else last
+        *first, last = map(str, get_args(hint))
+        return "" if value in get_args(hint) else f"{', '.join(first)} or {last}"
     if get_origin(hint) is not Annotated:
         return ""
     kind, *bounds = get_args(hint)
     number = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
     if number and all(_within(value, bound) for bound in bounds):
         return ""
-    lowest = next((bound.ge for bound in bounds if isinstance(bound, Ge)), None)
-    if kind is int and lowest is not None:
-        return f"an integer of at least {lowest}"
+    if kind is int:
+        return f"an integer of at least {bounds[0].ge}"
     return "> 0 and finite" if Gt(0) in bounds else "a finite number"
 
 

@@ -21,6 +21,7 @@ from hypothesis.extra.numpy import arrays
 
 import models.data.column
 import models.data.dataset
+import models.data.undefined
 from models.catalogue.gaussian import Gaussian
 from models.data.dataset import (
     as_dataset,
@@ -30,8 +31,8 @@ from models.data.dataset import (
     coords,
     read,
     standardise,
-    undefined,
 )
+from models.data.undefined import undefined
 from models.errors import ConfigError, DataError, ModelError
 from models.spec import Model
 
@@ -871,7 +872,7 @@ def test_a_hash_of_machine_bytes_is_caught(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_blind_test_of_collinearity_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models.data.dataset, "undefined_by_relation", lambda *_: "")
+    monkeypatch.setattr(models.data.undefined, "_undefined_by_relation", lambda *_: "")
     with pytest.raises(AssertionError):
         test_collinear_columns_name_the_null_direction()
 

@@ -29,12 +29,13 @@ from models.capabilities import (
     HasClosedFormMaximum,
     HasComponents,
     HasEM,
+    HasEquivariances,
     HasExpectedInformation,
     HasLabels,
     HasSigns,
     HasUnits,
 )
-from models.catalogue import gaussian_mixture
+from models.catalogue import _mixture_sums
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.data.dataset import content_hash
@@ -42,6 +43,7 @@ from models.programs.compilation import once
 from models.programs.density import density, flat_names, flatten, quantities, replicable, units
 
 if TYPE_CHECKING:
+    from models.capabilities import Equivariance
     from models.spec import Model, Values
 
 ALARM = 1e-6
@@ -105,8 +107,8 @@ def test_blocks_of_rows_change_no_sum(k: int, n: int, monkeypatch: pytest.Monkey
     model = GaussianMixture(k, dim=3)
     data = model.simulate(np.random.default_rng(0), model.truth, n)
     whole = model.e_step(model.truth, data)
-    monkeypatch.setattr(gaussian_mixture, "_WIDE", 1)
-    monkeypatch.setattr(gaussian_mixture, "_BLOCK", 5)
+    monkeypatch.setattr(_mixture_sums, "_WIDE", 1)
+    monkeypatch.setattr(_mixture_sums, "_BLOCK", 5)
     assert "scan" in str(jax.make_jaxpr(lambda v: model.e_step(v, data))(model.truth))
     for name, sums in model.e_step(model.truth, data).items():
         scale = np.abs(whole[name]).max()
@@ -211,50 +213,44 @@ def test_responsibilities_sum_to_one(model: Any) -> None:
 
 
 FACTOR, SHIFT = 2.5, -3.0
-POWER = {
-    **dict.fromkeys(("sigma", "scale", "tau", "loading"), 1),
-    "sigma2": 2,
-    **dict.fromkeys(("weights", "correlation_cholesky"), 0),
-}
-"""With which power of the factor a parameter scales; locations are moved as well."""
 
 
-def moved(name: str, array: Any) -> Any:
-    if name in ("mu", "mean", "y"):
-        return FACTOR * array + SHIFT
-    return FACTOR ** POWER[name] * array
+def changed(data: xr.Dataset, law: Equivariance) -> xr.Dataset:
+    arrays = law.changed({name: a.data for name, a in data.items()}, FACTOR, SHIFT)
+    return xr.Dataset({name: (a.dims, arrays[name]) for name, a in data.items()})
 
 
-def moved_data(data: xr.Dataset) -> xr.Dataset:
-    return xr.Dataset(
-        {
-            name: (a.dims, moved(str(name), a.data) if a.dtype.kind == "f" else a.data)
-            for name, a in data.items()
-        }
-    )
-
-
-@every
-def test_affine_change_of_data(model: Model) -> None:
+@among(HasEquivariances)
+def test_the_likelihood_follows_a_change_of_units(model: Any) -> None:
     data = at_truth(model)
-    there = {name: moved(name, array) for name, array in model.truth.items()}
-    shift = data["y"].size * np.log(FACTOR)
-    ours = total(model, moved_data(data), there)
-    assert ours == pytest.approx(total(model, data, model.truth) - shift, rel=1e-10)
+    for law in model.equivariances:
+        there = law.changed(model.truth, FACTOR, SHIFT)
+        assert not same(there, model.truth)
+        ours = total(model, changed(data, law), there)
+        expected_ = total(model, data, model.truth) - law.log_volume(data, FACTOR)
+        assert ours == pytest.approx(expected_, rel=1e-10)
 
 
 @among(HasClosedFormMaximum)
-def test_the_maximum_moves_with_the_data_and_not_with_the_order_of_rows(model: Any) -> None:
+def test_the_maximum_does_not_move_with_the_order_of_rows(model: Any) -> None:
+    data = at_truth(model)
+    dim = str(next(iter(data.data_vars.values())).dims[0])
+    here, backwards = (
+        quantities(model, model.maximum_likelihood(d))
+        for d in (data, data.isel({dim: slice(None, None, -1)}))
+    )
+    for name, array in here.items():
+        np.testing.assert_allclose(backwards[name], array, rtol=1e-9, atol=1e-9)
+
+
+@among(HasClosedFormMaximum, HasEquivariances)
+def test_the_maximum_moves_with_the_data(model: Any) -> None:
     data = at_truth(model)
     here = model.maximum_likelihood(data)
-    there = model.maximum_likelihood(moved_data(data))
-    backwards = model.maximum_likelihood(data.isel(obs=slice(None, None, -1)))
-    reported = quantities(model, {name: moved(name, array) for name, array in here.items()})
-    for name, array in reported.items():
-        np.testing.assert_allclose(quantities(model, there)[name], array, rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose(
-            quantities(model, backwards)[name], quantities(model, here)[name], rtol=1e-9, atol=1e-9
-        )
+    for law in model.equivariances:
+        there = quantities(model, model.maximum_likelihood(changed(data, law)))
+        for name, array in quantities(model, law.changed(here, FACTOR, SHIFT)).items():
+            np.testing.assert_allclose(there[name], array, rtol=1e-9, atol=1e-9)
 
 
 # --- information ----------------------------------------------------------------------------------

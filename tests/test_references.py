@@ -47,7 +47,8 @@ from models.catalogue.gaussian import ConjugateGaussian, Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.catalogue.random_effects import RandomEffects
 from models.data.dataset import as_dataset, bundled
-from models.programs.density import density, numpyro_terms, units
+from models.programs.density import density, units
+from models.programs.numpyro import numpyro_terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable

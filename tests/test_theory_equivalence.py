@@ -14,7 +14,8 @@ from scipy.stats import norm
 from comparisons.exhibits import Claim
 from comparisons.testing import assert_same_model
 from comparisons.theory import equivalence
-from models.catalogue._small_models import NormalRegression, Poisson
+from models.catalogue.poisson import Poisson
+from models.catalogue.ridge_regression import RidgeRegression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ def test_three_objectives_have_one_optimum(make) -> None:
     assert {verdict.outcome for verdict in found} == {"AGREE"}
 
 
-@pytest.mark.parametrize("model", [Poisson(), NormalRegression()])
+@pytest.mark.parametrize("model", [Poisson(), RidgeRegression()])
 def test_the_models_of_the_theory_pass_the_gate(model: Model) -> None:
     assert_same_model(model)
 

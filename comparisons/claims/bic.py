@@ -36,7 +36,8 @@ from inference.posterior.evidence import Measured, bridge, importance, wbic
 from inference.posterior.labels import canonical, log_modes
 from models.capabilities import HasClosedFormMaximum, HasExactPosterior, HasOrder
 from models.errors import ConcordError, FitError
-from models.programs.density import density, numpyro_terms, per_unit, units
+from models.programs.density import density, per_unit, units
+from models.programs.numpyro import numpyro_terms
 from models.programs.precision import float64
 
 if TYPE_CHECKING:

@@ -20,9 +20,11 @@ import numpy as np
 
 from comparisons.policy import MOMENTS, TOLERANCE
 from comparisons.verdict import Verdict
-from models.programs.density import density, flat_names, observed_sites
+from models.programs.density import density, flat_names
+from models.programs.numpyro import numpyro_rows, observed_sites
 from models.programs.precision import float64
-from models.programs.readings import numpyro_chart, numpyro_rows, pymc_rows, read_numpyro, read_pymc
+from models.programs.pymc import pymc_rows
+from models.programs.readings import read_numpyro, read_pymc, there_and_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +134,7 @@ def _valid(
     at valid ones the way to the natural scale and back is the identity, and so is its derivative.
     """
     few = {name: jnp.asarray(array[:_TRIED]) for name, array in prior.items()}
-    drawn, back, step = map(np.asarray, numpyro_chart(model, data, few))
+    drawn, back, step = map(np.asarray, there_and_back(model, data, few))
     with np.errstate(invalid="ignore"):
         off = np.abs(back - drawn) / np.maximum(1.0, np.abs(drawn)) + np.abs(step - 1)
     valid = (off <= _ROUND_TRIP).all(axis=1)  # which no number that is not finite passes

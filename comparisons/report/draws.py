@@ -18,8 +18,9 @@ from comparisons.reference import own_draws
 from comparisons.report.result import CaseResult
 from inference.estimate import Estimate
 from models.errors import ConcordError
-from models.programs.density import numpyro_trace, units
+from models.programs.density import units
 from models.programs.keys import key_of
+from models.programs.numpyro import numpyro_trace
 from models.programs.readings import read_numpyro
 
 CHAINS = 4

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from jax.extend.core import Var
 
-from models.programs.density import numpyro_terms
+from models.programs.numpyro import numpyro_terms
 from models.spec import Model
 
 

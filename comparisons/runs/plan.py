@@ -97,8 +97,10 @@ def plans(settings: Settings, mistakes: Sequence[str] = ()) -> list[Plan]:
         path = f"cases[{number}]" if len(settings.cases) > 1 else ""
         wanted += _collected(mistakes, path, lambda case=case: _studies(case)) or []
     if not settings.cases and not mistakes:
-        for name in subclasses(models.catalogue, Model):
-            examples = _studies_of_examples(name, model_class(name), {})
+        for name, cls in subclasses(models.catalogue, Model).items():
+            if not issubclass(cls, HasExamples):
+                continue
+            examples = _studies_of_examples(name, cls, {})
             # a quick run looks at every model, but not at all of its data
             wanted += examples[:1] if settings.profile == "quick" else examples
     _collected(mistakes, "", lambda: _catalogue.chosen(settings.only))

@@ -34,7 +34,7 @@ from inference.replicates.gaussian_vi import mean_field, shrinkage
 from inference.replicates.nuts import autocorrelation, sample
 from inference.replicates.simulated import simulated
 from models.programs.density import flatten, quantities
-from models.programs.readings import numpyro_prior
+from models.programs.numpyro import numpyro_prior
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

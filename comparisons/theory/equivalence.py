@@ -38,8 +38,9 @@ from comparisons.verdict import Verdict, not_comparable
 from inference.methods.maximum_a_posteriori import MaximumAPosteriori
 from inference.replicates.fits import replicate
 from inference.replicates.simulated import simulated
-from models.catalogue._small_models import NormalRegression, Poisson
 from models.catalogue.gaussian import Gaussian
+from models.catalogue.poisson import Poisson
+from models.catalogue.ridge_regression import RidgeRegression
 from models.programs.density import density
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ def _divergent(rng: np.random.Generator) -> Iterator[Shown]:
 
 
 def _ridge(rng: np.random.Generator) -> Iterator[Shown]:
-    model = NormalRegression()
+    model = RidgeRegression()
     data = model.simulate(rng, model.truth, UNITS)
     fit = MaximumAPosteriori(restarts=2).fit(model, data, rng)
     penalty = (model.sigma / model.slope_scale) ** 2

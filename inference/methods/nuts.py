@@ -33,8 +33,9 @@ from inference.threads import one_blas_thread
 from inference.threads import pool as threads
 from models.errors import ConcordError, ConfigError, FitError
 from models.programs.compilation import once
-from models.programs.density import density, pymc_program
+from models.programs.density import density
 from models.programs.keys import key_of
+from models.programs.pymc import pymc_program
 from models.settings import Count, check_settings
 
 if TYPE_CHECKING:

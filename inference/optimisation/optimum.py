@@ -25,7 +25,7 @@ from inference.information.inversion import invert
 from inference.information.matrices import observed
 from inference.posterior.labels import canonical
 from models.capabilities import HasBoundary, HasDegeneracy
-from models.data.dataset import undefined
+from models.data.undefined import undefined
 from models.errors import FitError
 from models.programs.density import density, flat_names, labelled, quantities, quantity_table
 

@@ -22,7 +22,7 @@ import xarray as xr
 from inference.replicates.everywhere import everywhere
 from inference.threads import pool as threads
 from models.errors import ModelError
-from models.programs.density import numpyro_data, observed_sites
+from models.programs.numpyro import numpyro_data, observed_sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

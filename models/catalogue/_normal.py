@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.linalg import solve_triangular
 
 if TYPE_CHECKING:
     from jax import Array
@@ -38,3 +40,27 @@ def normal_information(covariance: Array) -> Array:
     of_covariance = 0.5 * duplicate.T @ jnp.kron(precision, precision) @ duplicate
     zeros = jnp.zeros((d, of_covariance.shape[0]))
     return jnp.block([[precision, zeros], [zeros.T, of_covariance]])
+
+
+def expected_deviance(statistics: dict[str, Array], mean: Array, factor: Array) -> Array:
+    """−2 E[log N(x | μ_j, Σ_j)] summed over the rows of each component j, nats, shape (k,).
+
+    Args:
+        statistics: expected `count` of each component's rows, shape (k,), their `sum`, (k, D),
+            and the sum of their outer products, `square`, (k, D, D).
+        mean: μ_j, shape (k, D).
+        factor: lower Cholesky factors of Σ_j, shape (k, D, D).
+    """
+    count = statistics["count"]
+    cross = statistics["sum"][:, :, None] * mean[:, None, :]
+    scatter = (
+        statistics["square"]
+        - cross
+        - jnp.swapaxes(cross, 1, 2)
+        + count[:, None, None] * mean[:, :, None] * mean[:, None, :]
+    )
+    half = jax.vmap(lambda f, s: solve_triangular(f, s, lower=True))(factor, scatter)
+    full = jax.vmap(lambda f, h: solve_triangular(f, h.T, lower=True))(factor, half)
+    log_determinant = 2 * jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+    gaussian = count * (mean.shape[1] * jnp.log(2 * jnp.pi) + log_determinant)
+    return gaussian + jnp.trace(full, axis1=1, axis2=2)

@@ -11,9 +11,11 @@ from math import lgamma
 from typing import Any, ClassVar, final
 
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions import constraints
+from scipy.special import ndtri
 
 
 @final
@@ -55,12 +57,18 @@ def pymc_ordered_normal(name: str, loc: float, scale: float, count: int, dims: s
     def logp(value: Any, loc: Any, scale: Any) -> Any:
         return pm.logp(pm.Normal.dist(loc, scale), value).sum(-1) + lgamma(count + 1)
 
+    def middle(rv: Any, size: Any, loc: Any, scale: Any) -> Any:
+        """Where PyMC's own methods start: at quantiles, since equal values are no ordered point."""
+        return pt.broadcast_to(loc + scale * quantiles, rv.shape)
+
+    quantiles = ndtri((np.arange(count) + 0.5) / count)
     return pm.CustomDist(
         name,
         loc,
         scale,
         dist=draw,
         logp=logp,
+        support_point=middle,
         signature="(),()->(k)",
         transform=ordered,
         dims=dims,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ import numpyro
 import numpyro.distributions as dist
 import xarray as xr
 
+from models.capabilities import Equivariance
 from models.catalogue._normal import normal_information, vech
 from models.data.dataset import coords
 from models.errors import DataError
@@ -34,10 +35,9 @@ _HEYWOOD = 1e-4
 """A uniqueness relative to its variable's variance below which it is on the boundary."""
 
 
-@final
 @dataclass(frozen=True)
-class FactorAnalysis(Model):
-    """Factor analysis with `factors` common factors and a unique variance per variable.
+class _LinearFactors(Model):
+    """Both models, whose unique variances are one for each variable or the same for all.
 
     Attributes:
         factors: q, number of factors.
@@ -52,19 +52,19 @@ class FactorAnalysis(Model):
     loading_scale: Positive = 5.0
     scale_scale: Positive = 5.0
 
-    name: ClassVar[str] = "factor_analysis"
     free_dims: ClassVar[tuple[str, ...]] = ("variable",)
 
-    @classmethod
-    def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
-        return ((cls(factors=2), "fa_sim6", tuple(f"v{i}" for i in range(1, 7))),)
+    _sd: ClassVar[Parameter]
+    """The unique standard deviations."""
+    _variance: ClassVar[Parameter]
+    """Their squares, as they are reported."""
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         return (
             Parameter("mean", "real", ("variable",)),
             Parameter("loading", "real", ("entry",)),
-            Parameter("scale", "positive", ("variable",)),
+            self._sd,
         )
 
     @property
@@ -73,61 +73,104 @@ class FactorAnalysis(Model):
             Parameter("mean", "real", ("variable",)),
             Parameter("covariance", "covariance", ("variable", "variable_")),
             Parameter("eigenvalue", "positive", ("rank",)),
-            Parameter("uniqueness", "positive", ("variable",)),
+            self._variance,
         )
 
     def quantities(self, values: Values) -> Values:
         covariance = self._covariance(values)
+        # where the last D − q eigenvalues are all σ², only the first q are smooth functions
+        smooth = None if self._sd.dims else self.factors
         return {
             "mean": values["mean"],
             "covariance": covariance,
-            "eigenvalue": jnp.linalg.eigvalsh(covariance)[..., ::-1],
-            "uniqueness": values["scale"] ** 2,
+            "eigenvalue": jnp.linalg.eigvalsh(covariance)[..., ::-1][..., :smooth],
+            self._variance.name: values[self._sd.name] ** 2,
         }
 
     @property
     def truth(self) -> Values:
-        d = max(6, 2 * self.factors + 2)
-        return {**_truth(self.factors, d), "scale": jnp.linspace(0.6, 1.0, d)}
+        d, q = max(6, 2 * self.factors + 2), self.factors
+        # each factor marks its own variables and leaks into the others
+        row, column = np.indices((d, q))
+        w = np.where(row % q == column, 1.2, 0.3) * (1 + 0.1 * row) * (-1.0) ** (row // q * column)
+        return {
+            "mean": jnp.linspace(-1.0, 2.0, d),
+            "loading": jnp.asarray(w[_rows_columns(d, q)]),
+            self._sd.name: jnp.linspace(0.6, 1.0, d) if self._sd.dims else jnp.asarray(0.8),
+        }
+
+    @property
+    def equivariances(self) -> tuple[Equivariance, ...]:
+        return (Equivariance("y", ("y", "mean"), {"loading": 1, self._sd.name: 1}),)
 
     def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
-        return _simulate(rng, values, self.factors, n)
+        d, q = values["mean"].shape[0], self.factors
+        # plain arrays: to make JAX ones would cost ten times as much as all else
+        w = np.zeros((d, q))
+        w[_rows_columns(d, q)] = values["loading"]
+        noise = rng.standard_normal((n, d)) * np.asarray(values[self._sd.name])
+        y = np.asarray(values["mean"]) + rng.standard_normal((n, q)) @ w.T + noise
+        return xr.Dataset({"y": (("obs", "variable"), y)})
 
     def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
-        mean, loading, scale = _start(rng, data, self.factors)
-        return {"mean": mean, "loading": loading, "scale": scale}
+        """Perturbed principal axes."""
+        y = np.asarray(data["y"].data)
+        d, q = y.shape[1], self.factors
+        if q >= d:
+            raise DataError(f"{q} factors need more than {q} columns; the data have {d}")
+        deviation = y.std(axis=0)
+        scale = np.where(deviation > 0, deviation, 1.0)
+        _, axes = np.linalg.eigh(np.cov(y / scale, rowvar=False, ddof=0))
+        rotation, _ = np.linalg.qr(axes[:q, d - q :].T)
+        w = axes[:, d - q :] @ rotation * scale[:, None] * np.sqrt(0.5 * d / q)
+        w = w + 0.2 * scale[:, None] * rng.standard_normal((d, q))
+        unique = scale * np.exp(0.2 * rng.standard_normal(d)) * 0.7
+        mean: Any = y.mean(axis=0) + 0.1 * scale * rng.standard_normal(d)
+        sd: Any = unique if self._sd.dims else unique.mean()
+        return {"mean": mean, "loading": w[_rows_columns(d, q)], self._sd.name: sd}
 
     def numpyro(self, data: xr.Dataset) -> None:
         y = jnp.asarray(data["y"].data)
         d = y.shape[1]
+        unique = dist.HalfNormal(self.scale_scale)
         with numpyro.plate("variable", d):
             mean = numpyro.sample("mean", dist.Normal(self.mean_loc, self.mean_scale))
-            scale = numpyro.sample("scale", dist.HalfNormal(self.scale_scale))
-        with numpyro.plate("loading_index", _free(d, self.factors)):
+            scale = numpyro.sample("scale", unique) if self._sd.dims else None
+        with numpyro.plate("loading_index", _rows_columns(d, self.factors)[0].size):
             loading = numpyro.sample("loading", dist.Normal(0.0, self.loading_scale))
+        sd = numpyro.sample("sigma", unique) if scale is None else scale
         w = loading_matrix(loading, d, self.factors)
+        noise = jnp.broadcast_to(sd**2, (d,))
         with numpyro.plate("obs", y.shape[0]):
-            numpyro.sample("y", dist.LowRankMultivariateNormal(mean, w, scale**2), obs=y)
+            numpyro.sample("y", dist.LowRankMultivariateNormal(mean, w, noise), obs=y)
 
     def pymc(self, data: xr.Dataset) -> pm.Model:
         import pymc as pm
         import pytensor.tensor as pt
 
         d = data.sizes["variable"]
-        labels = {**coords(data), "entry": _loading_labels(d, self.factors)}
-        with pm.Model(coords=labels) as program:
+        rows, columns = _rows_columns(d, self.factors)
+        entries = [f"{row},{column}" for row, column in zip(rows, columns, strict=True)]
+        with pm.Model(coords={**coords(data), "entry": entries}) as program:
             mean = pm.Normal("mean", self.mean_loc, self.mean_scale, dims="variable")
             loading = pm.Normal("loading", 0.0, self.loading_scale, dims="entry")
-            scale = pm.HalfNormal("scale", self.scale_scale, dims="variable")
-            w = pt.zeros((d, self.factors))[_rows_columns(d, self.factors)].set(loading)
-            covariance = w @ w.T + pt.diag(scale**2)
+            sd = pm.HalfNormal(self._sd.name, self.scale_scale, dims=self._sd.dims)
+            w = pt.zeros((d, self.factors))[rows, columns].set(loading)
+            covariance = w @ w.T + (pt.diag(sd**2) if self._sd.dims else sd**2 * pt.eye(d))
             dims = ("obs", "variable")
             pm.MvNormal("y", mean, cov=covariance, observed=data["y"].data, dims=dims)
         return program
 
+    def _noise(self, values: Values) -> Array:
+        """Every variable's unique variance, shape (D,)."""
+        return jnp.broadcast_to(values[self._sd.name] ** 2, values["mean"].shape)
+
+    def _loadings(self, values: Values) -> Array:
+        return loading_matrix(values["loading"], values["mean"].shape[0], self.factors)
+
     def _covariance(self, values: Values) -> Array:
-        w = loading_matrix(values["loading"], values["mean"].shape[0], self.factors)
-        return w @ w.T + jnp.diag(values["scale"] ** 2)
+        w = self._loadings(values)
+        return w @ w.T + jnp.diag(self._noise(values))
 
     def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
         return jnp.concatenate([values["mean"], vech(self._covariance(values))])
@@ -135,21 +178,15 @@ class FactorAnalysis(Model):
     def expected_information(self, values: Values, data: xr.Dataset) -> Array:
         return data.sizes["obs"] * normal_information(self._covariance(values))
 
-    def boundary(self, values: Values, data: xr.Dataset) -> str:
-        share = np.asarray(values["scale"]) ** 2 / np.asarray(data["y"].data).var(axis=0)
-        if share.min() < _HEYWOOD:
-            return (
-                f"uniqueness[{int(share.argmin())}] is {share.min():.1e} of its variable's "
-                "variance: on the boundary (a Heywood case)"
-            )
-        return ""
-
     @property
     def signs(self) -> int:
         return self.factors
 
     def fold(self, values: Values) -> Values:
-        return _fold(values, self.factors)
+        """The same point with the diagonal of the loadings positive: WWᵀ ignores their signs."""
+        _, columns = _rows_columns(values["mean"].shape[0], self.factors)
+        sign = jnp.where(jnp.diagonal(self._loadings(values)) < 0, -1.0, 1.0)
+        return {**values, "loading": values["loading"] * sign[columns]}
 
     @property
     def order(self) -> int:
@@ -159,21 +196,82 @@ class FactorAnalysis(Model):
     def orders(self) -> tuple[int, ...]:
         return tuple(sorted({1, 2, 3, self.factors}))
 
-    def with_order(self, order: int) -> FactorAnalysis:
+    def with_order(self, order: int) -> Self:
         return replace(self, factors=order)
 
     def e_step(self, values: Values, data: xr.Dataset) -> dict[str, Array]:
-        return _e_step(values, self._covariance(values), data, self.factors)
+        """Moments of (x, z̃), z̃ = (1, z), with z | x ~ N(β(x − μ), I − βW), β = WᵀΣ⁻¹."""
+        y = jnp.asarray(data["y"].data)
+        n, q = y.shape[0], self.factors
+        w = self._loadings(values)
+        beta = jnp.linalg.solve(self._covariance(values), w).T
+        z = (y - values["mean"]) @ beta.T
+        extended = jnp.concatenate([jnp.ones((n, 1)), z], axis=1)
+        conditional = jnp.zeros((q + 1, q + 1)).at[1:, 1:].set(jnp.eye(q) - beta @ w)
+        return {
+            "count": jnp.asarray(float(n)),
+            "square": jnp.sum(y**2, axis=0),
+            "cross": y.T @ extended,
+            "factor": extended.T @ extended + n * conditional,
+        }
 
     def m_step(self, statistics: dict[str, Array], data: xr.Dataset) -> Values:
-        mean, loading, residual = _m_step(statistics, self.factors)
-        scale = jnp.sqrt(residual / statistics["count"])
-        return {"mean": mean, "loading": loading, "scale": scale}
+        """Regress each variable on (1, z_1, …, z_m), its free factors; noise from residuals."""
+        d, q = statistics["cross"].shape[0], self.factors
+        free = jnp.concatenate([jnp.ones((d, 1)), jnp.tril(jnp.ones((d, q)))], axis=1)
+
+        def regress(cross: Array, mask: Array, square: Array) -> tuple[Array, Array]:
+            gram = statistics["factor"] * jnp.outer(mask, mask) + jnp.diag(1 - mask)
+            coefficient = jnp.linalg.solve(gram, cross * mask)
+            residual = (
+                square - 2 * coefficient @ cross + coefficient @ statistics["factor"] @ coefficient
+            )
+            return coefficient, residual
+
+        coefficient, residual = jax.vmap(regress)(statistics["cross"], free, statistics["square"])
+        residual = residual if self._sd.dims else jnp.mean(residual)
+        return {
+            "mean": coefficient[:, 0],
+            "loading": coefficient[:, 1:][_rows_columns(d, q)],
+            self._sd.name: jnp.sqrt(residual / statistics["count"]),
+        }
 
     def complete_log_likelihood(
         self, values: Values, statistics: dict[str, Array], data: xr.Dataset
     ) -> Array:
-        return _complete(values, values["scale"] ** 2, statistics, self.factors)
+        """E[log p(x, z)] up to the terms in z alone, which no parameter enters."""
+        noise = self._noise(values)
+        coefficient = jnp.concatenate([values["mean"][:, None], self._loadings(values)], axis=1)
+        residual = (
+            statistics["square"]
+            - 2 * jnp.sum(coefficient * statistics["cross"], axis=1)
+            + jnp.einsum("di,ij,dj->d", coefficient, statistics["factor"], coefficient)
+        )
+        return -0.5 * jnp.sum(statistics["count"] * jnp.log(2 * jnp.pi * noise) + residual / noise)
+
+
+@final
+@dataclass(frozen=True)
+class FactorAnalysis(_LinearFactors):
+    """Factor analysis with `factors` common factors and a unique variance per variable."""
+
+    name: ClassVar[str] = "factor_analysis"
+
+    _sd: ClassVar[Parameter] = Parameter("scale", "positive", ("variable",))
+    _variance: ClassVar[Parameter] = Parameter("uniqueness", "positive", ("variable",))
+
+    @classmethod
+    def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
+        return ((cls(factors=2), "fa_sim6", tuple(f"v{i}" for i in range(1, 7))),)
+
+    def boundary(self, values: Values, data: xr.Dataset) -> str:
+        share = np.asarray(values["scale"]) ** 2 / np.asarray(data["y"].data).var(axis=0)
+        if share.min() < _HEYWOOD:
+            return (
+                f"uniqueness[{int(share.argmin())}] is {share.min():.1e} of its variable's "
+                "variance: on the boundary (a Heywood case)"
+            )
+        return ""
 
     @property
     def referee_refusal(self) -> str:
@@ -186,7 +284,7 @@ class FactorAnalysis(Model):
         y = np.asarray(data["y"].data)
         factor = Factor(y, n_factor=self.factors, method="ml")
 
-        def height(seed: int) -> tuple[float, bool]:
+        def log_likelihood_of(seed: int) -> tuple[float, bool]:
             factor.fit(rng=seed, opt=options)
             return round(-factor.mle_retvals.fun, 9), factor.mle_retvals.success
 
@@ -195,7 +293,7 @@ class FactorAnalysis(Model):
         with warnings.catch_warnings():
             # statsmodels warns of every start; only the one that is kept is judged
             warnings.simplefilter("ignore")
-            best = max(range(8), key=height)
+            best = max(range(8), key=log_likelihood_of)
         fit = factor.fit(rng=best, opt=options)
         deviation = y.std(axis=0)
         # its eigenvalue solver answers in complex numbers, imaginary parts 0
@@ -218,104 +316,18 @@ class FactorAnalysis(Model):
 
 @final
 @dataclass(frozen=True)
-class ProbabilisticPCA(Model):
-    """Probabilistic PCA: factor analysis whose unique variances are all σ².
-
-    Attributes:
-        factors: q, number of factors.
-        mean_loc, mean_scale: prior Normal of each mean, units of the data.
-        loading_scale: prior Normal scale of each free loading, units of the data.
-        scale_scale: prior HalfNormal scale of σ.
-    """
-
-    factors: Count = 1
-    mean_loc: Finite = 0.0
-    mean_scale: Positive = 10.0
-    loading_scale: Positive = 5.0
-    scale_scale: Positive = 5.0
+class ProbabilisticPCA(_LinearFactors):
+    """Probabilistic PCA: factor analysis whose unique variances are all σ²."""
 
     name: ClassVar[str] = "probabilistic_pca"
-    free_dims: ClassVar[tuple[str, ...]] = ("variable",)
+
+    _sd: ClassVar[Parameter] = Parameter("sigma", "positive")
+    _variance: ClassVar[Parameter] = Parameter("sigma2", "positive")
 
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
         columns = ("Sepal.Length", "Sepal.Width", "Petal.Length", "Petal.Width")
         return ((cls(factors=2), "iris", columns),)
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        return (
-            Parameter("mean", "real", ("variable",)),
-            Parameter("loading", "real", ("entry",)),
-            Parameter("sigma", "positive"),
-        )
-
-    @property
-    def quantity_table(self) -> tuple[Parameter, ...]:
-        return (
-            Parameter("mean", "real", ("variable",)),
-            Parameter("covariance", "covariance", ("variable", "variable_")),
-            Parameter("eigenvalue", "positive", ("rank",)),
-            Parameter("sigma2", "positive"),
-        )
-
-    def quantities(self, values: Values) -> Values:
-        covariance = self._covariance(values)
-        # the last D − q eigenvalues all equal σ²: only the first q are smooth functions
-        eigenvalue = jnp.linalg.eigvalsh(covariance)[..., ::-1][..., : self.factors]
-        return {
-            "mean": values["mean"],
-            "covariance": covariance,
-            "eigenvalue": eigenvalue,
-            "sigma2": values["sigma"] ** 2,
-        }
-
-    @property
-    def truth(self) -> Values:
-        d = max(6, 2 * self.factors + 2)
-        return {**_truth(self.factors, d), "sigma": jnp.asarray(0.8)}
-
-    def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
-        full = {**values, "scale": values["sigma"]}
-        return _simulate(rng, full, self.factors, n)
-
-    def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
-        mean, loading, scale = _start(rng, data, self.factors)
-        return {"mean": mean, "loading": loading, "sigma": scale.mean()}
-
-    def numpyro(self, data: xr.Dataset) -> None:
-        y = jnp.asarray(data["y"].data)
-        d = y.shape[1]
-        with numpyro.plate("variable", d):
-            mean = numpyro.sample("mean", dist.Normal(self.mean_loc, self.mean_scale))
-        with numpyro.plate("loading_index", _free(d, self.factors)):
-            loading = numpyro.sample("loading", dist.Normal(0.0, self.loading_scale))
-        sigma = numpyro.sample("sigma", dist.HalfNormal(self.scale_scale))
-        w = loading_matrix(loading, d, self.factors)
-        noise = jnp.full(d, sigma**2)
-        with numpyro.plate("obs", y.shape[0]):
-            numpyro.sample("y", dist.LowRankMultivariateNormal(mean, w, noise), obs=y)
-
-    def pymc(self, data: xr.Dataset) -> pm.Model:
-        import pymc as pm
-        import pytensor.tensor as pt
-
-        d = data.sizes["variable"]
-        labels = {**coords(data), "entry": _loading_labels(d, self.factors)}
-        with pm.Model(coords=labels) as program:
-            mean = pm.Normal("mean", self.mean_loc, self.mean_scale, dims="variable")
-            loading = pm.Normal("loading", 0.0, self.loading_scale, dims="entry")
-            sigma = pm.HalfNormal("sigma", self.scale_scale)
-            w = pt.zeros((d, self.factors))[_rows_columns(d, self.factors)].set(loading)
-            covariance = w @ w.T + sigma**2 * pt.eye(d)
-            dims = ("obs", "variable")
-            pm.MvNormal("y", mean, cov=covariance, observed=data["y"].data, dims=dims)
-        return program
-
-    def _covariance(self, values: Values) -> Array:
-        d = values["mean"].shape[0]
-        w = loading_matrix(values["loading"], d, self.factors)
-        return w @ w.T + values["sigma"] ** 2 * jnp.eye(d)
 
     def maximum_likelihood(self, data: xr.Dataset) -> Values:
         """W = U_q(Λ_q − σ²I)^½ R, σ² the mean of the D − q smallest eigenvalues.
@@ -336,55 +348,6 @@ class ProbabilisticPCA(Model):
         loading = lower[_rows_columns(d, q)]
         return {"mean": mean, "loading": loading, "sigma": numbers.sqrt(noise)}
 
-    def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
-        return jnp.concatenate([values["mean"], vech(self._covariance(values))])
-
-    def expected_information(self, values: Values, data: xr.Dataset) -> Array:
-        return data.sizes["obs"] * normal_information(self._covariance(values))
-
-    @property
-    def signs(self) -> int:
-        return self.factors
-
-    def fold(self, values: Values) -> Values:
-        return _fold(values, self.factors)
-
-    @property
-    def order(self) -> int:
-        return self.factors
-
-    @property
-    def orders(self) -> tuple[int, ...]:
-        return tuple(sorted({1, 2, 3, self.factors}))
-
-    def with_order(self, order: int) -> ProbabilisticPCA:
-        return replace(self, factors=order)
-
-    def e_step(self, values: Values, data: xr.Dataset) -> dict[str, Array]:
-        return _e_step(values, self._covariance(values), data, self.factors)
-
-    def m_step(self, statistics: dict[str, Array], data: xr.Dataset) -> Values:
-        mean, loading, residual = _m_step(statistics, self.factors)
-        sigma = jnp.sqrt(jnp.mean(residual) / statistics["count"])
-        return {"mean": mean, "loading": loading, "sigma": sigma}
-
-    def complete_log_likelihood(
-        self, values: Values, statistics: dict[str, Array], data: xr.Dataset
-    ) -> Array:
-        noise = jnp.full(values["mean"].shape, values["sigma"] ** 2)
-        return _complete(values, noise, statistics, self.factors)
-
-
-# --- what both share ----------------------------------------------------------------------------
-
-
-def _fold(values: Values, q: int) -> Values:
-    """The same point with the diagonal of the loadings positive: WWᵀ ignores a column's sign."""
-    d = values["mean"].shape[0]
-    diagonal = jnp.diagonal(loading_matrix(values["loading"], d, q))
-    sign = jnp.where(diagonal < 0, -1.0, 1.0)
-    return {**values, "loading": values["loading"] * sign[_rows_columns(d, q)[1]]}
-
 
 def loading_matrix(loading: Array, d: int, q: int) -> Array:
     """The lower-triangular loadings W, shape (d, q), from their free entries, row by row."""
@@ -392,97 +355,5 @@ def loading_matrix(loading: Array, d: int, q: int) -> Array:
 
 
 def _rows_columns(d: int, q: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the free entries of W."""
     return np.tril_indices(d, m=q)
-
-
-def _free(d: int, q: int) -> int:
-    return d * q - q * (q - 1) // 2
-
-
-def _loading_labels(d: int, q: int) -> list[str]:
-    return [f"{row},{column}" for row, column in zip(*_rows_columns(d, q), strict=True)]
-
-
-def _truth(q: int, d: int) -> Values:
-    # each factor marks its own variables and leaks into the others
-    row, column = np.indices((d, q))
-    w = np.where(row % q == column, 1.2, 0.3) * (1 + 0.1 * row) * (-1.0) ** (row // q * column)
-    return {
-        "mean": jnp.linspace(-1.0, 2.0, d),
-        "loading": jnp.asarray(w[_rows_columns(d, q)]),
-    }
-
-
-def _simulate(rng: np.random.Generator, values: Values, q: int, n: int) -> xr.Dataset:
-    d = values["mean"].shape[0]
-    # plain arrays: to make JAX ones would cost ten times as much as all else
-    w = np.zeros((d, q))
-    w[_rows_columns(d, q)] = values["loading"]
-    noise = rng.standard_normal((n, d)) * np.asarray(values["scale"])
-    y = np.asarray(values["mean"]) + rng.standard_normal((n, q)) @ w.T + noise
-    return xr.Dataset({"y": (("obs", "variable"), y)})
-
-
-def _start(rng: np.random.Generator, data: xr.Dataset, q: int) -> tuple[Any, Any, Any]:
-    """Perturbed principal axes: mean, free loadings and unique standard deviations."""
-    y = np.asarray(data["y"].data)
-    d = y.shape[1]
-    if q >= d:
-        raise DataError(f"{q} factors need more than {q} columns; the data have {d}")
-    deviation = y.std(axis=0)
-    scale = np.where(deviation > 0, deviation, 1.0)
-    _, axes = np.linalg.eigh(np.cov(y / scale, rowvar=False, ddof=0))
-    rotation, _ = np.linalg.qr(axes[:q, d - q :].T)
-    w = axes[:, d - q :] @ rotation * scale[:, None] * np.sqrt(0.5 * d / q)
-    w = w + 0.2 * scale[:, None] * rng.standard_normal((d, q))
-    unique = scale * np.exp(0.2 * rng.standard_normal(d)) * 0.7
-    mean = y.mean(axis=0) + 0.1 * scale * rng.standard_normal(d)
-    return mean, w[_rows_columns(d, q)], unique
-
-
-def _e_step(values: Values, covariance: Array, data: xr.Dataset, q: int) -> dict[str, Array]:
-    """Moments of (x, z̃), z̃ = (1, z), with z | x ~ N(β(x − μ), I − βW), β = WᵀΣ⁻¹."""
-    y = jnp.asarray(data["y"].data)
-    n, d = y.shape
-    w = loading_matrix(values["loading"], d, q)
-    beta = jnp.linalg.solve(covariance, w).T
-    z = (y - values["mean"]) @ beta.T
-    extended = jnp.concatenate([jnp.ones((n, 1)), z], axis=1)
-    conditional = jnp.zeros((q + 1, q + 1)).at[1:, 1:].set(jnp.eye(q) - beta @ w)
-    return {
-        "count": jnp.asarray(float(n)),
-        "square": jnp.sum(y**2, axis=0),
-        "cross": y.T @ extended,
-        "factor": extended.T @ extended + n * conditional,
-    }
-
-
-def _m_step(statistics: dict[str, Array], q: int) -> tuple[Array, Array, Array]:
-    """Regress each variable on (1, z_1, …, z_m), its free factors; residual sums of squares."""
-    d = statistics["cross"].shape[0]
-    free = jnp.concatenate([jnp.ones((d, 1)), jnp.tril(jnp.ones((d, q)))], axis=1)
-
-    def regress(cross: Array, mask: Array, square: Array) -> tuple[Array, Array]:
-        gram = statistics["factor"] * jnp.outer(mask, mask) + jnp.diag(1 - mask)
-        coefficient = jnp.linalg.solve(gram, cross * mask)
-        residual = (
-            square - 2 * coefficient @ cross + coefficient @ statistics["factor"] @ coefficient
-        )
-        return coefficient, residual
-
-    coefficient, residual = jax.vmap(regress)(statistics["cross"], free, statistics["square"])
-    return coefficient[:, 0], coefficient[:, 1:][_rows_columns(d, q)], residual
-
-
-def _complete(values: Values, noise: Array, statistics: dict[str, Array], q: int) -> Array:
-    """E[log p(x, z)] up to the terms in z alone, which no parameter enters."""
-    d = values["mean"].shape[0]
-    w = loading_matrix(values["loading"], d, q)
-    coefficient = jnp.concatenate([values["mean"][:, None], w], axis=1)
-    residual = (
-        statistics["square"]
-        - 2 * jnp.sum(coefficient * statistics["cross"], axis=1)
-        + jnp.einsum("di,ij,dj->d", coefficient, statistics["factor"], coefficient)
-    )
-    count = statistics["count"]
-    return -0.5 * jnp.sum(count * jnp.log(2 * jnp.pi * noise) + residual / noise)

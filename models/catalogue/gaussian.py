@@ -16,6 +16,7 @@ import numpyro
 import numpyro.distributions as dist
 import xarray as xr
 
+from models.capabilities import Equivariance
 from models.catalogue._normal import normal_information, vech
 from models.data.dataset import coords
 from models.settings import Count, Finite, Positive
@@ -98,6 +99,10 @@ class Gaussian(Model):
         if self.dim == 1:
             return values
         return {"mean": values["mean"], "covariance": _covariance(values)}
+
+    @property
+    def equivariances(self) -> tuple[Equivariance, ...]:
+        return (Equivariance("y", ("y", "mu", "mean"), {"sigma": 1, "scale": 1}),)
 
     def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
         if self.dim == 1:
@@ -258,6 +263,10 @@ class ConjugateGaussian(Model):
     @property
     def truth(self) -> Values:
         return {"sigma2": jnp.asarray(4.0), "mu": jnp.asarray(3.0)}
+
+    @property
+    def equivariances(self) -> tuple[Equivariance, ...]:
+        return (Equivariance("y", ("y", "mu"), {"sigma2": 2}),)
 
     def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
         y = rng.normal(float(values["mu"]), np.sqrt(float(values["sigma2"])), n)

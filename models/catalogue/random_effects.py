@@ -21,6 +21,7 @@ import numpyro
 import numpyro.distributions as dist
 import xarray as xr
 
+from models.capabilities import Equivariance
 from models.data.dataset import coords
 from models.settings import Finite, Positive
 from models.spec import Model, Parameter, Values
@@ -67,6 +68,10 @@ class RandomEffects(Model):
     def truth(self) -> Values:
         shared = {"mu": jnp.asarray(4.0), "tau": jnp.asarray(3.0)}
         return shared if self.within == "known" else {**shared, "sigma": jnp.asarray(2.0)}
+
+    @property
+    def equivariances(self) -> tuple[Equivariance, ...]:
+        return (Equivariance("y", ("y", "mu"), {"tau": 1, "sigma": 1}),)
 
     def unusable(self, data: xr.Dataset) -> str:
         if self.within == "known" and not (np.asarray(data["sigma"].data) > 0).all():
@@ -233,9 +238,11 @@ def _helmert(data: xr.Dataset) -> tuple[Array, Array]:
     Row 1 of a group becomes √n ȳ, row i > 1 becomes √((i−1)/i) (y_i − mean of the rows before).
     """
     y, group = jnp.asarray(data["y"].data), np.asarray(data["group"].data)
-    rank, first, count = _positions(group)
+    order, count = np.argsort(group, kind="stable"), np.bincount(group)
+    starts = np.cumsum(count) - count
+    first, rank = order[starts], np.empty(group.size, int)
+    rank[order] = np.arange(group.size) - starts[group[order]]
     sums = jax.ops.segment_sum(y, group, num_segments=count.size)
-    order = np.lexsort((rank, group))
     running = jnp.zeros(y.shape).at[order].set(jnp.cumsum(y[order]))
     before = running - y - (running[first] - y[first])[group]
     safe = np.maximum(rank, 1)
@@ -243,17 +250,3 @@ def _helmert(data: xr.Dataset) -> tuple[Array, Array]:
     leading = rank == 0
     contrast = jnp.where(leading, (sums / np.sqrt(count))[group], contrast)
     return contrast, jnp.where(leading, count[group].astype(float), 0.0)
-
-
-def _positions(group: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rank of each row within its group, each group's first row, and its number of rows."""
-    count = np.bincount(group)
-    rank = np.zeros(group.size, int)
-    seen = np.zeros(count.size, int)
-    first = np.zeros(count.size, int)
-    for row, j in enumerate(group):
-        if seen[j] == 0:
-            first[j] = row
-        rank[row] = seen[j]
-        seen[j] += 1
-    return rank, first, count

@@ -17,11 +17,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from models.capabilities import HasDataRule, HasLabels, HasOrder
+from models.capabilities import HasDataRule
 from models.data.column import codes, extreme, is_numeric, measurements
 from models.data.files import bundled, bundled_names, read
 from models.data.table import Table, table_of
-from models.data.undefined import undefined_by_relation, undefined_in_groups
 from models.errors import ConcordError, DataError, ModelError
 from models.registry import lookup
 
@@ -38,7 +37,6 @@ __all__ = [
     "coords",
     "read",
     "standardise",
-    "undefined",
 ]
 
 
@@ -150,55 +148,11 @@ def standardise(data: xr.Dataset) -> xr.Dataset:
     mean, sd = scaled.mean(axis=0), scaled.std(axis=0)
     constant = np.atleast_1d(np.ptp(scaled, axis=0) == 0)
     if constant.any():
-        called = ", ".join(np.array(_column_names(data, names[0]))[constant])
+        called = ", ".join(np.array(column_names(data, names[0]))[constant])
         raise DataError(f"cannot standardise {called}: it is constant; leave it out")
     attrs = data[names[0]].attrs | {"original_mean": mean * peak, "original_sd": sd * peak}
     array = _frozen((scaled - mean) / sd)
     return data.assign({names[0]: xr.Variable(data[names[0]].dims, array, attrs)})
-
-
-def undefined(data: xr.Dataset, model: Model) -> str:
-    """Why maximum likelihood is undefined for these data, as a sentence; "" if nothing is known.
-
-    Read off the data where it can be: it speaks of data with one measurement, whose scale the
-    model estimates. A singular covariance counts for columns along a dim called `variable`; a
-    model of order q whose columns are free (q factors, noise of its own in every column) is
-    undone only by a relation among q + 1 columns or fewer.
-    """
-    names = [key for key, variable in data.data_vars.items() if variable.dtype.kind == "f"]
-    if len(names) != 1:
-        return ""
-    variable = data[names[0]]
-    values = np.asarray(variable.values)
-    called = _column_names(data, names[0])
-    rows = values.reshape(values.shape[0], -1)
-    if rows.shape[0] == 1:
-        return "a single observation (N = 1) leaves every scale undetermined"
-    if isinstance(model, HasLabels):
-        distinct = np.unique(rows, axis=0).shape[0]
-        if rows.shape[0] < model.labels:
-            return f"N = {rows.shape[0]} observations are fewer than K = {model.labels} components"
-        if distinct < model.labels:
-            return f"{distinct} distinct points are fewer than K = {model.labels} components"
-    constant = np.ptp(rows, axis=0) <= 4 * np.finfo(float).eps * np.abs(rows).max(axis=0)
-    if constant.all():
-        return (
-            f"all {rows.shape[0]} observations of {', '.join(called[:4])} are equal, so the "
-            "likelihood grows without bound as the scale goes to 0"
-        )
-    for group in (str(key) for key, labels in data.data_vars.items() if labels.dtype.kind in "iu"):
-        problem = undefined_in_groups(rows, np.asarray(data[group].values), group)
-        if problem:
-            return problem
-    if variable.dims[1:] != ("variable",):
-        return ""
-    if constant.any():
-        which = called[int(np.argmax(constant))]
-        return f"column {which!r} is constant, so its scale has no positive estimate"
-    width = rows.shape[1]
-    if isinstance(model, HasOrder) and "variable" in model.free_dims:
-        width = model.order + 1
-    return undefined_by_relation(rows, called, width)
 
 
 def _schema(model: Model) -> dict[str, xr.DataArray]:
@@ -247,11 +201,7 @@ def _bind(
             data = data[keys[0]]
     first = next(iter(schema))
     table = table_of(data, schema[first].dims, name)
-    if not table.columns or 0 in table.shape:
-        raise DataError(
-            f"{name}: is empty, of shape {table.shape}; {_expectation(schema, model)}: add at "
-            "least one row and column"
-        )
+    _refuse_empty(table, schema, model, name)
     if len(columns) > len(set(columns)):
         raise DataError(
             f"{name}: a column is chosen twice ({', '.join(columns)}); choose each once"
@@ -336,12 +286,7 @@ def _split(
 
 def _fit(part: Table, variable: str, template: xr.DataArray, model: Model, name: str) -> Table:
     """The part itself, if its shape is the one that the schema gives the variable."""
-    expectation = _expectation({variable: template}, model)
-    if 0 in part.shape or not part.columns:
-        raise DataError(
-            f"{name}: is empty, of shape {part.shape}; {expectation}: add at least one row and "
-            "column"
-        )
+    _refuse_empty(part, {variable: template}, model, name)
     found, width = len(part.columns), 1 if template.ndim == 1 else template.shape[1]
     free = template.dims[-1] in model.free_dims
     flat = len(part.shape) == 1 and template.ndim == 2
@@ -356,8 +301,16 @@ def _fit(part: Table, variable: str, template: xr.DataArray, model: Model, name:
     names = f" with columns {_listing(part.columns)}" if part.named else ""
     raise DataError(
         f"{name}: {found} column{'s' if found > 1 else ''}, shape {part.shape}{names}; "
-        f"{expectation}: {remedy}"
+        f"{_expectation({variable: template}, model)}: {remedy}"
     )
+
+
+def _refuse_empty(part: Table, schema: dict[str, xr.DataArray], model: Model, name: str) -> None:
+    if not part.columns or 0 in part.shape:
+        raise DataError(
+            f"{name}: is empty, of shape {part.shape}; {_expectation(schema, model)}: add at "
+            "least one row and column"
+        )
 
 
 def _expectation(schema: dict[str, xr.DataArray], model: Model) -> str:
@@ -448,7 +401,7 @@ def _canonical(values: np.ndarray) -> tuple[str, bytes]:
     return "text", json.dumps([str(value) for value in values.ravel()]).encode()
 
 
-def _column_names(data: xr.Dataset, name: Any) -> list[str]:
+def column_names(data: xr.Dataset, name: Any) -> list[str]:
     """What to call the columns of a variable in a message."""
     variable = data[name]
     if variable.ndim == 1:

@@ -2,10 +2,66 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from models.capabilities import HasEquivariances, HasLabels, HasOrder
+from models.data.dataset import column_names
 
-def undefined_in_groups(rows: np.ndarray, group: np.ndarray, called: str) -> str:
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from models.spec import Model
+
+
+def undefined(data: xr.Dataset, model: Model) -> str:
+    """Why maximum likelihood is undefined for these data, as a sentence; "" if nothing is known.
+
+    Read off the data where it can be: it speaks of data with one measurement, whose scale the
+    model estimates. A singular covariance counts for columns along a dim called `variable`; a
+    model of order q whose columns are free (q factors, noise of its own in every column) is
+    undone only by a relation among q + 1 columns or fewer.
+    """
+    if isinstance(model, HasEquivariances) and not any(e.locations for e in model.equivariances):
+        return ""  # it has no scale of its own
+    names = [key for key, variable in data.data_vars.items() if variable.dtype.kind == "f"]
+    if len(names) != 1:
+        return ""
+    variable = data[names[0]]
+    values = np.asarray(variable.values)
+    called = column_names(data, names[0])
+    rows = values.reshape(values.shape[0], -1)
+    if rows.shape[0] == 1:
+        return "a single observation (N = 1) leaves every scale undetermined"
+    if isinstance(model, HasLabels):
+        distinct = np.unique(rows, axis=0).shape[0]
+        if rows.shape[0] < model.labels:
+            return f"N = {rows.shape[0]} observations are fewer than K = {model.labels} components"
+        if distinct < model.labels:
+            return f"{distinct} distinct points are fewer than K = {model.labels} components"
+    constant = np.ptp(rows, axis=0) <= 4 * np.finfo(float).eps * np.abs(rows).max(axis=0)
+    if constant.all():
+        return (
+            f"all {rows.shape[0]} observations of {', '.join(called[:4])} are equal, so the "
+            "likelihood grows without bound as the scale goes to 0"
+        )
+    for group in (str(key) for key, labels in data.data_vars.items() if labels.dtype.kind in "iu"):
+        problem = _undefined_in_groups(rows, np.asarray(data[group].values), group)
+        if problem:
+            return problem
+    if variable.dims[1:] != ("variable",):
+        return ""
+    if constant.any():
+        which = called[int(np.argmax(constant))]
+        return f"column {which!r} is constant, so its scale has no positive estimate"
+    width = rows.shape[1]
+    if isinstance(model, HasOrder) and "variable" in model.free_dims:
+        width = model.order + 1
+    return _undefined_by_relation(rows, called, width)
+
+
+def _undefined_in_groups(rows: np.ndarray, group: np.ndarray, called: str) -> str:
     """Groups of one row, or without any variation, leave the scale within them no estimate.
 
     Args:
@@ -27,7 +83,7 @@ def undefined_in_groups(rows: np.ndarray, group: np.ndarray, called: str) -> str
     return ""
 
 
-def undefined_by_relation(rows: np.ndarray, called: list[str], width: int) -> str:
+def _undefined_by_relation(rows: np.ndarray, called: list[str], width: int) -> str:
     """A linear relation among `width` columns or fewer makes their covariance singular.
 
     Args:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import jax
@@ -22,13 +21,16 @@ import xarray as xr
 
 from models.capabilities import HasQuantities, HasUnits
 from models.errors import ConfigError, ModelError
-from models.programs.precision import float64_is_on, keeping_the_switch
+from models.programs.numpyro import numpyro_functions, numpyro_terms
+from models.programs.precision import float64_is_on
+from models.programs.pymc import pymc_functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from jax import Array
 
+    from models.programs._program import Program
     from models.spec import Model, Parameter, Values
 
 type Language = Literal["numpyro", "pymc"]
@@ -89,13 +91,32 @@ def density(model: Model, data: xr.Dataset, language: Language = "numpyro") -> D
     require_float64()
     key = (model, language, id(data))
     if key not in _recent:
-        build = _from_numpyro if language == "numpyro" else _from_pymc
+        program = {"numpyro": numpyro_functions, "pymc": pymc_functions}[language](model, data)
         # the data set is kept with its density, so its id is not reused
-        _recent[key] = (data, build(model, data))
+        _recent[key] = (data, _flat(model, data, program))
         while len(_recent) > 16:
             _recent.popitem(last=False)
     _recent.move_to_end(key)
     return _recent[key][1]
+
+
+def _flat(model: Model, data: xr.Dataset, program: Program) -> Density:
+    """A program's functions of parts as functions of one flat point."""
+    sizes = {name: int(np.prod(shape)) for name, shape in program.shapes.items()}
+    stops = np.cumsum(list(sizes.values()))[:-1]
+
+    def parts(u: Array) -> Values:
+        pairs = zip(program.shapes.items(), jnp.split(u, stops), strict=True)
+        return {name: jnp.reshape(part, shape) for (name, shape), part in pairs}
+
+    return Density(
+        coordinates=tuple(name for name, size in sizes.items() for _ in range(size)),
+        log_likelihood=lambda u: per_unit(model, data, program.log_likelihood(parts(u))),
+        log_prior=lambda u: program.log_prior(parts(u)),
+        log_jacobian=lambda u: program.log_jacobian(parts(u)),
+        constrain=jax.jit(lambda u: program.constrain(parts(u))),
+        unconstrain=jax.jit(lambda values: flatten(program.unconstrain(values))),
+    )
 
 
 def quantities(model: Model, values: Values) -> Values:
@@ -116,222 +137,6 @@ def units(model: Model, data: xr.Dataset) -> int:
         return int(np.max(model.units(data))) + 1
     first = next(iter(data.data_vars.values()))
     return int(first.shape[0])
-
-
-# --- NumPyro ------------------------------------------------------------------------------------
-
-
-def numpyro_trace(model: Model, data: xr.Dataset, values: Values) -> dict[str, Any]:
-    """The NumPyro program's sites at given values."""
-    from numpyro import handlers
-
-    program = handlers.substitute(handlers.seed(model.numpyro, rng_seed=0), data=values)
-    return handlers.trace(program).get_trace(data)
-
-
-def observed_sites(model: Model, data: xr.Dataset, values: Values) -> dict[str, dict[str, Any]]:
-    """Every observed site at given values; empty if the program has factors, too."""
-    from numpyro.distributions import Unit
-
-    sites = numpyro_trace(model, data, values)
-    sampled = {name: site for name, site in sites.items() if site["type"] == "sample"}
-    if any(isinstance(site["fn"], Unit) for site in sampled.values()):
-        return {}
-    return {name: site for name, site in sampled.items() if site["is_observed"]}
-
-
-def numpyro_data(model: Model, data: xr.Dataset, values: Values, key: Array) -> dict[str, Array]:
-    """What the observed sites draw at given values, shaped like the data."""
-    from numpyro import handlers
-
-    program = handlers.substitute(handlers.seed(model.numpyro, rng_seed=key), data=values)
-    sites = handlers.trace(handlers.uncondition(program)).get_trace(data).values()
-    drawn = {site["name"]: site["value"] for site in sites if site["type"] == "sample"}
-    return {name: array for name, array in drawn.items() if name not in values}
-
-
-def numpyro_terms(
-    model: Model, data: xr.Dataset, values: Values
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Log prior by site, and log-likelihood by observed site, elementwise, on the natural scale."""
-    from numpyro.distributions import Unit
-
-    prior: dict[str, Array] = {}
-    likelihood: dict[str, Array] = {}
-    for name, site in numpyro_trace(model, data, values).items():
-        if site["type"] != "sample":
-            continue
-        observed = site["is_observed"] and not isinstance(site["fn"], Unit)
-        (likelihood if observed else prior)[name] = site["fn"].log_prob(site["value"])
-    return prior, likelihood
-
-
-def _from_numpyro(model: Model, data: xr.Dataset) -> Density:
-    from numpyro.distributions import biject_to
-    from numpyro.distributions.distribution import validation_enabled
-
-    # At a start nothing is sampled, which would compile every operation of every sampler, and
-    # unchecked, which would compile every comparison: a start outside a support has no density.
-    with validation_enabled(False):
-        trace = numpyro_trace(model, data, model.start(np.random.default_rng(0), data))
-    sites = {
-        name: site
-        for name, site in trace.items()
-        if site["type"] == "sample" and not site["is_observed"]
-    }
-    _check_names(model, "NumPyro", sites)
-    names = [parameter.name for parameter in model.parameters]
-    transforms = {name: biject_to(sites[name]["fn"].support) for name in names}
-    shapes = [transforms[name].inverse_shape(jnp.shape(sites[name]["value"])) for name in names]
-    split = partial(_split, names=names, shapes=shapes)
-
-    @jax.jit
-    def constrain(u: Array) -> Values:
-        return {name: transforms[name](part) for name, part in split(u).items()}
-
-    @jax.jit
-    def unconstrain(values: Values) -> Array:
-        parts = [jnp.ravel(transforms[name].inv(jnp.asarray(values[name]))) for name in names]
-        return jnp.concatenate(parts)
-
-    def log_likelihood(u: Array) -> Array:
-        return per_unit(model, data, list(numpyro_terms(model, data, constrain(u))[1].values()))
-
-    def log_prior(u: Array) -> Array:
-        terms = numpyro_terms(model, data, constrain(u))[0]
-        return sum((jnp.sum(term) for term in terms.values()), jnp.zeros(()))
-
-    def log_jacobian(u: Array) -> Array:
-        total = jnp.zeros(())
-        for name, part in split(u).items():
-            transform = transforms[name]
-            total += jnp.sum(transform.log_abs_det_jacobian(part, transform(part)))
-        return total
-
-    coordinates = _coordinates(names, shapes)
-    return Density(coordinates, log_likelihood, log_prior, log_jacobian, constrain, unconstrain)
-
-
-def replicable(
-    model: Model, template: xr.Dataset
-) -> tuple[Density, Callable[[xr.Dataset, Array], Array]]:
-    """The density of a template, and (data, u) ↦ log p(x_i | θ(u)) for data shaped like it.
-
-    The data may be traced, so that many simulated sets are fitted by one compiled function.
-    """
-    of = density(model, template)
-
-    def log_likelihood(data: xr.Dataset, u: Array) -> Array:
-        terms = numpyro_terms(model, data, of.constrain(u))[1]
-        return per_unit(model, data, list(terms.values()))
-
-    return of, log_likelihood
-
-
-# --- PyMC ---------------------------------------------------------------------------------------
-
-
-def pymc_program(model: Model, data: xr.Dataset) -> Any:
-    """The PyMC program, built so that Python numbers stay float64 (PyTensor's default rounds)."""
-    import pytensor
-
-    with pytensor.config.change_flags(cast_policy="numpy+floatX"):
-        return model.pymc(data)
-
-
-def jaxify(inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable[..., tuple[Array, ...]]:
-    """A PyTensor graph as a JAX function of its inputs, in the order given."""
-
-    def load() -> Any:
-        from pymc.sampling import jax
-
-        return jax
-
-    jax_sampling = keeping_the_switch(load)
-    return jax_sampling.get_jaxified_graph(inputs=list(inputs), outputs=list(outputs))
-
-
-def _from_pymc(model: Model, data: xr.Dataset) -> Density:
-    import pytensor
-
-    program = pymc_program(model, data)
-    variables = {variable.name: variable for variable in program.free_RVs}
-    _check_names(model, "PyMC", variables)
-    with pytensor.config.change_flags(cast_policy="numpy+floatX"):
-        free = [variables[parameter.name] for parameter in model.parameters]
-        inputs = [program.rvs_to_values[variable] for variable in free]
-        likelihood = jaxify(
-            inputs, program.logp(vars=program.observed_RVs, jacobian=False, sum=False)
-        )
-        priors = [*free, *program.potentials]
-        prior = jaxify(inputs, [program.logp(vars=priors, jacobian=j) for j in (False, True)])
-        natural = jaxify(inputs, program.replace_rvs_by_values(free))
-    names = [variable.name for variable in free]
-    # any valid point gives the shapes; PyMC's own initial point would compile the whole program
-    somewhere = model.start(np.random.default_rng(0), data)
-    forward = pymc_forward(program, free, somewhere)
-    arrays = [jnp.asarray(somewhere[name], float) for name in names]
-    shapes = [part.shape for part in jax.eval_shape(forward, *arrays)]
-
-    def parts(u: Array) -> list[Array]:
-        return list(_split(u, names=names, shapes=shapes).values())
-
-    @jax.jit
-    def constrain(u: Array) -> Values:
-        return dict(zip(names, natural(*parts(u)), strict=True))
-
-    @jax.jit
-    def unconstrain(values: Values) -> Array:
-        parts = forward(*(jnp.asarray(values[name], float) for name in names))
-        return jnp.concatenate([jnp.ravel(part) for part in parts])
-
-    def log_likelihood(u: Array) -> Array:
-        return per_unit(model, data, list(likelihood(*parts(u))))
-
-    def log_prior(u: Array) -> Array:
-        return prior(*parts(u))[0]
-
-    def log_jacobian(u: Array) -> Array:
-        without, with_jacobian = prior(*parts(u))
-        return with_jacobian - without
-
-    coordinates = _coordinates(names, shapes)
-    return Density(coordinates, log_likelihood, log_prior, log_jacobian, constrain, unconstrain)
-
-
-def pymc_forward(program: Any, free: Sequence[Any], values: Values) -> Callable[..., Any]:
-    """Arrays on the natural scale, one per variable ↦ the program's unconstrained coordinates.
-
-    `values` only gives the shapes.
-    """
-    import pytensor.tensor as pt
-
-    symbols, outputs = [], []
-    for variable in free:
-        symbol = pt.as_tensor(np.asarray(values[variable.name], float)).type()
-        transform = program.rvs_to_transforms[variable]
-        symbols.append(symbol)
-        outputs.append(
-            symbol if transform is None else transform.forward(symbol, *variable.owner.inputs)
-        )
-    return jaxify(symbols, outputs)
-
-
-# --- shared -------------------------------------------------------------------------------------
-
-
-def _coordinates(names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> tuple[str, ...]:
-    pairs = zip(names, shapes, strict=True)
-    return tuple(name for name, shape in pairs for _ in range(int(np.prod(shape))))
-
-
-def _split(u: Array, names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> Values:
-    """A flat point as named arrays."""
-    stops = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
-    return {
-        name: jnp.reshape(part, shape)
-        for name, part, shape in zip(names, jnp.split(u, stops), shapes, strict=True)
-    }
 
 
 def per_unit(model: Model, data: xr.Dataset, terms: Sequence[Array]) -> Array:
@@ -357,13 +162,20 @@ def per_unit(model: Model, data: xr.Dataset, terms: Sequence[Array]) -> Array:
     return total
 
 
-def _check_names(model: Model, language: str, found: dict[str, Any]) -> None:
-    declared = {parameter.name for parameter in model.parameters}
-    if declared != set(found):
-        raise ModelError(
-            f"model {model.name}: the {language} program samples {sorted(found)}, "
-            f"the parameter table declares {sorted(declared)}"
-        )
+def replicable(
+    model: Model, template: xr.Dataset
+) -> tuple[Density, Callable[[xr.Dataset, Array], Array]]:
+    """The density of a template, and (data, u) ↦ log p(x_i | θ(u)) for data shaped like it.
+
+    The data may be traced, so that many simulated sets are fitted by one compiled function.
+    """
+    of = density(model, template)
+
+    def log_likelihood(data: xr.Dataset, u: Array) -> Array:
+        terms = numpyro_terms(model, data, of.constrain(u))[1]
+        return per_unit(model, data, list(terms.values()))
+
+    return of, log_likelihood
 
 
 # --- borders ------------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
-"""Two models that only the theory needs: x_i ~ Poisson(λ), and y_i ~ N(x_iᵀβ, σ²) with known σ.
+"""Ridge regression: y_i ~ N(x_iᵀβ, σ²) with σ known and β_j ~ N(0, τ²).
 
-Written like those of the catalogue, once in each language, so that whatever is said of them is read
-off the same programs.
-Reference: McCullagh & Nelder (1989), Generalized Linear Models, ch. 2.
+The posterior mode is the ridge estimate argmin ‖y − Xβ‖² + (σ²/τ²)‖β‖².
+Reference: Hoerl & Kennard (1970), Technometrics 12; Hsiang (1975), The Statistician 24.
 """
 
 from __future__ import annotations
@@ -16,7 +15,9 @@ import numpyro
 import numpyro.distributions as dist
 import xarray as xr
 
+from models.capabilities import Equivariance
 from models.data.dataset import coords
+from models.settings import Count, Positive
 from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
@@ -25,52 +26,8 @@ if TYPE_CHECKING:
 
 @final
 @dataclass(frozen=True)
-class Poisson(Model):
-    """Counts with one rate.
-
-    Attributes:
-        shape, rate: prior Gamma of λ.
-    """
-
-    shape: float = 2.0
-    rate: float = 0.5
-
-    name: ClassVar[str] = "poisson"
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        return (Parameter("lam", "positive", ()),)
-
-    @property
-    def truth(self) -> Values:
-        return {"lam": jnp.asarray(4.0)}
-
-    def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
-        return xr.Dataset({"x": ("obs", rng.poisson(float(values["lam"]), n))})
-
-    def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
-        mean = float(data["x"].data.mean())
-        return {"lam": jnp.asarray((mean + 0.5) * np.exp(0.3 * rng.standard_normal()))}
-
-    def numpyro(self, data: xr.Dataset) -> None:
-        x = jnp.asarray(data["x"].data)
-        lam = numpyro.sample("lam", dist.Gamma(self.shape, self.rate))
-        with numpyro.plate("obs", x.shape[0]):
-            numpyro.sample("x", dist.Poisson(lam), obs=x)
-
-    def pymc(self, data: xr.Dataset) -> pm.Model:
-        import pymc as pm
-
-        with pm.Model(coords=coords(data)) as program:
-            lam = pm.Gamma("lam", alpha=self.shape, beta=self.rate)
-            pm.Poisson("x", lam, observed=data["x"].data, dims="obs")
-        return program
-
-
-@final
-@dataclass(frozen=True)
-class NormalRegression(Model):
-    """Linear regression with a known error.
+class RidgeRegression(Model):
+    """Linear regression with known error and a normal prior on the slopes.
 
     Attributes:
         predictors: number of columns of x.
@@ -78,12 +35,11 @@ class NormalRegression(Model):
         slope_scale: prior Normal scale τ of each slope.
     """
 
-    predictors: int = 6
-    sigma: float = 0.7
-    slope_scale: float = 1.3
+    predictors: Count = 6
+    sigma: Positive = 0.7
+    slope_scale: Positive = 1.3
 
-    name: ClassVar[str] = "normal_regression"
-    free_dims: ClassVar[tuple[str, ...]] = ("predictor",)
+    name: ClassVar[str] = "ridge_regression"
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -92,6 +48,10 @@ class NormalRegression(Model):
     @property
     def truth(self) -> Values:
         return {"beta": jnp.linspace(-self.slope_scale, self.slope_scale, self.predictors)}
+
+    @property
+    def equivariances(self) -> tuple[Equivariance, ...]:
+        return (Equivariance("y", scales={"x": 1, "beta": -1}),)
 
     def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
         x = rng.standard_normal((n, self.predictors))

@@ -1,0 +1,290 @@
+"""A model's PyMC program: its density, as functions that JAX can trace, and what it draws."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from models.programs._program import Program, check_names
+from models.programs.precision import keeping_the_switch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import xarray as xr
+    from jax import Array
+
+    from models.programs._program import Terms
+    from models.programs.density import Density
+    from models.spec import Model, Values
+
+
+# --- graphs ---------------------------------------------------------------------------------------
+
+
+def pymc_program(model: Model, data: xr.Dataset) -> Any:
+    """The program, built so that Python numbers stay float64."""
+    with _float64_constants():
+        return model.pymc(data)
+
+
+def _float64_constants() -> Any:
+    """A context in which PyTensor keeps Python numbers as they are; by default it rounds them."""
+    import pytensor
+
+    return pytensor.config.change_flags(cast_policy="numpy+floatX")
+
+
+def _jaxified(inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable[..., tuple[Array, ...]]:
+    """A PyTensor graph as a JAX function of its inputs, in the order given."""
+
+    def load() -> Any:
+        from pymc.sampling import jax
+
+        return jax
+
+    jax_sampling = keeping_the_switch(load)
+    return jax_sampling.get_jaxified_graph(inputs=list(inputs), outputs=list(outputs))
+
+
+def _forward(program: Any, free: Sequence[Any], values: Values) -> Callable[..., Any]:
+    """Arrays on the natural scale, one per variable ↦ the program's unconstrained coordinates.
+
+    `values` only gives the shapes.
+    """
+    import pytensor.tensor as pt
+
+    symbols, outputs = [], []
+    for variable in free:
+        symbol = pt.as_tensor(np.asarray(values[variable.name], float)).type()
+        transform = program.rvs_to_transforms[variable]
+        symbols.append(symbol)
+        outputs.append(
+            symbol if transform is None else transform.forward(symbol, *variable.owner.inputs)
+        )
+    return _jaxified(symbols, outputs)
+
+
+# --- density --------------------------------------------------------------------------------------
+
+
+def pymc_functions(model: Model, data: xr.Dataset) -> Program:
+    """The program's functions of its unconstrained space.
+
+    Raises:
+        ModelError: the program's sites are not the parameter table's.
+    """
+    program = pymc_program(model, data)
+    check_names(model, "PyMC", [variable.name for variable in program.free_RVs])
+    names = [parameter.name for parameter in model.parameters]
+    free = [program[name] for name in names]
+    inputs = [program.rvs_to_values[variable] for variable in free]
+    with _float64_constants():
+        likelihood = _jaxified(
+            inputs, program.logp(vars=program.observed_RVs, jacobian=False, sum=False)
+        )
+        priors = [*free, *program.potentials]
+        prior = _jaxified(inputs, [program.logp(vars=priors, jacobian=j) for j in (False, True)])
+        natural = _jaxified(inputs, program.replace_rvs_by_values(free))
+    # any valid point gives the shapes; PyMC's own initial point would compile the whole program
+    somewhere = model.start(np.random.default_rng(0), data)
+    forward = _forward(program, free, somewhere)
+
+    def constrain(parts: Values) -> Values:
+        return dict(zip(names, natural(*parts.values()), strict=True))
+
+    def unconstrain(values: Values) -> Values:
+        arrays = (jnp.asarray(values[name], float) for name in names)
+        return dict(zip(names, forward(*arrays), strict=True))
+
+    def log_likelihood(parts: Values) -> list[Array]:
+        return list(likelihood(*parts.values()))
+
+    def log_prior(parts: Values) -> Array:
+        return prior(*parts.values())[0]
+
+    def log_jacobian(parts: Values) -> Array:
+        without, with_jacobian = prior(*parts.values())
+        return with_jacobian - without
+
+    parts = jax.eval_shape(unconstrain, somewhere)  # in the order of its keys
+    shapes = {name: parts[name].shape for name in names}
+    return Program(shapes, constrain, unconstrain, log_likelihood, log_prior, log_jacobian)
+
+
+def pymc_reading(
+    model: Model, data: xr.Dataset, space: Density, *, derivatives: bool
+) -> Callable[[Array], Terms]:
+    """The program's terms as a function of a point of NumPyro's unconstrained space.
+
+    Args:
+        model: the model.
+        data: the data.
+        space: the density of the model's NumPyro program.
+        derivatives: whether gradients and Jacobians are among the terms.
+    """
+    program = pymc_program(model, data)
+    names = [parameter.name for parameter in model.parameters]
+    function, rows = _natural_terms(program, names, derivatives=derivatives)
+    log_jacobians = _jacobians(model, data, program, space) if derivatives else None
+    k = len(names)
+
+    def read(u: Array) -> Terms:
+        values = space.constrain(u)
+        out = list(function(*(values[name] for name in names)))
+        priors, other, likelihood, natural = (
+            out[:k],
+            out[k],
+            out[k + 1 :][:rows],
+            out[k + 1 + rows :],
+        )
+        if log_jacobians is None:
+            return priors, other, likelihood, [], []
+        _, back = jax.vjp(space.constrain, u)
+        gradients = []
+        for part in (natural[:k], natural[k:]):
+            pairs = zip(names, part, strict=True)
+            cotangent = {n: jnp.reshape(g, jnp.shape(values[n])).astype(float) for n, g in pairs}
+            gradients.append(back(cotangent)[0])
+        return priors, other, likelihood, gradients, log_jacobians(u)
+
+    return read
+
+
+def _natural_terms(
+    program: Any, names: Sequence[str], *, derivatives: bool
+) -> tuple[Callable[..., tuple[Array, ...]], int]:
+    """Terms as a function of values on the natural scale, one by name, and how many sites it sees.
+
+    In order: log prior by parameter, everything else but the likelihood, log-likelihood by site,
+    and with derivatives the gradient of the log prior by parameter, then of the log-likelihood.
+    """
+    import pytensor
+    import pytensor.tensor as pt
+    from pymc.model.transform.conditioning import remove_value_transforms
+
+    with _float64_constants():
+        natural = remove_value_transforms(program)
+        free = [natural[name] for name in names]
+        inputs = [natural.rvs_to_values[variable] for variable in free]
+        zero = pt.constant(np.float64(0))
+        priors = [term.sum() for term in natural.logp(vars=free, jacobian=False, sum=False)]
+        potentials = list(natural.potentials)
+        others = [natural.logp(vars=potentials, jacobian=False)] if potentials else []
+        rows = natural.logp(vars=natural.observed_RVs, jacobian=False, sum=False)
+        outputs = [*priors, pt.add(zero, zero, *others), *rows]
+        if derivatives:
+            prior, likelihood = (
+                pt.add(zero, *priors, *others),
+                pt.add(zero, *(t.sum() for t in rows)),
+            )
+            for total in (prior, likelihood):
+                gradient = pytensor.grad(total, inputs, disconnected_inputs="ignore")
+                outputs += cast("list[Any]", gradient)
+        return _jaxified(inputs, outputs), len(rows)
+
+
+def _jacobians(
+    model: Model, data: xr.Dataset, program: Any, space: Density
+) -> Callable[[Array], list[Array]]:
+    """u ↦ each parameter's log-Jacobian, carried from the program's own coordinates v into u."""
+    names = [parameter.name for parameter in model.parameters]
+    free = [program[name] for name in names]
+    with _float64_constants():
+        inputs = [program.rvs_to_values[variable] for variable in free]
+        with_jacobian: Any = program.logp(vars=free, jacobian=True, sum=False)
+        without: Any = program.logp(vars=free, jacobian=False, sum=False)
+        own = _jaxified(
+            inputs, [a.sum() - b.sum() for a, b in zip(with_jacobian, without, strict=True)]
+        )
+        forward = _forward(program, free, model.start(np.random.default_rng(0), data))
+
+    def change(u: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        values = space.constrain(u)
+        v = tuple(forward(*(values[name] for name in names)))
+        return v, v
+
+    def log_jacobians(u: Array) -> list[Array]:
+        terms = []
+        derivatives, v = jax.jacfwd(change, has_aux=True)(u)
+        for name, jacobian, derivative in zip(names, own(*v), derivatives, strict=True):
+            columns = np.flatnonzero(np.array(space.coordinates) == name)
+            block = jnp.reshape(derivative, (-1, space.size))[:, columns]
+            square = block.shape[0] == block.shape[1]
+            terms.append(jacobian + (jnp.linalg.slogdet(block)[1] if square else jnp.nan))
+        return terms
+
+    return log_jacobians
+
+
+# --- draws ----------------------------------------------------------------------------------------
+
+
+def pymc_prior(
+    model: Model, data: xr.Dataset, rng: np.random.Generator, count: int
+) -> dict[str, np.ndarray]:
+    """Draws of every parameter from the program's prior, shape (count, …)."""
+    program = pymc_program(model, data)
+    names = [parameter.name for parameter in model.parameters]
+    with _float64_constants():
+        [draws] = _draw(_batched([program[name] for name in names], count), rng, [], [[]])
+    return dict(zip(names, draws, strict=True))
+
+
+def pymc_rows(
+    model: Model, data: xr.Dataset, points: Sequence[Values], rng: np.random.Generator
+) -> list[dict[str, np.ndarray]]:
+    """At each point, one simulated data set of every observed site."""
+    from pytensor.graph.replace import clone_replace
+
+    program = pymc_program(model, data)
+    observed = program.observed_RVs
+    inputs = {site: site.type() for site in program.free_RVs}
+    arrays = [[np.asarray(values[site.name]) for site in inputs] for values in points]
+    with _float64_constants():
+        drawn = _draw(clone_replace(observed, inputs), rng, list(inputs.values()), arrays)
+    names = [site.name for site in observed]
+    return [dict(zip(names, rows, strict=True)) for rows in drawn]
+
+
+def _batched(variables: Sequence[Any], count: int) -> list[Any]:
+    """The variables with a leading dimension of independent joint draws.
+
+    Roots are resized and everything that depends on them is vectorised, so that one call of the
+    compiled function makes all draws.
+    """
+    from pymc.distributions.shape_utils import change_dist_size
+    from pytensor.graph.replace import vectorize_graph
+    from pytensor.graph.traversal import ancestors
+
+    among = set(variables)
+    batch = {
+        variable: change_dist_size(variable, (count,), expand=True)
+        for variable in variables
+        if not among & (set(ancestors([variable])) - {variable})
+    }
+    rest = [variable for variable in variables if variable not in batch]
+    dependent = dict(zip(rest, vectorize_graph(rest, replace=batch), strict=True)) if rest else {}
+    return [{**batch, **dependent}[variable] for variable in variables]
+
+
+def _draw(
+    variables: Sequence[Any],
+    rng: np.random.Generator,
+    inputs: Sequence[Any],
+    points: Sequence[Sequence[np.ndarray]],
+) -> list[list[np.ndarray]]:
+    """A joint draw at each point of the inputs.
+
+    Run by Python on NumPy's generators: compiling the samplers would take many times as long.
+    """
+    import pymc as pm
+    import pytensor
+
+    seed = int(rng.integers(2**31))
+    with pytensor.config.change_flags(cxx=""):
+        function = pm.compile(list(inputs), list(variables), random_seed=seed, mode="FAST_COMPILE")
+        return [[np.asarray(draw) for draw in function(*point)] for point in points]
