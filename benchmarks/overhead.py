@@ -18,7 +18,8 @@ from _row import Row, timed
 
 from inference.methods.nuts import NUTS
 from models.catalogue.gaussian_mixture import GaussianMixture
-from models.data.dataset import as_dataset, bundled
+from models.data.dataset import as_dataset
+from models.data.files import bundled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

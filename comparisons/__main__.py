@@ -200,15 +200,16 @@ def check(
     _environment.prepare()
 
     from comparisons.runs.check import stages
-    from comparisons.runs.plan import built, loaded, model_class
+    from comparisons.runs.plan import built, model_class
     from comparisons.runs.settings import parse_set, settings
+    from models.data.load import load_data
     from models.errors import refuse
 
     chosen, mistakes = settings({"seed": seed})
     refuse(mistakes)
     instance = built(model_class(model), parse_set(values or ()))
     _say(f"ok  import: {instance!r}")
-    found = loaded(data, instance, tuple(column or ())) if data else None
+    found = load_data(data, instance, column or ()) if data else None
     for stage, result in stages(instance, found, chosen.seed):
         _say(f"ok  {stage}: {result}")
 

@@ -2,32 +2,83 @@
 
 from __future__ import annotations
 
-import importlib
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from models.catalogue.factor_analysis import FactorAnalysis, ProbabilisticPCA
     from models.catalogue.gaussian import ConjugateGaussian, Gaussian
     from models.catalogue.gaussian_mixture import GaussianMixture
+    from models.catalogue.poisson import Poisson
     from models.catalogue.random_effects import RandomEffects
+    from models.catalogue.ridge_regression import RidgeRegression
+    from models.data.dataset import as_dataset, coords, standardise
+    from models.data.files import bundled, bundled_names
+    from models.data.load import load_data
+    from models.errors import (
+        ConcordError,
+        ConfigError,
+        DataError,
+        FitError,
+        ModelError,
+        StoreError,
+    )
+    from models.spec import Model, Parameter
 
 __all__ = [
+    "ConcordError",
+    "ConfigError",
     "ConjugateGaussian",
+    "DataError",
     "FactorAnalysis",
+    "FitError",
     "Gaussian",
     "GaussianMixture",
+    "Model",
+    "ModelError",
+    "Parameter",
+    "Poisson",
     "ProbabilisticPCA",
     "RandomEffects",
+    "RidgeRegression",
+    "StoreError",
+    "as_dataset",
+    "bundled",
+    "bundled_names",
+    "coords",
+    "load_data",
+    "standardise",
 ]
+
+_HOMES = {
+    "Model": "models.spec",
+    "Parameter": "models.spec",
+    "as_dataset": "models.data.dataset",
+    "bundled": "models.data.files",
+    "bundled_names": "models.data.files",
+    "coords": "models.data.dataset",
+    "load_data": "models.data.load",
+    "standardise": "models.data.dataset",
+}
+"""Where each public name is defined, but for errors and the models of the catalogue."""
 
 
 def __getattr__(name: str) -> object:
-    """Model classes by name, found by scanning the folder when first asked for."""
+    """A public name, loaded when first asked for; models are found by scanning the catalogue."""
+    if name.endswith("Error"):
+        return getattr(import_module("models.errors"), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     if not name.startswith("_") and name[0].isupper():
         from models.registry import subclasses
         from models.spec import Model
 
-        for cls in subclasses(importlib.import_module("models.catalogue"), Model).values():
+        for cls in subclasses(import_module("models.catalogue"), Model).values():
             if cls.__name__ == name:
                 return cls
-    raise AttributeError(f"module 'models' has no attribute {name!r}")
+    raise AttributeError(f"module 'models' has no attribute {name!r}; see dir(models)")
+
+
+def __dir__() -> list[str]:
+    """Every public name."""
+    return list(__all__)

@@ -1,4 +1,4 @@
-"""What only some models can do: a model has a capability if it defines its protocol's methods."""
+"""Capabilities of some models only: a model has one if it defines its protocol's methods."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class HasLabels(Protocol):
         """Number of exchangeable components."""
 
     def label_features(self, values: Values) -> Array:
-        """What tells components apart, shape (components, features)."""
+        """Features that tell components apart, shape (components, features)."""
 
     def relabel(self, values: Values, permutation: Array) -> Values:
         """The same point with component `permutation[j]` as component j."""

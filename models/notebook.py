@@ -1,4 +1,4 @@
-"""What a notebook shows of a value: one table, everything escaped."""
+"""Values as a notebook shows them: one table, everything escaped."""
 
 from __future__ import annotations
 

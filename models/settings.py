@@ -51,7 +51,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _expected(hint: Any, value: Any) -> str:
-    """What would be accepted in place of the value; "" if the value is."""
+    """The description of an acceptable value; "" if the value is one."""
     if get_origin(hint) is Literal:
         *first, last = map(str, get_args(hint))
         return "" if value in get_args(hint) else f"{', '.join(first)} or {last}"

@@ -1,4 +1,4 @@
-"""What a model is: a frozen value with a parameter table and two programs of one density.
+"""A model: a frozen value with a parameter table and two programs of one density.
 
 The density is the interface.  A model states its prior and likelihood twice, as a NumPyro and as
 a PyMC program with the same names; everything else (scores, Hessians, Fisher information) is read

@@ -41,7 +41,8 @@ from inference.replicates.fits import Replicates
 from inference.replicates.simulated import Batch
 from models.catalogue.gaussian import ConjugateGaussian, Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
-from models.data.dataset import as_dataset, bundled
+from models.data.dataset import as_dataset
+from models.data.files import bundled
 from models.programs.density import density
 
 if TYPE_CHECKING:

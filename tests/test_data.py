@@ -23,15 +23,8 @@ import models.data.column
 import models.data.dataset
 import models.data.undefined
 from models.catalogue.gaussian import Gaussian
-from models.data.dataset import (
-    as_dataset,
-    bundled,
-    bundled_names,
-    content_hash,
-    coords,
-    read,
-    standardise,
-)
+from models.data.dataset import as_dataset, content_hash, coords, standardise
+from models.data.files import bundled, bundled_names, read
 from models.data.undefined import undefined
 from models.errors import ConfigError, DataError, ModelError
 from models.spec import Model

@@ -35,7 +35,8 @@ from inference.methods.gaussian_vi import (
 from inference.methods.laplace import Laplace
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
-from models.data.dataset import as_dataset, bundled
+from models.data.dataset import as_dataset
+from models.data.files import bundled
 from models.errors import ConfigError, FitError
 from models.programs.density import Density, density
 

@@ -21,7 +21,8 @@ from models.catalogue._normal import duplication, normal_information, vech
 from models.catalogue.gaussian import ConjugateGaussian, Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.catalogue.random_effects import RandomEffects
-from models.data.dataset import as_dataset, bundled
+from models.data.dataset import as_dataset
+from models.data.files import bundled
 from models.errors import FitError
 from models.programs.density import density, quantities
 

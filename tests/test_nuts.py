@@ -25,7 +25,8 @@ from inference.methods.nuts import NUTS
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.catalogue.random_effects import RandomEffects
-from models.data.dataset import as_dataset, bundled
+from models.data.dataset import as_dataset
+from models.data.files import bundled
 from models.errors import ConfigError, FitError
 from models.programs.density import Density, density
 from models.spec import Model

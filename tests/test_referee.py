@@ -20,7 +20,8 @@ from models.catalogue.factor_analysis import FactorAnalysis
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.catalogue.random_effects import RandomEffects
-from models.data.dataset import as_dataset, bundled
+from models.data.dataset import as_dataset
+from models.data.files import bundled
 from models.programs.density import density, flat_names, flatten, quantities
 
 if TYPE_CHECKING:

@@ -46,7 +46,8 @@ from models.catalogue.factor_analysis import FactorAnalysis, ProbabilisticPCA, l
 from models.catalogue.gaussian import ConjugateGaussian, Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.catalogue.random_effects import RandomEffects
-from models.data.dataset import as_dataset, bundled
+from models.data.dataset import as_dataset
+from models.data.files import bundled
 from models.programs.density import density, units
 from models.programs.numpyro import numpyro_terms
 

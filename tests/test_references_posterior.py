@@ -29,7 +29,8 @@ from inference.methods.nuts import NUTS
 from models.catalogue.factor_analysis import FactorAnalysis
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
-from models.data.dataset import as_dataset, bundled
+from models.data.dataset import as_dataset
+from models.data.files import bundled
 from models.programs.density import density, quantities
 
 GAUSSIAN = Gaussian()

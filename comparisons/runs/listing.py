@@ -11,7 +11,7 @@ from comparisons.runs.theory import NAME, catalogue
 from comparisons.studies._study import studies
 from inference.method import catalogue as methods
 from inference.method import label, variants
-from models.data.dataset import bundled, bundled_names
+from models.data.files import bundled, bundled_names
 from models.registry import lookup, subclasses
 from models.spec import Model
 

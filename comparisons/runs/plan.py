@@ -24,7 +24,8 @@ from comparisons.runs.user_model import user_class
 from inference.method import Method, catalogue, label
 from inference.posterior.draws import CHAINS, thinning
 from models.capabilities import HasExamples
-from models.data.dataset import as_dataset, bundled, bundled_names, read
+from models.data.files import bundled_names
+from models.data.load import data_name, load_data
 from models.errors import ConfigError, DataError, did_you_mean, refuse
 from models.programs.density import units
 from models.programs.readings import outside_support
@@ -139,21 +140,8 @@ def plan(spec: Mapping[str, Any], slug: str) -> Plan:
     """
     model = built(model_class(spec["model"]), spec["set"])
     columns = tuple(spec["columns"])
-    data = loaded(spec["data"], model, columns, standardised=spec["standardise"])
-    return Plan(slug, model, _data_name(spec["data"]), data, spec)
-
-
-def loaded(
-    source: str, model: Model, columns: tuple[str, ...], *, standardised: bool = False
-) -> xr.Dataset:
-    """The data of a bundled set or of a file, validated for the model.
-
-    Raises:
-        ConfigError: a column that the data do not have.
-        DataError: the data cannot be used.
-    """
-    table = bundled(source) if source in bundled_names() else read(source, columns)
-    return as_dataset(table, model, columns, _data_name(source), standardised=standardised)
+    data = load_data(spec["data"], model, columns, standardised=spec["standardise"])
+    return Plan(slug, model, data_name(spec["data"]), data, spec)
 
 
 def model_class(reference: str) -> type[Model]:
@@ -314,10 +302,6 @@ def _refuse_memory(plan: Plan, methods: Sequence[Method]) -> None:
             )
 
 
-def _data_name(source: str) -> str:
-    return source if source in bundled_names() else Path(source).stem
-
-
 def _slug(model: Model, source: str, taken: Sequence[str]) -> str:
     """A unique name of lower-case letters, digits, `_` and `-`: it names files."""
     defaults = {f.name: f.default for f in dataclasses.fields(model)}  # pyright: ignore[reportArgumentType]
@@ -326,7 +310,7 @@ def _slug(model: Model, source: str, taken: Sequence[str]) -> str:
         for name, value in dumped(model).items()
         if defaults[name] != value and isinstance(value, int | str) and not isinstance(value, bool)
     )
-    text = re.sub(r"[^a-z0-9_]+", "-", f"{model.name}{changed}-{_data_name(source)}".lower())
+    text = re.sub(r"[^a-z0-9_]+", "-", f"{model.name}{changed}-{data_name(source)}".lower())
     stem = text[:80].strip("-") or "case"
     number, slug = 1, stem
     while slug in taken:

@@ -25,7 +25,7 @@ def clustered(
     pooled = rows.std(axis=0)
     positive = np.where(pooled > 0, pooled, 1.0)
     standard = (rows - rows.mean(axis=0)) / positive
-    chosen = _spread_out(rng, standard, k, greedy=bool(rng.integers(2)))
+    chosen = _distant(rng, standard, k, greedy=bool(rng.integers(2)))
     nearest = ((standard[:, None] - standard[chosen]) ** 2).sum(axis=2).argmin(axis=1)
     share = np.bincount(nearest, minlength=k) + 1.0
     mean = rows[chosen] + 0.1 * pooled * rng.standard_normal((k, rows.shape[1]))
@@ -34,7 +34,7 @@ def clustered(
     return share, mean, np.maximum(scale, 0.1 * positive)
 
 
-def _spread_out(rng: np.random.Generator, rows: np.ndarray, k: int, *, greedy: bool) -> np.ndarray:
+def _distant(rng: np.random.Generator, rows: np.ndarray, k: int, *, greedy: bool) -> np.ndarray:
     """Indices of k rows: k-means++ (far from each other with high probability) or uniform."""
     if not greedy:
         return rng.choice(rows.shape[0], size=k, replace=rows.shape[0] < k)

@@ -361,7 +361,7 @@ def _covariance(values: Values) -> Array:
 
 
 def _chi_mean(degrees: int) -> float:
-    """Of a chi variable; Johnson, Kotz & Balakrishnan (1994), §18.3."""
+    """Mean of a chi variable; Johnson, Kotz & Balakrishnan (1994), §18.3."""
     from scipy.special import gammaln
 
     return float(np.sqrt(2) * np.exp(gammaln((degrees + 1) / 2) - gammaln(degrees / 2)))

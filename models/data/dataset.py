@@ -19,7 +19,6 @@ import xarray as xr
 
 from models.capabilities import HasDataRule
 from models.data.column import codes, extreme, is_numeric, measurements
-from models.data.files import bundled, bundled_names, read
 from models.data.table import Table, table_of
 from models.errors import ConcordError, DataError, ModelError
 from models.registry import lookup
@@ -28,16 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from models.spec import Model
-
-__all__ = [
-    "as_dataset",
-    "bundled",
-    "bundled_names",
-    "content_hash",
-    "coords",
-    "read",
-    "standardise",
-]
 
 
 def as_dataset(
@@ -402,7 +391,7 @@ def _canonical(values: np.ndarray) -> tuple[str, bytes]:
 
 
 def column_names(data: xr.Dataset, name: Any) -> list[str]:
-    """What to call the columns of a variable in a message."""
+    """Names for the columns of a variable, as in a message."""
     variable = data[name]
     if variable.ndim == 1:
         label = data.coords.get(f"{name}_column")

@@ -43,5 +43,5 @@ def load_data(
 
 
 def data_name(source: str | Path) -> str:
-    """What to call a bundled data set or a file in messages."""
+    """The name of a bundled data set, or of a file without its folder and suffix."""
     return str(source) if str(source) in bundled_names() else Path(source).stem

@@ -1,4 +1,4 @@
-"""What in the data themselves leaves a likelihood without a maximum."""
+"""Data that leave a likelihood without a maximum, whatever the method."""
 
 from __future__ import annotations
 

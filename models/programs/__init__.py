@@ -1,1 +1,1 @@
-"""What a program says: densities, gradients, Jacobians and draws, read off either language."""
+"""Densities, gradients, Jacobians and draws, read off a program of either language."""

@@ -1,6 +1,6 @@
 """The density of a model, read off its two programs.
 
-For parameters θ on the natural scale, a chart u ↦ θ(u) from ℝᵏ and data x = (x_1, …, x_N),
+For parameters θ, their unconstrained coordinates u ∈ ℝᵏ and data x = (x_1, …, x_N),
 
     log posterior(u) = Σ_i log p(x_i | θ(u)) + log π(θ(u)) + log |∂θ/∂u| − log Z,
 
@@ -120,7 +120,7 @@ def _flat(model: Model, data: xr.Dataset, program: Program) -> Density:
 
 
 def quantities(model: Model, values: Values) -> Values:
-    """What is reported and compared: identified functions of the parameters, in table order."""
+    """Identified functions of the parameters, which are reported and compared, in table order."""
     reported = model.quantities(values) if isinstance(model, HasQuantities) else values
     # compiled functions return dictionaries in the order of their keys
     return {parameter.name: reported[parameter.name] for parameter in quantity_table(model)}
@@ -169,13 +169,13 @@ def replicable(
 
     The data may be traced, so that many simulated sets are fitted by one compiled function.
     """
-    of = density(model, template)
+    space = density(model, template)
 
     def log_likelihood(data: xr.Dataset, u: Array) -> Array:
-        terms = numpyro_terms(model, data, of.constrain(u))[1]
+        terms = numpyro_terms(model, data, space.constrain(u))[1]
         return per_unit(model, data, list(terms.values()))
 
-    return of, log_likelihood
+    return space, log_likelihood
 
 
 # --- borders ------------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ def numpyro_prior(model: Model, data: xr.Dataset, keys: Array) -> dict[str, np.n
 
 
 def numpyro_data(model: Model, data: xr.Dataset, values: Values, key: Array) -> dict[str, Array]:
-    """What the observed sites draw at given values, shaped like the data; traceable by JAX."""
+    """Draws of the observed sites at given values, shaped like the data; traceable by JAX."""
     from numpyro import handlers
 
     program = handlers.substitute(handlers.seed(model.numpyro, rng_seed=key), data=values)

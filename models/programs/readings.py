@@ -1,4 +1,4 @@
-"""What each program says at points of the natural scale, term by term, for the gate to compare.
+"""Each program at points of its parameter space, term by term, for the gate to compare.
 
 A reading is everything the gate asks of a program: log prior by parameter, log-likelihood by unit,
 their gradients and each parameter's log-Jacobian in NumPyro's unconstrained space u, and draws from
