@@ -54,8 +54,8 @@ class Case:
         data_name: what the report calls the data.
         profile: how long the methods run.
         methods: every variant of every method, in catalogue order, unless chosen.
-        refusals: why a method cannot fit this model, by label.
-        failures: why a fit failed in this run, by label; never stored.
+        refusals: why a method cannot fit this model.
+        failed: why a fit failed in this run, by its name, for all siblings; never stored.
     """
 
     def __init__(
@@ -96,15 +96,15 @@ class Case:
         self.data_name = data_name
         self.profile: Profile = profile
         self.methods = tuple(all_methods(profile) if methods is None else methods)
-        reasons = {label(method): method.refusal(model) for method in self.methods}
-        self.refusals = {name: reason for name, reason in reasons.items() if reason}
-        self.failures: dict[str, str] = {}
+        reasons = {method: method.refusal(model) for method in self.methods}
+        self.refusals = {method: reason for method, reason in reasons.items() if reason}
+        self.failed: dict[str, str] = {}
         self._store = store
         self._progress = progress or _silent
         self._root = model
         self._suffix = ""
         self._content = content_hash(self.data)
-        self._fits: dict[str, Estimate] = {}
+        self._fits: dict[Method, Estimate] = {}
         self._siblings: dict[str, Case] = {digest(model): self}
 
     def __repr__(self) -> str:
@@ -114,18 +114,24 @@ class Case:
     def _repr_html_(self) -> str:
         """Each method with what became of it so far, for a notebook; fits nothing."""
         sizes = ", ".join(f"{dim} {size}" for dim, size in self.data.sizes.items())
-        rows = [(name, self._status(name)) for name in map(label, self.methods)]
+        rows = [(label(method), self._status(method)) for method in self.methods]
         lines = (repr(self.model), f"{self.data_name}: {sizes}", f"seed {self.seed}")
         return table("Case", lines, ("method", "status"), rows)
 
-    def _status(self, name: str) -> str:
-        if name in self.refusals:
-            return f"refuses: {self.refusals[name]}"
-        if name in self.failures:
-            return f"failed: {self.failures[name]}"
-        if name in self._fits:
-            return "; ".join(self._fits[name].problems) or "fitted"
+    def _status(self, method: Method) -> str:
+        if method in self.refusals:
+            return f"refuses: {self.refusals[method]}"
+        if method in self.failures:
+            return f"failed: {self.failures[method]}"
+        if method in self._fits:
+            return "; ".join(self._fits[method].problems) or "fitted"
         return "not fitted yet"
+
+    @property
+    def failures(self) -> dict[Method, str]:
+        """Why one of the case's own methods failed on its own model in this run."""
+        names = {method: self._name(method) for method in self.methods}
+        return {m: self.failed[name] for m, name in names.items() if name in self.failed}
 
     def fit(self, method: Method) -> Estimate:
         """The method's estimate, fitted at most once; from the store if it is there.
@@ -134,17 +140,17 @@ class Case:
             FitError: the method refuses the model, or the fit failed now or earlier in this run.
             StoreError: the store cannot be read or written.
         """
+        if method in self._fits:
+            return self._fits[method]
         name = self._name(method)
-        if name in self._fits:
-            return self._fits[name]
-        if name in self.failures:
-            raise FitError(self.failures[name])
+        if name in self.failed:
+            raise FitError(self.failed[name])
         if reason := method.refusal(self.model):
             raise FitError(f"{label(method)} refuses {self.model.name}: {reason}")
         description = self.fit_description(method) if self._store else None
         if self._store and (stored := self._store.load(description)):
             self._progress("stored", name, 0.0)
-            self._fits[name] = stored
+            self._fits[method] = stored
             return stored
         self._progress("fit", name, 0.0)
         began = time.perf_counter()
@@ -156,17 +162,17 @@ class Case:
             raise
         except Exception as error:
             reason = str(error) if isinstance(error, FitError) else _told(error)
-            self.failures[name] = reason
+            self.failed[name] = reason
             self._progress("failed", name, time.perf_counter() - began)
             raise FitError(reason) from error
         self._progress("fitted", name, time.perf_counter() - began)
-        self._fits[name] = estimate
+        self._fits[method] = estimate
         return estimate
 
     def estimates(
         self, target: Literal["likelihood", "posterior"] | None = None
-    ) -> dict[str, Estimate]:
-        """Every chosen method's estimate by label, in catalogue order, without those that fail.
+    ) -> dict[Method, Estimate]:
+        """Every chosen method's estimate, in catalogue order, without those that fail.
 
         Args:
             target: only the methods that aim at it; all by default.
@@ -174,13 +180,12 @@ class Case:
         Raises:
             StoreError: the store cannot be read or written.
         """
-        found: dict[str, Estimate] = {}
+        found: dict[Method, Estimate] = {}
         for method in self.methods:
-            name = label(method)
-            if name in self.refusals or (target is not None and method.target != target):
+            if method in self.refusals or (target is not None and method.target != target):
                 continue
             try:
-                found[name] = self.fit(method)
+                found[method] = self.fit(method)
             except FitError:
                 continue  # remembered in `failures`
         return found
@@ -210,7 +215,7 @@ class Case:
                 store=self._store,
                 progress=self._progress,
             )
-            other.failures = self.failures
+            other.failed = self.failed
             other._root = self._root
             other._suffix = f" of {_changes(self._root, model)}"
             other._siblings = self._siblings

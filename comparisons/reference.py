@@ -1,9 +1,14 @@
-"""The distinct scalars of an estimate, by flat name, with their errors."""
+"""Which fit the others are held against, and the distinct scalars of an estimate.
+
+The reference is the exact posterior if there is one, else the first sampler whose diagnostics pass:
+what a verdict or a headline rests on is chosen here, by what a method declares to be.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from inference.posterior.draws import chart, fold
@@ -11,16 +16,17 @@ from models.capabilities import HasSigns
 from models.programs.density import quantity_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from comparisons.case import Case
     from inference.estimate import Estimate
+    from inference.method import Method
     from models.programs.density import Density
-    from models.spec import Model
+    from models.spec import Model, Values
 
 
 class Scalar(NamedTuple):
-    """One reported number of an estimate: centre and spread, each with its Monte Carlo error."""
+    """Location and sd of one reported number, each with its Monte Carlo error."""
 
     location: float
     location_error: float
@@ -43,9 +49,12 @@ def scalars(model: Model, estimate: Estimate) -> dict[str, Scalar]:
                 continue
             scalar = Scalar(*(float(array[index]) for array in arrays))
             if scalar.sd != 0:
-                label = f"{name}[{', '.join(map(str, index))}]" if index else name
-                found[label] = scalar
+                found[_flat(name, index)] = scalar
     return found
+
+
+def _flat(name: str, index: tuple[int, ...]) -> str:
+    return f"{name}[{', '.join(map(str, index))}]" if index else name
 
 
 def shared(model: Model, a: Estimate, b: Estimate) -> Iterator[tuple[str, Scalar, Scalar]]:
@@ -61,19 +70,50 @@ def positions(estimate: Estimate) -> dict[str, int]:
     return {str(name): i for i, name in enumerate(estimate.covariance["quantity"].data)}
 
 
-def reference_posterior(case: Case) -> tuple[str, Estimate] | None:
-    """The posterior that the others are held against: exact if there is one, else NUTS.
+def samplers(fits: Mapping[Method, Estimate]) -> dict[Method, Estimate]:
+    """The samplers of the posterior that can be relied on."""
+    return {
+        method: fit
+        for method, fit in fits.items()
+        if method.kind == "sampler" and not fit.problems and fit.draws is not None
+    }
 
-    Among the samplers, the first in catalogue order without problems; None if there is none.
+
+def exact_posterior(method: Method) -> bool:
+    """Whether a method computes the posterior itself, without draws."""
+    return method.kind == "exact" and method.target == "posterior"
+
+
+def reference(fits: Mapping[Method, Estimate]) -> Method | None:
+    """The method whose posterior the others are held against.
+
+    The exact one if there is one, else the first sampler without problems in the order of the fits;
+    None if there is none.
+    """
+    exact = (method for method, fit in fits.items() if exact_posterior(method) and not fit.problems)
+    return next(exact, None) or next(iter(samplers(fits)), None)
+
+
+def reference_posterior(case: Case) -> tuple[Method, Estimate] | None:
+    """The case's reference and its fit; None if there is none.
+
+    Raises:
+        StoreError: the store cannot be read or written.
     """
     fits = case.estimates("posterior")
-    if "exact_posterior" in fits:
-        return "exact_posterior", fits["exact_posterior"]
-    samplers = {name: fit for name, fit in fits.items() if name.startswith("nuts")}
-    for name, fit in samplers.items():
-        if not fit.problems:
-            return name, fit
-    return None
+    method = reference(fits)
+    return None if method is None else (method, fits[method])
+
+
+def maximum(case: Case) -> Estimate | None:
+    """The first estimate of maximum likelihood without problems whose point is known."""
+    fits = case.estimates("likelihood").values()
+    return next((fit for fit in fits if not fit.problems and fit.point.data_vars), None)
+
+
+def values_at(estimate: Estimate) -> Values:
+    """The values of the parameters at the estimate's point."""
+    return {str(name): jnp.asarray(array.data) for name, array in estimate.point.items()}
 
 
 def unreliable(name: str, estimate: Estimate) -> str:
@@ -91,8 +131,8 @@ def posterior_size(posterior: Estimate) -> float:
     return float(min(sizes))
 
 
-def chart_draws(case: Case, posterior: Estimate, of: Density) -> np.ndarray:
-    """Posterior draws in the unconstrained chart, of one fold of equal modes, shape (draws, k)."""
+def unconstrained_draws(case: Case, posterior: Estimate, target: Density) -> np.ndarray:
+    """Posterior draws in the unconstrained space, of one of equal modes, shape (draws, k)."""
     assert posterior.draws is not None
     group = posterior.draws["posterior"]
     values = {}
@@ -101,7 +141,7 @@ def chart_draws(case: Case, posterior: Estimate, of: Density) -> np.ndarray:
         values[parameter.name] = array.reshape(-1, *array.shape[2:])
     if isinstance(case.model, HasSigns):
         values = fold(case.model, values)
-    return chart(of, values)
+    return chart(target, values)
 
 
 def own_draws(estimate: Estimate, names: Sequence[str]) -> np.ndarray | None:
@@ -115,8 +155,7 @@ def own_draws(estimate: Estimate, names: Sequence[str]) -> np.ndarray | None:
             return None
         array = posterior[variable].transpose("chain", "draw", ...).to_numpy()
         for index in np.ndindex(array.shape[2:]):
-            label = f"{variable}[{', '.join(map(str, index))}]" if index else variable
-            flat[label] = array[(..., *index)]
+            flat[_flat(variable, index)] = array[(..., *index)]
     if not set(names) <= flat.keys():
         return None
     return np.stack([flat[name] for name in names], axis=-1)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from comparisons.case import Case
     from inference.information.derivatives import Objective
+    from inference.method import Method
     from models.programs.density import Density
     from models.spec import Model, Values
 
@@ -132,16 +133,11 @@ def predictions(case: Case) -> Predictions | None:
     )
 
 
-def mean_field(theory: Predictions, name: str) -> MeanField | None:
-    """The prediction for a method by its label; None unless it is mean-field VI."""
-    if not (name.startswith("gaussian_vi") and "mean_field" in name):
+def mean_field(theory: Predictions, method: Method) -> MeanField | None:
+    """The prediction for a method; None unless it is mean-field VI."""
+    if method.kind != "variational" or method.family != "mean_field" or method.language is None:
         return None
-    return theory.mean_field.get(language_of(name))
-
-
-def language_of(name: str) -> Language:
-    """The language whose chart a method works in, by its label."""
-    return "pymc" if "pymc" in name else "numpyro"
+    return theory.mean_field.get(method.language)
 
 
 def _expansion(case: Case, language: Language, values: Values) -> _Expansion | None:

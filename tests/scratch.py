@@ -154,6 +154,7 @@ STATEMENT = '''
 """All methods average alike."""
 
 from comparisons.verdict import Verdict
+from inference.method import label
 from pathlib import Path
 
 CONTROL = Path(__file__).parents[1] / "control"
@@ -165,7 +166,8 @@ def compare(case):
     order = (CONTROL / "average").read_text() if (CONTROL / "average").exists() else ""
     if order == "break":
         raise ZeroDivisionError("a bug")
-    for name, estimate in case.estimates().items():
+    for method, estimate in case.estimates().items():
+        name = label(method)
         bound = 0.0 if order == "differ" else 1e9
         yield Verdict(f"mu: {name}", float(estimate.location.value["mu"]), 0.0, 0.0, bound)
 '''

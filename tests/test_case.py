@@ -145,18 +145,18 @@ def test_streams_depend_on_content_alone() -> None:
     assert len({number(case, "a", "b"), *others}) == 5
     # order and selection change no number
     alone = a_case(methods=(Draw("two"),)).fit(Draw("two")).location.value
-    xr.testing.assert_identical(alone, a_case().estimates()["draw[two]"].location.value)
+    xr.testing.assert_identical(alone, a_case().estimates()[Draw("two")].location.value)
 
 
 def test_estimates_leave_out_refusals_and_failures() -> None:
     case = a_case()
-    assert list(case.estimates()) == ["draw[one]", "draw[two]"]
-    assert list(case.estimates("posterior")) == ["draw[one]", "draw[two]"]
+    assert list(case.estimates()) == list(DRAWS)
+    assert list(case.estimates("posterior")) == list(DRAWS)
     assert list(case.estimates("likelihood")) == []
-    assert case.refusals == {"troubled[refuses]": "it refuses everything"}
+    assert case.refusals == {Troubled("refuses"): "it refuses everything"}
     assert case.failures == {
-        "troubled[fails]": "it never works",
-        "troubled[breaks]": "ZeroDivisionError: a bug",
+        Troubled("fails"): "it never works",
+        Troubled("breaks"): "ZeroDivisionError: a bug",
     }
 
 
@@ -179,7 +179,9 @@ def test_a_sibling_shares_all_but_the_model(tmp_path: Path) -> None:
     assert (other.seed, other.profile, other.methods) == (case.seed, "quick", case.methods)
     with pytest.raises(FitError):
         other.fit(Troubled("fails"))
-    assert list(case.failures) == ["troubled[fails] of mean_scale=2.0"]
+    assert list(case.failed) == ["troubled[fails] of mean_scale=2.0"]
+    assert list(other.failures) == [Troubled("fails")]
+    assert not case.failures
     # by what sets it apart from the case's own model, whichever sibling is asked
     third = other.sibling(Gaussian(mean_loc=1.0, mean_scale=2.0))
     assert third._name(Draw("one")).endswith(" of mean_loc=1.0, mean_scale=2.0")

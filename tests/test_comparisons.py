@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,8 @@ import pytest
 import xarray as xr
 from scipy.special import digamma
 
+from comparisons import criteria
+from comparisons.case import all_methods
 from comparisons.claims import (
     bic,
     cramer_rao,
@@ -30,7 +32,7 @@ from comparisons.claims import (
 )
 from comparisons.runs.selection import chosen
 from inference.information.derivatives import derivatives
-from inference.method import label
+from inference.method import Kind, Method, label
 from inference.methods.closed_form import ClosedForm
 from inference.methods.exact_posterior import ExactPosterior
 from inference.methods.laplace import Laplace
@@ -51,10 +53,30 @@ if TYPE_CHECKING:
 
     from comparisons.verdict import Verdict
     from inference.estimate import Estimate
-    from inference.method import Method
     from models.spec import Model
 
 REFERENCE = json.loads((Path(__file__).parent / "reference/posterior_exact.json").read_text())
+
+
+@dataclass(frozen=True)
+class Other(Method):
+    """A route to the maximum that is in no catalogue."""
+
+    name: str = "other"
+    target: ClassVar[Literal["likelihood", "posterior"]] = "likelihood"
+    kind: ClassVar[Kind] = "optimum"
+
+    def refusal(self, model: Model) -> str:
+        return ""
+
+    def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+        raise NotImplementedError
+
+
+def named(name: str) -> Method:
+    """The method of a label, or another of that name."""
+    methods = {label(method): method for method in all_methods("quick")}
+    return methods.get(name) or Other(name)
 
 
 @dataclass(eq=False)
@@ -69,13 +91,13 @@ class Fits:
     profile: str = "quick"
     siblings: dict[int, Fits] = field(default_factory=dict)
 
-    def estimates(self, target: str | None = None) -> dict[str, Any]:
+    def estimates(self, target: str | None = None) -> dict[Method, Any]:
         both = {"likelihood": self.likelihood, "posterior": self.posterior}
-        return {**self.likelihood, **self.posterior} if target is None else both[target]
+        chosen = both if target is None else {target: both[target]}
+        return {named(name): fit for fits in chosen.values() for name, fit in fits.items()}
 
     def fit(self, method: Method) -> Any:
-        name = method.name if isinstance(method, SimpleNamespace) else label(method)
-        return self.estimates()[name]
+        return self.estimates()[method]
 
     def rng(self, *words: str) -> np.random.Generator:
         return np.random.default_rng(list(" ".join(words).encode()))
@@ -670,13 +692,13 @@ def test_a_gap_that_grows_is_caught(conjugate: Fits, monkeypatch: pytest.MonkeyP
 
 def orders(heights: dict[int, float]) -> Fits:
     data = eruptions(GaussianMixture())
-    method = SimpleNamespace(name="maximum_likelihood")
+    method = named("maximum_likelihood[numpyro]")
     cases = {
         k: Fits(
             GaussianMixture(k),
             data,
-            {"maximum_likelihood": SimpleNamespace(log_likelihood=height, problems=())},
-            methods=(method,),  # pyright: ignore[reportArgumentType]
+            {"maximum_likelihood[numpyro]": SimpleNamespace(log_likelihood=height, problems=())},
+            methods=(method,),
         )
         for k, height in heights.items()
     }
@@ -757,7 +779,9 @@ def test_an_unreliable_optimum_has_no_criteria(
 ) -> None:
     monkeypatch.setattr(bic, "order_wbic", lambda case: Measured(case.model.order, 0.1, ""))
     case: Any = orders(HEIGHTS)
-    case.siblings[2].likelihood["maximum_likelihood"].problems = ("one restart reached it",)
+    case.siblings[2].likelihood["maximum_likelihood[numpyro]"].problems = (
+        "one restart reached it",
+    )
     names = {row.criterion for row in bic._order_criteria(case) if row.method == "order 2"}
     assert names == {"wbic"}
     wrong: Any = replace(
@@ -765,19 +789,19 @@ def test_an_unreliable_optimum_has_no_criteria(
         likelihood={"closed_form": troubled(conjugate.likelihood["closed_form"])},
         posterior={"laplace[numpyro]": troubled(conjugate.posterior["laplace[numpyro]"])},
     )
-    assert list(bic._criteria(wrong)) == []
+    assert list(bic.fit_criteria(wrong)) == []
     right: Any = replace(
         conjugate, posterior={"laplace[numpyro]": conjugate.posterior["laplace[numpyro]"]}
     )
-    names = {row.criterion for row in bic._criteria(right)}
+    names = {row.criterion for row in bic.fit_criteria(right)}
     assert names == {"log_likelihood", "aic", "bic", "log_evidence"}
 
 
 def test_leaving_out_a_unit_that_counts_too_much_is_told() -> None:
     fine = SimpleNamespace(pareto_k=np.array([0.1, 0.69]), good_k=0.7, elpd=-9.0, se=1.0)
-    assert bic._told(fine) == (-9.0, 1.0, "")
+    assert criteria.measured(fine) == (-9.0, 1.0, "")
     fine.pareto_k[1] = 0.9
-    problem = bic._told(fine).problem
+    problem = criteria.measured(fine).problem
     assert problem == "Pareto k̂ is 0.90 where unit 1 is left out, and above 0.70 for 1 of 2 units"
 
 
@@ -786,7 +810,7 @@ def test_leaving_out_a_unit_that_counts_too_much_is_told() -> None:
 
 def test_bridge_sampling_finds_the_exact_evidence(conjugate: Fits) -> None:
     case = with_sampler(conjugate, conjugate.posterior["nuts[numpyro]"], exact=False)
-    found = bic.bridge_evidence(case, "nuts[numpyro]")  # pyright: ignore[reportArgumentType]
+    found = criteria.bridge_evidence(case, named("nuts[numpyro]"))  # pyright: ignore[reportArgumentType]
     exact = conjugate.posterior["exact_posterior"].record.attrs["log_evidence"]
     reference = REFERENCE["cases"]["conjugate_nig_faithful_eruptions"]["log_evidence"]
     assert exact == pytest.approx(reference, abs=1e-8)

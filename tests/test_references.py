@@ -30,8 +30,8 @@ from scipy.interpolate import CubicSpline
 from scipy.stats import chi2, invgamma, norm
 
 from comparisons.case import Case
-from comparisons.claims.bic import _criteria
-from comparisons.claims.fisher_standard_errors import four_corners
+from comparisons.claims.bic import fit_criteria
+from comparisons.claims.fisher_standard_errors import standard_errors
 from inference.information.derivatives import derivatives
 from inference.information.inversion import invert
 from inference.information.louis import louis
@@ -84,7 +84,7 @@ def fitted(model: Model, source: str, columns: tuple[str, ...], method: Method) 
 
 
 def criteria(of: Case) -> dict[str, float]:
-    return {row.criterion: row.value for row in _criteria(of)}
+    return {row.criterion: row.value for row in fit_criteria(of)}
 
 
 def sizes(of: Case) -> tuple[int, int]:
@@ -145,7 +145,7 @@ def test_univariate_gaussian(method: Method) -> None:
     close([found["aic"], found["bic"]], [theirs["aic"], theirs["bic"]], 1e-8)
     close([found["aic"], found["bic"]], [theirs["R_AIC"], theirs["R_BIC"]], 1e-8)
     assert sizes(of) == (theirs["n_params"], theirs["n"])
-    corners, problem = four_corners(of, estimate)
+    corners, _, problem = standard_errors(of, estimate)
     assert problem == ""
     pair = ("mu", "sigma")
     close(corners["observed"][0], [theirs["se_obs"][name] for name in pair], 1e-6)
@@ -214,7 +214,7 @@ def test_multivariate_gaussian() -> None:
     close([found["aic"], found["bic"]], [theirs["aic"], theirs["bic"]], 1e-8)
     close(-found["bic"], theirs["mclust_bic"], 1e-8)
     assert sizes(of) == (theirs["n_params"], n)
-    corners, problem = four_corners(of, estimate)
+    corners, _, problem = standard_errors(of, estimate)
     assert problem == ""
     names = [str(name) for name in estimate.covariance["quantity"].data]
     order = [names.index(f"mean[{i}]") for i in (0, 1)]
@@ -267,7 +267,7 @@ def test_univariate_mixture() -> None:
     close(estimate.log_likelihood, check["mixtools_loglik"], 0, 1e-5)
     # flexmix stops early
     assert 0 <= estimate.log_likelihood - check["flexmix"]["loglik"] < 1e-3
-    corners, problem = four_corners(of, estimate)
+    corners, _, problem = standard_errors(of, estimate)
     assert problem == ""
     names = [str(name) for name in estimate.covariance["quantity"].data]
     wanted = ("weights[0]", "mu[0]", "mu[1]", "sigma[0]", "sigma[1]")
@@ -481,7 +481,7 @@ def test_standard_errors_of_factor_analysis() -> None:
         ("sandwich", "robust_MLR"),
     ):
         close(errors(found[corner]), np.asarray(theirs[f"se_{key}"])[rows], 1e-5)
-    corners, problem = four_corners(of, estimate)
+    corners, _, problem = standard_errors(of, estimate)
     assert problem == ""
     names = [str(name) for name in estimate.covariance["quantity"].data]
     reported = [names.index(f"{v}[{i}]") for v in ("uniqueness", "mean") for i in range(6)]

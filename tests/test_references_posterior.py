@@ -21,8 +21,10 @@ import pytest
 from scipy.special import logsumexp
 
 from comparisons.case import Case
-from comparisons.claims.bic import _criteria, leave_one_out
-from comparisons.claims.cramer_rao import chart_draws
+from comparisons.claims.bic import fit_criteria
+from comparisons.criteria import leave_one_out
+from comparisons.reference import unconstrained_draws
+from inference.estimate import Estimate
 from inference.information.derivatives import derivatives
 from inference.methods.gaussian_vi import GaussianVI
 from inference.methods.nuts import NUTS
@@ -41,7 +43,6 @@ COLUMNS = {
     FACTORS: ("fa_sim6", tuple(f"v{i}" for i in range(1, 7))),
 }
 DRAWS = {MIXTURE: 1_500, FACTORS: 750}
-NUTS_NAME = "nuts[numpyro]"
 PERCENT = (5, 25, 50, 75, 95)
 
 
@@ -60,9 +61,13 @@ def sampled(model: Any) -> Case:
     return case
 
 
+def sampled_fit(model: Any) -> Estimate:
+    return sampled(model).fit(sampled(model).methods[0])
+
+
 def draws(model: Any) -> dict[str, np.ndarray]:
     """Posterior draws, shape (chain, draw, …)."""
-    tree = sampled(model).estimates("posterior")[NUTS_NAME].draws
+    tree = sampled_fit(model).draws
     assert tree is not None
     return {str(name): array.values for name, array in tree["posterior"].to_dataset().items()}
 
@@ -175,7 +180,7 @@ def test_covariance_of_a_mixture() -> None:
 @pytest.mark.statistical
 def test_evidence_of_a_mixture() -> None:
     theirs = reference("posterior_gaussian_mixture_stan")["log_evidence"]
-    rows = {row.criterion: row for row in _criteria(sampled(MIXTURE))}
+    rows = {row.criterion: row for row in fit_criteria(sampled(MIXTURE))}
     ours = rows["log_evidence"]
     assert theirs["methods"][:2] == ["normal", "normal"]
     normal = theirs["bridge_estimates"][:2]
@@ -191,10 +196,10 @@ def test_evidence_of_a_mixture() -> None:
 def test_predictive_density_of_a_mixture() -> None:
     stan = reference("posterior_gaussian_mixture_stan")
     theirs = stan["loo"]
-    tree = sampled(MIXTURE).estimates("posterior")[NUTS_NAME].draws
+    tree = sampled_fit(MIXTURE).draws
     assert tree is not None
     loo = leave_one_out(tree)
-    rows = {row.criterion: row for row in _criteria(sampled(MIXTURE))}
+    rows = {row.criterion: row for row in fit_criteria(sampled(MIXTURE))}
     assert (rows["elpd_loo"].value, rows["elpd_loo"].error) == (float(loo.elpd), float(loo.se))
 
     # log p(y_i | y), p_waic of each unit, and the influence of every draw on both
@@ -254,7 +259,7 @@ def test_draws_of_factors_balance_the_gradient() -> None:
     """∫ ∂ᵢp = 0 and ∫ uᵢ ∂ᵢp = −1: moments that hold for draws of the very density p only."""
     case = sampled(FACTORS)
     of = density(FACTORS, case.data)
-    u = chart_draws(case, case.estimates("posterior")[NUTS_NAME], of)
+    u = unconstrained_draws(case, case.fit(case.methods[0]), of)
     gradient = jax.jit(jax.vmap(lambda v: derivatives(of, "posterior").value_and_gradient(v)[1]))
     slope = np.asarray(gradient(jnp.asarray(u)))
     shape = (4, DRAWS[FACTORS])

@@ -3,36 +3,51 @@
 With k free parameters, N exchangeable units and the maximum θ̂ of the likelihood,
 BIC = −2ℓ(θ̂) + k log N and −2 log Z = BIC + O(1); to the next order the gap is Laplace's,
 −2 log π(û) − k log 2π + log |H| − k log N.  Under a unit-information prior, N(û, N J⁻¹) in the
-unconstrained chart, it is k log(1 + 1/N), next to nothing.  A mixture or factor model above its
+unconstrained space, it is k log(1 + 1/N), next to nothing.  A mixture or factor model above its
 true order is singular: k log N is not the right penalty, and WBIC is shown beside it, with the
 evidence and leave-one-out of every order by importance sampling from Laplace's normal law.  Which
 order is the true one nobody knows: each above the smallest that AIC, BIC or WBIC chooses is marked.
 References: Schwarz (1978), Ann. Statist. 6; Kass & Wasserman (1995), JASA 90; Watanabe (2013),
-JMLR 14; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27; Magnusson, Andersen, Jonasson & Vehtari
-(2019), ICML 97.
+JMLR 14; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27.
 """
 
 from __future__ import annotations
 
-import warnings
-from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from scipy.stats import multivariate_normal
 
 from comparisons.claims.same_model import difference_of_densities
+from comparisons.criteria import (
+    Criterion,
+    bridge_evidence,
+    by_fit,
+    deviances,
+    evidence,
+    log_evidence,
+    sampled_leave_one_out,
+    weighted_leave_one_out,
+)
 from comparisons.policy import EVIDENCE, LAPLACE_GAP, PENALTY_SLOPE, Z
-from comparisons.reference import chart_draws, posterior_size
+from comparisons.reference import (
+    exact_posterior,
+    maximum,
+    posterior_size,
+    samplers,
+    unconstrained_draws,
+    values_at,
+)
 from comparisons.verdict import Verdict, not_comparable
 from inference.information.inversion import invert
 from inference.information.matrices import observed
+from inference.method import label
 from inference.methods.laplace import Laplace
-from inference.posterior.draws import terms, thinning
-from inference.posterior.evidence import Measured, bridge, importance, wbic
+from inference.methods.maximum_likelihood import MaximumLikelihood
+from inference.posterior.draws import terms
+from inference.posterior.evidence import Measured, importance, wbic
 from inference.posterior.labels import canonical, log_modes
 from models.capabilities import HasClosedFormMaximum, HasExactPosterior, HasOrder
 from models.errors import ConcordError, FitError
@@ -45,7 +60,6 @@ if TYPE_CHECKING:
 
     from comparisons.case import Case
     from inference.estimate import Estimate
-    from inference.posterior.evidence import Importance
     from models.spec import Model
 
 LADDER = (100, 400, 1_600, 6_400)
@@ -54,24 +68,9 @@ SETS = 20
 """Simulated data sets at each of them."""
 
 
-class Criterion(NamedTuple):
-    """One number by which models are chosen.
-
-    Smaller is better for `aic`, `bic` and `wbic`, larger for `log_evidence` and `elpd_loo`; `order`
-    is the choice itself.  A mark in brackets says that a number is not to be relied on.
-    """
-
-    method: str
-    criterion: str
-    value: float
-    error: float
-    k: int
-    n: int
-
-
 def table(case: Case) -> xr.Dataset:
     """Every criterion of the case and of its orders, one row each."""
-    rows = [*_criteria(case), *_order_criteria(case)]
+    rows = [*fit_criteria(case), *_order_criteria(case)]
     columns = {name: [getattr(row, name) for row in rows] for name in Criterion._fields}
     return xr.Dataset({name: ("row", np.asarray(values)) for name, values in columns.items()})
 
@@ -90,133 +89,51 @@ def compare(case: Case) -> Iterator[Verdict]:
 # --- the case's own model -------------------------------------------------------------------------
 
 
-def _criteria(case: Case) -> Iterator[Criterion]:
-    """Of every fit that can be relied on."""
+def fit_criteria(case: Case) -> Iterator[Criterion]:
+    """Those of every fit that can be relied on."""
+    for target in ("likelihood", "posterior"):
+        fits = case.estimates(target)
+        yield from (row for _, row in by_fit(case.model, case.data, fits))
     k, n = density(case.model, case.data).size, units(case.model, case.data)
-    for name, fit in case.estimates("likelihood").items():
-        if fit.problems:
-            continue
-        deviance = -2 * fit.log_likelihood
-        yield Criterion(name, "log_likelihood", fit.log_likelihood, 0.0, k, n)
-        yield Criterion(name, "aic", deviance + 2 * k, 0.0, k, n)
-        yield Criterion(name, "bic", deviance + k * np.log(n), 0.0, k, n)
-    for name, fit in case.estimates("posterior").items():
-        if "log_evidence" in fit.record.attrs and not fit.problems:
-            value = float(fit.record.attrs["log_evidence"])
-            if name != "exact_posterior":
-                value += log_modes(case.model)
-            yield Criterion(name, "log_evidence", value, 0.0, k, n)
-    for name in _samplers(case):
-        found = bridge_evidence(case, name)
+    for sampler in samplers(case.estimates("posterior")):
+        found, loo = bridge_evidence(case, sampler), sampled_leave_one_out(case, sampler)
+        name = label(sampler)
         yield Criterion(name, "log_evidence", found.value, found.error, k, n)
-        loo = own_leave_one_out(case, name)
         yield Criterion(name, _marked("elpd_loo", loo.problem), loo.value, loo.error, k, n)
-
-
-def _samplers(case: Case) -> dict[str, xr.DataTree]:
-    """Draws of the samplers that can be relied on."""
-    return {
-        name: fit.draws
-        for name, fit in case.estimates("posterior").items()
-        if name.startswith("nuts") and not fit.problems and fit.draws is not None
-    }
 
 
 def _marked(criterion: str, problem: str) -> str:
     return f"{criterion} (unreliable)" if problem else criterion
 
 
-@lru_cache(maxsize=8)
-def own_leave_one_out(case: Case, sampler: str) -> Measured:
-    """Leave-one-out by a sampler's draws."""
-    return _told(leave_one_out(_samplers(case)[sampler]))
-
-
-def leave_one_out(draws: xr.DataTree) -> Any:
-    """PSIS leave-one-out expected log predictive density, one unit left out at a time.
-
-    By the draws that keep the log-likelihood of each unit.
-    """
-    import arviz as az
-
-    pointwise = draws["log_likelihood"].to_dataset()
-    posterior = draws["posterior"].to_dataset().sel(draw=pointwise["draw"])
-    tree = xr.DataTree.from_dict({"posterior": posterior, "log_likelihood": pointwise})
-    with _quiet():
-        return az.loo(tree, pointwise=True)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warning of a large Pareto k̂, which is told as a problem."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        yield
-
-
-def _told(loo: Any) -> Measured:
-    """ArviZ's result; unreliable where the weights that leave a unit out have too heavy a tail."""
-    tails = np.asarray(loo.pareto_k)
-    problem = ""
-    if not tails.max() <= loo.good_k:
-        bad = int((~(tails <= loo.good_k)).sum())
-        problem = (
-            f"Pareto k̂ is {tails.max():.2f} where unit {int(tails.argmax())} is left out, and "
-            f"above {loo.good_k:.2f} for {bad} of {tails.size} units"
-        )
-    return Measured(float(loo.elpd), float(loo.se), problem)
-
-
 def _left_out(case: Case) -> Iterator[Verdict]:
-    for name, draws in _samplers(case).items():
-        if "log_likelihood" in draws.children:
-            problem = own_leave_one_out(case, name).problem
+    for sampler, fit in samplers(case.estimates("posterior")).items():
+        if fit.draws is not None and "log_likelihood" in fit.draws.children:
+            problem = sampled_leave_one_out(case, sampler).problem
             if problem:
-                yield not_comparable(f"leave-one-out by {name}", problem)
-
-
-@lru_cache(maxsize=8)
-def bridge_evidence(case: Case, sampler: str) -> Measured:
-    """The evidence from a sampler's draws, which cover one of the equal modes."""
-    posterior = case.estimates("posterior")[sampler]
-    draws = chart_draws(case, posterior, density(case.model, case.data))
-    size = posterior_size(posterior)
-    found = bridge(case.model, case.data, draws, size, case.rng("bridge"))
-    return found._replace(value=found.value + log_modes(case.model))
-
-
-def _evidence(case: Case) -> tuple[str, Measured] | None:
-    fits = case.estimates("posterior")
-    if "exact_posterior" in fits:
-        exact = float(fits["exact_posterior"].record.attrs["log_evidence"])
-        return "exact", Measured(exact, 0.0)
-    sampler = next(iter(_samplers(case)), None)
-    if sampler is None:
-        return None
-    return f"bridge sampling of {sampler}", bridge_evidence(case, sampler)
+                yield not_comparable("leave-one-out by {method}", problem, method=label(sampler))
 
 
 def _gap(case: Case) -> Iterator[Verdict]:
-    about = "BIC against −2 log evidence"
-    maximum = next((f for f in case.estimates("likelihood").values() if not f.problems), None)
-    evidence = _evidence(case)
-    if maximum is None:
-        yield not_comparable(about, "no maximum-likelihood estimate is reliable")
+    claim = "BIC against −2 log evidence"
+    top, known = maximum(case), evidence(case)
+    if top is None:
+        yield not_comparable(claim, "no maximum-likelihood estimate is reliable")
         return
-    if evidence is None:
-        yield not_comparable(about, "no sampler of the posterior converged")
+    if known is None:
+        yield not_comparable(claim, "no sampler of the posterior converged")
         return
-    source, found = evidence
+    method, found = known
+    source = "exact" if exact_posterior(method) else f"bridge sampling of {label(method)}"
     k, n = density(case.model, case.data).size, units(case.model, case.data)
-    approximations = case.estimates("posterior").items()
-    laplace = next((fit for name, fit in approximations if name.startswith("laplace")), None)
-    reliable = laplace is not None and not laplace.problems
+    fits = case.estimates("posterior")
+    laplace = next((m for m in fits if m.kind == "laplace"), None)
     predicted = None
-    if laplace is not None and reliable:
-        predicted = -2 * (float(laplace.record.attrs["log_evidence"]) + log_modes(case.model))
-    value = -2 * maximum.log_likelihood + k * float(np.log(n))
+    if laplace is not None and not fits[laplace].problems:
+        predicted = -2 * log_evidence(case.model, laplace, fits[laplace])
+    value = deviances(top.log_likelihood, k, n)["bic"]
     yield Verdict(
-        f"−2 log evidence ({source}) − BIC",
+        "{quantity} − {reference}",
         -2 * found.value,
         value,
         error=2 * found.error,
@@ -224,31 +141,40 @@ def _gap(case: Case) -> Iterator[Verdict]:
         cause="the O(1) gap is Laplace's: prior density and curvature at the mode",
         predicted=predicted,
         prediction_error=LAPLACE_GAP,
+        quantity=f"−2 log evidence ({source})",
+        method=label(method),
+        reference="BIC",
     )
-    unit = _unit_information(case, maximum, found)
+    unit = _unit_information(case, top, found)
     if unit is not None:
-        about = f"−2 log evidence ({source}, reweighted to a unit-information prior) − BIC"
-        yield Verdict(about, -2 * unit.value, value, error=2 * unit.error, bound=EVIDENCE)
+        yield Verdict(
+            "{quantity} − {reference}",
+            -2 * unit.value,
+            value,
+            error=2 * unit.error,
+            bound=EVIDENCE,
+            quantity=f"−2 log evidence ({source}, reweighted to a unit-information prior)",
+            method=label(method),
+            reference="BIC",
+        )
 
 
-def _unit_information(case: Case, maximum: Estimate, found: Measured) -> Measured | None:
+def _unit_information(case: Case, top: Estimate, found: Measured) -> Measured | None:
     """The evidence under N(û, N J⁻¹) about one of the equal modes; None without a sampler to use.
 
     Z' = Z·E[N(u | û, N J⁻¹) / π(u)] over the posterior, whose draws lie where that prior is flat.
     """
-    sampler = next(iter(_samplers(case)), None)
-    if sampler is None:
+    posterior = next(iter(samplers(case.estimates("posterior")).values()), None)
+    if posterior is None:
         return None
-    posterior = case.estimates("posterior")[sampler]
-    of = density(case.model, case.data)
-    point = {str(name): jnp.asarray(array.data) for name, array in maximum.point.items()}
-    location = of.unconstrain(canonical(case.model, point))
-    information = observed(of, location)
-    if invert(case.model, of, location, information).problem:
+    target, n = density(case.model, case.data), units(case.model, case.data)
+    location = target.unconstrain(canonical(case.model, values_at(top)))
+    information = observed(target, location)
+    if invert(case.model, target, location, information).problem:
         return None
-    draws = chart_draws(case, posterior, of)
-    _, prior, jacobian = terms(of, units(case.model, case.data)).totals(draws)
-    wide = units(case.model, case.data) * np.linalg.inv(information)
+    draws = unconstrained_draws(case, posterior, target)
+    _, prior, jacobian = terms(target, n).totals(draws)
+    wide = n * np.linalg.inv(information)
     weight = multivariate_normal(np.asarray(location), wide).logpdf(draws) - prior - jacobian
     ratio = np.exp(weight - weight.max())
     error = ratio.std() / ratio.mean() / np.sqrt(posterior_size(posterior))
@@ -262,7 +188,7 @@ def _bounded(case: Case) -> Iterator[Verdict]:
     assert isinstance(model, HasExactPosterior)
     if not isinstance(model, HasClosedFormMaximum):
         return
-    rng = case.rng("bic ladder")
+    rng, k = case.rng("bic ladder"), density(model, case.data).size
     mean, error = [], []
     for n in LADDER:
         gaps = []
@@ -270,28 +196,31 @@ def _bounded(case: Case) -> Iterator[Verdict]:
             data = model.simulate(rng, model.truth, n)
             likelihood = numpyro_terms(model, data, model.maximum_likelihood(data))[1].values()
             log_likelihood = float(per_unit(model, data, list(likelihood)).sum())
-            k = density(model, case.data).size
             gaps.append(k * np.log(n) - 2 * log_likelihood + 2 * model.exact_log_evidence(data))
         mean.append(np.mean(gaps))
         error.append(np.std(gaps, ddof=1) / np.sqrt(SETS))
     sd = np.log(LADDER) - np.mean(np.log(LADDER))
     weight = sd / np.sum(sd**2)
     yield Verdict(
-        f"slope of BIC + 2 log Z against log N, N = {LADDER[0]} … {LADDER[-1]}",
+        f"{{quantity}} against log N, N = {LADDER[0]} … {LADDER[-1]}",
         float(weight @ mean),
         0.0,
         error=float(np.sqrt(np.sum((weight * error) ** 2))),
         bound=PENALTY_SLOPE,
         cause="the gap is O(1) while both grow like N",
+        quantity="slope of BIC + 2 log Z",
     )
 
 
 # --- orders ---------------------------------------------------------------------------------------
 
 _WORDS = {
-    "aic": "AIC", "bic": "BIC", "wbic": "WBIC", "log_evidence": "the evidence",
+    "aic": "AIC",
+    "bic": "BIC",
+    "wbic": "WBIC",
+    "log_evidence": "the evidence",
     "elpd_loo": "leave-one-out",
-}  # fmt: skip
+}
 """What chooses an order."""
 _LARGER = ("log_evidence", "elpd_loo")
 """Those of which larger is better."""
@@ -322,14 +251,9 @@ def _measured(case: Case, order: int, model: Model) -> _Order:
     if differs:
         return _Order(order, k, dict.fromkeys(_WORDS, _nothing(differs)))
     fit = _maximum(sibling)
-    deviance, n = -2 * fit.value, units(model, sibling.data)
-    found = {
-        "log_likelihood": fit,
-        "aic": fit._replace(value=deviance + 2 * k),
-        "bic": fit._replace(value=deviance + k * float(np.log(n))),
-        "wbic": order_wbic(sibling),
-    }
-    return _Order(order, k, found | _approximated(sibling))
+    values = deviances(fit.value, k, units(model, sibling.data))
+    found = {name: fit._replace(value=value) for name, value in values.items()}
+    return _Order(order, k, found | {"wbic": order_wbic(sibling)} | _approximated(sibling))
 
 
 def _difference(sibling: Case) -> str:
@@ -349,7 +273,7 @@ def _nothing(problem: str) -> Measured:
 def _maximum(sibling: Case) -> Measured:
     """The maximum of the log-likelihood; nothing rests on one that cannot be relied on."""
     try:
-        fit = sibling.fit(next(m for m in sibling.methods if m.name == "maximum_likelihood"))
+        fit = sibling.fit(next(m for m in sibling.methods if isinstance(m, MaximumLikelihood)))
     except FitError as error:
         return _nothing(str(error))
     if fit.problems:
@@ -370,8 +294,8 @@ def order_wbic(sibling: Case) -> Measured:
 def _approximated(sibling: Case) -> dict[str, Measured]:
     """Evidence and leave-one-out from weighted draws of Laplace's normal law."""
     model, data = sibling.model, sibling.data
-    # its normal law is in the chart that importance sampling works in
-    methods = (m for m in sibling.methods if isinstance(m, Laplace) and m.engine == "numpyro")
+    # its normal law is in the unconstrained space that importance sampling works in
+    methods = (m for m in sibling.methods if isinstance(m, Laplace) and m.language == "numpyro")
     method = next(methods, None)
     if method is None:
         return {}
@@ -385,24 +309,8 @@ def _approximated(sibling: Case) -> dict[str, Measured]:
     found = importance(model, data, mode, covariance, sibling.rng("importance"))
     return {
         "log_evidence": found.evidence._replace(value=found.evidence.value + log_modes(model)),
-        "elpd_loo": _weighted_leave_one_out(model, data, found),
+        "elpd_loo": weighted_leave_one_out(model, data, found),
     }
-
-
-def _weighted_leave_one_out(model: Model, data: xr.Dataset, found: Importance) -> Measured:
-    import arviz as az
-
-    n = units(model, data)
-    step = thinning(len(found.points), n)
-    pointwise = terms(density(model, data), n).pointwise(found.points[::step])
-    tree = xr.DataTree.from_dict(
-        {"log_likelihood": xr.Dataset({"y": (("chain", "draw", "unit"), pointwise[None])})}
-    )
-    with _quiet():
-        loo = az.loo_approximate_posterior(
-            tree, found.log_target[::step], found.log_proposal[::step], pointwise=True
-        )
-    return _told(loo)
 
 
 def _order_criteria(case: Case) -> Iterator[Criterion]:
@@ -428,7 +336,7 @@ def _order_criteria(case: Case) -> Iterator[Criterion]:
 
 
 def _has_optimiser(case: Case) -> bool:
-    return any(method.name == "maximum_likelihood" for method in case.methods)
+    return any(isinstance(method, MaximumLikelihood) for method in case.methods)
 
 
 def _known(rows: Sequence[_Order], *criteria: str) -> list[_Order]:
@@ -464,7 +372,8 @@ def _orders(case: Case) -> Iterator[Verdict]:
             if name in row.measured and (problem := row.measured[name].problem):
                 about.setdefault(problem, []).append(words)
         for problem, criteria in about.items():
-            yield not_comparable(f"{', '.join(criteria)} at order {row.order}", problem)
+            names = ", ".join(criteria)
+            yield not_comparable(f"{{quantity}} at order {row.order}", problem, quantity=names)
         if smallest and row.order > smallest and not row.measured["bic"].problem:
             cause = (
                 f"singular if the order is {smallest}: penalty k log N is then not the right one"
@@ -473,18 +382,18 @@ def _orders(case: Case) -> Iterator[Verdict]:
             if not weak.problem:
                 cause += f"; BIC {row.measured['bic'].value:.2f}, WBIC {weak.value:.2f}"
                 cause += f" ± {weak.error:.2f}"
-            yield not_comparable(f"BIC at order {row.order}", cause)
+            yield not_comparable(f"{{quantity}} at order {row.order}", cause, quantity="BIC")
     yield _lighter(_known(rows, "bic", "wbic"))
 
 
 def _lighter(rows: Sequence[_Order]) -> Verdict:
     """WBIC against BIC, at the orders at which both can be relied on."""
-    about = "order chosen: WBIC, whose penalty is lighter for singular models, against BIC"
+    claim = "order chosen: WBIC, whose penalty is lighter for singular models, against BIC"
     if len(rows) < 2:
-        return not_comparable(about, "fewer than two orders have a BIC and a WBIC to rely on")
+        return not_comparable(claim, "fewer than two orders have a BIC and a WBIC to rely on")
     by_bic, by_wbic = _best(rows, "bic").order, _best(rows, "wbic").order
     if not any(row.order > by_bic for row in rows):
-        return not_comparable(about, f"no order above {by_bic} has a BIC and a WBIC to rely on")
+        return not_comparable(claim, f"no order above {by_bic} has a BIC and a WBIC to rely on")
     weak = {row.order: row.measured["wbic"] for row in rows}
     lowest = weak.pop(by_wbic)
     ties = [
@@ -494,5 +403,5 @@ def _lighter(rows: Sequence[_Order]) -> Verdict:
     ]
     if ties:
         listed = " or ".join(map(str, ties))
-        return not_comparable(about, f"WBIC cannot tell order {by_wbic} from {listed}")
-    return Verdict(about, by_wbic, by_bic, error=0.0, bound=0.0, relation="at_least")
+        return not_comparable(claim, f"WBIC cannot tell order {by_wbic} from {listed}")
+    return Verdict(claim, by_wbic, by_bic, error=0.0, bound=0.0, relation="at_least")

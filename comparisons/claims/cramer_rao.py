@@ -33,11 +33,11 @@ import scipy.linalg
 import xarray as xr
 
 from comparisons.reference import (
-    chart_draws,
     positions,
     posterior_size,
     reference_posterior,
     scalars,
+    unconstrained_draws,
 )
 from comparisons.studies._ladder import SHRINKS, Rung, ladders, left_out, vanishing
 from comparisons.studies._study import Finding
@@ -47,6 +47,7 @@ from inference.information.delta import bound_error
 from inference.information.derivatives import quantity_jacobian
 from inference.information.inversion import invert
 from inference.information.matrices import expected, observed
+from inference.method import label
 from inference.posterior.labels import canonical
 from inference.replicates.fits import (
     climbed,
@@ -111,7 +112,7 @@ def _posterior(case: Case) -> Iterator[Verdict]:
     if reference is None:
         yield not_comparable(about, "no sampler of the posterior converged")
         return
-    name, posterior = reference
+    name, posterior = label(reference[0]), reference[1]
     of = density(case.model, case.data)
     point = {str(n): jnp.asarray(a.data) for n, a in maximum.point.items()}
     u = of.unconstrain(canonical(case.model, point))
@@ -154,7 +155,7 @@ def _matrix(
     case: Case, name: str, posterior: Estimate, of: Density, u: np.ndarray, bound: np.ndarray
 ) -> Iterator[Verdict]:
     """The same question for the whole covariance, in the unconstrained chart."""
-    points = chart_draws(case, posterior, of)
+    points = unconstrained_draws(case, posterior, of)
     location, covariance = points.mean(axis=0), np.cov(points, rowvar=False)
     covariance = np.atleast_2d(covariance)
     eigenvalue = scipy.linalg.eigh(covariance, bound, eigvals_only=True)

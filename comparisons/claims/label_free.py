@@ -19,6 +19,7 @@ import numpy as np
 
 from comparisons.policy import LABEL_FREE, POSTERIOR
 from comparisons.verdict import Verdict, not_comparable
+from inference.method import label
 from inference.posterior.draws import gate, moments, not_finite
 from models.capabilities import HasComponents, HasLabels, HasUnits
 from models.programs.compilation import once
@@ -46,7 +47,7 @@ def compare(case: Case) -> Iterator[Verdict]:
     if model.labels < 2 or isinstance(model, HasUnits):
         return
     found = {}
-    for name, fit in case.estimates("posterior").items():
+    for method, fit in case.estimates("posterior").items():
         if fit.draws is None or "sample_stats" not in fit.draws.children:
             continue
         # not the fit's own problems, which are those of quantities that have labels
@@ -54,9 +55,10 @@ def compare(case: Case) -> Iterator[Verdict]:
         stats = {str(n): x.to_numpy() for n, x in fit.draws["sample_stats"].data_vars.items()}
         names = list(quantities)
         if problems := [*not_finite(flat, names), *gate(flat, names, stats)]:
-            yield not_comparable("label-free quantities", f"{name}: {'; '.join(problems)}")
+            cause = f"{label(method)}: {'; '.join(problems)}"
+            yield not_comparable("label-free quantities", cause, method=label(method))
         else:
-            found[name] = (quantities, moments(flat))
+            found[label(method)] = (quantities, moments(flat))
     if len(found) < 2:
         return
     against, *others = found
@@ -64,13 +66,17 @@ def compare(case: Case) -> Iterator[Verdict]:
     for other in others:
         quantities, observed = found[other]
         for words, mean, sd in (("mean", 0, 1), ("sd", 2, 3)):
-            for i, (of, least) in enumerate(quantities.items()):
+            for i, (name, least) in enumerate(quantities.items()):
                 yield Verdict(
-                    f"{words} of {of}: {other} − {against}",
+                    "{quantity} of {parameter}: {method} − {reference}",
                     float(observed[mean][i]),
                     float(expected[mean][i]),
                     error=float(np.hypot(observed[sd][i], expected[sd][i])),
                     bound=max(least, POSTERIOR * float(expected[2][i])),
+                    quantity=words,
+                    parameter=name,
+                    method=other,
+                    reference=against,
                 )
 
 
@@ -95,7 +101,7 @@ def label_free(
     order = np.argsort(np.asarray(y.data).reshape(y.shape[0], -1)[:, 0], kind="stable")
     rows = order[np.linspace(0, order.size - 1, min(ROWS, order.size)).round().astype(int)]
     few = data.isel({str(y.dims[0]): rows})
-    of = density(model, few)
+    target = density(model, few)
     first, second = np.triu_indices(rows.size, 1)
     components, features = model.label_features(model.truth).shape
 
@@ -103,7 +109,7 @@ def label_free(
         share = model.responsibilities(values, few)
         return jnp.concatenate(
             [
-                of.log_likelihood(of.unconstrain(values)),
+                target.log_likelihood(target.unconstrain(values)),
                 jnp.sort(model.label_features(values), axis=0).ravel(),
                 jnp.sum(share[first] * share[second], axis=1),
             ]

@@ -10,13 +10,15 @@ References: Blei, Kucukelbir & McAuliffe (2017), JASA 112; Tierney & Kadane (198
 
 from __future__ import annotations
 
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from comparisons.policy import FIRST_ORDER, POSTERIOR
-from comparisons.reference import reference_posterior, shared, unreliable
-from comparisons.targets import language_of, mean_field, predictions
+from comparisons.reference import exact_posterior, reference_posterior, shared, unreliable
+from comparisons.targets import mean_field, predictions
 from comparisons.verdict import Verdict, not_comparable
+from inference.method import label
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
@@ -25,32 +27,32 @@ if TYPE_CHECKING:
     from comparisons.case import Case
     from comparisons.reference import Scalar
     from comparisons.targets import Optimum, Predictions
-    from inference.estimate import Estimate
+    from inference.method import Method
 
 NO_MODE = "nothing is predicted: no mode of the posterior can be relied on"
 
 
 @float64
 def compare(case: Case) -> Iterator[Verdict]:
-    """Centre and spread of every method against the reference."""
+    """Mean and sd of every method against the reference."""
     reference = reference_posterior(case)
     if reference is None:
         yield not_comparable("posterior agreement", "no sampler of the posterior converged")
         return
     against, truth = reference
-    fits = case.estimates()
     theory = predictions(case)
-    for name, fit in fits.items():
-        if name == against:
+    for method, fit in case.estimates().items():
+        if method == against:
             continue
+        sides = {"method": label(method), "reference": label(against)}
         if fit.problems:
-            yield not_comparable(f"{name} against {against}", unreliable(name, fit))
+            cause = unreliable(sides["method"], fit)
+            yield not_comparable("{method} against {reference}", cause, **sides)
             continue
-        optimum = _optimum(name, fit, theory, likelihood=name in case.estimates("likelihood"))
+        verdict = partial(Verdict, "{quantity} of {parameter}: {method} − {reference}", **sides)
         for scalar, one, other in shared(case.model, fit, truth):
-            shift, cause = _predicted_shift(name, scalar, theory, optimum)
-            yield Verdict(
-                f"mean of {scalar}: {name} − {against}",
+            shift, cause = _predicted_shift(method, scalar, theory)
+            yield verdict(
                 one.location,
                 other.location,
                 error=_combined(one.location_error, other.location_error),
@@ -58,12 +60,13 @@ def compare(case: Case) -> Iterator[Verdict]:
                 cause=cause,
                 predicted=None if shift is None else other.location - shift,
                 prediction_error=FIRST_ORDER * other.sd,
+                quantity="mean",
+                parameter=scalar,
             )
             if not isfinite(one.sd):
                 continue  # statsmodels has no standard error of some quantities
-            sd, cause = _predicted_sd(name, scalar, theory, optimum, other)
-            yield Verdict(
-                f"sd of {scalar}: {name} − {against}",
+            sd, cause = _predicted_sd(method, scalar, theory, other)
+            yield verdict(
                 one.sd,
                 other.sd,
                 error=_combined(one.sd_error, other.sd_error),
@@ -71,6 +74,8 @@ def compare(case: Case) -> Iterator[Verdict]:
                 cause=cause,
                 predicted=sd,
                 prediction_error=FIRST_ORDER * other.sd,
+                quantity="sd",
+                parameter=scalar,
             )
 
 
@@ -78,45 +83,43 @@ def _combined(a: float, b: float) -> float:
     return (a**2 + b**2) ** 0.5
 
 
-def _optimum(
-    name: str, fit: Estimate, theory: Predictions | None, *, likelihood: bool
-) -> Optimum | None:
-    """Where theory has the optimum of a method without draws, which is not read off the fit."""
-    if theory is None or fit.draws is not None or name == "exact_posterior":
+def _optimum(method: Method, theory: Predictions) -> Optimum | None:
+    """Where theory has the optimum of a method that is one, which is not read off the fit."""
+    if method.kind not in ("optimum", "exact") or exact_posterior(method):
         return None
-    return theory.likelihood if likelihood else theory.joint
+    return theory.likelihood if method.target == "likelihood" else theory.joint
 
 
 def _predicted_shift(
-    name: str, scalar: str, theory: Predictions | None, optimum: Optimum | None
+    method: Method, scalar: str, theory: Predictions | None
 ) -> tuple[float | None, str]:
-    """Posterior mean less the method's centre, by theory."""
+    """Posterior mean less the method's, by theory."""
     if theory is None:
         return None, NO_MODE
-    if name.startswith("laplace"):
-        shifts = theory.mean_minus_laplace.get(language_of(name))
+    if method.kind == "laplace":
+        shifts = theory.mean_minus_laplace.get(method.language) if method.language else None
         if shifts is None:
             return None, NO_MODE
         return shifts[scalar], "skewness: the third derivative moves the mean"
-    if optimum is not None:
+    if optimum := _optimum(method, theory):
         shift = theory.mean[scalar] - optimum.location[scalar]
         return shift, "an optimum is not a mean: prior, Jacobian and skewness move it"
-    if field := mean_field(theory, name):
+    if field := mean_field(theory, method):
         cause = "mean-field Gaussian: the correlations that it leaves out move the mean"
         return field.mean_minus[scalar], cause
     return None, ""
 
 
 def _predicted_sd(
-    name: str, scalar: str, theory: Predictions | None, optimum: Optimum | None, reference: Scalar
+    method: Method, scalar: str, theory: Predictions | None, reference: Scalar
 ) -> tuple[float | None, str]:
     """What theory predicts for the method's sd, scaled to the measured posterior."""
     if theory is None:
         return None, NO_MODE
-    if field := mean_field(theory, name):
+    if field := mean_field(theory, method):
         ratio = field.sd[scalar] / field.full_sd[scalar]
         return ratio * reference.sd, "mean-field Gaussian: sd is 1/√Λ_jj"
-    if optimum is not None:
+    if optimum := _optimum(method, theory):
         ratio = optimum.sd[scalar] / theory.full_sd[scalar]
         return ratio * reference.sd, "prior and finite N: J⁻¹ at the optimum for (J + P)⁻¹"
     return None, ""

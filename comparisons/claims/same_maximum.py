@@ -9,6 +9,7 @@ References: Wu (1983), Ann. Statist. 11; Louis (1982), JRSS B 44.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,61 +17,80 @@ import numpy as np
 from comparisons.policy import EM_RATE, LOG_LIKELIHOOD, OPTIMUM, STANDARD_ERROR
 from comparisons.reference import shared, unreliable
 from comparisons.verdict import Verdict, not_comparable
+from inference.method import label
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from comparisons.case import Case
+    from inference.estimate import Estimate
+    from inference.method import Method
+    from models.spec import Model
 
 
 @float64
 def compare(case: Case) -> Iterator[Verdict]:
     """Each maximum-likelihood estimate against the highest one that can be relied on."""
     fits = case.estimates("likelihood")
-    reliable = {name: fit for name, fit in fits.items() if not fit.problems}
-    for name, fit in fits.items():
+    reliable = {method: fit for method, fit in fits.items() if not fit.problems}
+    for method, fit in fits.items():
         if fit.problems:
-            yield not_comparable(f"maximum of the likelihood: {name}", unreliable(name, fit))
+            name = label(method)
+            cause = unreliable(name, fit)
+            yield not_comparable("maximum of the likelihood: {method}", cause, method=name)
     if not reliable:
         return
     # the highest one whose standard errors are defined gives the units
     usable = [
-        name
-        for name, fit in reliable.items()
+        method
+        for method, fit in reliable.items()
         if all(np.isfinite(part.data).all() for part in fit.sd.value.data_vars.values())
     ] or list(reliable)
-    best = max(usable, key=lambda name: reliable[name].log_likelihood)
-    for name, fit in reliable.items():
-        if name != best:
-            yield Verdict(
-                f"log-likelihood: {name} − {best}",
-                fit.log_likelihood,
-                reliable[best].log_likelihood,
-                error=0.0,
-                bound=LOG_LIKELIHOOD,
-            )
-            for scalar, one, other in shared(case.model, fit, reliable[best]):
-                yield Verdict(
-                    f"{scalar}: {name} − {best}",
-                    one.location,
-                    other.location,
-                    error=0.0,
-                    bound=OPTIMUM * other.sd,
-                )
-                if np.isfinite(one.sd):
-                    yield Verdict(
-                        f"standard error of {scalar}: {name} − {best}",
-                        one.sd,
-                        other.sd,
-                        error=0.0,
-                        bound=STANDARD_ERROR * other.sd,
-                    )
+    best = max(usable, key=lambda method: reliable[method].log_likelihood)
+    for method, fit in reliable.items():
+        if method != best:
+            yield from _pair(case.model, method, fit, best, reliable[best])
         if "predicted_rate" in fit.record.attrs:
             yield Verdict(
-                f"rate of convergence: {name}, measured − largest missing-information eigenvalue",
+                "{quantity}: {method}, measured − {reference}",
                 float(fit.record.attrs["measured_rate"]),
                 float(fit.record.attrs["predicted_rate"]),
                 error=0.0,
                 bound=EM_RATE,
+                quantity="rate of convergence",
+                method=label(method),
+                reference="largest missing-information eigenvalue",
+            )
+
+
+def _pair(
+    model: Model, method: Method, fit: Estimate, best: Method, top: Estimate
+) -> Iterator[Verdict]:
+    """Log-likelihood, point and standard errors of one fit against those of the best."""
+    verdict = partial(Verdict, error=0.0, method=label(method), reference=label(best))
+    yield verdict(
+        "{quantity}: {method} − {reference}",
+        fit.log_likelihood,
+        top.log_likelihood,
+        bound=LOG_LIKELIHOOD,
+        quantity="log-likelihood",
+    )
+    for scalar, one, other in shared(model, fit, top):
+        yield verdict(
+            "{parameter}: {method} − {reference}",
+            one.location,
+            other.location,
+            bound=OPTIMUM * other.sd,
+            quantity="maximum",
+            parameter=scalar,
+        )
+        if np.isfinite(one.sd):
+            yield verdict(
+                "{quantity} of {parameter}: {method} − {reference}",
+                one.sd,
+                other.sd,
+                bound=STANDARD_ERROR * other.sd,
+                quantity="standard error",
+                parameter=scalar,
             )

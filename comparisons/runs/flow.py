@@ -56,7 +56,7 @@ def run_case(
     """
     began = time.perf_counter()
     modules = chosen(only)
-    case.failures.update({name: reason for name, reason in skip.items() if name not in modules})
+    case.failed.update({name: reason for name, reason in skip.items() if name not in modules})
     problems: dict[str, str] = {}
 
     def compared(name: str) -> list[Verdict]:
@@ -69,7 +69,7 @@ def run_case(
     verdicts = {GATE: compared(GATE)}
     cause = closed(verdicts[GATE])
     if not cause:
-        fits = list(case.estimates())
+        fits = [label(method) for method in case.estimates()]
         verdicts |= {name: compared(name) for name in modules if name != GATE}
         for name, module in modules.items():
             if name in problems or name in skip or (table := _table(module)) is None:
@@ -89,14 +89,14 @@ def run_case(
             verdicts.setdefault(name, [not_comparable(title(module), cause)])
     record = {
         "fits": fits,
-        "failures": dict(case.failures),
+        "failures": dict(case.failed),
         "problems": problems,
         "tables": tables,
         "verdicts": {name: list(map(dataclasses.asdict, vs)) for name, vs in verdicts.items()},
         "titles": {name: title(module) for name, module in modules.items()},
         "seconds": time.perf_counter() - began,
     }
-    if not case.failures and not problems:  # failures are never stored
+    if not case.failed and not problems:  # failures are never stored
         store.save_json(record_description(case, only), record)
     return record
 
@@ -150,7 +150,7 @@ def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store)
         seed=case.seed,
         profile=case.profile,
         estimates=StoredEstimates(store, descriptions),
-        refusals=case.refusals,
+        refusals={label(method): reason for method, reason in case.refusals.items()},
         failures=record["failures"],
         verdicts={
             name: tuple(Verdict(**verdict) for verdict in verdicts)
@@ -204,7 +204,7 @@ def _compared(
     description = {
         "verdicts": name,
         "case": case.key,
-        "failures": dict(case.failures),
+        "failures": dict(case.failed),
         "source": source_digest(Path(str(module.__file__)), _CASE),
     }
     stored = store.load_json(description)
@@ -218,7 +218,7 @@ def _compared(
     except Exception as error:  # one comparison never sinks a run
         problem = f"the comparison failed: {type(error).__name__}: {error}"
         return [not_comparable(heading, problem)], problem
-    if description["failures"] == case.failures:  # a sibling's fit may have failed meanwhile
+    if description["failures"] == case.failed:  # a sibling's fit may have failed meanwhile
         store.save_json(description, [dataclasses.asdict(verdict) for verdict in verdicts])
     return verdicts, ""
 

@@ -307,8 +307,8 @@ def _outcomes(
 def _fits(missing: Sequence[Plan], cases: dict[str, Case]) -> Iterator[tuple[str, str]]:
     for plan in missing:
         case = cases[plan.slug]
-        names = map(label, case.methods)
-        yield from ((plan.slug, name) for name in names if name not in case.refusals)
+        methods = (method for method in case.methods if method not in case.refusals)
+        yield from ((plan.slug, label(method)) for method in methods)
 
 
 def _weight(plan: Plan) -> int:

@@ -1,0 +1,155 @@
+"""Criteria by which models are chosen: AIC, BIC, leave-one-out and the evidence.
+
+    AIC = −2ℓ(θ̂) + 2k      BIC = −2ℓ(θ̂) + k log N      elpd = Σ_i log p(x_i | x without x_i)
+
+with k free parameters, N exchangeable units and the maximum θ̂ of the likelihood.  Leave-one-out is
+by Pareto-smoothed importance weights, the evidence exact, Laplace's or by bridge sampling.
+References: Schwarz (1978), Ann. Statist. 6; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27;
+Magnusson, Andersen, Jonasson & Vehtari (2019), ICML 97; Meng & Wong (1996), Statistica Sinica 6.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from math import isfinite
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from comparisons.reference import exact_posterior, posterior_size, samplers, unconstrained_draws
+from inference.method import label
+from inference.posterior.draws import terms, thinning
+from inference.posterior.evidence import Measured, bridge
+from inference.posterior.labels import log_modes
+from models.programs.density import density, units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from comparisons.case import Case
+    from inference.estimate import Estimate
+    from inference.method import Method
+    from inference.posterior.evidence import Importance
+    from models.spec import Model
+
+
+class Criterion(NamedTuple):
+    """One number by which models are chosen.
+
+    Smaller is better for `aic`, `bic` and `wbic`, larger for `log_evidence` and `elpd_loo`; `order`
+    is the choice itself.  A mark in brackets says that a number is not to be relied on.
+    """
+
+    method: str
+    criterion: str
+    value: float
+    error: float
+    k: int
+    n: int
+
+
+def deviances(log_likelihood: float, k: int, n: int) -> dict[str, float]:
+    """The maximum of the log-likelihood with AIC and BIC, by name."""
+    deviance = -2 * log_likelihood
+    return {
+        "log_likelihood": log_likelihood,
+        "aic": deviance + 2 * k,
+        "bic": deviance + k * float(np.log(n)),
+    }
+
+
+def by_fit(
+    model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]
+) -> Iterator[tuple[Method, Criterion]]:
+    """The criteria that every fit which can be relied on gives by itself."""
+    k, n = density(model, data).size, units(model, data)
+    for method, fit in fits.items():
+        found: dict[str, float] = {}
+        if fit.problems:
+            continue
+        if method.target == "likelihood" and isfinite(fit.log_likelihood):
+            found = deviances(fit.log_likelihood, k, n)
+        if "log_evidence" in fit.record.attrs:
+            found["log_evidence"] = log_evidence(model, method, fit)
+        for criterion, value in found.items():
+            yield method, Criterion(label(method), criterion, value, 0.0, k, n)
+
+
+def log_evidence(model: Model, method: Method, fit: Estimate) -> float:
+    """The log evidence that a fit records; an approximation covers one of the equal modes."""
+    value = float(fit.record.attrs["log_evidence"])
+    return value if exact_posterior(method) else value + log_modes(model)
+
+
+def evidence(case: Case) -> tuple[Method, Measured] | None:
+    """The evidence, exact if it is known, else by bridge sampling; None without a sampler."""
+    fits = case.estimates("posterior")
+    exact = next(filter(exact_posterior, fits), None)
+    if exact is not None:
+        return exact, Measured(log_evidence(case.model, exact, fits[exact]), 0.0)
+    sampler = next(iter(samplers(fits)), None)
+    return None if sampler is None else (sampler, bridge_evidence(case, sampler))
+
+
+@lru_cache(maxsize=8)
+def bridge_evidence(case: Case, sampler: Method) -> Measured:
+    """The evidence from a sampler's draws, which cover one of the equal modes."""
+    posterior = case.estimates("posterior")[sampler]
+    draws = unconstrained_draws(case, posterior, density(case.model, case.data))
+    size = posterior_size(posterior)
+    found = bridge(case.model, case.data, draws, size, case.rng("bridge"))
+    return found._replace(value=found.value + log_modes(case.model))
+
+
+@lru_cache(maxsize=8)
+def sampled_leave_one_out(case: Case, sampler: Method) -> Measured:
+    """Leave-one-out by a sampler's draws."""
+    return measured(leave_one_out(samplers(case.estimates("posterior"))[sampler].draws))
+
+
+def leave_one_out(draws: xr.DataTree) -> Any:
+    """PSIS leave-one-out expected log predictive density, one unit left out at a time.
+
+    By the draws that keep the log-likelihood of each unit.
+    """
+    import arviz as az
+
+    pointwise = draws["log_likelihood"].to_dataset()
+    posterior = draws["posterior"].to_dataset().sel(draw=pointwise["draw"])
+    tree = xr.DataTree.from_dict({"posterior": posterior, "log_likelihood": pointwise})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a large Pareto k̂ is told as a problem
+        return az.loo(tree, pointwise=True)
+
+
+def weighted_leave_one_out(model: Model, data: xr.Dataset, found: Importance) -> Measured:
+    """The same by weighted draws of Laplace's normal law."""
+    import arviz as az
+
+    n = units(model, data)
+    step = thinning(len(found.points), n)
+    pointwise = terms(density(model, data), n).pointwise(found.points[::step])
+    tree = xr.DataTree.from_dict(
+        {"log_likelihood": xr.Dataset({"y": (("chain", "draw", "unit"), pointwise[None])})}
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        loo = az.loo_approximate_posterior(
+            tree, found.log_target[::step], found.log_proposal[::step], pointwise=True
+        )
+    return measured(loo)
+
+
+def measured(loo: Any) -> Measured:
+    """ArviZ's result; unreliable where the weights that leave a unit out have too heavy a tail."""
+    tails = np.asarray(loo.pareto_k)
+    problem = ""
+    if not tails.max() <= loo.good_k:
+        bad = int((~(tails <= loo.good_k)).sum())
+        problem = (
+            f"Pareto k̂ is {tails.max():.2f} where unit {int(tails.argmax())} is left out, and "
+            f"above {loo.good_k:.2f} for {bad} of {tails.size} units"
+        )
+    return Measured(float(loo.elpd), float(loo.se), problem)
