@@ -2,11 +2,11 @@
 
 With Λ the precision of the unconstrained posterior and G = ∂q/∂u:
 
-* mean-field Gaussian VI has chart covariance diag(1/Λ_jj), so sd(q) = √(G diag(1/Λ_jj) Gᵀ);
+* mean-field Gaussian VI has covariance diag(1/Λ_jj) there, so sd(q) = √(G diag(1/Λ_jj) Gᵀ);
 * the posterior covariance is (J + P)⁻¹ to first order, J from the data and P from the prior;
 * the posterior mean of q is q(û) + G δ + ½ tr(∇²q Σ), δ = ½ Σ ∇tr(∇²f Σ) the shift of the mean
   off the mode of f, and that of a Gaussian with another covariance S is the same with S for the
-  last Σ of both terms: mean-field VI curves both with diag(1/Λ_jj), in the chart of its program;
+  last Σ of both terms: mean-field VI curves both with diag(1/Λ_jj), in the space of its program;
 * the optimum of ℓ, or of ℓ + log π, is where Newton's method leads from û.
 No prediction looks at the fit that it is held against.
 References: MacKay (2003), Information Theory, §33.5; Tierney & Kadane (1986), JASA 81.
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from comparisons.case import Case
+    from inference.estimate import Estimate
     from inference.information.derivatives import Objective
     from inference.method import Method
     from models.programs.density import Density
@@ -44,18 +45,18 @@ _STEPS = 50
 
 
 class Optimum(NamedTuple):
-    """An optimum and the spread J⁻¹ gives it, by flat name of the quantity."""
+    """An optimum and the sd that J⁻¹ gives it, by flat name of the quantity."""
 
     location: dict[str, float]
     sd: dict[str, float]
 
 
 class MeanField(NamedTuple):
-    """What independent coordinates of one chart give, by flat name of the quantity."""
+    """Mean-field VI in one unconstrained space, by flat name of the quantity."""
 
     sd: dict[str, float]
     full_sd: dict[str, float]
-    """The sd of the posterior itself, to the same order in the same chart."""
+    """The sd of the posterior itself, to the same order in the same space."""
     mean_minus: dict[str, float]
     """Posterior mean less that of mean-field VI."""
 
@@ -69,7 +70,7 @@ class Predictions(NamedTuple):
     mean: dict[str, float]
     """Posterior mean."""
     mean_field: Mapping[Language, MeanField]
-    """By the language whose chart is meant; without those in which no mode was found."""
+    """By the language whose space is meant; without those in which no mode was found."""
     likelihood: Optimum | None
     """Maximum of the likelihood; None where Newton's method does not lead to one."""
     joint: Optimum | None
@@ -85,52 +86,40 @@ def predictions(case: Case) -> Predictions | None:
     Raises:
         StoreError: the store cannot be read or written.
     """
-    chosen = (m for m in case.methods if isinstance(m, Laplace) and m.engine == "numpyro")
-    try:
-        laplace = case.fit(next(chosen, variants(Laplace, case.profile)[0]))
-    except FitError:
+    laplace = _laplace(case)
+    if laplace is None:
         return None
-    if laplace.problems:
-        return None
-    of = density(case.model, case.data)
+    target = density(case.model, case.data)
     mode = np.asarray(laplace.record["mode"].data)
-    values = of.constrain(jnp.asarray(mode))
-    names = flat_names(quantities(case.model, values))
-
-    def named(values: np.ndarray) -> dict[str, float]:
-        return dict(zip(names, map(float, values), strict=True))
-
-    def optimum(objective: Objective) -> Optimum | None:
-        found = _climb(of, mode, objective)
-        if found is None:
-            return None
-        at, information = found
-        inverse = invert(case.model, of, at, information)
-        if inverse.problem or inverse.boundary.any():
-            return None
-        deviation = np.sqrt(np.diag(quantity_covariance(case.model, of, at, inverse)))
-        reported = flatten(quantities(case.model, of.constrain(at)))
-        return Optimum(named(np.asarray(reported)), named(deviation))
-
+    values = target.constrain(jnp.asarray(mode))
     covariance = np.asarray(laplace.record["mode_covariance"].data)
-    here = _Expansion(case.model, of, mode, covariance)
-    shift = here.shift(covariance)
+    here = _Expansion(case.model, target, mode, covariance)
     at_mode = np.asarray(flatten(quantities(case.model, values)))
     fields: dict[Language, MeanField] = {}
     shifts: dict[Language, dict[str, float]] = {}
     for language in get_args(Language.__value__):
         one = _expansion(case, language, values)
         if one is not None:
-            fields[language] = MeanField(*map(named, one.mean_field()))
-            shifts[language] = named(one.shift(one.covariance))
+            fields[language] = MeanField(*(here.named(found) for found in one.mean_field()))
+            shifts[language] = here.named(one.shift(one.covariance))
     return Predictions(
-        full_sd=named(here.deviation(covariance)),
+        full_sd=here.named(here.deviation(covariance)),
         mean_minus_laplace=shifts,
-        mean=named(at_mode + shift + here.curvature(covariance)),
+        mean=here.named(at_mode + here.shift(covariance) + here.curvature(covariance)),
         mean_field=fields,
-        likelihood=optimum("likelihood"),
-        joint=optimum("joint"),
+        likelihood=_optimum(here, "likelihood"),
+        joint=_optimum(here, "joint"),
     )
+
+
+def _laplace(case: Case) -> Estimate | None:
+    """The Laplace approximation in NumPyro's space; None if it cannot be relied on."""
+    chosen = (m for m in case.methods if isinstance(m, Laplace) and m.language == "numpyro")
+    try:
+        fit = case.fit(next(chosen, variants(Laplace, case.profile)[0]))
+    except FitError:
+        return None
+    return None if fit.problems else fit
 
 
 def mean_field(theory: Predictions, method: Method) -> MeanField | None:
@@ -141,39 +130,45 @@ def mean_field(theory: Predictions, method: Method) -> MeanField | None:
 
 
 def _expansion(case: Case, language: Language, values: Values) -> _Expansion | None:
-    """The expansion about the mode in one program's chart, looked for from some values."""
-    of = density(case.model, case.data, language)
-    found = _climb(of, np.asarray(of.unconstrain(values)), "posterior")
+    """The expansion about the mode in one program's space, looked for from some values."""
+    target = density(case.model, case.data, language)
+    found = _climb(target, np.asarray(target.unconstrain(values)), "posterior")
     if found is None:
         return None
     at, precision = found
-    return _Expansion(case.model, of, np.asarray(at), np.linalg.inv(precision))
+    return _Expansion(case.model, target, np.asarray(at), np.linalg.inv(precision))
 
 
 class _Expansion(NamedTuple):
-    """The posterior about its mode in one chart; results are of the flat quantities, shape (m,)."""
+    """The posterior about its mode in one space; results are of the flat quantities, shape (m,)."""
 
     model: Model
-    of: Density
+    target: Density
     mode: np.ndarray
     covariance: np.ndarray
 
+    def named(self, values: np.ndarray) -> dict[str, float]:
+        """Numbers of the flat quantities, by name."""
+        at_mode = self.target.constrain(jnp.asarray(self.mode))
+        names = flat_names(quantities(self.model, at_mode))
+        return dict(zip(names, map(float, values), strict=True))
+
     @property
     def jacobian(self) -> np.ndarray:
-        return np.asarray(quantity_jacobian(self.model, self.of)(jnp.asarray(self.mode)))
+        return np.asarray(quantity_jacobian(self.model, self.target)(jnp.asarray(self.mode)))
 
     def deviation(self, sd: np.ndarray) -> np.ndarray:
-        """Standard deviations that a covariance in the chart gives."""
+        """Standard deviations that a covariance in the space gives."""
         return np.sqrt(np.einsum("ij,jk,ik->i", self.jacobian, sd, self.jacobian))
 
     def shift(self, sd: np.ndarray) -> np.ndarray:
-        """G δ, curved with a covariance in the chart."""
-        return self.jacobian @ mean_shift(self.of, self.mode, self.covariance, sd)
+        """G δ, curved with a covariance in the space."""
+        return self.jacobian @ mean_shift(self.target, self.mode, self.covariance, sd)
 
     def curvature(self, sd: np.ndarray) -> np.ndarray:
         """½ tr(∇²q S), by second derivatives along the columns of the Cholesky factor of S."""
         columns = jnp.asarray(np.linalg.cholesky(sd).T)
-        along = _second_derivatives(self.model, self.of)
+        along = _second_derivatives(self.model, self.target)
         return 0.5 * np.asarray(along(jnp.asarray(self.mode), columns)).sum(axis=0)
 
     def mean_field(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -183,12 +178,27 @@ class _Expansion(NamedTuple):
         return self.deviation(independent), self.deviation(self.covariance), means[0] - means[1]
 
 
+def _optimum(near: _Expansion, objective: Objective) -> Optimum | None:
+    """The optimum that Newton's method leads to from the mode; None without one inside."""
+    model, target = near.model, near.target
+    found = _climb(target, near.mode, objective)
+    if found is None:
+        return None
+    at, information = found
+    inverse = invert(model, target, at, information)
+    if inverse.problem or inverse.boundary.any():
+        return None
+    deviation = np.sqrt(np.diag(quantity_covariance(model, target, at, inverse)))
+    reported = flatten(quantities(model, target.constrain(at)))
+    return Optimum(near.named(np.asarray(reported)), near.named(deviation))
+
+
 @lru_cache(maxsize=64)
-def _second_derivatives(model: Model, of: Density) -> Callable[..., jax.Array]:
+def _second_derivatives(model: Model, target: Density) -> Callable[..., jax.Array]:
     """(u, directions) ↦ the second derivative of the flat quantities along each direction."""
 
     def reported(at: jax.Array) -> jax.Array:
-        return flatten(quantities(model, of.constrain(at)))
+        return flatten(quantities(model, target.constrain(at)))
 
     def along(u: jax.Array, direction: jax.Array) -> jax.Array:
         def slope(at: jax.Array) -> jax.Array:
@@ -199,11 +209,13 @@ def _second_derivatives(model: Model, of: Density) -> Callable[..., jax.Array]:
     return jax.jit(jax.vmap(along, in_axes=(None, 0)))
 
 
-def _climb(of: Density, start: np.ndarray, objective: Objective) -> tuple[Any, np.ndarray] | None:
+def _climb(
+    target: Density, start: np.ndarray, objective: Objective
+) -> tuple[Any, np.ndarray] | None:
     """Where Newton steps, halved until they climb, lead; and −Hessian of ℓ or ℓ + log π there."""
-    compiled = derivatives(of, objective)
+    compiled = derivatives(target, objective)
     u = start
-    height, gradient = map(np.asarray, compiled.value_and_gradient(jnp.asarray(u)))
+    value, gradient = map(np.asarray, compiled.value_and_gradient(jnp.asarray(u)))
     for _ in range(_STEPS):
         information = -np.asarray(compiled.hessian(jnp.asarray(u)))
         if not np.isfinite(information).all() or np.linalg.eigvalsh(information)[0] <= 0:
@@ -213,19 +225,19 @@ def _climb(of: Density, start: np.ndarray, objective: Objective) -> tuple[Any, n
             return jnp.asarray(u), information
         for _ in range(_STEPS):
             higher, slope = map(np.asarray, compiled.value_and_gradient(jnp.asarray(u + step)))
-            if higher > height:
+            if higher > value:
                 break
             step = step / 2
         else:
             return None
-        u, height, gradient = u + step, higher, slope
+        u, value, gradient = u + step, higher, slope
     return None
 
 
-def prior_information(of: Density, at: jax.Array) -> np.ndarray:
-    """P = −∇²(log π + log-Jacobian) in the chart, shape (k, k)."""
-    both = np.asarray(derivatives(of, "posterior").hessian(at))
-    return np.asarray(derivatives(of, "likelihood").hessian(at)) - both
+def prior_information(target: Density, at: jax.Array) -> np.ndarray:
+    """P = −∇²(log π + log-Jacobian) in the unconstrained space, shape (k, k)."""
+    both = np.asarray(derivatives(target, "posterior").hessian(at))
+    return np.asarray(derivatives(target, "likelihood").hessian(at)) - both
 
 
 def through(
@@ -233,18 +245,27 @@ def through(
 ) -> dict[str, float]:
     """Posterior sd if this were the information about the data at the maximum: (I + P)⁻¹.
 
-    P is that of the prior and the chart at the same point; what (J + P)⁻¹ gives there carries the
-    result over to the posterior mode, so that I = J predicts `theory.full_sd`.
+    P is that of the prior and the Jacobian at the same point; what (J + P)⁻¹ gives there carries
+    the result over to the posterior mode, so that I = J predicts `theory.full_sd`.
+
+    Args:
+        case: the case.
+        at: the maximum of the likelihood in the unconstrained space, shape (k,).
+        information: I there, shape (k, k).
+        theory: the predictions for the case.
+
+    Returns:
+        The sd by flat name of the quantity.
     """
-    of = density(case.model, case.data)
-    prior = prior_information(of, at)
-    data = -np.asarray(derivatives(of, "likelihood").hessian(at))
-    jacobian = np.asarray(quantity_jacobian(case.model, of)(at))
+    target = density(case.model, case.data)
+    prior = prior_information(target, at)
+    data = -np.asarray(derivatives(target, "likelihood").hessian(at))
+    jacobian = np.asarray(quantity_jacobian(case.model, target)(at))
 
     def deviation(precision: np.ndarray) -> np.ndarray:
         return np.sqrt(np.einsum("ij,jk,ik->i", jacobian, np.linalg.inv(precision), jacobian))
 
-    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread
+    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has sd 0
         ratio = deviation(information + prior) / deviation(data + prior)
     return {
         name: float(sd * r) for (name, sd), r in zip(theory.full_sd.items(), ratio, strict=True)
