@@ -268,7 +268,7 @@ def all_methods(profile: str) -> tuple[Method, ...]:
 
 
 def _changes(model: Model, other: Model) -> str:
-    """What sets a model apart from another of its class; all of it if the class differs."""
+    """The settings that tell a model from another of its class; all of it if the class differs."""
     if type(model) is not type(other) or not is_dataclass(model):
         return repr(other)
     pairs = {f.name: (getattr(model, f.name), getattr(other, f.name)) for f in fields(model)}

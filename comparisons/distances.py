@@ -39,8 +39,8 @@ FEWEST = 50
 SPLITS = 20
 """Halvings of one method's own draws that calibrate a distance."""
 BINS = 20
-"""Of the divergence, each with the same share of both samples together: a number of draws in each,
-and a loss of a few per cent where two normal laws are a standard deviation apart."""
+"""Bins of the divergence, each with the same share of both samples together: a number of draws in
+each, and a loss of a few per cent where two normal laws are a standard deviation apart."""
 FOLDS = 5
 _NEWTON = 12
 """Steps of the logistic regression, which is convex, standardised and penalised."""
@@ -59,14 +59,23 @@ class Distance(NamedTuple):
 def normal_frechet(
     mean_1: np.ndarray, covariance_1: np.ndarray, mean_2: np.ndarray, covariance_2: np.ndarray
 ) -> np.ndarray:
-    """W₂² of two normal laws; means (…, d), covariances (…, d, d).
+    """W₂² of two normal laws.
 
     Σ₁Σ₂ is not symmetric unless the two commute, so its root is never taken by `eigh`.
+
+    Args:
+        mean_1: mean of the first, shape (…, d).
+        covariance_1: its covariance, shape (…, d, d).
+        mean_2: mean of the second.
+        covariance_2: its covariance.
+
+    Returns:
+        Shape (…).
     """
     root = _power(covariance_1, 0.5)
     cross = _power(root @ covariance_2 @ root, 0.5)
-    spread = np.trace(covariance_1 + covariance_2 - 2 * cross, axis1=-2, axis2=-1)
-    return ((mean_1 - mean_2) ** 2).sum(axis=-1) + spread
+    apart = np.trace(covariance_1 + covariance_2 - 2 * cross, axis1=-2, axis2=-1)
+    return ((mean_1 - mean_2) ** 2).sum(axis=-1) + apart
 
 
 def frechet(first: np.ndarray, second: np.ndarray) -> Distance:
@@ -96,7 +105,7 @@ def _moments(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
-    """Of a symmetric matrix without negative eigenvalues; null directions stay null."""
+    """A power of a symmetric matrix without negative eigenvalues; null directions stay null."""
     value, vector = np.linalg.eigh(matrix)
     positive = value > 1e-12 * value[..., -1:]
     scaled = np.where(positive, np.where(positive, value, 1.0) ** exponent, 0.0)
@@ -299,8 +308,8 @@ def between(first: Estimate, second: Estimate, rng: np.random.Generator) -> tupl
             f"at least {FEWEST} and {2 * FEWEST} are needed"
         )
     varies = np.ptp(y, axis=0) > 1e-12 * np.abs(y).max(axis=0)
-    center, scale = y[:, varies].mean(axis=0), y[:, varies].std(axis=0)
-    x, y = ((draws[:, varies] - center) / scale for draws in (x, y))
+    mean, scale = y[:, varies].mean(axis=0), y[:, varies].std(axis=0)
+    x, y = ((draws[:, varies] - mean) / scale for draws in (x, y))
     labels = flat_names({name: second.location.value[name].data for name in names})
     labels = [label for label, kept in zip(labels, varies, strict=True) if kept]
     bandwidth = float(median_distance(x[:n], y[:n]))
@@ -309,10 +318,10 @@ def between(first: Estimate, second: Estimate, rng: np.random.Generator) -> tupl
     for _ in range(SPLITS):
         own = y[rng.permutation(len(y))[: 2 * n]]
         nulls.append([one.value for one in _every(own[:n], own[n:], labels, bandwidth).values()])
-    center, spread = np.mean(nulls, axis=0), np.std(nulls, axis=0, ddof=1)
+    null_mean, null_sd = np.mean(nulls, axis=0), np.std(nulls, axis=0, ddof=1)
     return tuple(
         Calibrated(name, float(one.value), float(one.error), float(null), float(sd))
-        for (name, one), null, sd in zip(found.items(), center, spread, strict=True)
+        for (name, one), null, sd in zip(found.items(), null_mean, null_sd, strict=True)
     )
 
 
@@ -341,8 +350,8 @@ def _every(
     rbf, kid = discrepancy(gaussian(bandwidth), x, y), discrepancy(cubic, x, y)
     marginal = {
         f"{name} of {label}": Distance(value, error)
-        for name, of in (("Wasserstein distance", wasserstein), ("divergence", divergence))
-        for label, value, error in zip(labels, *of(x, y), strict=True)
+        for name, distance in (("Wasserstein distance", wasserstein), ("divergence", divergence))
+        for label, value, error in zip(labels, *distance(x, y), strict=True)
     }
     return {
         "Fréchet distance": frechet(x, y),

@@ -1,4 +1,4 @@
-"""What a theory entry shows: claims with both numbers, and the curves and tables behind them.
+"""The exhibits of a theory entry: claims with both numbers, and the curves and tables behind them.
 
 An entry is a file beside this one.  Its docstring states the theorem, with conditions and
 reference, and its `show(rng, effort)` yields what is here: every random number comes from `rng`,

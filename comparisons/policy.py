@@ -76,7 +76,8 @@ ASYMPTOTIC = 0.5
 # --- criteria -------------------------------------------------------------------------------------
 
 EVIDENCE = 2.0
-"""Of −2 log evidence, deviance units (Raftery's 'weak'): leaves a ranking of models as it is."""
+"""Difference of −2 log evidence, deviance units (Raftery's 'weak'), that leaves a ranking of models
+as it is."""
 LAPLACE_GAP = 0.5
 """How far Laplace's prediction of that may be off."""
 PENALTY_SLOPE = 0.25
@@ -87,7 +88,7 @@ CHOICE = 0.05
 # --- repeated data sets ---------------------------------------------------------------------------
 
 LEVEL = 0.9
-"""Of the intervals whose coverage is measured."""
+"""Probability that the intervals whose coverage is measured are to hold."""
 PROBABILITY = 0.03
 """Difference of a probability, a coverage among them."""
 LIMIT_SD = 0.05
@@ -100,6 +101,6 @@ LIMIT_SLOPE = 0.05
 RANKS = 0.08
 """Difference of a share of ranks."""
 RANKS_FALSE_ALARM = 0.001
-"""Of the test of all ranks of a method together."""
+"""Level of the test of all ranks of a method together."""
 BAND = 0.95
 """Probability that all ranks of a method stay within the band of a figure."""

@@ -1,4 +1,4 @@
-"""What theory predicts for approximate posteriors, in numbers.
+"""Theory's predictions for approximate posteriors, in numbers.
 
 With Λ the precision of the unconstrained posterior and G = ∂q/∂u:
 

@@ -221,7 +221,7 @@ _WORDS = {
     "log_evidence": "the evidence",
     "elpd_loo": "leave-one-out",
 }
-"""What chooses an order."""
+"""Criteria that choose an order, by name."""
 _LARGER = ("log_evidence", "elpd_loo")
 """Those of which larger is better."""
 

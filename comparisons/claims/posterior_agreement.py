@@ -113,7 +113,7 @@ def _predicted_shift(
 def _predicted_sd(
     method: Method, scalar: str, theory: Predictions | None, reference: Scalar
 ) -> tuple[float | None, str]:
-    """What theory predicts for the method's sd, scaled to the measured posterior."""
+    """The method's sd by theory, scaled to the measured posterior."""
     if theory is None:
         return None, NO_MODE
     if field := mean_field(theory, method):

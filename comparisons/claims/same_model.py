@@ -2,8 +2,8 @@
 
 Two programs define the same posterior for every data set only if, at every point, log prior,
 log-likelihood of every unit, their gradients and every parameter's log-Jacobian agree with no free
-additive constant.  Each program's own chart is carried into the NumPyro one, so that Jacobians are
-compared whatever the transforms are.  Densities do not see how a program draws, so prior draws,
+additive constant.  Each program's unconstrained space is carried into NumPyro's, so that Jacobians
+are compared whatever the transforms are.  Densities do not see how a program draws, so prior draws,
 and rows simulated at points drawn from the prior, are compared as well, those of `simulate` among
 them, through the mean and the variance of a bounded function of each number (which exist for every
 law).
@@ -128,7 +128,7 @@ def difference_of_densities(model: Model, data: xr.Dataset, rng: np.random.Gener
 def _valid(
     model: Model, data: xr.Dataset, prior: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The first prior draws in the NumPyro chart, shape (draws, k), and which to compare at.
+    """The first prior draws in NumPyro's space, shape (draws, k), and which to compare at.
 
     A draw can sit on a boundary of its support to within rounding, where its coordinates are lost:
     at valid ones the way to the natural scale and back is the identity, and so is its derivative.
@@ -142,12 +142,12 @@ def _valid(
 
 
 def _near(model: Model, data: xr.Dataset, rng: np.random.Generator, count: int) -> np.ndarray:
-    """Jittered starts in the NumPyro chart, shape (at most count, k).
+    """Jittered starts in NumPyro's unconstrained space, shape (at most count, k).
 
     Of data that are all alike some parameter starts on its boundary, which is at infinity there.
     """
-    of = density(model, data)
-    starts = np.stack([of.unconstrain(model.start(rng, data)) for _ in range(count)])
+    target = density(model, data)
+    starts = np.stack([target.unconstrain(model.start(rng, data)) for _ in range(count)])
     inside = np.isfinite(starts).all(axis=1)
     return (starts + 0.2 * rng.standard_normal(starts.shape))[inside]
 
@@ -233,7 +233,7 @@ def _distributions(
         a, b = a / (1 + np.abs(a)), b / (1 + np.abs(b))
         location = a.mean(axis=0)
         for f, g in ((a, b), ((a - location) ** 2, (b - location) ** 2)):
-            # constants (the diagonal of a correlation) have no spread to be measured in
+            # constants (the diagonal of a correlation) have no sd to be measured in
             scale = np.where(f.std(axis=0) > 1e-12, f.std(axis=0), 1e-12)
             size = np.abs(f.mean(axis=0) - g.mean(axis=0)) / scale
             j = int(size.argmax())
