@@ -9,17 +9,21 @@ if TYPE_CHECKING:
     from comparisons import distances as distances
     from comparisons import testing as testing
     from comparisons.case import Case as Case
+    from comparisons.runs.comparison import Comparison as Comparison
+    from comparisons.runs.comparison import compare as compare
     from comparisons.verdict import Verdict as Verdict
 
 _HOMES = {
     "Case": "comparisons.case",
+    "Comparison": "comparisons.runs.comparison",
     "Verdict": "comparisons.verdict",
+    "compare": "comparisons.runs.comparison",
     "distances": "",
     "testing": "",
 }
 """Where each public name is defined; "" where it is a module of this package."""
 
-__all__ = ["Case", "Verdict", "distances", "testing"]
+__all__ = ["Case", "Comparison", "Verdict", "compare", "distances", "testing"]
 
 
 def __getattr__(name: str) -> object:

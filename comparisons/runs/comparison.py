@@ -1,0 +1,163 @@
+"""One model on one data set, by every method, in memory: for notebooks.
+
+What the command line does with a store, workers and pages, this does in the process it is called
+from, and gives back tables.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+import pandas as pd
+
+from comparisons.case import Case
+from comparisons.reference import scalars
+from comparisons.runs.flow import closed
+from comparisons.runs.selection import GATE, chosen
+from comparisons.verdict import not_comparable
+from inference.method import label
+from models.errors import ConfigError, ModelError, did_you_mean
+from models.notebook import table
+from models.programs.precision import float64
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import xarray as xr
+
+    from comparisons.case import Profile
+    from comparisons.verdict import Verdict
+    from inference.estimate import Estimate
+    from inference.method import Method
+    from models.spec import Model
+
+
+@final
+class Comparison:
+    """Every fit of a case and every verdict on them.
+
+    Attributes:
+        case: the model, the data, the seed and the fits.
+        claims: the verdicts of each claim, by its name.
+    """
+
+    def __init__(self, case: Case, claims: Mapping[str, Sequence[Verdict]]) -> None:
+        """Keeps what was found; use `compare` to find it."""
+        self.case = case
+        self.claims = claims
+
+    def __getitem__(self, method: Method | str) -> Estimate:
+        """The estimate of a method, or of the method with a label.
+
+        Raises:
+            ConfigError: no method with that label.
+            FitError: the method refuses the model, or its fit failed.
+        """
+        if not isinstance(method, str):
+            return self.case.fit(method)
+        methods = {label(one): one for one in self.case.methods}
+        if method not in methods:
+            raise ConfigError(f"unknown method {method!r}.{did_you_mean(method, methods)}")
+        return self.case.fit(methods[method])
+
+    def table(self) -> pd.DataFrame:
+        """One row for each method and parameter: location and sd, each with its Monte Carlo error.
+
+        Locations are optima or posterior means, sds standard errors or posterior standard
+        deviations, in the units of the data.
+        """
+        rows = [
+            {"method": label(method), "parameter": name, **scalar._asdict()}
+            for method in self.case.methods
+            if method in self.case.estimates()
+            for name, scalar in scalars(self.case.model, self.case.fit(method)).items()
+        ]
+        return pd.DataFrame(rows).set_index(["method", "parameter"]) if rows else pd.DataFrame()
+
+    def verdicts(self) -> pd.DataFrame:
+        """One row for each claim that was checked."""
+        rows = [
+            {
+                "claim": name,
+                "about": verdict.about,
+                "verdict": verdict.outcome,
+                "observed": verdict.observed,
+                "expected": verdict.expected,
+                "error": verdict.error,
+                "bound": verdict.bound,
+                "cause": verdict.cause,
+            }
+            for name, verdicts in self.claims.items()
+            for verdict in verdicts
+        ]
+        return pd.DataFrame(rows)
+
+    def idata(self, method: Method | str) -> xr.DataTree:
+        """The draws of a method, as ArviZ has them.
+
+        Raises:
+            ConfigError: no method with that label, or it has no draws.
+        """
+        draws = self[method].draws
+        if draws is None:
+            raise ConfigError(f"{method} has no draws: it is an optimum")
+        return draws
+
+    def __repr__(self) -> str:
+        """The case and how many verdicts of each kind there are."""
+        counts = self.verdicts()["verdict"].value_counts()
+        listed = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+        return f"{self.case!r}: {len(self.case.estimates())} fits; {listed or 'no verdicts'}"
+
+    def _repr_html_(self) -> str:
+        """The table of estimates, and how many verdicts of each kind there are."""
+        rows = [
+            (str(method), str(name), f"{row.location:.5g}", f"{row.sd:.3g}")
+            for (method, name), row in self.table().iterrows()
+        ]
+        return table(repr(self), (), ("method", "parameter", "location", "sd"), rows)
+
+
+@float64
+def compare(
+    model: Model,
+    data: object,
+    *,
+    methods: Sequence[Method] | None = None,
+    claims: Sequence[str] = (),
+    profile: Profile = "quick",
+    seed: int = 0,
+) -> Comparison:
+    """Fits a model to data by every method and checks every claim, in this process.
+
+    Args:
+        model: the model.
+        data: an array, a frame or a dataset that suits it.
+        methods: the methods; all of the catalogue at the profile by default.
+        claims: names of the claims to check besides the gate; all by default.
+        profile: how long the methods run: `quick`, `standard` or `thorough`.
+        seed: of every random stream.
+
+    Returns:
+        The fits and the verdicts. A fit or a claim that fails is a reason in it, not an error.
+
+    Raises:
+        ConfigError: an unknown claim or profile, or a negative seed.
+        DataError: the data do not suit the model.
+        ModelError: the PyMC and the NumPyro program are not shown to be one model.
+    """
+    case = Case(model, data, seed, profile=profile, methods=methods)
+    modules = chosen(tuple(claims))
+    found: dict[str, Sequence[Verdict]] = {GATE: list(modules[GATE].compare(case))}
+    if cause := closed(found[GATE]):
+        raise ModelError(cause)
+    case.estimates()
+    for name, module in modules.items():
+        if name == GATE:
+            continue
+        try:
+            found[name] = list(module.compare(case))
+        except (ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
+            found[name] = [not_comparable(name, f"{type(error).__name__}: {error}")]
+    return Comparison(case, found)

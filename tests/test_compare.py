@@ -1,0 +1,66 @@
+"""The public face in a notebook: `cc.compare` in a process whose JAX is in float32."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import concord as cc
+
+ROOT = Path(__file__).parents[1]
+Y = np.random.default_rng(3).normal(3.0, 2.0, 60)
+
+
+@pytest.fixture(scope="module")
+def found() -> cc.Comparison:
+    methods = (cc.MaximumLikelihood(restarts=2), cc.MaximumLikelihood("pymc", restarts=2))
+    return cc.compare(cc.Gaussian(), Y, methods=methods, claims=("same_maximum",))
+
+
+def test_a_table_has_a_row_for_each_method_and_parameter(found: cc.Comparison) -> None:
+    table = found.table()
+    assert len(table) == 4
+    mean = table.loc[("maximum_likelihood[numpyro]", "mu")]
+    assert mean["location"] == pytest.approx(Y.mean(), rel=1e-9)
+    assert mean["sd"] == pytest.approx(Y.std() / np.sqrt(Y.size), rel=1e-7)
+    assert "maximum_likelihood[pymc]" in found._repr_html_()
+
+
+def test_verdicts_are_rows_of_the_claims_asked_for(found: cc.Comparison) -> None:
+    verdicts = found.verdicts()
+    assert set(verdicts["claim"]) == {"same_model", "same_maximum"}
+    assert set(verdicts["verdict"]) == {"AGREE"}
+    assert f"{len(verdicts)} AGREE" in repr(found)
+
+
+def test_an_estimate_is_found_by_its_method_or_its_label(found: cc.Comparison) -> None:
+    method = found.case.methods[1]
+    assert found[method] is found["maximum_likelihood[pymc]"]
+    with pytest.raises(cc.ConfigError, match=r"Did you mean 'maximum_likelihood\[pymc\]'"):
+        found["maximum_likelihood[pymcs]"]
+    with pytest.raises(cc.ConfigError, match="no draws"):
+        found.idata(method)
+
+
+def test_it_runs_in_float64_in_a_process_that_is_in_float32() -> None:
+    script = f"""
+import jax, jax.numpy as jnp, numpy as np, concord as cc
+y = np.asarray({Y.tolist()})
+found = cc.compare(
+    cc.Gaussian(), y, claims=("same_maximum", "fisher_standard_errors"),
+    methods=(
+        cc.MaximumLikelihood(restarts=2), cc.NUTS(warm_up=100, draws=100), cc.Laplace(restarts=2)
+    ),
+)
+fit = found["maximum_likelihood[numpyro]"]
+assert abs(float(fit.location.value["mu"]) - y.mean()) < 1e-9 * abs(y.mean())
+draws = found.idata("nuts[numpyro]")["posterior"]["mu"]
+assert draws.dtype == np.float64 and np.any(draws.values != draws.values.astype("float32"))
+assert not jax.config.jax_enable_x64 and jnp.ones(2).dtype == jnp.float32
+assert found.claims["same_maximum"] is not None
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, cwd=ROOT)
