@@ -13,7 +13,7 @@ JMLR 14; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
     from comparisons.case import Case
     from inference.estimate import Estimate
+    from inference.method import Method
     from models.spec import Model
 
 LADDER = (100, 400, 1_600, 6_400)
@@ -132,31 +133,20 @@ def _gap(case: Case) -> Iterator[Verdict]:
     if laplace is not None and not fits[laplace].problems:
         predicted = -2 * log_evidence(case.model, laplace, fits[laplace])
     value = deviances(top.log_likelihood, k, n)["bic"]
-    yield Verdict(
-        "{quantity} − {reference}",
+    sides = {"bound": EVIDENCE, "method": label(method), "reference": "BIC"}
+    verdict = partial(Verdict, "{quantity} − {reference}", expected=value, **sides)
+    yield verdict(
         -2 * found.value,
-        value,
         error=2 * found.error,
-        bound=EVIDENCE,
         cause="the O(1) gap is Laplace's: prior density and curvature at the mode",
         predicted=predicted,
         prediction_error=LAPLACE_GAP,
         quantity=f"−2 log evidence ({source})",
-        method=label(method),
-        reference="BIC",
     )
     unit = _unit_information(case, top, found)
     if unit is not None:
-        yield Verdict(
-            "{quantity} − {reference}",
-            -2 * unit.value,
-            value,
-            error=2 * unit.error,
-            bound=EVIDENCE,
-            quantity=f"−2 log evidence ({source}, reweighted to a unit-information prior)",
-            method=label(method),
-            reference="BIC",
-        )
+        words = f"−2 log evidence ({source}, reweighted to a unit-information prior)"
+        yield verdict(-2 * unit.value, error=2 * unit.error, quantity=words)
 
 
 def _unit_information(case: Case, top: Estimate, found: Measured) -> Measured | None:
@@ -236,49 +226,50 @@ class _Order(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _measured_orders(case: Case) -> tuple[_Order, ...]:
-    model = case.model
+    model, method = case.model, _optimiser(case)
     assert isinstance(model, HasOrder)
-    return tuple(_measured(case, order, model.with_order(order)) for order in model.orders)
+    if method is None:
+        return ()
+    return tuple(_measured(case, method, order, model.with_order(order)) for order in model.orders)
 
 
-def _measured(case: Case, order: int, model: Model) -> _Order:
+def _measured(case: Case, optimiser: Method, order: int, model: Model) -> _Order:
     sibling = case if model == case.model else case.sibling(model)
+    differs = ""
     try:
-        differs = "" if sibling is case else _difference(sibling)
+        if sibling is not case:  # the gate has seen the case's own order only
+            rng = sibling.rng("same_model")
+            differs = difference_of_densities(sibling.model, sibling.data, rng)
         k = density(model, sibling.data).size
     except (ConcordError, ValueError) as error:
         return _Order(order, 0, dict.fromkeys(_WORDS, _nothing(str(error))))
     if differs:
-        return _Order(order, k, dict.fromkeys(_WORDS, _nothing(differs)))
-    fit = _maximum(sibling)
-    values = deviances(fit.value, k, units(model, sibling.data))
-    found = {name: fit._replace(value=value) for name, value in values.items()}
+        cause = f"not fitted, since the two programs are not shown to be one model: {differs}"
+        return _Order(order, k, dict.fromkeys(_WORDS, _nothing(cause)))
+    fit = _reliable(sibling, optimiser)
+    if isinstance(fit, str):
+        found = dict.fromkeys(("log_likelihood", "aic", "bic"), _nothing(fit))
+    else:
+        values = deviances(fit.log_likelihood, k, units(model, sibling.data))
+        found = {name: Measured(value, 0.0) for name, value in values.items()}
     return _Order(order, k, found | {"wbic": order_wbic(sibling)} | _approximated(sibling))
-
-
-def _difference(sibling: Case) -> str:
-    """Why nothing is fitted: the gate has seen the case's own order only."""
-    found = difference_of_densities(sibling.model, sibling.data, sibling.rng("same_model"))
-    return (
-        f"not fitted, since the two programs are not shown to be one model: {found}"
-        if found
-        else ""
-    )
 
 
 def _nothing(problem: str) -> Measured:
     return Measured(float("nan"), float("nan"), problem)
 
 
-def _maximum(sibling: Case) -> Measured:
-    """The maximum of the log-likelihood; nothing rests on one that cannot be relied on."""
+def _reliable(sibling: Case, method: Method) -> Estimate | str:
+    """A fit, or why nothing may rest on it."""
     try:
-        fit = sibling.fit(next(m for m in sibling.methods if isinstance(m, MaximumLikelihood)))
+        fit = sibling.fit(method)
     except FitError as error:
-        return _nothing(str(error))
-    if fit.problems:
-        return _nothing("; ".join(fit.problems))
-    return Measured(fit.log_likelihood, 0.0, "")
+        return str(error)
+    return "; ".join(fit.problems) or fit
+
+
+def _optimiser(case: Case) -> Method | None:
+    return next((m for m in case.methods if isinstance(m, MaximumLikelihood)), None)
 
 
 @lru_cache(maxsize=32)
@@ -299,12 +290,9 @@ def _approximated(sibling: Case) -> dict[str, Measured]:
     method = next(methods, None)
     if method is None:
         return {}
-    try:
-        fit = sibling.fit(method)
-    except FitError as error:
-        return dict.fromkeys(_LARGER, _nothing(str(error)))
-    if fit.problems:
-        return dict.fromkeys(_LARGER, _nothing("; ".join(fit.problems)))
+    fit = _reliable(sibling, method)
+    if isinstance(fit, str):
+        return dict.fromkeys(_LARGER, _nothing(fit))
     mode, covariance = fit.record["mode"].values, fit.record["mode_covariance"].values
     found = importance(model, data, mode, covariance, sibling.rng("importance"))
     return {
@@ -314,7 +302,7 @@ def _approximated(sibling: Case) -> dict[str, Measured]:
 
 
 def _order_criteria(case: Case) -> Iterator[Criterion]:
-    if not isinstance(case.model, HasOrder) or not _has_optimiser(case):
+    if not isinstance(case.model, HasOrder):
         return
     n = units(case.model, case.data)
     rows = _measured_orders(case)
@@ -333,10 +321,6 @@ def _order_criteria(case: Case) -> Iterator[Criterion]:
             among = ", ".join(str(row.order) for row in known)
             method = f"choice of {words}" + (f" among {among}" if len(known) < len(rows) else "")
             yield Criterion(method, "order", chosen.order, 0.0, chosen.k, n)
-
-
-def _has_optimiser(case: Case) -> bool:
-    return any(isinstance(method, MaximumLikelihood) for method in case.methods)
 
 
 def _known(rows: Sequence[_Order], *criteria: str) -> list[_Order]:
@@ -361,10 +345,10 @@ def _smallest(rows: Sequence[_Order]) -> int | None:
 
 
 def _orders(case: Case) -> Iterator[Verdict]:
-    if not _has_optimiser(case):
+    rows = _measured_orders(case)
+    if not rows:
         yield not_comparable("order selection", "maximum_likelihood is not among the methods")
         return
-    rows = _measured_orders(case)
     smallest = _smallest(rows)
     for row in rows:
         about: dict[str, list[str]] = {}
@@ -378,10 +362,9 @@ def _orders(case: Case) -> Iterator[Verdict]:
             cause = (
                 f"singular if the order is {smallest}: penalty k log N is then not the right one"
             )
-            weak = row.measured["wbic"]
+            bic, weak = row.measured["bic"].value, row.measured["wbic"]
             if not weak.problem:
-                cause += f"; BIC {row.measured['bic'].value:.2f}, WBIC {weak.value:.2f}"
-                cause += f" ± {weak.error:.2f}"
+                cause += f"; BIC {bic:.2f}, WBIC {weak.value:.2f} ± {weak.error:.2f}"
             yield not_comparable(f"{{quantity}} at order {row.order}", cause, quantity="BIC")
     yield _lighter(_known(rows, "bic", "wbic"))
 

@@ -123,17 +123,7 @@ def _against(
     predicted: Mapping[str, Mapping[str, float]],
     causes: Mapping[str, str],
 ) -> Iterator[Verdict]:
-    """Posterior standard deviations against standard errors.
-
-    Args:
-        case: the case.
-        method: the method of the posterior.
-        fit: its estimate.
-        errors: by information estimator, standard errors and their Monte Carlo errors, shape (m,).
-        place: place of each flat name in these.
-        predicted: by information estimator and flat name, what theory says of the posterior's.
-        causes: by information estimator, why the two part.
-    """
+    """Posterior standard deviations against standard errors, with predictions and causes."""
     if fit.problems:
         name = label(method)
         yield not_comparable("sd under {method}", unreliable(name, fit), method=name)

@@ -49,34 +49,25 @@ def compare(case: Case) -> Iterator[Verdict]:
             cause = unreliable(sides["method"], fit)
             yield not_comparable("{method} against {reference}", cause, **sides)
             continue
-        verdict = partial(Verdict, "{quantity} of {parameter}: {method} − {reference}", **sides)
+        claim = "{quantity} of {parameter}: {method} − {reference}"
         for scalar, one, other in shared(case.model, fit, truth):
+            bounds = {"bound": POSTERIOR * other.sd, "prediction_error": FIRST_ORDER * other.sd}
+            verdict = partial(Verdict, claim, parameter=scalar, **bounds, **sides)
             shift, cause = _predicted_shift(method, scalar, theory)
             yield verdict(
                 one.location,
                 other.location,
                 error=_combined(one.location_error, other.location_error),
-                bound=POSTERIOR * other.sd,
+                quantity="mean",
                 cause=cause,
                 predicted=None if shift is None else other.location - shift,
-                prediction_error=FIRST_ORDER * other.sd,
-                quantity="mean",
-                parameter=scalar,
             )
-            if not isfinite(one.sd):
-                continue  # statsmodels has no standard error of some quantities
-            sd, cause = _predicted_sd(method, scalar, theory, other)
-            yield verdict(
-                one.sd,
-                other.sd,
-                error=_combined(one.sd_error, other.sd_error),
-                bound=POSTERIOR * other.sd,
-                cause=cause,
-                predicted=sd,
-                prediction_error=FIRST_ORDER * other.sd,
-                quantity="sd",
-                parameter=scalar,
-            )
+            if isfinite(one.sd):  # statsmodels has no standard error of some quantities
+                sd, cause = _predicted_sd(method, scalar, theory, other)
+                error = _combined(one.sd_error, other.sd_error)
+                yield verdict(
+                    one.sd, other.sd, error=error, quantity="sd", cause=cause, predicted=sd
+                )
 
 
 def _combined(a: float, b: float) -> float:

@@ -69,28 +69,13 @@ def _pair(
 ) -> Iterator[Verdict]:
     """Log-likelihood, point and standard errors of one fit against those of the best."""
     verdict = partial(Verdict, error=0.0, method=label(method), reference=label(best))
-    yield verdict(
-        "{quantity}: {method} − {reference}",
-        fit.log_likelihood,
-        top.log_likelihood,
-        bound=LOG_LIKELIHOOD,
-        quantity="log-likelihood",
-    )
+    claim, values = "{quantity}: {method} − {reference}", (fit.log_likelihood, top.log_likelihood)
+    yield verdict(claim, *values, bound=LOG_LIKELIHOOD, quantity="log-likelihood")
     for scalar, one, other in shared(model, fit, top):
-        yield verdict(
-            "{parameter}: {method} − {reference}",
-            one.location,
-            other.location,
-            bound=OPTIMUM * other.sd,
-            quantity="maximum",
-            parameter=scalar,
-        )
+        claim, values = "{parameter}: {method} − {reference}", (one.location, other.location)
+        bound = OPTIMUM * other.sd
+        yield verdict(claim, *values, bound=bound, quantity="estimate", parameter=scalar)
         if np.isfinite(one.sd):
-            yield verdict(
-                "{quantity} of {parameter}: {method} − {reference}",
-                one.sd,
-                other.sd,
-                bound=STANDARD_ERROR * other.sd,
-                quantity="standard error",
-                parameter=scalar,
-            )
+            claim, bound = f"{{quantity}} of {claim}", STANDARD_ERROR * other.sd
+            values, words = (one.sd, other.sd), "standard error"
+            yield verdict(claim, *values, bound=bound, quantity=words, parameter=scalar)
