@@ -106,7 +106,9 @@ def bridge_evidence(case: Case, sampler: Method) -> Measured:
 @lru_cache(maxsize=8)
 def sampled_leave_one_out(case: Case, sampler: Method) -> Measured:
     """Leave-one-out by a sampler's draws."""
-    return measured(leave_one_out(samplers(case.estimates("posterior"))[sampler].draws))
+    draws = case.estimates("posterior")[sampler].draws
+    assert draws is not None
+    return measured(leave_one_out(draws))
 
 
 def leave_one_out(draws: xr.DataTree) -> Any:
