@@ -15,14 +15,7 @@ if TYPE_CHECKING:
     from models.data.dataset import as_dataset, coords, standardise
     from models.data.files import bundled, bundled_names
     from models.data.load import load_data
-    from models.errors import (
-        ConcordError,
-        ConfigError,
-        DataError,
-        FitError,
-        ModelError,
-        StoreError,
-    )
+    from models.errors import ConcordError, ConfigError, DataError, FitError, ModelError, StoreError
     from models.spec import Model, Parameter
 
 __all__ = [

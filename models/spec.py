@@ -11,13 +11,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import (
-    TYPE_CHECKING,
-    ClassVar,
-    Literal,
-    final,
-    get_args,
-)
+from typing import TYPE_CHECKING, ClassVar, Literal, final, get_args
 
 from models.errors import ModelError
 from models.notebook import table

@@ -52,13 +52,13 @@ def test_numpyro(model: Model) -> None:
     assert_drawn(model, guide.sample_posterior(jax.random.key(3), found.params))
 
 
-@each
-def test_pymc(model: Model) -> None:
+def run_pymc(model: Model) -> None:
     import pymc as pm
 
     with model.pymc(at_truth(model, 30)):
         assert_drawn(model, pm.sample_prior_predictive(draws=FEW, random_seed=1)["prior"])
-        assert_drawn(model, pm.find_MAP())
+        with pytest.warns(FutureWarning):  # of what it will return, and where it will start
+            assert_drawn(model, pm.find_MAP())
         fitted = pm.fit(n=FEW, random_seed=2)
         assert np.isfinite(fitted.hist).all()
         assert_drawn(model, fitted.sample(FEW)["posterior"])
@@ -66,3 +66,17 @@ def test_pymc(model: Model) -> None:
         for sampler in (None, "pymc") if find_spec("nutpie") else (None,):
             chain = {"draws": FEW, "tune": FEW, "chains": 1, "random_seed": 3}
             assert_drawn(model, pm.sample(nuts_sampler=sampler, **chain)["posterior"])
+
+
+@each
+def test_pymc(model: Model) -> None:
+    import pytensor
+
+    # run by Python: compiling so many functions would take minutes
+    with pytensor.config.change_flags(mode="FAST_COMPILE", cxx=""):
+        run_pymc(model)
+
+
+@pytest.mark.slow
+def test_pymc_as_it_compiles_by_default() -> None:
+    run_pymc(GaussianMixture())

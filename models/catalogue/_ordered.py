@@ -44,7 +44,18 @@ class OrderedNormal(dist.Distribution):
 
 
 def pymc_ordered_normal(name: str, loc: float, scale: float, count: int, dims: str) -> Any:
-    """The same law as a PyMC variable of the model in context."""
+    """The same law as a PyMC variable of the model in context.
+
+    Args:
+        name: of the variable.
+        loc: mean of the normals.
+        scale: standard deviation of the normals.
+        count: how many there are.
+        dims: the dimension of the variable.
+
+    Returns:
+        The variable, shape (count,).
+    """
     import pymc as pm
     import pytensor.tensor as pt
     from pymc.distributions.shape_utils import rv_size_is_none

@@ -53,16 +53,8 @@ class Gaussian(Model):
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
         return (
             (cls(), "faithful", ("eruptions",)),
-            (
-                cls(dim=2, mean_scale=100.0, scale_scale=20.0),
-                "faithful",
-                ("eruptions", "waiting"),
-            ),
-            (
-                cls(dim=4),
-                "iris",
-                ("Sepal.Length", "Sepal.Width", "Petal.Length", "Petal.Width"),
-            ),
+            (cls(dim=2, mean_scale=100.0, scale_scale=20.0), "faithful", ("eruptions", "waiting")),
+            (cls(dim=4), "iris", ("Sepal.Length", "Sepal.Width", "Petal.Length", "Petal.Width")),
         )
 
     @property
@@ -187,10 +179,7 @@ class Gaussian(Model):
         variance = jnp.diag(covariance)
         square = covariance**2 + jnp.outer(variance, variance)
         mean = {"mean": values["mean"], "covariance": (1 - 1 / n) * covariance}
-        return mean, {
-            "mean": jnp.sqrt(variance / n),
-            "covariance": jnp.sqrt((n - 1) * square) / n,
-        }
+        return mean, {"mean": jnp.sqrt(variance / n), "covariance": jnp.sqrt((n - 1) * square) / n}
 
     def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
         if self.dim == 1:
@@ -221,11 +210,9 @@ class Gaussian(Model):
             sigma = jnp.sqrt(covariance[0, 0])
             return {"mu": mean[0], "sigma": sigma}, {"mu": error[0]}, float(fits[0].llf)
         # at the maximum the trace term of the likelihood is exactly N·D
-        log_likelihood = (
-            -0.5
-            * y.shape[0]
-            * (self.dim * (np.log(2 * np.pi) + 1) + float(jnp.linalg.slogdet(covariance)[1]))
-        )
+        log_determinant = float(jnp.linalg.slogdet(covariance)[1])
+        constant = self.dim * (np.log(2 * np.pi) + 1)
+        log_likelihood = -0.5 * y.shape[0] * (constant + log_determinant)
         return {"mean": mean, "covariance": covariance}, {"mean": error}, log_likelihood
 
 

@@ -67,11 +67,7 @@ class GaussianMixture(Model):
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
         return (
-            (
-                cls(k=2, mean_loc=3.0, mean_scale=2.0, scale_scale=1.0),
-                "faithful",
-                ("eruptions",),
-            ),
+            (cls(k=2, mean_loc=3.0, mean_scale=2.0, scale_scale=1.0), "faithful", ("eruptions",)),
             (
                 cls(k=2, dim=2, mean_loc=0.0, mean_scale=100.0, scale_scale=20.0),
                 "faithful",

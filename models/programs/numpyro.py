@@ -160,7 +160,17 @@ def numpyro_prior(model: Model, data: xr.Dataset, keys: Array) -> dict[str, np.n
 
 
 def numpyro_data(model: Model, data: xr.Dataset, values: Values, key: Array) -> dict[str, Array]:
-    """Draws of the observed sites at given values, shaped like the data; traceable by JAX."""
+    """Draws of the observed sites at given values; traceable by JAX.
+
+    Args:
+        model: the model.
+        data: what the draws are shaped like.
+        values: the parameters, on the natural scale.
+        key: the stream of the draws.
+
+    Returns:
+        The drawn arrays by site.
+    """
     from numpyro import handlers
 
     program = handlers.substitute(handlers.seed(model.numpyro, rng_seed=key), data=values)
@@ -171,7 +181,17 @@ def numpyro_data(model: Model, data: xr.Dataset, values: Values, key: Array) -> 
 def numpyro_rows(
     model: Model, data: xr.Dataset, points: Sequence[Values], rng: np.random.Generator
 ) -> list[dict[str, np.ndarray]]:
-    """At each point, one simulated data set of every observed site."""
+    """At each point, one simulated data set of every observed site.
+
+    Args:
+        model: the model.
+        data: what the draws are shaped like.
+        points: parameters on the natural scale.
+        rng: the stream of the draws.
+
+    Returns:
+        For each point the drawn arrays by site.
+    """
 
     @once
     def draw(values: Values, key: Array) -> Values:

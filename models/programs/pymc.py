@@ -226,7 +226,17 @@ def _jacobians(
 def pymc_prior(
     model: Model, data: xr.Dataset, rng: np.random.Generator, count: int
 ) -> dict[str, np.ndarray]:
-    """Draws of every parameter from the program's prior, shape (count, …)."""
+    """Draws of every parameter from the program's prior.
+
+    Args:
+        model: the model.
+        data: the data.
+        rng: the stream of the draws.
+        count: number of draws.
+
+    Returns:
+        Arrays by parameter, shape (count, …).
+    """
     program = pymc_program(model, data)
     names = [parameter.name for parameter in model.parameters]
     with _float64_constants():
@@ -237,7 +247,17 @@ def pymc_prior(
 def pymc_rows(
     model: Model, data: xr.Dataset, points: Sequence[Values], rng: np.random.Generator
 ) -> list[dict[str, np.ndarray]]:
-    """At each point, one simulated data set of every observed site."""
+    """At each point, one simulated data set of every observed site.
+
+    Args:
+        model: the model.
+        data: what the draws are shaped like.
+        points: parameters on the natural scale.
+        rng: the stream of the draws.
+
+    Returns:
+        For each point the drawn arrays by site.
+    """
     from pytensor.graph.replace import clone_replace
 
     program = pymc_program(model, data)
