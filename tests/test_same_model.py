@@ -20,9 +20,7 @@ from wrapper import Wrapped
 from comparisons.claims import same_model
 from comparisons.claims.same_model import (
     DRAWS,
-    MOMENT_BOUND,
     ROW_POINTS,
-    TOLERANCE,
     _distributions,
     _largest,
     _near,
@@ -30,14 +28,21 @@ from comparisons.claims.same_model import (
     difference_of_densities,
     differences,
 )
+from comparisons.policy import MOMENTS, TOLERANCE
 from comparisons.runs.progress import Report
 from comparisons.runs.run import _conclude
 from comparisons.runs.selection import GATE
 from comparisons.verdict import Verdict
-from models.catalogue.factor_analysis import FactorAnalysis, ProbabilisticPCA
-from models.catalogue.gaussian import ConjugateGaussian, Gaussian
-from models.catalogue.gaussian_mixture import GaussianMixture
-from models.catalogue.random_effects import RandomEffects
+from models import (
+    ConjugateGaussian,
+    FactorAnalysis,
+    Gaussian,
+    GaussianMixture,
+    Poisson,
+    ProbabilisticPCA,
+    RandomEffects,
+    RidgeRegression,
+)
 from models.data.dataset import as_dataset, coords
 from models.errors import ConfigError
 from models.programs.readings import outside_support, read_numpyro, read_pymc
@@ -65,7 +70,7 @@ def parted(model: Model, data: xr.Dataset, *, unsure: bool = False) -> dict[str,
 def outcome(found: Difference) -> str:
     if not np.isfinite(found.size):
         return "NOT COMPARABLE"
-    bound = MOMENT_BOUND if found.error > 0 else TOLERANCE
+    bound = MOMENTS if found.error > 0 else TOLERANCE
     return Verdict(found.term, found.size, 0.0, found.error, bound).outcome
 
 
@@ -367,8 +372,10 @@ def test_a_prior_without_density_is_no_agreement() -> None:
         ConjugateGaussian(),
         GaussianMixture(),
         FactorAnalysis(),
+        Poisson(),
         ProbabilisticPCA(),
         RandomEffects(),
+        RidgeRegression(),
     ],
     ids=called,
 )
