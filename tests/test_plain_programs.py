@@ -25,7 +25,7 @@ FEW = 20
 ENTRIES = [cls() for cls in subclasses(models.catalogue, Model).values()]
 """The smallest variant of each: what a program does not share with it, the gate and laws see."""
 
-each = pytest.mark.parametrize("model", [*ENTRIES, GaussianMixture(3)], ids=called)
+each = pytest.mark.parametrize("model", ENTRIES, ids=called)
 
 
 def assert_drawn(model: Model, draws: Mapping[str, Any]) -> None:
@@ -37,6 +37,7 @@ def assert_drawn(model: Model, draws: Mapping[str, Any]) -> None:
             assert (np.diff(array, axis=-1) > 0).all(), parameter.name
 
 
+@pytest.mark.usefixtures("unoptimised")
 @each
 def test_numpyro(model: Model) -> None:
     data = at_truth(model, 30)
