@@ -1,38 +1,22 @@
-"""The exhibits of a theory entry: claims with both numbers, and the curves and tables behind them.
+"""The exhibits of a theory entry: verdicts on its claims, the curves and tables behind them.
 
 An entry is a file beside this one.  Its docstring states the theorem, with conditions and
 reference, and its `show(rng, effort)` yields what is here: every random number comes from `rng`,
 and `effort` (1, 4 or 16 for the profiles quick, standard and thorough) multiplies sample sizes.
+A verdict's `statement` is a sentence of the theory that can be true or false, without the numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+
 from comparisons.verdict import Verdict
 
-
-@final
-@dataclass(frozen=True)
-class Claim:
-    """One claim, with the number that theory predicts and the number measured.
-
-    Attributes:
-        statement: a sentence of the theory that can be true or false, without the numbers.
-        verdict: `expected` is the prediction, `observed` the measurement, `error` the Monte Carlo
-            standard error of their difference, `bound` what does not matter in practice.
-    """
-
-    statement: str
-    verdict: Verdict
-
-    @property
-    def title(self) -> str:
-        """The statement with what was compared, which tells it from others of the same theorem."""
-        relation = ", at least" if self.verdict.relation == "at_least" else ""
-        return f"{self.statement.rstrip('.')} ({self.verdict.about}{relation})"
+type Numbers = Sequence[float] | np.ndarray
 
 
 @final
@@ -53,8 +37,8 @@ class Curves:
     title: str
     x: str
     y: str
-    measured: Mapping[str, tuple[Sequence[float], Sequence[float]]]
-    theory: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    measured: Mapping[str, tuple[Numbers, Numbers]]
+    theory: Mapping[str, tuple[Numbers, Numbers]]
     logarithmic: str = ""
 
 
@@ -78,4 +62,6 @@ class Table:
             raise ValueError(f"a row of {self.title!r} has not {len(self.columns)} cells")
 
 
-type Shown = Claim | Curves | Table
+type Shown = Verdict | Curves | Table
+
+type Exhibits = Iterator[Shown]

@@ -76,6 +76,12 @@ class Verdict:
         return _FIELD.sub(lambda field: str(getattr(self, field[1])), self.claim)
 
     @property
+    def title(self) -> str:
+        """The theory's statement with what was compared, which tells it from its other claims."""
+        relation = ", at least" if self.relation == "at_least" else ""
+        return f"{self.statement.rstrip('.')} ({self.about}{relation})"
+
+    @property
     def outcome(self) -> Outcome:
         """The verdict by the rules above."""
         if not all(map(isfinite, (self.observed, self.expected, self.error, self.bound))):

@@ -13,13 +13,13 @@ import pytest
 
 import comparisons.theory.densities
 from comparisons.theory._plane import HIGH, LOW, draws, frame, grid, log_density
-from comparisons.theory.densities import variational_autoencoder
-from comparisons.theory.densities._fitted import DensityEstimator, everywhere, variants
+from comparisons.theory._quadrature import everywhere
+from comparisons.theory.densities import DensityEstimator, variants, variational_autoencoder
 from comparisons.theory.densities.variational_autoencoder import VariationalAutoencoder
 from models.registry import subclasses
 
 if TYPE_CHECKING:
-    from comparisons.theory.densities._fitted import Fitted
+    from comparisons.theory.densities import Fitted
 
 Z = 4.9
 """Normal quantile at a false-alarm rate of 1e-6, or half of it where one side counts."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from comparisons.exhibits import Claim, Curves, Table
+from comparisons.exhibits import Curves, Table
 from comparisons.report.theory_page import write
 from comparisons.runs import theory as _theory
 from comparisons.store.entries import Store
@@ -31,7 +31,8 @@ def entry(name: str, bias: float = 0.0, *, fails: bool = False) -> ModuleType:
     def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
         size = 10_000 * effort
         mean = float(rng.normal(bias, size=size).mean())
-        yield Claim("Normal draws have mean zero.", Verdict("mean", mean, 0, size**-0.5, 0.1))
+        statement = "Normal draws have mean zero."
+        yield Verdict("mean", mean, 0, size**-0.5, 0.1, statement=statement)
         if fails:
             raise RuntimeError("it broke")
         yield Curves("Error", "N", "error", {"a": ([1.0, 10.0], [1.0, 0.1])}, {}, "xy")
@@ -68,12 +69,12 @@ def test_a_failure_keeps_what_came_before_and_is_a_claim_of_its_own(
 ) -> None:
     _, broken, _ = shown(tmp_path, [])
     assert broken.failure == "RuntimeError: it broke"
-    assert [claim.verdict.outcome for claim in broken.claims] == ["AGREE", "NOT COMPARABLE"]
+    assert [claim.outcome for claim in broken.claims] == ["AGREE", "NOT COMPARABLE"]
 
 
 def test_numbers_depend_on_the_name_the_seed_and_the_effort_alone(three: None) -> None:
     def number(name: str, seed: int, effort: int) -> float:
-        return _theory.content(name, seed, effort)["shown"][0]["verdict"]["observed"]
+        return _theory.content(name, seed, effort)["shown"][0]["observed"]
 
     assert number("a", 0, 1) == number("a", 0, 1)
     assert len({number("a", 0, 1), number("c", 0, 1), number("a", 1, 1), number("a", 0, 4)}) == 4

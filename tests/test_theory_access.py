@@ -13,6 +13,8 @@ from scipy.stats import norm
 
 import comparisons.theory.densities
 from comparisons.theory import access, excess_loss
+from comparisons.theory._estimates import Measured
+from comparisons.theory._networks import minimise, perceptron
 from comparisons.theory._plane import (
     HIGH,
     LOW,
@@ -24,10 +26,9 @@ from comparisons.theory._plane import (
     log_density,
     stream,
 )
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted, everywhere, variants
+from comparisons.theory._quadrature import everywhere
+from comparisons.theory.densities import DensityEstimator, Fitted, from_model, variants
 from comparisons.theory.densities._flow import log_density as flow_density
-from comparisons.theory.densities._model import density_of
-from comparisons.theory.densities._network import minimise, perceptron
 from comparisons.theory.densities.autoregressive import Conditionals
 from comparisons.theory.densities.autoregressive_flow import Sigmoidal, _layer
 from comparisons.theory.densities.coupling_flow import Couplings
@@ -53,10 +54,10 @@ FLOWS = {"coupling": couplings, "sigmoidal": sigmoidal}
 
 
 def the_truth() -> Fitted:
-    return density_of(NATURE, NATURE.truth, "exact")
+    return from_model(NATURE, NATURE.truth, "exact")
 
 
-def measured(fitted: Fitted, rng: np.random.Generator) -> access.Measured:
+def measured(fitted: Fitted, rng: np.random.Generator) -> access.Known:
     test = draws(rng, 20_000)
     truth = everywhere(log_density(), test)
     return access.measure(fitted, test, truth, draws(rng, 200), rng)
@@ -64,7 +65,7 @@ def measured(fitted: Fitted, rng: np.random.Generator) -> access.Measured:
 
 def outcomes(fitted: Fitted) -> list[str]:
     one = measured(fitted, np.random.default_rng(3))
-    return [claim.verdict.outcome for claim in access.claims("planted", one, 0.01)]
+    return [claim.outcome for claim in access.claims("planted", one, 0.01)]
 
 
 @pytest.mark.parametrize("name", FLOWS)
@@ -168,18 +169,18 @@ def test_a_law_without_density_is_judged_by_its_draws(monkeypatch: pytest.Monkey
     for fitted, expected in ((the_truth(), "AGREE"), (normal, "DIFFER")):
         implicit = replace(fitted, log_density=None, score=None)
         one = access.measure(implicit, *np.empty((2, 1)), draws(rng, access.COMPARED), rng)
-        found = [claim.verdict.outcome for claim in access.claims("implicit", one, 0.01)]
+        found = [claim.outcome for claim in access.claims("implicit", one, 0.01)]
         assert found == [expected] * 2
         lost = one._replace(fitted=replace(implicit, problems=("no",)))
         (claim,) = access.claims("implicit", lost, 0.01)
-        assert claim.verdict.outcome == "NOT COMPARABLE"
+        assert claim.outcome == "NOT COMPARABLE"
 
 
 def test_a_law_more_likely_than_the_truth_is_caught() -> None:
-    one = access.Measured(the_truth(), shortfall=-0.05, shortfall_error=1e-3)
-    good = one._replace(shortfall=0.0)
-    assert access._gibbs({"good": good}).verdict.outcome == "AGREE"
-    assert access._gibbs({"good": good, "wrong": one}).verdict.outcome == "DIFFER"
+    one = access.Known(the_truth(), shortfall=Measured(-0.05, 1e-3))
+    good = one._replace(shortfall=Measured(0.0, 1e-3))
+    assert access._gibbs({"good": good}).outcome == "AGREE"
+    assert access._gibbs({"good": good, "wrong": one}).outcome == "DIFFER"
 
 
 def test_draws_of_another_law_are_caught() -> None:
@@ -200,24 +201,24 @@ def test_held_out_points_of_another_law_are_caught() -> None:
     rng = np.random.default_rng(0)
     fitted = FactorAnalysisDensity().fit(draws(rng, 2_000), rng, 1)
     one = measured(fitted, rng)
-    shifted = one._replace(shortfall=one.shortfall * 1.1)
-    assert [c.verdict.outcome for c in access.claims("planted", shifted, 0.01)][1] == "DIFFER"
+    shifted = one._replace(shortfall=one.shortfall._replace(value=1.1 * one.shortfall.value))
+    assert [c.outcome for c in access.claims("planted", shifted, 0.01)][1] == "DIFFER"
 
 
 def test_one_normal_law_has_the_divergence_of_its_moments() -> None:
     rng = np.random.default_rng(1)
     train = draws(rng, 2_000)
     one = measured(FactorAnalysisDensity().fit(train, rng, 1), rng)
-    expected = access._normal(one, train).verdict.expected
+    expected = access._normal(one, train).expected
     # the tails of the normal law reach out of the box: 3e-3 of its mass, not of nature's
     assert abs(expected - one.divergence) < 1e-8
-    assert access._normal(one, 1.3 * train).verdict.outcome == "DIFFER"
+    assert access._normal(one, 1.3 * train).outcome == "DIFFER"
 
 
 def test_a_fit_that_has_not_converged_is_not_compared() -> None:
     lost = replace(the_truth(), problems=("no",))
     claims = access.claims("planted", measured(lost, stream(0, "")), 0.01)
-    assert [claim.verdict.outcome for claim in claims] == ["NOT COMPARABLE"]
+    assert [claim.outcome for claim in claims] == ["NOT COMPARABLE"]
 
 
 def test_the_energy_distance_of_equal_laws_is_zero() -> None:
@@ -256,7 +257,7 @@ def test_the_cost_of_parameters_counts_them_and_the_data(monkeypatch: pytest.Mon
     monkeypatch.setattr(excess_loss, "REPLICATES", 20)
     (claim,) = excess_loss.show(np.random.default_rng(0), 1)
     # the next order is a share k/N of the first
-    assert abs(claim.verdict.observed - 1) < 4.9 * claim.verdict.error + 9 / 1_000
+    assert abs(claim.observed - 1) < 4.9 * claim.error + 9 / 1_000
     whole = excess_loss._maximised
     monkeypatch.setattr(excess_loss, "_maximised", lambda start, x: whole(start, x[::2]))
     excess_loss._climb.clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
@@ -264,8 +265,8 @@ def test_the_cost_of_parameters_counts_them_and_the_data(monkeypatch: pytest.Mon
         (claim,) = excess_loss.show(np.random.default_rng(0), 1)
     finally:
         excess_loss._climb.clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
-    assert claim.verdict.outcome == "DIFFER"
-    assert abs(claim.verdict.observed - 2) < 4.9 * claim.verdict.error + 4 * 9 / 1_000
+    assert claim.outcome == "DIFFER"
+    assert abs(claim.observed - 2) < 4.9 * claim.error + 4 * 9 / 1_000
 
 
 def test_the_cost_of_parameters_is_not_told_while_em_moves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +274,7 @@ def test_the_cost_of_parameters_is_not_told_while_em_moves(monkeypatch: pytest.M
     monkeypatch.setattr(excess_loss, "fit", lambda *_: moving)
     monkeypatch.setattr(excess_loss, "_pilot", lambda _: {})
     (claim,) = excess_loss.show(np.random.default_rng(0), 1)
-    assert claim.verdict.outcome == "NOT COMPARABLE"
+    assert claim.outcome == "NOT COMPARABLE"
 
 
 def test_the_table_has_a_cell_for_each_column() -> None:

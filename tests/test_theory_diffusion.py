@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from comparisons.exhibits import Claim
 from comparisons.theory import diffusion
 from comparisons.theory.densities.diffusion import FIRST, levels
+from comparisons.verdict import Verdict
 
 if TYPE_CHECKING:
     from jax import Array
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def outcomes() -> list[str]:
     """Of the objective at each time, and of the flow."""
     shown = diffusion.show(np.random.default_rng(0), 1)
-    return [one.verdict.outcome for one in shown if isinstance(one, Claim)]
+    return [one.outcome for one in shown if isinstance(one, Verdict)]
 
 
 def test_noise_guessed_by_anything_and_the_flow_of_the_exact_scores_are_as_theory_says() -> None:

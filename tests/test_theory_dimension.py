@@ -9,11 +9,11 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from comparisons.exhibits import Claim
 from comparisons.policy import Z
 from comparisons.theory import dimension
-from comparisons.theory.densities._fitted import everywhere
+from comparisons.theory._quadrature import everywhere
 from comparisons.theory.densities.kernel_density import KernelDensity, bandwidths
+from comparisons.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ ALARM = 4.9
 
 
 def outcomes(shown: Iterator[Shown]) -> list[str]:
-    return [one.verdict.outcome for one in shown if isinstance(one, Claim)]
+    return [one.outcome for one in shown if isinstance(one, Verdict)]
 
 
 @pytest.mark.statistical
@@ -98,7 +98,7 @@ def test_a_bandwidth_that_ignores_the_dimension_is_caught(monkeypatch: pytest.Mo
     monkeypatch.setattr(dimension, "bandwidth", lambda n, dim: (4 / (3 * n)) ** 0.2)
     monkeypatch.setattr(dimension, "KERNEL", {3: 20})
     shown = dimension._rates(np.random.default_rng(3), 1)
-    claims = [one.verdict for one in shown if isinstance(one, Claim)]
+    claims = [one for one in shown if isinstance(one, Verdict)]
     assert next(v for v in claims if "10⁸" in v.about).outcome == "DIFFER"
 
 
@@ -112,7 +112,7 @@ def test_a_shell_of_too_few_dimensions_is_caught(monkeypatch: pytest.MonkeyPatch
     bug = lambda rng, dim, size: radii(rng, max(dim - 5, 1), size)  # noqa: E731
     monkeypatch.setattr(dimension, "_ball_radii", bug)
     shown = dimension._balls(np.random.default_rng(6), 1)
-    claims = [one.verdict for one in shown if isinstance(one, Claim)]
+    claims = [one for one in shown if isinstance(one, Verdict)]
     assert next(v for v in claims if "surface" in v.about).outcome == "DIFFER"
 
 
@@ -134,7 +134,7 @@ def test_a_covariance_that_is_too_wide_is_caught(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(dimension, "_parametric_errors", biased)
     monkeypatch.setattr(dimension, "KERNEL", {2: 20})
     shown = dimension._rates(np.random.default_rng(5), 1)
-    claims = [one.verdict for one in shown if isinstance(one, Claim)]
+    claims = [one for one in shown if isinstance(one, Verdict)]
     constant = next(v for v in claims if "D(D+2)/8" in v.about)
     assert constant.outcome == "DIFFER"
     assert abs(constant.observed - 2) < 0.1 + Z * constant.error

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from jax.nn import sigmoid
 
-from comparisons.exhibits import Claim
 from comparisons.theory import discriminator
+from comparisons.theory._estimates import Measured
+from comparisons.verdict import Verdict
 
 
 def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(discriminator, "UPDATES", 300)
     monkeypatch.setattr(discriminator, "N", 1_000)
     shown = discriminator.show(np.random.default_rng(0), 1)
-    return [one.verdict.outcome for one in shown if isinstance(one, Claim)]
+    return [one.outcome for one in shown if isinstance(one, Verdict)]
 
 
 def test_newton_finds_the_share_of_p_at_every_point() -> None:
@@ -42,7 +43,9 @@ def test_discriminators_that_have_learnt_nothing_or_too_much_are_caught(
     monkeypatch.setattr(discriminator, "trained", nothing)
     assert outcomes(monkeypatch)[3:] == ["AGREE", "DIFFER", "AGREE"]
     judged = discriminator.judged
-    monkeypatch.setattr(discriminator, "judged", lambda *args: (judged(*args)[0] + 0.6, 0.001))
+    monkeypatch.setattr(
+        discriminator, "judged", lambda *args: Measured(judged(*args).value + 0.6, 0.001)
+    )
     assert outcomes(monkeypatch)[5] == "DIFFER"
 
 

@@ -7,14 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from comparisons.exhibits import Claim
 from comparisons.theory import lower_bounds
+from comparisons.theory._networks import Trained, perceptron, standard
 from comparisons.theory.densities import variational_autoencoder
-from comparisons.theory.densities._network import Trained, perceptron, standard
 from comparisons.theory.densities.variational_autoencoder import (
     LatentVariable,
     VariationalAutoencoder,
 )
+from comparisons.verdict import Verdict
 
 
 def outcomes(monkeypatch: pytest.MonkeyPatch, model: LatentVariable) -> list[str]:
@@ -24,7 +24,7 @@ def outcomes(monkeypatch: pytest.MonkeyPatch, model: LatentVariable) -> list[str
     monkeypatch.setattr(VariationalAutoencoder, "learn", learn)
     monkeypatch.setattr(lower_bounds, "PARTICLES", 20)
     shown = lower_bounds.show(np.random.default_rng(0), 1)
-    return [one.verdict.outcome for one in shown if isinstance(one, Claim)]
+    return [one.outcome for one in shown if isinstance(one, Verdict)]
 
 
 def untrained() -> LatentVariable:

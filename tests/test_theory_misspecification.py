@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from comparisons.exhibits import Claim
 from comparisons.theory import misspecification as entry
+from comparisons.verdict import Verdict
 from inference.replicates import fits as _replicates
 from inference.replicates.simulated import simulated
 from models.catalogue.gaussian import Gaussian
@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from comparisons.exhibits import Shown
-    from comparisons.verdict import Verdict
 
 
 def verdicts(shown: Iterator[Shown]) -> list[Verdict]:
-    return [one.verdict for one in shown if isinstance(one, Claim)]
+    return [one for one in shown if isinstance(one, Verdict)]
 
 
 def test_the_pseudo_true_law_has_the_moments_of_the_data() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from comparisons.exhibits import Claim
 from comparisons.theory import next_token
+from comparisons.verdict import Verdict
 
 
 def outcomes() -> list[str]:
     shown = next_token.show(np.random.default_rng(0), 1)
-    return [one.verdict.outcome for one in shown if isinstance(one, Claim)]
+    return [one.outcome for one in shown if isinstance(one, Verdict)]
 
 
 def test_the_stationary_law_is_left_alone_by_the_transitions() -> None:

@@ -15,14 +15,24 @@ from jax.scipy.stats import norm as norm_of_jax
 from scipy.integrate import quad
 from scipy.stats import chi2, norm
 
-from comparisons.exhibits import Claim
+from comparisons.theory import _discretised as steps
+from comparisons.theory import _two_modes as modes
 from comparisons.theory import samplers as entry
 from comparisons.theory import sampling
-from comparisons.theory.densities._fitted import Fitted
-from comparisons.theory.densities._model import log_density_at
+from comparisons.theory._programs import log_density_at
+from comparisons.theory.densities import Fitted
 from comparisons.theory.densities.score_matching import ScoreMatching
-from comparisons.theory.sampling import _chains, importance, no_u_turn, rejection, reparameterised
-from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler, widened
+from comparisons.theory.sampling import (
+    Drawn,
+    NormalMixture,
+    Sampler,
+    _chains,
+    importance,
+    no_u_turn,
+    rejection,
+    reparameterised,
+    widened,
+)
 from comparisons.theory.sampling.adjusted_langevin import AdjustedLangevin
 from comparisons.theory.sampling.importance import Importance
 from comparisons.theory.sampling.metropolis import Metropolis
@@ -39,8 +49,8 @@ if TYPE_CHECKING:
 
 Z = 4.9
 """Two-sided normal quantile at a false-alarm rate of 1e-6."""
-TARGET = entry.target()
-SHAPE = 200, entry.DRAWS
+TARGET = modes.target()
+SHAPE = 200, modes.DRAWS
 SAMPLERS = {
     name: cls()  # pyright: ignore[reportAbstractUsage]
     for name, cls in subclasses(sampling, Sampler).items()
@@ -68,10 +78,10 @@ def test_score_is_the_gradient_of_the_density() -> None:
 
 
 def test_moments_along_the_axis_are_those_of_the_line() -> None:
-    along = entry.AXIS @ np.asarray(TARGET.covariance) @ entry.AXIS
-    line = entry.line()
+    along = modes.AXIS @ np.asarray(TARGET.covariance) @ modes.AXIS
+    line = modes.line()
     np.testing.assert_allclose(along, float(line.covariance[0, 0]), rtol=1e-12)
-    np.testing.assert_allclose(entry.AXIS @ np.asarray(TARGET.mean), line.mean[0], rtol=1e-12)
+    np.testing.assert_allclose(modes.AXIS @ np.asarray(TARGET.mean), line.mean[0], rtol=1e-12)
     second = quad(lambda x: x**2 * np.exp(float(line.log_density(jnp.array([x])))), -9, 9)[0]
     assert second - float(line.mean[0]) ** 2 == pytest.approx(along, rel=1e-7)
 
@@ -115,11 +125,11 @@ def test_bound_of_rejection_is_nowhere_exceeded_and_reached_by_a_normal() -> Non
     proposal = widened(TARGET, 2.0)
     ratio = TARGET.log_density(x) - proposal.log_density(x)
     assert float(jnp.max(ratio)) <= np.log(rejection.bound(TARGET, 2.0))
-    assert rejection.bound(entry.normal(), 2.0) == pytest.approx(4.0, rel=1e-12)
+    assert rejection.bound(modes.normal(), 2.0) == pytest.approx(4.0, rel=1e-12)
 
 
 def test_chi_squared_is_the_integral() -> None:
-    line, proposal = entry.line(), widened(entry.line(), 1.6)
+    line, proposal = modes.line(), widened(modes.line(), 1.6)
 
     def square(x: float) -> float:
         at = jnp.array([x])
@@ -130,9 +140,9 @@ def test_chi_squared_is_the_integral() -> None:
 
 
 def test_transport_is_inverted_by_the_distribution_function_and_carries_derivatives() -> None:
-    line, u = entry.line(), jnp.asarray(_rng().uniform(size=(200, 1)))
+    line, u = modes.line(), jnp.asarray(_rng().uniform(size=(200, 1)))
     x = reparameterised._mapped(line, u)
-    back = norm.cdf(np.asarray(x), entry.PLACES, entry.SCALE) @ entry.WEIGHTS
+    back = norm.cdf(np.asarray(x), modes.PLACES, modes.SCALE) @ modes.WEIGHTS
     np.testing.assert_allclose(back, np.asarray(u)[:, 0], atol=1e-12)
 
     def at(scale: jax.Array) -> jax.Array:
@@ -146,37 +156,37 @@ def test_transport_is_inverted_by_the_distribution_function_and_carries_derivati
 
 
 def test_quadrature_knows_the_closed_form_on_a_normal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entry, "PLACES", np.zeros(2))
-    law = entry.langevin_law(0.32)
-    assert law.variance == pytest.approx(entry.stationary_variance(0.32), rel=1e-10)
+    monkeypatch.setattr(modes, "PLACES", np.zeros(2))
+    law = steps.langevin_law(0.32)
+    assert law.variance == pytest.approx(steps.stationary_variance(0.32), rel=1e-10)
     assert law.mean == pytest.approx(0.0, abs=1e-10)
 
 
 @pytest.mark.statistical
 def test_unadjusted_langevin_has_the_variance_of_its_step() -> None:
     step = 0.4
-    draws = UnadjustedLangevin(step).draw(entry.normal(), _rng(), *SHAPE).draws
+    draws = UnadjustedLangevin(step).draw(modes.normal(), _rng(), *SHAPE).draws
     means = (draws**2).mean(axis=(1, 2))
     error = means.std(ddof=1) / np.sqrt(means.size)
-    assert abs(means.mean() - entry.stationary_variance(step)) < Z * error
+    assert abs(means.mean() - steps.stationary_variance(step)) < Z * error
 
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("sampler", [Metropolis(), AdjustedLangevin(), Rejection()])
 def test_radius_of_a_normal_is_chi_squared(sampler: Sampler) -> None:
     # the last draw of each repetition: independent
-    draws = sampler.draw(entry.normal(), _rng(), *SHAPE).draws[:, -1]
-    share = chi2.cdf((draws**2).sum(axis=1) / entry.SCALE**2, 2)
+    draws = sampler.draw(modes.normal(), _rng(), *SHAPE).draws[:, -1]
+    share = chi2.cdf((draws**2).sum(axis=1) / modes.SCALE**2, 2)
     counts = np.histogram(share, np.linspace(0, 1, 11))[0]
     statistic = ((counts - 20) ** 2 / 20).sum()
     assert chi2.sf(statistic, 9) > 1e-6
 
 
 def test_tail_of_a_narrow_proposal_is_reported() -> None:
-    drawn = Importance(0.3).draw(entry.normal(), _rng(), 1, 20_000)
+    drawn = Importance(0.3).draw(modes.normal(), _rng(), 1, 20_000)
     assert len(drawn.problems) == 1
     assert "k̂" in drawn.problems[0]
-    assert not Importance().draw(entry.normal(), _rng(), 1, 20_000).problems
+    assert not Importance().draw(modes.normal(), _rng(), 1, 20_000).problems
     assert np.isnan(importance.tail_index(np.ones(20)))
 
 
@@ -185,7 +195,7 @@ def test_tail_of_a_narrow_proposal_is_reported() -> None:
 
 def _outcomes(name: str, sampler: Sampler) -> list[str]:
     drawn = sampler.draw(TARGET, _rng(), *SHAPE)
-    return [claim.verdict.outcome for claim in entry._unbiased(name, drawn)]
+    return [claim.outcome for claim in entry._unbiased(name, drawn)]
 
 
 def test_langevin_that_forgets_to_adjust_differs() -> None:
@@ -194,7 +204,7 @@ def test_langevin_that_forgets_to_adjust_differs() -> None:
 
 def test_langevin_that_forgets_the_proposal_ratio_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     # as if the proposal were symmetric, which it is not with a drift
-    centre = _chains._centre
+    centre = _chains._proposed
     monkeypatch.setattr(
         _chains,
         "_log_proposal",
@@ -232,10 +242,10 @@ def test_a_transport_of_independent_coordinates_differs(monkeypatch: pytest.Monk
 
 
 def test_draws_without_their_path_carry_no_derivative(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert entry._derivative(_rng(), 1).verdict.outcome == "AGREE"
+    assert entry._derivative(_rng(), 1).outcome == "AGREE"
     still = lambda law, u: jax.lax.stop_gradient(reparameterised.transport(law, u))  # noqa: E731
     monkeypatch.setattr(entry, "transport", still)
-    assert entry._derivative(_rng(), 1).verdict.outcome == "DIFFER"
+    assert entry._derivative(_rng(), 1).outcome == "DIFFER"
 
 
 def test_a_tail_index_of_other_weights_differs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +254,7 @@ def test_a_tail_index_of_other_weights_differs(monkeypatch: pytest.MonkeyPatch) 
     for power, outcomes in ((1.0, ["AGREE"] * 2), (0.5, ["AGREE", "DIFFER"])):
         # roots of Pareto weights have half of their index
         monkeypatch.setattr(entry, "tail_index", lambda w, p=power: index(w**p))
-        found = [claim.verdict.outcome for claim in entry._tails(wide, _rng(), 50)]
+        found = [claim.outcome for claim in entry._tails(wide, _rng(), 50)]
         assert found == outcomes
 
 
@@ -261,7 +271,7 @@ def _fresh(compiled: Any) -> Iterator[None]:
 def test_importance_without_its_weights_differs() -> None:
     drawn = Importance().draw(TARGET, _rng(), *SHAPE)
     claims = entry._unbiased("importance", replace(drawn, weights=None))
-    assert "DIFFER" in [claim.verdict.outcome for claim in claims]
+    assert "DIFFER" in [claim.outcome for claim in claims]
 
 
 def test_rejection_with_half_its_bound_differs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,13 +281,13 @@ def test_rejection_with_half_its_bound_differs(monkeypatch: pytest.MonkeyPatch) 
         "rejection": Rejection().draw(TARGET, _rng(), *SHAPE),
         "importance": Importance().draw(TARGET, _rng(), *SHAPE),
     }
-    assert [claim.verdict.outcome for claim in entry._cost(drawn)] == ["DIFFER", "AGREE"]
+    assert [claim.outcome for claim in entry._cost(drawn)] == ["DIFFER", "AGREE"]
 
 
 def test_draws_that_repeat_do_not_get_better(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = SAMPLERS["ancestral"].draw(TARGET, _rng(), *SHAPE)
-    stuck = replace(drawn, draws=np.repeat(drawn.draws[:, :1], entry.DRAWS, axis=1))
-    outcomes = [claim.verdict.outcome for claim in entry._unbiased("ancestral", stuck)]
+    stuck = replace(drawn, draws=np.repeat(drawn.draws[:, :1], modes.DRAWS, axis=1))
+    outcomes = [claim.outcome for claim in entry._unbiased("ancestral", stuck)]
     assert outcomes[2] == "DIFFER"
 
 
@@ -290,11 +300,11 @@ def test_langevin_with_the_wrong_noise_differs(monkeypatch: pytest.MonkeyPatch) 
         drawn = real(self, target, rng, r, n)
         return replace(drawn, draws=1.1 * drawn.draws)
 
-    monkeypatch.setattr(entry, "STEPS", entry.STEPS[:2])
+    monkeypatch.setattr(steps, "STEPS", steps.STEPS[:2])
     drawn = UnadjustedLangevin().draw(TARGET, _rng(), *SHAPE)
     monkeypatch.setattr(UnadjustedLangevin, "draw", hot)
-    shown = entry._langevin(drawn, _rng(), SHAPE[0])
-    claims = {c.verdict.about: c.verdict for c in shown if isinstance(c, Claim)}
+    shown = steps.langevin(drawn, _rng(), SHAPE[0])
+    claims = {c.about: c for c in shown if isinstance(c, Verdict)}
     bad: list[Verdict] = [v for about, v in claims.items() if "bias" in about and "draws" in about]
     assert [v.outcome for v in bad] == ["DIFFER"] * 2
     slope = next(v for about, v in claims.items() if "measured bias" in about)
@@ -307,11 +317,11 @@ def test_a_learnt_score_must_have_the_right_size(
 ) -> None:
     learnt = Fitted("score only", score=lambda x: factor * TARGET.score(x))
     monkeypatch.setattr(ScoreMatching, "fit", lambda *_: learnt)
-    claims = list(entry._learnt(_rng(), 1))
-    assert claims[1].verdict.outcome == outcome
+    claims = list(steps.learnt(_rng(), 1))
+    assert claims[1].outcome == outcome
     lost = replace(learnt, problems=("no",))
     monkeypatch.setattr(ScoreMatching, "fit", lambda *_: lost)
-    assert [c.verdict.outcome for c in entry._learnt(_rng(), 1)] == ["NOT COMPARABLE"]
+    assert [c.outcome for c in steps.learnt(_rng(), 1)] == ["NOT COMPARABLE"]
 
 
 def test_reverse_diffusion_with_too_little_score_differs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,9 +329,9 @@ def test_reverse_diffusion_with_too_little_score_differs(monkeypatch: pytest.Mon
     def little(target: NormalMixture, x: jax.Array, t: float, length: float) -> jax.Array:
         return x + length * (x + 1.5 * diffused(target, t).score(x))
 
-    monkeypatch.setattr(entry, "_centre", little)
-    claims = [one for one in entry._diffusion(_rng(), SHAPE[0]) if isinstance(one, Claim)]
-    assert claims[1].verdict.outcome == "DIFFER"
+    monkeypatch.setattr(steps, "_step_mean", little)
+    claims = [one for one in steps.diffusion(_rng(), SHAPE[0]) if isinstance(one, Verdict)]
+    assert claims[1].outcome == "DIFFER"
 
 
 def test_reverse_diffusion_that_ends_elsewhere_differs(
@@ -331,10 +341,10 @@ def test_reverse_diffusion_that_ends_elsewhere_differs(
 
     def moved(self: ReverseDiffusion, *rest: Any) -> Drawn:
         drawn = real(self, *rest)
-        return replace(drawn, draws=drawn.draws + 0.05 * entry.AXIS)
+        return replace(drawn, draws=drawn.draws + 0.05 * modes.AXIS)
 
     monkeypatch.setattr(ReverseDiffusion, "draw", moved)
-    monkeypatch.setattr(entry, "DRAWN", {8: 1})
-    claims = [one for one in entry._diffusion(_rng(), SHAPE[0]) if isinstance(one, Claim)]
-    (found,) = [claim for claim in claims if "bias of the mean, in" in claim.verdict.about]
-    assert found.verdict.outcome == "DIFFER"
+    monkeypatch.setattr(steps, "DRAWN", {8: 1})
+    claims = [one for one in steps.diffusion(_rng(), SHAPE[0]) if isinstance(one, Verdict)]
+    (found,) = [claim for claim in claims if "bias of the mean, in" in claim.about]
+    assert found.outcome == "DIFFER"

@@ -9,26 +9,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from comparisons.exhibits import Claim
 from comparisons.theory import score
 from comparisons.theory._plane import NATURE, draws, grid
-from comparisons.theory.densities._model import density_of
+from comparisons.theory.densities import from_model
 from comparisons.theory.densities.score_matching import NOISE, ScoreMatching
+from comparisons.verdict import Verdict
 
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scores of nature and of its smoothed law in place of learnt ones."""
     scale = jnp.sqrt(NATURE.truth["scale"] ** 2 + NOISE**2)
-    smooth = density_of(NATURE, {**NATURE.truth, "scale": scale}, "exact")
-    truth = {"sliced": density_of(NATURE, NATURE.truth, "exact"), "denoising": smooth}
+    smooth = from_model(NATURE, {**NATURE.truth, "scale": scale}, "exact")
+    truth = {"sliced": from_model(NATURE, NATURE.truth, "exact"), "denoising": smooth}
     monkeypatch.setattr(ScoreMatching, "fit", lambda self, *_: truth[self.objective])
 
 
 def outcomes() -> list[str]:
     """Of both claims of sliced score matching, and then of denoising score matching."""
     shown = score.show(np.random.default_rng(0), 1)
-    return [one.verdict.outcome for one in shown if isinstance(one, Claim)]
+    return [one.outcome for one in shown if isinstance(one, Verdict)]
 
 
 @pytest.mark.usefixtures("known")
@@ -46,8 +46,8 @@ def test_objectives_without_half_of_themselves_are_caught(monkeypatch: pytest.Mo
         noise = jax.random.normal(key, x.shape)
         return 0.5 * ((jax.vmap(of)(x) + noise / NOISE) ** 2).sum() / len(x)
 
-    monkeypatch.setattr(score, "sliced_loss", no_divergence)
-    monkeypatch.setattr(score, "denoising_loss", no_noise)
+    monkeypatch.setitem(score.LOSSES, "sliced", no_divergence)
+    monkeypatch.setitem(score.LOSSES, "denoising", no_noise)
     assert outcomes() == ["DIFFER", "AGREE"] * 2
 
 

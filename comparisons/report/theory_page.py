@@ -81,10 +81,10 @@ def rows(demonstrations: Sequence[Demonstration]) -> list[dict[str, Any]]:
         {
             "claim": claim.title,
             "comparison": found.name,
-            "predicted": prediction(claim.verdict),
-            "measured": float(claim.verdict.observed),
-            "error": float(claim.verdict.error),
-            "verdict": claim.verdict.outcome,
+            "predicted": prediction(claim),
+            "measured": float(claim.observed),
+            "error": float(claim.error),
+            "verdict": claim.outcome,
         }
         for found in demonstrations
         for claim in found.claims
@@ -109,7 +109,7 @@ def _page(
     tables = [
         _shown_table(shown) for found in alone for shown in found.shown if isinstance(shown, Shown)
     ]
-    verdicts = [claim.verdict for found in demonstrations for claim in found.claims]
+    verdicts = [claim for found in demonstrations for claim in found.claims]
     return render(
         "study.html",
         title=title,
@@ -131,13 +131,11 @@ def _claims_table(demonstrations: Sequence[Demonstration], *, alone: bool) -> Ta
     """One row per claim; where there are several demonstrations, with the name of its own."""
     columns = {
         "claim": words(lambda row: row[1].statement if alone else row[1].title),
-        "number" if alone else "shown in": words(
-            lambda row: row[1].verdict.about if alone else row[0]
-        ),
-        "verdict": outcomes(lambda row: row[1].verdict.outcome),
-        "predicted": numbers(lambda row: predicted(row[1].verdict)),
-        "measured": numbers(lambda row: with_error(row[1].verdict.observed, row[1].verdict.error)),
-        "cause": words(lambda row: row[1].verdict.cause),
+        "number" if alone else "shown in": words(lambda row: row[1].about if alone else row[0]),
+        "verdict": outcomes(lambda row: row[1].outcome),
+        "predicted": numbers(lambda row: predicted(row[1])),
+        "measured": numbers(lambda row: with_error(row[1].observed, row[1].error)),
+        "cause": words(lambda row: row[1].cause),
     }
     claims = [(found.name, claim) for found in demonstrations for claim in found.claims]
     # never folded: it is what the page is for
@@ -162,11 +160,11 @@ def _title(found: Demonstration) -> str:
 
 def _sentence(demonstrations: Sequence[Demonstration]) -> str:
     claims = [claim for found in demonstrations for claim in found.claims]
-    holds = sum(claim.verdict.outcome in ("AGREE", "EXPLAINED") for claim in claims)
+    holds = sum(claim.outcome in ("AGREE", "EXPLAINED") for claim in claims)
     if holds == len(claims):
         return f"All {holds} claims hold, each within the error of its measurement."
-    first = next(c for c in claims if c.verdict.outcome not in ("AGREE", "EXPLAINED"))
+    first = next(c for c in claims if c.outcome not in ("AGREE", "EXPLAINED"))
     return (
         f"{holds} of {len(claims)} claims hold; the first that does not: {first.statement} "
-        f"({first.verdict.about}: {first.verdict.outcome.lower()})"
+        f"({first.about}: {first.outcome.lower()})"
     )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from comparisons import theory
-from comparisons.exhibits import Claim, Curves, Shown, Table
+from comparisons.exhibits import Curves, Shown, Table
 from comparisons.store.keys import digest, source_digest, versions
 from comparisons.verdict import Verdict, not_comparable
 from models.errors import FitError
@@ -56,12 +56,13 @@ class Demonstration:
     failure: str = ""
 
     @property
-    def claims(self) -> list[Claim]:
+    def claims(self) -> list[Verdict]:
         """The claims; an entry that failed has one more, which says so."""
-        found = [shown for shown in self.shown if isinstance(shown, Claim)]
+        found = [shown for shown in self.shown if isinstance(shown, Verdict)]
         if self.failure:
-            lost = not_comparable(f"the rest of {self.name}", self.failure)
-            found.append(Claim(f"Every claim of {self.name} can be shown.", lost))
+            statement = f"Every claim of {self.name} can be shown."
+            rest = f"the rest of {self.name}"
+            found.append(not_comparable(rest, self.failure, statement=statement))
         return found
 
 
@@ -170,8 +171,8 @@ def _demonstration(name: str, content: Mapping[str, Any]) -> Demonstration:
 
 def _read(content: Mapping[str, Any]) -> Shown:
     fields = {name: value for name, value in content.items() if name != "kind"}
-    if content["kind"] == "Claim":
-        return Claim(fields["statement"], Verdict(**fields["verdict"]))
+    if content["kind"] == "Verdict":
+        return Verdict(**fields)
     if content["kind"] == "Table":
         rows = tuple(map(tuple, fields["rows"]))
         return Table(fields["title"], tuple(fields["columns"]), rows)

@@ -3,27 +3,20 @@
 Nature is a mixture of three spherical normals, so that log p, ∇ log p and every expectation under
 it are known.  The trapezoidal rule on a grid whose step is a tenth of a component's standard
 deviation is exact to rounding for it, and for a law q as smooth as it.
-Reference: Trefethen & Weideman (2014), SIAM Review 56.
 """
 
 from __future__ import annotations
 
 import zlib
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import NamedTuple, final
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+from scipy.special import rel_entr
 
-from comparisons.theory.densities._fitted import everywhere
-from comparisons.theory.densities._model import log_density_at
+from comparisons.theory._programs import log_density_at
+from comparisons.theory._quadrature import Pointwise, everywhere, gradient, mesh
 from models.catalogue.gaussian_mixture import GaussianMixture
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from jax import Array
 
 NATURE = GaussianMixture(3, 2, "spherical")
 LOW, HIGH = (-7.0, -7.0), (15.0, 11.0)
@@ -55,12 +48,17 @@ class Grid(NamedTuple):
         """∫ f over the box, from f at the points, shape (G,)."""
         return float(values.sum() * self.step**2)
 
+    def jensen_shannon(self, p: np.ndarray, q: np.ndarray) -> float:
+        """The Jensen–Shannon divergence of two densities at the points, nats."""
+        middle = (p + q) / 2
+        return 0.5 * self.integral(rel_entr(p, middle) + rel_entr(q, middle))
+
     def mean(self, values: np.ndarray) -> float:
         """E_p[f], from f at the points, shape (G,)."""
         return self.integral(np.exp(self.log_density) * values)
 
 
-def log_density() -> Callable[[Array], Array]:
+def log_density() -> Pointwise:
     """x ↦ log p(x) of nature."""
     return log_density_at(NATURE, NATURE.truth)
 
@@ -74,7 +72,7 @@ def frame() -> tuple[np.ndarray, float]:
         start - width + (np.arange(3 * count) + 0.5) * width / count
         for start, width, count in zip(low, size, counts, strict=True)
     ]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    points = mesh(*axes)
     outside = ((points < low) | (points > low + size)).any(axis=1)
     return points[outside], float((size / counts).prod())
 
@@ -83,10 +81,17 @@ def frame() -> tuple[np.ndarray, float]:
 def grid(step: float = STEP) -> Grid:
     """The quadrature grid."""
     axes = [np.arange(low, high + step / 2, step) for low, high in zip(LOW, HIGH, strict=True)]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-    of = log_density()
-    score = jax.grad(lambda x: jnp.sum(of(x)))
-    return Grid(points, everywhere(of, points), everywhere(score, points), step)
+    points, density = mesh(*axes), log_density()
+    score = everywhere(gradient(density), points)
+    return Grid(points, everywhere(density, points), score, step)
+
+
+def moments() -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of nature, shapes (2,) and (2, 2)."""
+    weights, means = np.asarray(NATURE.truth["weights"]), np.asarray(NATURE.truth["mean"])
+    mean = weights @ means
+    within = float(NATURE.truth["scale"]) ** 2 * np.eye(2)
+    return mean, within + (means - mean).T @ ((means - mean) * weights[:, None])
 
 
 def draws(rng: np.random.Generator, n: int) -> np.ndarray:

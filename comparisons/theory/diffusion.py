@@ -18,40 +18,37 @@ al. (2021), ICLR, app. D.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from comparisons.exhibits import Claim, Curves
-from comparisons.theory._plane import NATURE, NEGLIGIBLE, draws
-from comparisons.theory.densities._fitted import everywhere
-from comparisons.theory.densities._model import log_density_at
-from comparisons.theory.densities._network import perceptron
+from comparisons.exhibits import Curves, Exhibits
+from comparisons.theory._claims import equal
+from comparisons.theory._estimates import Measured, mean
+from comparisons.theory._networks import perceptron
+from comparisons.theory._plane import NATURE, NEGLIGIBLE, draws, moments
+from comparisons.theory._programs import log_density_at
+from comparisons.theory._quadrature import everywhere, gradient, mesh
 from comparisons.theory.densities.diffusion import FIRST, Denoiser, flow, levels
-from comparisons.verdict import Verdict
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from jax import Array
-
-    from comparisons.exhibits import Shown
-    from models.spec import Values
+from models.spec import Values
 
 TIMES = (0.02, 0.1, 0.4, 0.8)
 DRAWS = 400_000
 """Draws over which the objective is averaged."""
 BLOCKS = 40
-"""Parts of them, whose spread gives the error of the average."""
+"""Parts of them, whose standard deviation gives the error of the average."""
 SMALL = 0.01
 """Relative difference that does not matter."""
 AXIS = np.arange(-8.0, 8.0, 0.04)
 """Of the quadrature: every noised law has variances of 1 on average."""
 POINTS = 4_000
 """Draws of the first law whose likelihood the flow is asked for."""
+MEAN, SD = moments()[0], float(np.sqrt(np.trace(moments()[1]) / 2))
+"""Nature's mean, and the standard deviation of a coordinate on average."""
 
 
 @final
@@ -63,75 +60,66 @@ class Exact:
         return jax.grad(lambda x: log_density_at(NATURE, noised(t))(x[None])[0])(x)
 
 
-def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """The objective at some noise levels, then the flow of the exact scores."""
     guess = Denoiser(perceptron(key_of(rng), 6, 2, 32))
-    clean = (draws(rng, DRAWS * effort) - CENTRE) / SPREAD
-    found, theory = [], []
+    clean = (draws(rng, DRAWS * effort) - MEAN) / SD
+    statement = (
+        "The diffusion objective is the Fisher divergence of the noised law up to a constant."
+    )
+    measured, theory = [], []
     for t in TIMES:
-        value, error = objective(guess, t, clean, rng)
-        expected = by_quadrature(guess, t)
-        found.append(value)
+        found, expected = _objective(guess, t, clean, rng), by_quadrature(guess, t)
+        measured.append(found.value)
         theory.append(expected)
-        yield Claim(
-            "The diffusion objective is the Fisher divergence of the noised law up to a constant.",
-            Verdict(
-                f"E‖ε̂ − ε‖²/D at t = {t:g}, by draws / by quadrature",
-                value, expected, error, SMALL * expected,
-            ),
-        )  # fmt: skip
+        about = f"E‖ε̂ − ε‖²/D at t = {t:g}, by draws / by quadrature"
+        yield equal(statement, about, found, expected, SMALL * expected)
     yield Curves(
         "the objective of a network that has learnt nothing",
         "time of the diffusion",
         "E‖ε̂ − ε‖²/D",
-        {"by draws": (list(TIMES), found)},
-        {"by quadrature": (list(TIMES), theory)},
+        {"by draws": (TIMES, measured)},
+        {"by quadrature": (TIMES, theory)},
     )
     alpha, sigma = (float(level) for level in levels(jnp.asarray(FIRST)))
     x = alpha * clean[:POINTS] + sigma * rng.standard_normal((POINTS, 2))
     known = everywhere(log_density_at(NATURE, noised(jnp.asarray(FIRST))), x)
     away = everywhere(along_the_flow, x) - known
-    yield Claim(
-        "Along the probability flow of the exact scores every point has the likelihood of its law.",
-        Verdict(
-            "largest |log p by the flow − log p|, nats",
-            float(np.abs(away).max()), 0.0, 0.0, NEGLIGIBLE,
-        ),
-    )  # fmt: skip
+    statement = (
+        "Along the probability flow of the exact scores every point has the likelihood of its law."
+    )
+    about = "largest |log p by the flow − log p|, nats"
+    yield equal(statement, about, np.abs(away).max(), 0.0, NEGLIGIBLE)
 
 
 def noised(t: Array) -> Values:
     """The parameters of p_t, of nature in units in which its variance is 1 on average."""
     alpha, sigma = levels(t)
-    scale = jnp.sqrt((alpha * NATURE.truth["scale"] / SPREAD) ** 2 + sigma**2)
-    mean = alpha * (NATURE.truth["mean"] - CENTRE) / SPREAD
+    scale = jnp.sqrt((alpha * NATURE.truth["scale"] / SD) ** 2 + sigma**2)
+    mean = alpha * (NATURE.truth["mean"] - MEAN) / SD
     return {**NATURE.truth, "mean": mean, "scale": scale}
 
 
-def objective(
-    guess: Denoiser, t: float, clean: np.ndarray, rng: np.random.Generator
-) -> tuple[float, float]:
-    """E‖ε̂ − ε‖²/D over draws, and its standard error."""
+def _objective(guess: Denoiser, t: float, clean: np.ndarray, rng: np.random.Generator) -> Measured:
+    """E‖ε̂ − ε‖²/D over draws."""
 
     @jax.jit
-    def mean(x: Array, noise: Array) -> Array:
+    def part(x: Array, noise: Array) -> Array:
         time = jnp.asarray(t)
         alpha, sigma = levels(time)
         guessed = jax.vmap(lambda x: guess.noise(x, time))(alpha * x + sigma * noise)
         return jnp.mean((guessed - noise) ** 2)
 
     parts = np.split(clean, BLOCKS)
-    means = [float(mean(x, rng.standard_normal(x.shape))) for x in parts]
-    return float(np.mean(means)), float(np.std(means, ddof=1) / np.sqrt(BLOCKS))
+    return mean(np.array([float(part(x, rng.standard_normal(x.shape))) for x in parts]))
 
 
 def by_quadrature(guess: Denoiser, t: float) -> float:
     """(σ² E‖s − ∇ log p_t‖² + D − σ² I(p_t))/D."""
-    points = np.stack(np.meshgrid(AXIS, AXIS, indexing="ij"), axis=-1).reshape(-1, 2)
-    time = jnp.asarray(t)
+    points, time = mesh(AXIS, AXIS), jnp.asarray(t)
     log_density = log_density_at(NATURE, noised(time))
     mass = np.exp(everywhere(log_density, points)) * (AXIS[1] - AXIS[0]) ** 2
-    true = everywhere(jax.grad(lambda x: jnp.sum(log_density(x))), points)
+    true = everywhere(gradient(log_density), points)
     learnt = everywhere(jax.vmap(lambda x: guess.score(x, time)), points)
     away = mass @ ((learnt - true) ** 2).sum(axis=1)
     information = mass @ (true**2).sum(axis=1)
@@ -142,13 +130,3 @@ def along_the_flow(x: Array) -> Array:
     """log p_t₀ of points, shape (M, 2), by the probability flow of the exact scores."""
     end, gain = jax.vmap(lambda one: flow(Exact(), one))(x)
     return -0.5 * jnp.sum(end**2, axis=1) - jnp.log(2 * jnp.pi) + gain
-
-
-def _centre_and_spread() -> tuple[np.ndarray, float]:
-    weights, mean = (np.asarray(NATURE.truth[name]) for name in ("weights", "mean"))
-    centre = weights @ mean
-    between = weights @ ((mean - centre) ** 2).mean(axis=1)
-    return centre, float(np.sqrt(between + float(NATURE.truth["scale"]) ** 2))
-
-
-CENTRE, SPREAD = _centre_and_spread()

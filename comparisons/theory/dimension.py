@@ -21,8 +21,9 @@ Silverman (1986), Density Estimation, table 4.2; Vershynin (2018), High-Dimensio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
@@ -30,16 +31,11 @@ from scipy.spatial.distance import pdist
 from scipy.special import gammaln
 from scipy.stats import wishart
 
-from comparisons.exhibits import Claim, Curves, Table
+from comparisons.exhibits import Curves, Exhibits, Table
 from comparisons.policy import LIMIT_SD, PROBABILITY
-from comparisons.studies._ladder import Rung, slope
+from comparisons.theory._claims import equal
+from comparisons.theory._estimates import Measured, mean, power, proportion, slope
 from comparisons.theory.densities.kernel_density import Selector, bandwidths
-from comparisons.verdict import Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from comparisons.exhibits import Shown
 
 RATE = 0.04
 """Largest difference of exponents that does not matter: the rates 4/5, 2/3 and 4/7 of neighbouring
@@ -61,7 +57,7 @@ SILVERMAN = (4, 19, 67, 223, 768, 2_790, 10_700, 43_700, 187_000, 842_000)
 """His table 4.2: N for a relative mean squared error of 0.1 at the mode of N(0, I_D), D = 1, …"""
 
 
-def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """Balls and shells, then rates of convergence by dimension."""
     yield from _balls(rng, effort)
     yield from _norms(rng, effort)
@@ -78,40 +74,33 @@ def ball_volume(dim: int) -> float:
     return float(np.exp(0.5 * dim * np.log(np.pi) - gammaln(0.5 * dim + 1)))
 
 
-def _balls(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+def _balls(rng: np.random.Generator, effort: int) -> Exhibits:
     size, parts = 200_000, 10 * effort
+    statement = "The unit ball has volume π^{D/2} / Γ(D/2 + 1)."
     for dim in (2, 5, 8):
         inside = 0
         for _ in range(parts):
             point = 2 * rng.random((size, dim)) - 1
             inside += int(((point**2).sum(axis=1) <= 1).sum())
-        share = inside / (size * parts)
-        error = float(np.sqrt((1 - share) / (share * size * parts)))
-        ratio = 2.0**dim * share / ball_volume(dim)
+        ratio = proportion(inside / (size * parts), size * parts).per(ball_volume(dim) / 2**dim)
         about = f"volume of the unit ball, D = {dim}: Monte Carlo / closed form"
-        yield Claim(
-            "The unit ball has volume π^{D/2} / Γ(D/2 + 1).",
-            Verdict(about, ratio, 1.0, ratio * error, LIMIT_SD),
-        )
+        yield equal(statement, about, ratio, 1.0, LIMIT_SD)
     size = 20_000 * effort
     dims = (1, 2, 5, 10, 20, 50)
     outer = [float((_ball_radii(rng, dim, size) > 1 - SHELL).mean()) for dim in dims]
-    grid = np.arange(1, 51)
-    theory = 1 - (1 - SHELL) ** grid
+    every = np.arange(1, 51)
     yield Curves(
         f"Mass of the unit ball within {SHELL:g} of its surface",
         "dimension D",
         "share of the volume",
         {"Monte Carlo": (dims, outer)},
-        {"1 − (1 − ε)^D": (grid.tolist(), theory.tolist())},
+        {"1 − (1 − ε)^D": (every, 1 - (1 - SHELL) ** every)},
     )
     predicted = 1 - (1 - SHELL) ** 20
-    error = float(np.sqrt(predicted * (1 - predicted) / size))
+    found = Measured(outer[dims.index(20)], proportion(predicted, size).error)
+    statement = "A thin outer shell holds 1 − (1 − ε)^D of a ball: nearly all of it as D grows."
     about = f"share of the ball within {SHELL:g} of its surface, D = 20"
-    yield Claim(
-        "A thin outer shell holds 1 − (1 − ε)^D of a ball: nearly all of it as D grows.",
-        Verdict(about, outer[dims.index(20)], predicted, error, PROBABILITY),
-    )
+    yield equal(statement, about, found, predicted, PROBABILITY)
 
 
 def _ball_radii(rng: np.random.Generator, dim: int, size: int) -> np.ndarray:
@@ -123,23 +112,19 @@ def _ball_radii(rng: np.random.Generator, dim: int, size: int) -> np.ndarray:
     return np.sqrt(square[:, :dim].sum(axis=1) / square.sum(axis=1))
 
 
-def _norms(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
-    size, rungs, rows = 20_000 * effort, [], []
-    for dim in (4, 16, 64, 256):
+def _norms(rng: np.random.Generator, effort: int) -> Exhibits:
+    size, dims, ratios, rows = 20_000 * effort, (4, 16, 64, 256), [], []
+    for dim in dims:
         norm = np.sqrt(sum((rng.standard_normal(size) ** 2 for _ in range(dim)), np.zeros(size)))
-        mean = np.sqrt(2) * np.exp(gammaln(0.5 * (dim + 1)) - gammaln(0.5 * dim))
-        deviation = float(np.sqrt(dim - mean**2))
+        exact = np.sqrt(2) * np.exp(gammaln(0.5 * (dim + 1)) - gammaln(0.5 * dim))
         ratio = float(norm.std() / norm.mean())
-        rungs.append(Rung(dim, ratio, ratio / np.sqrt(2 * size)))
-        rows.append((float(dim), float(norm.mean()), float(mean), float(norm.std()), deviation))
+        ratios.append(Measured(ratio, ratio / np.sqrt(2 * size)))
+        rows.append((float(dim), norm.mean(), exact, norm.std(), np.sqrt(dim - exact**2)))
     columns = ("D", "mean", "mean, exact", "standard deviation", "standard deviation, exact")
     yield Table("The norm of x ~ N(0, I_D)", columns, tuple(rows))
-    rate, error = slope(rungs)
+    statement = "The norm of a normal vector concentrates: its relative spread falls like D^−½."
     about = "slope of log (sd/mean of ‖x‖) against log D"
-    yield Claim(
-        "The norm of a normal vector concentrates: its relative spread falls like D^−½.",
-        Verdict(about, rate, -0.5, error, RATE),
-    )
+    yield equal(statement, about, power(dims, ratios), -0.5, RATE)
 
 
 # --- rates ----------------------------------------------------------------------------------------
@@ -153,7 +138,7 @@ def kernel_error(n: float, h: float, dim: int) -> float:
 
 
 def bandwidth(n: float, dim: int) -> float:
-    """The asymptotically optimal one for N(0, I_D)."""
+    """The asymptotically optimal bandwidth for N(0, I_D)."""
     return (4 / ((dim + 2) * n)) ** (1 / (dim + 4))
 
 
@@ -193,67 +178,34 @@ def _smoothed(x: np.ndarray, variance: np.ndarray) -> np.ndarray:
 
 def _parametric_errors(rng: np.random.Generator, n: int, dim: int, count: int) -> np.ndarray:
     """(4π)^{D/2} ISE of N(x̄, S), shape (count,), sufficient statistics drawn from their laws."""
-    mean = rng.standard_normal((count, dim)) / np.sqrt(n)
+    location = rng.standard_normal((count, dim)) / np.sqrt(n)
     law = wishart(n - 1, np.eye(dim) / n)
     covariance = np.reshape(law.rvs(count, random_state=rng), (count, dim, dim))
     wide = np.eye(dim) + covariance
-    solved = np.linalg.solve(wide, mean[:, :, None])[:, :, 0]
+    solved = np.linalg.solve(wide, location[:, :, None])[:, :, 0]
     own = np.linalg.det(covariance) ** -0.5
-    cross = np.linalg.det(wide / 2) ** -0.5 * np.exp(-0.5 * (mean * solved).sum(axis=1))
+    cross = np.linalg.det(wide / 2) ** -0.5 * np.exp(-0.5 * (location * solved).sum(axis=1))
     return own - 2 * cross + 1
 
 
-def _rung(n: int, errors: np.ndarray) -> Rung:
-    return Rung(n, float(errors.mean()), float(errors.std(ddof=1) / np.sqrt(errors.size)))
+def _exact(sizes: Sequence[float], dim: int) -> np.ndarray:
+    """The exact MISE of the kernel estimate, at its best bandwidths."""
+    return np.array([kernel_error(n, bandwidth(n, dim), dim) for n in sizes])
 
 
-def _exact_slope(rungs: Sequence[Rung], dim: int) -> float:
-    """Of the exact MISE, by the weights of the measured one."""
-    exact = [kernel_error(rung.n, bandwidth(rung.n, dim), dim) for rung in rungs]
-    pairs = zip(rungs, exact, strict=True)
-    return slope([Rung(r.n, value, value * r.error / r.value) for r, value in pairs])[0]
-
-
-def _rates(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+def _rates(rng: np.random.Generator, effort: int) -> Exhibits:
     measured, theory = {}, {}
     for dim, replicates in KERNEL.items():
-        count = replicates * effort
-        rungs = [_rung(n, _kernel_errors(rng, n, dim, count)) for n in UNITS]
-        rate, error = slope(rungs)
-        about = f"slope of log MISE against log N, kernel estimate, D = {dim}, N = 25 … 400"
-        yield Claim(
-            "The mean integrated squared error of a kernel estimate is the closed form, so its "
-            "slope at finite N is predicted exactly.",
-            Verdict(about, rate, _exact_slope(rungs, dim), error, RATE),
-        )
-        far = [kernel_error(n, bandwidth(n, dim), dim) for n in (1e8, 1e9)]
-        limit = float(np.log10(far[1] / far[0]))
-        about = f"slope of the exact log MISE, kernel estimate, D = {dim}, N = 10⁸ … 10⁹"
-        yield Claim(
-            "The error of a kernel estimate falls like N^{−4/(4+D)}: the curse of dimensionality.",
-            Verdict(about, limit, -4 / (4 + dim), 0.0, RATE),
-        )
-        measured[f"kernel, D = {dim}"] = (UNITS, [rung.value for rung in rungs])
-        exact = [kernel_error(n, bandwidth(n, dim), dim) for n in UNITS]
-        theory[f"kernel, D = {dim}"] = (UNITS, exact)
-
-        rungs = [_rung(n, _parametric_errors(rng, n, dim, 20_000 * effort)) for n in MANY]
-        rate, error = slope(rungs)
-        about = f"slope of log MISE against log N, maximum likelihood, D = {dim}, N = 200 … 3200"
-        yield Claim(
-            "The error of a correct parametric model falls like 1/N in every dimension.",
-            Verdict(about, rate, -1.0, error, RATE),
-        )
-        last, constant = rungs[-1], dim / 2 + dim * (dim + 2) / 8
-        ratio = last.n * last.value / constant
-        about = f"N (4π)^{{D/2}} MISE over D/2 + D(D+2)/8, maximum likelihood, D = {dim}, N = 3200"
-        yield Claim(
-            "The constant of the parametric rate grows only like D².",
-            Verdict(about, ratio, 1.0, last.n * last.error / constant, LIMIT_SD),
-        )
-        measured[f"maximum likelihood, D = {dim}"] = (MANY, [rung.value for rung in rungs])
-        line = [constant / n for n in MANY]
-        theory[f"maximum likelihood, D = {dim}"] = (MANY, line)
+        found = [mean(_kernel_errors(rng, n, dim, replicates * effort)) for n in UNITS]
+        exact = _exact(UNITS, dim)
+        yield from _of_kernel(dim, found, exact)
+        measured[f"kernel, D = {dim}"] = UNITS, [one.value for one in found]
+        theory[f"kernel, D = {dim}"] = UNITS, exact
+        found = [mean(_parametric_errors(rng, n, dim, 20_000 * effort)) for n in MANY]
+        constant = dim / 2 + dim * (dim + 2) / 8
+        yield from _of_likelihood(dim, found, constant)
+        measured[f"maximum likelihood, D = {dim}"] = MANY, [one.value for one in found]
+        theory[f"maximum likelihood, D = {dim}"] = MANY, constant / np.array(MANY)
     yield Curves(
         "Integrated squared error of two estimates of a normal density",
         "units N",
@@ -264,10 +216,36 @@ def _rates(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
     )
 
 
+def _of_kernel(dim: int, found: Sequence[Measured], exact: np.ndarray) -> Exhibits:
+    """Claims on the slope of the kernel estimate's error, exact slopes by the measured weights."""
+    weighted = [Measured(x, x * one.error / one.value) for x, one in zip(exact, found, strict=True)]
+    statement = (
+        "The mean integrated squared error of a kernel estimate is the closed form, so its "
+        "slope at finite N is predicted exactly."
+    )
+    about = f"slope of log MISE against log N, kernel estimate, D = {dim}, N = 25 … 400"
+    yield equal(statement, about, power(UNITS, found), power(UNITS, weighted).value, RATE)
+    limit = slope(np.array([8.0, 9.0]), np.log10(_exact((1e8, 1e9), dim)))
+    statement = (
+        "The error of a kernel estimate falls like N^{−4/(4+D)}: the curse of dimensionality."
+    )
+    about = f"slope of the exact log MISE, kernel estimate, D = {dim}, N = 10⁸ … 10⁹"
+    yield equal(statement, about, limit.value, -4 / (4 + dim), RATE)
+
+
+def _of_likelihood(dim: int, found: Sequence[Measured], constant: float) -> Exhibits:
+    about = f"slope of log MISE against log N, maximum likelihood, D = {dim}, N = 200 … 3200"
+    statement = "The error of a correct parametric model falls like 1/N in every dimension."
+    yield equal(statement, about, power(MANY, found), -1.0, RATE)
+    about = f"N (4π)^{{D/2}} MISE over D/2 + D(D+2)/8, maximum likelihood, D = {dim}, N = 3200"
+    statement = "The constant of the parametric rate grows only like D²."
+    yield equal(statement, about, found[-1].per(constant / MANY[-1]), 1.0, LIMIT_SD)
+
+
 # --- bandwidths chosen by the data ----------------------------------------------------------------
 
 
-def _selected(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+def _selected(rng: np.random.Generator, effort: int) -> Exhibits:
     """Integrated squared errors by statsmodels' selectors, against the rule's with known scales."""
     rows = []
     for (dim, n), selector in product(SELECTED, get_args(Selector)):
@@ -279,21 +257,15 @@ def _selected(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
             pairs.append((squared_error(x, bandwidths(x, selector, rng)), squared_error(x, known)))
         errors = np.array(pairs)
         chosen, fixed = map(float, errors.mean(axis=0))
-        ratio = chosen / fixed
-        away = errors @ [1.0, -ratio]
-        error = float(away.std(ddof=1) / np.sqrt(len(away))) / fixed
+        ratio = Measured(chosen / fixed, mean(errors @ [1.0, -chosen / fixed]).error / fixed)
         exact = kernel_error(n, float(known[0]), dim)
-        rows.append((selector, float(dim), float(n), chosen, exact, ratio, error))
+        rows.append((selector, float(dim), float(n), chosen, exact, *ratio))
         if selector == RULE and n == SELECTED[-1][1]:
             about = f"MISE with estimated scales over that with known ones, D = {dim}, N = {n}"
-            yield Claim(
-                "The normal reference rule loses next to nothing by estimating its scales.",
-                Verdict(about, ratio, 1.0, error, LIMIT_SD),
-            )
-    columns = (
-        "selector", "D", "N", "MISE, units of ∫f²", "with known scales, exact",
-        "ratio on the same sets", "its standard error",
-    )  # fmt: skip
+            statement = "The normal reference rule loses next to nothing by estimating its scales."
+            yield equal(statement, about, ratio, 1.0, LIMIT_SD)
+    columns = ("selector", "D", "N", "MISE, units of ∫f²", "with known scales, exact")
+    columns += ("ratio on the same sets", "its standard error")
     title = "Errors of kernel estimates of N(0, I_D) whose bandwidths the data have chosen"
     yield Table(title, columns, tuple(rows))
 
@@ -316,7 +288,7 @@ def units_needed(dim: int, target: float = 0.1) -> float:
     return float(np.exp(brentq(lambda log_n: best(log_n) - target, 0.0, 20.0)))  # pyright: ignore[reportArgumentType]
 
 
-def _needed() -> Iterator[Shown]:
+def _needed() -> Exhibits:
     found = [units_needed(dim) for dim in range(1, len(SILVERMAN) + 1)]
     rows = [
         (float(dim), needed, float(published))
@@ -325,8 +297,6 @@ def _needed() -> Iterator[Shown]:
     columns = ("D", "N needed", "Silverman (1986), table 4.2")
     title = "Units for a relative mean squared error of 0.1 at the mode of N(0, I_D)"
     yield Table(title, columns, tuple(rows))
-    yield Claim(
-        "The units needed for one accuracy explode with the dimension.",
-        # his number has three digits
-        Verdict("N needed at D = 10, against Silverman's table", found[-1], 842_000, 0.0, 500.0),
-    )
+    statement = "The units needed for one accuracy explode with the dimension."
+    about = "N needed at D = 10, against Silverman's table"
+    yield equal(statement, about, found[-1], 842_000, 500.0)

@@ -13,31 +13,23 @@ References: Goodfellow et al. (2014), NeurIPS, prop. 1, thm. 1; Lin (1991), IEEE
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from equinox.nn import MLP
+from jax import Array
 from jax.nn import log_sigmoid, sigmoid
 from scipy.special import rel_entr
 
-from comparisons.exhibits import Claim, Table
+from comparisons.exhibits import Exhibits, Table
+from comparisons.theory._claims import at_least, equal, missing
+from comparisons.theory._estimates import Measured
+from comparisons.theory._networks import minimise, perceptron, standard
 from comparisons.theory._plane import NEGLIGIBLE, draws, grid
-from comparisons.theory.densities._fitted import everywhere
-from comparisons.theory.densities._model import as_data, log_density_at
-from comparisons.theory.densities._network import minimise, perceptron, standard
-from comparisons.verdict import Verdict, not_comparable
+from comparisons.theory._programs import as_data, log_density_at
+from comparisons.theory._quadrature import Pointwise, everywhere
 from models.catalogue.factor_analysis import ProbabilisticPCA
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from equinox.nn import MLP
-    from jax import Array
-
-    from comparisons.exhibits import Shown
-    from comparisons.theory.densities._fitted import Pointwise
 
 N = 4_000
 """Draws of each law that the network is trained on, at effort 1."""
@@ -53,81 +45,67 @@ FOUND = 0.9
 one that has not been trained finds none."""
 FLOOR = 1e-12
 """p + q below which a point is left out: neither law's draws ever get there."""
+STAYS_BELOW = "a trained discriminator stays below the best one by 2 E_m KL(D* ‖ D)"
 
 
-def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """Nature against the normal law with its moments, on densities, then with a network."""
     box = grid()
     points = draws(rng, N * effort)
-    moments = ProbabilisticPCA(1)
-    values = moments.maximum_likelihood(as_data(points))
-    log_q = everywhere(log_density_at(moments, values), box.points)
+    normal = ProbabilisticPCA(1)
+    values = normal.maximum_likelihood(as_data(points))
+    log_q = everywhere(log_density_at(normal, values), box.points)
     p, q = np.exp(box.log_density), np.exp(log_q)
     p, q = p / box.integral(p), q / box.integral(q)
-
-    m = (p + q) / 2
-    divergence = 0.5 * box.integral(rel_entr(p, m) + rel_entr(q, m))
+    most = bound(box.jensen_shannon(p, q))
     found = np.asarray(pointwise_maximum(jnp.asarray(p), jnp.asarray(q)))
-    kept = p + q > FLOOR
-    away = np.abs(np.asarray(sigmoid(found)) - p / (p + q))[kept].max()
-    yield Claim(
-        "the discriminator that maximises V at every point is p/(p + q)",
-        Verdict("largest |D − p/(p + q)|", float(away), 0.0, 0.0, ROUNDING),
-    )
-    best = value(found, p, q)
-    yield Claim(
-        "the maximum of V over discriminators is 2·JSD − log 4",
-        Verdict("max V / 2·JSD − log 4, nats", best, bound(divergence), 0.0, ROUNDING),
-    )
-    yield Claim(
-        "between equal laws nothing is left to tell: V = −log 4",
-        Verdict(
-            "max V at q = p / −log 4, nats",
-            value(np.asarray(pointwise_maximum(jnp.asarray(p), jnp.asarray(p))), p, p),
-            bound(0.0), 0.0, ROUNDING,
-        ),
-    )  # fmt: skip
-    others = np.asarray(moments.simulate(rng, values, N * effort)["y"].data)
+    yield from _pointwise(found, p, q, most)
+    others = np.asarray(normal.simulate(rng, values, N * effort)["y"].data)
     logit, problems = trained(points, others, rng, UPDATES * effort)
-    statement = "a trained discriminator stays below the best one by 2 E_m KL(D* ‖ D)"
     if problems:
-        yield Claim(statement, not_comparable("V of a trained discriminator", problems[0]))
+        yield missing(STAYS_BELOW, "V of a trained discriminator", problems[0])
         return
-    reached, star = np.asarray(everywhere(logit, box.points)), p / (p + q)
-    ours = np.asarray(sigmoid(reached))
-    gap = 2 * box.integral(m * (rel_entr(star, ours) + rel_entr(1 - star, 1 - ours)))
-    yield Claim(
-        statement,
-        Verdict(
-            "V of a network / V* − 2 E_m KL, nats",
-            value(reached, p, q), best - gap, 0.0, ROUNDING,
-        ),
-    )  # fmt: skip
-    yield Claim(
-        "a trained discriminator finds most of what there is to tell",
-        Verdict(
-            "(V + log 4)/(2·JSD) of a network, by quadrature",
-            (value(reached, p, q) - bound(0.0)) / (2 * divergence), FOUND, 0.0, 0.0,
-            relation="at_least",
-        ),
-    )  # fmt: skip
-    fresh = np.asarray(moments.simulate(rng, values, FRESH)["y"].data)
-    measured, error = judged(logit, draws(rng, FRESH), fresh)
-    yield Claim(
-        "on fresh draws no trained discriminator does better than 2·JSD − log 4",
-        Verdict(
-            "(2·JSD − log 4) − V of a network on draws, nats",
-            bound(divergence) - measured, 0.0, error, NEGLIGIBLE, relation="at_least",
-        ),
-    )  # fmt: skip
+    reached = np.asarray(everywhere(logit, box.points))
+    yield from _of_network(reached, value(found, p, q), p, q)
+    fresh = np.asarray(normal.simulate(rng, values, FRESH)["y"].data)
+    measured = judged(logit, draws(rng, FRESH), fresh)
+    statement = "on fresh draws no trained discriminator does better than 2·JSD − log 4"
+    about = "(2·JSD − log 4) − V of a network on draws, nats"
+    less = Measured(most - measured.value, measured.error)
+    yield at_least(statement, about, less, 0.0, NEGLIGIBLE)
     rows = (
-        ("D* by quadrature", best),
-        ("2·JSD − log 4", bound(divergence)),
+        ("D* by quadrature", value(found, p, q)),
+        ("2·JSD − log 4", most),
         ("a network, by quadrature", value(reached, p, q)),
-        ("a network, on fresh draws", measured),
+        ("a network, on fresh draws", measured.value),
         ("equal laws, −log 4", bound(0.0)),
     )
     yield Table("the discriminator's value between nature and a normal law", ("", "V, nats"), rows)
+
+
+def _pointwise(logit: np.ndarray, p: np.ndarray, q: np.ndarray, most: float) -> Exhibits:
+    """Claims on the discriminator that maximises V at every point of the grid."""
+    kept = p + q > FLOOR
+    away = np.abs(np.asarray(sigmoid(logit)) - p / (p + q))[kept].max()
+    statement = "the discriminator that maximises V at every point is p/(p + q)"
+    yield equal(statement, "largest |D − p/(p + q)|", away, 0.0, ROUNDING)
+    statement = "the maximum of V over discriminators is 2·JSD − log 4"
+    yield equal(statement, "max V / 2·JSD − log 4, nats", value(logit, p, q), most, ROUNDING)
+    statement = "between equal laws nothing is left to tell: V = −log 4"
+    same = value(np.asarray(pointwise_maximum(jnp.asarray(p), jnp.asarray(p))), p, p)
+    yield equal(statement, "max V at q = p / −log 4, nats", same, bound(0.0), ROUNDING)
+
+
+def _of_network(logit: np.ndarray, best: float, p: np.ndarray, q: np.ndarray) -> Exhibits:
+    """Claims on a trained discriminator by quadrature; `best` is the value of the best one."""
+    box, star, ours = grid(), p / (p + q), np.asarray(sigmoid(logit))
+    middle, reached = (p + q) / 2, value(logit, p, q)
+    gap = 2 * box.integral(middle * (rel_entr(star, ours) + rel_entr(1 - star, 1 - ours)))
+    yield equal(STAYS_BELOW, "V of a network / V* − 2 E_m KL, nats", reached, best - gap, ROUNDING)
+    statement = "a trained discriminator finds most of what there is to tell"
+    about = "(V + log 4)/(2·JSD) of a network, by quadrature"
+    share = (reached - bound(0.0)) / (2 * box.jensen_shannon(p, q))
+    yield at_least(statement, about, share, FOUND)
 
 
 def value(logit: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
@@ -136,12 +114,12 @@ def value(logit: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
     return grid().integral(p * told + q * untold)
 
 
-def judged(logit: Pointwise, real: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """V of a discriminator over draws of two laws, of shape (n, 2) each, and its standard error."""
+def judged(logit: Pointwise, real: np.ndarray, other: np.ndarray) -> Measured:
+    """V of a discriminator over draws of two laws, of shape (n, 2) each."""
     told = np.asarray(log_sigmoid(everywhere(logit, real)))
     untold = np.asarray(log_sigmoid(-everywhere(logit, other)))
     error = np.sqrt((told.var() + untold.var()) / len(real))
-    return float(told.mean() + untold.mean()), float(error)
+    return Measured(float(told.mean() + untold.mean()), float(error))
 
 
 def bound(divergence: float) -> float:
@@ -167,7 +145,17 @@ def pointwise_maximum(p: Array, q: Array) -> Array:
 def trained(
     real: np.ndarray, other: np.ndarray, rng: np.random.Generator, updates: int
 ) -> tuple[Pointwise, tuple[str, ...]]:
-    """The logit of a network trained to tell draws of two laws apart, and what went wrong."""
+    """Trains a network to tell draws of two laws apart.
+
+    Args:
+        real: draws of one law, shape (n, 2).
+        other: draws of the other, shape (n, 2).
+        rng: of the network's start and the minibatches.
+        updates: steps of Adam.
+
+    Returns:
+        The logit, and what went wrong, one sentence each.
+    """
     units = standard(np.concatenate([real, other]))
     pairs = np.concatenate([units.to(real), units.to(other)], axis=1)
 

@@ -25,33 +25,28 @@ train your generative model, arXiv:1511.05101.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.scipy.stats import norm
-from scipy.optimize import minimize
 
-from comparisons.exhibits import Claim, Curves, Table
+from comparisons.exhibits import Curves, Exhibits, Table
 from comparisons.policy import LIMIT_SD, PROBABILITY
-from comparisons.theory.densities._model import LINE, log_density_at
-from comparisons.verdict import Verdict, not_comparable
-from inference.methods.gaussian_vi import Mode, maximise, standard_points
+from comparisons.theory._claims import at_least, equal, missing
+from comparisons.theory._estimates import Measured
+from comparisons.theory._minima import EXACT, minimiser, nearest
+from comparisons.theory._programs import LINE, log_density_at
+from inference.methods.gaussian_vi import Fit, Mode, maximise, standard_points
 from inference.methods.maximum_likelihood import MaximumLikelihood
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
+from models.spec import Values
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from jax import Array
-
-    from comparisons.exhibits import Shown
-    from inference.methods.gaussian_vi import Fit
-    from models.spec import Values
-
-    type Points = Array | np.ndarray
+type Points = Array | np.ndarray
 
 NATURE = GaussianMixture(2)
 MODE = 3.0
@@ -63,9 +58,7 @@ STEP = float(NODES[1] - NODES[0])
 SHARES = (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.98, 0.99)
 """Shares w of p in the mixture of the Jensen–Shannon divergence."""
 TENTH = 0.1
-"""Of a departure at either end: the next order is of the order of w, a hundredth of it."""
-EXACT = 1e-5
-"""Distance at which a minimiser stops: an objective is flat to 1e-10 there, above its rounding."""
+"""Share of a departure at either end: the next order is of the order of w, a hundredth of it."""
 ROUNDING = 1e-12
 """What sums of some thousand terms of order 1 may be off in float64."""
 UNITS = 20_000
@@ -75,29 +68,31 @@ LOCATION = 0.05
 """Largest difference of locations that does not matter, in standard deviations of q."""
 POINTS = 1_024
 """Quasi-random points of the variational objective."""
+OWN_OPTIMUM = "Each direction has its own optimum."
 
 
-def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """Both optima by several routes, both divergences at both, and what lies between."""
     covers, seeks = nearest(forward, 1.0), nearest(reverse, 2.0)
     if covers is None or seeks is None:
         cause = "the minimiser of a divergence did not converge"
-        yield Claim("Each direction has its own optimum.", not_comparable("optima", cause))
+        yield missing(OWN_OPTIMUM, "optima", cause)
         return
     yield from _covers(rng, effort, covers)
     yield from _seeks(rng, seeks)
     yield from _compared(covers, seeks)
-    yield from _between(covers, seeks)
+    yield from _interpolated(covers, seeks)
+    yield from _jensen_shannon()
     near = NODES[np.abs(NODES) <= 10]
     yield Curves(
         "A bimodal target and the two normal laws nearest to it",
         "x",
         "density",
         {
-            name: (near.tolist(), np.exp(norm.logpdf(near, law[0], np.exp(law[1]))).tolist())
+            name: (near, np.exp(norm.logpdf(near, law[0], np.exp(law[1]))))
             for name, law in (("least KL(p ‖ q)", covers), ("least KL(q ‖ p)", seeks))
         },
-        {"target p": (near.tolist(), np.exp(log_target(near)).tolist())},
+        {"target p": (near, np.exp(log_target(near)))},
     )
 
 
@@ -106,10 +101,8 @@ def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
 
 def target() -> Values:
     """p, as a mixture of the suite."""
-    values = {
-        "weights": np.full(2, 0.5), "mu": np.array([-MODE, MODE]), "sigma": np.full(2, DEVIATION),
-    }  # fmt: skip
-    return {name: jnp.asarray(value) for name, value in values.items()}
+    half, sigma = jnp.full(2, 0.5), jnp.full(2, DEVIATION)
+    return {"weights": half, "mu": jnp.array([-MODE, MODE]), "sigma": sigma}
 
 
 def log_target(x: Points) -> Array:
@@ -143,27 +136,6 @@ def reverse(law: Array) -> Array:
     return divergence(normal(law), log_target(NODES))
 
 
-def nearest(objective: Callable[[Array], Array], start: float) -> np.ndarray | None:
-    """(location, log scale) of least divergence near a start; None if that is not stationary."""
-    return minimiser(objective)(start)
-
-
-def minimiser(objective: Callable[..., Array]) -> Callable[..., np.ndarray | None]:
-    """(start, …) ↦ `nearest` for an objective of a law and further numbers; compiled once."""
-    both, curvature = jax.jit(jax.value_and_grad(objective)), jax.jit(jax.hessian(objective))
-
-    def find(start: float, *further: float) -> np.ndarray | None:
-        def evaluate(law: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = both(law, *further)
-            return float(value), np.asarray(gradient)
-
-        end = minimize(evaluate, np.array([start, 0.5]), jac=True, method="BFGS", tol=1e-9).x
-        gradient, hessian = evaluate(end)[1], np.asarray(curvature(end, *further))
-        return end if np.abs(np.linalg.solve(hessian, gradient)).max() < 0.1 * EXACT else None
-
-    return find
-
-
 class Overlap(NamedTuple):
     """Expectations under N(m, s²) of g = log(1 + r) and of its derivatives."""
 
@@ -185,21 +157,32 @@ def overlap() -> Overlap:
 # --- the two optima -------------------------------------------------------------------------------
 
 
-def _covers(rng: np.random.Generator, effort: int, law: np.ndarray) -> Iterator[Shown]:
+def _covers(rng: np.random.Generator, effort: int, law: np.ndarray) -> Exhibits:
     deviation = float(np.hypot(DEVIATION, MODE))
-    for name, found, expected in (
-        ("location", float(law[0]), 0.0),
-        ("standard deviation", float(np.exp(law[1])), deviation),
-    ):
-        yield Claim(
-            "The least forward divergence matches moments: mean 0 and variance s² + m².",
-            Verdict(f"{name} of least KL(p ‖ q), by quadrature", found, expected, 0.0, EXACT),
-        )
+    statement = "The least forward divergence matches moments: mean 0 and variance s² + m²."
+    about = "location of least KL(p ‖ q), by quadrature"
+    yield equal(statement, about, law[0], 0.0, EXACT)
+    about = "standard deviation of least KL(p ‖ q), by quadrature"
+    yield equal(statement, about, np.exp(law[1]), deviation, EXACT)
+    yield from _by_likelihood(rng, effort, deviation)
+    y = rng.normal(rng.choice([-MODE, MODE], DRAWS * effort), DEVIATION)
+    ratio = np.asarray(log_target(y) - norm.logpdf(y, law[0], np.exp(law[1])))
+    found = Measured(ratio.mean(), ratio.std() / np.sqrt(y.size))
+    predicted = np.log(deviation / DEVIATION) - np.log(2) + overlap().value
+    statement = (
+        "One normal law cannot fit two modes: the least forward divergence is log(sd/s) − log 2."
+    )
+    about = "least KL(p ‖ q): mean of log p/q over draws of p against log(sd/s) − log 2 + E g, nats"
+    yield equal(statement, about, found, predicted, LIMIT_SD * predicted)
+
+
+def _by_likelihood(rng: np.random.Generator, effort: int, deviation: float) -> Exhibits:
+    """The Gaussian fitted to draws of the target, whose standard deviation is given."""
     data = NATURE.simulate(rng, target(), UNITS * effort)
     fit = MaximumLikelihood(restarts=2).fit(Gaussian(), data, rng)
     statement = "Maximum likelihood tends to the least forward divergence: it covers both modes."
     if fit.problems:
-        yield Claim(statement, not_comparable("maximum likelihood", "; ".join(fit.problems)))
+        yield missing(statement, "maximum likelihood", "; ".join(fit.problems))
         return
     # a mixture's fourth central moment, for the error of a standard deviation
     fourth = MODE**4 + 6 * MODE**2 * DEVIATION**2 + 3 * DEVIATION**4
@@ -207,20 +190,11 @@ def _covers(rng: np.random.Generator, effort: int, law: np.ndarray) -> Iterator[
     error = np.sqrt(fourth - deviation**4) / (2 * deviation) / root
     for name, expected, uncertain, bound in (
         ("mu", 0.0, deviation / root, LOCATION * deviation),
-        ("sigma", deviation, float(error), LIMIT_SD * deviation),
+        ("sigma", deviation, error, LIMIT_SD * deviation),
     ):
         about = f"{name} of the Gaussian fitted by maximum likelihood"
-        found = float(fit.center.value[name])
-        yield Claim(statement, Verdict(about, found, expected, uncertain, bound))
-    y = rng.normal(rng.choice([-MODE, MODE], DRAWS * effort), DEVIATION)
-    ratio = np.asarray(log_target(y) - norm.logpdf(y, law[0], np.exp(law[1])))
-    predicted = np.log(deviation / DEVIATION) - np.log(2) + overlap().value
-    error = float(ratio.std() / np.sqrt(y.size))
-    about = "least KL(p ‖ q): mean of log p/q over draws of p against log(sd/s) − log 2 + E g, nats"
-    yield Claim(
-        "One normal law cannot fit two modes: the least forward divergence is log(sd/s) − log 2.",
-        Verdict(about, float(ratio.mean()), float(predicted), error, LIMIT_SD * float(predicted)),
-    )
+        found = Measured(float(fit.location.value[name]), uncertain)
+        yield equal(statement, about, found, expected, bound)
 
 
 def on_one_mode() -> tuple[float, float]:
@@ -230,33 +204,30 @@ def on_one_mode() -> tuple[float, float]:
     return MODE + DEVIATION**2 * small.first, scale
 
 
-def _seeks(rng: np.random.Generator, law: np.ndarray) -> Iterator[Shown]:
-    place, scale = on_one_mode()
+def _seeks(rng: np.random.Generator, law: np.ndarray) -> Exhibits:
     found = float(abs(law[0])), float(np.exp(law[1]))
     bounds = LOCATION * DEVIATION, LIMIT_SD * DEVIATION
     names = "distance of the location from 0", "standard deviation"
-    for name, value, expected, bound in zip(names, found, (place, scale), bounds, strict=True):
-        yield Claim(
-            "The least reverse divergence sits on one mode and has its width.",
-            Verdict(f"{name} of least KL(q ‖ p)", value, expected, 0.0, bound),
-        )
+    statement = "The least reverse divergence sits on one mode and has its width."
+    for name, value, expected, bound in zip(names, found, on_one_mode(), bounds, strict=True):
+        yield equal(statement, f"{name} of least KL(q ‖ p)", value, expected, bound)
     fit = _variational(rng)
     statement = "Variational inference ends at the least reverse divergence: it seeks one mode."
     if not fit.gradient < 1e-3:  # nats for one standard deviation, as in `gaussian_vi`
-        yield Claim(statement, not_comparable("variational inference", "it has not converged"))
+        yield missing(statement, "variational inference", "it has not converged")
         return
     ours = float(abs(fit.loc[0])), float(fit.factor[0, 0])
     for name, value, expected, bound in zip(names, ours, found, bounds, strict=True):
         about = f"{name} of the variational Gaussian against least KL(q ‖ p)"
-        yield Claim(statement, Verdict(about, value, expected, 0.0, bound))
+        yield equal(statement, about, value, expected, bound)
 
 
 def _variational(rng: np.random.Generator) -> Fit:
     """The suite's variational Gaussian, from either mode."""
-    height = jax.jit(jax.vmap(jax.value_and_grad(lambda u: log_target(u)[0])))
+    density = jax.jit(jax.vmap(jax.value_and_grad(lambda u: log_target(u)[0])))
 
     def evaluate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        value, gradient = height(points)
+        value, gradient = density(points)
         return np.asarray(value), np.asarray(gradient)
 
     side = NODES[NODES * rng.choice([-1.0, 1.0]) > 0]
@@ -265,57 +236,43 @@ def _variational(rng: np.random.Generator) -> Fit:
     return maximise(evaluate, standard_points(rng, POINTS, 1), mode, "mean_field")
 
 
-def _compared(covers: np.ndarray, seeks: np.ndarray) -> Iterator[Shown]:
-    for name, law, side in (("forward", covers, 0.5), ("reverse", seeks, 0.0)):
-        mass = float(norm.cdf(-abs(law[0]) / np.exp(law[1])))
-        yield Claim(
-            "The forward optimum gives both modes their mass, the reverse one leaves one out.",
-            Verdict(f"mass of the {name} optimum beyond 0", mass, side, 0.0, PROBABILITY),
-        )
+def _compared(covers: np.ndarray, seeks: np.ndarray) -> Exhibits:
+    optima = {"forward": covers, "reverse": seeks}
+    statement = "The forward optimum gives both modes their mass, the reverse one leaves one out."
+    for (name, law), side in zip(optima.items(), (0.5, 0.0), strict=True):
+        mass = norm.cdf(-abs(law[0]) / np.exp(law[1]))
+        yield equal(statement, f"mass of the {name} optimum beyond 0", mass, side, PROBABILITY)
+    p, divergences = log_target(NODES), {"KL(p ‖ q)": forward, "KL(q ‖ p)": reverse}
     there = {
         (which, name): float(objective(jnp.asarray(law)))
-        for which, objective in (("KL(p ‖ q)", forward), ("KL(q ‖ p)", reverse))
-        for name, law in (("forward", covers), ("reverse", seeks))
+        for which, objective in divergences.items()
+        for name, law in optima.items()
     }
-    target = log_target(NODES)
-    yield Table(
-        "Divergences at both optima, nats",
-        ("optimum", "location", "standard deviation", "KL(p ‖ q)", "KL(q ‖ p)", "Jensen–Shannon"),
-        tuple(
-            (
-                name,
-                float(law[0]),
-                float(np.exp(law[1])),
-                there["KL(p ‖ q)", name],
-                there["KL(q ‖ p)", name],
-                float(jensen_shannon(target, normal(law))),
-            )
-            for name, law in (("forward", covers), ("reverse", seeks))
-        ),
+    rows = tuple(
+        (
+            name,
+            law[0],
+            np.exp(law[1]),
+            *(there[which, name] for which in divergences),
+            float(jensen_shannon(p, normal(law))),
+        )
+        for name, law in optima.items()
     )
-    (a, b), shared = on_one_mode(), float(np.log(2)) - overlap().value
-    spread = (DEVIATION**2 + MODE**2 + a**2) / (2 * b**2)
-    for which, value in (
-        ("KL(p ‖ q)", float(np.log(b / DEVIATION)) + spread - 0.5 - shared),
-        ("KL(q ‖ p)", shared),
-    ):
+    columns = ("optimum", "location", "standard deviation", *divergences, "Jensen–Shannon")
+    yield Table("Divergences at both optima, nats", columns, rows)
+    (a, b), shared = on_one_mode(), np.log(2) - overlap().value
+    square = (DEVIATION**2 + MODE**2 + a**2) / (2 * b**2)
+    statement = (
+        "The divergence is not symmetric: a law on one mode is log 2 from the target, which is "
+        "about m²/s² − log 2 from it."
+    )
+    predicted = np.log(b / DEVIATION) + square - 0.5 - shared, shared
+    for which, value in zip(divergences, predicted, strict=True):
         about = f"{which} at the optimum of KL(q ‖ p), nats"
-        yield Claim(
-            "The divergence is not symmetric: a law on one mode is log 2 from the target, which is "
-            "about m²/s² − log 2 from it.",
-            Verdict(about, there[which, "reverse"], value, 0.0, LIMIT_SD * value),
-        )
-    for which, own, other in (
-        ("KL(p ‖ q)", "forward", "reverse"),
-        ("KL(q ‖ p)", "reverse", "forward"),
-    ):
+        yield equal(statement, about, there[which, "reverse"], value, LIMIT_SD * value)
+    for which, own, other in zip(divergences, optima, reversed(optima), strict=True):
         about = f"{which} at the other direction's optimum in units of that at its own"
-        yield Claim(
-            "Each direction has its own optimum.",
-            Verdict(
-                about, there[which, other] / there[which, own], 1 + LIMIT_SD, 0.0, 0.0, "at_least"
-            ),
-        )
+        yield at_least(OWN_OPTIMUM, about, there[which, other] / there[which, own], 1 + LIMIT_SD)
 
 
 # --- between them ---------------------------------------------------------------------------------
@@ -327,8 +284,7 @@ def _nearest_between(shares: Sequence[float]) -> dict[float, np.ndarray]:
     for share in shares:
         known = [law for start in (1.0, MODE + 1) if (law := find(start, share)) is not None]
         if known:
-            heights = [float(weighted(jnp.asarray(law), share)) for law in known]
-            found[share] = known[int(np.argmin(heights))]
+            found[share] = min(known, key=lambda law: float(weighted(jnp.asarray(law), share)))
     return found
 
 
@@ -346,80 +302,65 @@ def _first_order(law: np.ndarray, share: float) -> np.ndarray:
     return law - np.linalg.solve(hessian, change) * (share - end)
 
 
-def _interpolated(covers: np.ndarray, seeks: np.ndarray) -> Iterator[Shown]:
+def _interpolated(covers: np.ndarray, seeks: np.ndarray) -> Exhibits:
     """The nearest laws by JSD_w, from one direction's optimum to the other's."""
     known = _nearest_between(SHARES)
-    for share, (which, law) in {
-        SHARES[0]: ("least KL(p ‖ q)", covers), SHARES[-1]: ("least KL(q ‖ p)", seeks),
-    }.items():  # fmt: skip
-        end = f"{share:.0f}"
-        statement = f"As w → {end}, the law of least Jensen–Shannon divergence is that of {which}."
+    optima = {"least KL(p ‖ q)": covers, "least KL(q ‖ p)": seeks}
+    for share, (which, law) in zip((SHARES[0], SHARES[-1]), optima.items(), strict=True):
+        statement = (
+            f"As w → {share:.0f}, the law of least Jensen–Shannon divergence is that of {which}."
+        )
         if share not in known:
-            yield Claim(statement, not_comparable(f"least JSD_w, w = {share:g}", "no minimum"))
+            yield missing(statement, f"least JSD_w, w = {share:g}", "no minimum")
             continue
-        predicted = _first_order(law, share)
-        for name, value, expected in (
-            ("distance of the location from 0", *(abs(u[0]) for u in (known[share], predicted))),
-            ("standard deviation", *(np.exp(u[1]) for u in (known[share], predicted))),
-        ):
-            limit = abs(law[0]) if "location" in name else np.exp(law[1])
+        found, predicted, limits = map(_described, (known[share], _first_order(law, share), law))
+        for name, limit in limits.items():
             about = f"{name} of least JSD_w, w = {share:g}, less that of {which} / to first order"
-            found, departure = float(value - limit), float(expected - limit)
+            departure = predicted[name] - limit
             bound = max(TENTH * abs(departure), EXACT)
-            yield Claim(statement, Verdict(about, found, departure, 0.0, bound))
+            yield equal(statement, about, found[name] - limit, departure, bound)
     shares = list(known)
+    described = [_described(law) for law in known.values()]
     yield Curves(
         "Normal laws of least Jensen–Shannon divergence from a bimodal target",
         "share w of the target in the mixture",
         "units of the standard deviation of a mode",
+        {name: (shares, [one[name] for one in described]) for name in _described(covers)},
         {
-            "distance of the location from 0": (shares, [abs(float(u[0])) for u in known.values()]),
-            "standard deviation": (shares, [float(np.exp(u[1])) for u in known.values()]),
+            f"{name.partition(' of ')[0]} at {which}": ([0.0, 1.0], [value] * 2)
+            for which, law in optima.items()
+            for name, value in _described(law).items()
         },
-        {
-            f"{name} at {which}": ([0.0, 1.0], [value] * 2)
-            for which, law in (("least KL(p ‖ q)", covers), ("least KL(q ‖ p)", seeks))
-            for name, value in (
-                ("distance", abs(float(law[0]))), ("standard deviation", float(np.exp(law[1]))),
-            )
-        },
-    )  # fmt: skip
+    )
 
 
-def _between(covers: np.ndarray, seeks: np.ndarray) -> Iterator[Shown]:
-    yield from _interpolated(covers, seeks)
+def _described(law: np.ndarray) -> dict[str, float]:
+    """A normal law with (location, log scale) in words."""
+    place, scale = float(abs(law[0])), float(np.exp(law[1]))
+    return {"distance of the location from 0": place, "standard deviation": scale}
+
+
+def _jensen_shannon() -> Exhibits:
     at, still = jnp.array([1.0, 0.5]), jnp.zeros(2)
     both = jensen_shannon(normal(at), normal(still)), jensen_shannon(normal(still), normal(at))
-    yield Claim(
-        "The Jensen–Shannon divergence is symmetric.",
-        Verdict("JSD(p, q) − JSD(q, p), nats", float(both[0] - both[1]), 0.0, 0.0, ROUNDING),
-    )
+    statement = "The Jensen–Shannon divergence is symmetric."
+    yield equal(statement, "JSD(p, q) − JSD(q, p), nats", both[0] - both[1], 0.0, ROUNDING)
     logs = [norm.logpdf(NODES, place, DEVIATION) for place in (-MODE, MODE)]
-    expected = float(np.log(2)) - overlap().value
+    expected, found = np.log(2) - overlap().value, float(jensen_shannon(logs[0], logs[1]))
+    statement = "The Jensen–Shannon divergence is the information of a draw about its source."
     about = "JSD of the two modes against log 2 − E g, the information about the label, nats"
-    yield Claim(
-        "The Jensen–Shannon divergence is the information of a draw about its source.",
-        Verdict(about, float(jensen_shannon(logs[0], logs[1])), expected, 0.0, ROUNDING),
-    )
+    yield equal(statement, about, found, expected, ROUNDING)
     distances = np.linspace(0.0, 8.0, 41)
-    laws = [jnp.array([distance, 0.0]) for distance in distances]
-    jensen = [float(jensen_shannon(normal(still), normal(law))) for law in laws]
-    kullback = [float(divergence(normal(still), normal(law))) for law in laws]
+    laws = [normal(jnp.array([distance, 0.0])) for distance in distances]
+    jensen = [float(jensen_shannon(normal(still), law)) for law in laws]
+    statement = "The Jensen–Shannon divergence is at most log 2."
     about = "log 2 − the largest Jensen–Shannon divergence of N(0, 1) and N(d, 1), nats"
-    yield Claim(
-        "The Jensen–Shannon divergence is at most log 2.",
-        Verdict(about, float(np.log(2)) - max(jensen), 0.0, 0.0, 0.0, "at_least"),
-    )
+    yield at_least(statement, about, np.log(2) - max(jensen), 0.0)
+    kullback = [float(divergence(normal(still), law)) for law in laws]
     yield Curves(
         "Divergences of N(0, 1) and N(d, 1)",
         "distance d, standard deviations",
         "nats",
-        {
-            "KL(p ‖ q)": (distances.tolist(), kullback),
-            "Jensen–Shannon": (distances.tolist(), jensen),
-        },
-        {
-            "d²/2": (distances.tolist(), (distances**2 / 2).tolist()),
-            "log 2": ([0.0, 8.0], [float(np.log(2))] * 2),
-        },
+        {"KL(p ‖ q)": (distances, kullback), "Jensen–Shannon": (distances, jensen)},
+        {"d²/2": (distances, distances**2 / 2), "log 2": ([0.0, 8.0], [np.log(2)] * 2)},
     )

@@ -22,19 +22,22 @@ van der Vaart (1998), Asymptotic Statistics, §5.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from scipy.optimize import minimize
+from jax import Array
 from scipy.stats import chi, kurtosis, norm, skew
 
-from comparisons.exhibits import Claim, Curves, Table
+from comparisons.exhibits import Curves, Exhibits, Table
 from comparisons.policy import LIMIT_SD
-from comparisons.studies._ladder import Rung, slope
-from comparisons.verdict import Verdict, not_comparable
+from comparisons.theory._claims import equal, missing
+from comparisons.theory._estimates import Measured, mean, power
+from comparisons.theory._minima import bfgs
+from comparisons.theory._quadrature import mesh
 from inference.methods.maximum_a_posteriori import MaximumAPosteriori
 from inference.replicates.fits import replicate
 from inference.replicates.simulated import simulated
@@ -42,13 +45,6 @@ from models.catalogue.gaussian import Gaussian
 from models.catalogue.poisson import Poisson
 from models.catalogue.ridge_regression import RidgeRegression
 from models.programs.density import density
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from jax import Array
-
-    from comparisons.exhibits import Shown
 
 UNITS = 200
 """Units of the data sets whose objectives are compared."""
@@ -90,7 +86,7 @@ class Objectives(NamedTuple):
     start: np.ndarray
 
 
-def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """Two models' objectives, the ridge identity, then repeated sampling."""
     for objectives in (_gaussian(rng), _poisson(rng)):
         yield from _equivalent(objectives)
@@ -106,26 +102,24 @@ def _gaussian(rng: np.random.Generator) -> Objectives:
     """u = (μ, log σ): the program's density, moments of the data, and a divergence of normals."""
     model = Gaussian()
     data = model.simulate(rng, model.truth, UNITS)
-    of = density(model, data)
+    program = density(model, data)
     y = np.asarray(data["y"].data)
-    mean, deviation = y.mean(), y.std()
-
-    def likelihood(u: Array) -> Array:
-        return -jnp.sum(of.log_likelihood(u)) / UNITS
+    location, sd = y.mean(), y.std()
 
     def cross_entropy(u: Array) -> Array:
         square = jnp.mean(((y - u[0]) / jnp.exp(u[1])) ** 2)
         return 0.5 * jnp.log(2 * jnp.pi) + u[1] + 0.5 * square
 
-    def divergence(u: Array) -> Array:
-        return _normal_divergence(mean, deviation, u[0], jnp.exp(u[1]))
-
     return Objectives(
         "gaussian",
-        {"likelihood": likelihood, "cross-entropy": cross_entropy, "divergence": divergence},
-        0.5 * float(np.log(2 * np.pi * np.e * deviation**2)),
-        np.array([mean, np.log(deviation)]),
-        np.asarray(of.unconstrain(model.start(rng, data))),
+        {
+            "likelihood": lambda u: -jnp.sum(program.log_likelihood(u)) / UNITS,
+            "cross-entropy": cross_entropy,
+            "divergence": lambda u: _normal_divergence(location, sd, u[0], jnp.exp(u[1])),
+        },
+        0.5 * float(np.log(2 * np.pi * np.e * sd**2)),
+        np.array([location, np.log(sd)]),
+        np.asarray(program.unconstrain(model.start(rng, data))),
     )
 
 
@@ -141,13 +135,7 @@ def _poisson(rng: np.random.Generator) -> Objectives:
     x = np.asarray(data["x"].data)
     values, counts = np.unique(x, return_counts=True)
     frequency = counts / UNITS
-    of, distinct = density(model, data), density(model, xr.Dataset({"x": ("obs", values)}))
-
-    def likelihood(u: Array) -> Array:
-        return -jnp.sum(of.log_likelihood(u)) / UNITS
-
-    def cross_entropy(u: Array) -> Array:
-        return -jnp.dot(frequency, distinct.log_likelihood(u))
+    program, distinct = density(model, data), density(model, xr.Dataset({"x": ("obs", values)}))
 
     def divergence(u: Array) -> Array:
         mass = jnp.exp(distinct.log_likelihood(u))
@@ -155,87 +143,88 @@ def _poisson(rng: np.random.Generator) -> Objectives:
 
     return Objectives(
         "poisson",
-        {"likelihood": likelihood, "cross-entropy": cross_entropy, "divergence": divergence},
+        {
+            "likelihood": lambda u: -jnp.sum(program.log_likelihood(u)) / UNITS,
+            "cross-entropy": lambda u: -jnp.dot(frequency, distinct.log_likelihood(u)),
+            "divergence": divergence,
+        },
         float(-(frequency * np.log(frequency)).sum()),
         np.log([x.mean()]),
-        np.asarray(of.unconstrain(model.start(rng, data))),
+        np.asarray(program.unconstrain(model.start(rng, data))),
     )
 
 
-def _equivalent(these: Objectives) -> Iterator[Shown]:
+def _equivalent(these: Objectives) -> Exhibits:
     k = these.maximum.size
     # the optimum is not a node, so that no two nodes are equally near
     axis = np.linspace(-0.5, 0.503, 2_001 if k == 1 else 101)
-    mesh = np.stack(np.meshgrid(*[axis] * k, indexing="ij"), axis=-1).reshape(-1, k)
-    nodes = jnp.asarray(these.maximum + mesh)
-    heights = {
+    nodes = jnp.asarray(these.maximum + mesh(*[axis] * k))
+    values = {
         name: np.asarray(jax.jit(jax.vmap(function))(nodes))
         for name, function in these.functions.items()
     }
-    likelihood, cross, divergence = heights.values()
-    best = {name: int(height.argmin()) for name, height in heights.items()}
+    best = {name: int(objective.argmin()) for name, objective in values.items()}
+    statement = "At finite N the least cross-entropy and divergence are at the highest likelihood."
     for name in ("cross-entropy", "divergence"):
-        about = f"{these.name}, grid of {len(mesh):,}: nodes between the least {name} and the MLE"
-        yield Claim(
-            "At finite N the least cross-entropy and divergence are at the highest likelihood.",
-            Verdict(about, abs(best[name] - best["likelihood"]), 0.0, 0.0, 0.0),
-        )
-    ends = {name: _minimum(these, function) for name, function in these.functions.items()}
-    for name, end in ends.items():
-        about = f"{these.name}: least {name} by optimiser from the closed form, standard errors"
-        statement = "An optimiser of any of the three ends at the maximum of the likelihood."
-        if end is None:
-            cause = "the optimiser is not at a stationary point"
-            yield Claim(statement, not_comparable(about, cause))
-            continue
-        curvature = np.asarray(jax.hessian(these.functions["likelihood"])(these.maximum))
-        away = end - these.maximum
-        distance = float(np.sqrt(UNITS * away @ curvature @ away))
-        yield Claim(statement, Verdict(about, distance, 0.0, 0.0, SAME))
-    gaps = (("likelihood", likelihood - cross, 0.0), ("divergence", cross - divergence, 1.0))
-    for name, gap, of_entropy in gaps:
-        about = f"{these.name}: range over θ of cross-entropy less {name}, nats"
-        yield Claim(
-            "The three objectives differ by constants in θ.",
-            Verdict(about, float(np.ptp(gap)), 0.0, 0.0, ROUNDING * np.abs(cross).max()),
-        )
-        about = f"{these.name}: cross-entropy less {name}, nats"
-        expected = of_entropy * these.entropy
-        yield Claim(
-            "Cross-entropy is minus the mean log-likelihood, and exceeds divergence by an entropy.",
-            Verdict(about, float(gap.mean()), expected, 0.0, ROUNDING * np.abs(cross).max()),
-        )
-    rows = tuple((name, float(height.min())) for name, height in heights.items())
-    yield Table(
-        f"{these.name}: the least value of each objective on the grid",
-        ("objective", "nats per unit"),
-        (*rows, ("entropy, the constant", these.entropy)),
-    )
-    line = heights if k == 1 else {n: h.reshape(axis.size, -1)[50] for n, h in heights.items()}
+        about = f"{these.name}, grid of {len(nodes):,}: nodes between the least {name} and the MLE"
+        yield equal(statement, about, abs(best[name] - best["likelihood"]), 0.0, 0.0)
+    yield from _optimised(these)
+    yield from _apart(these, *values.values())
+    rows = tuple((name, objective.min()) for name, objective in values.items())
+    title = f"{these.name}: the least value of each objective on the grid"
+    rows = (*rows, ("entropy, the constant", these.entropy))
+    yield Table(title, ("objective", "nats per unit"), rows)
     yield Curves(
         f"{these.name}: three objectives, one optimum",
         "log λ less its estimate" if k == 1 else "log σ less its estimate",
         "nats per unit",
-        {name: (axis.tolist(), height.tolist()) for name, height in line.items()},
+        # a line through the middle of the grid, along its last axis
+        {name: (axis, one.reshape(-1, axis.size)[50 * (k - 1)]) for name, one in values.items()},
         {},
     )
 
 
+def _optimised(these: Objectives) -> Exhibits:
+    """Claims on where an optimiser of each objective ends."""
+    statement = "An optimiser of any of the three ends at the maximum of the likelihood."
+    curvature = np.asarray(jax.hessian(these.functions["likelihood"])(these.maximum))
+    for name, function in these.functions.items():
+        end = _minimum(these, function)
+        about = f"{these.name}: least {name} by optimiser from the closed form, standard errors"
+        if end is None:
+            yield missing(statement, about, "the optimiser is not at a stationary point")
+            continue
+        away = end - these.maximum
+        yield equal(statement, about, np.sqrt(UNITS * away @ curvature @ away), 0.0, SAME)
+
+
+def _apart(
+    these: Objectives, likelihood: np.ndarray, cross: np.ndarray, divergence: np.ndarray
+) -> Exhibits:
+    """Claims on the differences of objectives at the nodes of a grid."""
+    rounding = ROUNDING * np.abs(cross).max()
+    for name, gap, expected in (
+        ("likelihood", likelihood - cross, 0.0),
+        ("divergence", cross - divergence, these.entropy),
+    ):
+        statement = "The three objectives differ by constants in θ."
+        about = f"{these.name}: range over θ of cross-entropy less {name}, nats"
+        yield equal(statement, about, np.ptp(gap), 0.0, rounding)
+        statement = (
+            "Cross-entropy is minus the mean log-likelihood, and exceeds divergence by an entropy."
+        )
+        about = f"{these.name}: cross-entropy less {name}, nats"
+        yield equal(statement, about, gap.mean(), expected, rounding)
+
+
 def _minimum(these: Objectives, function: Callable[[Array], Array]) -> np.ndarray | None:
     """Where BFGS ends; None if that is a tenth of `SAME` from stationary, by a Newton step."""
-    both = jax.jit(jax.value_and_grad(function))
-
-    def evaluate(u: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = both(u)
-        return float(value), np.asarray(gradient)
-
-    end = minimize(evaluate, these.start, jac=True, method="BFGS", options={"gtol": 1e-8}).x
-    gradient, hessian = evaluate(end)[1], np.asarray(jax.hessian(function)(end))
-    decrement = np.sqrt(UNITS * abs(gradient @ np.linalg.solve(hessian, gradient)))
-    return end if decrement < 0.1 * SAME else None
+    end = bfgs(function, options={"gtol": 1e-8})(these.start)
+    newton = np.linalg.solve(np.asarray(jax.hessian(function)(end.x)), end.jac)
+    return end.x if np.sqrt(UNITS * abs(end.jac @ newton)) < 0.1 * SAME else None
 
 
-def _divergent(rng: np.random.Generator) -> Iterator[Shown]:
+def _divergent(rng: np.random.Generator) -> Exhibits:
     model = Gaussian()
     y = np.asarray(model.simulate(rng, model.truth, UNITS)["y"].data)
     law = norm(y.mean(), y.std())
@@ -244,20 +233,20 @@ def _divergent(rng: np.random.Generator) -> Iterator[Shown]:
     for width in widths:
         bins, counts = np.unique(np.floor(y / width), return_counts=True)
         mass = law.cdf((bins + 1) * width) - law.cdf(bins * width)
-        found.append(float(np.sum(counts / UNITS * np.log(counts / UNITS / mass))))
+        found.append(np.sum(counts / UNITS * np.log(counts / UNITS / mass)))
     rate = (found[-1] - found[-3]) / np.log(widths[-1] / widths[-3])
-    yield Claim(
+    statement = (
         "The divergence of continuous data from a density is infinite: on bins of width h it grows "
-        "like −log h.",
-        Verdict("slope of KL(data ‖ density) on bins against log h", rate, -1.0, 0.0, SLOPE),
+        "like −log h."
     )
-    separate = (-np.log(UNITS) - law.logpdf(y).mean() - np.log(widths)).tolist()
+    yield equal(statement, "slope of KL(data ‖ density) on bins against log h", rate, -1.0, SLOPE)
+    separate = -np.log(UNITS) - law.logpdf(y).mean() - np.log(widths)
     yield Curves(
         "Divergence of continuous data from their best normal law",
         "width of bins h, units of the data",
         "KL on bins, nats",
-        {"data in bins": (widths.tolist(), found)},
-        {"H(p̂, p) − log N − log h": (widths.tolist(), separate)},
+        {"data in bins": (widths, found)},
+        {"H(p̂, p) − log N − log h": (widths, separate)},
         "x",
     )
 
@@ -265,20 +254,21 @@ def _divergent(rng: np.random.Generator) -> Iterator[Shown]:
 # --- posterior mode and ridge ---------------------------------------------------------------------
 
 
-def _ridge(rng: np.random.Generator) -> Iterator[Shown]:
+def _ridge(rng: np.random.Generator) -> Exhibits:
     model = RidgeRegression()
     data = model.simulate(rng, model.truth, UNITS)
     fit = MaximumAPosteriori(restarts=2).fit(model, data, rng)
     penalty = (model.sigma / model.slope_scale) ** 2
     theirs = ridge(np.asarray(data["x"].data), np.asarray(data["y"].data), penalty)
-    difference = np.abs(np.asarray(fit.center.value["beta"].data) - theirs).max()
-    about = "largest |maximum_a_posteriori − ridge estimate|"
-    yield Claim(
-        "Under a normal prior the mode of the posterior is the ridge estimate with penalty σ²/τ².",
-        not_comparable(about, "; ".join(fit.problems))
-        if fit.problems
-        else Verdict(about, float(difference), 0.0, 0.0, RIDGE),
+    difference = np.abs(np.asarray(fit.location.value["beta"].data) - theirs).max()
+    statement = (
+        "Under a normal prior the mode of the posterior is the ridge estimate with penalty σ²/τ²."
     )
+    about = "largest |maximum_a_posteriori − ridge estimate|"
+    if fit.problems:
+        yield missing(statement, about, "; ".join(fit.problems))
+    else:
+        yield equal(statement, about, difference, 0.0, RIDGE)
 
 
 def ridge(X: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
@@ -291,97 +281,87 @@ def ridge(X: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
 # --- repeated sampling ----------------------------------------------------------------------------
 
 
-def _repeated(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
-    model, seed = Gaussian(), int(rng.integers(2**31))
-    truth = np.array([float(model.truth["mu"]), float(model.truth["sigma"])])
-    spread: dict[str, list[Rung]] = {"mu": [], "sigma": []}
+def _repeated(rng: np.random.Generator, effort: int) -> Exhibits:
+    seed = int(rng.integers(2**31))
+    sds: dict[str, list[Measured]] = {"mu": [], "sigma": []}
     rows = []
     for n in LADDER:
-        bound = truth[1] / np.sqrt(n * np.array([1.0, 2.0]))
-        parts = []
-        for first in range(0, REPLICATES * effort, REPLICATES):
-            indices = range(first, first + REPLICATES)
-            fits = replicate(model, simulated(model, model.truth, n, indices, seed))
-            if not fits.converged.all():
-                cause = f"some replicates of {n} units have no maximum"
-                yield Claim(EFFICIENT, not_comparable("maximum-likelihood estimates", cause))
-                return
-            parts.append((fits.estimate - truth) / bound)
-        error = np.concatenate(parts)
+        bound = float(Gaussian().truth["sigma"]) / np.sqrt(n * np.array([1.0, 2.0]))
+        error = _errors(n, bound, seed, effort)
+        if error is None:
+            cause = f"some replicates of {n} units have no maximum"
+            yield missing(EFFICIENT, "maximum-likelihood estimates", cause)
+            return
         # σ̂ = σ χ_{N−1}/√N and its bound is σ/√(2N)
         laws = {"mu": norm(), "sigma": chi(n - 1, -np.sqrt(2) * np.sqrt(n), np.sqrt(2))}
         for i, (name, law) in enumerate(laws.items()):
             found, exact = _moments(error[:, i]), law.stats("mvsk")
             yield from _held(f"{name}, N = {n}", found, exact)
-            spread[name].append(Rung(n, found.deviation * bound[i], found.uncertain * bound[i]))
+            sds[name].append(found.sd.per(1 / bound[i]))
             bias, variance = map(float, exact[:2])
-            rows.append((name, float(n), found.mean, bias, found.deviation, variance**0.5))
-    columns = (
-        *("parameter", "N", "bias / bound", "exact bias / bound", "sd / bound"),
-        "exact sd / bound",
-    )
+            rows.append((name, float(n), found.mean.value, bias, found.sd.value, variance**0.5))
+    measured = ("parameter", "N", "bias / bound", "exact bias / bound", "sd / bound")
+    columns = (*measured, "exact sd / bound")
     yield Table("Maximum-likelihood estimates of a Gaussian", columns, tuple(rows))
-    for name, rungs in spread.items():
-        rate, error = slope(rungs)
-        yield Claim(
-            "The estimator is consistent: its standard deviation falls like N^−½.",
-            Verdict(f"slope of log sd of {name} against log N", rate, -0.5, error, RATE),
-        )
+    statement = "The estimator is consistent: its standard deviation falls like N^−½."
+    for name, rungs in sds.items():
+        about = f"slope of log sd of {name} against log N"
+        yield equal(statement, about, power(LADDER, rungs), -0.5, RATE)
+
+
+def _errors(n: int, bound: np.ndarray, seed: int, effort: int) -> np.ndarray | None:
+    """Errors of estimates in units of the bound, shape (R, 2); None if some have no maximum."""
+    model, parts = Gaussian(), []
+    truth = np.array([float(model.truth["mu"]), float(model.truth["sigma"])])
+    for first in range(0, REPLICATES * effort, REPLICATES):
+        indices = range(first, first + REPLICATES)
+        fits = replicate(model, simulated(model, model.truth, n, indices, seed))
+        if not fits.converged.all():
+            return None
+        parts.append((fits.estimate - truth) / bound)
+    return np.concatenate(parts)
 
 
 class _Moments(NamedTuple):
-    """Of errors in units of the bound, with standard errors."""
+    """Moments of errors in units of the bound."""
 
-    mean: float
-    mean_error: float
-    deviation: float
-    uncertain: float
-    """Standard error of the deviation, √((κ − 1)/4R) of it."""
-    skewness: float
-    skewness_error: float
-    tails: float
+    mean: Measured
+    sd: Measured
+    skewness: Measured
+    tails: Measured
     """Excess kurtosis."""
-    tails_error: float
 
 
 def _moments(z: np.ndarray) -> _Moments:
     """Moments of a sample; null laws of the higher ones N(0, 6/R), N(0, 24/R): Jarque & Bera."""
-    deviation, tails, root = float(z.std(ddof=1)), float(kurtosis(z)), np.sqrt(z.size)
-    return _Moments(
-        float(z.mean()),
-        float(deviation / root),
-        deviation,
-        float(deviation * np.sqrt(tails + 2) / (2 * root)),
-        float(skew(z)),
-        float(np.sqrt(6) / root),
-        tails,
-        float(np.sqrt(24) / root),
-    )
+    sd, tails, root = float(z.std(ddof=1)), float(kurtosis(z)), np.sqrt(z.size)
+    # of the sd, √((κ − 1)/4R) of it
+    deviation = Measured(sd, float(sd * np.sqrt(tails + 2) / (2 * root)))
+    higher = Measured(float(skew(z)), np.sqrt(6) / root), Measured(tails, np.sqrt(24) / root)
+    return _Moments(mean(z), deviation, *higher)
 
 
-def _held(about: str, found: _Moments, exact: Sequence[float]) -> Iterator[Shown]:
+def _held(what: str, found: _Moments, exact: Sequence[float]) -> Exhibits:
     """Claims on errors in units of the Cramér–Rao bound.
 
     `exact` has the mean, variance, skewness and excess kurtosis of their law at this N.
     """
     bias, _, skewness, tails = map(float, exact)
-    yield Claim(
+    yield equal(
         "The bias vanishes against the standard deviation.",
-        Verdict(
-            f"mean of (estimate − truth) / bound, {about}", found.mean, 0.0,
-            found.mean_error, BIAS,
-            cause="σ̂ is σ χ_{N−1}/√N: its bias is of order 1/N", predicted=bias,
-        ),
-    )  # fmt: skip
-    yield Claim(
-        EFFICIENT,
-        Verdict(f"sd / bound, {about}", found.deviation, 1.0, found.uncertain, LIMIT_SD),
+        f"mean of (estimate − truth) / bound, {what}",
+        found.mean,
+        0.0,
+        BIAS,
+        cause="σ̂ is σ χ_{N−1}/√N: its bias is of order 1/N",
+        predicted=bias,
     )
-    for name, value, expected, error, bound in (
-        ("skewness", found.skewness, skewness, found.skewness_error, SKEWNESS),
-        ("excess kurtosis", found.tails, tails, found.tails_error, KURTOSIS),
+    yield equal(EFFICIENT, f"sd / bound, {what}", found.sd, 1.0, LIMIT_SD)
+    for name, value, expected, bound in (
+        ("skewness", found.skewness, skewness, SKEWNESS),
+        ("excess kurtosis", found.tails, tails, KURTOSIS),
     ):
-        yield Claim(
-            f"The {name} of the estimator is that of N(0, 1/N) or of χ_{{N−1}}, and so vanishes.",
-            Verdict(f"{name}, {about} / exact", value, expected, error, bound),
+        statement = (
+            f"The {name} of the estimator is that of N(0, 1/N) or of χ_{{N−1}}, and so vanishes."
         )
+        yield equal(statement, f"{name}, {what} / exact", value, expected, bound)

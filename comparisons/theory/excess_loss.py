@@ -14,25 +14,20 @@ Carlo theory, methods and examples, §8.9 (control variates).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from comparisons.exhibits import Claim
+from comparisons.exhibits import Exhibits
+from comparisons.theory._claims import equal, missing
+from comparisons.theory._estimates import mean
 from comparisons.theory._plane import NATURE, STEP, draws, grid
-from comparisons.theory.densities._model import TEMPLATE, as_data
-from comparisons.verdict import Verdict, not_comparable
+from comparisons.theory._programs import TEMPLATE, as_data, size
 from models.programs.density import replicable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from jax import Array
-
-    from comparisons.exhibits import Shown
-    from models.spec import Values
+from models.spec import Values
 
 N = 2_000
 REPLICATES = 60
@@ -44,7 +39,7 @@ STEPS = 60
 STILL = 1e-8
 """Change of ℓ/N over the last EM step, relative to k/(2N), at which a fit has converged."""
 RELATIVE = 0.05
-"""Relative departure from k/(2N) that does not matter: the project's bound for spreads."""
+"""Relative departure from k/(2N) that does not matter: the project's bound for an sd."""
 
 
 @final
@@ -59,31 +54,40 @@ class Fits(NamedTuple):
     """Largest relative change by the last step of EM."""
 
 
-def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """The mean divergence of the fitted mixture from nature."""
-    k = replicable(NATURE, TEMPLATE)[0].size
+    k = size(NATURE)
     fits = fit(rng, N, REPLICATES * effort, _pilot(rng))
     about = f"E KL(p ‖ p_θ̂) in units of k/(2N): mixture with k = {k}, N = {N}"
     statement = "the maximum of a right model's exact likelihood loses k/(2N) nats to the truth"
     if not fits.left < STILL:
         cause = f"EM still moves: by {fits.left:.1e} of k/(2N) in its last step"
-        yield Claim(statement, not_comparable(about, cause))
+        yield missing(statement, about, cause)
         return
     departure = (fits.divergence - fits.quadratic) * 2 * N / k
-    error = float(departure.std(ddof=1) / np.sqrt(departure.size))
-    yield Claim(statement, Verdict(about, 1 + float(departure.mean()), 1.0, error, RELATIVE))
+    yield equal(statement, about, mean(1 + departure), 1.0, RELATIVE)
 
 
 def fit(rng: np.random.Generator, n: int, replicates: int, start: Values) -> Fits:
-    """Fits the mixture to simulated sets by EM from a start that does not depend on them."""
+    """Fits the mixture to simulated sets by EM from a start that does not depend on them.
+
+    Args:
+        rng: of the sets.
+        n: points of each.
+        replicates: how many sets, R.
+        start: values of the mixture's parameters.
+
+    Returns:
+        How far the fits are from nature.
+    """
     sets = jnp.asarray(draws(rng, n * replicates).reshape(replicates, n, 2))
     ends, gain = _climb(start, sets)
-    of, log_likelihood = replicable(NATURE, TEMPLATE)
-    box, true = grid(), of.unconstrain(NATURE.truth)
+    program, log_likelihood = replicable(NATURE, TEMPLATE)
+    box, true = grid(), program.unconstrain(NATURE.truth)
 
     @jax.jit
     def log_density(values: Values) -> Array:
-        return log_likelihood(as_data(box.points), of.unconstrain(values))
+        return log_likelihood(as_data(box.points), program.unconstrain(values))
 
     @jax.jit
     def score(points: Array) -> Array:
@@ -93,8 +97,8 @@ def fit(rng: np.random.Generator, n: int, replicates: int, start: Values) -> Fit
     divergence = [box.mean(box.log_density - np.asarray(log_density(law))) for law in laws]
     at = np.asarray(score(jnp.asarray(box.points)))
     information = at.T @ (at * np.exp(box.log_density)[:, None]) * STEP**2
-    mean = np.asarray(score(sets.reshape(-1, 2))).reshape(replicates, n, -1).mean(axis=1)
-    quadratic = 0.5 * np.einsum("ri,ri->r", mean, np.linalg.solve(information, mean.T).T)
+    means = np.asarray(score(sets.reshape(-1, 2))).reshape(replicates, n, -1).mean(axis=1)
+    quadratic = 0.5 * np.einsum("ri,ri->r", means, np.linalg.solve(information, means.T).T)
     return Fits(np.array(divergence), quadratic, float(np.max(gain)) * 2 * n / len(true))
 
 
@@ -103,10 +107,11 @@ def _pilot(rng: np.random.Generator) -> Values:
     points = draws(rng, PILOT)
     starts = [NATURE.start(rng, as_data(points)) for _ in range(STARTS)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
-    of, log_likelihood = replicable(NATURE, TEMPLATE)
+    program, log_likelihood = replicable(NATURE, TEMPLATE)
     ends = jax.vmap(lambda one: _maximised(one, jnp.asarray(points))[0])(stacked)
-    heights = jax.vmap(lambda v: log_likelihood(as_data(points), of.unconstrain(v)).sum())(ends)
-    best = int(jnp.argmax(jnp.where(jnp.isfinite(heights), heights, -jnp.inf)))
+    data = as_data(points)
+    reached = jax.vmap(lambda v: log_likelihood(data, program.unconstrain(v)).sum())(ends)
+    best = int(jnp.argmax(jnp.where(jnp.isfinite(reached), reached, -jnp.inf)))
     return jax.tree.map(lambda leaf: leaf[best], ends)
 
 
@@ -118,14 +123,14 @@ def _climb(start: Values, sets: Array) -> tuple[Values, Array]:
 def _maximised(start: Values, points: Array) -> tuple[Values, Array]:
     """The end of EM, and what the last step gained, nats per observation."""
     data = as_data(points)
-    of, log_likelihood = replicable(NATURE, TEMPLATE)
+    program, log_likelihood = replicable(NATURE, TEMPLATE)
 
     def step(values: Values, _: None) -> tuple[Values, None]:
         return NATURE.m_step(NATURE.e_step(values, data), data), None
 
-    def height(values: Values) -> Array:
-        return jnp.mean(log_likelihood(data, of.unconstrain(values)))
+    def objective(values: Values) -> Array:
+        return jnp.mean(log_likelihood(data, program.unconstrain(values)))
 
     before = jax.lax.scan(step, start, None, length=STEPS)[0]
     after = step(before, None)[0]
-    return after, jnp.abs(height(after) - height(before))
+    return after, jnp.abs(objective(after) - objective(before))

@@ -15,27 +15,25 @@ Salakhutdinov (2016), ICLR; Neal (2001), Stat. Comput. 11.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.scipy.stats import norm
 
-from comparisons.exhibits import Claim, Curves
+from comparisons.exhibits import Curves, Exhibits
+from comparisons.theory._claims import equal, missing
+from comparisons.theory._estimates import Measured, mean
 from comparisons.theory._plane import NEGLIGIBLE, draws
-from comparisons.theory.densities.variational_autoencoder import LATENT, VariationalAutoencoder
-from comparisons.verdict import Verdict, not_comparable
+from comparisons.theory.densities.variational_autoencoder import (
+    LATENT,
+    LatentVariable,
+    VariationalAutoencoder,
+)
+from comparisons.verdict import Verdict
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from jax import Array
-
-    from comparisons.exhibits import Shown
-    from comparisons.theory.densities.variational_autoencoder import LatentVariable
 
 TRAIN = 2_000
 POINTS = 500
@@ -47,66 +45,70 @@ PARTICLES = 200
 """Runs of annealed importance sampling per point."""
 
 
-def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """A ladder of bounds of one model, against its likelihood by quadrature and by annealing."""
     train = draws(rng, TRAIN * effort)
     units, trained = VariationalAutoencoder().learn(train, rng, effort)
     if trained.problems:
         about = "lower bounds of a trained model"
-        yield Claim("the model has been trained", not_comparable(about, trained.problems[0]))
+        yield missing("the model has been trained", about, trained.problems[0])
         return
     model, x = trained.network, jnp.asarray(units.to(draws(rng, POINTS)))
     exact = np.asarray(eqx.filter_jit(model.log_marginal)(x))
     gap = np.asarray(divergence(model, x))
     bounds = {k: bound(model, x, rng, k, BUDGET * effort // k) for k in SAMPLES}
-    yield Claim(
-        "the evidence lower bound falls short of log q(x) by KL(r(z | x) ‖ p(z | x))",
-        _mean("log q(x) − ELBO by samples / KL by quadrature", exact - bounds[1], gap),
-    )
-    few = SAMPLES[1]
-    yield Claim(
-        "the evidence lower bound leaves a gap that matters",
-        _mean(
-            "KL(r(z | x) ‖ p(z | x)) by quadrature / what does not matter",
-            gap, np.full(POINTS, NEGLIGIBLE), at_least=0.0,
-        ),
-    )  # fmt: skip
-    yield Claim(
-        f"importance weights close the gap: {few:,} samples close at least half of it",
-        _mean(f"L_{few} − ELBO / half of the gap", bounds[few] - bounds[1], gap / 2, at_least=0.0),
-    )
-    for less, more in pairwise(SAMPLES):
-        yield Claim(
-            f"the bound by {more:,} importance samples is no lower than by {less:,}",
-            _mean(f"L_{more} / L_{less}", bounds[more], bounds[less], at_least=NEGLIGIBLE),
-        )
-    last = SAMPLES[-1]
-    yield Claim(
-        f"by {last:,} importance samples nothing is left of the gap",
-        _mean(f"L_{last} / log q(x) by quadrature", bounds[last], exact),
-    )
-    annealed = eqx.filter_jit(model.annealed)(key_of(rng), x, PARTICLES * effort)
-    yield Claim(
-        "annealed importance sampling reaches log q(x) without the proposal",
-        _mean("log q(x): annealing / quadrature", np.asarray(annealed), exact),
-    )
+    yield from _gaps(bounds, exact, gap)
+    annealed = np.asarray(eqx.filter_jit(model.annealed)(key_of(rng), x, PARTICLES * effort))
+    statement = "annealed importance sampling reaches log q(x) without the proposal"
+    yield _means(statement, "log q(x): annealing / quadrature", annealed, exact)
     yield Curves(
         "importance weights close the gap of the lower bound",
         "importance samples K",
         "mean held-out bound, nats per observation in standardised units",
-        {"L_K": (SAMPLES, [float(b.mean()) for b in bounds.values()])},
+        {"L_K": (SAMPLES, [b.mean() for b in bounds.values()])},
         {
-            "log q(x) by quadrature": (SAMPLES, [float(exact.mean())] * len(SAMPLES)),
-            "ELBO by quadrature": (SAMPLES, [float((exact - gap).mean())] * len(SAMPLES)),
+            "log q(x) by quadrature": (SAMPLES, [exact.mean()] * len(SAMPLES)),
+            "ELBO by quadrature": (SAMPLES, [(exact - gap).mean()] * len(SAMPLES)),
         },
         "x",
     )
 
 
+def _gaps(bounds: dict[int, np.ndarray], exact: np.ndarray, gap: np.ndarray) -> Exhibits:
+    """Claims on what each bound leaves; arrays have a number for each point, nats."""
+    statement = "the evidence lower bound falls short of log q(x) by KL(r(z | x) ‖ p(z | x))"
+    about = "log q(x) − ELBO by samples / KL by quadrature"
+    yield _means(statement, about, exact - bounds[1], gap)
+    statement = "the evidence lower bound leaves a gap that matters"
+    about = "KL(r(z | x) ‖ p(z | x)) by quadrature / what does not matter"
+    yield _means(statement, about, gap, np.full(gap.size, NEGLIGIBLE), slack=0.0)
+    few, last = SAMPLES[1], SAMPLES[-1]
+    statement = f"importance weights close the gap: {few:,} samples close at least half of it"
+    about = f"L_{few} − ELBO / half of the gap"
+    yield _means(statement, about, bounds[few] - bounds[1], gap / 2, slack=0.0)
+    for less, more in pairwise(SAMPLES):
+        statement = f"the bound by {more:,} importance samples is no lower than by {less:,}"
+        about = f"L_{more} / L_{less}"
+        yield _means(statement, about, bounds[more], bounds[less], slack=NEGLIGIBLE)
+    statement = f"by {last:,} importance samples nothing is left of the gap"
+    yield _means(statement, f"L_{last} / log q(x) by quadrature", bounds[last], exact)
+
+
 def bound(
     model: LatentVariable, x: Array, rng: np.random.Generator, samples: int, repeats: int
 ) -> np.ndarray:
-    """L_K at each point, an average of independent bounds, shape (M,)."""
+    """L_K at each point, an average of independent bounds.
+
+    Args:
+        model: whose bound it is.
+        x: points in the network's units, shape (M, 2).
+        rng: of the importance samples.
+        samples: K.
+        repeats: how many bounds are averaged.
+
+    Returns:
+        Nats, shape (M,).
+    """
 
     @jax.jit
     def average(keys: Array) -> Array:
@@ -126,15 +128,15 @@ def divergence(model: LatentVariable, x: Array) -> Array:
     return jnp.sum(jnp.exp(log_r) * (log_r - log_posterior), axis=1) * step
 
 
-def _mean(
-    about: str, one: np.ndarray, other: np.ndarray, *, at_least: float | None = None
+def _means(
+    statement: str, about: str, one: np.ndarray, other: np.ndarray, slack: float | None = None
 ) -> Verdict:
-    """The means over points of two arrays, with the error of their difference.
+    """That the means over points of two arrays are equal, or one at least the other less a slack.
 
-    They are to be equal, or one at least the other but for so many nats.
+    The error is that of their difference.
     """
-    error = float((one - other).std(ddof=1) / np.sqrt(one.size))
-    about, means = f"nats per observation: {about}", (float(one.mean()), float(other.mean()))
-    if at_least is None:
-        return Verdict(about, *means, error, NEGLIGIBLE)
-    return Verdict(about, *means, error, at_least, relation="at_least")
+    about = f"nats per observation: {about}"
+    found = Measured(one.mean(), mean(one - other).error)
+    if slack is None:
+        return equal(statement, about, found, other.mean(), NEGLIGIBLE)
+    return equal(statement, about, found, other.mean(), slack, relation="at_least")

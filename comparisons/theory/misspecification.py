@@ -21,32 +21,27 @@ References: White (1982), Econometrica 50; Takeuchi (1976); Schwarz (1978), Ann.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isqrt
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jax import Array
 from scipy.stats import norm
 
-from comparisons.exhibits import Claim, Curves, Table
+from comparisons.exhibits import Curves, Exhibits, Table
 from comparisons.policy import LEVEL, LIMIT_SD, PROBABILITY, Z
-from comparisons.studies._ladder import Rung, slope
-from comparisons.theory.densities._model import LINE, log_density_at
-from comparisons.theory.divergences import EXACT, nearest
-from comparisons.verdict import Verdict, not_comparable
+from comparisons.theory._claims import equal, missing
+from comparisons.theory._estimates import Measured, mean, power, proportion
+from comparisons.theory._minima import EXACT, nearest
+from comparisons.theory._programs import LINE, as_data, log_density_at
 from inference.information.matrices import observed, outer_product
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.programs.density import replicable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from jax import Array
-
-    from comparisons.exhibits import Shown
-    from models.spec import Values
+from models.spec import Values
 
 MODES = 3
 NATURE = GaussianMixture(MODES)
@@ -58,6 +53,7 @@ VALUES = {
 """q: three modes that nobody overlooks, not symmetric."""
 NODES = np.linspace(-15.0, 30.0, 4_501)
 """Ten standard deviations beyond the outer modes; the trapezoidal rule is exact there."""
+STEP = NODES[1] - NODES[0]
 FAR = -10.0
 """Where the search for the nearest Gaussian begins: left of every mode, and too narrow."""
 FRESH = 400_000
@@ -83,7 +79,7 @@ STARTS = 12
 CLIMB = 1_000
 """EM steps of a start."""
 OPTIMISM = 0.05
-"""Relative difference from the first order that does not matter: the project's bound for spreads.
+"""Relative difference from the first order that does not matter: the project's bound for an sd.
 The next order is a few k/N."""
 REACHED = 1e-3
 """Log-likelihood, nats, within which two ends are one maximum."""
@@ -115,7 +111,7 @@ class Truth(NamedTuple):
 def truth() -> Truth:
     """By quadrature; J and B in (μ, σ) at θ*."""
     q = np.exp(log_nature(NODES))
-    weight = q * (NODES[1] - NODES[0])
+    weight = q * STEP
     mean = float(weight @ NODES)
     deviation = float(np.sqrt(weight @ (NODES - mean) ** 2))
     left = float(weight @ (np.log(q) - norm.logpdf(NODES, mean, deviation)))
@@ -128,7 +124,7 @@ def truth() -> Truth:
     return Truth(q, mean, deviation, left, ratio, float(np.trace(inverse @ outer)))
 
 
-def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """What is left of the divergence, what intervals cover, and which order is chosen."""
     at = truth()
     yield from _left(rng, effort, at)
@@ -139,42 +135,33 @@ def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
 # --- the divergence that is left ------------------------------------------------------------------
 
 
-def _left(rng: np.random.Generator, effort: int, at: Truth) -> Iterator[Shown]:
+def _left(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
     weights, mu, sigma = (np.asarray(VALUES[name]) for name in ("weights", "mu", "sigma"))
-    mean = float(weights @ mu)
-    deviation = float(np.sqrt(weights @ (sigma**2 + mu**2) - mean**2))
+    location = float(weights @ mu)
+    sd = float(np.sqrt(weights @ (sigma**2 + mu**2) - location**2))
     statement = "The nearest Gaussian has the moments of the data's law."
     law = nearest(lambda law: divergence(at.density, law), FAR)
     if law is None:
-        yield Claim(statement, not_comparable("argmin KL(q ‖ p_θ)", "the minimiser did not end"))
+        yield missing(statement, "argmin KL(q ‖ p_θ)", "the minimiser did not end")
     else:
-        for name, found, expected in (("μ", law[0], mean), ("σ", np.exp(law[1]), deviation)):
+        for name, found, expected in (("μ", law[0], location), ("σ", np.exp(law[1]), sd)):
             about = f"{name} of least KL(q ‖ p_θ), by optimiser from far / moment of q"
-            yield Claim(statement, Verdict(about, float(found), expected, 0.0, EXACT))
+            yield equal(statement, about, found, expected, EXACT)
     yield from _remains(rng, effort, at)
-    rungs, level = [], []
-    for n in LADDER:
-        excess = _excess(rng, n, FITS * effort, at)
-        error = float(excess.std() / np.sqrt(excess.size))
-        rungs.append(Rung(n, float(excess.mean()), error))
-        level.append(at.divergence + float(excess.mean()))
-    rate, error = slope(rungs)
-    yield Claim(
-        "Of the divergence of the fit only the excess over its limit vanishes, like 1/N.",
-        Verdict("slope of log(E KL(q ‖ p_θ̂) − limit) against log N", rate, -1.0, error, SLOPE),
-    )
-    last = rungs[-1]
-    penalty, uncertain = 2 * last.n * last.value, 2 * last.n * last.error
-    about = f"2N (E KL(q ‖ p_θ̂) − limit) against tr(J⁻¹B), N = {last.n}; a right model has 2"
-    yield Claim(
-        "The excess is Takeuchi's penalty, not Akaike's k.",
-        Verdict(about, penalty, at.trace, uncertain, PENALTY * at.trace),
-    )
+    excess = [_excess(rng, n, FITS * effort, at) for n in LADDER]
+    rungs = [Measured(one.mean(), one.std() / np.sqrt(one.size)) for one in excess]
+    statement = "Of the divergence of the fit only the excess over its limit vanishes, like 1/N."
+    about = "slope of log(E KL(q ‖ p_θ̂) − limit) against log N"
+    yield equal(statement, about, power(LADDER, rungs), -1.0, SLOPE)
+    n = LADDER[-1]
+    statement = "The excess is Takeuchi's penalty, not Akaike's k."
+    about = f"2N (E KL(q ‖ p_θ̂) − limit) against tr(J⁻¹B), N = {n}; a right model has 2"
+    yield equal(statement, about, rungs[-1].per(1 / (2 * n)), at.trace, PENALTY * at.trace)
     yield Curves(
         "Divergence of the fitted Gaussian from three modes",
         "units N",
         "E KL(q ‖ p_θ̂), nats",
-        {"fits": (LADDER, level)},
+        {"fits": (LADDER, [at.divergence + rung.value for rung in rungs])},
         {
             "limit": (LADDER, [at.divergence] * len(LADDER)),
             "limit + tr(J⁻¹B)/2N": (LADDER, [at.divergence + at.trace / 2 / n for n in LADDER]),
@@ -186,39 +173,34 @@ def _left(rng: np.random.Generator, effort: int, at: Truth) -> Iterator[Shown]:
 def divergence(density: np.ndarray, law: Array) -> Array:
     """KL(q ‖ N) in nats by quadrature, of q on the nodes and of a law (location, log scale)."""
     log_p = jax.scipy.stats.norm.logpdf(NODES, law[0], jnp.exp(law[1]))
-    return jnp.sum(density * (np.log(density) - log_p)) * (NODES[1] - NODES[0])
+    return jnp.sum(density * (np.log(density) - log_p)) * STEP
 
 
-def _remains(rng: np.random.Generator, effort: int, at: Truth) -> Iterator[Shown]:
+def _remains(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
     """The divergence at the largest N, each fit judged on draws of its own."""
     n, count = LADDER[-1], JUDGED * effort
     fresh = np.asarray(NATURE.simulate(rng, VALUES, FRESH * effort)["y"].data).reshape(count, -1)
     log_q = log_nature(fresh)
     sets = np.concatenate([*_samples(rng, n, count)])
     log_p = norm.logpdf(fresh, sets.mean(axis=1)[:, None], sets.std(axis=1)[:, None])
-    each = (log_q - log_p).mean(axis=1)
-    error = float(each.std(ddof=1) / np.sqrt(count))
-    yield Claim(
-        "The divergence of one Gaussian from three modes does not vanish with N.",
-        Verdict(
-            f"KL(q ‖ p_θ̂) by fresh draws, nats, N = {n} / its limit by quadrature",
-            float(each.mean()), at.divergence, error, LIMIT_SD * at.divergence,
-        ),
-    )  # fmt: skip
+    found = mean((log_q - log_p).mean(axis=1))
+    statement = "The divergence of one Gaussian from three modes does not vanish with N."
+    about = f"KL(q ‖ p_θ̂) by fresh draws, nats, N = {n} / its limit by quadrature"
+    yield equal(statement, about, found, at.divergence, LIMIT_SD * at.divergence)
 
 
 def log_nature(y: np.ndarray) -> np.ndarray:
     """log q of each number, read off the program of the mixture."""
-    of = log_density_at(NATURE, VALUES, LINE)
-    return np.asarray(of(jnp.asarray(y).ravel())).reshape(y.shape)
+    log_density = log_density_at(NATURE, VALUES, LINE)
+    return np.asarray(log_density(jnp.asarray(y).ravel())).reshape(y.shape)
 
 
 def _excess(rng: np.random.Generator, n: int, count: int, at: Truth) -> np.ndarray:
     """KL(q ‖ p_θ̂) − KL(q ‖ p_θ*) of `count` data sets: a closed form, since log p is quadratic."""
     found = []
     for y in _samples(rng, n, count):
-        mean, deviation = y.mean(axis=1), y.std(axis=1)
-        square = (at.deviation**2 + (mean - at.mean) ** 2) / deviation**2
+        location, deviation = y.mean(axis=1), y.std(axis=1)
+        square = (at.deviation**2 + (location - at.mean) ** 2) / deviation**2
         found.append(np.log(deviation / at.deviation) + 0.5 * (square - 1))
     return np.concatenate(found)
 
@@ -234,7 +216,7 @@ def _samples(rng: np.random.Generator, n: int, count: int) -> Iterator[np.ndarra
 # --- intervals ------------------------------------------------------------------------------------
 
 
-def _intervals(rng: np.random.Generator, effort: int, at: Truth) -> Iterator[Shown]:
+def _intervals(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
     half = norm.ppf((1 + LEVEL) / 2)
     inside = []
     for y in _samples(rng, COVERED, REPLICATES * effort):
@@ -242,25 +224,24 @@ def _intervals(rng: np.random.Generator, effort: int, at: Truth) -> Iterator[Sho
         errors = standard_errors(y)
         inside.append(np.stack([np.abs(away) <= half * errors[kind] for kind in KINDS]))
     covered = np.concatenate(inside, axis=2)
+    statements = {
+        "observed": "Intervals that trust the model cover 2Φ(z r) − 1 instead.",
+        "sandwich": "Sandwich intervals keep their level for the pseudo-true value.",
+    }
     rows = []
     for row, kind in zip(covered, KINDS, strict=True):
-        for i, name in enumerate(("mu", "sigma")):
-            statement = "Sandwich intervals keep their level for the pseudo-true value."
-            predicted = LEVEL
-            if kind == "observed":
-                statement = "Intervals that trust the model cover 2Φ(z r) − 1 instead."
-                predicted = float(2 * norm.cdf(half * at.ratio[i]) - 1)
+        for each, name, ratio in zip(row, ("mu", "sigma"), at.ratio, strict=True):
+            predicted = float(2 * norm.cdf(half * ratio) - 1) if kind == "observed" else LEVEL
+            found = Measured(float(each.mean()), proportion(predicted, each.size).error)
+            rows.append((kind, name, found.value, predicted))
             about = f"coverage of pseudo-true {name} by the {kind} {LEVEL:.0%} interval"
-            error = float(np.sqrt(predicted * (1 - predicted) / row[i].size))
-            found = float(row[i].mean())
-            rows.append((kind, name, found, predicted))
-            yield Claim(statement, Verdict(about, found, predicted, error, PROBABILITY))
+            yield equal(statements[kind], about, found, predicted, PROBABILITY)
     title = f"Coverage of {LEVEL:.0%} intervals on three modes, N = {COVERED}"
     yield Table(title, ("standard error", "parameter", "measured", "theory"), tuple(rows))
 
 
 def standard_errors(y: np.ndarray) -> dict[str, np.ndarray]:
-    """Of μ̂ and σ̂ of data sets, shape (R, N), by J⁻¹ and by the sandwich, each of shape (2, R).
+    """By J⁻¹ and by the sandwich, those of μ̂ and σ̂, shape (2, R), of data sets, shape (R, N).
 
     At the maximum J = diag(N, 2N)/σ̂² and Σ s_i s_iᵀ has N/σ̂² and N (m₄/σ̂⁴ − 1)/σ̂² on its diagonal.
     """
@@ -295,58 +276,51 @@ class _Fit(NamedTuple):
     """tr(J⁻¹ Σ s sᵀ) at the maximum."""
 
 
-def _orders(rng: np.random.Generator, effort: int, at: Truth) -> Iterator[Shown]:
+def _orders(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
     n = UNITS * isqrt(effort)  # leaving each unit out costs N²
     data = NATURE.simulate(rng, VALUES, n)
     fits: dict[int, _Fit] = {}
     for order in ORDERS:
-        fit = fitted(GaussianMixture(order), data, rng, at)
+        fits[order] = fit = fitted(GaussianMixture(order), data, rng, at)
         # above the truth the maximum is a ridge without a regular point: any height on it will do
         if order <= MODES and fit.reached < 2:
             cause = f"order {order}: only {fit.reached} of {STARTS} starts reached the maximum"
-            yield Claim(BY_BIC, not_comparable("order chosen", cause))
+            yield missing(BY_BIC, "order chosen", cause)
             return
-        fits[order] = fit
-    yield Table(
-        f"Mixtures of normal laws fitted to three modes, N = {n}",
-        ("order", "k", "log-likelihood", "BIC", "leave-one-out log score", "KL(q ‖ fit)"),
-        tuple(
-            (float(o), float(f.k), f.log_likelihood, f.bic, float(f.score.sum()), f.divergence)
-            for o, f in fits.items()
-        ),
+    columns = ("order", "k", "log-likelihood", "BIC", "leave-one-out log score", "KL(q ‖ fit)")
+    rows = tuple(
+        (float(o), float(f.k), f.log_likelihood, f.bic, float(f.score.sum()), f.divergence)
+        for o, f in fits.items()
     )
+    yield Table(f"Mixtures of normal laws fitted to three modes, N = {n}", columns, rows)
     by_bic = min(fits, key=lambda order: fits[order].bic)
-    yield Claim(BY_BIC, Verdict("order chosen by BIC", by_bic, MODES, 0.0, 0.0))
+    yield equal(BY_BIC, "order chosen by BIC", by_bic, MODES, 0.0)
     about = "order chosen by leave-one-out cross-validation"
-    restless = {order: fit.settled for order, fit in fits.items() if not fit.settled < SETTLED}
+    restless = [order for order, fit in fits.items() if not fit.settled < SETTLED]
     if restless:
-        cause = f"EM without a unit has not settled at orders {list(restless)}"
-        yield Claim(BY_SCORE, not_comparable(about, cause))
+        yield missing(BY_SCORE, about, f"EM without a unit has not settled at orders {restless}")
     else:
         by_score = chosen({order: fit.score for order, fit in fits.items()})
-        yield Claim(BY_SCORE, Verdict(about, by_score, MODES, 0.0, 0.0))
+        yield equal(BY_SCORE, about, by_score, MODES, 0.0)
     for order in (1, 3):
-        fit = fits[order]
-        yield Claim(
-            "To leave a unit out takes its pull on the fit from its score, tr(J⁻¹ Σ s sᵀ) in all.",
-            Verdict(
-                f"ℓ(θ̂) − leave-one-out log score of order {order}, nats, N = {n}",
-                fit.log_likelihood - float(fit.score.sum()), fit.optimism, 0.0,
-                OPTIMISM * fit.optimism,
-            ),
-        )  # fmt: skip
-        far = fits[order].divergence
-        limit = at.divergence if order == 1 else 0.0
-        trace = at.trace if order == 1 else float(fits[order].k)
-        # the excess is about a sum of tr(J⁻¹B) squared standard normals over 2N; the bound is a
-        # quarter of what tells the wrong model from the right one
-        yield Claim(
-            "A model that contains the truth comes as near as N allows; a wrong one does not.",
-            Verdict(
-                f"KL(q ‖ fit) of order {order}, nats, N = {n}", far, limit + trace / (2 * n),
-                float(np.sqrt(2 * trace) / (2 * n)), at.divergence / 4,
-            ),
-        )  # fmt: skip
+        yield from _of_order(order, fits[order], n, at)
+
+
+def _of_order(order: int, fit: _Fit, n: int, at: Truth) -> Exhibits:
+    """Claims on the score and the divergence of a fit to n units."""
+    statement = (
+        "To leave a unit out takes its pull on the fit from its score, tr(J⁻¹ Σ s sᵀ) in all."
+    )
+    about = f"ℓ(θ̂) − leave-one-out log score of order {order}, nats, N = {n}"
+    pull = fit.log_likelihood - float(fit.score.sum())
+    yield equal(statement, about, pull, fit.optimism, OPTIMISM * fit.optimism)
+    limit, trace = (at.divergence, at.trace) if order == 1 else (0.0, float(fit.k))
+    # the excess is about a sum of tr(J⁻¹B) squared standard normals over 2N; the bound is a
+    # quarter of what tells the wrong model from the right one
+    found = Measured(fit.divergence, np.sqrt(2 * trace) / (2 * n))
+    statement = "A model that contains the truth comes as near as N allows; a wrong one does not."
+    about = f"KL(q ‖ fit) of order {order}, nats, N = {n}"
+    yield equal(statement, about, found, limit + trace / (2 * n), at.divergence / 4)
 
 
 def chosen(scores: dict[int, np.ndarray]) -> int:
@@ -360,54 +334,60 @@ def chosen(scores: dict[int, np.ndarray]) -> int:
 
 
 def fitted(model: GaussianMixture, data: xr.Dataset, rng: np.random.Generator, at: Truth) -> _Fit:
-    """The best end of EM from many starts, and of EM without each unit from there."""
-    n = data.sizes["obs"]
-    y = jnp.asarray(data["y"].data)
-    of, terms = replicable(model, data)
+    """The best end of EM from many starts, and of EM without each unit from there.
+
+    Args:
+        model: of some order.
+        data: a column of numbers.
+        rng: of the starts.
+        at: the data's law.
+    """
+    n, y = data.sizes["obs"], jnp.asarray(data["y"].data)
+    program, terms = replicable(model, data)
 
     def log_density(values: Values, rows: Array) -> Array:
-        return terms(xr.Dataset({"y": ("obs", rows)}), of.unconstrain(values))
-
-    def climbed(values: Values, rows: Array, steps: int) -> Values:
-        some = xr.Dataset({"y": ("obs", rows)})
-
-        def step(now: Values, _: None) -> tuple[Values, None]:
-            return model.m_step(model.e_step(now, some), some), None
-
-        return jax.lax.scan(step, values, None, length=steps)[0]
+        return terms(as_data(rows), program.unconstrain(values))
 
     def ends(start: Values) -> tuple[Values, Array]:
-        end = climbed(start, y, CLIMB)
+        end = _climbed(model, start, y, CLIMB)
         return end, log_density(end, y).sum()
 
     def without(values: Values, rows: Array, left: Array) -> Array:
-        halfway = climbed(values, rows, STEPS // 2)
-        end = climbed(halfway, rows, STEPS // 2)
+        halfway = _climbed(model, values, rows, STEPS // 2)
+        end = _climbed(model, halfway, rows, STEPS // 2)
         return jnp.stack([log_density(now, left[None])[0] for now in (halfway, end)])
 
     drawn = [model.start(stream, data) for stream in rng.spawn(STARTS)]
     starts = jax.tree.map(lambda *parts: jnp.stack(parts), *drawn)
-    points, heights = jax.device_get(jax.jit(jax.vmap(ends))(starts))
+    points, reached = jax.device_get(jax.jit(jax.vmap(ends))(starts))
     each = [{name: array[i] for name, array in points.items()} for i in range(STARTS)]
     fine = np.array([not model.degeneracy(values, data) for values in each])
-    heights = np.where(fine & np.isfinite(heights), heights, -np.inf)
-    best = int(heights.argmax())
-    height = float(heights[best])
+    reached = np.where(fine & np.isfinite(reached), reached, -np.inf)
+    best, highest = each[int(reached.argmax())], float(reached.max())
     # row i has every unit but i
     others = y[np.arange(n - 1) + (np.arange(n - 1) >= np.arange(n)[:, None])]
     alone = jax.jit(
         lambda values: jax.lax.map(lambda pair: without(values, *pair), (others, y), batch_size=50)
     )
-    score, u = np.asarray(alone(each[best])), of.unconstrain(each[best])
-    log_p = np.asarray(log_density(each[best], jnp.asarray(NODES)))
-    weight = at.density * (NODES[1] - NODES[0])
+    score, u = np.asarray(alone(best)), program.unconstrain(best)
+    log_p = np.asarray(log_density(best, jnp.asarray(NODES)))
     return _Fit(
-        of.size,
-        height,
-        -2 * height + of.size * float(np.log(n)),
-        int(np.sum(heights > height - REACHED)),
+        program.size,
+        highest,
+        -2 * highest + program.size * float(np.log(n)),
+        int(np.sum(reached > highest - REACHED)),
         score[:, 1],
         float(abs(np.diff(score.sum(axis=0))[0])),
-        float(weight @ (np.log(at.density) - log_p)),
-        float(np.trace(np.linalg.solve(observed(of, u), outer_product(of, u)))),
+        float((at.density * STEP) @ (np.log(at.density) - log_p)),
+        float(np.trace(np.linalg.solve(observed(program, u), outer_product(program, u)))),
     )
+
+
+def _climbed(model: GaussianMixture, values: Values, rows: Array, steps: int) -> Values:
+    """So many steps of EM."""
+    data = as_data(rows)
+
+    def step(now: Values, _: None) -> tuple[Values, None]:
+        return model.m_step(model.e_step(now, data), data), None
+
+    return jax.lax.scan(step, values, None, length=steps)[0]

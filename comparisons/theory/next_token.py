@@ -18,24 +18,18 @@ Statistical Inference for Markov Processes.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import minimize
+from jax import Array
 from scipy.special import rel_entr
 
-from comparisons.exhibits import Claim, Curves
-from comparisons.verdict import Verdict, not_comparable
+from comparisons.exhibits import Curves, Exhibits
+from comparisons.theory._claims import equal, missing
+from comparisons.theory._estimates import Measured, mean
+from comparisons.theory._minima import bfgs
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from jax import Array
-
-    from comparisons.exhibits import Shown
 
 STATES = 4
 FLOOR = 0.25
@@ -44,7 +38,7 @@ LENGTHS = (1_000, 2_000, 4_000, 8_000)
 TEXTS = 400
 """Simulated pairs of a text to learn from and one to be judged on, at effort 1."""
 RELATIVE = 0.05
-"""Relative departure from k/(2T) that does not matter: the project's bound for spreads."""
+"""Relative departure from k/(2T) that does not matter: the project's bound for an sd."""
 PERPLEXITY = 0.01
 """Relative difference of a perplexity that does not matter: a hundredth of a choice in one."""
 STATIONARY = 1e-8
@@ -52,7 +46,7 @@ STATIONARY = 1e-8
 ROUNDING = 1e-12
 
 
-def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """A random chain, texts of it, and the model fitted to them."""
     mixed = rng.dirichlet(np.ones(STATES), STATES)
     p = FLOOR / STATES + (1 - FLOOR) * mixed
@@ -65,45 +59,32 @@ def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
     fit, problem = by_gradients(table)
     statement = "the least next-token cross-entropy is reached by the maximum-likelihood shares"
     about = "cross-entropy of a text, nats per token: by gradients / of the observed shares"
-    yield Claim(
-        statement,
-        not_comparable(about, problem)
-        if problem
-        else Verdict(about, cross_entropy(table, fit), best, 0.0, ROUNDING),
-    )
+    if problem:
+        yield missing(statement, about, problem)
+    else:
+        yield equal(statement, about, cross_entropy(table, fit), best, ROUNDING)
     ladder = [learn(p, law, learnt[:, : length + 1]) for length in LENGTHS]
     length, (tables, models, excess) = LENGTHS[-1], ladder[-1]
     fresh = [cross_entropy(counts(t), m) for t, m in zip(judged, models, strict=True)]
-    expected = float(np.exp(rate + k / (2 * length)))
-    error = float(np.std(fresh, ddof=1) / np.sqrt(len(fresh)) * expected)
-    yield Claim(
-        "held-out perplexity is that of the entropy rate and the cost of the parameters",
-        Verdict(
-            f"exp(mean cross-entropy of fresh texts) / exp(H + k/(2T)), T = {length}",
-            float(np.exp(np.mean(fresh))), expected, error, PERPLEXITY * expected,
-        ),
-    )  # fmt: skip
+    expected = np.exp(rate + k / (2 * length))
+    found = Measured(np.exp(np.mean(fresh)), mean(np.array(fresh)).error * expected)
+    statement = "held-out perplexity is that of the entropy rate and the cost of the parameters"
+    about = f"exp(mean cross-entropy of fresh texts) / exp(H + k/(2T)), T = {length}"
+    yield equal(statement, about, found, expected, PERPLEXITY * expected)
     away = (tables - tables.sum(axis=2, keepdims=True) * p) / length
     quadratic = 0.5 * ((away**2 / p).sum(axis=2) / law).sum(axis=1)
-    departure = (excess - quadratic) * 2 * length / k
-    yield Claim(
-        "a model with k parameters learnt from T tokens loses k/(2T) nats per token",
-        Verdict(
-            f"mean excess over the entropy rate in units of k/(2T), k = {k}, T = {length}",
-            1 + float(departure.mean()),
-            1.0,
-            float(departure.std(ddof=1) / np.sqrt(len(departure))),
-            RELATIVE,
-        ),
-    )
+    found = mean(1 + (excess - quadratic) * 2 * length / k)
+    statement = "a model with k parameters learnt from T tokens loses k/(2T) nats per token"
+    about = f"mean excess over the entropy rate in units of k/(2T), k = {k}, T = {length}"
+    yield equal(statement, about, found, 1.0, RELATIVE)
     yield Curves(
         "perplexity of a learnt chain",
         "tokens learnt from",
         "expected perplexity of the next token",
-        {"learnt": (LENGTHS, [float(np.exp(rate + e.mean())) for _, _, e in ladder])},
+        {"learnt": (LENGTHS, [np.exp(rate + e.mean()) for _, _, e in ladder])},
         {
-            "exp(H + k/(2T))": (LENGTHS, [float(np.exp(rate + k / (2 * t))) for t in LENGTHS]),
-            "exp(H)": (LENGTHS, [float(np.exp(rate))] * len(LENGTHS)),
+            "exp(H + k/(2T))": (LENGTHS, [np.exp(rate + k / (2 * t)) for t in LENGTHS]),
+            "exp(H)": (LENGTHS, [np.exp(rate)] * len(LENGTHS)),
         },
         "x",
     )
@@ -158,19 +139,11 @@ def cross_entropy(table: np.ndarray, q: np.ndarray) -> float:
 def by_gradients(table: np.ndarray) -> tuple[np.ndarray, str]:
     """The transitions softmax(logits) of least cross-entropy, and why they are not it."""
 
-    @jax.jit
     def loss(flat: Array) -> Array:
         log_q = jax.nn.log_softmax(flat.reshape(table.shape), axis=1)
         return -jnp.sum(table * log_q) / table.sum()
 
-    compiled = jax.jit(jax.value_and_grad(loss))
-    end = minimize(
-        lambda flat: tuple(map(np.asarray, compiled(flat))),
-        np.zeros(table.size),
-        jac=True,
-        method="BFGS",
-        options={"gtol": STATIONARY},
-    )
+    end = bfgs(loss, options={"gtol": STATIONARY})(np.zeros(table.size))
     steep = float(np.abs(end.jac).max())
     problem = "" if steep < 10 * STATIONARY else f"the gradient is {steep:.1e} nats, not zero"
     return np.asarray(jax.nn.softmax(end.x.reshape(table.shape), axis=1)), problem

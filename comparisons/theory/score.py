@@ -13,38 +13,26 @@ References: Hyvärinen (2005), JMLR 6, thm. 1; Vincent (2011), Neural Comput. 23
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.exhibits import Claim, Curves
+from comparisons.exhibits import Curves, Exhibits
+from comparisons.theory._claims import at_least, equal, missing
+from comparisons.theory._estimates import Measured, mean
 from comparisons.theory._plane import NATURE, draws, grid
-from comparisons.theory.densities._fitted import everywhere
-from comparisons.theory.densities._model import log_density_at
-from comparisons.theory.densities.score_matching import (
-    NOISE,
-    ScoreMatching,
-    denoising_loss,
-    sliced_loss,
-)
-from comparisons.verdict import Verdict, not_comparable
+from comparisons.theory._programs import log_density_at
+from comparisons.theory._quadrature import Pointwise, everywhere, gradient
+from comparisons.theory.densities.score_matching import LOSSES, NOISE, ScoreMatching
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from comparisons.exhibits import Shown
-    from comparisons.theory.densities._fitted import Fitted
 
 TRAIN = 4_000
 FRESH = 800_000
 """Draws over which the objectives are averaged."""
 BLOCKS = 50
-"""Parts of them, whose spread gives the error of the average."""
+"""Parts of them, whose standard deviation gives the error of the average."""
 RELATIVE = 0.05
-"""Share of the information I(p) that does not matter: the project's bound for spreads."""
+"""Share of the information I(p) that does not matter: the project's bound for an sd."""
 LEARNT = 0.8
 """Least share of I(p) that a learnt score has to account for.  It is a judgement, not a theorem:
 a score of zero accounts for none, and a score wrong by a fifth of a standard deviation of the law
@@ -52,68 +40,56 @@ in each coordinate leaves 0.04."""
 PLACES = 101
 
 
-def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
+def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """Two objectives, each against the divergence it stands for, and the scores they learn."""
-    box = grid()
     train, fresh = draws(rng, TRAIN * effort), draws(rng, FRESH)
     smooth = {**NATURE.truth, "scale": jnp.sqrt(NATURE.truth["scale"] ** 2 + NOISE**2)}
-    lines = {}
     row = np.stack([np.linspace(-4.0, 12.0, PLACES), np.full(PLACES, 1.6)], axis=1)
+    learnt, known = {}, {}
     targets = {ScoreMatching("sliced"): NATURE.truth, ScoreMatching("denoising"): smooth}
     for estimator, values in targets.items():
         objective = estimator.objective
-        of = log_density_at(NATURE, values)
-        true = jax.grad(lambda x, of=of: jnp.sum(of(x)))
-        density = np.exp(everywhere(of, box.points))
-        score = everywhere(true, box.points)
-        information = box.integral(density * (score**2).sum(axis=1))
+        log_density = log_density_at(NATURE, values)
+        true = gradient(log_density)
         fit = estimator.fit(train, rng, effort)
         if fit.problems or fit.score is None:
             statement = f"{objective} score matching has converged"
-            yield Claim(statement, not_comparable(f"∇ log p: {objective}", fit.problems[0]))
+            yield missing(statement, f"∇ log p: {objective}", fit.problems[0])
             continue
-        away = ((everywhere(fit.score, box.points) - score) ** 2).sum(axis=1)
-        left = box.integral(density * away)
-        constant = 1 / NOISE**2 if objective == "denoising" else 0.0
-        measured, error = objective_mean(objective, fit, fresh, rng)
-        yield Claim(
-            f"the {objective} objective is the Fisher divergence up to a constant",
-            Verdict(
-                f"{objective} objective by draws / by quadrature, in units of ½ I(p)",
-                2 * measured / information,
-                (left - information + 2 * constant) / information,
-                2 * error / information,
-                RELATIVE,
-            ),
-        )
-        yield Claim(
-            f"{objective} score matching learns the score",
-            Verdict(
-                f"1 − E‖s − ∇log p‖²/I(p) by quadrature: {objective}",
-                1 - left / information, LEARNT, 0.0, 0.0, relation="at_least",
-            ),
-        )  # fmt: skip
-        lines[objective] = everywhere(fit.score, row)[:, 0], everywhere(true, row)[:, 0]
-    place = [float(x) for x in row[:, 0]]
-    yield Curves(
-        "the learnt score along a line through the mode on the right",
-        "x₁",
-        "∂ log p/∂x₁",
-        {name: (place, [float(v) for v in one]) for name, (one, _) in lines.items()},
-        {f"true, {name}": (place, [float(v) for v in one]) for name, (_, one) in lines.items()},
-    )
+        measured = _objective(objective, fit.score, fresh, rng)
+        yield from _learns(objective, fit.score, log_density, measured)
+        place = row[:, 0]
+        learnt[objective] = place, everywhere(fit.score, row)[:, 0]
+        known[f"true, {objective}"] = place, everywhere(true, row)[:, 0]
+    title = "the learnt score along a line through the mode on the right"
+    yield Curves(title, "x₁", "∂ log p/∂x₁", learnt, known)
 
 
-def objective_mean(
-    objective: str, fit: Fitted, fresh: np.ndarray, rng: np.random.Generator
-) -> tuple[float, float]:
-    """An objective's mean over draws and its standard error."""
-    if fit.score is None:
-        raise TypeError("a score is needed")
-    of = fit.score
-    loss = {"denoising": denoising_loss, "sliced": sliced_loss}[objective]
+def _learns(
+    objective: str, score: Pointwise, log_density: Pointwise, measured: Measured
+) -> Exhibits:
+    """Claims on a score and on its objective, by quadrature over the law that it is learnt from."""
+    box = grid()
+    density = np.exp(everywhere(log_density, box.points))
+    true = everywhere(gradient(log_density), box.points)
+    information = box.integral(density * (true**2).sum(axis=1))
+    away = ((everywhere(score, box.points) - true) ** 2).sum(axis=1)
+    left = box.integral(density * away)
+    constant = 1 / NOISE**2 if objective == "denoising" else 0.0
+    statement = f"the {objective} objective is the Fisher divergence up to a constant"
+    about = f"{objective} objective by draws / by quadrature, in units of ½ I(p)"
+    expected = (left - information + 2 * constant) / information
+    yield equal(statement, about, measured.per(information / 2), expected, RELATIVE)
+    statement = f"{objective} score matching learns the score"
+    about = f"1 − E‖s − ∇log p‖²/I(p) by quadrature: {objective}"
+    yield at_least(statement, about, 1 - left / information, LEARNT)
+
+
+def _objective(
+    objective: str, score: Pointwise, fresh: np.ndarray, rng: np.random.Generator
+) -> Measured:
+    """An objective's mean over draws."""
     parts = jnp.asarray(fresh.reshape(BLOCKS, -1, 2))
     keys = jax.random.split(key_of(rng), BLOCKS)
-    compiled = jax.jit(lambda key, x: loss(lambda one: of(one[None])[0], key, x))
-    means = np.array([float(compiled(key, x)) for key, x in zip(keys, parts, strict=True)])
-    return float(means.mean()), float(means.std(ddof=1) / np.sqrt(BLOCKS))
+    compiled = jax.jit(lambda key, x: LOSSES[objective](lambda one: score(one[None])[0], key, x))
+    return mean(np.array([float(compiled(key, x)) for key, x in zip(keys, parts, strict=True)]))

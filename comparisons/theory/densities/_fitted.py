@@ -12,29 +12,22 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Literal, final, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, final, get_args, get_origin, get_type_hints
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from inference.threads import pool
-
-if TYPE_CHECKING:
-    from jax import Array
-
-type Pointwise = Callable[[Array], Array]
-"""A function of points, shape (M, D), traceable by JAX; one number or one row for each."""
+from comparisons.theory._networks import Trained, size
+from comparisons.theory._programs import log_density_at
+from comparisons.theory._programs import size as model_size
+from comparisons.theory._quadrature import Pointwise, gradient
+from models.spec import Model, Values
 
 type Bound = Callable[[Array, Array, int], Array]
 """(key, points, K) ↦ a random lower bound of log q by K importance samples, shape (M,), nats."""
 
-type Sampler = Callable[[np.random.Generator, int], np.ndarray]
+type Draw = Callable[[np.random.Generator, int], np.ndarray]
 """(rng, n) ↦ independent draws, shape (n, 2)."""
-
-_CHUNK = 4096
-"""Points in memory at a time."""
 
 
 @final
@@ -59,7 +52,7 @@ class Fitted:
     log_density: Pointwise | None = None
     bound: Bound | None = None
     score: Pointwise | None = None
-    sample: Sampler | None = None
+    sample: Draw | None = None
     parameters: int = 0
     updates: int = 0
     compile: float = 0.0
@@ -87,35 +80,33 @@ def variants(cls: type[DensityEstimator]) -> dict[str, DensityEstimator]:
     """An estimator at every combination of its choices, by name: `kernel_density[cv_ml]`."""
     hints = get_type_hints(cls)
     names = [f.name for f in fields(cls) if get_origin(hints[f.name]) is Literal]  # pyright: ignore[reportArgumentType]
-    chosen = itertools.product(*(get_args(hints[name]) for name in names))
     return {
-        f"{cls.name}[{', '.join(one)}]" if one else cls.name: cls(
-            **dict(zip(names, one, strict=True))
+        f"{cls.name}[{', '.join(chosen)}]" if chosen else cls.name: cls(
+            **dict(zip(names, chosen, strict=True))
         )
-        for one in chosen
+        for chosen in itertools.product(*(get_args(hints[name]) for name in names))
     }
 
 
-def everywhere(of: Pointwise, points: np.ndarray) -> np.ndarray:
-    """A function at many points, a few thousand at a time and in threads; compiled once.
-
-    Args:
-        of: the function.
-        points: shape (M, D).
-
-    Returns:
-        Its values, leading axis M.
-    """
-    padded = np.concatenate([points, np.repeat(points[:1], -len(points) % _CHUNK, axis=0)])
-    compiled = _compiled(of)
-    parts = jnp.asarray(padded.reshape(-1, _CHUNK, points.shape[1]))
-    # traced before the threads start, so that only one compiles
-    values = [np.asarray(compiled(parts[0]))]
-    with pool() as threads:
-        values += threads.map(lambda part: np.asarray(compiled(part)), parts[1:])
-    return np.concatenate(values)[: len(points)]
+def from_training(access: str, trained: Trained, **known: Any) -> Fitted:
+    """The law of a trained network, of which `known` has what it gives."""
+    return Fitted(
+        access,
+        parameters=size(trained.network),
+        updates=len(trained.losses),
+        compile=trained.compile,
+        run=trained.run,
+        **{"problems": trained.problems, **known},
+    )
 
 
-@lru_cache(maxsize=64)
-def _compiled(of: Pointwise) -> Pointwise:
-    return jax.jit(of)
+def from_model(model: Model, values: Values, access: str) -> Fitted:
+    """What values of a model's parameters give: everything, exactly."""
+    log_density = log_density_at(model, values)
+    return Fitted(
+        access,
+        log_density,
+        score=gradient(log_density),
+        sample=lambda rng, n: np.asarray(model.simulate(rng, values, n)["y"].data),
+        parameters=model_size(model),
+    )

@@ -6,18 +6,17 @@ References: Rezende & Mohamed (2015), ICML; Papamakarios et al. (2021), JMLR 22.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from comparisons.theory.densities._fitted import Fitted
-from comparisons.theory.densities._network import minimise, size, standard
+from comparisons.theory._networks import minimise, standard
+from comparisons.theory._quadrature import gradient
+from comparisons.theory.densities._fitted import Fitted, from_training
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from jax import Array
 
 
 class Flow(Protocol):
@@ -41,7 +40,18 @@ def log_density(flow: Flow, x: Array) -> Array:
 def fit_flow(
     flow: Flow, data: np.ndarray, rng: np.random.Generator, *, updates: int, rate: float
 ) -> Fitted:
-    """Maximum likelihood for a flow of standardised data."""
+    """Maximum likelihood for a flow of standardised data.
+
+    Args:
+        flow: where training starts.
+        data: shape (N, 2).
+        rng: of the minibatches.
+        updates: steps of Adam.
+        rate: the first learning rate.
+
+    Returns:
+        The fitted law in the units of the data.
+    """
     units = standard(data)
 
     def loss(flow: Flow, key: Array, x: Array) -> Array:
@@ -59,14 +69,10 @@ def fit_flow(
         z = jax.random.normal(key_of(rng), (n, 2))
         return np.asarray(units.back(invert(z)))
 
-    return Fitted(
+    return from_training(
         "exact, change of variables",
-        pointwise,
-        score=jax.grad(lambda x: jnp.sum(pointwise(x))),
+        trained,
+        log_density=pointwise,
+        score=gradient(pointwise),
         sample=sample,
-        parameters=size(flow),
-        updates=updates,
-        compile=trained.compile,
-        run=trained.run,
-        problems=trained.problems,
     )

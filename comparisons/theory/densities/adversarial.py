@@ -13,20 +13,18 @@ et al. (2019), ICLR (averages).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.nn import log_sigmoid
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted
-from comparisons.theory.densities._network import minimise, perceptron, size, standard
+from comparisons.theory._networks import minimise, perceptron, standard
+from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_training
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from jax import Array
 
 _PENALTY = 0.3
 """Weight of E_p‖∇f‖²/2."""
@@ -58,11 +56,16 @@ class Adversarial(DensityEstimator):
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
         units, (one, two) = standard(train), jax.random.split(key_of(rng))
         start = Players(perceptron(one, _LATENT, 2, self.width), perceptron(two, 2, 1, self.width))
-        updates = self.updates * effort
         trained = minimise(
-            game, start, units.to(train), rng,
-            updates=updates, rate=2e-3, momentum=_MOMENTUM, averaging=_AVERAGING,
-        )  # fmt: skip
+            game,
+            start,
+            units.to(train),
+            rng,
+            updates=self.updates * effort,
+            rate=2e-3,
+            momentum=_MOMENTUM,
+            averaging=_AVERAGING,
+        )
         generator = trained.network.generator
         draw = jax.jit(lambda z: jax.vmap(generator)(z))
 
@@ -73,15 +76,8 @@ class Adversarial(DensityEstimator):
         points, drawn = units.to(train), units.to(sample(rng, len(train)))
         reached = float(value(trained.network.discriminator, points, drawn))
         lost = f"the discriminator still tells draws from data: V = {reached:.3f}, not −log 4"
-        return Fitted(
-            "samples only",
-            sample=sample,
-            parameters=size(start),
-            updates=updates,
-            compile=trained.compile,
-            run=trained.run,
-            problems=() if abs(reached + np.log(4)) < _INFORMED else (lost,),
-        )
+        problems = () if abs(reached + np.log(4)) < _INFORMED else (lost,)
+        return from_training("samples only", trained, sample=sample, problems=problems)
 
 
 class Players(eqx.Module):

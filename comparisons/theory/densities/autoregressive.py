@@ -10,22 +10,21 @@ References: Bishop (1994), mixture density networks; Uria, Murray & Larochelle (
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.nn import log_softmax
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted
-from comparisons.theory.densities._network import minimise, perceptron, size, standard
+from comparisons.theory._networks import minimise, perceptron, standard
+from comparisons.theory._quadrature import gradient
+from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_training
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from jax import Array
 
 
 @final
@@ -47,8 +46,8 @@ class Autoregressive(DensityEstimator):
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
         units, key = standard(train), key_of(rng)
-        spread = np.linspace(-1.5, 1.5, self.components)
-        first = jnp.stack([0 * spread, spread, np.full(self.components, -0.5)])
+        means = np.linspace(-1.5, 1.5, self.components)
+        first = jnp.stack([0 * means, means, np.full(self.components, -0.5)])
         start = Conditionals(first, perceptron(key, 1, 3 * self.components, self.width))
 
         def loss(network: Conditionals, key: Array, x: Array) -> Array:
@@ -66,16 +65,12 @@ class Autoregressive(DensityEstimator):
             keys = jax.random.split(key_of(rng), n)
             return np.asarray(units.back(draw(keys)))
 
-        return Fitted(
+        return from_training(
             "exact, product of conditionals",
-            log_density,
-            score=jax.grad(lambda x: jnp.sum(log_density(x))),
+            trained,
+            log_density=log_density,
+            score=gradient(log_density),
             sample=sample,
-            parameters=size(start),
-            updates=updates,
-            compile=trained.compile,
-            run=trained.run,
-            problems=trained.problems,
         )
 
 

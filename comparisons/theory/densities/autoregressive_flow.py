@@ -9,22 +9,20 @@ Reference: Huang, Krueger, Lacoste & Courville (2018), ICML (deep sigmoidal flow
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import Array
 from jax.nn import log_sigmoid, log_softmax, softplus
 from jax.scipy.special import logsumexp
 
+from comparisons.theory._networks import perceptron
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted
 from comparisons.theory.densities._flow import fit_flow
-from comparisons.theory.densities._network import perceptron
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    from jax import Array
 
 _REACH = 60.0
 """Half the width of the interval that bisection starts from, standardised units."""
@@ -51,9 +49,7 @@ class AutoregressiveFlow(DensityEstimator):
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
         one, two = jax.random.split(key_of(rng))
-        flow = Sigmoidal(
-            (_layer(one, self.sigmoids, self.width), _layer(two, self.sigmoids, self.width))
-        )
+        flow = Sigmoidal(tuple(_layer(key, self.sigmoids, self.width) for key in (one, two)))
         return fit_flow(flow, train, rng, updates=self.updates * effort, rate=5e-3)
 
 
@@ -91,10 +87,9 @@ class Sigmoidal(eqx.Module):
 
 
 def _layer(key: Array, sigmoids: int, width: int) -> Layer:
-    spread = jnp.stack(
-        [jnp.zeros(sigmoids), jnp.full(sigmoids, 0.5), jnp.linspace(-2.0, 2.0, sigmoids)]
-    )
-    return Layer(spread, perceptron(key, 1, 3 * sigmoids, width))
+    shifts = jnp.linspace(-2.0, 2.0, sigmoids)
+    raw = jnp.stack([jnp.zeros(sigmoids), jnp.full(sigmoids, 0.5), shifts])
+    return Layer(raw, perceptron(key, 1, 3 * sigmoids, width))
 
 
 def _increasing(raw: Array, x: Array) -> tuple[Array, Array]:

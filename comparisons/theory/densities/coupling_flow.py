@@ -7,20 +7,18 @@ Reference: Dinh, Sohl-Dickstein & Bengio (2017), ICLR (real NVP).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import Array
 
+from comparisons.theory._networks import perceptron
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted
 from comparisons.theory.densities._flow import fit_flow
-from comparisons.theory.densities._network import perceptron
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    from jax import Array
 
 _STEEPEST = 3.0
 """Largest |s| of a layer: e³ ≈ 20 times; without a limit training is unstable."""
@@ -53,7 +51,7 @@ class Couplings(eqx.Module):
     """Affine couplings one after another."""
 
     networks: eqx.nn.MLP
-    """Of all layers, stacked along a leading axis."""
+    """Those of all layers, stacked along a leading axis."""
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         def layer(state: tuple[Array, Array], free: eqx.nn.MLP) -> tuple[tuple[Array, Array], None]:

@@ -13,19 +13,17 @@ References: Ho, Jain & Abbeel (2020), NeurIPS; Song et al. (2021), ICLR, §4.3, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, final
+from typing import ClassVar, Protocol, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted
-from comparisons.theory.densities._network import minimise, perceptron, size, standard
+from comparisons.theory._networks import minimise, perceptron, standard
+from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_training
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from jax import Array
 
 _BETA = (0.1, 20.0)
 """β(0) and β(1), between which it is linear."""
@@ -64,8 +62,7 @@ class Diffusion(DensityEstimator):
             noisy = alpha[:, None] * x + sigma[:, None] * noise
             return jnp.mean((jax.vmap(network.noise)(noisy, t) - noise) ** 2)
 
-        updates = self.updates * effort
-        trained = minimise(loss, start, units.to(train), rng, updates=updates)
+        trained = minimise(loss, start, units.to(train), rng, updates=self.updates * effort)
         network = trained.network
         back = jax.jit(lambda z: jax.vmap(lambda z: flow(network, z, reverse=True)[0])(z))
 
@@ -81,17 +78,8 @@ class Diffusion(DensityEstimator):
         def sample(rng: np.random.Generator, n: int) -> np.ndarray:
             return np.asarray(units.back(back(jax.random.normal(key_of(rng), (n, 2)))))
 
-        return Fitted(
-            "score of all noise levels; exact along the probability flow",
-            log_density,
-            score=score,
-            sample=sample,
-            parameters=size(start),
-            updates=updates,
-            compile=trained.compile,
-            run=trained.run,
-            problems=trained.problems,
-        )
+        access = "score of all noise levels; exact along the probability flow"
+        return from_training(access, trained, log_density=log_density, score=score, sample=sample)
 
 
 class Denoiser(eqx.Module):

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted
-from comparisons.theory.densities._model import as_data, density_of
+import numpy as np
+
+from comparisons.theory._programs import as_data
+from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_model
 from models.catalogue.factor_analysis import ProbabilisticPCA
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @final
@@ -30,4 +29,4 @@ class FactorAnalysisDensity(DensityEstimator):
         model, began = ProbabilisticPCA(1), time.perf_counter()
         values = model.maximum_likelihood(as_data(train))
         run = time.perf_counter() - began
-        return replace(density_of(model, values, "exact, latent variable summed out"), run=run)
+        return replace(from_model(model, values, "exact, latent variable summed out"), run=run)

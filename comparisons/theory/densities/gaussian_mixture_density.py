@@ -6,17 +6,15 @@ Everything is the repository's own: the model, its NumPyro program's density and
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import jax.numpy as jnp
+import numpy as np
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted
-from comparisons.theory.densities._model import as_data, density_of
+from comparisons.theory._programs import as_data
+from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_model
 from inference.methods.maximum_likelihood import MaximumLikelihood
 from models.catalogue.gaussian_mixture import GaussianMixture
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @final
@@ -40,7 +38,7 @@ class GaussianMixtureDensity(DensityEstimator):
         values = {str(name): jnp.asarray(array.data) for name, array in estimate.point.items()}
         record = estimate.record.attrs
         return replace(
-            density_of(model, values, "exact"),
+            from_model(model, values, "exact"),
             updates=record["restarts"],
             compile=record["compile"],
             run=record["run"],

@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.scipy.special import logsumexp
 
+from comparisons.theory._quadrature import gradient
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted
-
-if TYPE_CHECKING:
-    from jax import Array
 
 Selector = Literal["normal_reference", "cv_ml", "cv_ls"]
 
@@ -49,12 +47,12 @@ class KernelDensity(DensityEstimator):
         began = time.perf_counter()
         h = bandwidths(train, self.bandwidth, rng)
         run = time.perf_counter() - began
-        centres = jnp.asarray(train / h)
+        kernels = jnp.asarray(train / h)
         dim = train.shape[1]
         constant = np.log(len(train)) + np.log(h).sum() + dim / 2 * np.log(2 * np.pi)
 
         def log_density(x: Array) -> Array:
-            square = sum(((x / h)[:, None, d] - centres[:, d]) ** 2 for d in range(dim))
+            square = sum(((x / h)[:, None, d] - kernels[:, d]) ** 2 for d in range(dim))
             return logsumexp(-0.5 * square, axis=1) - constant
 
         def sample(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -64,7 +62,7 @@ class KernelDensity(DensityEstimator):
         return Fitted(
             "nonparametric",
             log_density,
-            score=jax.grad(lambda x: jnp.sum(log_density(x))),
+            score=gradient(log_density),
             sample=sample,
             parameters=train.size,
             run=run,

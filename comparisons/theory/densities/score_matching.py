@@ -11,22 +11,19 @@ References: Hyvärinen (2005), JMLR 6; Vincent (2011), Neural Comput. 23; Song, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import Array
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted
-from comparisons.theory.densities._network import minimise, perceptron, size, standard
+from comparisons.theory._networks import minimise, perceptron, standard
+from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_training
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import equinox as eqx
-    import numpy as np
-    from jax import Array
 
 NOISE = 0.3
 """σ of the denoising objective, in the units of the data."""
@@ -56,24 +53,12 @@ class ScoreMatching(DensityEstimator):
         def score(network: eqx.nn.MLP, x: Array) -> Array:
             return network(units.to(x)) / units.scale
 
-        def denoising(network: eqx.nn.MLP, key: Array, x: Array) -> Array:
-            return denoising_loss(lambda x: score(network, x), key, x)
+        def loss(network: eqx.nn.MLP, key: Array, x: Array) -> Array:
+            return LOSSES[self.objective](lambda x: score(network, x), key, x)
 
-        def sliced(network: eqx.nn.MLP, key: Array, x: Array) -> Array:
-            return sliced_loss(lambda x: score(network, x), key, x)
-
-        loss = {"denoising": denoising, "sliced": sliced}[self.objective]
-        updates = self.updates * effort
-        trained = minimise(loss, start, train, rng, updates=updates)
-        return Fitted(
-            "score only",
-            score=lambda x: jax.vmap(lambda x: score(trained.network, x))(x),
-            parameters=size(start),
-            updates=updates,
-            compile=trained.compile,
-            run=trained.run,
-            problems=trained.problems,
-        )
+        trained = minimise(loss, start, train, rng, updates=self.updates * effort)
+        learnt = jax.vmap(lambda x: score(trained.network, x))
+        return from_training("score only", trained, score=learnt)
 
 
 def denoising_loss(score: Callable[[Array], Array], key: Array, x: Array) -> Array:
@@ -96,3 +81,7 @@ def sliced_loss(score: Callable[[Array], Array], key: Array, x: Array) -> Array:
         return 0.5 * (v @ s) ** 2 + v @ change
 
     return jnp.mean(jax.vmap(one)(x, v))
+
+
+LOSSES = {"denoising": denoising_loss, "sliced": sliced_loss}
+"""By objective."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax
@@ -24,17 +24,15 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import optax
+from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 from numpyro.infer import SVI, Trace_ELBO
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted
-from comparisons.theory.densities._network import Standard, Trained, perceptron, size, standard
+from comparisons.theory._networks import Standard, Trained, perceptron, standard
+from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_training
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from jax import Array
 
 _BATCH = 256
 _FINEST = 0.05
@@ -94,17 +92,21 @@ class LatentVariable(eqx.Module):
         def step(
             state: tuple[Array, Array, Array], at: tuple[Array, Array, Array]
         ) -> tuple[tuple[Array, Array, Array], None]:
-            z, height, log_weight = state
+            z, here, log_weight = state
             before, beta, key = at
-            log_weight += (beta - before) * height
+            log_weight += (beta - before) * here
             propose, accept = jax.random.split(key)
             # wide steps cross between modes while β is small, short ones settle later
             reach = _PROPOSAL * 10**-beta
             moved = z + reach * jax.random.normal(propose, shape)
             there = self.log_likelihood(x, moved)
-            log_ratio = beta * (there - height) + norm.logpdf(moved) - norm.logpdf(z)
+            log_ratio = beta * (there - here) + norm.logpdf(moved) - norm.logpdf(z)
             yes = jnp.log(jax.random.uniform(accept, shape)) < log_ratio
-            return (jnp.where(yes, moved, z), jnp.where(yes, there, height), log_weight), None
+            return (
+                jnp.where(yes, moved, z),
+                jnp.where(yes, there, here),
+                log_weight,
+            ), None
 
         beta = jnp.linspace(0.0, 1.0, _TEMPERATURES + 1) ** 3
         state = (z, self.log_likelihood(x, z), jnp.zeros(shape))
@@ -136,16 +138,12 @@ class VariationalAutoencoder(DensityEstimator):
             mean, scale = network.observation(jnp.asarray(rng.standard_normal(n)))
             return np.asarray(units.back(mean + scale * rng.standard_normal((n, 2))))
 
-        return Fitted(
+        return from_training(
             "lower bound; by quadrature over one latent dimension",
-            lambda x: network.log_marginal(units.to(x)) - units.log_volume,
+            trained,
+            log_density=lambda x: network.log_marginal(units.to(x)) - units.log_volume,
             bound=lambda key, x, k: network.bound(key, units.to(x), k) - units.log_volume,
             sample=sample,
-            parameters=size(network),
-            updates=len(trained.losses),
-            compile=trained.compile,
-            run=trained.run,
-            problems=trained.problems,
         )
 
     def learn(

@@ -4,25 +4,21 @@
     accepted with probability  min{1, p(x′) N(x | m(x′), 2hI) / [p(x) N(x′ | m(x), 2hI)]}.
 
 Metropolis has no drift, Metropolis-adjusted Langevin has both, and unadjusted Langevin accepts all.
-All repetitions advance side by side, each a chain of its own, which keeps every `thin`-th state.
+All runs advance side by side, each a chain of its own, which keeps every `thin`-th state.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from comparisons.theory.sampling._drawn import Drawn, dispersed
+from comparisons.theory.sampling._drawn import Drawn, Law, dispersed
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from jax import Array
-
-    from comparisons.theory.sampling._drawn import Law
 
 WARM_UP = 256
 """Steps that are dropped before the first draw."""
@@ -32,23 +28,35 @@ THIN = 16
 
 class _Place(NamedTuple):
     x: Array
-    height: Array
+    log_density: Array
     score: Array
 
 
 def chains(
     target: Law,
     rng: np.random.Generator,
-    repetitions: int,
+    runs: int,
     n: int,
     *,
     step: float,
     drift: bool,
     adjusted: bool,
 ) -> Drawn:
-    """Chains from dispersed starts; each step costs one evaluation of density and score."""
-    shape = repetitions, n, drift, adjusted
-    draws, acceptance = _walk(target, key_of(rng), step, *shape)
+    """Chains from dispersed starts; each step costs one evaluation of density and score.
+
+    Args:
+        target: the law.
+        rng: of starts, proposals and acceptance.
+        runs: how many chains.
+        n: draws kept of each.
+        step: h, half the variance of a proposal in each coordinate, units of x squared.
+        drift: whether proposals move along the score.
+        adjusted: whether they are accepted by Hastings' rule, or always.
+
+    Returns:
+        The draws, shape (runs, n, d).
+    """
+    draws, acceptance = _walk(target, key_of(rng), step, runs, n, drift, adjusted)
     return Drawn(
         np.asarray(draws),
         evaluations=THIN,
@@ -62,7 +70,7 @@ def _walk(
     target: Law,
     key: Array,
     step: Array | float,
-    repetitions: int,
+    runs: int,
     n: int,
     drift: bool,
     adjusted: bool,
@@ -73,11 +81,11 @@ def _walk(
     def move(place: _Place, key: Array) -> tuple[_Place, Array]:
         how, whether = jax.random.split(key)
         noise = jax.random.normal(how, place.x.shape)
-        new = at(_centre(place, step, drift) + jnp.sqrt(2 * step) * noise)
+        new = at(_proposed(place, step, drift) + jnp.sqrt(2 * step) * noise)
         if not adjusted:
             return new, jnp.ones(())
         back, forth = _log_proposal(place, new, step, drift), _log_proposal(new, place, step, drift)
-        ratio = new.height - place.height + back - forth
+        ratio = new.log_density - place.log_density + back - forth
         accept = -jax.random.exponential(whether, ratio.shape) < ratio
         kept = jax.tree.map(
             lambda a, b: jnp.where(accept if a.ndim == 1 else accept[:, None], a, b), new, place
@@ -89,16 +97,16 @@ def _walk(
         return place, (place.x, jnp.mean(accepted))
 
     begin, run = jax.random.split(key)
-    start = at(dispersed(target, begin, repetitions))
+    start = at(dispersed(target, begin, runs))
     dropped = WARM_UP // THIN
     _, (draws, accepted) = jax.lax.scan(draw, start, jax.random.split(run, dropped + n))
     return jnp.swapaxes(draws[dropped:], 0, 1), jnp.mean(accepted[dropped:])
 
 
-def _centre(place: _Place, step: Array | float, drift: bool) -> Array:
+def _proposed(place: _Place, step: Array | float, drift: bool) -> Array:
     return place.x + step * place.score if drift else place.x
 
 
 def _log_proposal(new: _Place, old: _Place, step: Array | float, drift: bool) -> Array:
     """log N(new | m(old), 2hI) up to a constant."""
-    return -jnp.sum((new.x - _centre(old, step, drift)) ** 2, axis=-1) / (4 * step)
+    return -jnp.sum((new.x - _proposed(old, step, drift)) ** 2, axis=-1) / (4 * step)

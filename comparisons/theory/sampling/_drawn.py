@@ -11,19 +11,16 @@ of its distribution function, and stays one of its kind when noise is added to i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, final
+from typing import ClassVar, NamedTuple, Protocol, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from jax import Array
+from jax import Array
 
 
 class Law(Protocol):
@@ -101,11 +98,11 @@ class Learnt(eqx.Module):
 
     mean: Array
     covariance: Array
-    of: Callable[[Array], Array] = eqx.field(static=True)
+    gradient: Callable[[Array], Array] = eqx.field(static=True)
     """x ↦ ∇ log p(x), shape (M, d)."""
 
     def score(self, x: Array) -> Array:
-        return self.of(x)
+        return self.gradient(x)
 
     def log_density(self, x: Array) -> Array:
         return jnp.full(x.shape[:-1], jnp.nan)
@@ -114,14 +111,14 @@ class Learnt(eqx.Module):
 @final
 @dataclass(frozen=True)
 class Drawn:
-    """Independent repetitions of one sampler's run.
+    """Independent runs of one sampler.
 
     Attributes:
         draws: shape (R, n, d).
         weights: of importance, shape (R, n), each row with sum 1; None: all the same.
         evaluations: how often the density, its gradient or a distribution function was evaluated
             for one draw, on average; drawing from a known law directly counts as one.
-        warm_up: evaluations of a repetition before its first draw.
+        warm_up: evaluations of a run before its first draw.
         acceptance: accepted share of the proposals; NaN where nothing is proposed.
         problems: why the draws must not be relied on, one sentence each.
     """
@@ -160,10 +157,18 @@ class Sampler(ABC):
     """Whether the law of the draws tends to the target with no step left to shrink."""
 
     @abstractmethod
-    def draw(
-        self, target: NormalMixture, rng: np.random.Generator, repetitions: int, n: int
-    ) -> Drawn:
-        """Draws n points in each of several independent repetitions."""
+    def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
+        """Draws points of a law.
+
+        Args:
+            target: the law.
+            rng: of all that is random.
+            runs: independent ones, R.
+            n: points in each.
+
+        Returns:
+            The draws, shape (R, n, d), and what they cost.
+        """
 
 
 def widened(target: NormalMixture, ratio: float) -> NormalMixture:
@@ -172,8 +177,7 @@ def widened(target: NormalMixture, ratio: float) -> NormalMixture:
 
 
 @partial(jax.jit, static_argnums=2)
-def dispersed(target: Law, key: Array, repetitions: int) -> Array:
+def dispersed(target: Law, key: Array, runs: int) -> Array:
     """Where chains start, shape (R, d): wider than the target in every direction."""
-    spread = 2 * jnp.sqrt(jnp.trace(target.covariance))
-    noise = jax.random.normal(key, (repetitions, target.mean.size))
-    return target.mean + spread * noise
+    sd = 2 * jnp.sqrt(jnp.trace(target.covariance))
+    return target.mean + sd * jax.random.normal(key, (runs, target.mean.size))

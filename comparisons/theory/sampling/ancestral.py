@@ -7,15 +7,12 @@ Reference: Bishop (2006), Pattern Recognition and Machine Learning, §11.1.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 
-from comparisons.theory.sampling._drawn import Drawn, Sampler
+from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from comparisons.theory.sampling._drawn import NormalMixture
 
 
 @final
@@ -26,7 +23,5 @@ class Ancestral(Sampler):
     name: ClassVar[str] = "ancestral"
     exact: ClassVar[bool] = True
 
-    def draw(
-        self, target: NormalMixture, rng: np.random.Generator, repetitions: int, n: int
-    ) -> Drawn:
-        return Drawn(np.asarray(target.draws(key_of(rng), (repetitions, n))))
+    def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
+        return Drawn(np.asarray(target.draws(key_of(rng), (runs, n))))

@@ -13,16 +13,13 @@ examples, ch. 9; Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25 (k̂).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import Any, ClassVar, final
 
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.theory.sampling._drawn import Drawn, Sampler, widened
+from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler, widened
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from comparisons.theory.sampling._drawn import NormalMixture
 
 RELIABLE = 0.7
 """Largest k̂ at which the weights may be relied on."""
@@ -45,11 +42,9 @@ class Importance(Sampler):
     name: ClassVar[str] = "importance"
     exact: ClassVar[bool] = True
 
-    def draw(
-        self, target: NormalMixture, rng: np.random.Generator, repetitions: int, n: int
-    ) -> Drawn:
+    def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
         proposal = widened(target, self.ratio)
-        draws = proposal.draws(key_of(rng), (repetitions, n))
+        draws = proposal.draws(key_of(rng), (runs, n))
         weights = np.asarray(jnp.exp(target.log_density(draws) - proposal.log_density(draws)))
         k = tail_index(weights.ravel())
         problem = f"the weights have too heavy a tail: k̂ is {k:.2f}; expected below {RELIABLE}"

@@ -7,15 +7,12 @@ Reference: Metropolis, Rosenbluth, Rosenbluth, Teller & Teller (1953), J. Chem. 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 
 from comparisons.theory.sampling._chains import chains
-from comparisons.theory.sampling._drawn import Drawn, Sampler
-
-if TYPE_CHECKING:
-    from comparisons.theory.sampling._drawn import NormalMixture
+from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler
 
 
 @final
@@ -32,7 +29,5 @@ class Metropolis(Sampler):
     name: ClassVar[str] = "metropolis"
     exact: ClassVar[bool] = True
 
-    def draw(
-        self, target: NormalMixture, rng: np.random.Generator, repetitions: int, n: int
-    ) -> Drawn:
-        return chains(target, rng, repetitions, n, step=self.step, drift=False, adjusted=True)
+    def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
+        return chains(target, rng, runs, n, step=self.step, drift=False, adjusted=True)

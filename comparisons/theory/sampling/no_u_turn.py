@@ -9,18 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import Any, ClassVar, final
 
 import jax
 import numpy as np
+from jax import Array
 
-from comparisons.theory.sampling._drawn import Drawn, Sampler, dispersed
+from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler, dispersed
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from jax import Array
-
-    from comparisons.theory.sampling._drawn import NormalMixture
 
 
 @final
@@ -37,12 +33,10 @@ class NoUTurn(Sampler):
     name: ClassVar[str] = "no_u_turn"
     exact: ClassVar[bool] = True
 
-    def draw(
-        self, target: NormalMixture, rng: np.random.Generator, repetitions: int, n: int
-    ) -> Drawn:
+    def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
         begin, run = jax.random.split(key_of(rng))
-        starts = dispersed(target, begin, repetitions)
-        keys = jax.random.split(run, repetitions)
+        starts = dispersed(target, begin, runs)
+        keys = jax.random.split(run, runs)
         points, steps, accepted, diverging = map(
             np.asarray, _chains(target, keys, starts, self.warm_up, n)
         )

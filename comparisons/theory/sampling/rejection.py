@@ -11,18 +11,14 @@ References: von Neumann (1951), Nat. Bur. Stand. Appl. Math. Ser. 12; Robert & C
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import jax
 import numpy as np
+from jax import Array
 
-from comparisons.theory.sampling._drawn import Drawn, Sampler, widened
+from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler, widened
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from jax import Array
-
-    from comparisons.theory.sampling._drawn import NormalMixture
 
 _BATCH = 65_536
 """Proposals at a time."""
@@ -42,21 +38,19 @@ class Rejection(Sampler):
     name: ClassVar[str] = "rejection"
     exact: ClassVar[bool] = True
 
-    def draw(
-        self, target: NormalMixture, rng: np.random.Generator, repetitions: int, n: int
-    ) -> Drawn:
+    def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
         proposal = widened(target, self.ratio)
         log_bound = float(np.log(bound(target, self.ratio)))
         places, draws, tried = [], [], 0
-        while sum(map(len, draws)) < repetitions * n:
+        while sum(map(len, draws)) < runs * n:
             x, accepted = map(np.asarray, _tried(target, proposal, log_bound, key_of(rng)))
             draws.append(x[accepted])
             places.append(tried + np.flatnonzero(accepted))
             tried += _BATCH
-        used = int(np.concatenate(places)[repetitions * n - 1]) + 1
-        kept = np.concatenate(draws)[: repetitions * n]
+        used = int(np.concatenate(places)[runs * n - 1]) + 1
+        kept = np.concatenate(draws)[: runs * n]
         return Drawn(
-            kept.reshape(repetitions, n, -1),
+            kept.reshape(runs, n, -1),
             evaluations=used / len(kept),
             acceptance=len(kept) / used,
         )

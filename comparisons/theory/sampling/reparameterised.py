@@ -14,20 +14,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.scipy.stats import norm
 
-from comparisons.theory.sampling._drawn import Drawn, Sampler
+from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from jax import Array
-
-    from comparisons.theory.sampling._drawn import NormalMixture
 
 BISECTIONS = 25
 """Halvings of the bracket; the Newton step squares what is left, which is then below rounding."""
@@ -43,10 +39,8 @@ class Reparameterised(Sampler):
     name: ClassVar[str] = "reparameterised"
     exact: ClassVar[bool] = True
 
-    def draw(
-        self, target: NormalMixture, rng: np.random.Generator, repetitions: int, n: int
-    ) -> Drawn:
-        shape = (repetitions, n, target.means.shape[1])
+    def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
+        shape = (runs, n, target.means.shape[1])
         uniform = jax.random.uniform(key_of(rng), shape)
         return Drawn(np.asarray(_mapped(target, uniform)), evaluations=BISECTIONS + 1)
 

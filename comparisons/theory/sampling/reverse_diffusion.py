@@ -12,17 +12,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from jax import Array
 
 HORIZON = 6.0
 """T, at which the target's mean has shrunk by e⁻⁶ = 0.0025."""
@@ -42,11 +40,9 @@ class ReverseDiffusion(Sampler):
     name: ClassVar[str] = "reverse_diffusion"
     exact: ClassVar[bool] = False
 
-    def draw(
-        self, target: NormalMixture, rng: np.random.Generator, repetitions: int, n: int
-    ) -> Drawn:
-        draws = _reversed(target, key_of(rng), self.steps, repetitions * n)
-        return Drawn(np.asarray(draws).reshape(repetitions, n, -1), evaluations=self.steps)
+    def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
+        draws = _reversed(target, key_of(rng), self.steps, runs * n)
+        return Drawn(np.asarray(draws).reshape(runs, n, -1), evaluations=self.steps)
 
 
 def diffused(target: NormalMixture, t: Array | float) -> NormalMixture:
@@ -56,8 +52,18 @@ def diffused(target: NormalMixture, t: Array | float) -> NormalMixture:
     return NormalMixture(target.weights, kept * target.means, scale)
 
 
-def centre(target: NormalMixture, x: Array, t: Array | float, length: Array | float) -> Array:
-    """Where a step back from time t leads on average; noise of variance 2·length is added."""
+def step_mean(target: NormalMixture, x: Array, t: Array | float, length: Array | float) -> Array:
+    """Where a step back from a time leads on average; noise of variance 2·length is added.
+
+    Args:
+        target: the law at time 0.
+        x: points, shape (…, d).
+        t: the time.
+        length: of the step, in time.
+
+    Returns:
+        The means, shape (…, d).
+    """
     return x + length * (x + 2 * diffused(target, t).score(x))
 
 
@@ -68,7 +74,7 @@ def _reversed(target: NormalMixture, key: Array, steps: int, count: int) -> Arra
     def back(x: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
         t, key = now
         noise = jnp.sqrt(2 * length) * jax.random.normal(key, x.shape)
-        return centre(target, x, t, length) + noise, None
+        return step_mean(target, x, t, length) + noise, None
 
     begin, run = jax.random.split(key)
     start = jax.random.normal(begin, (count, target.means.shape[1]))

@@ -9,15 +9,12 @@ References: Roberts & Tweedie (1996), Bernoulli 2; Durmus & Moulines (2017), Ann
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 
 from comparisons.theory.sampling._chains import chains
-from comparisons.theory.sampling._drawn import Drawn, Sampler
-
-if TYPE_CHECKING:
-    from comparisons.theory.sampling._drawn import Law
+from comparisons.theory.sampling._drawn import Drawn, Law, Sampler
 
 
 @final
@@ -34,5 +31,5 @@ class UnadjustedLangevin(Sampler):
     name: ClassVar[str] = "unadjusted_langevin"
     exact: ClassVar[bool] = False
 
-    def draw(self, target: Law, rng: np.random.Generator, repetitions: int, n: int) -> Drawn:
-        return chains(target, rng, repetitions, n, step=self.step, drift=True, adjusted=False)
+    def draw(self, target: Law, rng: np.random.Generator, runs: int, n: int) -> Drawn:
+        return chains(target, rng, runs, n, step=self.step, drift=True, adjusted=False)

@@ -1,0 +1,58 @@
+"""Numbers with standard errors: means of independent replicates, slopes of lines through them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, final
+
+import numpy as np
+
+
+@final
+class Measured(NamedTuple):
+    """A number and its Monte Carlo standard error, in the same units."""
+
+    value: float
+    error: float = 0.0
+
+    def per(self, unit: float) -> Measured:
+        """The same in another unit."""
+        return Measured(float(self.value / unit), float(self.error / abs(unit)))
+
+    def less(self, shift: float) -> Measured:
+        """The difference from a number without error."""
+        return Measured(float(self.value - shift), self.error)
+
+
+def mean(values: np.ndarray) -> Measured:
+    """The mean of independent replicates, shape (R,)."""
+    return Measured(float(values.mean()), float(values.std(ddof=1) / np.sqrt(values.size)))
+
+
+def proportion(share: float, size: float) -> Measured:
+    """A share of so many independent trials, with the error that it has if it is the truth."""
+    return Measured(share, float(np.sqrt(share * (1 - share) / size)))
+
+
+def slope(x: np.ndarray, y: np.ndarray, error: np.ndarray | float = 0.0) -> Measured:
+    """The slope of a straight line by least squares through points of so large errors in y."""
+    weight = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+    return Measured(float(weight @ y), float(np.sqrt((weight**2 * np.square(error)).sum())))
+
+
+def power(sizes: Sequence[float], values: Sequence[Measured]) -> Measured:
+    """The slope of log |value| against log size, by weighted least squares.
+
+    A weight is the inverse square of the relative error.
+    """
+    x, (y, error) = np.log(sizes), np.array(values).T
+    weight = (y / np.maximum(error, 1e-12)) ** 2
+    away = x - np.average(x, weights=weight)
+    total = float((weight * away**2).sum())
+    return Measured(float((weight * away * np.log(np.abs(y))).sum()) / total, total**-0.5)
+
+
+def order(sizes: Sequence[float], errors: Sequence[float]) -> float:
+    """The slope of log error against log size between the last two; NaN if the sign changes."""
+    ratio = errors[-2] / errors[-1]
+    return float(np.log(ratio) / np.log(sizes[-2] / sizes[-1])) if ratio > 0 else float("nan")

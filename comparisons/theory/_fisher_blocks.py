@@ -1,0 +1,126 @@
+"""Blocks of the Fisher matrix of a network of two layers, and their Kronecker factors.
+
+The theorems are those of `information`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from comparisons.exhibits import Exhibits, Table
+from comparisons.theory._claims import equal
+from comparisons.theory._natural_gradient import EXACT
+
+
+def kronecker(a: np.ndarray, G: np.ndarray) -> np.ndarray:
+    """K-FAC's block E[a aᵀ] ⊗ E[G], from inputs (n, i) and output metrics (n, o, o)."""
+    return np.kron(a.T @ a / len(a), G.mean(axis=0))
+
+
+def _block(a: np.ndarray, G: np.ndarray) -> np.ndarray:
+    """E[a aᵀ ⊗ G]."""
+    i, o = a.shape[1], G.shape[1]
+    return np.einsum("ni,nj,nop->iojp", a, a, G).reshape(i * o, i * o) / len(a)
+
+
+def _covariance(a: np.ndarray, G: np.ndarray) -> np.ndarray:
+    """E[(a aᵀ − E a aᵀ) ⊗ (G − E G)]."""
+    A = a[:, :, None] * a[:, None, :]
+    i, o = a.shape[1], G.shape[1]
+    pairs = np.einsum("nij,nop->iojp", A - A.mean(axis=0), G - G.mean(axis=0))
+    return pairs.reshape(i * o, i * o) / len(a)
+
+
+def across(first: np.ndarray, second: np.ndarray, G: np.ndarray) -> np.ndarray:
+    """E[a₁ a₂ᵀ ⊗ G], from inputs (n, i) and (n, j) and output metrics (n, o, p)."""
+    block = np.einsum("ni,nj,nop->iojp", first, second, G) / len(first)
+    return block.reshape(first.shape[1] * G.shape[1], -1)
+
+
+def networks(rng: np.random.Generator, n: int) -> Exhibits:
+    """A deep linear network and one that bends, each at n inputs."""
+    x = rng.standard_normal((n, 3))
+    W1, W2 = 0.8 * rng.standard_normal((4, 4)), 0.8 * rng.standard_normal((2, 5))
+    rows = []
+    for name, linear in (("deep linear, normal noise", True), ("tanh, softmax", False)):
+        jacobians, H = _jacobians(x, W1, W2, linear=linear)
+        # by the chain rule, layer by layer
+        before = np.column_stack([x, np.ones(n)])
+        hidden = before @ W1.T if linear else np.tanh(before @ W1.T)
+        after = np.column_stack([hidden, np.ones(n)])
+        bend = np.ones_like(hidden) if linear else 1 - hidden**2
+        back = W2[:, :-1] * bend[:, None, :]  # ∂output/∂(first layer), (n, 2, 4)
+        block = across(before, after, np.einsum("noi,nop->nip", back, H))
+        yield from _between(name, jacobians, H, block)
+        layers = ((before, np.einsum("noi,nop,npj->nij", back, H, back)), (after, H))
+        for place, ((a, G), jacobian) in enumerate(zip(layers, jacobians, strict=True), start=1):
+            exact = np.einsum("noi,nop,npj->ij", jacobian, H, jacobian) / n
+            error, found, rest = _errors(a, G, exact)
+            rows.append((name, float(place), error, found))
+            where = f"{name}, layer {place}"
+            statement = "A layer's block of the Fisher matrix is E[a aᵀ ⊗ G], exactly."
+            yield equal(statement, f"{where}: relative distance of the two", error, 0.0, EXACT)
+            statement = "K-FAC's factors miss exactly the covariance of a aᵀ and G."
+            yield equal(statement, f"{where}: relative distance of the two", rest, 0.0, EXACT)
+            if linear:
+                statement = "K-FAC is exact for a deep linear network with normal noise."
+                about = f"{where}: relative error of the Kronecker factors"
+                yield equal(statement, about, found, 0.0, EXACT)
+    columns = ("network", "layer", "error of E[a aᵀ ⊗ G]", "error of E[a aᵀ] ⊗ E[G]")
+    yield Table("Blocks of the Fisher matrix, relative to the exact ones", columns, tuple(rows))
+
+
+def _jacobians(
+    x: np.ndarray, W1: np.ndarray, W2: np.ndarray, *, linear: bool
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """By differentiation of the whole network, each layer's Jacobian, and the output's metric.
+
+    Rows of a matrix vary fastest, as in the blocks: shapes (n, 2, ·), and (n, 2, 2).
+    """
+
+    def output(one: Array, first: Array, second: Array) -> Array:
+        hidden = first @ jnp.append(one, 1.0)
+        hidden = hidden if linear else jnp.tanh(hidden)
+        return second @ jnp.append(hidden, 1.0)
+
+    at = jnp.asarray(x), jnp.asarray(W1), jnp.asarray(W2)
+    p = np.asarray(jax.nn.softmax(jax.jit(jax.vmap(output, (0, None, None)))(*at)))
+    both = jax.jit(jax.vmap(jax.jacfwd(output, argnums=(1, 2)), (0, None, None)))(*at)
+    flat = [np.swapaxes(np.asarray(one), 2, 3).reshape(len(x), 2, -1) for one in both]
+    return flat, np.tile(np.eye(2), (len(x), 1, 1)) if linear else _softmax_metric(p)
+
+
+def _errors(a: np.ndarray, G: np.ndarray, exact: np.ndarray) -> tuple[float, float, float]:
+    """Relative errors of a layer's block, of its factors, and of these with what they leave out."""
+    away = kronecker(a, G) - exact
+    parts = (_block(a, G) - exact, away, away + _covariance(a, G))
+    block, factors, rest = (float(np.linalg.norm(x) / np.linalg.norm(exact)) for x in parts)
+    return block, factors, rest
+
+
+def _between(
+    name: str, jacobians: Sequence[np.ndarray], H: np.ndarray, block: np.ndarray
+) -> Exhibits:
+    """What the blocks of the layers leave out of the whole matrix: the block of the chain rule."""
+    every, first = np.concatenate(jacobians, axis=2), jacobians[0].shape[2]
+    whole = np.einsum("noi,nop,npj->ij", every, H, every) / len(H)
+    kept = whole.copy()
+    kept[:first, first:] = kept[first:, :first] = 0
+    size = np.linalg.norm(whole)
+    statement = "The block between two layers is E[a₁ a₂ᵀ ⊗ g₁g₂ᵀ], exactly."
+    distance = np.linalg.norm(whole[:first, first:] - block) / size
+    yield equal(statement, f"{name}: relative distance of the two", distance, 0.0, EXACT)
+    statement = "Blocks of the layers leave out E[a₁ a₂ᵀ ⊗ g₁g₂ᵀ] between them, twice."
+    about = f"{name}: relative error of the exact block diagonal / √2 times the norm of that block"
+    expected = np.sqrt(2) * np.linalg.norm(block) / size
+    yield equal(statement, about, np.linalg.norm(whole - kept) / size, expected, EXACT)
+
+
+def _softmax_metric(p: np.ndarray) -> np.ndarray:
+    """diag(p) − p pᵀ of each row, shape (n, o, o)."""
+    return np.einsum("no,op->nop", p, np.eye(p.shape[1])) - p[:, :, None] * p[:, None, :]
