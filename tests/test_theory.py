@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from comparisons import theory
 from comparisons.exhibits import Curves, Table
 from comparisons.report.theory_page import write
 from comparisons.runs import theory as _theory
@@ -38,6 +39,7 @@ def entry(name: str, bias: float = 0.0, *, fails: bool = False) -> ModuleType:
         yield Curves("Error", "N", "error", {"a": ([1.0, 10.0], [1.0, 0.1])}, {}, "xy")
         yield Table("Costs", ("name", "cost"), (("x", 1.5), ("y", math.nan)))
 
+    module.__file__ = theory.__file__
     module.show = show  # pyright: ignore[reportAttributeAccessIssue]
     return module
 
