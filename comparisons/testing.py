@@ -7,6 +7,7 @@ errors, so that it neither fails by chance (α = 0.001 a row) nor passes for wan
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ import xarray as xr
 from comparisons.case import Case
 from comparisons.claims import same_model
 from comparisons.policy import POSTERIOR
-from comparisons.reference import unreliable
+from comparisons.reference import Scalar, unreliable
 from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate
 from inference.posterior.draws import gate, moments
@@ -69,7 +70,7 @@ def assert_same_posterior(a: Estimate | xr.DataTree, b: Estimate | xr.DataTree) 
 class _Moments(NamedTuple):
     """Means and standard deviations with their Monte Carlo errors, by flat name; and problems."""
 
-    scalars: dict[str, tuple[float, float, float, float]]
+    scalars: dict[str, Scalar]
     problem: str
 
 
@@ -91,7 +92,7 @@ def _moments(posterior: Estimate | xr.DataTree) -> _Moments:
         stats = posterior["sample_stats"].to_dataset() if "sample_stats" in posterior else {}
         kept = {str(name): np.asarray(stats[name].data) for name in stats}
         columns, problem = moments(flat), "; ".join(gate(flat, names, kept))
-    rows = zip(*(map(float, column) for column in columns), strict=True)
+    rows = (Scalar(*row) for row in zip(*(map(float, c) for c in columns), strict=True))
     return _Moments(dict(zip(names, rows, strict=True)), problem)
 
 
@@ -102,15 +103,14 @@ def _posterior_rows(a: _Moments, b: _Moments) -> Iterator[Verdict]:
     for name in sorted(a.scalars.keys() ^ b.scalars.keys()):
         side = "first" if name in a.scalars else "second"
         yield not_comparable(name, f"only the {side} posterior has it")
-    for name, (mean, mean_error, sd, sd_error) in a.scalars.items():
-        if name not in b.scalars:
-            continue
-        other_mean, other_mean_error, other_sd, other_sd_error = b.scalars[name]
-        bound = POSTERIOR * other_sd
-        error = float(np.hypot(mean_error, other_mean_error))
-        yield Verdict(f"mean of {name}", mean, other_mean, error, bound)
-        error = float(np.hypot(sd_error, other_sd_error))
-        yield Verdict(f"sd of {name}", sd, other_sd, error, bound)
+    for name, one in a.scalars.items():
+        if (other := b.scalars.get(name)) is not None:
+            bound = POSTERIOR * other.sd
+            verdict = partial(Verdict, "{quantity} of {parameter}", bound=bound, parameter=name)
+            error = float(np.hypot(one.location_error, other.location_error))
+            yield verdict(one.location, other.location, error, quantity="mean")
+            error = float(np.hypot(one.sd_error, other.sd_error))
+            yield verdict(one.sd, other.sd, error, quantity="sd")
 
 
 def _assert_agreement(about: str, verdicts: Iterable[Verdict]) -> None:
