@@ -20,9 +20,10 @@ import xarray as xr
 
 from comparisons.reference import exact_posterior, posterior_size, samplers, unconstrained_draws
 from inference.method import label
-from inference.posterior.draws import terms, thinning
+from inference.posterior.draws import thinning
 from inference.posterior.evidence import Measured, bridge
 from inference.posterior.labels import log_modes
+from inference.posterior.points import terms
 from models.programs.density import density, units
 
 if TYPE_CHECKING:

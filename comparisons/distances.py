@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from inference.posterior.draws import effective_size
+from inference.posterior.diagnostics import effective_size
 from models.errors import FitError
 from models.programs.density import flat_names
 from models.programs.precision import float64

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from inference.posterior.draws import chart, fold
+from inference.posterior.labels import fold
+from inference.posterior.points import to_unconstrained
 from models.capabilities import HasSigns
 from models.programs.density import quantity_table
 
@@ -141,7 +142,7 @@ def unconstrained_draws(case: Case, posterior: Estimate, target: Density) -> np.
         values[parameter.name] = array.reshape(-1, *array.shape[2:])
     if isinstance(case.model, HasSigns):
         values = fold(case.model, values)
-    return chart(target, values)
+    return to_unconstrained(target, values)
 
 
 def own_draws(estimate: Estimate, names: Sequence[str]) -> np.ndarray | None:

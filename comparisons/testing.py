@@ -19,7 +19,7 @@ from comparisons.policy import POSTERIOR
 from comparisons.reference import Scalar, unreliable
 from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate
-from inference.posterior.draws import gate, moments
+from inference.posterior.diagnostics import gate, moments
 from models.programs.density import flat_names
 from models.programs.precision import float64
 

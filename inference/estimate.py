@@ -26,6 +26,12 @@ class Quantity:
     error: xr.Dataset
 
 
+def named_covariance(matrix: np.ndarray, names: list[str]) -> xr.DataArray:
+    """A covariance matrix with the flat names of its rows and columns."""
+    coords = {"quantity": names, "quantity_": names}
+    return xr.DataArray(matrix, dims=("quantity", "quantity_"), coords=coords)
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Estimate:

@@ -36,7 +36,7 @@ from inference.method import Kind, Method, label
 from inference.methods.closed_form import ClosedForm
 from inference.methods.exact_posterior import ExactPosterior
 from inference.methods.laplace import Laplace
-from inference.optimisation.optimum import estimate_at
+from inference.optimisation.standard_errors import estimate_at
 from inference.posterior.draws import estimate_from_draws
 from inference.posterior.evidence import Measured, bridge, wbic
 from inference.replicates.fits import Replicates

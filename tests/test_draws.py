@@ -18,7 +18,9 @@ from scipy.signal import lfilter
 
 from inference.estimate import Estimate
 from inference.posterior import draws as _draws
-from inference.posterior.draws import QUANTILES, align, estimate_from_draws, gate, not_finite
+from inference.posterior.diagnostics import gate, not_finite
+from inference.posterior.draws import QUANTILES, estimate_from_draws
+from inference.posterior.labels import align
 from models.catalogue.factor_analysis import FactorAnalysis
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture

@@ -131,7 +131,7 @@ def test_tempered_chains_that_part_or_diverge_are_told(monkeypatch: pytest.Monke
     location = np.asarray(of.unconstrain(model.start(rng, data)))
     points = location + 0.3 * rng.standard_normal((4, 500, 2))
     stats = {"diverging": np.zeros((4, 500), bool), "energy": rng.standard_normal((4, 500))}
-    monkeypatch.setattr(_evidence, "tempered", lambda *_: (points, stats))
+    monkeypatch.setattr(_evidence, "_tempered", lambda *_: (points, stats))
     together = wbic(model, data, rng)
     assert together.problem == ""
     stats["diverging"][2, 7] = True

@@ -23,16 +23,10 @@ from comparisons.targets import predictions
 from inference.estimate import Estimate
 from inference.information.derivatives import derivatives
 from inference.methods import gaussian_vi
-from inference.methods.gaussian_vi import (
-    Fit,
-    GaussianVI,
-    Mode,
-    _judge,
-    maximise,
-    neighbours,
-    standard_points,
-)
+from inference.methods.gaussian_vi import GaussianVI, _judge
 from inference.methods.laplace import Laplace
+from inference.optimisation import newton
+from inference.optimisation.elbo import Fit, Mode, maximise, neighbours, standard_points
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.data.dataset import as_dataset
@@ -225,12 +219,12 @@ def test_the_best_of_several_modes_is_taken() -> None:
 
 
 def test_an_unfinished_climb_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    minimize = gaussian_vi.minimize
+    minimize = newton.minimize
 
     def two_steps(*args: Any, **options: Any) -> Any:
         return minimize(*args, **{**options, "options": {"maxiter": 1}})
 
-    monkeypatch.setattr(gaussian_vi, "minimize", two_steps)
+    monkeypatch.setattr(newton, "minimize", two_steps)
     fit = GaussianVI(restarts=1).fit(MODEL, eruptions(), np.random.default_rng(0))
     climb, restarts = fit.problems
     assert climb.startswith("the ELBO has not converged: its gradient is")

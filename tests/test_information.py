@@ -16,7 +16,7 @@ from inference.information.derivatives import quantity_jacobian
 from inference.information.inversion import invert
 from inference.information.matrices import expected, observed, outer_product
 from inference.methods.maximum_likelihood import MaximumLikelihood
-from inference.optimisation.optimum import estimate_at
+from inference.optimisation.standard_errors import estimate_at
 from models.catalogue._normal import duplication, normal_information, vech
 from models.catalogue.gaussian import ConjugateGaussian, Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture

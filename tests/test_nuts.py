@@ -174,7 +174,7 @@ def test_a_sampler_that_raises_is_a_failed_fit(monkeypatch: pytest.MonkeyPatch) 
     def raises(*_: Any) -> None:
         raise FloatingPointError("planted")
 
-    monkeypatch.setattr(nuts, "_numpyro", raises)
+    monkeypatch.setattr(nuts, "numpyro_chains", raises)
     with pytest.raises(FitError, match=r"numpyro sampler failed on gaussian: .*planted") as caught:
         NUTS().fit(GAUSSIAN, data(GAUSSIAN), np.random.default_rng(0))
     assert isinstance(caught.value.__cause__, FloatingPointError)

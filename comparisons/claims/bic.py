@@ -46,9 +46,9 @@ from inference.information.matrices import observed
 from inference.method import label
 from inference.methods.laplace import Laplace
 from inference.methods.maximum_likelihood import MaximumLikelihood
-from inference.posterior.draws import terms
 from inference.posterior.evidence import Measured, importance, wbic
 from inference.posterior.labels import canonical, log_modes
+from inference.posterior.points import terms
 from models.capabilities import HasClosedFormMaximum, HasExactPosterior, HasOrder
 from models.errors import ConcordError, FitError
 from models.programs.density import density, per_unit, units

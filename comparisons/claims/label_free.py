@@ -20,7 +20,7 @@ import numpy as np
 from comparisons.policy import LABEL_FREE, POSTERIOR
 from comparisons.verdict import Verdict, not_comparable
 from inference.method import label
-from inference.posterior.draws import gate, moments, not_finite
+from inference.posterior.diagnostics import gate, moments, not_finite
 from models.capabilities import HasComponents, HasLabels, HasUnits
 from models.programs.compilation import once
 from models.programs.density import density

@@ -40,8 +40,8 @@ from comparisons.theory._claims import at_least, equal, missing
 from comparisons.theory._estimates import Measured
 from comparisons.theory._minima import EXACT, minimiser, nearest
 from comparisons.theory._programs import LINE, log_density_at
-from inference.methods.gaussian_vi import Fit, Mode, maximise, standard_points
 from inference.methods.maximum_likelihood import MaximumLikelihood
+from inference.optimisation.elbo import Fit, Mode, maximise, standard_points
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.spec import Values

@@ -14,7 +14,8 @@ import xarray as xr
 
 from inference.estimate import Estimate
 from inference.method import Kind, Method
-from inference.optimisation.optimum import estimate_at, refuse_undefined
+from inference.optimisation.standard_errors import estimate_at
+from inference.optimisation.starts import refuse_undefined
 from models.capabilities import HasClosedFormMaximum
 from models.errors import FitError
 from models.programs.density import density

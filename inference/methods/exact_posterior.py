@@ -15,11 +15,12 @@ import numpy as np
 import xarray as xr
 
 from inference.estimate import Estimate
+from inference.information.derivatives import derivatives
 from inference.method import Kind, Method
-from inference.optimisation.optimum import assemble
+from inference.optimisation.standard_errors import exact_estimate
 from models.capabilities import HasExactPosterior
 from models.errors import FitError
-from models.programs.density import flatten, quantity_table
+from models.programs.density import density, flatten, labelled, quantities, quantity_table
 
 if TYPE_CHECKING:
     from models.spec import Model
@@ -48,18 +49,18 @@ class ExactPosterior(Method):
         # marginals only: the correlations of the exact posterior are not part of the protocol
         covariance = np.full((variance.size, variance.size), np.nan)
         np.fill_diagonal(covariance, np.asarray(variance))
-        record = xr.Dataset(
-            attrs={
-                "log_evidence": model.exact_log_evidence(data),
-                "run": time.perf_counter() - started,
-            }
-        )
-        return assemble(
+        evidence = model.exact_log_evidence(data)
+        attrs = {"log_evidence": evidence, "run": time.perf_counter() - started}
+        target = density(model, data)
+        value_and_gradient = derivatives(target, "likelihood").value_and_gradient
+        return exact_estimate(
             model,
             data,
-            values,
+            quantities(model, values),
             covariance,
+            log_likelihood=float(value_and_gradient(target.unconstrain(values))[0]),
+            point=labelled(model.parameters, data, values),
             problems=(),
             sd_kind="posterior_sd",
-            record=record,
+            record=xr.Dataset(attrs=attrs),
         )

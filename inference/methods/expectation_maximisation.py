@@ -22,9 +22,10 @@ from inference.estimate import Estimate
 from inference.information.louis import louis
 from inference.information.matrices import observed
 from inference.method import Kind, Method
-from inference.optimisation.optimum import estimate_at, refuse_undefined
+from inference.optimisation.standard_errors import estimate_at
+from inference.optimisation.starts import degenerate, reached, refuse_undefined, runner_up
 from inference.posterior.labels import canonical
-from models.capabilities import HasDegeneracy, HasEM
+from models.capabilities import HasEM
 from models.errors import FitError
 from models.programs.density import density
 from models.settings import Count, check_settings
@@ -32,6 +33,7 @@ from models.settings import Count, check_settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from inference.information.louis import Louis
     from models.programs.density import Density
     from models.spec import Model
 
@@ -41,8 +43,6 @@ _CHUNK = 50
 """Iterations between two looks at the convergence criterion."""
 _ROUNDING = 1e-8
 """Step, in standard errors, above which rounding does not spoil its ratio to the one before."""
-_SAME = 1e-6
-"""Log-likelihood difference, relative to 1 + |ℓ|, within which two ends are one optimum."""
 
 
 class _Climb(NamedTuple):
@@ -90,26 +90,40 @@ class ExpectationMaximisation(Method):
         first = target.unconstrain(model.start(np.random.default_rng(0), data))
         jax.block_until_ready(steps(first))
         ready = time.perf_counter()
-        climbs, degenerate = [], 0
-        for stream in rng.spawn(self.restarts):
-            start = target.unconstrain(model.start(stream, data))
-            climb = self._climb(target, steps, start)
-            if climb is None or _degenerate(model, data, target, climb.u):
-                degenerate += 1
-            else:
-                climbs.append(climb)
+        ends = [
+            self._climb(target, steps, target.unconstrain(model.start(stream, data)))
+            for stream in rng.spawn(self.restarts)
+        ]
+        climbs = [
+            end
+            for end in ends
+            if end is not None and not degenerate(model, data, target.constrain(jnp.asarray(end.u)))
+        ]
         if not climbs:
             raise FitError(
                 f"undefined: all {self.restarts} starts of EM ended in a degenerate optimum"
             )
         climbs.sort(key=lambda climb: -climb.log_likelihood[-1])
+        # information belongs to one labelling: that of the estimate
+        values = canonical(model, target.constrain(jnp.asarray(climbs[0].u)))
+        predicted = louis(model, data, target, target.unconstrain(values))
+        record = self._record(climbs, predicted)
+        record.attrs |= {"compile": ready - started, "run": time.perf_counter() - ready}
+        return estimate_at(
+            model,
+            data,
+            values,
+            information=predicted.complete - predicted.missing,
+            problems=self._problems(climbs[0], record.attrs["reached"]),
+            sd_kind="louis",
+            record=record,
+        )
+
+    def _record(self, climbs: list[_Climb], predicted: Louis) -> xr.Dataset:
+        """How the climbs went, best first."""
         best = climbs[0]
         ends = np.array([climb.log_likelihood[-1] for climb in climbs])
-        reached = int(np.sum(ends >= ends[0] - _SAME * (1 + abs(ends[0]))))
-        # information belongs to one labelling: that of the estimate
-        values = canonical(model, target.constrain(jnp.asarray(best.u)))
-        predicted = louis(model, data, target, target.unconstrain(values))
-        record = xr.Dataset(
+        return xr.Dataset(
             {
                 "climb": ("iteration", best.log_likelihood),
                 "restart_log_likelihood": ("restart", ends),
@@ -117,35 +131,28 @@ class ExpectationMaximisation(Method):
                 "louis_missing": (("coordinate", "coordinate_"), predicted.missing),
             },
             attrs={
-                "compile": ready - started,
-                "run": time.perf_counter() - ready,
                 "restarts": self.restarts,
-                "reached": reached,
-                "degenerate": degenerate,
-                "runner_up": float(ends[reached]) if reached < ends.size else float("nan"),
+                "reached": reached(ends),
+                "degenerate": self.restarts - len(climbs),
+                "runner_up": runner_up(ends),
                 "iterations": best.log_likelihood.size - 1,
                 "measured_rate": best.rate,
                 "predicted_rate": predicted.rate,
                 "shortfall": best.shortfall,
             },
         )
+
+    def _problems(self, best: _Climb, count: int) -> list[str]:
+        """Why the best climb, whose optimum `count` starts reached, must not be relied on."""
         problems = []
         if not best.shortfall < 1e-3:
             problems.append(
                 f"EM stopped {best.shortfall:.1e} standard errors short of its fixed point "
                 f"after {best.log_likelihood.size - 1} iterations"
             )
-        if reached < 2:
-            problems.append(f"only {reached} of {self.restarts} starts reached this optimum")
-        return estimate_at(
-            model,
-            data,
-            values,
-            information=predicted.complete - predicted.missing,
-            problems=problems,
-            sd_kind="louis",
-            record=record,
-        )
+        if count < 2:
+            problems.append(f"only {count} of {self.restarts} starts reached this optimum")
+        return problems
 
     def _climb(
         self, target: Density, steps: Callable[[Any], tuple[Any, Any]], start: Any
@@ -153,15 +160,15 @@ class ExpectationMaximisation(Method):
         """Iterates until what is left is negligible; None if it leaves the finite numbers."""
         u, climb = start, []
         while True:
-            path, heights = (np.asarray(part) for part in steps(u))
-            if not (np.isfinite(heights).all() and np.isfinite(path).all()):
+            path, values = (np.asarray(part) for part in steps(u))
+            if not (np.isfinite(values).all() and np.isfinite(path).all()):
                 return None
             u = jnp.asarray(path[-1])
             rate, last = _rate(path, observed(target, u))
             shortfall = last * rate / (1 - rate) if rate < 1 else np.inf
-            climb.extend(heights[:-1])
+            climb.extend(values[:-1])
             if shortfall < _SHORT or len(climb) >= self.iterations:
-                return _Climb(path[-1], np.array([*climb, heights[-1]]), rate, shortfall)
+                return _Climb(path[-1], np.array([*climb, values[-1]]), rate, shortfall)
 
 
 def _rate(path: np.ndarray, information: np.ndarray) -> tuple[float, float]:
@@ -185,14 +192,8 @@ def _steps(model: Any, target: Density, data: xr.Dataset) -> Callable[[Any], tup
         return target.unconstrain(values), (u, jnp.sum(target.log_likelihood(u)))
 
     def chunk(u: Any) -> tuple[Any, Any]:
-        last, (path, heights) = jax.lax.scan(step, u, None, length=_CHUNK)
-        height = jnp.sum(target.log_likelihood(last))
-        return jnp.vstack([path, last]), jnp.append(heights, height)
+        last, (path, values) = jax.lax.scan(step, u, None, length=_CHUNK)
+        value = jnp.sum(target.log_likelihood(last))
+        return jnp.vstack([path, last]), jnp.append(values, value)
 
     return jax.jit(chunk)
-
-
-def _degenerate(model: Any, data: xr.Dataset, target: Density, u: np.ndarray) -> bool:
-    if not isinstance(model, HasDegeneracy):
-        return False
-    return bool(model.degeneracy(target.constrain(jnp.asarray(u)), data))

@@ -22,8 +22,9 @@ from inference.estimate import Estimate
 from inference.information.derivatives import derivatives
 from inference.information.inversion import invert
 from inference.method import Kind, Method, from_field
-from inference.optimisation.optimum import fit_optimum
-from inference.posterior.draws import CHAINS, estimate_from_draws, natural
+from inference.optimisation.starts import fit_optimum
+from inference.posterior.draws import CHAINS, estimate_from_draws
+from inference.posterior.points import to_natural
 from models.errors import FitError
 from models.programs.density import density
 from models.settings import Count, check_settings
@@ -64,13 +65,8 @@ class Laplace(Method):
         return ""
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
-        values, _, problems, record = fit_optimum(
-            model,
-            data,
-            rng,
-            language=self.engine,
-            objective="posterior",
-            restarts=self.restarts,
+        values, problems, record = fit_optimum(
+            model, data, rng, language=self.engine, objective="posterior", restarts=self.restarts
         )
         target = density(model, data, self.engine)
         mode = np.asarray(target.unconstrain(values))
@@ -80,7 +76,7 @@ class Laplace(Method):
             raise FitError(inverse.problem or "the posterior mode is on a boundary")
         factor = np.linalg.cholesky(inverse.covariance)
         noise = rng.standard_normal((CHAINS, self.draws, target.size))
-        draws = natural(target, mode + noise @ factor.T)
+        draws = to_natural(target, mode + noise @ factor.T)
         height = float(derivatives(target, "posterior").value_and_gradient(jnp.asarray(mode))[0])
         record = record.assign(
             mode=("coordinate", mode),

@@ -1,8 +1,8 @@
 """Maximum a posteriori on the natural scale: argmax ℓ(θ) + log π(θ), prior but no Jacobian.
 
 Under a Gaussian prior it is maximum likelihood with an L2 penalty.  The mode of the unconstrained
-posterior is another estimator (see `laplace`).  The spread is that of the curvature of the
-penalised likelihood.
+posterior is another estimator (see `laplace`).  Its standard errors are those of the
+curvature of the penalised likelihood.
 Reference: Gelman et al. (2013), Bayesian Data Analysis, §13.1-13.2.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 from inference.estimate import Estimate
 from inference.method import Kind, Method, from_field
-from inference.optimisation.optimum import estimate_at, fit_optimum
+from inference.optimisation.starts import optimum_estimate
 from models.settings import Count, check_settings
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class MaximumAPosteriori(Method):
     """Many-start optimisation of likelihood times prior on the natural scale.
 
     Attributes:
-        engine: whose program, chart and gradients the optimiser uses.
+        engine: whose program, unconstrained space and gradients the optimiser uses.
         restarts: number of data-driven starts.
     """
 
@@ -53,15 +53,12 @@ class MaximumAPosteriori(Method):
         return ""
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
-        values, information, problems, record = fit_optimum(
-            model, data, rng, language=self.engine, objective="joint", restarts=self.restarts
-        )
-        return estimate_at(
+        return optimum_estimate(
             model,
             data,
-            values,
-            information=information,
-            problems=problems,
-            record=record,
+            rng,
+            language=self.engine,
+            objective="joint",
+            restarts=self.restarts,
             sd_kind="curvature",
         )

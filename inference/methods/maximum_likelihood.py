@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 from inference.estimate import Estimate
 from inference.method import Kind, Method, from_field
-from inference.optimisation.optimum import estimate_at, fit_optimum, refuse_undefined
+from inference.optimisation.starts import optimum_estimate, refuse_undefined
 from models.settings import Count, check_settings
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class MaximumLikelihood(Method):
     """Many-start optimisation of the likelihood.
 
     Attributes:
-        engine: whose program, chart and gradients the optimiser uses.
+        engine: whose program, unconstrained space and gradients the optimiser uses.
         restarts: number of data-driven starts.
     """
 
@@ -53,14 +53,12 @@ class MaximumLikelihood(Method):
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
         refuse_undefined(model, data)
-        values, information, problems, record = fit_optimum(
+        return optimum_estimate(
             model,
             data,
             rng,
             language=self.engine,
             objective="likelihood",
             restarts=self.restarts,
-        )
-        return estimate_at(
-            model, data, values, information=information, problems=problems, record=record
+            sd_kind="observed",
         )

@@ -1,6 +1,6 @@
 """statsmodels as referee: an implementation of the likelihood that shares no code with ours.
 
-Where it has no standard error the spread is NaN, never ours under its name.
+Where it has no standard error the sd is NaN, never ours under its name.
 Reference: Seabold & Perktold (2010), statsmodels, Proc. 9th Python in Science Conf.
 """
 
@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from inference.estimate import Estimate, Quantity
+from inference.estimate import Estimate
 from inference.method import Kind, Method
-from inference.optimisation.optimum import refuse_undefined
+from inference.optimisation.standard_errors import exact_estimate
+from inference.optimisation.starts import refuse_undefined
 from models.capabilities import HasReferee
 from models.errors import FitError
-from models.programs.density import flat_names, flatten, labelled, quantity_table
+from models.programs.density import flatten, labelled, quantity_table
 
 if TYPE_CHECKING:
     from models.spec import Model
@@ -55,28 +56,20 @@ class StatsmodelsReferee(Method):
         problems = tuple(f"statsmodels warns: {message}" for message in sorted(warned))
         table = quantity_table(model)
         location = {p.name: values[p.name] for p in table}
-        missing = {name: jnp.full(jnp.shape(array), jnp.nan) for name, array in location.items()}
-        sd = missing | {name: array for name, array in errors.items() if name in missing}
-        flat = np.asarray(flatten({p.name: sd[p.name] for p in table}))
-        covariance = np.full((flat.size, flat.size), np.nan)
-        np.fill_diagonal(covariance, flat**2)
-        names = flat_names(location)
+        unknown = {name: jnp.full(jnp.shape(array), jnp.nan) for name, array in location.items()}
+        sd = np.asarray(flatten({name: errors.get(name, nan) for name, nan in unknown.items()}))
+        covariance = np.full((sd.size, sd.size), np.nan)
+        np.fill_diagonal(covariance, sd**2)
         # where what is reported are functions of the parameters, statsmodels has other ones
         known = all(p.name in values for p in model.parameters)
-        point = labelled(model.parameters, data, values) if known else xr.Dataset()
-        centers, spreads = labelled(table, data, location), labelled(table, data, sd)
-        return Estimate(
-            location=Quantity(centers, xr.zeros_like(centers)),
-            sd=Quantity(spreads, xr.zeros_like(spreads)),
+        return exact_estimate(
+            model,
+            data,
+            location,
+            covariance,
             log_likelihood=log_likelihood,
-            draws=None,
+            point=labelled(model.parameters, data, values) if known else xr.Dataset(),
             problems=problems,
-            point=point,
-            covariance=xr.DataArray(
-                covariance,
-                dims=("quantity", "quantity_"),
-                coords={"quantity": names, "quantity_": names},
-            ),
             sd_kind="statsmodels",
             record=xr.Dataset(attrs={"run": time.perf_counter() - started}),
         )

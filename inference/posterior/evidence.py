@@ -17,14 +17,19 @@ Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25; Watanabe (2013), JMLR 14.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import fixed_point
 from scipy.special import logsumexp
 
-from inference.methods.nuts import NUTS, tempered
-from inference.posterior.draws import gate, moments, one_fold, terms
+from inference.information.derivatives import derivatives
+from inference.posterior.chains import Tuning, numpyro_chains, starting_points
+from inference.posterior.diagnostics import gate, moments
+from inference.posterior.labels import one_fold
+from inference.posterior.points import terms
 from inference.threads import one_blas_thread
 from models.errors import FitError
 from models.programs.density import density, units
@@ -34,8 +39,10 @@ if TYPE_CHECKING:
 
     from models.spec import Model
 
-_TEMPERED = NUTS(warm_up=500, draws=750, target_accept=0.99)
+_TEMPERED = Tuning(chains=4, warm_up=500, draws=750, target_accept=0.99)
 """Short steps: others diverge where a scale nears 0, as in a mixture of too many components."""
+_CANDIDATES = 10
+"""Starts of which each chain at a temperature takes the highest."""
 _PROPOSALS = 4_000
 
 
@@ -167,11 +174,33 @@ def wbic(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Measured:
     target, n = density(model, data), units(model, data)
     if n < 2:
         raise FitError(f"WBIC is undefined for {n} unit: the temperature is log N")
-    points, stats = tempered(_TEMPERED, model, data, rng, float(np.log(n)))
     with one_blas_thread():
+        points, stats = _tempered(model, data, rng, float(np.log(n)))
         fit = terms(target, n).totals(points.reshape(-1, target.size))[0]
     loss = -np.reshape(fit, points.shape[:2])
     mean, error = (float(moment[0]) for moment in moments(loss[..., None])[:2])
     sd = float(loss.mean(axis=1).std(ddof=1) / np.sqrt(len(loss)))
     problem = "; ".join(gate(loss[..., None], ["the log-likelihood"], stats))
     return Measured(mean, max(error, sd), problem)
+
+
+def _tempered(
+    model: Model, data: xr.Dataset, rng: np.random.Generator, temperature: float
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Draws from the posterior with the likelihood to the power 1/temperature.
+
+    Each chain begins at the highest of several data-driven starts: between modes that are apart
+    no chain goes from one to the other, and most starts of a mixture are in some poor one.
+
+    Returns:
+        The draws, shape (chain, draw, k), unconstrained, and the sampler's statistics.
+    """
+    target, chains = density(model, data), _TEMPERED.chains
+    value_and_gradient = derivatives(target, "posterior").value_and_gradient
+    candidates = starting_points(model, data, target, rng, chains * _CANDIDATES)
+    values = [float(value_and_gradient(jnp.asarray(start))[0]) for start in candidates]
+    best = np.reshape(values, (chains, _CANDIDATES)).argmax(axis=1)
+    starts = [candidates[chain * _CANDIDATES + i] for chain, i in enumerate(best)]
+    hot = replace(target, log_likelihood=lambda u: target.log_likelihood(u) / temperature)
+    run = numpyro_chains(hot, starts, _TEMPERED, rng)
+    return run.points, run.stats

@@ -1,21 +1,34 @@
 """One labelling of exchangeable components and one sign, so that fits can be compared.
 
 The likelihood of a mixture is the same under every permutation of its components.  A point is put
-in canonical order, by the first feature of each component.  That of a factor model is the same
-under a change of sign of every column of loadings.
+in canonical order, by the first feature of each component; draws take the permutation π that
+minimises Σ_j |f_π(j) − f_j(pivot)|² over the standardised features f of their components, an
+assignment problem.  The likelihood of a factor model is the same under a change of sign of every
+column of loadings.
 Reference: Stephens (2000), Dealing with label switching in mixture models, JRSS B 62.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import lgamma, log
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import linear_sum_assignment
 
+from inference.posterior.points import chunked, to_natural, to_unconstrained
 from models.capabilities import HasLabels, HasSigns
+from models.programs.compilation import once
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jax.typing import ArrayLike
+
+    from models.programs.density import Density
     from models.spec import Model, Values
 
 
@@ -28,11 +41,63 @@ def canonical(model: Model, values: Values) -> Values:
     return model.relabel(values, jnp.argsort(model.label_features(values)[:, 0]))
 
 
+def exchangeable(model: Model) -> bool:
+    """Whether components can switch labels; an ordered parameter forbids it."""
+    ordered = any(parameter.support == "ordered" for parameter in model.parameters)
+    return isinstance(model, HasLabels) and model.labels > 1 and not ordered
+
+
 def log_modes(model: Model) -> float:
-    """log of how many equal modes signs, or the labels of unordered components, make."""
+    """Logarithm of how many equal modes signs, or the labels of unordered components, make."""
     if isinstance(model, HasSigns):
         return model.signs * log(2)
-    if not isinstance(model, HasLabels):
-        return 0.0
-    ordered = any(parameter.support == "ordered" for parameter in model.parameters)
-    return 0.0 if ordered else lgamma(model.labels + 1)
+    return lgamma(model.labels + 1) if isinstance(model, HasLabels) and exchangeable(model) else 0.0
+
+
+def align(model: Model, values: Values, pivot: Values) -> Values:
+    """Every draw with its components in the order of those of the pivot; arrays (s, …)."""
+    assert isinstance(model, HasLabels)
+    features = np.asarray(jax.vmap(model.label_features)(values))
+    scale = features.std(axis=(0, 1))
+    features = features / np.where(scale > 0, scale, 1.0)
+    wanted = np.asarray(model.label_features(pivot)) / np.where(scale > 0, scale, 1.0)
+    # cost[s, j, i] is that of taking component i of draw s as component j
+    cost = ((wanted[:, None] - features[:, None]) ** 2).sum(axis=-1)
+    cost = np.nan_to_num(cost, nan=0.0, posinf=0.0)
+    permutation = np.stack([linear_sum_assignment(matrix)[1] for matrix in cost])
+    return once(jax.vmap(model.relabel))(values, jnp.asarray(permutation))
+
+
+@lru_cache(maxsize=64)
+def _folded(model: HasSigns) -> Callable[[Any], Any]:
+    return chunked(jax.vmap(model.fold))
+
+
+def fold(model: HasSigns, values: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+    """Every draw with its signs positive; arrays (s, …)."""
+    return _folded(model)(dict(values))
+
+
+def one_fold(
+    model: Model, target: Density, points: np.ndarray, pivot: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The equal of each point in one of the folds that signs or labels make.
+
+    Args:
+        model: the model.
+        target: its density.
+        points: shape (s, k), in the unconstrained space.
+        pivot: the point, shape (k,), that the labels are aligned to.
+
+    Returns:
+        The equal points, shape (s, k), and whether each is the point itself, shape (s,).
+    """
+    if not isinstance(model, HasSigns) and not exchangeable(model):
+        return points, np.ones(len(points), bool)
+    values: Any = {name: x[0] for name, x in to_natural(target, points[None]).items()}
+    if isinstance(model, HasSigns):
+        equal: Any = fold(model, values)
+    else:
+        equal = align(model, values, target.constrain(jnp.asarray(pivot)))
+    same = [(equal[name] == x).reshape(len(points), -1).all(axis=1) for name, x in values.items()]
+    return to_unconstrained(target, equal), np.logical_and.reduce(same)

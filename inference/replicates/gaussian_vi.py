@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from inference.information.derivatives import quantity_jacobian
-from inference.methods.gaussian_vi import standard_points
+from inference.optimisation.elbo import standard_points
 from inference.replicates.everywhere import everywhere
 from inference.replicates.fits import Weighted, climbed, compiled
 from inference.replicates.simulated import Template

@@ -1,0 +1,194 @@
+"""Newton's method, for one point in NumPy and for many at once inside compiled functions.
+
+    u ← u + J⁻¹ ∇f(u),   J = −∇²f(u)
+
+Far from a maximum a step is halved until it climbs, or J = V Λ Vᵀ is damped: V (|Λ| + λ)⁻¹ Vᵀ ∇f.
+How far is left is the Newton decrement √(∇fᵀ J⁻¹ ∇f), a distance in standard errors.
+Reference: Nocedal & Wright (2006), Numerical Optimization, §3.4, ch. 4, 6.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import OptimizeResult, minimize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jax import Array
+
+    from inference.information.derivatives import Derivatives
+
+    type Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
+    """A point ↦ what is minimised and its gradient there."""
+
+_OUTSIDE = 1e300
+"""What is minimised where it is not finite: a line search steps back from there."""
+_STEPS = 50
+"""Most steps of a climb, and halvings of one."""
+_LAST = 3
+"""Most steps of the end of a climb, whose digits the objective no longer shows."""
+
+
+def negative(value_and_gradient: Callable[[Any], tuple[Any, Any]]) -> Objective:
+    """What SciPy minimises to maximise a function of a point: finite everywhere."""
+
+    def minus(u: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = value_and_gradient(u)
+        value, gradient = -float(value), -np.asarray(gradient)
+        if not np.isfinite(value) or not np.isfinite(gradient).all():
+            return _OUTSIDE, np.zeros_like(u)
+        return value, gradient
+
+    return minus
+
+
+def bfgs(
+    objective: Objective,
+    start: np.ndarray,
+    gtol: float,
+    callback: Callable[[OptimizeResult], None] | None = None,
+) -> OptimizeResult | None:
+    """SciPy's BFGS; None where it ends outside of the finite numbers.
+
+    Args:
+        objective: what is minimised, as `negative` gives it.
+        start: where, shape (k,).
+        gtol: largest derivative at which the search ends.
+        callback: told the `intermediate_result` of every step.
+    """
+    end = minimize(
+        objective, start, jac=True, method="BFGS", callback=callback, options={"gtol": gtol}
+    )
+    return end if np.isfinite(end.x).all() and end.fun < _OUTSIDE / 10 else None
+
+
+def polish(
+    objective: Objective, hessian: Callable[[np.ndarray], np.ndarray], start: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """The minimum near a point by Newton steps in a trust region, and −objective there."""
+    end = minimize(
+        objective, start, jac=True, hess=hessian, method="trust-exact", options={"gtol": 1e-9}
+    )
+    if not np.isfinite(end.x).all() or end.fun > objective(start)[0]:
+        return start, -objective(start)[0]
+    u = end.x
+    value, gradient = objective(u)
+    for _ in range(_LAST):
+        try:
+            step = cho_solve(cho_factor(hessian(u)), gradient)
+        except (np.linalg.LinAlgError, ValueError):  # not positive definite, not finite
+            break
+        higher, slope = objective(u - step)
+        same = higher <= value + 1e-12 * (1 + abs(value)) and np.abs(step).max() < 1
+        if not (same and np.linalg.norm(slope) < np.linalg.norm(gradient)):
+            break
+        u, gradient = u - step, slope
+    return u, -objective(u)[0]
+
+
+def climb(compiled: Derivatives, start: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The maximum to which Newton steps, halved until they climb, lead from a point nearby.
+
+    Returns:
+        The maximum, shape (k,), and −Hessian there, shape (k, k); None if a Hessian on the way is
+        not negative definite, or the steps do not end.
+    """
+    u = start
+    value, gradient = map(np.asarray, compiled.value_and_gradient(jnp.asarray(u)))
+    for _ in range(_STEPS):
+        information = -np.asarray(compiled.hessian(jnp.asarray(u)))
+        if not np.isfinite(information).all() or np.linalg.eigvalsh(information)[0] <= 0:
+            return None
+        step = np.linalg.solve(information, gradient)
+        if gradient @ step < 1e-12:
+            return u, information
+        for _ in range(_STEPS):
+            higher, slope = map(np.asarray, compiled.value_and_gradient(jnp.asarray(u + step)))
+            if higher > value:
+                break
+            step = step / 2
+        else:
+            return None
+        u, value, gradient = u + step, higher, slope
+    return None
+
+
+# --- within compiled functions ------------------------------------------------------------------
+
+type Slopes = Callable[[Array], tuple[Array, Array, Array]]
+"""u ↦ the objective, its gradient and minus its Hessian."""
+
+
+class Point(NamedTuple):
+    """Where one climb is: the derivatives of the objective at u, and how far it is from the end."""
+
+    u: Any
+    value: Any
+    gradient: Any
+    information: Any
+    damping: Any
+    decrement: Any
+    """Infinite where J is not positive definite."""
+
+
+def look(u: Array, slopes: Slopes) -> Point:
+    """The derivatives at a point."""
+    value, gradient, information = slopes(u)
+    factor = jnp.linalg.cholesky(information)  # not finite unless it is positive definite
+    squares = solve_triangular(factor, gradient, lower=True) ** 2
+    decrement = jnp.sqrt(jnp.sum(squares))
+    decrement = jnp.where(jnp.isfinite(decrement), decrement, jnp.inf)
+    return Point(u, value, gradient, information, jnp.zeros(()), decrement)
+
+
+def damped_step(point: Point, slopes: Slopes) -> Point:
+    """One damped step, kept unless it descends."""
+    eigenvalue, vector = jnp.linalg.eigh(point.information)
+    size = jnp.abs(eigenvalue)
+    curvature = size + point.damping * jnp.max(size) + 1e-12
+    new = look(point.u + limited(vector @ ((vector.T @ point.gradient) / curvature)), slopes)
+    better = new.value >= point.value - 1e-12 * jnp.abs(point.value)
+    better |= jnp.isneginf(point.value)
+    damping = jnp.where(better, point.damping * 0.1, jnp.maximum(point.damping * 10, 1e-3))
+    new, old = new._replace(damping=damping), point._replace(damping=damping)
+    return jax.tree.map(partial(jnp.where, better), new, old)
+
+
+def limited(move: Array) -> Array:
+    """A step of the same direction in which no coordinate moves by more than 1."""
+    return move * jnp.minimum(1.0, 1.0 / jnp.maximum(jnp.max(jnp.abs(move)), 1e-12))
+
+
+def full_steps(
+    slope: Callable[[Array], Array],
+    start: Array,
+    count: int,
+    limit: Callable[[Array], Array],
+    size: Callable[[Array], Array],
+) -> tuple[Array, Array]:
+    """A fixed number of full steps to where a gradient is zero.
+
+    Args:
+        slope: the gradient.
+        start: where to begin.
+        count: how many steps.
+        limit: a step ↦ what is taken of it.
+        size: a step ↦ its size.
+
+    Returns:
+        Where they lead, and the size of the last.
+    """
+
+    def step(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        move = -jnp.linalg.solve(jax.jacfwd(slope)(state[0]), slope(state[0]))
+        return state[0] + limit(move), size(move)
+
+    return jax.lax.fori_loop(0, count, step, (start, jnp.asarray(jnp.inf)))

@@ -1,0 +1,99 @@
+"""From a point to an estimate: its standard errors, and the boundary where they are undefined."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from inference.estimate import Estimate, Quantity, named_covariance
+from inference.information.delta import quantity_covariance
+from inference.information.derivatives import derivatives
+from inference.information.inversion import invert
+from inference.information.matrices import observed
+from inference.posterior.labels import canonical
+from models.capabilities import HasBoundary
+from models.programs.density import density, flat_names, labelled, quantities, quantity_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models.spec import Model, Values
+
+
+def estimate_at(
+    model: Model,
+    data: xr.Dataset,
+    values: Values,
+    *,
+    information: np.ndarray | None = None,
+    problems: Sequence[str] = (),
+    sd_kind: str = "observed",
+    record: xr.Dataset | None = None,
+) -> Estimate:
+    """An estimate at a point, its standard errors from an information matrix.
+
+    Args:
+        model: the model.
+        data: the data.
+        values: the point, on the natural scale.
+        information: in the unconstrained space of the NumPyro program, shape (k, k); the observed
+            information at the point by default.
+        problems: what is known to be wrong already.
+        sd_kind: what the estimate calls its standard errors.
+        record: how the fit went.
+    """
+    values = canonical(model, values)
+    target = density(model, data)
+    u = target.unconstrain(values)
+    inverse = invert(model, target, u, observed(target, u) if information is None else information)
+    found = list(problems)
+    if inverse.problem:
+        found.append(inverse.problem)
+    if isinstance(model, HasBoundary) and (sentence := model.boundary(values, data)):
+        found.append(f"{sentence}; its standard error is undefined: boundary")
+    elif inverse.boundary.any():
+        names = ", ".join(np.asarray(target.coordinates)[inverse.boundary])
+        found.append(f"on a boundary: {names}; its standard error is undefined: boundary")
+    return exact_estimate(
+        model,
+        data,
+        quantities(model, values),
+        quantity_covariance(model, target, u, inverse),
+        log_likelihood=float(derivatives(target, "likelihood").value_and_gradient(u)[0]),
+        point=labelled(model.parameters, data, values),
+        problems=tuple(found),
+        sd_kind=sd_kind,
+        record=xr.Dataset() if record is None else record,
+    )
+
+
+def exact_estimate(
+    model: Model, data: xr.Dataset, reported: Values, covariance: np.ndarray, **rest: Any
+) -> Estimate:
+    """An estimate without Monte Carlo error and without draws.
+
+    Args:
+        model: the model.
+        data: the data.
+        reported: the quantities, on the natural scale.
+        covariance: of their scalars, shape (m, m); NaN where undefined.
+        rest: the other fields of an `Estimate`.
+    """
+    table = quantity_table(model)
+    reported = {p.name: reported[p.name] for p in table}
+    stops = np.cumsum([np.size(array) for array in reported.values()])[:-1]
+    parts = np.split(np.sqrt(np.diag(covariance)), stops)
+    deviations = {
+        name: np.reshape(part, np.shape(array))
+        for (name, array), part in zip(reported.items(), parts, strict=True)
+    }
+    location, sd = labelled(table, data, reported), labelled(table, data, deviations)
+    return Estimate(
+        location=Quantity(location, xr.zeros_like(location)),
+        sd=Quantity(sd, xr.zeros_like(sd)),
+        draws=None,
+        covariance=named_covariance(covariance, flat_names(reported)),
+        **rest,
+    )

@@ -1,0 +1,278 @@
+"""From many starts to one optimum.
+
+Each start runs BFGS in the unconstrained space; the best end is polished by Newton steps in a trust
+region.  Success is judged by the Newton decrement √(gᵀH⁻¹g), the distance to the optimum in
+standard errors, never by the optimiser's own word.
+Reference: Nocedal & Wright (2006), Numerical Optimization, ch. 4, 6.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from inference.information.derivatives import derivatives
+from inference.information.inversion import invert
+from inference.optimisation.newton import bfgs, negative, polish
+from inference.optimisation.standard_errors import estimate_at
+from inference.posterior.labels import canonical
+from models.capabilities import HasDegeneracy
+from models.data.undefined import undefined
+from models.errors import FitError
+from models.programs.density import density
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inference.estimate import Estimate
+    from inference.information.derivatives import Objective
+    from models.programs.density import Density, Language
+    from models.spec import Model, Values
+
+_SAME = 1e-6
+"""Log-likelihood difference, relative to 1 + |ℓ|, within which two ends are one optimum."""
+_PATIENCE = 4
+"""At most this many times the restarts asked for, while fewer than two have reached the best."""
+_STATIONARY = 1e-4
+"""Newton decrement, in standard errors, below which a point is stationary."""
+
+
+class Optimum(NamedTuple):
+    """The best non-degenerate end of many starts."""
+
+    u: np.ndarray
+    decrement: float
+    ends: np.ndarray
+    """Objective at every non-degenerate end, best first."""
+    degenerate: int
+    failed: int
+
+    @property
+    def reached(self) -> int:
+        """How many starts ended at the best optimum."""
+        return reached(self.ends)
+
+    @property
+    def restarts(self) -> int:
+        """How many starts were made."""
+        return self.ends.size + self.degenerate + self.failed
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why the optimum must not be relied on."""
+        found = []
+        if not self.decrement < _STATIONARY:
+            found.append(
+                "the gradient is not zero: the optimum is "
+                f"{self.decrement:.1e} standard errors away"
+            )
+        if self.reached < 2:
+            found.append(
+                f"only {self.reached} of {self.restarts} restarts reached the reported optimum"
+            )
+        return tuple(found)
+
+
+def reached(ends: Sequence[float] | np.ndarray) -> int:
+    """How many of the ends of restarts are the best of their optima."""
+    best = max(ends, default=0.0)
+    return int(np.sum(np.asarray(ends) >= best - _SAME * (1 + abs(best))))
+
+
+def runner_up(ends: np.ndarray) -> float:
+    """The best objective at another optimum, of ends best first; NaN where there is only one."""
+    count = reached(ends)
+    return float(ends[count]) if count < ends.size else float("nan")
+
+
+def degenerate(model: Model, data: xr.Dataset, values: Values) -> bool:
+    """Whether the likelihood has no bound near a point."""
+    return isinstance(model, HasDegeneracy) and bool(model.degeneracy(values, data))
+
+
+def optimise(
+    model: Model,
+    data: xr.Dataset,
+    target: Density,
+    objective: Objective,
+    rng: np.random.Generator,
+    restarts: int,
+) -> Optimum:
+    """Maximises an objective of a density from data-driven starts.
+
+    Args:
+        model: the model.
+        data: the data.
+        target: the density of one of the model's programs.
+        objective: what is maximised.
+        rng: draws the starts.
+        restarts: how many; more are made while only one has reached the best optimum.
+
+    Raises:
+        FitError: every start ended in a degenerate optimum or failed.
+    """
+    compiled = derivatives(target, objective)
+    minus = negative(compiled.value_and_gradient)
+
+    def hessian(u: np.ndarray) -> np.ndarray:
+        return -np.asarray(compiled.hessian(jnp.asarray(u)))
+
+    def unbounded(u: np.ndarray) -> bool:
+        return degenerate(model, data, target.constrain(jnp.asarray(u)))
+
+    kept: list[tuple[float, np.ndarray]] = []
+    without_bound = failed = 0
+    for restart, stream in enumerate(rng.spawn(_PATIENCE * restarts)):
+        if restart >= restarts and reached([value for value, _ in kept]) >= 2:
+            break
+        end = bfgs(minus, np.asarray(target.unconstrain(model.start(stream, data))), 1e-5)
+        if end is None:
+            failed += 1
+        elif unbounded(end.x):
+            without_bound += 1
+        else:
+            kept.append((-float(end.fun), end.x))
+    if not kept:
+        raise FitError(
+            f"undefined: of {without_bound + failed} restarts {without_bound} ended in a "
+            f"degenerate optimum and {failed} failed; no interior maximum was found"
+        )
+    kept.sort(key=lambda end: -end[0])
+    best, start = kept[0]
+    u, value = polish(minus, hessian, start)
+    if unbounded(u):
+        u, value = start, best
+    ends = np.array([max(best, value), *(end[0] for end in kept[1:])])
+    decrement = newton_decrement(model, target, u, minus(u)[1], hessian(u))
+    return Optimum(u, decrement, ends, without_bound, failed)
+
+
+def newton_decrement(
+    model: Model, target: Density, u: np.ndarray, gradient: np.ndarray, hessian: np.ndarray
+) -> float:
+    """√(gᵀH⁻¹g) over the coordinates that are not on a boundary.
+
+    Args:
+        model: the model.
+        target: its density.
+        u: where, shape (k,).
+        gradient: g, shape (k,).
+        hessian: H, shape (k, k).
+
+    Returns:
+        In standard errors; infinite if H is not definite and g not 0.
+    """
+    inverse = invert(model, target, jnp.asarray(u), hessian)
+    if inverse.problem:
+        return float(np.linalg.norm(gradient)) if np.allclose(gradient, 0, atol=1e-6) else np.inf
+    free = ~inverse.boundary
+    covariance = inverse.covariance[np.ix_(free, free)]
+    return float(np.sqrt(gradient[free] @ covariance @ gradient[free]))
+
+
+def refuse_undefined(model: Model, data: xr.Dataset) -> None:
+    """Stops before a fit whose maximum does not exist.
+
+    Raises:
+        FitError: the data alone show that the maximum is undefined.
+    """
+    reason = undefined(data, model)
+    if reason:
+        raise FitError(reason if reason.startswith("undefined") else f"undefined: {reason}")
+
+
+def fit_optimum(
+    model: Model,
+    data: xr.Dataset,
+    rng: np.random.Generator,
+    *,
+    language: Language,
+    objective: Objective,
+    restarts: int,
+) -> tuple[Values, tuple[str, ...], xr.Dataset]:
+    """Optimises one program.
+
+    Args:
+        model: the model.
+        data: the data.
+        rng: draws the starts.
+        language: whose program, unconstrained space and gradients the optimiser uses.
+        objective: what is maximised.
+        restarts: how many starts.
+
+    Returns:
+        The optimum on the natural scale, why it must not be relied on, and how the search went.
+
+    Raises:
+        FitError: every start ended in a degenerate optimum or failed.
+    """
+    started = time.perf_counter()
+    target = density(model, data, language)
+    compiled = derivatives(target, objective)
+    first = target.unconstrain(model.start(np.random.default_rng(0), data))
+    jax.block_until_ready((compiled.value_and_gradient(first), compiled.hessian(first)))
+    ready = time.perf_counter()
+    optimum = optimise(model, data, target, objective, rng, restarts)
+    record = xr.Dataset(
+        {"restart_log_likelihood": ("restart", optimum.ends)},
+        attrs={
+            "compile": ready - started,
+            "run": time.perf_counter() - ready,
+            "restarts": optimum.restarts,
+            "reached": optimum.reached,
+            "degenerate": optimum.degenerate,
+            "failed": optimum.failed,
+            "runner_up": runner_up(optimum.ends),
+            "newton_decrement": optimum.decrement,
+        },
+    )
+    values = canonical(model, target.constrain(jnp.asarray(optimum.u)))
+    return values, optimum.problems, record
+
+
+def optimum_estimate(
+    model: Model,
+    data: xr.Dataset,
+    rng: np.random.Generator,
+    *,
+    language: Language,
+    objective: Objective,
+    restarts: int,
+    sd_kind: str,
+) -> Estimate:
+    """The estimate at an optimum, with standard errors by the curvature of its objective.
+
+    The Hessian is that of the NumPyro program, which the gate proves equal, so that standard errors
+    do not depend on which unconstrained space the optimiser used.
+
+    Args:
+        model: the model.
+        data: the data.
+        rng: draws the starts.
+        language: whose program, unconstrained space and gradients the optimiser uses.
+        objective: what is maximised.
+        restarts: how many starts.
+        sd_kind: what the estimate calls its standard errors.
+
+    Raises:
+        FitError: every start ended in a degenerate optimum or failed.
+    """
+    values, problems, record = fit_optimum(
+        model, data, rng, language=language, objective=objective, restarts=restarts
+    )
+    target = density(model, data)
+    hessian = derivatives(target, objective).hessian(target.unconstrain(values))
+    return estimate_at(
+        model,
+        data,
+        values,
+        information=-np.asarray(hessian),
+        problems=problems,
+        sd_kind=sd_kind,
+        record=record,
+    )

@@ -1,0 +1,122 @@
+"""Whether draws may be relied on, and how far off their moments are.
+
+A Markov chain is held to R-hat < 1.01, bulk and tail ESS ≥ 400, no divergence and E-BFMI ≥ 0.3.
+References: Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Analysis 16 (R-hat, ESS,
+MCSE); Betancourt (2016), arXiv:1604.00695 (E-BFMI).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+R_HAT, ESS, E_BFMI = 1.01, 400, 0.3
+"""The convergence gate."""
+_AXES: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
+
+
+def gate(
+    flat: np.ndarray, names: Sequence[str], sample_stats: Mapping[str, np.ndarray]
+) -> tuple[str, ...]:
+    """Why the draws of a Markov chain must not be relied on, one sentence each.
+
+    Args:
+        flat: the reported scalars, shape (chain, draw, m); those that never move are not judged.
+        names: their flat names, length m.
+        sample_stats: by ArviZ's names, each of shape (chain, draw).
+    """
+    from arviz_stats.base.array import array_stats
+
+    found = []
+    moves = np.flatnonzero(_moving(flat))
+    if moves.size:
+        r_hat, bulk, tail = _diagnostics(flat[..., moves])
+        if not r_hat.max() < R_HAT:
+            worst = int(r_hat.argmax())
+            found.append(
+                f"the chains disagree: R-hat of {names[moves[worst]]} is {r_hat[worst]:.3f}; "
+                f"expected below {R_HAT}"
+            )
+        for part, size in (("bulk", bulk), ("tail", tail)):
+            if not size.min() >= ESS:
+                worst = int(size.argmin())
+                found.append(
+                    f"too few effective draws: {part} ESS of {names[moves[worst]]} is "
+                    f"{size[worst]:.0f}; expected at least {ESS}"
+                )
+    if "diverging" in sample_stats and (count := int(np.sum(sample_stats["diverging"]))):
+        transitions = flat.shape[0] * flat.shape[1]
+        found.append(f"{count} of {transitions} transitions diverged; expected none")
+    if "energy" in sample_stats:
+        fractions: Any = array_stats.bfmi(np.asarray(sample_stats["energy"]), **_AXES)
+        fraction = np.asarray(fractions)
+        if not fraction.min() >= E_BFMI:
+            found.append(
+                f"the energy is explored too slowly: E-BFMI of chain {int(fraction.argmin())} is "
+                f"{fraction.min():.2f}; expected at least {E_BFMI}"
+            )
+    return tuple(found)
+
+
+def not_finite(flat: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
+    """The sentence about draws that are not finite numbers, if there are any."""
+    bad = ~np.isfinite(flat)
+    if not bad.any():
+        return ()
+    first = int(bad.any(axis=(0, 1)).argmax())
+    return (f"{names[first]} is not a finite number in {int(bad[..., first].sum())} draws",)
+
+
+def _moving(flat: np.ndarray) -> np.ndarray:
+    """Which scalars are finite and vary beyond rounding, shape (m,)."""
+    rows = flat.reshape(-1, flat.shape[-1])
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(rows).all(axis=0) & (
+            np.ptp(rows, axis=0) > 1e-12 * abs(rows).max(axis=0)
+        )
+
+
+def _diagnostics(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """R-hat, bulk ESS and tail ESS of every scalar, each of shape (m,)."""
+    from arviz_stats.base.array import array_stats
+
+    r_hat = array_stats.rhat(flat, **_AXES)
+    bulk = array_stats.ess(flat, method="bulk", **_AXES)
+    tail = array_stats.ess(flat, method="tail", prob=(0.05, 0.95), **_AXES)
+    return np.asarray(r_hat), np.asarray(bulk), np.asarray(tail)
+
+
+def worst(flat: np.ndarray, suffix: str = "") -> dict[str, float]:
+    """The largest R-hat and the smallest ESS of what moves, named with a suffix; else nothing."""
+    moves = _moving(flat)
+    if not moves.any():
+        return {}
+    r_hat, bulk, tail = _diagnostics(flat[..., moves])
+    ess = float(min(bulk.min(), tail.min()))
+    return {f"rhat{suffix}": float(r_hat.max()), f"ess{suffix}": ess}
+
+
+def effective_size(flat: np.ndarray) -> float:
+    """Smallest bulk or tail ESS of what moves in scalars (chain, draw, m); ∞ if nothing does."""
+    return worst(flat).get("ess", np.inf)
+
+
+def moments(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, its Monte Carlo error, sd and its error of scalars, shape (chain, draw, m).
+
+    What never moves has no error; what is not finite has an undefined one.
+    """
+    from arviz_stats.base.array import array_stats
+
+    moves = _moving(flat)
+    errors = np.where(np.isfinite(flat).all(axis=(0, 1)), 0.0, np.nan)[None].repeat(2, axis=0)
+    if moves.any():
+        for row, method in zip(errors, ("mean", "sd"), strict=True):
+            row[moves] = array_stats.mcse(flat[..., moves], method=method, **_AXES)
+    with np.errstate(invalid="ignore"):
+        mean, deviation = flat.mean(axis=(0, 1)), flat.std(axis=(0, 1), ddof=1)
+    return mean, errors[0], np.where(moves | np.isnan(deviation), deviation, 0.0), errors[1]

@@ -1,0 +1,105 @@
+"""Many points of a density at once: its terms, and the way between its two spaces.
+
+What is compiled takes a fixed number of points a call, so that any number of them compiles once.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from models.programs.density import quantities, quantity_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jax import Array
+    from jax.typing import ArrayLike
+
+    from models.programs.density import Density
+    from models.spec import Model, Values
+
+_CHUNK = 2_000
+"""Points per call of a compiled function."""
+_AT_ONCE = 5_000_000
+"""Most pointwise log-likelihoods in memory at a time while they are only summed."""
+
+
+def chunked(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function of arrays with a leading axis of points, compiled for a fixed number of them.
+
+    The last chunk is filled by repeating points, which are then dropped.
+    """
+    compiled = jax.jit(function)
+
+    def any_number(arrays: Any) -> Any:
+        count = int(jnp.shape(jax.tree.leaves(arrays)[0])[0])
+        whole = -(-count // _CHUNK) * _CHUNK
+        filled = jax.tree.map(lambda x: np.resize(x, (whole, *np.shape(x)[1:])), arrays)
+        parts = [
+            compiled(jax.tree.map(lambda x, at=at: x[at : at + _CHUNK], filled))
+            for at in range(0, whole, _CHUNK)
+        ]
+        return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
+
+    return any_number
+
+
+class Terms(NamedTuple):
+    """Terms of a density at many points, functions of an array of shape (s, k)."""
+
+    totals: Callable[[ArrayLike], tuple[np.ndarray, np.ndarray, np.ndarray]]
+    """Log-likelihood, log prior and log-Jacobian, each of shape (s,)."""
+    pointwise: Callable[[ArrayLike], np.ndarray]
+    """log p(x_i | θ), shape (s, N)."""
+
+
+@lru_cache(maxsize=64)
+def terms(target: Density, n: int) -> Terms:
+    """The compiled terms of a density of n units, which all who ask for them share."""
+    batch = max(1, min(256, _AT_ONCE // n))
+
+    def totals(u: Array) -> tuple[Array, Array, Array]:
+        return jnp.sum(target.log_likelihood(u)), target.log_prior(u), target.log_jacobian(u)
+
+    return Terms(
+        chunked(lambda points: jax.lax.map(totals, points, batch_size=batch)),
+        chunked(lambda points: jax.lax.map(target.log_likelihood, points, batch_size=batch)),
+    )
+
+
+@lru_cache(maxsize=64)
+def _unconstrain(target: Density) -> Callable[[Any], np.ndarray]:
+    return chunked(jax.vmap(target.unconstrain))
+
+
+@lru_cache(maxsize=64)
+def _constrain(target: Density) -> Callable[[ArrayLike], dict[str, np.ndarray]]:
+    return chunked(jax.vmap(target.constrain))
+
+
+def to_natural(target: Density, points: np.ndarray) -> dict[str, np.ndarray]:
+    """Draws on the natural scale, shape (chain, draw, …), of unconstrained (chain, draw, k)."""
+    shape = points.shape[:2]
+    values = _constrain(target)(points.reshape(-1, target.size))
+    return {name: np.reshape(x, (*shape, *x.shape[1:])) for name, x in values.items()}
+
+
+def to_unconstrained(target: Density, values: Mapping[str, ArrayLike]) -> np.ndarray:
+    """Draws in the unconstrained space, shape (s, k), of those on the natural scale, (s, …)."""
+    return _unconstrain(target)(dict(values))
+
+
+@lru_cache(maxsize=64)
+def reported(model: Model) -> Callable[[Values], Values]:
+    """Parameters of many points ↦ the quantities of each, in the order of their table."""
+
+    def one(values: Values) -> Values:
+        found = quantities(model, values)
+        return {parameter.name: found[parameter.name] for parameter in quantity_table(model)}
+
+    return chunked(jax.vmap(one))
