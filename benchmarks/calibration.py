@@ -14,8 +14,7 @@ import numpyro
 import numpyro.distributions as dist
 from _row import Row, compiled, timed
 
-from comparisons.studies import calibration
-from comparisons.studies._study import Setting
+from comparisons.studies import Setting, calibration
 from models.catalogue.gaussian import Gaussian
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ import numpy as np
 
 from comparisons.runs import conduct as _conduct
 from comparisons.store.entries import Store
-from comparisons.studies import asymptotics, calibration
-from comparisons.studies._study import Setting
+from comparisons.studies import Setting, asymptotics, calibration
 from models.catalogue.gaussian import Gaussian
 
 if TYPE_CHECKING:
@@ -64,9 +63,9 @@ def _found(
             with patch.object(_conduct, "FIRST", count):
                 setting = Setting(model, 0)
                 study = _conduct.conduct(module, setting, (n,), count, store, lambda *_: None)
-            for finding in study.findings:
-                if finding.quantity == quantity and finding.verdict.outcome == "DIFFER":
-                    return study.replicates, finding.verdict.about
+            for verdict in study.verdicts:
+                if verdict.quantity == quantity and verdict.outcome == "DIFFER":
+                    return study.replicates, verdict.about
             count *= 2
     raise RuntimeError(f"{bug.__name__} was not found in {MOST:,} replicates")
 

@@ -290,7 +290,7 @@ def study(
     from comparisons.runs.run import theory, told_command
     from comparisons.runs.settings import numbers, parse_set, settings, split_names
     from comparisons.runs.theory import NAME
-    from comparisons.studies._study import study as find_study
+    from comparisons.studies import study as find_study
     from models.errors import refuse
 
     names = split_names(methods or ())

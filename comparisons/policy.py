@@ -87,6 +87,15 @@ CHOICE = 0.05
 
 # --- repeated data sets ---------------------------------------------------------------------------
 
+NEXT_ORDER = 10.0
+"""The next term of an expansion in N^−power, relative to the first, is at most so many N^−power."""
+SHRINKS = 0.75
+"""Largest share of a departure left at the largest N for it to be a matter of asymptotics."""
+LEFT_OUT = 0.01
+"""Largest share of replicates without a usable fit on which a verdict may rest."""
+CORRELATED = 0.1
+"""Largest mean autocorrelation of a sampler's neighbouring draws at which they are taken to be
+independent: chains of few draws have no other diagnostics, but all of them together have this."""
 LEVEL = 0.9
 """Probability that the intervals whose coverage is measured are to hold."""
 PROBABILITY = 0.03

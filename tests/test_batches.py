@@ -29,8 +29,7 @@ from comparisons.runs.settings import Settings
 from comparisons.runs.user_model import user_class
 from comparisons.store.entries import Store
 from comparisons.store.keys import digest
-from comparisons.studies import asymptotics
-from comparisons.studies._study import Finding, Setting
+from comparisons.studies import Setting, asymptotics
 from comparisons.verdict import Verdict
 from models.catalogue.gaussian import Gaussian
 from models.errors import ConfigError, FitError
@@ -126,7 +125,7 @@ def test_workers_give_the_numbers_of_this_process(client: Any, tmp_path: Path) -
     there = conduct(
         asymptotics, setting, (20, 40), 600, Store(tmp_path / "b"), told, workers=workers
     )
-    assert [f.verdict for f in here.findings] == [f.verdict for f in there.findings]
+    assert here.verdicts == there.verdicts
 
 
 def test_a_scheduler_that_runs_already_gives_the_same_study(client: Any, tmp_path: Path) -> None:
@@ -200,8 +199,8 @@ def test_a_method_of_pymc_runs_on_a_worker(client: Any) -> None:
         from comparisons.runs import environment as _environment
 
         _environment.prepare()
+        from comparisons.studies import Setting
         from comparisons.studies._singly import drawn
-        from comparisons.studies._study import Setting
         from inference.methods.nuts import NUTS
         from models.catalogue.gaussian import Gaussian
 
@@ -305,7 +304,7 @@ def test_no_failure_is_stored(tmp_path: Path) -> None:
 
     module: Any = SimpleNamespace(
         measure=measure,
-        judge=lambda setting, summaries: [Finding("m", 5, "x", "mu", AGREED)],
+        judge=lambda setting, summaries: [dataclasses.replace(AGREED, method="m", n=5)],
         __name__="comparisons.planted",
         __file__=str(Path(__file__)),
         __doc__="Planted.",
@@ -318,8 +317,8 @@ def test_no_failure_is_stored(tmp_path: Path) -> None:
     page = study_page(found, "a command", overview=False)
     assert "1 of 20 replicates at N = 5 failed: ValueError: seven" in page
     assert "20 data sets at N = 5: no statement fails." in page
-    unsure = Finding("m", 5, "x", "mu", Verdict("x", 0.0, 0.0, 9.0, 1.0))
-    page = study_page(dataclasses.replace(found, findings=(unsure,)), "", overview=False)
+    unsure = Verdict("x", 0.0, 0.0, 9.0, 1.0, method="m", n=5)
+    page = study_page(dataclasses.replace(found, verdicts=(unsure,)), "", overview=False)
     assert "no statement fails; 1 of 1 are not decided." in page
 
 

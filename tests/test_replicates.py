@@ -16,7 +16,7 @@ import xarray as xr
 
 from comparisons.case import Case
 from comparisons.claims import cramer_rao
-from comparisons.studies._moments import Moments
+from comparisons.replicated.moments import Moments
 from inference.methods.closed_form import ClosedForm
 from inference.methods.maximum_likelihood import MaximumLikelihood
 from inference.replicates import (
@@ -337,7 +337,7 @@ def test_standard_errors_that_are_too_large_are_caught(
     monkeypatch.setattr(cramer_rao, "replicate", planted)
     model = Gaussian()
     data = model.simulate(np.random.default_rng(0), model.truth, 50)
-    verdicts = cramer_rao._repeated(Case(model, data, methods=(ClosedForm(),)))
+    verdicts = cramer_rao.repeated_sampling(Case(model, data, methods=(ClosedForm(),)))
     found = [v.outcome for v in verdicts if v.about.startswith("mean standard error")]
     assert len(found) == 2
     assert set(found) <= outcomes
@@ -380,13 +380,14 @@ def test_one_parameter_meets_its_bound() -> None:
     data = model.simulate(np.random.default_rng(0), model.truth, 50)
     case = Case(model, data, profile="quick", methods=(MaximumLikelihood(),))
     for rung in cramer_rao.ladder(case):
+        _, errors, bound = sampling = rung.sampling
         # no closed form is declared and the density jumps at 0, so the bound is simulated
-        assert 0 < rung.uncertain[0] < 0.03
-        assert rung.bound == pytest.approx(0.25 / rung.n, rel=3.3 * rung.uncertain[0])
+        assert 0 < bound.uncertain[0] < 0.03
+        rate = pytest.approx(0.25 / sampling.n, rel=3.3 * bound.uncertain[0])
+        assert bound.covariance[0, 0] == rate
         # the mean of 1/ȳ is N/(N − 1) times the rate; false alarm 1e-3
-        bias = 0.5 / (rung.n - 1)
-        assert abs(rung.bias[0] - bias) < 3.3 * np.sqrt(rung.variance[0] / rung.replicates)
-    found = {row.about.split(" / ")[0]: row.outcome for row in cramer_rao._repeated(case)}
+        assert abs(errors.mean[0] - 0.5 / (sampling.n - 1)) < 3.3 * errors.error[0]
+    found = {row.about.split(" / ")[0]: row.outcome for row in cramer_rao.repeated_sampling(case)}
     # the error of a simulated bound may leave one statement open at this size
     assert {about for about, outcome in found.items() if outcome != "AGREE"} <= {"Var(rate)"}
     assert set(found.values()) <= {"AGREE", "UNSURE"}

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import tracemalloc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import product
 from types import SimpleNamespace
@@ -24,8 +24,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy.stats import binom, kurtosis, norm
 
-from comparisons.claims import cramer_rao
 from comparisons.policy import RANKS_FALSE_ALARM
+from comparisons.replicated.ladder import Rung, Statistic, slope, vanishing
+from comparisons.replicated.moments import Moments
+from comparisons.replicated.sampling import Sampling
 from comparisons.report.study_page import _remedy
 from comparisons.runs import batches as _batches
 from comparisons.runs import conduct as _conduct
@@ -34,25 +36,19 @@ from comparisons.runs.run import study as run_study
 from comparisons.runs.settings import Settings, numbers
 from comparisons.store.entries import Store
 from comparisons.studies import (
+    Setting,
     asymptotics,
     bernstein_von_mises,
     bic_consistency,
     calibration,
     coverage,
+    cramer_rao,
+    further,
     misspecification,
+    studies,
 )
-from comparisons.studies._ladder import (
-    Rung,
-    departures,
-    largest_gap,
-    powers,
-    rate,
-    slope,
-    vanishing,
-)
-from comparisons.studies._moments import Moments, Summaries
+from comparisons.studies._ladder import binomial, departures, largest_gap, powers, rate
 from comparisons.studies._singly import columns, normal
-from comparisons.studies._study import Finding, Setting, further, studies
 from comparisons.verdict import Verdict
 from inference.estimate import Quantity
 from inference.information.derivatives import quantity_jacobian
@@ -82,7 +78,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from comparisons.studies._study import Study
+    from comparisons.studies import Study, Summaries
     from inference.replicates.fits import Replicates
     from inference.replicates.simulated import Batch
 
@@ -95,8 +91,8 @@ def conducted(
 
 
 def found(study: Study, outcome: str) -> set[tuple[str, str]]:
-    """Methods and quantities of the findings with an outcome."""
-    return {(f.method, f.quantity) for f in study.findings if f.verdict.outcome == outcome}
+    """Methods and quantities of the verdicts with an outcome."""
+    return {(v.method, v.quantity) for v in study.verdicts if v.outcome == outcome}
 
 
 # --- moments --------------------------------------------------------------------------------------
@@ -159,11 +155,10 @@ def test_a_million_replicates_need_no_more_memory_than_a_batch(
         x = (np.arange(indices.start, indices.stop)[:, None] * [1, 7919] % 1_000).astype(float)
         return {"x": x, "below": (x[:, :, None] < np.arange(100, 1_000, 100)).astype(float)}
 
-    def judge(setting: Setting, summaries: Summaries) -> list[Finding]:
+    def judge(setting: Setting, summaries: Summaries) -> list[Verdict]:
         at = summaries[5]
         np.testing.assert_allclose(at["below"].mean, np.tile(np.arange(0.1, 0.95, 0.1), 2))
-        verdict = Verdict("median", at["x"].quantile(1, 0.5)[0], 500.0, 0.0, 0.01 * 500.0)
-        return [Finding("m", 5, "median", "", verdict)]
+        return [Verdict("median", at["x"].quantile(1, 0.5)[0], 500.0, 0.0, 0.01 * 500.0)]
 
     module: Any = SimpleNamespace(measure=measure, judge=judge, SKETCHED=("x",))
     module.__name__, module.__file__ = "comparisons.planted", __file__
@@ -173,7 +168,7 @@ def test_a_million_replicates_need_no_more_memory_than_a_batch(
     study = conducted(module, Gaussian(), (5,), 1_000_000, tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert (study.replicates, study.findings[0].verdict.outcome) == (1_000_000, "AGREE")
+    assert (study.replicates, study.verdicts[0].outcome) == (1_000_000, "AGREE")
     # all rows would be 160 MB; a batch is 1.6 MB, and some copies of it
     assert peak < 32e6
     assert sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()) < 5e6
@@ -187,7 +182,10 @@ def test_a_departure_that_vanishes_is_explained_and_one_that_stays_is_not() -> N
     falls = [Rung(n, 1 + 4 / n, 1e-3) for n in units]
     stays = [Rung(n, 1.2, 1e-3) for n in units]
     early = [Rung(20, 1.9, 1e-3), *falls[1:]]
-    outcomes = [[v.outcome for _, v in vanishing(r, 1.0, 0.04, "x")] for r in (falls, stays, early)]
+    outcomes = [
+        [v.outcome for v in vanishing(Statistic(rungs, 1.0, 0.04), "x")]
+        for rungs in (falls, stays, early)
+    ]
     assert outcomes[0] == ["EXPLAINED", "EXPLAINED", "AGREE"]
     assert outcomes[1] == ["DIFFER"] * 3
     # the law of the others predicts 1.2 at N = 20
@@ -223,11 +221,11 @@ def test_the_slope_of_a_power_is_its_exponent() -> None:
 def test_a_rate_is_that_of_the_departures_beyond_their_errors(power: float, outcome: str) -> None:
     rungs = [Rung(n, 1 + 2 * n**-power, 1e-3) for n in (20, 80, 320)]
     noise = Rung(10**9, 1 + 5e-4, 1e-3)
-    found = rate([*rungs, noise], 1.0, 0.5, 0.1, "x")
+    found = rate([*rungs, noise], 1.0, 0.5, 0.1)
     assert found.outcome == outcome
     assert found.observed == pytest.approx(power)
     for others, cause in ((noise, "fewer than two N (20)"), (Rung(80, 0.5, 1e-3), "its sign")):
-        refused = rate([rungs[0], others], 1.0, 0.5, 0.1, "x")
+        refused = rate([rungs[0], others], 1.0, 0.5, 0.1)
         assert refused.outcome == "NOT COMPARABLE"
         assert cause in refused.cause
 
@@ -239,9 +237,9 @@ def test_batches_change_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     whole = conducted(asymptotics, Gaussian(), (20, 40), 60, tmp_path / "one")
     monkeypatch.setattr(_conduct, "BATCH", 17)
     parts = conducted(asymptotics, Gaussian(), (20, 40), 60, tmp_path / "two")
-    for a, b in zip(whole.findings, parts.findings, strict=True):
-        assert a.verdict.observed == pytest.approx(b.verdict.observed, rel=1e-9)
-        assert a.verdict.error == pytest.approx(b.verdict.error, rel=1e-9)
+    for a, b in zip(whole.verdicts, parts.verdicts, strict=True):
+        assert a.observed == pytest.approx(b.observed, rel=1e-9)
+        assert a.error == pytest.approx(b.error, rel=1e-9)
 
 
 def test_a_batch_is_as_large_as_the_memory_allows(
@@ -253,8 +251,8 @@ def test_a_batch_is_as_large_as_the_memory_allows(
         made.append(len(indices))
         return {"y": np.zeros(len(indices))}
 
-    def judge(setting: Setting, summaries: Summaries) -> list[Finding]:
-        return [Finding("mean", 5, "y", "", Verdict("y", 0.0, 0.0, 0.0, 1.0))]
+    def judge(setting: Setting, summaries: Summaries) -> list[Verdict]:
+        return [Verdict("y", 0.0, 0.0, 0.0, 1.0)]
 
     module: Any = SimpleNamespace(measure=measure, judge=judge)
     module.__name__, module.__file__ = "comparisons.planted", __file__
@@ -282,9 +280,8 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
         sets = setting.batch(n, indices).sets
         return {"y": np.array([data["y"].mean() for data in sets])}
 
-    def judge(setting: Setting, summaries: Summaries) -> list[Finding]:
-        verdict = Verdict("y", float(summaries[5]["y"].mean[0]), 0.0, 0.0, np.inf)
-        return [Finding("mean", 5, "y", "", verdict)]
+    def judge(setting: Setting, summaries: Summaries) -> list[Verdict]:
+        return [Verdict("y", float(summaries[5]["y"].mean[0]), 0.0, 0.0, np.inf)]
 
     module: Any = SimpleNamespace(measure=measure, judge=judge)
     module.__name__, module.__file__ = "comparisons.halting", __file__
@@ -293,7 +290,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     interrupted = conducted(module, Gaussian(), (5,), 40, tmp_path)
     assert made == [10] * 5
     again = conducted(module, Gaussian(), (5,), 40, tmp_path / "new")
-    assert interrupted.findings == again.findings
+    assert interrupted.verdicts == again.verdicts
 
 
 def test_a_study_that_fails_says_where(tmp_path: Path) -> None:
@@ -342,17 +339,13 @@ def test_standard_errors_a_tenth_too_large_are_caught(
 
 
 def test_the_error_of_a_mean_standard_error_over_the_sd_has_both_errors() -> None:
-    setting, rng, ratios, errors = Setting(Gaussian(), 3), np.random.default_rng(0), [], []
+    bound, rng, ratios, errors = Setting(Gaussian(), 3).bound(50), np.random.default_rng(0), [], []
     for _ in range(400):
-        columns = {
-            "error": Moments.of(rng.standard_normal((300, 2))),
-            "standard error": Moments.of(rng.lognormal(size=(300, 2))),
-            "below": Moments.of(np.zeros((300, 2, asymptotics.LEVELS.size))),
-        }
-        statistics = asymptotics._statistics(setting, {50: columns}, [50], 0)
-        [own] = [one for one in statistics if one.quantity == "mean standard error / sd"]
-        ratios.append(own.rungs[0].value)
-        errors.append(own.rungs[0].error)
+        found = Moments.of(rng.standard_normal((300, 2)))
+        standard_errors = Moments.of(rng.lognormal(size=(300, 2)))
+        own = Sampling(50, found, bound).own_error(0, standard_errors)
+        ratios.append(own.value)
+        errors.append(own.error)
     # the sd of 400 ratios is known to 4 %; without the error of the mean it would be twice as large
     assert np.std(ratios) == pytest.approx(np.mean(errors), rel=0.2)
 
@@ -506,8 +499,8 @@ def test_ranks_are_uniform_unless_draws_are_too_narrow(
     together = calibration.TOGETHER
     # 38 shares of 300 data sets leave room for a departure that matters
     assert found(honest, "UNSURE") >= {("nuts[numpyro]", together), ("posterior", together)}
-    assert len(honest.unjudged) == 4
-    shares = [one for part in honest.unjudged for one in part.numbers if one.parameter]
+    assert len(honest.descriptive) == 4
+    shares = [one for part in honest.descriptive for one in part.numbers if one.parameter]
     assert len(shares) == 4 * 2 * calibration.LEVELS.size
     right = calibration.sample
 
@@ -611,11 +604,11 @@ def test_methods_that_fit_one_data_set_at_a_time_are_held_to_the_same(
         monkeypatch.setattr(module, "sample", no_chains)
         setting = Setting(ConjugateGaussian(), 3, methods)
         study = conduct(module, setting, (n,), 200, Store(tmp_path), lambda *_: None)
-        ours = [f.verdict.outcome for f in study.findings if f.method.startswith("conjugate")]
+        ours = [f.outcome for f in study.verdicts if f.method.startswith("conjugate")]
         assert "NOT COMPARABLE" not in ours
         different = {method for method, _ in found(study, "DIFFER")}
         assert different & {"conjugate[right]", "conjugate[half]"} == {"conjugate[half]"}
-    assert {f.method for f in study.findings} > {"conjugate[right]", "conjugate[half]"}
+    assert {f.method for f in study.verdicts} > {"conjugate[right]", "conjugate[half]"}
 
 
 def test_methods_are_held_to_what_their_family_promises() -> None:
@@ -666,17 +659,17 @@ def test_an_information_that_is_not_known_is_said_to_be_so(
 
     monkeypatch.setattr(Setting, "bound", refused)
     columns = {"wald[observed]": Moments.of(np.ones((50, 2)))}
-    findings = [*coverage.judge(Setting(Gaussian(), 0), {50: columns})]
-    [about] = [f for f in findings if f.method == "wald[expected]"]
-    assert about.verdict.outcome == "NOT COMPARABLE"
-    assert about.verdict.cause == "the expected information is not declared"
+    verdicts = coverage.judge(Setting(Gaussian(), 0), {50: columns})
+    [about] = [v for v in verdicts if v.method == "wald[expected]"]
+    assert about.outcome == "NOT COMPARABLE"
+    assert about.cause == "the expected information is not declared"
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
 def test_the_error_of_a_coverage_is_that_of_its_own_theory(share: float) -> None:
     counts = np.random.default_rng(0).binomial(400, share, 4_000) / 400
     # the sd of 4,000 shares is known to 1.2 %: five of its errors
-    assert coverage.binomial(share, 400) == pytest.approx(counts.std(), rel=0.06)
+    assert binomial(share, 400) == pytest.approx(counts.std(), rel=0.06)
 
 
 def test_studies_say_which_methods_they_cannot_take() -> None:
@@ -699,7 +692,7 @@ def test_ranks_among_dependent_draws_are_not_compared(
 
     monkeypatch.setattr(calibration, "sample", planted)
     study = conducted(calibration, Gaussian(), (20,), 50, tmp_path)
-    by_nuts = [f.verdict for f in study.findings if f.method == "nuts[numpyro]"]
+    by_nuts = [v for v in study.verdicts if v.method == "nuts[numpyro]"]
     assert {verdict.outcome for verdict in by_nuts} == {"NOT COMPARABLE"}
     assert all("not independent" in verdict.cause for verdict in by_nuts)
 
@@ -712,8 +705,8 @@ def test_the_sandwich_keeps_its_level_for_a_wrong_model_and_the_information_does
     study = conducted(misspecification, Gaussian(), (200, 800), 2_000, tmp_path)
     assert not found(study, "DIFFER")
     assert {method for method, _ in found(study, "EXPLAINED")} == {"wald[observed]"}
-    for verdict in (f.verdict for f in study.findings if f.method == "wald[observed]"):
-        assert verdict.error == coverage.binomial(verdict.predicted or 0.0, study.replicates)
+    for verdict in (v for v in study.verdicts if v.method == "wald[observed]"):
+        assert verdict.error == binomial(verdict.predicted or 0.0, study.replicates)
     right = misspecification.standard_errors
 
     def planted(model: Model, batch: Batch, fits: Replicates) -> dict[str, np.ndarray]:
@@ -731,7 +724,7 @@ def test_a_limit_known_too_coarsely_is_not_compared(
 ) -> None:
     monkeypatch.setattr(misspecification, "LARGE", 2_000)
     study = conducted(misspecification, Gaussian(), (20, 60), 20, tmp_path)
-    assert {f.n for f in study.findings if f.verdict.outcome == "NOT COMPARABLE"} == {60}
+    assert {v.n for v in study.verdicts if v.outcome == "NOT COMPARABLE"} == {60}
 
 
 def test_misspecification_needs_data_like_its_own(tmp_path: Path) -> None:
@@ -787,7 +780,7 @@ def test_bic_finds_the_order_unless_its_penalty_is_too_light(
     assert not found(honest, "DIFFER")
     assert not found(honest, "NOT COMPARABLE")
     # the true order's gap is bounded; the evidence is exact in the limit of draws
-    slopes = [f.verdict for f in honest.findings if f.quantity.startswith("slope")]
+    slopes = [v for v in honest.verdicts if v.quantity.startswith("slope")]
     assert [verdict.outcome for verdict in slopes] == ["AGREE"]
 
     def planted(model: Any, batch: Batch) -> Replicates:
@@ -797,7 +790,7 @@ def test_bic_finds_the_order_unless_its_penalty_is_too_light(
 
     monkeypatch.setattr(bic_consistency, "replicate", planted)
     study = conducted(bic_consistency, Means(), (50, 800), 300, tmp_path / "planted")
-    [chosen] = [part for part in study.unjudged if not part.curves]
+    [chosen] = [part for part in study.descriptive if not part.curves]
     criteria = ("aic", "loo", "bic", "evidence")
     assert {one.method for one in chosen.numbers} == set(criteria)
     for criterion, n in product(criteria, (50, 800)):
@@ -916,15 +909,13 @@ def test_a_study_writes_its_page_and_its_rows_beside_those_of_others(tmp_path: P
 def test_an_undecided_statement_says_how_many_data_sets_would_decide() -> None:
     verdict = Verdict("x", 1.0, 1.0, 0.1, 0.0329)
     # 0.0329 is Z times 0.01: a hundred times as many in all
-    assert _remedy(Finding("m", 5, "x", "", verdict), 1_000).startswith("about 99,")
+    assert _remedy(verdict, 1_000).startswith("about 99,")
     close = Verdict("x", 1.0, 1.0, 0.1, 1e-9)
-    assert _remedy(Finding("m", 5, "x", "", close), 1_000).startswith("more than 100,000,000 more")
+    assert _remedy(close, 1_000).startswith("more than 100,000,000 more")
     # half of what is allowed is the bound's own error: (0.1² − 0.005²)/(0.01² − 0.005²) times
-    some = _remedy(Finding("m", 5, "x", "", verdict, 0.005), 1_000)
+    some = _remedy(replace(verdict, fixed=0.005), 1_000)
     assert some.startswith("about 132,")
-    assert "the error of what it is held to" in _remedy(
-        Finding("m", 5, "x", "", verdict, 0.02), 1_000
-    )
+    assert "the error of what it is held to" in _remedy(replace(verdict, fixed=0.02), 1_000)
 
 
 def test_an_unknown_study_is_told_with_the_valid_ones(tmp_path: Path) -> None:

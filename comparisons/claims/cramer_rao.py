@@ -14,10 +14,7 @@ Two questions, answered apart.
    largest.  Where the law of the estimator is known at every N, its standard deviation is held to
    that as well.
 
-As a study, the second question is put to the maximum-likelihood estimate, EM alone, the
-maximum of likelihood times prior, and the means of the exact and of the mean-field posterior, at
-any N.  An estimator T with bias is also held to the bound that allows for it, with score s,
-Var T ≥ C (N·I)⁻¹ Cᵀ, C = Cov(T, s) = 1 + b′(θ) in one dimension.
+The study of the same name puts the second question to other estimators, at any N.
 References: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6, §6.3; van der Vaart
 (1998), Asymptotic Statistics, §8.2, §10.2.
 """
@@ -25,13 +22,22 @@ References: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6, §6
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 import xarray as xr
 
+from comparisons.policy import (
+    ASYMPTOTIC,
+    BIAS,
+    BOUND_SD,
+    EFFICIENCY,
+    LEFT_OUT,
+    SAMPLING_SD,
+    SHRINKS,
+)
 from comparisons.reference import (
     positions,
     posterior_size,
@@ -39,8 +45,9 @@ from comparisons.reference import (
     scalars,
     unconstrained_draws,
 )
-from comparisons.studies._ladder import SHRINKS, Rung, ladders, left_out, vanishing
-from comparisons.studies._study import Finding
+from comparisons.replicated.ladder import Statistic, vanishing
+from comparisons.replicated.moments import Moments
+from comparisons.replicated.sampling import Sampling, cramer_rao_bound
 from comparisons.targets import predictions, prior_information, through
 from comparisons.verdict import Verdict, not_comparable
 from inference.information.delta import bound_error
@@ -49,17 +56,9 @@ from inference.information.inversion import invert
 from inference.information.matrices import expected, observed
 from inference.method import label
 from inference.posterior.labels import canonical
-from inference.replicates.fits import (
-    climbed,
-    expectation_maximised,
-    flat_quantities,
-    posteriors,
-    replicate,
-    scores,
-)
-from inference.replicates.gaussian_vi import mean_field
+from inference.replicates.fits import replicate
 from inference.replicates.simulated import simulated
-from models.capabilities import HasClosedFormMaximum, HasEM, HasSamplingLaw
+from models.capabilities import HasClosedFormMaximum, HasSamplingLaw
 from models.errors import FitError
 from models.programs.density import density, flat_names, flatten, quantities
 from models.programs.precision import float64
@@ -68,21 +67,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from comparisons.case import Case
-    from comparisons.studies._moments import Summaries
-    from comparisons.studies._study import Setting
+    from comparisons.replicated.ladder import Rung
     from inference.estimate import Estimate
     from models.programs.density import Density
 
-RATIO = 0.1
-"""Largest relative difference between a posterior sd and its bound that does not matter."""
-EFFICIENCY = 0.2
-"""Largest relative difference between a variance and its bound that does not matter."""
-SPREAD = 0.1
-"""The same for a standard deviation."""
-BIAS = 0.25
-"""Largest bias that does not matter, in standard deviations."""
-ASYMPTOTIC = 0.5
-"""Departure of a variance from its bound beyond which no law in 1/N is taken to hold."""
+METHOD = "maximum_likelihood"
 REPLICATES = 2_000
 RUNGS = (200, 800)
 """Units per replicated data set."""
@@ -94,9 +83,9 @@ LARGEST = {"quick": 5, "standard": 9, "thorough": 20}
 
 @float64
 def compare(case: Case) -> Iterator[Verdict]:
-    """The posterior's spread, then repeated sampling."""
+    """The posterior's sd, then repeated sampling."""
     yield from _posterior(case)
-    yield from _repeated(case)
+    yield from repeated_sampling(case)
 
 
 # --- 1. the posterior against the bound -----------------------------------------------------------
@@ -138,7 +127,7 @@ def _posterior(case: Case) -> Iterator[Verdict]:
             one.sd / plain[i],
             1.0,
             error=float(np.hypot(one.sd_error, one.sd * uncertain[i])) / plain[i],
-            bound=RATIO,
+            bound=BOUND_SD,
             cause="prior and finite N: (N·I + P)⁻¹",
             predicted=None if with_prior is None else with_prior[scalar] / plain[i],
             prediction_error=0.05,
@@ -215,292 +204,152 @@ def _kl_normal(m0: np.ndarray, s0: np.ndarray, m1: np.ndarray, s1: np.ndarray) -
 # --- 2. repeated sampling -------------------------------------------------------------------------
 
 
-class Sampling(NamedTuple):
-    """The maximum-likelihood estimator over replicated data sets of n units, by flat quantity."""
+class _Rung(NamedTuple):
+    """The maximum-likelihood estimator at one N."""
 
-    n: int
-    names: list[str]
-    bias: np.ndarray
-    variance: np.ndarray
-    bound: np.ndarray
-    relative: np.ndarray
-    """Standard error of the variance, relative: √((κ − 1)/R), κ the kurtosis."""
-    uncertain: np.ndarray
-    """Relative Monte Carlo error of the bound; 0 where it is exact."""
-    mean_error: np.ndarray
-    smallest: float
-    """Smallest eigenvalue of B^(−½) Var B^(−½)."""
-    smallest_expected: float
-    """Where that of a sample covariance lies when the true one is B."""
-    replicates: int
-    failed: int
+    sampling: Sampling
+    standard_errors: Moments
+
+    def own_error(self, place: int) -> Rung:
+        """The mean standard error over the sd, with the error of the sd, which is the larger."""
+        rung, sd = self.sampling.own_error(place, self.standard_errors), self.sampling.sd(place)
+        return rung._replace(error=rung.value * sd.error / sd.value)
 
 
 def table(case: Case) -> xr.Dataset | None:
     """The ladder: what every rung gave, one row each; None if the model is not replicated."""
     if not _replicated(case):
         return None
-    rows = []
-    for rung in ladder(case):
+    rows = [
+        (statistic, METHOD, name, rung.n, rung.value, rung.error, theory)
+        for one in ladder(case)
         for statistic, measured, theory in (
-            ("variance / bound", _efficiency, 1.0),
-            ("bias / sd", _bias, 0.0),
-            ("mean standard error / sd", _own_error, 1.0),
-        ):
-            for i, name in enumerate(rung.names):
-                value, error = measured(rung, i)
-                row = statistic, "maximum_likelihood", name, rung.n, value, error, theory
-                rows.append(row)
+            ("variance / bound", one.sampling.variance, 1.0),
+            ("bias / sd", one.sampling.bias, 0.0),
+            ("mean standard error / sd", one.own_error, 1.0),
+        )
+        for rung, name in ((measured(i), name) for i, name in _varying(case, one))
+    ]
     names = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
     columns = dict(zip(names, zip(*rows, strict=True), strict=True))
     return xr.Dataset({name: ("row", np.asarray(column)) for name, column in columns.items()})
+
+
+@lru_cache(maxsize=8)
+def ladder(case: Case) -> tuple[_Rung, ...]:
+    """Repeated sampling at every rung of N, smallest first.
+
+    Raises:
+        FitError: the model cannot be fitted to many data sets at once, or has no bound.
+    """
+    long = case.profile != "quick" and isinstance(case.model, HasClosedFormMaximum)
+    return tuple(_sampled(case, n) for n in (LADDER if long else RUNGS))
+
+
+def _sampled(case: Case, n: int) -> _Rung:
+    model, rng = case.model, case.rng("repeated sampling", str(n))
+    batch = simulated(model, model.truth, n, range(REPLICATES), int(rng.integers(2**63)))
+    fits = replicate(model, batch)
+    truth = np.asarray(flatten(quantities(model, model.truth)))
+    errors, standard_errors = (
+        Moments.of(np.where(fits.converged[:, None], columns, np.nan))
+        for columns in (fits.estimate - truth, fits.standard_error)
+    )
+    return _Rung(Sampling(n, errors, cramer_rao_bound(model, n, rng)), standard_errors)
 
 
 def _replicated(case: Case) -> bool:
     return density(case.model, case.data).size <= LARGEST[case.profile]
 
 
-@lru_cache(maxsize=8)
-def ladder(case: Case) -> tuple[Sampling, ...]:
-    """Repeated sampling at every rung of N, smallest first.
-
-    Raises:
-        FitError: the model cannot be fitted to many data sets at once.
-    """
-    long = case.profile != "quick" and isinstance(case.model, HasClosedFormMaximum)
-    return tuple(sampling(case, n, REPLICATES) for n in (LADDER if long else RUNGS))
+def _varying(case: Case, rung: _Rung) -> list[tuple[int, str]]:
+    """Place and flat name of every quantity that is not a constant."""
+    names = flat_names(quantities(case.model, case.model.truth))
+    return [(i, name) for i, name in enumerate(names) if rung.sampling.bound.deviation[i] > 0]
 
 
-def _repeated(case: Case) -> Iterator[Verdict]:
-    about = "repeated sampling at the model's truth"
+def repeated_sampling(case: Case) -> Iterator[Verdict]:
+    """The maximum-likelihood estimator over data sets simulated at the model's truth."""
+    claim = "repeated sampling at the model's truth"
     if not _replicated(case):
-        yield not_comparable(
-            about,
-            f"not made: {density(case.model, case.data).size} free parameters, more than the "
-            f"{LARGEST[case.profile]} of profile {case.profile}",
-        )
+        size, most = density(case.model, case.data).size, LARGEST[case.profile]
+        cause = f"not made: {size} free parameters, more than the {most} of profile {case.profile}"
+        yield not_comparable(claim, cause)
         return
     try:
         rungs = ladder(case)
     except FitError as error:
-        yield not_comparable(about, str(error))
+        yield not_comparable(claim, str(error))
         return
-    for rung in rungs:
-        if rung.failed > 0.01 * REPLICATES:
-            yield not_comparable(
-                f"{about}, N = {rung.n}",
-                f"{rung.failed} of {REPLICATES} replicates did not converge to an interior maximum",
-            )
+    fields: dict[str, Any] = {"method": METHOD}
+    for sampling, _ in rungs:
+        lost = sampling.errors.left_out
+        if lost > LEFT_OUT * REPLICATES:
+            cause = f"{lost} of {REPLICATES} replicates did not converge to an interior maximum"
+            yield not_comparable(f"{claim}, N = {{n}}", cause, n=sampling.n, **fields)
             return
-    top, before = rungs[-1], rungs[-2]
-    where = f"over {top.replicates} data sets at the model's truth"
-    for i, name in enumerate(top.names):
-        departures = np.array([rung.variance[i] / rung.bound[i] - 1 for rung in rungs])
-        near = np.abs(departures) < ASYMPTOTIC
-        set_in = near[-1] and near.sum() > 1
-        # a departure that stays as N grows is no matter of asymptotics
-        if not set_in and abs(departures[-1]) < SHRINKS * abs(departures[-2]):
-            yield not_comparable(
-                f"Var({name}) / Cramér–Rao bound, {where}",
-                f"the asymptotics have not set in: the variance is {1 + departures[-2]:.2f} times "
-                f"the bound at N = {before.n} and {1 + departures[-1]:.2f} times at N = {top.n}",
-            )
-            continue
-        used = [rung for rung, one in zip(rungs, near, strict=True) if one or not set_in]
-        for about, statistic, limit, bound, power in (
-            (f"Var({name}) / Cramér–Rao bound", _efficiency, 1.0, EFFICIENCY, 1.0),
-            (f"bias of {name} in standard deviations", _bias, 0.0, BIAS, 0.5),
-            (f"mean standard error of {name} / its sd", _own_error, 1.0, SPREAD, 1.0),
-        ):
-            along = [Rung(rung.n, *statistic(rung, i)) for rung in used]
-            yield [v for _, v in vanishing(along, limit, bound, f"{about}, {where}", power)][-1]
+    top = rungs[-1].sampling
+    where = f"over {top.errors.replicates} data sets at the model's truth"
+    for i, name in _varying(case, rungs[-1]):
+        yield from _efficient(rungs, i, where, parameter=name, **fields)
     yield from _exact(case, rungs)
-    yield Verdict(
-        f"smallest eigenvalue of B^(−½) Var B^(−½), {where}, N = {top.n}",
-        top.smallest,
-        top.smallest_expected,
-        error=float(np.hypot(top.relative, top.uncertain).max()),
-        bound=EFFICIENCY,
-        relation="at_least",
-    )
+    smallest, expected_value = top.smallest()
+    fields["quantity"] = "smallest eigenvalue of B^(−½) Var B^(−½)"
+    numbers = smallest.value, expected_value, smallest.error, EFFICIENCY
+    claim = f"{{quantity}}, {where}, N = {{n}}"
+    yield Verdict(claim, *numbers, "at_least", n=top.n, fixed=smallest.fixed, **fields)
 
 
-def _efficiency(rung: Sampling, i: int) -> tuple[float, float]:
-    ratio = float(rung.variance[i] / rung.bound[i])
-    return ratio, ratio * float(np.hypot(rung.relative[i], rung.uncertain[i]))
+def _efficient(rungs: Sequence[_Rung], i: int, where: str, **fields: Any) -> Iterator[Verdict]:
+    """Variance, bias and standard error of a quantity at the largest N.
+
+    Args:
+        rungs: the ladder.
+        i: place of the quantity.
+        where: the data sets, in words.
+        fields: of the verdicts.
+    """
+    claim = f"Var({{parameter}}) / Cramér–Rao bound, {where}"
+    along = [one.sampling.variance(i) for one in rungs]
+    departures = np.array([rung.value - 1 for rung in along])
+    near = np.abs(departures) < ASYMPTOTIC
+    set_in = near[-1] and near.sum() > 1
+    # a departure that stays as N grows is no matter of asymptotics
+    if not set_in and abs(departures[-1]) < SHRINKS * abs(departures[-2]):
+        before, top = along[-2:]
+        cause = (
+            f"the asymptotics have not set in: the variance is {before.value:.2f} times "
+            f"the bound at N = {before.n} and {top.value:.2f} times at N = {top.n}"
+        )
+        yield not_comparable(claim, cause, quantity="variance", **fields)
+        return
+    used = [rung for rung, one in zip(rungs, near, strict=True) if one or not set_in]
+    variance = Statistic([one.sampling.variance(i) for one in used], 1.0, EFFICIENCY)
+    bias = Statistic([one.sampling.bias(i) for one in used], 0.0, BIAS, 0.5)
+    own = Statistic([one.own_error(i) for one in used], 1.0, SAMPLING_SD)
+    for quantity, words, statistic in (
+        ("variance", "Var({parameter}) / Cramér–Rao bound", variance),
+        ("bias", "bias of {parameter} in standard deviations", bias),
+        ("standard error", "mean standard error of {parameter} / its sd", own),
+    ):
+        claim = f"{words}, {where}, N = {{n}}"
+        yield list(vanishing(statistic, claim, quantity=quantity, **fields))[-1]
 
 
-def _bias(rung: Sampling, i: int) -> tuple[float, float]:
-    return float(rung.bias[i] / np.sqrt(rung.variance[i])), rung.replicates**-0.5
-
-
-def _own_error(rung: Sampling, i: int) -> tuple[float, float]:
-    ratio = float(rung.mean_error[i] / np.sqrt(rung.variance[i]))
-    return ratio, ratio * float(rung.relative[i]) / 2
-
-
-def _exact(case: Case, rungs: Sequence[Sampling]) -> Iterator[Verdict]:
+def _exact(case: Case, rungs: Sequence[_Rung]) -> Iterator[Verdict]:
     """Standard deviations against their law at each N, where the model knows it."""
     model = case.model
     if not isinstance(model, HasSamplingLaw):
         return
-    for rung in rungs:
-        law = model.sampling_moments(model.truth, rung.n)[1]
-        exact = dict(zip(flat_names(law), np.asarray(flatten(law)), strict=True))
-        for i, name in enumerate(rung.names):
-            ratio = float(np.sqrt(rung.variance[i]) / exact[name])
-            yield Verdict(
-                f"sd of the estimate of {name} / its exact law, over {rung.replicates} data sets "
-                f"of {rung.n} units at the model's truth",
-                ratio,
-                1.0,
-                error=ratio * float(rung.relative[i]) / 2,
-                bound=SPREAD,
-            )
-
-
-def _relative(estimate: np.ndarray) -> np.ndarray:
-    away = estimate - estimate.mean(axis=0)
-    kurtosis = (away**4).mean(axis=0) / (away**2).mean(axis=0) ** 2
-    return np.sqrt((kurtosis - 1) / len(estimate))
-
-
-def sampling(case: Case, n: int, replicates: int) -> Sampling:
-    """Replicates the model at its truth and summarises them against the bound.
-
-    Raises:
-        FitError: the model cannot be fitted to many data sets at once.
-    """
-    model, truth = case.model, case.model.truth
-    rng = case.rng("repeated sampling", str(n))
-    batch = simulated(model, truth, n, range(replicates), int(rng.integers(2**63)))
-    fits = replicate(model, batch)
-    data = model.simulate(rng, truth, n)
-    of = density(model, data)
-    u = of.unconstrain(truth)
-    information = expected(model, data, of, u, rng)
-    chart = np.linalg.inv(information.matrix)
-    jacobian = np.asarray(quantity_jacobian(model, of)(u))
-    reported = quantities(model, of.constrain(u))
-    at_truth = np.concatenate([np.ravel(array) for array in reported.values()])
-    # one label a model sets: others would count a component swap as error
-    good = fits.converged & np.isfinite(fits.estimate).all(axis=1)
-    estimate = fits.estimate[good]
-    bound = jacobian @ chart @ jacobian.T
-    keep = np.diag(bound) > 0
-    covariance = np.atleast_2d(np.cov(estimate, rowvar=False))
-    names = flat_names(reported)
-    return Sampling(
-        n,
-        [name for name, kept in zip(names, keep, strict=True) if kept],
-        (estimate.mean(axis=0) - at_truth)[keep],
-        np.diag(covariance)[keep],
-        np.diag(bound)[keep],
-        _relative(estimate[:, keep]),
-        bound_error(jacobian, chart, information.scores)[keep],
-        fits.standard_error[good].mean(axis=0)[keep],
-        *_smallest(bound, covariance, int(good.sum())),
-        int(good.sum()),
-        int((~good).sum()),
-    )
-
-
-# --- as a study -----------------------------------------------------------------------------------
-
-
-def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
-    """Errors of the estimators, each followed by the score at the truth, by replicate."""
-    batch = setting.batch(n, indices)
-    fits = replicate(setting.model, batch)
-    mode, _, found = climbed(setting.model, batch, fits.u, "joint")
-    at_mode = flat_quantities(setting.model, batch, mode)
-    estimates = {
-        "maximum_likelihood": (fits.estimate, fits.converged),
-        "maximum_a_posteriori": (at_mode, found),
-    }
-    if isinstance(setting.model, HasEM):
-        estimates["expectation_maximisation"] = expectation_maximised(setting.model, batch)
-    for name, draws in (
-        ("posterior_mean", posteriors(setting.model, batch, fits.u)["posterior"]),
-        ("gaussian_vi_mean", mean_field(setting.model, batch, fits.u)),
-    ):
-        mean = (draws.weights[:, :, None] * draws.quantities).sum(axis=1)
-        estimates[name] = mean, draws.usable
-    score = scores(setting.model, batch, setting.model.truth)
-    # side by side, so that their covariance is kept too
-    return {
-        name: np.where(fine[:, None], np.hstack([estimate - setting.truth, score]), np.nan)
-        for name, (estimate, fine) in estimates.items()
-    }
-
-
-def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
-    """Variance, squared error and bias by estimator and parameter, and the matrix inequality."""
-    bounds = {n: setting.bound(n) for n in summaries}
-    for method, ladder, varying in ladders(setting, summaries):
-        yield from left_out(summaries, method, method)
-        for i, name in varying:
-            variance, square, bias, allowed = [], [], [], []
-            for n in ladder:
-                moments = summaries[n][method]
-                sd, relative = float(moments.deviation[i]), float(moments.relative[i])
-                relative = float(np.hypot(relative, bounds[n].uncertain[i]))
-                ratio, away = (sd / bounds[n].deviation[i]) ** 2, float(moments.mean[i]) / sd
-                even = moments.replicates**-0.5
-                variance.append(Rung(n, ratio, ratio * relative))
-                error = ratio * float(np.hypot(relative, 2 * away * even))
-                square.append(Rung(n, ratio * (1 + away**2), error))
-                bias.append(Rung(n, away, even))
-                size = len(setting.names)
-                slope = moments.covariance[i, size:]
-                least = float(slope @ np.linalg.solve(bounds[n].information, slope))
-                allowed.append(Rung(n, sd**2 / least, sd**2 / least * relative))
-            for quantity, rungs, limit, bound, power in (
-                ("variance / Cramér–Rao bound", variance, 1.0, EFFICIENCY, 1.0),
-                ("mean squared error / Cramér–Rao bound", square, 1.0, EFFICIENCY, 1.0),
-                ("bias / sd", bias, 0.0, BIAS, 0.5),
-            ):
-                about = f"{quantity} of {name} by {method}"
-                for n, verdict in vanishing(rungs, limit, bound, about, power):
-                    # a bias in units of its own spread knows nothing of the bound
-                    held = limit * verdict.observed * bounds[n].uncertain[i]
-                    yield Finding(method, n, quantity, name, verdict, held)
-            quantity = "variance / bound at its bias"
-            for rung in allowed:
-                about = f"{quantity} of {name} by {method}, N = {rung.n}"
-                verdict = Verdict(
-                    about, rung.value, 1.0, rung.error, EFFICIENCY, relation="at_least"
-                )
-                held = rung.value * bounds[rung.n].uncertain[i]
-                yield Finding(method, rung.n, quantity, name, verdict, held)
-        for n in ladder[-1:]:
-            moments = summaries[n][method]
-            size = len(setting.names)
-            smallest, expected_value = _smallest(
-                bounds[n].covariance, moments.covariance[:size, :size], moments.replicates
-            )
-            quantity = "smallest eigenvalue of B^(−½) Var B^(−½)"
-            verdict = Verdict(
-                f"{quantity} by {method}, N = {n}",
-                smallest,
-                expected_value,
-                error=max(
-                    float(np.hypot(moments.relative[i], bounds[n].uncertain[i])) for i, _ in varying
-                ),
-                bound=EFFICIENCY,
-                relation="at_least",
-            )
-            held = smallest * max(bounds[n].uncertain[i] for i, _ in varying)
-            yield Finding(method, n, quantity, "", verdict, held)
-
-
-def _smallest(bound: np.ndarray, covariance: np.ndarray, replicates: int) -> tuple[float, float]:
-    """Of B^(−½) Var B^(−½) on the range of B, and where it lies if the true one is 1.
-
-    The latter by Marchenko & Pastur (1967).
-    """
-    value, vector = np.linalg.eigh(bound)
-    inside = value > 1e-10 * value[-1]
-    basis = vector[:, inside] / np.sqrt(value[inside])
-    smallest = float(np.linalg.eigvalsh(basis.T @ covariance @ basis)[0])
-    return smallest, (1 - np.sqrt(inside.sum() / replicates)) ** 2
+    for one in rungs:
+        n, replicates = one.sampling.n, one.sampling.errors.replicates
+        exact = np.asarray(flatten(model.sampling_moments(model.truth, n)[1]))
+        claim = (
+            f"sd of the estimate of {{parameter}} / its {{reference}}, over {replicates} data sets "
+            "of {n} units at the model's truth"
+        )
+        fields: dict[str, Any] = {"method": METHOD, "reference": "exact law", "quantity": "sd"}
+        for i, name in _varying(case, one):
+            sd, scale = one.sampling.sd(i), float(exact[i])
+            numbers = sd.value / scale, 1.0, sd.error / scale, SAMPLING_SD
+            yield Verdict(claim, *numbers, n=n, parameter=name, **fields)

@@ -1,4 +1,4 @@
-"""A study's findings as a page, and as rows of `study.csv`."""
+"""A study's verdicts as a page, and as rows of `study.csv`."""
 
 from __future__ import annotations
 
@@ -26,15 +26,25 @@ if TYPE_CHECKING:
 
     from comparisons.report.figures.canvas import Picture
     from comparisons.report.sections.parts import Get, Table
-    from comparisons.studies._study import Finding, Number, Study, Unjudged
+    from comparisons.studies import Descriptive, Number, Study
+    from comparisons.verdict import Verdict
 
 COLUMNS = (
-    "study", "model", "method", "n", "quantity", "parameter", "value", "error", "theory", "verdict",
-)  # fmt: skip
+    "study",
+    "model",
+    "method",
+    "n",
+    "quantity",
+    "parameter",
+    "value",
+    "error",
+    "theory",
+    "verdict",
+)
 
 
 _UNFOLDED = 12
-"""Rows of findings beyond which a table is folded."""
+"""Rows of verdicts beyond which a table is folded."""
 _MANY = 10**8
 """Data sets that nobody will draw."""
 
@@ -96,9 +106,12 @@ def studies_page(
         for (study, model), counter in found.items()
     ]
     return render(
-        "studies.html", title="Studies", rows=listed, command=command,
+        "studies.html",
+        title="Studies",
+        rows=listed,
+        command=command,
         overview=(out / "index.html").is_file(),
-    )  # fmt: skip
+    )
 
 
 def _file(study: str, model: str) -> str:
@@ -109,16 +122,16 @@ def _rows(study: Study) -> list[dict[str, Any]]:
     """The rows of `study.csv`; of a departure that is explained, theory is what explains it."""
     judged = [
         (
-            (finding.method, finding.n, finding.quantity, finding.parameter),
-            (finding.verdict.observed, finding.verdict.error, prediction(finding.verdict)),
-            finding.verdict.outcome,
+            (one.method, one.n, one.quantity, one.parameter),
+            (one.observed, one.error, prediction(one)),
+            one.outcome,
         )
-        for finding in study.findings
+        for one in study.verdicts
     ]
     places = {place for place, _, _ in judged}
     others = [
         ((one.method, one.n, one.quantity, one.parameter), (one.value, one.error, one.theory), "")
-        for part in study.unjudged
+        for part in study.descriptive
         for one in part.numbers
     ]
     title = model_title(study.model)
@@ -136,30 +149,29 @@ def study_page(study: Study, command: str, *, overview: bool) -> str:
         command: the command line, for the page to repeat.
         overview: whether there is an `index.html` to link to.
     """
-    verdicts = [finding.verdict for finding in study.findings]
     return render(
         "study.html",
         title=f"{study.name.replace('_', ' ')} of {model_title(study.model)}",
         statement=study.statement,
         answer=_sentence(study),
-        counts=counts(verdicts),
+        counts=counts(study.verdicts),
         pictures=[
             *_pictures(study),
             *(
                 curves.curves(f"{study.name}-{i}", part.curves)
-                for i, part in enumerate(study.unjudged)
+                for i, part in enumerate(study.descriptive)
                 if part.curves
             ),
         ],
         tables=[
-            *(_descriptive_table(part) for part in study.unjudged if not part.curves),
+            *(_descriptive_table(part) for part in study.descriptive if not part.curves),
             *_tables(study),
         ],
         failed=study.failed,
         undecided=[
-            f"{finding.verdict.about}: {_remedy(finding, study.replicates)}"
-            for finding in study.findings
-            if finding.verdict.outcome == "UNSURE"
+            f"{verdict.about}: {_remedy(verdict, study.replicates)}"
+            for verdict in study.verdicts
+            if verdict.outcome == "UNSURE"
         ],
         command=command,
         overview=overview,
@@ -169,19 +181,19 @@ def study_page(study: Study, command: str, *, overview: bool) -> str:
 
 
 def _tables(study: Study) -> list[Table]:
-    """One table of findings for each parameter, and one of those that are about none."""
+    """One table of verdicts for each parameter, and one of those that are about none."""
     columns = {
-        "quantity": words(lambda f: f.quantity),
-        "method": words(lambda f: f.method),
-        "N": numbers(lambda f: f"{f.n:,}"),
-        "verdict": outcomes(lambda f: f.verdict.outcome),
-        "measured": numbers(lambda f: with_error(f.verdict.observed, f.verdict.error)),
-        "theory": numbers(lambda f: predicted(f.verdict)),
-        "cause": words(lambda f: f.verdict.cause),
+        "quantity": words(lambda v: v.quantity),
+        "method": words(lambda v: v.method),
+        "N": numbers(lambda v: f"{v.n:,}"),
+        "verdict": outcomes(lambda v: v.outcome),
+        "measured": numbers(lambda v: with_error(v.observed, v.error)),
+        "theory": numbers(predicted),
+        "cause": words(lambda v: v.cause),
     }
-    chosen: dict[str, list[Finding]] = {"": []}
-    for finding in study.findings:
-        chosen.setdefault(finding.parameter, []).append(finding)
+    chosen: dict[str, list[Verdict]] = {"": []}
+    for verdict in study.verdicts:
+        chosen.setdefault(verdict.parameter, []).append(verdict)
     return [
         table(
             parameter or "The study", rows, columns, file="study.csv", folded=len(rows) > _UNFOLDED
@@ -191,20 +203,20 @@ def _tables(study: Study) -> list[Table]:
     ]
 
 
-def _descriptive_table(unjudged: Unjudged) -> Table:
+def _descriptive_table(descriptive: Descriptive) -> Table:
     """Numbers without verdicts, N down; theory beside each quantity that has one."""
     rows: dict[tuple[str, int], dict[str, Number]] = {}
-    for one in unjudged.numbers:
+    for one in descriptive.numbers:
         rows.setdefault((one.method, one.n), {})[one.quantity] = one
     columns = {
         "method": words(lambda row: row[0][0]),
         "N": numbers(lambda row: f"{row[0][1]:,}"),
     }
-    for one in unjudged.numbers:
+    for one in descriptive.numbers:
         columns[one.quantity] = numbers(_measured(one.quantity))
         if not math.isnan(one.theory):
             columns[f"theory of {one.quantity}"] = numbers(_theory(one.quantity))
-    return table(unjudged.title, rows.items(), columns, file="study.csv")
+    return table(descriptive.title, rows.items(), columns, file="study.csv")
 
 
 def _measured(quantity: str) -> Get:
@@ -216,22 +228,22 @@ def _theory(quantity: str) -> Get:
 
 
 def _sentence(study: Study) -> str:
-    failed = [f for f in study.findings if f.verdict.outcome == "DIFFER"]
+    failed = [v for v in study.verdicts if v.outcome == "DIFFER"]
     made = f"{study.replicates:,} data sets at N = {', '.join(f'{n:,}' for n in study.units)}"
     if failed:
-        first = failed[0].verdict
+        first = failed[0]
         return (
-            f"{made}: {len(failed)} of {len(study.findings)} statements fail, the first of them: "
+            f"{made}: {len(failed)} of {len(study.verdicts)} statements fail, the first of them: "
             f"{first.about} is {first.observed:.4g} ± {first.error:.2g}, not {first.expected:.4g}."
         )
-    open_ones = sum(f.verdict.outcome in ("UNSURE", "NOT COMPARABLE") for f in study.findings)
-    undecided = f"; {open_ones} of {len(study.findings)} are not decided" if open_ones else ""
+    open_ones = sum(v.outcome in ("UNSURE", "NOT COMPARABLE") for v in study.verdicts)
+    undecided = f"; {open_ones} of {len(study.verdicts)} are not decided" if open_ones else ""
     return f"{made}: no statement fails{undecided}."
 
 
-def _remedy(finding: Finding, replicates: int) -> str:
+def _remedy(verdict: Verdict, replicates: int) -> str:
     """How many more data sets would decide, if any number would."""
-    verdict, fixed = finding.verdict, finding.fixed
+    fixed = verdict.fixed
     allowed = ((verdict.bound - verdict.excess) / Z) ** 2 - fixed**2
     if allowed <= 0:
         what = "the number itself" if not fixed else "the error of what it is held to"
@@ -244,19 +256,18 @@ def _remedy(finding: Finding, replicates: int) -> str:
 
 def _pictures(study: Study) -> list[Picture]:
     pictures = []
-    for method in dict.fromkeys(finding.method for finding in study.findings):
+    for method in dict.fromkeys(verdict.method for verdict in study.verdicts):
         shown = [
-            finding
-            for finding in study.findings
-            if finding.method == method and np.isfinite(finding.verdict.observed)
+            verdict
+            for verdict in study.verdicts
+            if verdict.method == method and np.isfinite(verdict.observed)
         ]
-        units = {f.quantity: {g.n for g in shown if g.quantity == f.quantity} for f in shown}
+        units = {v.quantity: {w.n for w in shown if w.quantity == v.quantity} for v in shown}
         rows = [
-            (f.quantity, method, f.parameter, f.n, f.verdict.observed, f.verdict.error,
-             f.verdict.expected)
-            for f in shown
-            if len(units[f.quantity]) > 1
-        ]  # fmt: skip
+            (v.quantity, method, v.parameter, v.n, v.observed, v.error, v.expected)
+            for v in shown
+            if len(units[v.quantity]) > 1
+        ]
         if rows:
             names = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
             columns = dict(zip(names, zip(*rows, strict=True), strict=True))

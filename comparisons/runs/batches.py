@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
-    from comparisons.studies._study import Setting
+    from comparisons.studies import Setting
 
 ONE_THREAD = {THREADS: "1", "PJRT_NPROC": "1"}
 """Environment of a worker that computes in one thread, as JAX does then, too."""
@@ -263,7 +263,7 @@ def description(module: ModuleType, setting: Setting) -> dict[str, object]:
 def from_spec(spec: str) -> tuple[ModuleType, Setting]:
     """The study and the setting of a JSON object of `study`, `model`, `set`, `seed`, `methods`."""
     from comparisons.runs.plan import built, chosen_methods, model_class
-    from comparisons.studies._study import Setting, study
+    from comparisons.studies import Setting, study
 
     content = json.loads(spec)
     model = built(model_class(content["model"]), content["set"])

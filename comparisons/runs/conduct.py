@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from comparisons.replicated.moments import Moments
 from comparisons.runs.batches import Here, Work, description
 from comparisons.store.entries import disk_error
 from comparisons.store.keys import digest
-from comparisons.studies._moments import Moments
-from comparisons.studies._study import Study
+from comparisons.studies import Study
 from models.errors import ConfigError, FitError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from comparisons.runs.batches import Workers
     from comparisons.store.entries import Store
-    from comparisons.studies._study import Setting
+    from comparisons.studies import Setting
 
 BATCH = 250
 """Most replicates of a batch: what a killed study loses."""
@@ -80,18 +80,18 @@ def conduct(
         if not all(summaries.values()):
             reasons = dict.fromkeys(reason for one in sums.values() for reason in one.failures)
             raise FitError(f"at some N no replicate could be measured: {'; '.join(reasons)}")
-        findings = tuple(module.judge(setting, summaries))
-        undecided = any(finding.verdict.outcome == "UNSURE" for finding in findings)
+        verdicts = tuple(module.judge(setting, summaries))
+        undecided = any(verdict.outcome == "UNSURE" for verdict in verdicts)
         if total >= replicates or not undecided:
             break
     name = module.__name__.rpartition(".")[2]
-    if not findings:
+    if not verdicts:
         raise FitError(f"{name} has nothing to say of {setting.model.name}")
     statement = inspect.getdoc(module) or name
     failures = {n: dict(sums[n].failures) for n in units if sums[n].failures}
-    others = module.unjudged(setting, summaries) if "unjudged" in vars(module) else ()
+    others = module.descriptive(setting, summaries) if "descriptive" in vars(module) else ()
     return Study(
-        name, statement, setting.model, tuple(units), total, findings, failures, tuple(others)
+        name, statement, setting.model, tuple(units), total, verdicts, failures, tuple(others)
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import models.catalogue
 from comparisons.runs.selection import GATE, chosen, title
 from comparisons.runs.theory import NAME, catalogue
-from comparisons.studies._study import studies
+from comparisons.studies import studies
 from inference.method import catalogue as methods
 from inference.method import label, variants
 from models.data.files import bundled, bundled_names

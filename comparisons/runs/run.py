@@ -29,8 +29,8 @@ from comparisons.runs.progress import Counting, Report
 from comparisons.runs.selection import GATE
 from comparisons.store.entries import Store, disk_error
 from comparisons.store.keys import digest, files_digest
-from comparisons.studies._study import Setting, further
-from comparisons.studies._study import study as find_study
+from comparisons.studies import Setting, further
+from comparisons.studies import study as find_study
 from inference.method import label
 from models.errors import ConcordError, FitError
 
@@ -147,7 +147,7 @@ def study(
         from comparisons.report.study_page import write
 
         page = write(found, out, command)
-    counts = Counter(finding.verdict.outcome for finding in found.findings)
+    counts = Counter(verdict.outcome for verdict in found.verdicts)
     for sentence in found.failed:
         _say(f"error: {sentence}")
     _say(f"{found.replicates:,} data sets at each N; {counts.total()} verdicts: {_listed(counts)}")

@@ -9,8 +9,6 @@ import numpy as np
 
 from comparisons.reference import own_draws
 from inference.method import label
-from inference.methods.gaussian_vi import GaussianVI
-from inference.methods.laplace import Laplace
 from models.errors import FitError
 
 if TYPE_CHECKING:
@@ -47,14 +45,13 @@ def columns(setting: Setting) -> dict[str, Method]:
 def normal(setting: Setting) -> dict[str, Language | None]:
     """The columns of normal approximations, of which no draws are exact at a finite N.
 
-    By the language in whose chart the coordinates are independent; None where they need not be.
+    By the language in whose unconstrained space the coordinates are independent; None where they
+    need not be.
     """
     found: dict[str, Language | None] = {LAPLACE: None, MEAN_FIELD: "numpyro"}
     for column, method in columns(setting).items():
-        if isinstance(method, GaussianVI):
-            found[column] = method.engine if method.family == "mean_field" else None
-        elif isinstance(method, Laplace):
-            found[column] = None
+        if method.kind in ("laplace", "variational"):
+            found[column] = method.language if method.family == "mean_field" else None
     return found
 
 
@@ -66,6 +63,9 @@ def drawn(setting: Setting, batch: Batch, indices: Sequence[int], count: int) ->
         batch: the data sets.
         indices: their numbers, on which the streams depend, as on their size.
         count: draws kept of each fit.
+
+    Yields:
+        One for each method, in their order.
     """
     for column, method in columns(setting).items():
         word = int.from_bytes(hashlib.sha256(label(method).encode()).digest()[:4])

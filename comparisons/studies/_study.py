@@ -1,37 +1,41 @@
 """Simulation studies: what theory says of repeated data sets, measured on repeated data sets.
 
 A study is an entry beside this file that defines `measure(setting, n, indices)`, columns with one
-row per replicate, and `judge(setting, summaries)`, findings from their moments.  Here is what is
-studied and what comes of it; `_conduct` does the work.
+row per replicate, and `judge(setting, summaries)`, verdicts on their moments.  It may define
+`descriptive(setting, summaries)`, what else there is to show.  `comparisons.runs` conducts it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple, final
 
 import numpy as np
 
-from inference.information.delta import bound_error
+from comparisons.replicated.moments import Moments
+from comparisons.replicated.sampling import cramer_rao_bound
 from inference.information.derivatives import quantity_jacobian
-from inference.information.inversion import invert
-from inference.information.matrices import expected
 from inference.method import label
 from inference.replicates.simulated import simulated
-from models.errors import FitError, did_you_mean, refuse
+from models.errors import refuse
 from models.programs.density import density, flat_names, flatten, quantities
-from models.registry import entries
+from models.registry import entries, lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from types import ModuleType
 
     from comparisons.exhibits import Curves
+    from comparisons.replicated.sampling import Bound
     from comparisons.verdict import Verdict
     from inference.method import Method
     from inference.replicates.simulated import Batch
     from models.spec import Model
+
+type Summaries = Mapping[int, Mapping[str, Moments]]
+"""By number of units, then by column."""
 
 
 @final
@@ -75,56 +79,22 @@ class Setting:
     def varying(self) -> list[tuple[int, str]]:
         """Place and flat name of every quantity that is not a constant."""
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0, 0)))
-        of = density(self.model, self.model.simulate(rng, self.model.truth, 2))
-        jacobian = quantity_jacobian(self.model, of)(of.unconstrain(self.model.truth))
+        target = density(self.model, self.model.simulate(rng, self.model.truth, 2))
+        jacobian = quantity_jacobian(self.model, target)(target.unconstrain(self.model.truth))
         moves = np.asarray(jacobian).any(axis=1)
         return [(i, name) for i, name in enumerate(self.names) if moves[i]]
 
-
-class Bound(NamedTuple):
-    """(N·I)⁻¹ of the m quantities."""
-
-    covariance: np.ndarray
-    """Shape (m, m)."""
-    deviation: np.ndarray
-    """Square roots of its diagonal; 0 for a constant."""
-    uncertain: np.ndarray
-    """Relative Monte Carlo error of the diagonal; 0 where the information is exact."""
-    information: np.ndarray
-    """N·I in the unconstrained chart, shape (k, k)."""
+    def constants_as(self, value: float | np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Columns of quantities, shape (R, m, …), with some value for those that are constants."""
+        constant = np.ones((1, columns.shape[1], *(1,) * (columns.ndim - 2)), bool)
+        constant[:, [i for i, _ in self.varying]] = False
+        return np.where(constant, value, columns)
 
 
 @lru_cache(maxsize=64)
 def _bound(setting: Setting, n: int) -> Bound:
-    model = setting.model
     rng = np.random.default_rng(np.random.SeedSequence(setting.seed, spawn_key=(n, 0)))
-    data = model.simulate(rng, model.truth, n)
-    of = density(model, data)
-    u = of.unconstrain(model.truth)
-    information = expected(model, data, of, u, rng)
-    inverse = invert(model, of, u, information.matrix)
-    if inverse.problem or inverse.boundary.any():
-        raise FitError(
-            f"{model.name} has no Cramér–Rao bound at its truth: "
-            f"{inverse.problem or 'a parameter is on its boundary'}"
-        )
-    jacobian = np.asarray(quantity_jacobian(model, of)(u))
-    covariance = jacobian @ inverse.covariance @ jacobian.T
-    uncertain = bound_error(jacobian, inverse.covariance, information.scores)
-    return Bound(covariance, np.sqrt(np.diag(covariance)), uncertain, information.matrix)
-
-
-class Finding(NamedTuple):
-    """One number of a study, with the verdict on it."""
-
-    method: str
-    n: int
-    quantity: str
-    """What was measured: `coverage of the 90 % interval`."""
-    parameter: str
-    verdict: Verdict
-    fixed: float = 0.0
-    """The part of the verdict's error that more replicates do not make smaller."""
+    return cramer_rao_bound(setting.model, n, rng)
 
 
 class Number(NamedTuple):
@@ -136,11 +106,11 @@ class Number(NamedTuple):
     parameter: str
     value: float
     error: float
-    theory: float
+    theory: float = float("nan")
     """NaN where none is known."""
 
 
-class Unjudged(NamedTuple):
+class Descriptive(NamedTuple):
     """Numbers without verdicts, in the figure that shows them or else in a table."""
 
     title: str
@@ -159,9 +129,9 @@ class Study:
         model: the model.
         units: the ladder of N.
         replicates: data sets made at each N.
-        findings: every number, with its verdict.
+        verdicts: on every number, each with its method, n, quantity and parameter.
         failures: by N, how many replicates raised an error, by its message.
-        unjudged: what else there is to show.
+        descriptive: what else there is to show.
     """
 
     name: str
@@ -169,9 +139,9 @@ class Study:
     model: Model
     units: tuple[int, ...]
     replicates: int
-    findings: tuple[Finding, ...]
+    verdicts: tuple[Verdict, ...]
     failures: Mapping[int, Mapping[str, int]]
-    unjudged: tuple[Unjudged, ...] = ()
+    descriptive: tuple[Descriptive, ...] = ()
 
     @property
     def failed(self) -> list[str]:
@@ -191,8 +161,23 @@ def studies() -> dict[str, ModuleType]:
     return {name: module for name, module in found if {"measure", "judge"} <= vars(module).keys()}
 
 
+def study(name: str) -> ModuleType:
+    """The study of a name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return lookup("study", name, studies())
+
+
 def further(name: str, module: ModuleType, model: Model, methods: Sequence[Method]) -> None:
     """Checks that a study can take methods besides its own.
+
+    Args:
+        name: of the study.
+        module: its entry.
+        model: the model that they are to fit.
+        methods: the methods.
 
     Raises:
         ConfigError: it cannot, or a method has no posterior draws or refuses the model.
@@ -208,15 +193,3 @@ def further(name: str, module: ModuleType, model: Model, methods: Sequence[Metho
         if reason:
             mistakes.append(f"--methods {label(method)}: {reason}")
     refuse(mistakes)
-
-
-def study(name: str) -> ModuleType:
-    """The study of a name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    catalogue = studies()
-    if name not in catalogue:
-        refuse([f"unknown study {name!r}.{did_you_mean(name, catalogue)}"])
-    return catalogue[name]

@@ -12,23 +12,24 @@ of Point Estimation, §6.3.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.stats import norm
 
 from comparisons.policy import BIAS, LIMIT_MEAN, LIMIT_SD, LIMIT_SLOPE, PROBABILITY
+from comparisons.replicated.ladder import Rung, Statistic, slope, vanishing
+from comparisons.replicated.sampling import Sampling
 from comparisons.studies._ladder import (
-    Rung,
+    CLAIM,
     coefficients,
     largest_gap,
     left_out,
     powers,
-    slope,
     usable,
-    vanishing,
+    where,
 )
-from comparisons.studies._study import Finding, Number, Unjudged
+from comparisons.studies._study import Descriptive, Number
 from comparisons.verdict import Verdict
 from inference.replicates.fits import replicate
 from models.capabilities import HasSamplingLaw
@@ -37,8 +38,8 @@ from models.programs.density import flatten
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from comparisons.studies._moments import Summaries
-    from comparisons.studies._study import Setting
+    from comparisons.replicated.moments import Moments
+    from comparisons.studies._study import Setting, Summaries
 
 LEVELS = np.arange(0.1, 0.95, 0.1)
 """Probabilities at which laws are compared."""
@@ -51,151 +52,110 @@ OVER_BOUND = "sd / Cramér–Rao bound"
 
 def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
     """Error, standard error, and on which side of normal quantiles the error lies."""
-    batch = setting.batch(n, indices)
-    fits = replicate(setting.model, batch)
-    bad = ~fits.converged[:, None]
-    error = np.where(bad, np.nan, fits.estimate - setting.truth)
-    deviation = setting.bound(n).deviation
-    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread
-        standard = error / deviation
+    fits = replicate(setting.model, setting.batch(n, indices))
+    error = fits.estimate - setting.truth
+    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no sd
+        standard = error / setting.bound(n).deviation
     below = (standard[:, :, None] <= norm.ppf(LEVELS)).astype(float)
+    columns = {"error": error, "standard error": fits.standard_error, "below": below}
+    return {name: where(fits.converged, column) for name, column in columns.items()}
+
+
+def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
+    """The ladder of N, one set of verdicts per parameter."""
+    yield from left_out(summaries, "error", METHOD)
+    ladder = _ladder(setting, summaries)
+    yield from _exact(setting, ladder)
+    for i, name in setting.varying if ladder else ():
+        fields: dict[str, Any] = {"method": METHOD, "parameter": name}
+        for quantity, one in _statistics(ladder, i).items():
+            yield from vanishing(one, CLAIM, quantity=quantity, **fields)
+        if len(ladder) > 1:
+            found, error = slope([one.sampling.sd(i) for one in ladder])
+            fields |= {"quantity": "slope of log sd against log N", "n": ladder[-1].sampling.n}
+            yield Verdict(CLAIM, found, -0.5, error, LIMIT_SLOPE, **fields)
+
+
+def descriptive(setting: Setting, summaries: Summaries) -> Iterator[Descriptive]:
+    """The ladder table of every parameter, and its standard deviation with the fitted line."""
+    ladder = _ladder(setting, summaries)
+    sds: dict[str, list[Rung]] = {}
+    for i, name in setting.varying if ladder else ():
+        truth = float(setting.truth[i])
+        rows = [
+            Number(METHOD, one.sampling.n, quantity, name, *row)
+            for one in ladder
+            for quantity, row in _row(one.sampling, i, truth).items()
+        ]
+        yield Descriptive(f"{name} along the ladder", tuple(rows))
+        yield coefficients(METHOD, name, _statistics(ladder, i))
+        sds[name] = [one.sampling.sd(i) for one in ladder]
+    title = "Standard deviations of the estimates, and the fitted lines"
+    yield from powers(title, "standard deviation", sds)
+
+
+class _Rung(NamedTuple):
+    """Moments at one N."""
+
+    sampling: Sampling
+    standard_errors: Moments
+    below: Moments
+
+
+def _ladder(setting: Setting, summaries: Summaries) -> list[_Rung]:
+    """The N that can be used."""
+    return [
+        _Rung(Sampling(n, at["error"], setting.bound(n)), at["standard error"], at["below"])
+        for n in usable(summaries, "error")
+        for at in [summaries[n]]
+    ]
+
+
+def _row(sampling: Sampling, i: int, truth: float) -> dict[str, tuple[float, float, float]]:
+    """By quantity: value, error and theory at one N."""
+    errors, bound = sampling.errors, float(sampling.bound.deviation[i])
+    _, sd, uncertain, _ = sampling.sd(i)
+    _, ratio, its_error, _ = sampling.over_bound(i)
+    found = {
+        "mean": (truth + float(errors.mean[i]), float(errors.error[i]), truth),
+        "sd": (sd, uncertain, bound),
+        OVER_BOUND: (ratio, its_error, 1.0),
+    }
+    for level in QUANTILES:
+        away, error = errors.quantile(i, level)
+        theory = float(truth + norm.ppf(level) * bound)
+        found[f"{level:.0%} quantile"] = truth + away, error, theory
+    return found
+
+
+def _statistics(ladder: Sequence[_Rung], i: int) -> dict[str, Statistic]:
+    """The statistics of a parameter, with their limits, by quantity."""
+    bias = [one.sampling.bias(i) for one in ladder]
+    ratio = [one.sampling.over_bound(i) for one in ladder]
+    own = [one.sampling.own_error(i, one.standard_errors) for one in ladder]
+    normal = largest_gap({one.sampling.n: one.below for one in ladder}, i, LEVELS)
     return {
-        "error": error,
-        "standard error": np.where(bad, np.nan, fits.standard_error),
-        "below": np.where(bad[:, :, None], np.nan, below),
+        "bias / sd": Statistic(bias, 0.0, BIAS, 0.5),
+        OVER_BOUND: Statistic(ratio, 1.0, LIMIT_SD),
+        "mean standard error / sd": Statistic(own, 1.0, LIMIT_SD),
+        "largest difference from the normal law": Statistic(normal, 0.0, PROBABILITY, 0.5),
     }
 
 
-def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
-    """The ladder of N, one set of rows per parameter."""
-    yield from left_out(summaries, "error", METHOD)
-    ladder = usable(summaries, "error")
-    if not ladder:
-        return
-    yield from _exact(setting, summaries, ladder)
-    for i, name in setting.varying:
-        for one in _statistics(setting, summaries, ladder, i):
-            about = f"{one.quantity} of {name}"
-            for n, verdict in vanishing(one.rungs, one.limit, one.bound, about, one.power):
-                held = _of_bound(setting, n, i) if one.quantity == OVER_BOUND else 0.0
-                yield Finding(METHOD, n, one.quantity, name, verdict, held * verdict.observed)
-        spread = _spread(summaries, ladder, i)
-        if len(ladder) > 1:
-            rate, error = slope(spread)
-            quantity = "slope of log sd against log N"
-            verdict = Verdict(f"{quantity} of {name}", rate, -0.5, error, LIMIT_SLOPE)
-            yield Finding(METHOD, ladder[-1], quantity, name, verdict)
-
-
-def unjudged(setting: Setting, summaries: Summaries) -> Iterator[Unjudged]:
-    """The ladder table of every parameter, and its standard deviation with the fitted line."""
-    ladder = usable(summaries, "error")
-    spreads: dict[str, list[Rung]] = {}
-    for i, name in setting.varying if ladder else ():
-        truth, numbers = float(setting.truth[i]), []
-        spread, statistics = (
-            _spread(summaries, ladder, i),
-            _statistics(setting, summaries, ladder, i),
-        )
-        over = {n: of for one in statistics if one.quantity == OVER_BOUND for n, *of in one.rungs}
-        for n, sd, uncertain in spread:
-            error, bound = summaries[n]["error"], float(setting.bound(n).deviation[i])
-            rows = [
-                ("mean", truth + float(error.mean[i]), float(error.error[i]), truth),
-                ("sd", sd, uncertain, bound),
-                (OVER_BOUND, *over[n], 1.0),
-            ]
-            for level in QUANTILES:
-                away, its_error = error.quantile(i, level)
-                theory = truth + norm.ppf(level) * bound
-                rows.append((f"{level:.0%} quantile", truth + away, its_error, float(theory)))
-            numbers += [Number(METHOD, n, quantity, name, *row) for quantity, *row in rows]
-        yield Unjudged(f"{name} along the ladder", tuple(numbers))
-        yield coefficients(
-            METHOD, name, {one.quantity: (one.rungs, one.limit, one.power) for one in statistics}
-        )
-        spreads[name] = spread
-    title = "Standard deviations of the estimates, and the fitted lines"
-    yield from powers(title, "standard deviation", spreads)
-
-
-def _spread(summaries: Summaries, ladder: Sequence[int], which: int) -> list[Rung]:
-    """Standard deviations of the estimates of a parameter."""
-    rungs = []
-    for n in ladder:
-        error = summaries[n]["error"]
-        sd = float(error.deviation[which])
-        rungs.append(Rung(n, sd, sd * float(error.relative[which]) / 2))
-    return rungs
-
-
-class _Statistic(NamedTuple):
-    """A statistic of a parameter along the ladder."""
-
-    quantity: str
-    rungs: list[Rung]
-    limit: float
-    bound: float
-    """Largest difference from the limit that does not matter."""
-    power: float
-    """The departure vanishes like N^−power."""
-
-
-def _statistics(
-    setting: Setting, summaries: Summaries, ladder: Sequence[int], which: int
-) -> tuple[_Statistic, ...]:
-    bias, ratio, own = [], [], []
-    for n, sd, uncertain in _spread(summaries, ladder, which):
-        error, standard = summaries[n]["error"], summaries[n]["standard error"]
-        bias.append(Rung(n, float(error.mean[which]) / sd, error.replicates**-0.5))
-        over = sd / float(setting.bound(n).deviation[which])
-        either = float(np.hypot(uncertain / sd, _of_bound(setting, n, which)))
-        ratio.append(Rung(n, over, over * either))
-        # both errors, as if they were independent
-        mean, of_mean = float(standard.mean[which]) / sd, float(standard.error[which]) / sd
-        own.append(Rung(n, mean, float(np.hypot(of_mean, mean * uncertain / sd))))
-    normal = largest_gap({n: summaries[n]["below"] for n in ladder}, which, LEVELS)
-    return (
-        _Statistic("bias / sd", bias, 0.0, BIAS, 0.5),
-        _Statistic(OVER_BOUND, ratio, 1.0, LIMIT_SD, 1.0),
-        _Statistic("mean standard error / sd", own, 1.0, LIMIT_SD, 1.0),
-        _Statistic("largest difference from the normal law", normal, 0.0, PROBABILITY, 0.5),
-    )
-
-
-def _of_bound(setting: Setting, n: int, which: int) -> float:
-    """Relative error of the bound on a standard deviation."""
-    return float(setting.bound(n).uncertain[which]) / 2
-
-
-def _exact(setting: Setting, summaries: Summaries, ladder: Sequence[int]) -> Iterator[Finding]:
+def _exact(setting: Setting, ladder: Sequence[_Rung]) -> Iterator[Verdict]:
     """Mean and standard deviation against their law at each N, where the model knows it."""
     model = setting.model
     if not isinstance(model, HasSamplingLaw):
         return
-    for n in ladder:
-        law = model.sampling_moments(model.truth, n)
-        center, scale = (np.asarray(flatten(part)) for part in law)
-        error = summaries[n]["error"]
+    for sampling, *_ in ladder:
+        law = model.sampling_moments(model.truth, sampling.n)
+        mean, sd = (np.asarray(flatten(part)) for part in law)
         for i, name in setting.varying:
-            shift = float(error.mean[i] + setting.truth[i] - center[i]) / scale[i]
-            ratio = float(error.deviation[i]) / scale[i]
-            for quantity, value, expected, uncertain, bound in (
-                (
-                    "mean − its exact value, in sd",
-                    shift,
-                    0.0,
-                    float(error.error[i]) / scale[i],
-                    LIMIT_MEAN,
-                ),
-                (
-                    "sd / its exact value",
-                    ratio,
-                    1.0,
-                    ratio * float(error.relative[i]) / 2,
-                    LIMIT_SD,
-                ),
-            ):
-                about = f"{quantity}, of {name}, N = {n}"
-                verdict = Verdict(about, value, expected, uncertain, bound)
-                yield Finding(METHOD, n, quantity, name, verdict)
+            fields: dict[str, Any] = {"method": METHOD, "n": sampling.n, "parameter": name}
+            scale, errors = float(sd[i]), sampling.errors
+            shift = float(errors.mean[i] + setting.truth[i] - mean[i]) / scale
+            error, quantity = float(errors.error[i]) / scale, "mean − its exact value, in sd"
+            yield Verdict(CLAIM, shift, 0.0, error, LIMIT_MEAN, quantity=quantity, **fields)
+            _, own, error, _ = sampling.sd(i)
+            numbers, quantity = (own / scale, 1.0, error / scale, LIMIT_SD), "sd / its exact value"
+            yield Verdict(CLAIM, *numbers, quantity=quantity, **fields)

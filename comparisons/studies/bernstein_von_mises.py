@@ -11,31 +11,25 @@ Reference: van der Vaart (1998), Asymptotic Statistics, §10.2.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from comparisons.policy import LIMIT_POWER, LIMIT_SLACK, NORMAL_LAW, POSTERIOR
-from comparisons.studies._ladder import (
-    Rung,
-    departures,
-    ladders,
-    left_out,
-    powers,
-    rate,
-    usable,
-    vanishing,
-)
-from comparisons.studies._study import Finding
+from comparisons.replicated.ladder import Statistic, vanishing
+from comparisons.studies._ladder import departures, left_out, means, powers, rate, where
 from inference.replicates.fits import posteriors, replicate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from comparisons.studies._moments import Summaries
-    from comparisons.studies._study import Setting, Unjudged
+    from comparisons.studies._study import Descriptive, Setting, Summaries
+    from comparisons.verdict import Verdict
 
-SPREAD = "posterior sd / standard error"
+METHOD = "posterior"
+SD = "posterior sd / standard error"
+SHIFT = "(posterior mean − θ̂) / standard error"
+DIVERGENCE = "KL divergence of N(θ̂, SE²) from the posterior's normal law, nats"
 
 
 def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
@@ -43,23 +37,17 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
     batch = setting.batch(n, indices)
     fits = replicate(setting.model, batch)
     draws = posteriors(setting.model, batch, fits.u)["posterior"]
-    fine = (fits.converged & draws.usable)[:, None]
     weights = draws.weights[:, :, None]
     mean = (weights * draws.quantities).sum(axis=1)
     square = (draws.quantities - mean[:, None]) ** 2
     variance = (weights * square).sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread, and no row
+    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no sd, and no verdict
         ratio = np.sqrt(variance) / fits.standard_error
         shift = (mean - fits.estimate) / fits.standard_error
         sd, divergence = _without_noise(ratio**2, shift**2, weights, square / variance[:, None])
-    return {
-        name: np.where(fine, np.nan_to_num(column), np.nan)
-        for name, column in (
-            (SPREAD, sd),
-            ("(posterior mean − θ̂) / standard error", shift),
-            ("KL divergence of N(θ̂, SE²) from the posterior's normal law, nats", divergence),
-        )
-    }
+    fine = fits.converged & draws.usable
+    columns = {SD: sd, SHIFT: shift, DIVERGENCE: divergence}
+    return {name: where(fine, np.nan_to_num(column)) for name, column in columns.items()}
 
 
 def _without_noise(
@@ -79,37 +67,22 @@ def _without_noise(
     return deviation, 0.5 * (variance * (1 + lean) + shift - 1 - log)
 
 
-def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
+def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
     """The statistics along the ladder, with the law by which they tend to their limits."""
-    method = "posterior"
     laws = (1.0, POSTERIOR, 1.0), (0.0, POSTERIOR, 0.5), (0.0, NORMAL_LAW, 1.0)
-    for (column, ladder, varying), law in zip(ladders(setting, summaries), laws, strict=True):
-        limit, bound, power = law
-        yield from left_out(summaries, column, method)
-        for i, name in varying:
-            rungs = _rungs(summaries, column, ladder, i)
-            about = f"mean of {column} of {name}"
-            for n, verdict in vanishing(rungs, limit, bound, about, power):
-                yield Finding(method, n, column, name, verdict)
-            if column == SPREAD and len(ladder) > 1:
-                quantity = f"rate at which {SPREAD} tends to 1"
-                verdict = rate(
-                    rungs, limit, LIMIT_POWER, LIMIT_SLACK, f"{quantity}, power of 1/N, of {name}"
-                )
-                yield Finding(method, ladder[-1], quantity, name, verdict)
+    for column, law in zip((SD, SHIFT, DIVERGENCE), laws, strict=True):
+        yield from left_out(summaries, column, METHOD)
+        for i, name in setting.varying:
+            fields: dict[str, Any] = {"quantity": column, "parameter": name, "method": METHOD}
+            rungs = means(summaries, column, i)
+            claim = "mean of {quantity} of {parameter}, N = {n}"
+            yield from vanishing(Statistic(rungs, *law), claim, **fields)
+            if column == SD and len(rungs) > 1:
+                fields["quantity"] = f"rate at which {SD} tends to 1"
+                yield rate(rungs, 1.0, LIMIT_POWER, LIMIT_SLACK, n=rungs[-1].n, **fields)
 
 
-def unjudged(setting: Setting, summaries: Summaries) -> Iterator[Unjudged]:
-    """The departures of the spreads that are beyond their errors, with the fitted powers of N."""
-    ladder = usable(summaries, SPREAD)
-    spreads = {
-        name: departures(_rungs(summaries, SPREAD, ladder, i), 1.0) for i, name in setting.varying
-    }
-    title = f"{SPREAD}: departures from 1, and the fitted lines"
-    yield from powers(title, "|ratio − 1|", spreads)
-
-
-def _rungs(summaries: Summaries, column: str, ladder: Sequence[int], which: int) -> list[Rung]:
-    """Means of a column for a parameter."""
-    columns = {n: summaries[n][column] for n in ladder}
-    return [Rung(n, float(c.mean[which]), float(c.error[which])) for n, c in columns.items()]
+def descriptive(setting: Setting, summaries: Summaries) -> Iterator[Descriptive]:
+    """The departures of the sd that are beyond their errors, with the fitted powers of N."""
+    away = {name: departures(means(summaries, SD, i), 1.0) for i, name in setting.varying}
+    yield from powers(f"{SD}: departures from 1, and the fitted lines", "|ratio − 1|", away)

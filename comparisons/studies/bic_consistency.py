@@ -19,8 +19,9 @@ import numpy as np
 
 from comparisons.exhibits import Curves
 from comparisons.policy import CHOICE, PENALTY_SLOPE
-from comparisons.studies._ladder import Rung, left_out, usable
-from comparisons.studies._study import Finding, Number, Unjudged
+from comparisons.replicated.ladder import Rung
+from comparisons.studies._ladder import left_out, means, usable, where
+from comparisons.studies._study import Descriptive, Number
 from comparisons.verdict import Verdict
 from inference.replicates.fits import leave_one_out, posteriors, replicate
 from models.capabilities import HasOrder
@@ -30,8 +31,7 @@ from models.programs.density import density
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from comparisons.studies._moments import Summaries
-    from comparisons.studies._study import Setting
+    from comparisons.studies._study import Setting, Summaries
 
 GAP = "BIC + 2 log Z"
 CRITERIA = {"aic": "AIC", "loo": "LOO", "bic": "BIC", "evidence": "the evidence"}
@@ -47,105 +47,92 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
     if not isinstance(model, HasOrder):
         raise FitError(f"{model.name} is not one of a family of models ordered by size")
     batch = setting.batch(n, indices)
-    fits = {order: replicate(model.with_order(order), batch) for order in model.orders}
-    sizes = np.array([density(model.with_order(o), batch.template).size for o in model.orders])
-    deviance = np.stack([-2 * fits[order].log_likelihood for order in model.orders], axis=1)
-    orders = np.array(model.orders)
-    # above the true order a maximum need not be regular, and a lower bound of its height will do
-    fine = np.all([fits[o].converged for o in model.orders if o <= model.order], axis=0)
-    drawn = {o: posteriors(model.with_order(o), batch, fits[o].u)["posterior"] for o in fits}
-    evidence = np.stack([drawn[order].log_evidence for order in model.orders], axis=1)
-    predictive = np.stack(
-        [leave_one_out(model.with_order(o), batch, drawn[o]) for o in model.orders], axis=1
-    )
-    true = list(model.orders).index(model.order)
+    models = [model.with_order(order) for order in model.orders]
+    fits = [replicate(one, batch) for one in models]
+    sizes = np.array([density(one, batch.template).size for one in models])
+    deviance = np.stack([-2 * one.log_likelihood for one in fits], axis=1)
+    drawn = [
+        posteriors(one, batch, fit.u)["posterior"] for one, fit in zip(models, fits, strict=True)
+    ]
+    evidence = np.stack([draws.log_evidence for draws in drawn], axis=1)
+    pairs = zip(models, drawn, strict=True)
+    predictive = np.stack([leave_one_out(one, batch, draws) for one, draws in pairs], axis=1)
+    # above the true order a maximum need not be regular, and a lower bound of it will do
+    regular = [fit for order, fit in zip(model.orders, fits, strict=True) if order <= model.order]
+    fine, true = np.all([fit.converged for fit in regular], axis=0), _true(setting)
+    known = np.all([draws.usable for draws in drawn], axis=0)
     gap = sizes[true] * np.log(n) + deviance[:, true] + 2 * evidence[:, true]
-    found = {"gap": np.where(fine & drawn[model.order].usable, gap, np.nan)}
-    known = np.all([drawn[order].usable for order in model.orders], axis=0)
-    for criterion, height, usable_fits in (
+    found = {"gap": where(fine & drawn[true].usable, gap)}
+    for criterion, value, usable_fits in (
         ("aic", deviance + 2.0 * sizes, fine),
         ("loo", -2 * predictive, known),
         ("bic", deviance + np.log(n) * sizes, fine),
         ("evidence", -2 * evidence, known),
     ):
-        choice = orders[height.argmin(axis=1)]
-        columns = np.stack([choice == order for order in orders], axis=1)
-        found[criterion] = np.where(usable_fits[:, None], columns.astype(float), np.nan)
+        chosen = value.argmin(axis=1)[:, None] == np.arange(len(models))
+        found[criterion] = where(usable_fits, chosen.astype(float))
     return found
 
 
-def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
+def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
     """Shares of choices by N, and the slope of the gap."""
     for criterion in ("bic", "evidence"):
-        yield from left_out(summaries, criterion, CRITERIA[criterion])
-        quantity, by = "share that chooses the true order", CRITERIA[criterion]
-        rungs = [
-            _share(n, summaries, criterion, _true(setting)) for n in usable(summaries, criterion)
-        ]
-        for before, rung in pairwise([Rung(0, 0.0, 0.0), *rungs]):
-            about = f"{quantity} by {by}, N = {rung.n} against N = {before.n}"
-            error = float(np.hypot(rung.error, before.error))
-            verdict = Verdict(about, rung.value, before.value, error, CHOICE, relation="at_least")
-            yield Finding(criterion, rung.n, quantity, "", verdict)
-        for rung in rungs[-1:]:
-            about = f"{quantity} by {by}, N = {rung.n}, against its limit"
-            verdict = Verdict(about, rung.value, 1.0, rung.error, CHOICE)
-            yield Finding(criterion, rung.n, f"{quantity}, at the largest N", "", verdict)
+        by = CRITERIA[criterion]
+        yield from left_out(summaries, criterion, by)
+        quantity = "share that chooses the true order"
+        fields: dict[str, Any] = {"quantity": quantity, "method": criterion}
+        claim = f"{quantity} by {by}, N = {{n}}"
+        rungs = _shares(summaries, criterion, _true(setting))
+        for before, (n, share, error, _) in pairwise([Rung(0, 0.0, 0.0), *rungs]):
+            error = float(np.hypot(error, before.error))
+            against = f"{claim} against N = {before.n}"
+            yield Verdict(against, share, before.value, error, CHOICE, "at_least", n=n, **fields)
+        fields["quantity"] += ", at the largest N"
+        for n, share, error, _ in rungs[-1:]:
+            yield Verdict(f"{claim}, against its limit", share, 1.0, error, CHOICE, n=n, **fields)
     yield from left_out(summaries, "gap", "the evidence of the true order")
-    rungs = _gap(summaries)
+    rungs = means(summaries, "gap", 0)
     if len(rungs) > 1:
         rate, error = _slope(rungs)
-        quantity = f"slope of {GAP} against log N"
-        yield Finding(
-            "bic", rungs[-1].n, quantity, "", Verdict(quantity, rate, 0.0, error, PENALTY_SLOPE)
-        )
+        fields = {"quantity": f"slope of {GAP} against log N", "method": "bic"}
+        yield Verdict("{quantity}", rate, 0.0, error, PENALTY_SLOPE, n=rungs[-1].n, **fields)
 
 
-def unjudged(setting: Setting, summaries: Summaries) -> Iterator[Unjudged]:
+def descriptive(setting: Setting, summaries: Summaries) -> Iterator[Descriptive]:
     """How often each criterion chooses each order, and how often the true one along the ladder."""
     model: Any = setting.model
     measured, chosen = {}, []
     for criterion, by in CRITERIA.items():
-        ladder = usable(summaries, criterion)
-        numbers = [
-            Number(criterion, n, f"share that chooses order {order}", "", rung.value, rung.error,
-                   float("nan"))
-            for n in ladder
-            for place, order in enumerate(model.orders)
-            for rung in [_share(n, summaries, criterion, place)]
-        ]  # fmt: skip
-        if numbers:
-            chosen += numbers
-            shares = [_share(n, summaries, criterion, _true(setting)).value for n in ladder]
-            measured[by] = ladder, shares
+        by_order = [_shares(summaries, criterion, place) for place in range(len(model.orders))]
+        for rungs in zip(*by_order, strict=True):
+            for order, (n, share, error, _) in zip(model.orders, rungs, strict=True):
+                quantity = f"share that chooses order {order}"
+                chosen.append(Number(criterion, n, quantity, "", share, error))
+        true = by_order[_true(setting)]
+        if true:
+            measured[by] = [rung.n for rung in true], [rung.value for rung in true]
     if chosen:
-        yield Unjudged("Share of data sets in which each order is chosen", tuple(chosen))
+        yield Descriptive("Share of data sets in which each order is chosen", tuple(chosen))
         title = f"Data sets in which the true order, {model.order}, is chosen"
-        yield Unjudged(title, (), Curves(title, "units", "share", measured, {}, "x"))
-
-    rungs = _gap(summaries)
+        yield Descriptive(title, (), Curves(title, "units", "share", measured, {}, "x"))
+    rungs = means(summaries, "gap", 0)
     if len(rungs) > 1:
-        units, values = [rung.n for rung in rungs], [rung.value for rung in rungs]
-        rate, error = _slope(rungs)
-        middle = np.mean(values) - rate * np.mean(np.log(units))
-        line = f"slope {rate:.3f} ± {error:.1g}"
-        title, fitted = (
-            f"{GAP} of the true order, and the fitted line",
-            middle + rate * np.log(units),
-        )
-        numbers = tuple(Number("bic", r.n, GAP, "", r.value, r.error, float("nan")) for r in rungs)
-        figure = {line: (units, values)}, {line: (units, fitted.tolist())}
-        yield Unjudged(title, numbers, Curves(title, "units", "nats", *figure, "x"))
+        yield _line(rungs)
 
 
-def _gap(summaries: Summaries) -> list[Rung]:
-    """Mean of BIC + 2 log Z."""
-    at = ((n, summaries[n]["gap"]) for n in usable(summaries, "gap"))
-    return [Rung(n, float(gap.mean[0]), float(gap.error[0])) for n, gap in at]
+def _line(rungs: Sequence[Rung]) -> Descriptive:
+    """The gap along the ladder, and the line through it."""
+    units, values = [rung.n for rung in rungs], [rung.value for rung in rungs]
+    rate, error = _slope(rungs)
+    fitted = np.mean(values) + rate * (np.log(units) - np.mean(np.log(units)))
+    title, line = f"{GAP} of the true order, and the fitted line", f"slope {rate:.3f} ± {error:.1g}"
+    numbers = tuple(Number("bic", r.n, GAP, "", r.value, r.error) for r in rungs)
+    figure = {line: (units, values)}, {line: (units, fitted.tolist())}
+    return Descriptive(title, numbers, Curves(title, "units", "nats", *figure, "x"))
 
 
 def _slope(rungs: Sequence[Rung]) -> tuple[float, float]:
-    """Of a value against log N, by least squares, and its standard error."""
+    """Slope of a value against log N, by least squares, and its standard error."""
     x = np.log([rung.n for rung in rungs])
     weight = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
     errors = weight * np.array([rung.error for rung in rungs])
@@ -158,9 +145,12 @@ def _true(setting: Setting) -> int:
     return list(model.orders).index(model.order)
 
 
-def _share(n: int, summaries: Summaries, criterion: str, which: int) -> Rung:
-    """A share, with the error of one that has been seen a little less than always."""
-    moments = summaries[n][criterion]
-    share, count = float(moments.mean[which]), moments.replicates
-    shrunk = (share * count + 1) / (count + 2)
-    return Rung(n, share, float(np.sqrt(shrunk * (1 - shrunk) / count)))
+def _shares(summaries: Summaries, criterion: str, place: int) -> list[Rung]:
+    """Shares, with the error of one that has been seen a little less than always."""
+    rungs = []
+    for n in usable(summaries, criterion):
+        moments = summaries[n][criterion]
+        share, count = float(moments.mean[place]), moments.replicates
+        shrunk = (share * count + 1) / (count + 2)
+        rungs.append(Rung(n, share, float(np.sqrt(shrunk * (1 - shrunk) / count))))
+    return rungs

@@ -16,7 +16,7 @@ Bürkner & Vehtari (2022), Statistics and Computing 32, of bands for ranks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +25,10 @@ from scipy.stats import binom, norm
 
 from comparisons.exhibits import Curves
 from comparisons.policy import BAND, RANKS, RANKS_FALSE_ALARM, Z
-from comparisons.studies._ladder import LAGGED, Rung, dependent, left_out, usable, vanishing
+from comparisons.replicated.ladder import Rung, Statistic, vanishing
+from comparisons.studies._ladder import CLAIM, LAGGED, dependent, left_out, usable, where
 from comparisons.studies._singly import LAPLACE, MEAN_FIELD, NUTS, POSTERIOR, columns, drawn, normal
-from comparisons.studies._study import Finding, Number, Unjudged
+from comparisons.studies._study import Descriptive, Number
 from comparisons.verdict import Verdict, not_comparable
 from inference.replicates.fits import compiled, posteriors, starts
 from inference.replicates.gaussian_vi import mean_field, shrinkage
@@ -37,17 +38,17 @@ from models.programs.density import flatten, quantities
 from models.programs.numpyro import numpyro_prior
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from comparisons.studies._moments import Moments, Summaries
-    from comparisons.studies._study import Setting
+    from comparisons.studies._study import Setting, Summaries
+    from inference.replicates.simulated import Batch
     from models.programs.density import Language
 
 LEVELS = np.arange(0.05, 0.99, 0.05)
 """Probabilities at which the share of smaller ranks is held against its expectation."""
 TAKES_METHODS = True
-THEORY = "shares that theory predicts"
 TOGETHER = "all ranks against uniform ones"
+FURTHEST = "largest difference from uniform ranks"
 WARM_UP, DRAWS, THIN = 300, 99, 5
 """Of each chain; ranks are then 0 … 99, and (L + 1)p is an integer at every level."""
 
@@ -55,88 +56,91 @@ WARM_UP, DRAWS, THIN = 300, 99, 5
 def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
     """Whether the rank lies below each level, by method, quantity and level."""
     model = setting.model
+    batch, prior_draws = _from_the_prior(setting, n, indices)
+    start = starts(model, batch)
+    chains = sample(model, batch, start, warm_up=WARM_UP, draws=DRAWS, thin=THIN)
+    reported = np.asarray(compiled(model, batch).flat(chains.points))
+    sampled = {NUTS: (reported, chains.usable)}
+    for other in drawn(setting, batch, indices, DRAWS):
+        sampled[other.column] = other.draws, other.usable
+    found = {
+        name: _below((draws < prior_draws[:, None]).sum(axis=1), DRAWS + 1, fine)
+        for name, (draws, fine) in sampled.items()
+    }
+    approximate = {MEAN_FIELD: mean_field(model, batch, start)}
+    for name, draws in (posteriors(model, batch, start) | approximate).items():
+        below = (draws.quantities < prior_draws[:, None]) * draws.weights[:, :, None]
+        found[name] = _below(below.sum(axis=1), 1, draws.usable)
+    for language in dict.fromkeys(normal(setting).values()):
+        if language is None:
+            continue
+        ratio = shrinkage(model, batch, start, language)[:, :, None]
+        shares = norm.cdf(ratio * norm.ppf(LEVELS))
+        found[_theory(language)] = setting.constants_as(LEVELS, shares)
+    found[LAGGED] = where(chains.usable, autocorrelation(reported))
+    return found
+
+
+def _from_the_prior(setting: Setting, n: int, indices: Sequence[int]) -> tuple[Batch, np.ndarray]:
+    """Data sets at draws of the prior, and the quantities at these, shape (R, m)."""
+    model = setting.model
     template = model.simulate(np.random.default_rng(setting.seed), model.truth, n)
     streams = (np.random.SeedSequence(setting.seed, spawn_key=(n, i, 1)) for i in indices)
     seeds = np.array([stream.generate_state(1)[0] for stream in streams])
     prior = numpyro_prior(model, template, jax.vmap(jax.random.key)(jnp.asarray(seeds)))
-    values = [{name: array[i] for name, array in prior.items()} for i in range(len(seeds))]
-    batch = simulated(model, values, n, indices, setting.seed)  # pyright: ignore[reportArgumentType]
-    prior_draws = np.asarray(jax.vmap(lambda v: flatten(quantities(model, v)))(prior))
-    start = starts(model, batch)
-    chains = sample(model, batch, start, warm_up=WARM_UP, draws=DRAWS, thin=THIN)
-    reported = np.asarray(compiled(model, batch).flat(chains.points))
-    ranks = {NUTS: ((reported < prior_draws[:, None]).sum(axis=1), chains.usable)}
-    scale = {NUTS: DRAWS + 1}
-    for other in drawn(setting, batch, indices, DRAWS):
-        ranks[other.column] = (other.draws < prior_draws[:, None]).sum(axis=1), other.usable
-        scale[other.column] = DRAWS + 1
-    approximate = {MEAN_FIELD: mean_field(model, batch, start)}
-    for name, draws in (posteriors(model, batch, start) | approximate).items():
-        below = (draws.quantities < prior_draws[:, None]) * draws.weights[:, :, None]
-        ranks[name], scale[name] = (below.sum(axis=1), draws.usable), 1
-    found = {}
-    for name, (rank, fine) in ranks.items():
-        under = (rank[:, :, None] < np.round(scale[name] * LEVELS, 9)).astype(float)
-        found[name] = np.where(fine[:, None, None], under, np.nan)
-    constant = np.ones(prior_draws.shape[1], bool)
-    constant[[i for i, _ in setting.varying]] = False
-    for language in normal(setting).values():
-        if not language or _theory(language) in found:
-            continue
-        ratio = shrinkage(model, batch, start, language)[:, :, None]
-        shares = norm.cdf(ratio * norm.ppf(LEVELS))
-        found[_theory(language)] = np.where(constant[:, None], LEVELS, shares)
-    found[LAGGED] = np.where(chains.usable[:, None], autocorrelation(reported), np.nan)
-    return found
+    values: list[Any] = [
+        {name: array[i] for name, array in prior.items()} for i in range(len(seeds))
+    ]
+    batch = simulated(model, values, n, indices, setting.seed)
+    return batch, np.asarray(jax.vmap(lambda v: flatten(quantities(model, v)))(prior))
+
+
+def _below(rank: np.ndarray, scale: int, fine: np.ndarray) -> np.ndarray:
+    """Whether ranks, shape (R, m), lie below each level of their scale."""
+    return where(fine, (rank[:, :, None] < np.round(scale * LEVELS, 9)).astype(float))
 
 
 def _theory(language: Language) -> str:
-    return f"{THEORY} in the {language} chart"
+    return f"shares that theory predicts in the unconstrained space of {language}"
 
 
-def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
+def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
     """The largest departure from uniform ranks, by method, parameter and N, and of all together."""
-    quantity = "largest difference from uniform ranks"
-    varying = setting.varying
     for method, language in _methods(setting).items():
         yield from left_out(summaries, method, method)
         ladder = usable(summaries, method)
-        shares = {n: _Shares.of(summaries[n], method, language, varying) for n in ladder}
+        shares = {n: _shares(setting, summaries, n, method, language) for n in ladder}
         beyond = " beyond that of a law r times as wide" if language else ""
-        refused: dict[int, str] = {}
-        for place, (i, name) in enumerate(varying):
-            about, fine = f"{quantity} of {name} by {method}{beyond}", list(ladder)
+        claim = CLAIM.replace("{method}", f"{{method}}{beyond}")
+        limited = method in normal(setting)
+        refused: dict[int, Verdict] = {}
+        for place, (i, name) in enumerate(setting.varying):
+            fields: dict[str, Any] = {"quantity": FURTHEST, "parameter": name, "method": method}
+            here: dict[int, Verdict] = {}
             if method == NUTS:
-                for n, cause in dependent(summaries, ladder, i).items():
-                    fine.remove(n)
-                    refused[n] = cause
-                    verdict = not_comparable(f"{about}, N = {n}", cause)
-                    yield Finding(method, n, quantity, name, verdict)
-            rungs = [shares[n].furthest(n, place) for n in fine]
-            if method in normal(setting):
-                verdicts = vanishing(rungs, 0.0, RANKS, about, 0.5)
-            else:
-                verdicts = (
-                    (r.n, Verdict(f"{about}, N = {r.n}", r.value, 0.0, r.error, RANKS))
-                    for r in rungs
-                )
-            for n, verdict in verdicts:
-                yield Finding(method, n, quantity, name, verdict)
-        about = f"{TOGETHER}, by {method}{beyond}"
-        for n, cause in refused.items():
-            yield Finding(method, n, TOGETHER, "", not_comparable(f"{about}, N = {n}", cause))
-        if method in normal(setting):
-            rungs = [shares[n].together(n)[0] for n in ladder]
-            verdicts = vanishing(rungs, 0.0, RANKS, about, 0.5)
-        else:
-            fine = [n for n in ladder if n not in refused]
-            verdicts = ((n, _uniform(shares[n], n, about)) for n in fine)
-        for n, verdict in verdicts:
-            yield Finding(method, n, TOGETHER, "", verdict)
+                here = dependent(summaries, ladder, i, claim, **fields)
+                refused |= here
+                yield from here.values()
+            rungs = [one.furthest(n, place) for n, one in shares.items() if n not in here]
+            if limited:
+                yield from vanishing(Statistic(rungs, 0.0, RANKS, 0.5), claim, **fields)
+                continue
+            for n, gap, error, _ in rungs:
+                yield Verdict(claim, gap, 0.0, error, RANKS, n=n, **fields)
+        fields = {"quantity": TOGETHER, "method": method}
+        claim = f"{TOGETHER}, by {{method}}{beyond}, N = {{n}}"
+        for n, verdict in refused.items():
+            yield not_comparable(claim, verdict.cause, n=n, **fields)
+        if limited:
+            rungs = [one.together(n)[0] for n, one in shares.items()]
+            yield from vanishing(Statistic(rungs, 0.0, RANKS, 0.5), claim, **fields)
+            continue
+        for n in (n for n in ladder if n not in refused):
+            yield _uniform(shares[n], n, claim, **fields)
 
 
 def _methods(setting: Setting) -> dict[str, Language | None]:
-    """Every method, and in whose chart its coordinates are independent, if they are."""
+    """Every method, and in whose unconstrained space its coordinates are independent, if any."""
     own = (NUTS, *columns(setting), POSTERIOR, LAPLACE, MEAN_FIELD)
     return {method: normal(setting).get(method) for method in own}
 
@@ -148,21 +152,6 @@ class _Shares(NamedTuple):
     """Shape (quantities, levels)."""
     theory: np.ndarray
     replicates: int
-
-    @classmethod
-    def of(
-        cls,
-        at: Mapping[str, Moments],
-        method: str,
-        language: Language | None,
-        varying: Sequence[tuple[int, str]],
-    ) -> _Shares:
-        places = [i for i, _ in varying]
-        found = at[method].mean.reshape(-1, LEVELS.size)[places]
-        theory = np.broadcast_to(LEVELS, found.shape)
-        if language:
-            theory = at[_theory(language)].mean.reshape(-1, LEVELS.size)[places]
-        return cls(found, theory, at[method].replicates)
 
     @property
     def gap(self) -> np.ndarray:
@@ -196,40 +185,55 @@ class _Shares(NamedTuple):
         return Rung(n, float(size.flat[worst]), float(half.flat[worst]) / Z), outside
 
 
-def _uniform(shares: _Shares, n: int, about: str) -> Verdict:
-    """Of an exact method, which no departure may be proven of, and of which a small one is open."""
+def _shares(
+    setting: Setting, summaries: Summaries, n: int, method: str, language: Language | None
+) -> _Shares:
+    """The shares of a method.
+
+    Args:
+        setting: what is studied.
+        summaries: its moments.
+        n: number of units.
+        method: the column.
+        language: in whose unconstrained space its coordinates are independent, if any.
+    """
+    places = [i for i, _ in setting.varying]
+
+    def levels(column: str) -> np.ndarray:
+        return summaries[n][column].mean.reshape(-1, LEVELS.size)[places]
+
+    found = levels(method)
+    theory = levels(_theory(language)) if language else np.broadcast_to(LEVELS, found.shape)
+    return _Shares(found, theory, summaries[n][method].replicates)
+
+
+def _uniform(shares: _Shares, n: int, claim: str, **fields: Any) -> Verdict:
+    """All ranks of an exact method: no departure may be proven, and a small one leaves it open."""
     rung, outside = shares.together(n)
     bound = 0.0 if outside else RANKS
-    return Verdict(f"{about}, N = {n}", rung.value, 0.0, rung.error, bound)
+    return Verdict(claim, rung.value, 0.0, rung.error, bound, n=n, **fields)
 
 
-def unjudged(setting: Setting, summaries: Summaries) -> Iterator[Unjudged]:
+def descriptive(setting: Setting, summaries: Summaries) -> Iterator[Descriptive]:
     """Shares below each level, drawn less the level, with a band for all of them together."""
-    x = LEVELS.tolist()
-    varying = setting.varying
     for method, language in _methods(setting).items():
         for n in usable(summaries, method):
-            shares = _Shares.of(summaries[n], method, language, varying)
+            shares = _shares(setting, summaries, n, method, language)
             half = norm.ppf(1 - (1 - BAND) / (2 * shares.gap.size))
             half *= np.sqrt(LEVELS * (1 - LEVELS) / shares.replicates)
+            x, measured, numbers = LEVELS.tolist(), {}, []
             theory = {"band": (x, half.tolist()), "band, below": (x, (-half).tolist())}
-            measured, numbers = {}, []
-            for (_, name), found, predicted, error in zip(
-                varying, shares.found, shares.theory, shares.error, strict=True
-            ):
+            rows = zip(shares.found, shares.error, shares.theory, strict=True)
+            for (_, name), (found, error, predicted) in zip(setting.varying, rows, strict=True):
                 measured[name] = x, (found - LEVELS).tolist()
                 if language:
                     theory[name] = x, (predicted - LEVELS).tolist()
-                rows = zip(LEVELS, found, error, predicted, strict=True)
-                numbers += [
-                    Number(method, n, f"share of ranks below {level:.2f}", name, *map(float, row))
-                    for level, *row in rows
-                ]
-            numbers += [
-                Number(method, n, f"half-width of the {BAND:.0%} band at {level:.2f}", "",
-                       float(width), 0.0, float("nan"))
-                for level, width in zip(LEVELS, half, strict=True)
-            ]  # fmt: skip
+                for level, *row in zip(LEVELS, found, error, predicted, strict=True):
+                    quantity = f"share of ranks below {level:.2f}"
+                    numbers.append(Number(method, n, quantity, name, *map(float, row)))
+            for level, width in zip(LEVELS, half, strict=True):
+                quantity = f"half-width of the {BAND:.0%} band at {level:.2f}"
+                numbers.append(Number(method, n, quantity, "", float(width), 0.0))
             title = f"{method}, N = {n}: ranks against uniform ones, and their {BAND:.0%} band"
             label = "share of ranks below p, less p"
-            yield Unjudged(title, tuple(numbers), Curves(title, "p", label, measured, theory))
+            yield Descriptive(title, tuple(numbers), Curves(title, "p", label, measured, theory))

@@ -1,12 +1,12 @@
 """An interval at level 1 − α contains the truth in a share 1 − α of repeated data sets.
 
-Wald intervals θ̂ ± z·SE do so up to order 1/N, whichever corner of the information lattice gives the
-standard error while the model is right: observed, expected, the outer product of scores, or the
-sandwich.  The expected one is taken at θ̂ where the model declares it, and else at the truth, where
-it needs no closed form.  So do profile-likelihood and bootstrap percentile intervals, and central
-posterior intervals, of the exact posterior, of NUTS and of Laplace's, because the prior matters to
-order 1/N.  Mean-field variational intervals are too short by a known ratio r of standard
-deviations, r² = G diag(1/I_jj) Gᵀ / G I⁻¹ Gᵀ in the language's chart, and cover 2Φ(z r) − 1.
+Wald intervals θ̂ ± z·SE do so up to order 1/N, whichever information estimator gives the standard
+error while the model is right: observed, expected, the outer product of scores, or the sandwich.
+The expected one is taken at θ̂ where the model declares it, and else at the truth, where it needs
+no closed form.  So do profile-likelihood and bootstrap percentile intervals, and central posterior
+intervals, of the exact posterior, of NUTS and of Laplace's, because the prior matters to order 1/N.
+Mean-field variational intervals are too short by a known ratio r of standard deviations,
+r² = G diag(1/I_jj) Gᵀ / G I⁻¹ Gᵀ in the language's unconstrained space, and cover 2Φ(z r) − 1.
 Shares carry binomial errors.
 References: van der Vaart (1998), Asymptotic Statistics, §5.5, §10.2; Datta & Mukerjee (2004),
 Probability Matching Priors, §2; Efron & Tibshirani (1993), Introduction to the Bootstrap,
@@ -16,15 +16,23 @@ Probability Matching Priors, §2; Efron & Tibshirani (1993), Introduction to the
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import chi2, norm
 
 from comparisons.policy import LEVEL, PROBABILITY
-from comparisons.studies._ladder import LAGGED, Rung, dependent, ladders, left_out, vanishing
+from comparisons.replicated.ladder import Statistic, vanishing
+from comparisons.studies._ladder import (
+    CLAIM,
+    LAGGED,
+    dependent,
+    left_out,
+    shares,
+    usable,
+    where,
+)
 from comparisons.studies._singly import MEAN_FIELD, NUTS, drawn, normal
-from comparisons.studies._study import Finding
 from comparisons.verdict import not_comparable
 from inference.replicates.fits import compiled, posteriors, replicate, standard_errors
 from inference.replicates.gaussian_vi import mean_field, narrowing
@@ -36,8 +44,10 @@ from models.programs.density import density
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from comparisons.studies._moments import Summaries
-    from comparisons.studies._study import Setting
+    from comparisons.studies._study import Setting, Summaries
+    from comparisons.verdict import Verdict
+    from inference.replicates.fits import Replicates
+    from inference.replicates.simulated import Batch
     from models.programs.density import Language
 
 DRAWS = 39
@@ -47,48 +57,54 @@ SHARE = 5
 """NUTS takes one in so many data sets: it costs more than all of the others together."""
 TAKES_METHODS = True
 EXPECTED, AT_TRUTH = "wald[expected]", "wald[expected, at the truth]"
+QUANTITY = f"coverage of the {LEVEL:.0%} interval"
 
 
 def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
     """Whether each interval contains the truth, by method; NaN without a usable fit."""
     batch = setting.batch(n, indices)
     fits = replicate(setting.model, batch)
-    half = norm.ppf((1 + LEVEL) / 2)
-    away = np.abs(fits.estimate - setting.truth)
-    found = {}
-    for corner, error in standard_errors(setting.model, batch, fits).items():
-        inside = (away <= half * error).astype(float)
-        found[f"wald[{corner}]"] = np.where(fits.converged[:, None], inside, np.nan)
-    if EXPECTED not in found:
-        with suppress(FitError):  # of which `judge` tells
-            inside = (away <= half * setting.bound(n).deviation).astype(float)
-            found[AT_TRUTH] = np.where(fits.converged[:, None], inside, np.nan)
+    found = _wald(setting, batch, fits)
     approximate = {MEAN_FIELD: mean_field(setting.model, batch, fits.u)}
     for name, draws in (posteriors(setting.model, batch, fits.u) | approximate).items():
-        below = (draws.quantities <= setting.truth) * draws.weights[:, :, None]
-        inside = (np.abs(below.sum(axis=1) - 0.5) <= LEVEL / 2).astype(float)
-        found[name] = np.where(draws.usable[:, None], inside, np.nan)
+        below = ((draws.quantities <= setting.truth) * draws.weights[:, :, None]).sum(axis=1)
+        found[name] = where(draws.usable, (np.abs(below - 0.5) <= LEVEL / 2).astype(float))
     resampled, fine = bootstrap(setting.model, batch, fits, draws=DRAWS)
-    found["bootstrap"] = np.where(fine[:, None], _inside(resampled, setting.truth), np.nan)
-    asked = np.array([index % SHARE == 0 for index in indices])
-    found[NUTS], found[LAGGED] = np.full((2, *fits.estimate.shape), np.inf)
-    if asked.any():
-        few = setting.batch(n, [index for index in indices if index % SHARE == 0])
-        start = fits.u[asked]
-        chains = sample(setting.model, few, start, warm_up=WARM_UP, draws=DRAWS, thin=THIN)
-        reported = np.asarray(compiled(setting.model, batch).flat(chains.points))
-        fine = chains.usable[:, None]
-        found[NUTS][asked] = np.where(fine, _inside(reported, setting.truth), np.nan)
-        found[LAGGED][asked] = np.where(fine, autocorrelation(reported), np.nan)
+    found["bootstrap"] = where(fine, _inside(resampled, setting.truth))
+    found |= _sampled(setting, batch, fits)
     for further in drawn(setting, setting.batch(n, indices), indices, DRAWS):
-        inside = _inside(further.draws, setting.truth)
-        found[further.column] = np.where(further.usable[:, None], inside, np.nan)
+        found[further.column] = where(further.usable, _inside(further.draws, setting.truth))
     deviance = profile_deviances(setting.model, batch, fits, setting.truth)
     inside = np.where(np.isnan(deviance), np.nan, deviance <= chi2.ppf(LEVEL, 1))
-    constant = np.ones(inside.shape[1], bool)
-    constant[[i for i, _ in setting.varying]] = False
-    found["profile likelihood"] = np.where(constant, 1.0, inside)
-    return found
+    return {**found, "profile likelihood": setting.constants_as(1.0, inside)}
+
+
+def _wald(setting: Setting, batch: Batch, fits: Replicates) -> dict[str, np.ndarray]:
+    """Wald intervals by information estimator."""
+    errors = standard_errors(setting.model, batch, fits)
+    by_method = {f"wald[{estimator}]": error for estimator, error in errors.items()}
+    if EXPECTED not in by_method:
+        with suppress(FitError):  # of which `judge` tells
+            by_method[AT_TRUTH] = setting.bound(batch.n).deviation
+    away, half = np.abs(fits.estimate - setting.truth), norm.ppf((1 + LEVEL) / 2)
+    return {
+        method: where(fits.converged, (away <= half * error).astype(float))
+        for method, error in by_method.items()
+    }
+
+
+def _sampled(setting: Setting, batch: Batch, fits: Replicates) -> dict[str, np.ndarray]:
+    """Intervals by NUTS and the autocorrelations of its draws, of some data sets."""
+    asked = np.array([index % SHARE == 0 for index in batch.indices])
+    inside, lagged = np.full((2, *fits.estimate.shape), np.inf)
+    if asked.any():
+        few = setting.batch(batch.n, [index for index in batch.indices if index % SHARE == 0])
+        settings = {"warm_up": WARM_UP, "draws": DRAWS, "thin": THIN}
+        chains = sample(setting.model, few, fits.u[asked], **settings)
+        reported = np.asarray(compiled(setting.model, batch).flat(chains.points))
+        inside[asked] = where(chains.usable, _inside(reported, setting.truth))
+        lagged[asked] = where(chains.usable, autocorrelation(reported))
+    return {NUTS: inside, LAGGED: lagged}
 
 
 def _inside(draws: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -98,51 +114,59 @@ def _inside(draws: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return ((rank >= cut) & (rank <= DRAWS - cut)).astype(float)
 
 
-def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
+def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
     """Coverage by method, parameter and N."""
-    quantity = f"coverage of the {LEVEL:.0%} interval"
-    if not {EXPECTED, AT_TRUTH} & {*next(iter(summaries.values()))}:
+    columns = next(iter(summaries.values()))
+    if not {EXPECTED, AT_TRUTH} & {*columns}:
         n = max(summaries)
         try:
             setting.bound(n)
         except FitError as error:
-            verdict = not_comparable(f"{quantity} by {EXPECTED}", str(error))
-            yield Finding(EXPECTED, n, quantity, "", verdict)
-    for method, ladder, varying in ladders(setting, summaries):
+            yield _refused(EXPECTED, n, str(error))
+    for method in columns:
         if method == LAGGED:
             continue
         yield from left_out(summaries, method, method)
-        ratios, language = None, normal(setting).get(method)
+        ladder, ratios, language = usable(summaries, method), None, normal(setting).get(method)
         if language and ladder:
             try:
                 ratios = _ratios(setting, ladder[-1], language)
             except FitError as error:
                 cause = f"its coverage cannot be predicted: {error}"
-                verdict = not_comparable(f"{quantity} by {method}", cause)
-                yield Finding(method, ladder[-1], quantity, "", verdict)
+                yield _refused(method, ladder[-1], cause)
                 continue
-        for i, name in varying:
-            about, limit = f"{quantity} of {name} by {method}", LEVEL
-            if ratios is not None:
-                limit = float(2 * norm.cdf(norm.ppf((1 + LEVEL) / 2) * ratios[i]) - 1)
-                about += f", theory {limit:.4f} for an sd {ratios[i]:.3f} times the right one"
-            rungs = []
-            refused = dependent(summaries, ladder, i) if method == NUTS else {}
-            for n in ladder:
-                if n in refused:
-                    verdict = not_comparable(f"{about}, N = {n}", refused[n])
-                    yield Finding(method, n, quantity, name, verdict)
-                    continue
-                moments = summaries[n][method]
-                rungs.append(Rung(n, float(moments.mean[i]), binomial(limit, moments.replicates)))
-            for n, verdict in vanishing(rungs, limit, PROBABILITY, about):
-                yield Finding(method, n, quantity, name, verdict)
+        for i, name in setting.varying:
+            ratio = None if ratios is None else float(ratios[i])
+            yield from _covered(summaries, method, (i, name), ratio)
 
 
-def binomial(share: float, replicates: int) -> float:
-    """Standard error of a share that is `share` in truth, of one count in all at least."""
-    within = min(max(share, 1 / replicates), 1 - 1 / replicates)
-    return float(np.sqrt(within * (1 - within) / replicates))
+def _refused(method: str, n: int, cause: str) -> Verdict:
+    fields: dict[str, Any] = {"quantity": QUANTITY, "method": method}
+    return not_comparable("{quantity} by {method}", cause, n=n, **fields)
+
+
+def _covered(
+    summaries: Summaries, method: str, quantity: tuple[int, str], ratio: float | None
+) -> Iterator[Verdict]:
+    """Coverage of a quantity along the ladder.
+
+    Args:
+        summaries: of the study.
+        method: the intervals.
+        quantity: place and name.
+        ratio: its standard deviation over the right one where that is not 1 in the limit.
+    """
+    i, name = quantity
+    claim, limit, ladder = CLAIM, LEVEL, usable(summaries, method)
+    fields: dict[str, Any] = {"quantity": QUANTITY, "parameter": name, "method": method}
+    if ratio is not None:
+        limit = float(2 * norm.cdf(norm.ppf((1 + LEVEL) / 2) * ratio) - 1)
+        theory = f", theory {limit:.4f} for an sd {ratio:.3f} times the right one"
+        claim = CLAIM.replace(", N", f"{theory}, N")
+    refused = dependent(summaries, ladder, i, claim, **fields) if method == NUTS else {}
+    yield from refused.values()
+    rungs = shares(summaries, method, i, limit, [n for n in ladder if n not in refused])
+    yield from vanishing(Statistic(rungs, limit, PROBABILITY), claim, **fields)
 
 
 def _ratios(setting: Setting, n: int, language: Language) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A wrong model's maximum tends to the nearest law it has, and the sandwich tells its spread.
+"""A wrong model's maximum tends to the nearest law it has, and the sandwich tells its sd.
 
 For data from q, θ̂ tends to θ* = argmin KL(q ‖ p_θ), and √N (θ̂ − θ*) to N(0, I⁻¹ B I⁻¹) with
 I = −E ∇² log p and B = E ∇log p ∇log pᵀ under q, which differ.  Wald intervals by the sandwich keep
@@ -11,15 +11,14 @@ References: White (1982), Econometrica 50; van der Vaart (1998), Asymptotic Stat
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.stats import norm
 
 from comparisons.policy import LEVEL, PROBABILITY
-from comparisons.studies._ladder import Rung, left_out, usable, vanishing
-from comparisons.studies._study import Finding
-from comparisons.studies.coverage import binomial
+from comparisons.replicated.ladder import Statistic, vanishing
+from comparisons.studies._ladder import CLAIM, left_out, shares, usable, where
 from comparisons.verdict import Verdict, not_comparable
 from inference.replicates.fits import replicate, standard_errors
 from inference.replicates.simulated import simulated
@@ -29,8 +28,7 @@ from models.errors import FitError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from comparisons.studies._moments import Summaries
-    from comparisons.studies._study import Setting
+    from comparisons.studies._study import Setting, Summaries
 
 LARGE = 200_000
 """Units of the data set that stands for q."""
@@ -39,6 +37,8 @@ KNOWN = 50
 changes a coverage by less than 0.005."""
 MODES = 3
 KINDS = ("observed", "sandwich")
+QUANTITY = f"coverage of θ* by the {LEVEL:.0%} interval"
+CAUSE = "misspecification: 2Φ(z r) − 1, r of the observed SE over the sandwich"
 
 
 class Limit(NamedTuple):
@@ -74,47 +74,36 @@ def limit(setting: Setting) -> Limit:
 
 
 def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
-    """Whether the intervals contain θ*, by kind, and the error of the estimate."""
+    """Whether the intervals contain θ*, by kind of standard error."""
     nature, values = GaussianMixture(MODES), limit(setting).values
     batch = simulated(nature, nature.truth, n, indices, setting.seed)
     fits = replicate(setting.model, batch)
     errors = standard_errors(setting.model, batch, fits)
-    half = norm.ppf((1 + LEVEL) / 2)
-    away, fine = fits.estimate - values, fits.converged[:, None]
-    inside = {kind: (np.abs(away) <= half * errors[kind]).astype(float) for kind in KINDS}
-    return {kind: np.where(fine, columns, np.nan) for kind, columns in inside.items()}
+    away, half = np.abs(fits.estimate - values), norm.ppf((1 + LEVEL) / 2)
+    return {
+        kind: where(fits.converged, (away <= half * errors[kind]).astype(float)) for kind in KINDS
+    }
 
 
-def judge(setting: Setting, summaries: Summaries) -> Iterator[Finding]:
+def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
     """Coverage of θ* by kind of standard error, parameter and N."""
-    quantity = f"coverage of θ* by the {LEVEL:.0%} interval"
     theory = limit(setting)
     for kind in KINDS:
-        method = f"wald[{kind}]"
-        yield from left_out(summaries, kind, method)
+        fields: dict[str, Any] = {"quantity": QUANTITY, "method": f"wald[{kind}]"}
+        yield from left_out(summaries, kind, fields["method"])
         ladder = usable(summaries, kind)
-        for n in ladder:
-            if n * KNOWN > LARGE:
-                cause = (
-                    f"θ* is known from {LARGE:,} units, and so only for N up to {LARGE // KNOWN:,}"
-                )
-                verdict = not_comparable(f"{quantity} by {method}, N = {n}", cause)
-                yield Finding(method, n, quantity, "", verdict)
+        known = [n for n in ladder if n * KNOWN <= LARGE]
+        cause = f"θ* is known from {LARGE:,} units, and so only for N up to {LARGE // KNOWN:,}"
+        for n in ladder[len(known) :]:
+            yield not_comparable("{quantity} by {method}, N = {n}", cause, n=n, **fields)
         for i, name in setting.varying:
-            rungs = []
-            for n in (n for n in ladder if n * KNOWN <= LARGE):
-                moments = summaries[n][kind]
-                error = binomial(float(theory.coverage[kind][i]), moments.replicates)
-                rungs.append(Rung(n, float(moments.mean[i]), error))
-            about = f"{quantity} of {name} by {method}"
+            covered = float(theory.coverage[kind][i])
+            rungs = shares(summaries, kind, i, covered, known)
+            fields["parameter"] = name
             if kind == "sandwich":
-                for n, verdict in vanishing(rungs, LEVEL, PROBABILITY, about):
-                    yield Finding(method, n, quantity, name, verdict)
+                yield from vanishing(Statistic(rungs, LEVEL, PROBABILITY), CLAIM, **fields)
                 continue
-            for rung in rungs:
-                verdict = Verdict(
-                    f"{about}, N = {rung.n}", rung.value, LEVEL, rung.error, PROBABILITY,
-                    cause="misspecification: 2Φ(z r) − 1, r of the observed SE over the sandwich",
-                    predicted=float(theory.coverage[kind][i]), prediction_error=PROBABILITY,
-                )  # fmt: skip
-                yield Finding(method, rung.n, quantity, name, verdict)
+            fields |= {"cause": CAUSE, "predicted": covered, "prediction_error": PROBABILITY}
+            for n, share, error, _ in rungs:
+                numbers = share, LEVEL, error, PROBABILITY
+                yield Verdict(CLAIM, *numbers, n=n, **fields)

@@ -11,10 +11,12 @@ Endow. 12.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _GROWTH = 1.01
 """γ."""
@@ -25,7 +27,7 @@ _SPAN = 4 * _ENDS + 3
 
 
 class Moments(NamedTuple):
-    """Of columns over replicates: sums of powers about the mean, and counts of a quantile sketch.
+    """Columns over replicates: sums of powers about the mean, and counts of a quantile sketch.
 
     Rows with a NaN are left out, and counted; rows of +∞ were not asked for, and are not.
     """
@@ -44,7 +46,7 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, rows: np.ndarray, *, sketch: bool = False) -> Moments:
-        """Of an array with one row per replicate.
+        """The moments of an array with one row per replicate.
 
         Args:
             rows: shape (R,) or (R, m); or (R, m, levels), of which no two are studied together.
@@ -158,7 +160,3 @@ def _middle(bins: np.ndarray) -> np.ndarray:
     """The number with the same relative distance from both ends of a bin; of 0, 0."""
     size = 2 / (_GROWTH + 1) * _GROWTH ** (np.abs(bins) - _ENDS - 1.0)
     return np.sign(bins) * size
-
-
-type Summaries = Mapping[int, Mapping[str, Moments]]
-"""By number of units, then by column."""

@@ -1,0 +1,1 @@
+"""Statistics over replicated data sets that claims, studies and theory share."""

@@ -1,0 +1,136 @@
+"""A statistic along a ladder of N: the law by which it tends to a limit, and verdicts on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from comparisons.policy import NEXT_ORDER, SHRINKS, Z
+from comparisons.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_LEAST = 1e-12
+"""Errors below it are taken for it in weights."""
+
+
+class Rung(NamedTuple):
+    """A statistic of one parameter at one N."""
+
+    n: int
+    value: float
+    error: float
+    """Its standard error."""
+    fixed: float = 0.0
+    """The part of it that more replicates do not make smaller."""
+
+
+class Statistic(NamedTuple):
+    """A statistic whose departure from a limit vanishes like N^−power."""
+
+    rungs: Sequence[Rung]
+    limit: float
+    bound: float
+    """Largest difference from the limit that does not matter."""
+    power: float = 1.0
+
+    def but(self, rung: Rung) -> Statistic:
+        """Without one rung."""
+        return self._replace(rungs=[other for other in self.rungs if other is not rung])
+
+    def law(self) -> tuple[float, float]:
+        """The c of limit + c N^−power, by weighted least squares, and its standard error."""
+        x = np.array([float(rung.n) ** -self.power for rung in self.rungs])
+        y = np.array([rung.value - self.limit for rung in self.rungs])
+        weight = 1 / np.array([max(rung.error, _LEAST) for rung in self.rungs]) ** 2
+        total = float((weight * x * x).sum())
+        return float((weight * x * y).sum()) / total, total**-0.5
+
+
+def vanishing(statistic: Statistic, claim: str, **fields: Any) -> Iterator[Verdict]:
+    """Verdicts on a statistic at every N.
+
+    The prediction at a rung is the law through all the others, so that no number explains itself.
+    A departure that the law does not explain, yet is mostly gone at the largest N, is one before
+    the asymptotics set in: NOT COMPARABLE.
+
+    Args:
+        statistic: along the ladder.
+        claim: of each verdict, in which `{n}` stands for its N.
+        fields: further ones of the verdicts, such as `quantity`.
+    """
+    _, limit, bound, power = statistic
+    for rung in statistic.rungs:
+        predicted, uncertain = None, 0.0
+        cause = f"whether the departure vanishes like N^−{power:g} would need a second N"
+        others = statistic.but(rung)
+        if others.rungs:
+            cause = f"the departure vanishes like N^−{power:g}: from the other N"
+            here = float(rung.n) ** -power
+            departure, error = (here * part for part in _weighed(others))
+            predicted = limit + departure
+            uncertain = Z * error + abs(departure) * min(1.0, NEXT_ORDER * here)
+        verdict = Verdict(
+            claim,
+            rung.value,
+            limit,
+            error=rung.error,
+            bound=bound,
+            cause=cause,
+            predicted=predicted,
+            prediction_error=uncertain,
+            n=rung.n,
+            fixed=rung.fixed,
+            **fields,
+        )
+        last = max(statistic.rungs)
+        left = abs(last.value - limit) + Z * last.error
+        if verdict.outcome == "DIFFER" and left < SHRINKS * abs(rung.value - limit):
+            verdict = replace(
+                verdict,
+                bound=float("nan"),
+                cause=f"the asymptotics have not set in at N = {rung.n}: the departure is "
+                f"{rung.value - limit:.2g} there and {last.value - limit:.2g} at N = {last.n}",
+            )
+        yield verdict
+
+
+def _weighed(statistic: Statistic) -> tuple[float, float]:
+    """The law by rungs that err by the next term, too, which is at most Z standard errors."""
+    first = abs(statistic.law()[0])
+
+    def weighed(rung: Rung) -> Rung:
+        here = float(rung.n) ** -statistic.power
+        next_term = first * here * min(1.0, NEXT_ORDER * here)
+        return rung._replace(error=float(np.hypot(rung.error, next_term / Z)))
+
+    return statistic._replace(rungs=[weighed(rung) for rung in statistic.rungs]).law()
+
+
+class Power(NamedTuple):
+    """|value| = exp(intercept) N^slope along a ladder."""
+
+    slope: float
+    error: float
+    """Standard error of the slope."""
+    intercept: float
+
+
+def power_law(rungs: Sequence[Rung]) -> Power:
+    """A line through log |value| against log N, by weighted least squares."""
+    x = np.log([rung.n for rung in rungs])
+    y = np.log(np.abs([rung.value for rung in rungs]))
+    weight = np.array([(rung.value / max(rung.error, _LEAST)) ** 2 for rung in rungs])
+    middle = float(np.average(x, weights=weight))
+    away = x - middle
+    total = float((weight * away**2).sum())
+    found = float((weight * away * y).sum()) / total
+    return Power(found, total**-0.5, float(np.average(y, weights=weight)) - found * middle)
+
+
+def slope(rungs: Sequence[Rung]) -> tuple[float, float]:
+    """Slope of log |value| against log N, and its standard error."""
+    return power_law(rungs)[:2]

@@ -1,0 +1,115 @@
+"""An estimator over replicated data sets at the truth, held against the Cramér–Rao bound there.
+
+For an unbiased estimator T of quantities with Jacobian G, Var T ≥ B = G (N·I(θ₀))⁻¹ Gᵀ.
+Reference: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from comparisons.replicated.ladder import Rung
+from inference.information.delta import bound_error
+from inference.information.derivatives import quantity_jacobian
+from inference.information.inversion import invert
+from inference.information.matrices import expected
+from models.errors import FitError
+from models.programs.density import density
+
+if TYPE_CHECKING:
+    from comparisons.replicated.moments import Moments
+    from models.spec import Model
+
+
+class Bound(NamedTuple):
+    """(N·I)⁻¹ of the m quantities."""
+
+    covariance: np.ndarray
+    """Shape (m, m)."""
+    deviation: np.ndarray
+    """Square roots of its diagonal; 0 for a constant."""
+    uncertain: np.ndarray
+    """Relative Monte Carlo error of the diagonal; 0 where the information is exact."""
+    information: np.ndarray
+    """N·I in the unconstrained space, shape (k, k)."""
+
+
+def cramer_rao_bound(model: Model, n: int, rng: np.random.Generator) -> Bound:
+    """The bound on the covariance of the quantities at the model's truth.
+
+    Raises:
+        FitError: the expected information is not known, or it is singular there.
+    """
+    data = model.simulate(rng, model.truth, n)
+    target = density(model, data)
+    u = target.unconstrain(model.truth)
+    information = expected(model, data, target, u, rng)
+    inverse = invert(model, target, u, information.matrix)
+    if inverse.problem or inverse.boundary.any():
+        raise FitError(
+            f"{model.name} has no Cramér–Rao bound at its truth: "
+            f"{inverse.problem or 'a parameter is on its boundary'}"
+        )
+    jacobian = np.asarray(quantity_jacobian(model, target)(u))
+    covariance = jacobian @ inverse.covariance @ jacobian.T
+    uncertain = bound_error(jacobian, inverse.covariance, information.scores)
+    return Bound(covariance, np.sqrt(np.diag(covariance)), uncertain, information.matrix)
+
+
+class Sampling(NamedTuple):
+    """An estimator over data sets of n units; its statistics are of a quantity, by its place."""
+
+    n: int
+    errors: Moments
+    """Moments of estimate − truth of the m quantities; columns after them are not looked at."""
+    bound: Bound
+
+    def sd(self, place: int) -> Rung:
+        """The standard deviation."""
+        sd = float(self.errors.deviation[place])
+        return Rung(self.n, sd, sd * float(self.errors.relative[place]) / 2)
+
+    def bias(self, place: int) -> Rung:
+        """The mean error in standard deviations."""
+        errors = self.errors
+        shift = float(errors.mean[place]) / float(errors.deviation[place])
+        return Rung(self.n, shift, errors.replicates**-0.5)
+
+    def variance(self, place: int) -> Rung:
+        """The variance over its bound."""
+        ratio = (self.sd(place).value / float(self.bound.deviation[place])) ** 2
+        relative, fixed = self.errors.relative[place], float(self.bound.uncertain[place])
+        return Rung(self.n, ratio, ratio * float(np.hypot(relative, fixed)), ratio * fixed)
+
+    def over_bound(self, place: int) -> Rung:
+        """The standard deviation over its bound."""
+        square = self.variance(place)
+        ratio = square.value**0.5
+        return Rung(self.n, ratio, square.error / ratio / 2, square.fixed / ratio / 2)
+
+    def own_error(self, place: int, standard_errors: Moments) -> Rung:
+        """The mean standard error over the standard deviation, their errors as if independent."""
+        _, sd, uncertain, _ = self.sd(place)
+        ratio, error = (
+            float(part[place]) / sd for part in (standard_errors.mean, standard_errors.error)
+        )
+        return Rung(self.n, ratio, float(np.hypot(error, ratio * uncertain / sd)))
+
+    def smallest(self) -> tuple[Rung, float]:
+        """Smallest eigenvalue of B^(−½) Var B^(−½) on the range of B; where it lies if Var T = B.
+
+        The latter by Marchenko & Pastur (1967), Math. USSR-Sbornik 1.
+        """
+        bound, size = self.bound, len(self.bound.covariance)
+        value, vector = np.linalg.eigh(bound.covariance)
+        inside = value > 1e-10 * value[-1]
+        basis = vector[:, inside] / np.sqrt(value[inside])
+        covariance = self.errors.covariance[:size, :size]
+        smallest = float(np.linalg.eigvalsh(basis.T @ covariance @ basis)[0])
+        varies = bound.deviation > 0
+        error = np.hypot(self.errors.relative[:size], bound.uncertain)[varies].max()
+        fixed = smallest * float(bound.uncertain[varies].max())
+        expected_value = (1 - np.sqrt(inside.sum() / self.errors.replicates)) ** 2
+        return Rung(self.n, smallest, float(error), fixed), expected_value
