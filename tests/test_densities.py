@@ -13,8 +13,12 @@ import pytest
 
 import comparisons.theory.densities
 from comparisons.theory._plane import HIGH, LOW, draws, frame, grid, log_density
-from comparisons.theory._quadrature import everywhere
-from comparisons.theory.densities import DensityEstimator, variants, variational_autoencoder
+from comparisons.theory.densities import (
+    DensityEstimator,
+    everywhere,
+    variants,
+    variational_autoencoder,
+)
 from comparisons.theory.densities.variational_autoencoder import VariationalAutoencoder
 from models.registry import subclasses
 

@@ -14,7 +14,6 @@ from scipy.stats import norm
 import comparisons.theory.densities
 from comparisons.theory import access, excess_loss
 from comparisons.theory._estimates import Measured
-from comparisons.theory._networks import minimise, perceptron
 from comparisons.theory._plane import (
     HIGH,
     LOW,
@@ -26,8 +25,15 @@ from comparisons.theory._plane import (
     log_density,
     stream,
 )
-from comparisons.theory._quadrature import everywhere
-from comparisons.theory.densities import DensityEstimator, Fitted, from_model, variants
+from comparisons.theory.densities import (
+    DensityEstimator,
+    Fitted,
+    everywhere,
+    from_model,
+    minimise,
+    perceptron,
+    variants,
+)
 from comparisons.theory.densities._flow import log_density as flow_density
 from comparisons.theory.densities.autoregressive import Conditionals
 from comparisons.theory.densities.autoregressive_flow import Sigmoidal, _layer

@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from comparisons.policy import Z
 from comparisons.theory import dimension
-from comparisons.theory._quadrature import everywhere
+from comparisons.theory.densities import everywhere
 from comparisons.theory.densities.kernel_density import KernelDensity, bandwidths
 from comparisons.verdict import Verdict
 

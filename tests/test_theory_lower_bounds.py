@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from comparisons.theory import lower_bounds
-from comparisons.theory._networks import Trained, perceptron, standard
-from comparisons.theory.densities import variational_autoencoder
+from comparisons.theory.densities import Trained, perceptron, standard, variational_autoencoder
 from comparisons.theory.densities.variational_autoencoder import (
     LatentVariable,
     VariationalAutoencoder,

@@ -19,8 +19,7 @@ from comparisons.theory import _discretised as steps
 from comparisons.theory import _two_modes as modes
 from comparisons.theory import samplers as entry
 from comparisons.theory import sampling
-from comparisons.theory._programs import log_density_at
-from comparisons.theory.densities import Fitted
+from comparisons.theory.densities import Fitted, log_density_at
 from comparisons.theory.densities.score_matching import ScoreMatching
 from comparisons.theory.sampling import (
     Drawn,

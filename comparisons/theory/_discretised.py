@@ -71,9 +71,6 @@ def moments(mass: np.ndarray) -> Moments:
     return Moments(float(mass @ NODES), float(mass @ (NODES - truth().mean) ** 2))
 
 
-# --- unadjusted Langevin ------------------------------------------------------------------------
-
-
 def normal_bias(step: float, rng: np.random.Generator, repetitions: int) -> Measured:
     """Relative bias of the variance on N(0, σ²I) by draws."""
     # the smaller the bias, the more draws it takes
@@ -160,9 +157,6 @@ def learnt(rng: np.random.Generator, effort: int) -> Exhibits:
     yield equal(statement, about, location, exact.mean, LOCATION)
     about = f"variance, relative to the target's, h = {CLOSE}: learnt score / exact score"
     yield equal(statement, about, variance, exact.variance, RELATIVE)
-
-
-# --- reverse diffusion --------------------------------------------------------------------------
 
 
 def reversed_law(steps: int) -> np.ndarray:

@@ -106,7 +106,7 @@ def _errors(a: np.ndarray, G: np.ndarray, exact: np.ndarray) -> tuple[float, flo
 def _between(
     name: str, jacobians: Sequence[np.ndarray], H: np.ndarray, block: np.ndarray
 ) -> Exhibits:
-    """What the blocks of the layers leave out of the whole matrix: the block of the chain rule."""
+    """The block of the whole matrix that those of the layers leave out, by the chain rule."""
     every, first = np.concatenate(jacobians, axis=2), jacobians[0].shape[2]
     whole = np.einsum("noi,nop,npj->ij", every, H, every) / len(H)
     kept = whole.copy()

@@ -28,8 +28,6 @@ SCORING = (
     "Linear rates are those of the metric: spectral radius of 1 − I⁻¹∇²f, and (κ − 1)/(κ + 1)."
 )
 
-# --- natural gradient -----------------------------------------------------------------------------
-
 TARGET = (1.0, 2.0)
 BEGIN = (-1.0, 1.0)
 """(μ, σ) of the data, and where the paths begin."""
@@ -122,8 +120,6 @@ def natural_gradient() -> Exhibits:
         "xy",
     )
 
-
-# --- optimisers -----------------------------------------------------------------------------------
 
 type Move = Callable[[np.ndarray], np.ndarray]
 

@@ -14,8 +14,7 @@ from typing import NamedTuple, final
 import numpy as np
 from scipy.special import rel_entr
 
-from comparisons.theory._programs import log_density_at
-from comparisons.theory._quadrature import Pointwise, everywhere, gradient, mesh
+from comparisons.theory.densities import Pointwise, everywhere, gradient, log_density_at, mesh
 from models.catalogue.gaussian_mixture import GaussianMixture
 
 NATURE = GaussianMixture(3, 2, "spherical")

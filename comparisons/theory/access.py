@@ -42,8 +42,7 @@ from comparisons.theory._plane import (
     moments,
     stream,
 )
-from comparisons.theory._quadrature import Pointwise, everywhere
-from comparisons.theory.densities import DensityEstimator, Fitted, variants
+from comparisons.theory.densities import DensityEstimator, Fitted, Pointwise, everywhere, variants
 from comparisons.theory.densities.factor_analysis_density import FactorAnalysisDensity
 from comparisons.theory.discriminator import FRESH, UPDATES, bound, judged, trained
 from comparisons.verdict import Verdict
@@ -74,7 +73,7 @@ JUDGED = 20_000
 
 @final
 class Known(NamedTuple):
-    """What is known of one fitted law; NaN where it does not exist."""
+    """All that is known of one fitted law; NaN where it does not exist."""
 
     fitted: Fitted
     mass: float = np.nan
@@ -114,9 +113,6 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     yield _gibbs(found)
     yield _normal(found[FactorAnalysisDensity.name], train)
     yield _table(found, truth, max(chance))
-
-
-# --- what is known of a law -----------------------------------------------------------------------
 
 
 def measure(
@@ -164,7 +160,7 @@ def measure(
 def _with_density(
     one: Known, density: Pointwise, test: np.ndarray, truth: np.ndarray, drawn: np.ndarray
 ) -> Known:
-    """What a density adds: its mass, its divergence twice, and whether draws follow it."""
+    """The gain by a density: its mass, its divergence twice, and whether draws follow it."""
     box, (around, area) = grid(), frame()
     log_q = everywhere(density, box.points)
     ratio = truth - everywhere(density, test)
@@ -192,11 +188,8 @@ def energy_distance(x: np.ndarray, y: np.ndarray) -> float:
     return float(2 * cdist(x, y).mean() - within)
 
 
-# --- claims ---------------------------------------------------------------------------------------
-
-
 def claims(name: str, one: Known, chance: float) -> Exhibits:
-    """What holds for every law with a likelihood, close to nature or not, and of one without.
+    """Claims on every law with a likelihood, close to nature or not, and on one without.
 
     `chance` is the standard deviation of the energy distance of two samples of the truth.
     """

@@ -28,10 +28,8 @@ from jax import Array
 from comparisons.exhibits import Curves, Exhibits
 from comparisons.theory._claims import equal
 from comparisons.theory._estimates import Measured, mean
-from comparisons.theory._networks import perceptron
 from comparisons.theory._plane import NATURE, NEGLIGIBLE, draws, moments
-from comparisons.theory._programs import log_density_at
-from comparisons.theory._quadrature import everywhere, gradient, mesh
+from comparisons.theory.densities import everywhere, gradient, log_density_at, mesh, perceptron
 from comparisons.theory.densities.diffusion import FIRST, Denoiser, flow, levels
 from models.programs.keys import key_of
 from models.spec import Values

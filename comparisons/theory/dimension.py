@@ -66,9 +66,6 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     yield from _needed()
 
 
-# --- geometry -------------------------------------------------------------------------------------
-
-
 def ball_volume(dim: int) -> float:
     """V_D of the unit ball."""
     return float(np.exp(0.5 * dim * np.log(np.pi) - gammaln(0.5 * dim + 1)))
@@ -125,9 +122,6 @@ def _norms(rng: np.random.Generator, effort: int) -> Exhibits:
     statement = "The norm of a normal vector concentrates: its relative spread falls like D^−½."
     about = "slope of log (sd/mean of ‖x‖) against log D"
     yield equal(statement, about, power(dims, ratios), -0.5, RATE)
-
-
-# --- rates ----------------------------------------------------------------------------------------
 
 
 def kernel_error(n: float, h: float, dim: int) -> float:
@@ -242,9 +236,6 @@ def _of_likelihood(dim: int, found: Sequence[Measured], constant: float) -> Exhi
     yield equal(statement, about, found[-1].per(constant / MANY[-1]), 1.0, LIMIT_SD)
 
 
-# --- bandwidths chosen by the data ----------------------------------------------------------------
-
-
 def _selected(rng: np.random.Generator, effort: int) -> Exhibits:
     """Integrated squared errors by statsmodels' selectors, against the rule's with known scales."""
     rows = []
@@ -268,9 +259,6 @@ def _selected(rng: np.random.Generator, effort: int) -> Exhibits:
     columns += ("ratio on the same sets", "its standard error")
     title = "Errors of kernel estimates of N(0, I_D) whose bandwidths the data have chosen"
     yield Table(title, columns, tuple(rows))
-
-
-# --- units needed ---------------------------------------------------------------------------------
 
 
 def units_needed(dim: int, target: float = 0.1) -> float:

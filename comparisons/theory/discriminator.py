@@ -24,10 +24,16 @@ from scipy.special import rel_entr
 from comparisons.exhibits import Exhibits, Table
 from comparisons.theory._claims import at_least, equal, missing
 from comparisons.theory._estimates import Measured
-from comparisons.theory._networks import minimise, perceptron, standard
 from comparisons.theory._plane import NEGLIGIBLE, draws, grid
-from comparisons.theory._programs import as_data, log_density_at
-from comparisons.theory._quadrature import Pointwise, everywhere
+from comparisons.theory.densities import (
+    Pointwise,
+    as_data,
+    everywhere,
+    log_density_at,
+    minimise,
+    perceptron,
+    standard,
+)
 from models.catalogue.factor_analysis import ProbabilisticPCA
 from models.programs.keys import key_of
 

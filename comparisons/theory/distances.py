@@ -77,9 +77,6 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     yield from permutation_tests(rng, effort)
 
 
-# --- Fréchet of known laws ------------------------------------------------------------------------
-
-
 def _shortcut(covariance_1: np.ndarray, covariance_2: np.ndarray) -> float:
     """tr(Σ₁ + Σ₂) − 2 tr (Σ₁Σ₂)^½ by `eigh`, which the product is not made for."""
     eigenvalues = np.linalg.eigvalsh(covariance_1 @ covariance_2)
@@ -159,9 +156,6 @@ def _in_the_plane() -> Exhibits:
     )
 
 
-# --- dependence on N ------------------------------------------------------------------------------
-
-
 def _frechet_bias(eigenvalues: np.ndarray) -> float:
     """c of the head of this file: the second-order term of W₂² in two sample covariances."""
     i, j = eigenvalues[:, None], eigenvalues
@@ -239,9 +233,6 @@ def unbiased_at_finite_n(rng: np.random.Generator, effort: int) -> Exhibits:
         exponent = slope(np.log(ladder), np.log(sds)).value
         statement = f"the spread of {name} of a law from itself falls as a power of N"
         yield equal(statement, f"slope of log sd in log N: {name}", rate, exponent, RATE)
-
-
-# --- kernels --------------------------------------------------------------------------------------
 
 
 def kernel_mean(difference: np.ndarray, covariance: np.ndarray) -> float:
@@ -325,9 +316,6 @@ def _kernel_distances(
         ("MMD² of the normal kernel, V-statistic", biased, normal + (2 - within) / n),
         ("KID", cubes, third),
     )
-
-
-# --- divergence and classifier --------------------------------------------------------------------
 
 
 def _on_bins(shift: float) -> float:

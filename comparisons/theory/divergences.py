@@ -39,7 +39,7 @@ from comparisons.policy import LIMIT_SD, PROBABILITY
 from comparisons.theory._claims import at_least, equal, missing
 from comparisons.theory._estimates import Measured
 from comparisons.theory._minima import EXACT, minimiser, nearest
-from comparisons.theory._programs import LINE, log_density_at
+from comparisons.theory.densities import LINE, log_density_at
 from inference.methods.maximum_likelihood import MaximumLikelihood
 from inference.optimisation.elbo import Fit, Mode, maximise, standard_points
 from models.catalogue.gaussian import Gaussian
@@ -96,9 +96,6 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     )
 
 
-# --- laws and divergences -------------------------------------------------------------------------
-
-
 def target() -> Values:
     """p, as a mixture of the suite."""
     half, sigma = jnp.full(2, 0.5), jnp.full(2, DEVIATION)
@@ -152,9 +149,6 @@ def overlap() -> Overlap:
     g = np.logaddexp(0.0, -rate * NODES)
     slopes = -rate * share, rate**2 * share * (1 - share)
     return Overlap(*(float(weight @ part) for part in (g, *slopes)))
-
-
-# --- the two optima -------------------------------------------------------------------------------
 
 
 def _covers(rng: np.random.Generator, effort: int, law: np.ndarray) -> Exhibits:
@@ -273,9 +267,6 @@ def _compared(covers: np.ndarray, seeks: np.ndarray) -> Exhibits:
     for which, own, other in zip(divergences, optima, reversed(optima), strict=True):
         about = f"{which} at the other direction's optimum in units of that at its own"
         yield at_least(OWN_OPTIMUM, about, there[which, other] / there[which, own], 1 + LIMIT_SD)
-
-
-# --- between them ---------------------------------------------------------------------------------
 
 
 def _nearest_between(shares: Sequence[float]) -> dict[float, np.ndarray]:

@@ -37,7 +37,7 @@ from comparisons.policy import LIMIT_SD
 from comparisons.theory._claims import equal, missing
 from comparisons.theory._estimates import Measured, mean, power
 from comparisons.theory._minima import bfgs
-from comparisons.theory._quadrature import mesh
+from comparisons.theory.densities import mesh
 from inference.methods.maximum_a_posteriori import MaximumAPosteriori
 from inference.replicates.fits import replicate
 from inference.replicates.simulated import simulated
@@ -93,9 +93,6 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     yield from _divergent(rng)
     yield from _ridge(rng)
     yield from _repeated(rng, effort)
-
-
-# --- one estimator --------------------------------------------------------------------------------
 
 
 def _gaussian(rng: np.random.Generator) -> Objectives:
@@ -251,9 +248,6 @@ def _divergent(rng: np.random.Generator) -> Exhibits:
     )
 
 
-# --- posterior mode and ridge ---------------------------------------------------------------------
-
-
 def _ridge(rng: np.random.Generator) -> Exhibits:
     model = RidgeRegression()
     data = model.simulate(rng, model.truth, UNITS)
@@ -276,9 +270,6 @@ def ridge(X: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
     k = X.shape[1]
     rows = np.vstack([X, np.sqrt(penalty) * np.eye(k)])
     return np.linalg.lstsq(rows, np.append(y, np.zeros(k)), rcond=None)[0]
-
-
-# --- repeated sampling ----------------------------------------------------------------------------
 
 
 def _repeated(rng: np.random.Generator, effort: int) -> Exhibits:

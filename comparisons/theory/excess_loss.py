@@ -25,7 +25,7 @@ from comparisons.exhibits import Exhibits
 from comparisons.theory._claims import equal, missing
 from comparisons.theory._estimates import mean
 from comparisons.theory._plane import NATURE, STEP, draws, grid
-from comparisons.theory._programs import TEMPLATE, as_data, size
+from comparisons.theory.densities import TEMPLATE, as_data, model_size
 from models.programs.density import replicable
 from models.spec import Values
 
@@ -56,7 +56,7 @@ class Fits(NamedTuple):
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """The mean divergence of the fitted mixture from nature."""
-    k = size(NATURE)
+    k = model_size(NATURE)
     fits = fit(rng, N, REPLICATES * effort, _pilot(rng))
     about = f"E KL(p ‖ p_θ̂) in units of k/(2N): mixture with k = {k}, N = {N}"
     statement = "the maximum of a right model's exact likelihood loses k/(2N) nats to the truth"

@@ -61,9 +61,6 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     yield from networks(rng, UNITS * effort)
 
 
-# --- two forms, and the curvature of the divergence -----------------------------------------------
-
-
 def _identities() -> Exhibits:
     for model in (Gaussian(), GaussianMixture(2)):
         program = density(model, xr.Dataset({"y": ("obs", NODES)}))
@@ -115,9 +112,6 @@ def _neighbours(
 def information(score: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """E s sᵀ of scores, shape (n, k), by weights that sum to one."""
     return (score.T * weight) @ score
-
-
-# --- rank -----------------------------------------------------------------------------------------
 
 
 def rank(outer: np.ndarray) -> int:

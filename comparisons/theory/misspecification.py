@@ -37,7 +37,7 @@ from comparisons.policy import LEVEL, LIMIT_SD, PROBABILITY, Z
 from comparisons.theory._claims import equal, missing
 from comparisons.theory._estimates import Measured, mean, power, proportion
 from comparisons.theory._minima import EXACT, nearest
-from comparisons.theory._programs import LINE, as_data, log_density_at
+from comparisons.theory.densities import LINE, as_data, log_density_at
 from inference.information.matrices import observed, outer_product
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.programs.density import replicable
@@ -125,14 +125,11 @@ def truth() -> Truth:
 
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:
-    """What is left of the divergence, what intervals cover, and which order is chosen."""
+    """The divergence that is left, the coverage of intervals, and the order that is chosen."""
     at = truth()
     yield from _left(rng, effort, at)
     yield from _intervals(rng, effort, at)
     yield from _orders(rng, effort, at)
-
-
-# --- the divergence that is left ------------------------------------------------------------------
 
 
 def _left(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
@@ -213,9 +210,6 @@ def _samples(rng: np.random.Generator, n: int, count: int) -> Iterator[np.ndarra
         yield np.asarray(NATURE.simulate(rng, VALUES, size * n)["y"].data).reshape(size, n)
 
 
-# --- intervals ------------------------------------------------------------------------------------
-
-
 def _intervals(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
     half = norm.ppf((1 + LEVEL) / 2)
     inside = []
@@ -253,9 +247,6 @@ def standard_errors(y: np.ndarray) -> dict[str, np.ndarray]:
         "observed": np.stack([of_mean, of_mean / np.sqrt(2)]),
         "sandwich": np.stack([of_mean, of_mean * np.sqrt(tails - 1) / 2]),
     }
-
-
-# --- orders ---------------------------------------------------------------------------------------
 
 
 class _Fit(NamedTuple):

@@ -106,7 +106,14 @@ def stationary(p: np.ndarray) -> np.ndarray:
 
 
 def simulate(p: np.ndarray, law: np.ndarray, rng: np.random.Generator, n: int) -> np.ndarray:
-    """Stationary texts of the longest length, shape (n, T + 1)."""
+    """Stationary texts of the longest length, shape (n, T + 1).
+
+    Args:
+        p: transitions, shape (S, S).
+        law: their stationary law, shape (S,).
+        rng: of the tokens.
+        n: how many texts.
+    """
     first = rng.choice(len(p), size=n, p=law)
     return np.asarray(_walk(jnp.log(p), jnp.asarray(first), key_of(rng), max(LENGTHS)))
 

@@ -84,9 +84,6 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     yield _errors(drawn)
 
 
-# --- every sampler ------------------------------------------------------------------------------
-
-
 def _unbiased(name: str, drawn: Drawn) -> Exhibits:
     location, variance = measured(drawn)
     about = f"mean along the axis, in standard deviations: {name} / exact"
@@ -148,9 +145,6 @@ def _errors(drawn: dict[str, Drawn]) -> Curves:
         {"one evaluation per independent draw": (ends, [np.sqrt(total / x) for x in ends])},
         "xy",
     )
-
-
-# --- costs and weights --------------------------------------------------------------------------
 
 
 def _cost(drawn: dict[str, Drawn]) -> Exhibits:

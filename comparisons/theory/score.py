@@ -21,8 +21,7 @@ from comparisons.exhibits import Curves, Exhibits
 from comparisons.theory._claims import at_least, equal, missing
 from comparisons.theory._estimates import Measured, mean
 from comparisons.theory._plane import NATURE, draws, grid
-from comparisons.theory._programs import log_density_at
-from comparisons.theory._quadrature import Pointwise, everywhere, gradient
+from comparisons.theory.densities import Pointwise, everywhere, gradient, log_density_at
 from comparisons.theory.densities.score_matching import LOSSES, NOISE, ScoreMatching
 from models.programs.keys import key_of
 

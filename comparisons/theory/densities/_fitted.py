@@ -1,4 +1,4 @@
-"""What a density estimator is, and what it gives: as much of log q(x) as its kind of access allows.
+"""A density estimator, and what it gives: as much of log q(x) as its kind of access allows.
 
 A model of the law of x ∈ ℝ² is reached in one of a few ways: its log-likelihood exactly, with
 latent variables summed out, through a lower bound, through a change of variables, as a product of
@@ -17,10 +17,9 @@ from typing import Any, ClassVar, Literal, final, get_args, get_origin, get_type
 import numpy as np
 from jax import Array
 
-from comparisons.theory._networks import Trained, size
-from comparisons.theory._programs import log_density_at
-from comparisons.theory._programs import size as model_size
-from comparisons.theory._quadrature import Pointwise, gradient
+from comparisons.theory.densities._networks import Trained, size
+from comparisons.theory.densities._programs import log_density_at, model_size
+from comparisons.theory.densities._quadrature import Pointwise, gradient
 from models.spec import Model, Values
 
 type Bound = Callable[[Array, Array, int], Array]
@@ -101,7 +100,7 @@ def from_training(access: str, trained: Trained, **known: Any) -> Fitted:
 
 
 def from_model(model: Model, values: Values, access: str) -> Fitted:
-    """What values of a model's parameters give: everything, exactly."""
+    """The law by values of a model's parameters: everything is known, exactly."""
     log_density = log_density_at(model, values)
     return Fitted(
         access,

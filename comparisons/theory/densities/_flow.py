@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from comparisons.theory._networks import minimise, standard
-from comparisons.theory._quadrature import gradient
 from comparisons.theory.densities._fitted import Fitted, from_training
+from comparisons.theory.densities._networks import minimise, standard
+from comparisons.theory.densities._quadrature import gradient
 from models.programs.keys import key_of
 
 

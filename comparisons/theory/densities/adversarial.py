@@ -22,8 +22,8 @@ import numpy as np
 from jax import Array
 from jax.nn import log_sigmoid
 
-from comparisons.theory._networks import minimise, perceptron, standard
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_training
+from comparisons.theory.densities._networks import minimise, perceptron, standard
 from models.programs.keys import key_of
 
 _PENALTY = 0.3

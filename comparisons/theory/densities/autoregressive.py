@@ -21,9 +21,9 @@ from jax.nn import log_softmax
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 
-from comparisons.theory._networks import minimise, perceptron, standard
-from comparisons.theory._quadrature import gradient
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_training
+from comparisons.theory.densities._networks import minimise, perceptron, standard
+from comparisons.theory.densities._quadrature import gradient
 from models.programs.keys import key_of
 
 

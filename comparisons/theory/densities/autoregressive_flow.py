@@ -19,9 +19,9 @@ from jax import Array
 from jax.nn import log_sigmoid, log_softmax, softplus
 from jax.scipy.special import logsumexp
 
-from comparisons.theory._networks import perceptron
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted
 from comparisons.theory.densities._flow import fit_flow
+from comparisons.theory.densities._networks import perceptron
 from models.programs.keys import key_of
 
 _REACH = 60.0

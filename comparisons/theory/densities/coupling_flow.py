@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from comparisons.theory._networks import perceptron
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted
 from comparisons.theory.densities._flow import fit_flow
+from comparisons.theory.densities._networks import perceptron
 from models.programs.keys import key_of
 
 _STEEPEST = 3.0

@@ -13,8 +13,8 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from comparisons.theory._programs import as_data
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_model
+from comparisons.theory.densities._programs import as_data
 from models.catalogue.factor_analysis import ProbabilisticPCA
 
 

@@ -11,8 +11,8 @@ from typing import ClassVar, final
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.theory._programs import as_data
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_model
+from comparisons.theory.densities._programs import as_data
 from inference.methods.maximum_likelihood import MaximumLikelihood
 from models.catalogue.gaussian_mixture import GaussianMixture
 

@@ -19,8 +19,8 @@ import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
 
-from comparisons.theory._quadrature import gradient
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted
+from comparisons.theory.densities._quadrature import gradient
 
 Selector = Literal["normal_reference", "cv_ml", "cv_ls"]
 

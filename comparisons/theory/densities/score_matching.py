@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from comparisons.theory._networks import minimise, perceptron, standard
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_training
+from comparisons.theory.densities._networks import minimise, perceptron, standard
 from models.programs.keys import key_of
 
 NOISE = 0.3

@@ -13,7 +13,6 @@ Stat. Comput. 11.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -30,8 +29,8 @@ from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 from numpyro.infer import SVI, Trace_ELBO
 
-from comparisons.theory._networks import Standard, Trained, perceptron, standard
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_training
+from comparisons.theory.densities._networks import Standard, Trained, perceptron, standard, timed
 from models.programs.keys import key_of
 
 _BATCH = 256
@@ -174,15 +173,11 @@ class VariationalAutoencoder(DensityEstimator):
         updates = self.updates * effort
         rate = optax.cosine_decay_schedule(5e-3, updates)
         svi = SVI(program, guide, optax.adam(rate), Trace_ELBO(num_particles=1))
-        began = time.perf_counter()
         state = svi.init(key_of(rng), rows)
 
         def run(state: object) -> object:
             return jax.lax.scan(lambda s, _: svi.update(s, rows), state, None, length=updates)
 
-        compiled = jax.jit(run).lower(state).compile()
-        ready = time.perf_counter()
-        state, losses = jax.block_until_ready(compiled(state))
-        done = time.perf_counter()
+        (state, losses), *seconds = timed(run, state)
         end = eqx.combine(restore(svi.get_params(state)["weights"]), fixed)
-        return units, Trained(end, np.asarray(losses) / len(train), ready - began, done - ready)
+        return units, Trained(end, np.asarray(losses) / len(train), *seconds)

@@ -1,4 +1,4 @@
-"""What a sampler draws from, and what it gives.
+"""The laws that a sampler draws from, and what it gives.
 
 The target is a mixture of normals that share one spherical covariance,
 
@@ -24,7 +24,7 @@ from jax import Array
 
 
 class Law(Protocol):
-    """What a Markov chain asks of its target; a JAX tree."""
+    """All that a Markov chain asks of its target; a JAX tree."""
 
     def log_density(self, x: Array) -> Array:
         """log p, nats, of points of shape (…, d)."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from comparisons.theory._quadrature import Pointwise
+from comparisons.theory.densities._quadrature import Pointwise
 from models.programs.density import replicable
 from models.spec import Model, Values
 
@@ -30,6 +30,6 @@ def log_density_at(model: Model, values: Values, template: xr.Dataset = TEMPLATE
     return lambda x: log_likelihood(as_data(x), u)
 
 
-def size(model: Model) -> int:
+def model_size(model: Model) -> int:
     """How many parameters the program of a model of the plane has."""
     return replicable(model, TEMPLATE)[0].size

@@ -10,20 +10,17 @@ References: Kingma & Ba (2015), ICLR; Loshchilov & Hutter (2017), ICLR.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
 
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from jax import Array
 
 _SIGNIFICANT = 3.29
 """Standard errors by which two tenths of a run must differ for the loss to be falling still."""
@@ -106,16 +103,28 @@ def minimise[T](
         return average, losses
 
     keys = jax.random.split(key_of(rng), updates)
+    (free, losses), *seconds = timed(run, free, keys)
+    return Trained(eqx.combine(free, fixed), np.asarray(losses), *seconds)
+
+
+def timed(function: Callable[..., Any], *inputs: Any) -> tuple[Any, float, float]:
+    """The result of a function, and the seconds of its compilation and of its run."""
     began = time.perf_counter()
-    compiled = jax.jit(run).lower(free, keys).compile()
+    compiled = jax.jit(function).lower(*inputs).compile()
     ready = time.perf_counter()
-    free, losses = jax.block_until_ready(compiled(free, keys))
-    done = time.perf_counter()
-    return Trained(eqx.combine(free, fixed), np.asarray(losses), ready - began, done - ready)
+    result = jax.block_until_ready(compiled(*inputs))
+    return result, ready - began, time.perf_counter() - ready
 
 
 def perceptron(key: Array, inputs: int, outputs: int, width: int) -> eqx.nn.MLP:
-    """Two hidden layers; smooth, as densities and scores are to be differentiated."""
+    """Two hidden layers; smooth, as densities and scores are to be differentiated.
+
+    Args:
+        key: of the weights.
+        inputs: coordinates of a point.
+        outputs: numbers that it is mapped to.
+        width: units of each layer.
+    """
     return eqx.nn.MLP(inputs, outputs, width, 2, activation=jax.nn.tanh, key=key)
 
 
