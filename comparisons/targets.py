@@ -15,7 +15,7 @@ References: MacKay (2003), Information Theory, §33.5; Tierney & Kadane (1986), 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from inference.information.derivatives import derivatives, quantity_jacobian
 from inference.information.inversion import invert
 from inference.method import variants
 from inference.methods.laplace import Laplace, mean_shift
+from inference.optimisation.newton import climb
 from models.errors import FitError
 from models.programs.density import Language, density, flat_names, flatten, quantities
 
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
     from inference.method import Method
     from models.programs.density import Density
     from models.spec import Model, Values
-
-
-_STEPS = 50
-"""Most Newton steps, and halvings of one."""
 
 
 class Optimum(NamedTuple):
@@ -132,11 +129,11 @@ def mean_field(theory: Predictions, method: Method) -> MeanField | None:
 def _expansion(case: Case, language: Language, values: Values) -> _Expansion | None:
     """The expansion about the mode in one program's space, looked for from some values."""
     target = density(case.model, case.data, language)
-    found = _climb(target, np.asarray(target.unconstrain(values)), "posterior")
+    start = np.asarray(target.unconstrain(values))
+    found = climb(derivatives(target, "posterior"), start)
     if found is None:
         return None
-    at, precision = found
-    return _Expansion(case.model, target, np.asarray(at), np.linalg.inv(precision))
+    return _Expansion(case.model, target, found[0], np.linalg.inv(found[1]))
 
 
 class _Expansion(NamedTuple):
@@ -181,10 +178,10 @@ class _Expansion(NamedTuple):
 def _optimum(near: _Expansion, objective: Objective) -> Optimum | None:
     """The optimum that Newton's method leads to from the mode; None without one inside."""
     model, target = near.model, near.target
-    found = _climb(target, near.mode, objective)
+    found = climb(derivatives(target, objective), near.mode)
     if found is None:
         return None
-    at, information = found
+    at, information = jnp.asarray(found[0]), found[1]
     inverse = invert(model, target, at, information)
     if inverse.problem or inverse.boundary.any():
         return None
@@ -207,31 +204,6 @@ def _second_derivatives(model: Model, target: Density) -> Callable[..., jax.Arra
         return jax.jvp(slope, (u,), (direction,))[1]
 
     return jax.jit(jax.vmap(along, in_axes=(None, 0)))
-
-
-def _climb(
-    target: Density, start: np.ndarray, objective: Objective
-) -> tuple[Any, np.ndarray] | None:
-    """Where Newton steps, halved until they climb, lead; and −Hessian of ℓ or ℓ + log π there."""
-    compiled = derivatives(target, objective)
-    u = start
-    value, gradient = map(np.asarray, compiled.value_and_gradient(jnp.asarray(u)))
-    for _ in range(_STEPS):
-        information = -np.asarray(compiled.hessian(jnp.asarray(u)))
-        if not np.isfinite(information).all() or np.linalg.eigvalsh(information)[0] <= 0:
-            return None
-        step = np.linalg.solve(information, gradient)
-        if gradient @ step < 1e-12:
-            return jnp.asarray(u), information
-        for _ in range(_STEPS):
-            higher, slope = map(np.asarray, compiled.value_and_gradient(jnp.asarray(u + step)))
-            if higher > value:
-                break
-            step = step / 2
-        else:
-            return None
-        u, value, gradient = u + step, higher, slope
-    return None
 
 
 def prior_information(target: Density, at: jax.Array) -> np.ndarray:
