@@ -68,9 +68,9 @@ def pymc_ordered_normal(name: str, loc: float, scale: float, count: int, dims: s
     def logp(value: Any, loc: Any, scale: Any) -> Any:
         return pm.logp(pm.Normal.dist(loc, scale), value).sum(-1) + lgamma(count + 1)
 
-    def middle(rv: Any, size: Any, loc: Any, scale: Any) -> Any:
+    def middle(rv: Any, _: Any, *law: Any) -> Any:
         """Where PyMC's own methods start: at quantiles, since equal values are no ordered point."""
-        return pt.broadcast_to(loc + scale * quantiles, rv.shape)
+        return pt.broadcast_to(law[0] + law[1] * quantiles, rv.shape)
 
     quantiles = ndtri((np.arange(count) + 0.5) / count)
     return pm.CustomDist(

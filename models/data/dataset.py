@@ -64,28 +64,7 @@ def as_dataset(
     """
     schema = _schema(model)
     parts = _bind(data, schema, model, tuple(columns), name)
-    rows = {variable: _length(part) for variable, part in parts.items()}
-    if len(set(rows.values())) > 1:
-        lengths = ", ".join(f"{variable}: {n}" for variable, n in rows.items())
-        raise DataError(f"{name}: variables differ in length ({lengths}); expected one length")
-    variables: dict[str, xr.Variable] = {}
-    labels: dict[str, Any] = {}
-    problems: list[str] = []
-    for variable, part in parts.items():
-        template = schema[variable]
-        if template.dtype.kind == "f":
-            array, found = _measured(part, template, variable, any_size=standardised)
-        else:
-            array, groups, found = _grouped(part, variable)
-            if not np.array_equal(groups, np.arange(groups.size)):
-                labels[f"{variable}_label"] = groups
-        problems += [f"{name}: {problem}" for problem in found]
-        variables[variable] = xr.Variable(template.dims, _frozen(array), part.attrs)
-        labels |= _labels(variable, template, part)
-    if problems:
-        hidden = f"\n… and {len(problems) - 5} more columns" if len(problems) > 5 else ""
-        raise DataError("\n".join(problems[:5]) + hidden)
-    result = xr.Dataset(variables, labels)
+    result = _converted(parts, schema, name, any_size=standardised)
     if isinstance(model, HasDataRule) and (sentence := model.unusable(result)):
         raise DataError(f"{name}: {sentence}")
     return standardise(result) if standardised else result
@@ -144,13 +123,41 @@ def standardise(data: xr.Dataset) -> xr.Dataset:
     return data.assign({names[0]: xr.Variable(data[names[0]].dims, array, attrs)})
 
 
+def _converted(
+    parts: dict[str, Table], schema: dict[str, xr.DataArray], name: str, *, any_size: bool
+) -> xr.Dataset:
+    """Raw columns as the variables of the schema; every unusable column is told at once."""
+    rows = {variable: part.length for variable, part in parts.items()}
+    if len(set(rows.values())) > 1:
+        lengths = ", ".join(f"{variable}: {n}" for variable, n in rows.items())
+        raise DataError(f"{name}: variables differ in length ({lengths}); expected one length")
+    variables: dict[str, xr.Variable] = {}
+    labels: dict[str, Any] = {}
+    problems: list[str] = []
+    for variable, part in parts.items():
+        template = schema[variable]
+        if template.dtype.kind == "f":
+            array, found = _measured(part, template, variable, any_size=any_size)
+        else:
+            array, groups, found = _grouped(part, variable)
+            if not np.array_equal(groups, np.arange(groups.size)):
+                labels[f"{variable}_label"] = groups
+        problems += [f"{name}: {problem}" for problem in found]
+        variables[variable] = xr.Variable(template.dims, _frozen(array), part.attrs)
+        labels |= _labels(variable, template, part)
+    if problems:
+        hidden = f"\n… and {len(problems) - 5} more columns" if len(problems) > 5 else ""
+        raise DataError("\n".join(problems[:5]) + hidden)
+    return xr.Dataset(variables, labels)
+
+
 def _schema(model: Model) -> dict[str, xr.DataArray]:
     """The variables that the model simulates."""
     try:
         simulated = model.simulate(np.random.default_rng(0), model.truth, 8)
     except ConcordError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a user's model raises
         raise ModelError(f"{model.name}.simulate raised {type(error).__name__}: {error}") from error
     if not isinstance(simulated, xr.Dataset) or not simulated.data_vars:
         raise ModelError(
@@ -180,12 +187,8 @@ def _bind(
         keys = list(data.data_vars if isinstance(data, xr.Dataset) else data)
         by_name = set(schema) <= set(keys) and (len(schema) > 1 or len(keys) == 1)
         if by_name and not columns:
-            return {
-                variable: _fit(
-                    _named_part(data, variable, template, name), variable, template, model, name
-                )
-                for variable, template in schema.items()
-            }
+            named = {key: _named_part(data, key, schema[key], name) for key in schema}
+            return {key: _fit(part, key, schema[key], model, name) for key, part in named.items()}
         if len(keys) == 1 and getattr(data[keys[0]], "ndim", 1) == 2:
             data = data[keys[0]]
     first = next(iter(schema))
@@ -220,7 +223,7 @@ def _choose(
 ) -> Table:
     """The chosen columns of a table; without a choice those that can only be meant."""
     if chosen:
-        return replace(table, columns=chosen, shape=(_length(table), len(chosen)))
+        return replace(table, columns=chosen, shape=(table.length, len(chosen)))
     if not table.named or len(table.columns) == 1:
         return table
     if len(schema) > 1:
@@ -241,7 +244,7 @@ def _choose(
     width = 1 if template.ndim == 1 else template.shape[1]
     free = template.dims[-1] in model.free_dims
     if numeric and (free or len(numeric) == width or len(table.columns) != width):
-        return replace(table, columns=numeric, shape=(_length(table), len(numeric)))
+        return replace(table, columns=numeric, shape=(table.length, len(numeric)))
     return table
 
 
@@ -324,15 +327,11 @@ def _listing(names: Iterable[str]) -> str:
     return ", ".join(map(repr, listed[:12])) + (", …" if len(listed) > 12 else "")
 
 
-def _length(table: Table) -> int:
-    return len(next(iter(table.columns.values())))
-
-
 def _measured(
     part: Table, template: xr.DataArray, variable: str, *, any_size: bool
 ) -> tuple[np.ndarray, list[str]]:
     """Columns as an array of the template's dims, with a problem for each that is unusable."""
-    array, problems = np.full((_length(part), len(part.columns)), np.nan), []
+    array, problems = np.full((part.length, len(part.columns)), np.nan), []
     for j, (column, raw) in enumerate(part.columns.items()):
         values, problem = measurements(raw)
         if not problem and not any_size:
@@ -349,7 +348,7 @@ def _grouped(part: Table, variable: str) -> tuple[np.ndarray, np.ndarray, list[s
     ((column, raw),) = part.columns.items()
     array, groups, problem = codes(raw)
     if problem:
-        array = np.zeros(_length(part), dtype=np.int64)
+        array = np.zeros(part.length, dtype=np.int64)
         return array, groups, [f"{_called(part, column, variable)} {problem}"]
     return array, groups if part.groups is None else part.groups[groups], []
 

@@ -46,6 +46,11 @@ class Table:
     attrs: dict[str, Any] = field(default_factory=dict)
     groups: np.ndarray | None = None
 
+    @property
+    def length(self) -> int:
+        """Number of rows."""
+        return len(next(iter(self.columns.values())))
+
 
 def table_of(data: Any, dims: tuple[Any, ...], name: str) -> Table:
     """Any container as raw columns; `dims` are those of the variable that it is to become."""
