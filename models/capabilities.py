@@ -30,6 +30,7 @@ class HasDataRule(Protocol):
 
     def unusable(self, data: xr.Dataset) -> str:
         """Why the data cannot be used, as a sentence; "" if they can."""
+        ...
 
 
 @runtime_checkable
@@ -90,6 +91,7 @@ class HasUnits(Protocol):
 
     def units(self, data: xr.Dataset) -> np.ndarray:
         """Integer unit of each row, shape (rows,), values 0 … N−1."""
+        ...
 
 
 @runtime_checkable
@@ -98,9 +100,11 @@ class HasExpectedInformation(Protocol):
 
     def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
         """Smooth coordinates q(θ), shape (m,), m ≥ k; traceable by JAX."""
+        ...
 
     def expected_information(self, values: Values, data: xr.Dataset) -> Array:
         """N·I in those coordinates, shape (m, m)."""
+        ...
 
 
 @runtime_checkable
@@ -109,9 +113,11 @@ class HasExactPosterior(Protocol):
 
     def exact_posterior(self, data: xr.Dataset) -> Mapping[str, Any]:
         """Frozen scipy distributions by quantity name."""
+        ...
 
     def exact_log_evidence(self, data: xr.Dataset) -> float:
         """log Z in nats."""
+        ...
 
 
 @runtime_checkable
@@ -120,6 +126,7 @@ class HasClosedFormMaximum(Protocol):
 
     def maximum_likelihood(self, data: xr.Dataset) -> Values:
         """The estimate; without finite unconstrained coordinates where there is none."""
+        ...
 
 
 @runtime_checkable
@@ -128,6 +135,7 @@ class HasSamplingLaw(Protocol):
 
     def sampling_moments(self, values: Values, n: int) -> tuple[Values, Values]:
         """Mean and standard deviation of every reported quantity's estimate from n units."""
+        ...
 
 
 @runtime_checkable
@@ -136,12 +144,15 @@ class HasEM(Protocol):
 
     def e_step(self, values: Values, data: xr.Dataset) -> Any:
         """Expected complete-data statistics given the data, a pytree."""
+        ...
 
     def m_step(self, statistics: Any, data: xr.Dataset) -> Values:
         """The values that maximise the expected complete-data log-likelihood."""
+        ...
 
     def complete_log_likelihood(self, values: Values, statistics: Any, data: xr.Dataset) -> Array:
         """Q(values | statistics), a scalar in nats; its Hessian is the complete information."""
+        ...
 
 
 @runtime_checkable
@@ -150,6 +161,7 @@ class HasDegeneracy(Protocol):
 
     def degeneracy(self, values: Values, data: xr.Dataset) -> str:
         """Why the point is degenerate, as a sentence; "" if it is not."""
+        ...
 
 
 @runtime_checkable
@@ -158,6 +170,7 @@ class HasBoundary(Protocol):
 
     def boundary(self, values: Values, data: xr.Dataset) -> str:
         """Which parameter is on its boundary, as a sentence; "" if none is."""
+        ...
 
 
 @runtime_checkable
@@ -167,12 +180,15 @@ class HasLabels(Protocol):
     @property
     def labels(self) -> int:
         """Number of exchangeable components."""
+        ...
 
     def label_features(self, values: Values) -> Array:
         """Features that tell components apart, shape (components, features)."""
+        ...
 
     def relabel(self, values: Values, permutation: Array) -> Values:
         """The same point with component `permutation[j]` as component j."""
+        ...
 
 
 @runtime_checkable
@@ -182,9 +198,11 @@ class HasSigns(Protocol):
     @property
     def signs(self) -> int:
         """Number of signs that can change."""
+        ...
 
     def fold(self, values: Values) -> Values:
         """The equal point whose signs are positive."""
+        ...
 
 
 @runtime_checkable
@@ -193,6 +211,7 @@ class HasComponents(Protocol):
 
     def responsibilities(self, values: Values, data: xr.Dataset) -> Array:
         """Shape (rows, components), rows sum to one."""
+        ...
 
 
 @runtime_checkable
@@ -207,6 +226,7 @@ class HasOrder(Protocol):
     @property
     def orders(self) -> tuple[int, ...]:
         """The orders among which a selection is made."""
+        ...
 
 
 @runtime_checkable
@@ -216,6 +236,8 @@ class HasReferee(Protocol):
     @property
     def referee_refusal(self) -> str:
         """Why statsmodels does not cover this variant; "" if it does."""
+        ...
 
     def referee(self, data: xr.Dataset) -> tuple[Values, Values, float]:
         """Quantities, their standard errors (those it has) and the log-likelihood."""
+        ...
