@@ -50,11 +50,12 @@ def scalars(model: Model, estimate: Estimate) -> dict[str, Scalar]:
                 continue
             scalar = Scalar(*(float(array[index]) for array in arrays))
             if scalar.sd != 0:
-                found[_flat(name, index)] = scalar
+                found[flat_name(name, index)] = scalar
     return found
 
 
-def _flat(name: str, index: tuple[int, ...]) -> str:
+def flat_name(name: str, index: tuple[int, ...]) -> str:
+    """The name of one entry of an array: `mu`, `weights[0]`, `covariance[0, 1]`."""
     return f"{name}[{', '.join(map(str, index))}]" if index else name
 
 
@@ -156,7 +157,7 @@ def own_draws(estimate: Estimate, names: Sequence[str]) -> np.ndarray | None:
             return None
         array = posterior[variable].transpose("chain", "draw", ...).to_numpy()
         for index in np.ndindex(array.shape[2:]):
-            flat[_flat(variable, index)] = array[(..., *index)]
+            flat[flat_name(variable, index)] = array[(..., *index)]
     if not set(names) <= flat.keys():
         return None
     return np.stack([flat[name] for name in names], axis=-1)

@@ -22,12 +22,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from comparisons.case import all_methods
 from comparisons.reference import scalars
 from comparisons.report import draws as _draws
 from comparisons.report import facts as _facts
 from comparisons.report import files as _files
 from comparisons.report import graph as _graph
-from comparisons.report import headline as _answer
+from comparisons.report import headline as _headline
 from comparisons.report import page as _page
 from comparisons.report import tables as _tables
 from comparisons.report import write as _report
@@ -43,18 +44,38 @@ from comparisons.report.sections import model as _model
 from comparisons.report.sections import order as _order
 from comparisons.report.sections import sections
 from comparisons.report.sections import trust as _trust
-from comparisons.store.trees import from_netcdf
+from comparisons.store.trees import from_netcdf, to_netcdf
 from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate, Quantity
+from inference.method import Method, label
 from models.catalogue.gaussian import ConjugateGaussian, Gaussian
 from models.catalogue.random_effects import RandomEffects
 from models.errors import ConfigError, StoreError
 
+METHODS = {label(method): method for method in all_methods("quick")}
+NUTS = METHODS["nuts[numpyro]"]
+LAPLACE = METHODS["laplace[numpyro]"]
 HOSTILE = '"><img src=x onerror=alert(1)></script>\u202e=1+1'
 COMMAND = "python -m comparisons run gaussian --set dim=2"
 
 
 # ---------------------------------------------------------------- synthetic results
+
+
+def keyed(fits: dict[str, Estimate]) -> dict[Method, Estimate]:
+    return {METHODS[name]: fit for name, fit in fits.items()}
+
+
+def called(name: str, kind: str) -> Method:
+    """A method of a user, who may call it anything."""
+    members = {
+        "name": name,
+        "target": "posterior",
+        "kind": kind,
+        "refusal": lambda self, model: "",
+        "fit": lambda self, model, data, rng: None,
+    }
+    return dataclass(frozen=True)(type("Called", (Method,), members))()
 
 
 def names_of(values: xr.Dataset) -> list[str]:
@@ -120,7 +141,7 @@ def from_point(
     problems: tuple[str, ...] = (),
     record: xr.Dataset | None = None,
 ) -> Estimate:
-    """An estimate without draws, `shift` spreads away from another, its spread `scale` times."""
+    """An estimate without draws, `shift` sd away from another, its sd `scale` times."""
     location = like.location.value + shift * like.sd.value
     sd = scale * like.sd.value
     for name in missing:
@@ -185,7 +206,7 @@ def bivariate() -> CaseResult:
                 attrs={"restarts": 8, "reached": 8, "measured_rate": 0.7, "predicted_rate": 0.7},
             ),
         ),
-        "laplace": from_draws(posterior_of(y, rng, (4, 1000)), quantities, sampler=False),
+        "laplace[numpyro]": from_draws(posterior_of(y, rng, (4, 1000)), quantities, sampler=False),
         "maximum_likelihood[numpyro]": from_point(
             nuts,
             record=xr.Dataset(
@@ -227,8 +248,8 @@ def bivariate() -> CaseResult:
         data=data,
         seed=3,
         profile="quick",
-        estimates=estimates,
-        refusals={"exact_posterior": "gaussian is not conjugate"},
+        estimates=keyed(estimates),
+        refusals={METHODS["exact_posterior"]: "gaussian is not conjugate"},
         failures={"maximum_a_posteriori": "undefined: every start diverged"},
         verdicts={
             "same_model": (Verdict("log prior mean: pymc − numpyro", 1e-15, 0.0, 0.0, 1e-9),),
@@ -238,7 +259,7 @@ def bivariate() -> CaseResult:
             ),
             "posterior_agreement": (
                 Verdict(
-                    "sd of mean[0]: gaussian_vi[numpyro, mean_field] − nuts[numpyro]",
+                    "{quantity} of {parameter}: {method} − {reference}",
                     0.05,
                     0.12,
                     0.001,
@@ -246,6 +267,10 @@ def bivariate() -> CaseResult:
                     cause="mean-field Gaussian: sd is 1/√Λ_jj",
                     predicted=0.051,
                     prediction_error=0.006,
+                    quantity="sd",
+                    parameter="mean[0]",
+                    method="gaussian_vi[numpyro, mean_field]",
+                    reference="nuts[numpyro]",
                 ),
                 Verdict("mean of mean[0]: nuts[pymc] − nuts[numpyro]", 1.01, 1.0, 0.02, 0.02),
                 not_comparable(
@@ -270,9 +295,12 @@ def bivariate() -> CaseResult:
 def hostile() -> CaseResult:
     """Every name that a user can choose, chosen badly; and no sampler that can be relied on."""
     result = bivariate()
-    chosen = ("laplace", "nuts[numpyro]", "maximum_likelihood[pymc]")
+    chosen = ("laplace[numpyro]", "nuts[numpyro]", "maximum_likelihood[pymc]")
     estimates = {
-        HOSTILE + label: replace(result.estimates[label], problems=(HOSTILE,)) for label in chosen
+        called(HOSTILE + name, METHODS[name].kind): replace(
+            result.estimates[METHODS[name]], problems=(HOSTILE,)
+        )
+        for name in chosen
     }
     long = "x" * 10_000 + HOSTILE
     return replace(
@@ -281,7 +309,7 @@ def hostile() -> CaseResult:
         data_name=HOSTILE,
         columns=(HOSTILE, long),
         estimates=estimates,
-        refusals={HOSTILE: long},
+        refusals={called(HOSTILE, "optimum"): long},
         failures={"$\\frac{": HOSTILE},
         verdicts={
             **result.verdicts,
@@ -311,7 +339,7 @@ def conditional() -> CaseResult:
         data_name="schools",
         columns=(),
         data=data,
-        estimates={"nuts[numpyro]": from_draws(posterior, ["mu", "tau"])},
+        estimates={NUTS: from_draws(posterior, ["mu", "tau"])},
         refusals={},
         failures={},
         verdicts={"same_model": (Verdict("log prior mu: pymc − numpyro", 0.0, 0.0, 0.0, 1e-9),)},
@@ -396,11 +424,22 @@ def contents(out: Path) -> dict[str, str]:
     }
 
 
+def stored(result: CaseResult, out: Path) -> CaseResult:
+    """The case with its fits in a store beside the report."""
+    files = {}
+    for place, (method, fit) in enumerate(result.estimates.items()):
+        files[method] = out / "fits" / f"{result.slug}-{place}" / "fit.nc"
+        files[method].parent.mkdir(parents=True)
+        files[method].write_bytes(to_netcdf(fit))
+    return replace(result, files=files)
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of four cases."""
     out = tmp_path_factory.mktemp("report") / "out"
-    page = _report.write([bivariate(), hostile(), conditional(), unfitted()], out, COMMAND)
+    results = [bivariate(), hostile(), conditional(), unfitted()]
+    page = _report.write([stored(result, out) for result in results], out, COMMAND)
     assert page == out / "index.html"
     return out
 
@@ -420,16 +459,39 @@ def test_the_tidy_tables_have_the_columns_of_the_contract(written: Path) -> None
     }
     assert header == {
         "estimates.csv": [
-            "model", "data", "method", "engine", "parameter", "estimate", "sd",
-            "estimate_error", "sd_error", "sd_kind", "status", "problems",
+            "model",
+            "data",
+            "method",
+            "engine",
+            "parameter",
+            "estimate",
+            "sd",
+            "estimate_error",
+            "sd_error",
+            "sd_kind",
+            "status",
+            "problems",
         ],
         "criteria.csv": ["model", "data", "method", "criterion", "value", "error", "k", "n"],
         "verdicts.csv": [
-            "comparison", "model", "data", "about", "claim", "quantity", "parameter", "method",
-                "reference", "n", "observed", "expected", "error", "bound",
-            "verdict", "cause",
+            "comparison",
+            "model",
+            "data",
+            "about",
+            "claim",
+            "quantity",
+            "parameter",
+            "method",
+            "reference",
+            "n",
+            "observed",
+            "expected",
+            "error",
+            "bound",
+            "verdict",
+            "cause",
         ],
-    }  # fmt: skip
+    }
 
 
 def test_the_tables_hold_every_estimate_refusal_failure_and_verdict(written: Path) -> None:
@@ -440,8 +502,11 @@ def test_the_tables_hold_every_estimate_refusal_failure_and_verdict(written: Pat
         if row["data"] == "simulated[length, width]"
     ]
     assert Counter(row["status"] for row in estimates) == {
-        "ok": 8 * 6, "problems": 6, "refused": 1, "failed": 1,
-    }  # fmt: skip
+        "ok": 8 * 6,
+        "problems": 6,
+        "refused": 1,
+        "failed": 1,
+    }
     (row,) = [
         row
         for row in estimates
@@ -449,7 +514,7 @@ def test_the_tables_hold_every_estimate_refusal_failure_and_verdict(written: Pat
         and row["parameter"] == "covariance[1, 0]"
     ]
     assert row["engine"] == "numpyro"
-    fit = result.estimates["gaussian_vi[numpyro, mean_field]"]
+    fit = result.estimates[METHODS["gaussian_vi[numpyro, mean_field]"]]
     assert float(row["estimate"]) == float(fit.location.value["covariance"][1, 0])
     assert float(row["sd_error"]) == float(fit.sd.error["covariance"][1, 0])
     rows = [
@@ -471,9 +536,11 @@ def test_criteria_follow_from_the_likelihood_fits_alone(written: Path) -> None:
         if row["data"] == "simulated[length, width]"
     }
     assert {method for method, _ in rows} == {
-        "expectation_maximisation", "maximum_likelihood[numpyro]", "maximum_likelihood[pymc]",
+        "expectation_maximisation",
+        "maximum_likelihood[numpyro]",
+        "maximum_likelihood[pymc]",
         "statsmodels",
-    }  # fmt: skip
+    }
     bic = rows["statsmodels", "bic"]
     assert (bic["k"], bic["n"]) == ("5", "80")
     assert float(bic["value"]) == pytest.approx(200 + 5 * np.log(80))
@@ -538,27 +605,27 @@ def test_json_has_everything_and_no_nan(written: Path) -> None:
     assert case["hyper_parameters"]["dim"] == 2
     assert case["reference"] == "nuts[numpyro]"
     assert case["counts"] == {
-        "AGREE": 3, "EXPLAINED": 1, "DIFFER": 1, "UNSURE": 1, "NOT COMPARABLE": 1,
-    }  # fmt: skip
+        "AGREE": 3,
+        "EXPLAINED": 1,
+        "DIFFER": 1,
+        "UNSURE": 1,
+        "NOT COMPARABLE": 1,
+    }
     assert case["provenance"]["precision"] == "float64"
     assert {"numpy", "jax", "pymc"} <= case["provenance"]["versions"].keys()
     assert case["not_applicable"] == ["cramer_rao"]
 
 
-def test_every_fit_has_a_netcdf_file_that_gives_it_back(written: Path, tmp_path: Path) -> None:
+def test_every_fit_is_linked_where_it_is_stored(written: Path, pages: dict[str, Page]) -> None:
     result = bivariate()
-    found = sorted(path.name for path in (written / result.slug).iterdir())
-    assert len(found) == len(result.estimates)
-    assert "gaussian_vi-numpyro-mean_field.nc" in found
-    fit = from_netcdf((written / result.slug / "nuts-numpyro.nc").read_bytes())
-    assert fit.draws is not None
-    expected = result.estimates["nuts[numpyro]"].draws
-    assert expected is not None
-    xr.testing.assert_identical(fit.draws["posterior"].ds, expected["posterior"].ds)
-    stored = tmp_path / "fit.nc"
-    stored.write_bytes(b"as it is stored")
-    paths = _files.write_draws(replace(conditional(), files={"nuts[numpyro]": stored}), tmp_path)
-    assert (tmp_path / paths["nuts[numpyro]"]).read_bytes() == b"as it is stored"
+    links = [a["href"] for a in pages[result.slug].all("a") if a["href"].endswith(".nc")]
+    assert len(links) == len(result.estimates)
+    fits = [from_netcdf((written / link).read_bytes()) for link in links]
+    for fit, expected in zip(fits, result.estimates.values(), strict=True):
+        assert (fit.draws is None) == (expected.draws is None)
+        if fit.draws is not None and expected.draws is not None:
+            xr.testing.assert_identical(fit.draws["posterior"].ds, expected.draws["posterior"].ds)
+    assert [path for path in written.rglob("*.nc") if "fits" not in path.parts] == []
 
 
 NUMBER = re.compile(r"−?\d+(\.\d+)?(e[−+]?\d+)?")
@@ -647,17 +714,6 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "the user's"
 
 
-def test_fits_that_are_gone_do_not_linger(tmp_path: Path) -> None:
-    result = conditional()
-    folder = tmp_path / result.slug
-    folder.mkdir()
-    (folder / "old_method.nc").write_bytes(b"")
-    (folder / "notes.txt").write_text("the user's")
-    with _files.published(tmp_path) as stage:
-        _files.write_draws(result, stage)
-    assert sorted(path.name for path in folder.iterdir()) == ["notes.txt", "nuts-numpyro.nc"]
-
-
 @pytest.mark.parametrize("slug", ["../up", "", "index", "A b", "a/b", "x" * 200, "fits"])
 def test_a_page_never_leaves_its_directory(slug: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="page name"):
@@ -697,7 +753,7 @@ def test_nothing_global_is_changed(written: Path) -> None:
 
 
 def test_the_same_results_give_the_same_files(written: Path, tmp_path: Path) -> None:
-    _report.write([conditional()], tmp_path, COMMAND)
+    _report.write([stored(conditional(), tmp_path)], tmp_path, COMMAND)
     name = f"{conditional().slug}.html"
     assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
 
@@ -768,7 +824,7 @@ def test_a_page_loads_nothing_and_runs_nothing(pages: dict[str, Page]) -> None:
         assert all(image["src"].startswith("data:image/") for image in page.all("img"))
         for link in page.all("a"):
             assert re.fullmatch(
-                r"#[a-z]+|[a-z0-9_-]+(/[a-z0-9_-]+)?\.(html|csv|json|nc)", link["href"]
+                r"#[a-z]+|[a-z0-9_-]+(/[a-z0-9_-]+)*\.(html|csv|json|nc)", link["href"]
             )
         (style,) = re.findall(r"<style>(.*?)</style>", page.text, re.DOTALL)
         assert "url(" not in style
@@ -811,18 +867,22 @@ def test_hostile_names_are_shown_and_never_obeyed(pages: dict[str, Page]) -> Non
 
 def test_the_first_screen_answers(pages: dict[str, Page]) -> None:
     page = pages["gaussian-simulated"]
-    (answer,) = re.findall(r'<p class="answer">(.*?)</p>', page.text)
+    (answer,) = re.findall(r'<p class="headline">(.*?)</p>', page.text)
     assert answer.startswith("Held against nuts[numpyro]")
     assert "gaussian_vi[mean_field]" in answer
     for count in ("3 agree", "1 explained", "1 differ", "1 unsure", "1 not comparable"):
         assert count in page.text
     matrix = page.tables[0]
     assert matrix[0][3:] == [
-        "mean[0]", "mean[1]", "covariance[0, 0]", "covariance[1, 0]", "covariance[1, 1]",
-    ]  # fmt: skip
+        "mean[0]",
+        "mean[1]",
+        "covariance[0, 0]",
+        "covariance[1, 0]",
+        "covariance[1, 1]",
+    ]
     (row,) = [row for row in matrix if row[0] == "gaussian_vi[numpyro, mean_field]"]
-    assert row[3] == "centre unsure, spread explained"  # the verdict that knows a theory
-    assert row[4] == "centre unsure, spread differ"
+    assert row[3] == "mean unsure, sd explained"  # the verdict that knows a theory
+    assert row[4] == "mean unsure, sd differ"
     assert page.text.index('id="forest"') < page.text.index('id="model"')
 
 
@@ -972,7 +1032,7 @@ def test_the_graph_has_the_parents_of_every_site() -> None:
 
 def test_models_of_the_same_data_are_compared_and_others_are_not() -> None:
     def with_terms(result: CaseResult, location: float) -> _facts.Facts:
-        fit = result.estimates["nuts[numpyro]"]
+        fit = result.estimates[NUTS]
         assert fit.draws is not None
         n = len(result.data["y"])
         terms = np.random.default_rng(0).normal(location, 0.1, (4, 250, n))
@@ -982,7 +1042,7 @@ def test_models_of_the_same_data_are_compared_and_others_are_not() -> None:
                 "log_likelihood": xr.Dataset({"y": (("chain", "draw", "unit"), terms)}),
             }
         )
-        return _facts.facts(replace(result, estimates={"nuts[numpyro]": replace(fit, draws=tree)}))
+        return _facts.facts(replace(result, estimates={NUTS: replace(fit, draws=tree)}))
 
     good, bad = with_terms(bivariate(), -1.0), with_terms(bivariate(), -2.0)
     bad = replace(bad, result=replace(bad.result, model=Gaussian(dim=2, mean_scale=7.0)))
@@ -995,7 +1055,7 @@ def test_models_of_the_same_data_are_compared_and_others_are_not() -> None:
 
 
 def test_the_prior_is_drawn_beside_the_posterior_of_what_varies() -> None:
-    prior, posterior = _draws.prior_and_posterior(bivariate(), "nuts[numpyro]")
+    prior, posterior = _draws.prior_and_posterior(bivariate(), NUTS)
     assert list(prior) == ["mean[0]", "scale[0]", "correlation_cholesky[1, 0]"]
     assert prior.keys() == posterior.keys()
     assert np.ptp(prior["mean[0]"]) > 10 * np.ptp(posterior["mean[0]"])
@@ -1019,7 +1079,7 @@ def test_every_method_has_its_interval_although_draws_are_unequal() -> None:
     assert drawn >= 2 * (pairs - points)
     # the planted bug: what the outer join of unequal draws leaves
     broken = {label: np.full_like(draws, np.nan) for label, draws in known.drawn.draws.items()}
-    broken["nuts[numpyro]"] = known.drawn.draws["nuts[numpyro]"]
+    broken[NUTS] = known.drawn.draws[NUTS]
     empty = _agreement.forest(known.found, replace(known.drawn, draws=broken), known.notable)
     assert empty is not None
     assert intervals(empty) < drawn / 2
@@ -1027,15 +1087,17 @@ def test_every_method_has_its_interval_although_draws_are_unequal() -> None:
 
 def test_a_method_without_draws_is_drawn_from_its_covariance_and_marked() -> None:
     result = bivariate()
-    names = list(scalars(result.model, result.estimates["nuts[numpyro]"]))
+    names = list(scalars(result.model, result.estimates[NUTS]))
     drawn = _draws.comparable(result, names)
-    assert drawn.approximated == {
-        "expectation_maximisation", "maximum_likelihood[numpyro]", "maximum_likelihood[pymc]",
+    assert set(map(label, drawn.approximated)) == {
+        "expectation_maximisation",
+        "maximum_likelihood[numpyro]",
+        "maximum_likelihood[pymc]",
         "statsmodels",
-    }  # fmt: skip
-    assert drawn.unreliable == {"gaussian_vi[numpyro, full_rank]"}
-    fit = result.estimates["maximum_likelihood[pymc]"]
-    flat_draws = drawn.draws["maximum_likelihood[pymc]"].reshape(-1, len(names))
+    }
+    assert drawn.unreliable == {METHODS["gaussian_vi[numpyro, full_rank]"]}
+    fit = result.estimates[METHODS["maximum_likelihood[pymc]"]]
+    flat_draws = drawn.draws[METHODS["maximum_likelihood[pymc]"]].reshape(-1, len(names))
     place = [list(map(str, fit.covariance["quantity"].values)).index(name) for name in names]
     covariance = fit.covariance.values[np.ix_(place, place)]
     location = flat(fit.location.value)[place]
@@ -1046,32 +1108,32 @@ def test_a_method_without_draws_is_drawn_from_its_covariance_and_marked() -> Non
     )
     # 15 entries at a false-alarm rate of 1e-5 each
     assert np.all(np.abs(np.cov(flat_draws, rowvar=False) - covariance) < 4.5 * error)
-    assert np.all(drawn.draws["statsmodels"][..., 2:].std(axis=(0, 1)) < 1e-9)
+    assert np.all(drawn.draws[METHODS["statsmodels"]][..., 2:].std(axis=(0, 1)) < 1e-9)
 
 
 def test_a_large_model_shows_the_scalars_on_which_methods_differ() -> None:
-    cell = _answer.Cell(0.0, 0.01, 1.0, 0.01, "AGREE", "AGREE", "")
+    cell = _headline.Cell(0.0, 0.01, 1.0, 0.01, "AGREE", "AGREE", "")
     names = tuple(f"q[{i}]" for i in range(40))
     cells = dict.fromkeys(names, cell) | {
         "q[17]": replace(cell, shift=2.0),
         "q[33]": replace(cell, ratio=0.2),
         "q[34]": replace(cell, shift=float("nan"), ratio=float("nan")),
     }
-    found = _answer.Agreement("nuts", names, {"gaussian_vi": cells})
-    assert {"q[17]", "q[33]"} <= set(_answer.notable(found, 5))
-    assert _answer.notable(found, 40) == names
+    found = _headline.Agreement(NUTS, names, {LAPLACE: cells})
+    assert {"q[17]", "q[33]"} <= set(_headline.notable(found, 5))
+    assert _headline.notable(found, 40) == names
 
 
 def test_a_large_model_has_a_column_for_each_parameter_that_shows_the_worst_of_its_entries() -> (
     None
 ):
-    cell = _answer.Cell(0.0, 0.01, 1.0, 0.01, "AGREE", "AGREE", "")
+    cell = _headline.Cell(0.0, 0.01, 1.0, 0.01, "AGREE", "AGREE", "")
     names = ("mu", *(f"covariance[{i}, {j}]" for i in range(6) for j in range(6)))
     cells = dict.fromkeys(names, cell) | {
         "covariance[3, 1]": replace(cell, location="DIFFER"),
         "covariance[5, 5]": replace(cell, sd="UNSURE"),
     }
-    found = _first.matrix(_answer.Agreement("nuts", names, {"gaussian_vi": cells}))
+    found = _first.matrix(_headline.Agreement(NUTS, names, {LAPLACE: cells}))
     assert found is not None
     assert found.grouped
     assert found.columns == ("mu", "covariance")
@@ -1094,49 +1156,51 @@ def decided(result: CaseResult) -> CaseResult:
     return replace(result, estimates=estimates, verdicts={})
 
 
-def answered(result: CaseResult) -> _answer.Answer:
-    return _answer.answer(result, _answer.agreement(result))
+def answered(result: CaseResult) -> _headline.Headline:
+    return _headline.headline(result, _headline.agreement(result))
 
 
 def test_the_answer_trusts_what_agrees_and_only_that() -> None:
     result = decided(bivariate())
-    nuts = result.estimates["nuts[numpyro]"]
+    nuts = result.estimates[NUTS]
     chosen = {
         "nuts[numpyro]": nuts,
-        "laplace": from_point(nuts, shift=0.01, scale=1.01),
+        "laplace[numpyro]": from_point(nuts, shift=0.01, scale=1.01),
         "maximum_likelihood[numpyro]": from_point(nuts),
         "maximum_likelihood[pymc]": from_point(nuts),
         "gaussian_vi[numpyro, mean_field]": from_point(nuts, scale=0.4),
         "gaussian_vi[numpyro, full_rank]": from_point(nuts, problems=("stopped early",)),
         "expectation_maximisation": from_point(nuts, shift=0.3),
     }
-    answer = answered(replace(result, estimates=chosen))
-    assert answer.trusted == (
-        "laplace", "maximum_likelihood[numpyro]", "maximum_likelihood[pymc]",
-    )  # fmt: skip
-    assert answer.headline == (
-        "Held against nuts[numpyro]: trust laplace and maximum_likelihood for centre and spread; "
-        "trust only the centre of gaussian_vi[mean_field]; do not trust expectation_maximisation; "
+    answer = answered(replace(result, estimates=keyed(chosen)))
+    assert tuple(map(label, answer.trusted)) == (
+        "laplace[numpyro]",
+        "maximum_likelihood[numpyro]",
+        "maximum_likelihood[pymc]",
+    )
+    assert answer.sentence == (
+        "Held against nuts[numpyro]: trust laplace and maximum_likelihood for mean and sd; "
+        "trust only the mean of gaussian_vi[mean_field]; do not trust expectation_maximisation; "
         "not judged: gaussian_vi[full_rank]."
     )
-    assert len(answer.headline.split()) <= 40
+    assert len(answer.sentence.split()) <= 40
 
 
-def test_a_spread_that_is_off_is_not_hidden_by_an_undecided_centre() -> None:
-    row = _answer.Cell(0.0, 0.1, 1.3, 0.01, "UNSURE", "DIFFER", "")
-    assert _answer._kind({"tau": row}) == "off"
-    assert _answer._kind({"tau": replace(row, location="AGREE")}) == "location"
-    assert _answer._kind({"tau": replace(row, sd="EXPLAINED")}) == "unsure"
-    assert _answer._kind({"tau": replace(row, location="EXPLAINED", sd="AGREE")}) == "explained"
+def test_an_sd_that_is_off_is_not_hidden_by_an_undecided_mean() -> None:
+    row = _headline.Cell(0.0, 0.1, 1.3, 0.01, "UNSURE", "DIFFER", "")
+    assert _headline._fate({"tau": row}) == "off"
+    assert _headline._fate({"tau": replace(row, location="AGREE")}) == "location"
+    assert _headline._fate({"tau": replace(row, sd="EXPLAINED")}) == "unsure"
+    assert _headline._fate({"tau": replace(row, location="EXPLAINED", sd="AGREE")}) == "explained"
 
 
 def test_another_sampler_is_named_where_it_does_not_agree() -> None:
     result = decided(bivariate())
-    nuts = result.estimates["nuts[numpyro]"]
+    nuts = result.estimates[NUTS]
 
     def said(shift: float) -> str:
-        other = {"nuts[pymc]": from_point(nuts, shift=shift), "laplace": from_point(nuts)}
-        return answered(replace(result, estimates={"nuts[numpyro]": nuts, **other})).headline
+        other = keyed({"nuts[pymc]": from_point(nuts, shift=shift)}) | {LAPLACE: from_point(nuts)}
+        return answered(replace(result, estimates={NUTS: nuts, **other})).sentence
 
     assert "pymc" not in said(0.0)
     assert "do not trust nuts[pymc]." in said(0.3)
@@ -1144,58 +1208,67 @@ def test_another_sampler_is_named_where_it_does_not_agree() -> None:
 
 def test_variants_that_share_their_fate_share_a_name() -> None:
     result = decided(bivariate())
-    nuts = result.estimates["nuts[numpyro]"]
+    nuts = result.estimates[NUTS]
     good, bad = from_point(nuts), from_point(nuts, shift=1.0)
     variants = [
-        f"gaussian_vi[{engine}, {family}]" for family in "ab" for engine in ("numpyro", "pymc")
+        f"gaussian_vi[{engine}, {family}]"
+        for family in ("mean_field", "full_rank")
+        for engine in ("numpyro", "pymc")
     ]
 
     def said(*fits: Estimate) -> str:
         chosen = {"nuts[numpyro]": nuts, **dict(zip(variants, fits, strict=True))}
-        return answered(replace(result, estimates=chosen)).headline
+        return answered(replace(result, estimates=keyed(chosen))).sentence
 
     assert "trust gaussian_vi for" in said(good, good, good, good)
-    assert "trust gaussian_vi[a] for centre and spread; do not trust gaussian_vi[b]." in said(
-        good, good, bad, bad
+    assert (
+        "trust gaussian_vi[mean_field] for mean and sd; do not trust gaussian_vi[full_rank]."
+        in said(good, good, bad, bad)
     )
-    assert "do not trust gaussian_vi[pymc, a] and gaussian_vi[b]." in said(good, bad, bad, bad)
+    assert "do not trust gaussian_vi[pymc, mean_field] and gaussian_vi[full_rank]." in said(
+        good, bad, bad, bad
+    )
 
 
 def test_a_difference_that_theory_predicts_is_told_apart_from_one_that_none_does() -> None:
     result = decided(bivariate())
-    nuts = result.estimates["nuts[numpyro]"]
-    chosen = {"nuts[numpyro]": nuts, "laplace": from_point(nuts, shift=0.3)}
+    nuts = result.estimates[NUTS]
+    chosen = {NUTS: nuts, LAPLACE: from_point(nuts, shift=0.3)}
     truth = scalars(result.model, nuts)
     verdicts = tuple(
         Verdict(
-            f"mean of {name}: laplace − nuts[numpyro]",
+            "{quantity} of {parameter}: {method} − {reference}",
             one.location + 0.3 * one.sd,
             one.location,
             0.0,
             0.05 * one.sd,
             cause="skewness",
             predicted=one.location + 0.3 * one.sd,
+            quantity="mean",
+            parameter=name,
+            method="laplace[numpyro]",
+            reference="nuts[numpyro]",
         )
         for name, one in truth.items()
     )
     told = replace(result, estimates=chosen, verdicts={"posterior_agreement": verdicts})
-    assert "off as theory predicts: laplace" in answered(told).headline
-    assert "do not trust laplace" in answered(replace(told, verdicts={})).headline
+    assert "off as theory predicts: laplace" in answered(told).sentence
+    assert "do not trust laplace" in answered(replace(told, verdicts={})).sentence
 
 
 def test_the_answer_is_modest_where_nothing_is_known() -> None:
-    assert "nothing was fitted" in answered(unfitted()).headline
-    assert "nothing here vouches" in answered(hostile()).headline
+    assert "nothing was fitted" in answered(unfitted()).sentence
+    assert "nothing here vouches" in answered(hostile()).sentence
     undecided = answered(replace(bivariate(), verdicts={}))
-    assert "too few draws to tell: " in undecided.headline
+    assert "too few draws to tell: " in undecided.sentence
     assert undecided.trusted == ()
 
 
 def test_convergence_before_alignment_is_shown_where_labels_can_switch() -> None:
     result = bivariate()
-    nuts = result.estimates["nuts[numpyro]"]
+    nuts = result.estimates[NUTS]
     record = nuts.record.assign_attrs(rhat_unaligned=1.523, ess_unaligned=7.0)
-    switching = {**result.estimates, "nuts[numpyro]": replace(nuts, record=record)}
+    switching = {**result.estimates, NUTS: replace(nuts, record=record)}
     for estimates, shown in ((result.estimates, False), (switching, True)):
         known = _facts.facts(replace(result, estimates=estimates))
         tables = _trust.section(known).tables
@@ -1207,24 +1280,27 @@ def test_convergence_before_alignment_is_shown_where_labels_can_switch() -> None
 
 def test_the_exact_posterior_is_the_reference_where_there_is_one() -> None:
     result = bivariate()
-    nuts = result.estimates["nuts[numpyro]"]
-    assert _answer.reference(result) == "nuts[numpyro]"
-    exact = replace(result, estimates={**result.estimates, "exact_posterior": from_point(nuts)})
-    assert _answer.reference(exact) == "exact_posterior"
-    sick = {**result.estimates, "nuts[numpyro]": replace(nuts, problems=("R-hat 1.2",))}
-    assert _answer.reference(replace(result, estimates=sick)) == "nuts[pymc]"
+    nuts = result.estimates[NUTS]
+    assert _headline.agreement(result).reference == NUTS
+    exact = METHODS["exact_posterior"]
+    known = replace(result, estimates={**result.estimates, exact: from_point(nuts)})
+    assert _headline.agreement(known).reference == exact
+    sick = {**result.estimates, NUTS: replace(nuts, problems=("R-hat 1.2",))}
+    found = _headline.agreement(replace(result, estimates=sick))
+    assert found.reference == METHODS["nuts[pymc]"]
 
 
 # ---------------------------------------------------------------- does it fit
 
 
 def test_replicates_come_from_whole_simulations_or_given_what_is_known() -> None:
-    whole, why = _draws.replicates(bivariate(), "nuts[numpyro]")
+    whole, why = _draws.replicates(bivariate(), NUTS)
     assert whole is not None, why
     assert {name: array.shape for name, array in whole.replicated.items()} == {
-        "y[length]": (100, 80), "y[width]": (100, 80),
-    }  # fmt: skip
-    given, why = _draws.replicates(conditional(), "nuts[numpyro]")
+        "y[length]": (100, 80),
+        "y[width]": (100, 80),
+    }
+    given, why = _draws.replicates(conditional(), NUTS)
     assert given is not None, why
     assert {name: array.shape for name, array in given.replicated.items()} == {"y": (100, 9)}
     # the known standard errors 1 … 3 make the third row vary less than the fifth
@@ -1234,22 +1310,22 @@ def test_replicates_come_from_whole_simulations_or_given_what_is_known() -> None
 
 def test_replicates_given_by_the_sampler_are_used() -> None:
     result = conditional()
-    fit = result.estimates["nuts[numpyro]"]
+    fit = result.estimates[NUTS]
     assert fit.draws is not None
     drawn = np.random.default_rng(0).normal(size=(4, 250, 9))
     group = xr.Dataset({"y": (("chain", "draw", "group"), drawn)})
     tree = xr.DataTree.from_dict(
         {"posterior": fit.draws["posterior"].to_dataset(), "posterior_predictive": group}
     )
-    given = replace(result, estimates={"nuts[numpyro]": replace(fit, draws=tree)})
-    found, why = _draws.replicates(given, "nuts[numpyro]")
+    given = replace(result, estimates={NUTS: replace(fit, draws=tree)})
+    found, why = _draws.replicates(given, NUTS)
     assert found is not None, why
     assert np.isin(found.replicated["y"], drawn).all()
 
 
 def test_data_that_do_not_fit_are_said_so() -> None:
     result = bivariate()
-    found, _ = _draws.replicates(result, "nuts[numpyro]")
+    found, _ = _draws.replicates(result, NUTS)
     assert found is not None
     shares = [row["share_below"] for row in _tables.predictive_rows(found)]
     assert np.mean([0.005 < share < 0.995 for share in shares]) > 0.7
@@ -1306,7 +1382,7 @@ def test_the_index_counts_and_links_every_case(pages: dict[str, Page]) -> None:
     ]
     links = {link["href"] for link in page.all("a")}
     assert {"gaussian-simulated.html", "hostile.html", "results.json"} <= links
-    assert _page.WORDS.keys() == set(_answer.OUTCOMES)
+    assert _page.MEANINGS.keys() == set(_headline.OUTCOMES)
 
 
 def test_a_program_that_raises_costs_its_graph_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import xarray as xr
 from catalogue import FURTHER, at_truth, called, variants
 from wrapper import Wrapped
 
-from comparisons.claims import same_model
+from comparisons.claims import GATE, same_model
 from comparisons.claims.same_model import (
     DRAWS,
     ROW_POINTS,
@@ -31,7 +31,6 @@ from comparisons.claims.same_model import (
 from comparisons.policy import MOMENTS, TOLERANCE
 from comparisons.runs.progress import Report
 from comparisons.runs.run import _conclude
-from comparisons.runs.selection import GATE
 from comparisons.verdict import Verdict
 from models import (
     ConjugateGaussian,

@@ -6,6 +6,7 @@ end, and *cannot tell* between: the rule of every verdict, with the old number a
 """
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import hypot, isnan, nan
 from pathlib import Path
@@ -15,13 +16,16 @@ from comparisons.policy import Z
 from comparisons.verdict import Verdict
 from models.errors import DataError
 
+type Row = dict[str, str]
 type Change = Literal["changed", "unchanged", "cannot tell"]
 
 COLUMNS = (
-    "comparison", "model", "data", "about", "observed", "expected", "error", "bound", "verdict",
-    "cause",
-)  # fmt: skip
-_IDENTITY = COLUMNS[:4]
+    *("comparison", "model", "data", "about", "observed", "expected", "error", "bound"),
+    *("verdict", "cause"),
+)
+_CASE = COLUMNS[:3]
+_FIELDS = ("claim", "quantity", "parameter", "method", "reference", "n")
+"""By which rows are matched; by their sentences where one of the tables has no such columns."""
 
 
 @final
@@ -46,16 +50,27 @@ def differences(old: Path, new: Path) -> list[Difference]:
     Raises:
         DataError: a file cannot be read or is no such table.
     """
-    before, after = _rows(old), _rows(new)
-    rows = dict.fromkeys([*before, *after])
-    found = [_difference(row, before.get(row), after.get(row)) for row in rows]
+    tables = _read(old), _read(new)
+    fields = all({*_FIELDS} <= row.keys() for rows in tables for row in rows)
+    before, after = (_keyed(rows, _FIELDS if fields else ("about",)) for rows in tables)
+    found = [_difference(before.get(key), after.get(key)) for key in {**before, **after}]
     order = ("changed", "cannot tell", "unchanged")
     return sorted(found, key=lambda difference: order.index(difference.change))
 
 
-def _difference(
-    row: tuple[str, ...], old: dict[str, str] | None, new: dict[str, str] | None
-) -> Difference:
+def _keyed(rows: Sequence[Row], names: Sequence[str]) -> dict[tuple[str, ...], Row]:
+    """Rows by what they are about; an equal statement made twice is told apart by its place."""
+    keyed: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        key = tuple(row[name] for name in (*_CASE, *names))
+        while key in keyed:
+            key = (*key, "again")
+        keyed[key] = row
+    return keyed
+
+
+def _difference(old: Row | None, new: Row | None) -> Difference:
+    row = tuple((old or new or {})[name] for name in (*_CASE, "about"))
     if old is None or new is None:
         return Difference(row, "changed", "new" if old is None else "gone")
     if all(old[name] == new[name] for name in COLUMNS):
@@ -77,7 +92,7 @@ def _difference(
     return Difference(row, "unchanged" if outcome == "AGREE" else "cannot tell", moved)
 
 
-def _rows(path: Path) -> dict[tuple[str, ...], dict[str, str]]:
+def _read(path: Path) -> list[Row]:
     if path.is_dir():
         path = path / "verdicts.csv"
     try:
@@ -89,14 +104,10 @@ def _rows(path: Path) -> dict[tuple[str, ...], dict[str, str]]:
                     f"{path}:1: no column {', '.join(missing)}; expected a verdicts.csv, as "
                     "`run` writes it"
                 )
-            rows: dict[tuple[str, ...], dict[str, str]] = {}
+            rows = []
             for row in reader:
-                identity = tuple(row[name] for name in _IDENTITY)
-                # an equal statement made twice is told apart by its place
-                while identity in rows:
-                    identity = (*identity, "again")
                 _numbers(row, f"{path}:{reader.line_num}")
-                rows[identity] = row
+                rows.append(row)
             return rows
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; expected a verdicts.csv") from error
@@ -104,7 +115,7 @@ def _rows(path: Path) -> dict[tuple[str, ...], dict[str, str]]:
         raise DataError(f"{path}: not a CSV file in UTF-8: {error}") from error
 
 
-def _numbers(row: dict[str, str], where: str = "") -> tuple[float, float, float]:
+def _numbers(row: Row, where: str = "") -> tuple[float, float, float]:
     values = []
     for name in ("observed", "error", "bound"):
         try:

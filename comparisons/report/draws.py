@@ -6,7 +6,7 @@ N(estimate, covariance), its sampling approximation, and is marked as such.
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -14,9 +14,10 @@ import jax
 import numpy as np
 import xarray as xr
 
-from comparisons.reference import own_draws
+from comparisons.reference import flat_name, own_draws
 from comparisons.report.result import CaseResult
 from inference.estimate import Estimate
+from inference.method import Method, label
 from models.errors import ConcordError
 from models.programs.density import units
 from models.programs.keys import key_of
@@ -36,14 +37,14 @@ class Comparable:
     """Draws of several methods in one shape.
 
     Attributes:
-        draws: by label, shape (CHAINS, draws, scalars).
-        approximated: labels of the methods that have no draws of their own.
-        unreliable: labels of the methods with problems.
+        draws: of every method, shape (CHAINS, draws, scalars).
+        approximated: the methods that have no draws of their own.
+        unreliable: the methods with problems.
     """
 
-    draws: Mapping[str, np.ndarray]
-    approximated: frozenset[str]
-    unreliable: frozenset[str]
+    draws: Mapping[Method, np.ndarray]
+    approximated: frozenset[Method]
+    unreliable: frozenset[Method]
 
 
 @final
@@ -54,7 +55,7 @@ class Replicates:
     Attributes:
         observed: by column, one dimension.
         replicated: by column, shape (replicates, rows).
-        source: label of the fit whose draws were used.
+        source: label of the method whose draws were used.
     """
 
     observed: Mapping[str, np.ndarray]
@@ -65,31 +66,31 @@ class Replicates:
 def comparable(result: CaseResult, names: Sequence[str]) -> Comparable:
     """Draws of every method that reports all the scalars, thinned to the shortest."""
     own, normal = {}, {}
-    for label, fit in result.estimates.items():
+    for method, fit in result.estimates.items():
         found = own_draws(fit, names)
         if found is not None and np.isfinite(found).all():
-            own[label] = found.reshape(-1, len(names))
+            own[method] = found.reshape(-1, len(names))
         elif set(names) <= set(map(str, fit.covariance["quantity"].values)):
-            normal[label] = fit
-    size = min([_MOST, *(draws.shape[0] for draws in own.values())]) // CHAINS
+            normal[method] = fit
+    size = min([_MOST, *map(len, own.values())]) // CHAINS
     drawn = {}
-    for label in result.estimates:
-        if label in own:
-            keep = np.linspace(0, own[label].shape[0] - 1, CHAINS * size).round().astype(int)
-            drawn[label] = own[label][keep]
-        elif label in normal:
-            approximation = _normal(normal[label], names, CHAINS * size)
+    for method in result.estimates:
+        if method in own:
+            keep = np.linspace(0, len(own[method]) - 1, CHAINS * size).round().astype(int)
+            drawn[method] = own[method][keep]
+        elif method in normal:
+            approximation = _normal(normal[method], names, CHAINS * size)
             if np.isfinite(approximation).all():
-                drawn[label] = approximation
+                drawn[method] = approximation
     return Comparable(
-        {label: draws.reshape(CHAINS, size, len(names)) for label, draws in drawn.items()},
+        {method: draws.reshape(CHAINS, size, len(names)) for method, draws in drawn.items()},
         frozenset(normal).intersection(drawn),
-        frozenset(label for label in drawn if result.estimates[label].problems),
+        frozenset(method for method in drawn if result.estimates[method].problems),
     )
 
 
 def _normal(estimate: Estimate, names: Sequence[str], size: int) -> np.ndarray:
-    """Draws from N(center, covariance); a scalar of undefined spread stays at its centre.
+    """Draws from N(estimate, covariance); a scalar of undefined sd stays where it is.
 
     The noise is the same for every estimate, so that equal ones look equal, and symmetric, so
     that their mean is the estimate.
@@ -105,7 +106,7 @@ def _normal(estimate: Estimate, names: Sequence[str], size: int) -> np.ndarray:
     return location[chosen] + noise @ factor.T
 
 
-def replicates(result: CaseResult, source: str) -> tuple[Replicates | None, str]:
+def replicates(result: CaseResult, source: Method) -> tuple[Replicates | None, str]:
     """Data replicated at posterior draws of a fit; or why there are none.
 
     Draws of the group `posterior_predictive` are used where the fit has them; else the model
@@ -114,39 +115,39 @@ def replicates(result: CaseResult, source: str) -> tuple[Replicates | None, str]
     """
     draws = result.estimates[source].draws
     if draws is None:
-        return None, f"{source} has no draws"
+        return None, f"{label(source)} has no draws"
     if "posterior_predictive" in draws.children:
-        group = draws["posterior_predictive"].to_dataset()
-        observed = {n: result.data[n].values for n in map(str, group) if n in result.data}
-        replicated = {
-            n: _thinned(group[n].transpose("chain", "draw", ...).to_numpy()) for n in observed
-        }
-        return Replicates(
-            _columns(result.data, observed), _columns(result.data, replicated, 1), source
-        ), ""
-    posterior = draws["posterior"]
-    names = [parameter.name for parameter in result.model.parameters]
-    missing = [name for name in names if name not in posterior.data_vars]
-    if missing:
-        return None, f"{source} keeps no draws of {', '.join(missing)}"
-    values = {
-        name: _thinned(posterior[name].transpose("chain", "draw", ...).to_numpy()) for name in names
+        replicated = _flat(draws["posterior_predictive"].to_dataset(), result.data)
+        observed = {name: result.data[name].values for name in replicated}
+        replicated = {name: _thinned(array) for name, array in replicated.items()}
+    else:
+        names = [parameter.name for parameter in result.model.parameters]
+        values = _flat(draws["posterior"].to_dataset(), names)
+        if missing := [name for name in names if name not in values]:
+            return None, f"{label(source)} keeps no draws of {', '.join(missing)}"
+        make = _simulated if len(result.data.data_vars) == 1 else _conditional
+        rng = np.random.default_rng(zlib.crc32(f"{result.slug} replicates".encode()))
+        try:
+            values = {name: _thinned(values[name]) for name in names}
+            observed, replicated = make(result, values, rng)
+        except (ConcordError, NotImplementedError, KeyError, TypeError, ValueError) as error:
+            return None, f"the model could not replicate the data: {type(error).__name__}: {error}"
+    columns = _columns(result.data, observed), _columns(result.data, replicated, 1)
+    return Replicates(*columns, label(source)), ""
+
+
+def _flat(group: xr.Dataset, names: Iterable[Hashable]) -> dict[str, np.ndarray]:
+    """Draws of the variables of a group that are among the names, shape (chains × draws, …)."""
+    arrays = {
+        str(name): group[name].transpose("chain", "draw", ...).to_numpy()
+        for name in names
+        if name in group
     }
-    rng = np.random.default_rng(zlib.crc32(f"{result.slug} replicates".encode()))
-    try:
-        if len(result.data.data_vars) == 1:
-            observed, replicated = _simulated(result, values, rng)
-        else:
-            observed, replicated = _conditional(result, values, rng)
-    except (ConcordError, NotImplementedError, KeyError, TypeError, ValueError) as error:
-        return None, f"the model could not replicate the data: {type(error).__name__}: {error}"
-    return Replicates(
-        _columns(result.data, observed), _columns(result.data, replicated, 1), source
-    ), ""
+    return {name: array.reshape(-1, *array.shape[2:]) for name, array in arrays.items()}
 
 
 def prior_and_posterior(
-    result: CaseResult, source: str
+    result: CaseResult, source: Method
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Draws of the first entry that varies of each parameter, from the prior and from a fit.
 
@@ -154,22 +155,19 @@ def prior_and_posterior(
     nothing else to be seen.
     """
     draws = result.estimates[source].draws
-    posterior = draws["posterior"] if draws else {}
+    names = [parameter.name for parameter in result.model.parameters]
+    posterior = _flat(draws["posterior"].to_dataset(), names) if draws else {}
     rng = np.random.default_rng(zlib.crc32(f"{result.slug} prior".encode()))
     prior = read_numpyro(result.model, result.data).prior_draws(rng, 1000)
     found: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
-    for name in (parameter.name for parameter in result.model.parameters):
-        if name not in posterior:
-            continue
-        drawn = prior[name]
-        after = posterior[name].transpose("chain", "draw", ...).to_numpy()
-        for index in np.ndindex(after.shape[2:]):
-            before, one = drawn[(..., *index)], after[(..., *index)].ravel()
-            if not (np.allclose(before, before[0]) or np.allclose(one, one[0])):
-                label = f"{name}[{', '.join(map(str, index))}]" if index else name
+    for name, drawn in posterior.items():
+        for index in np.ndindex(drawn.shape[1:]):
+            before, after = prior[name][(..., *index)], drawn[(..., *index)]
+            if not (np.allclose(before, before[0]) or np.allclose(after, after[0])):
                 levels = np.linspace(0.05, 0.95, 1000)
-                found[0][label] = np.quantile(before, levels)
-                found[1][label] = one[np.linspace(0, one.size - 1, 1000).astype(int)]
+                found[0][flat_name(name, index)] = np.quantile(before, levels)
+                places = np.linspace(0, after.size - 1, 1000).astype(int)
+                found[1][flat_name(name, index)] = after[places]
                 break
     return found
 
@@ -214,9 +212,8 @@ def _conditional(
     )
 
 
-def _thinned(array: np.ndarray) -> np.ndarray:
-    """Evenly spread draws of (chain, draw, …), shape (at most REPLICATES, …)."""
-    flat = array.reshape(-1, *array.shape[2:])
+def _thinned(flat: np.ndarray) -> np.ndarray:
+    """At most REPLICATES of the draws, spread evenly."""
     return flat[np.linspace(0, len(flat) - 1, min(REPLICATES, len(flat))).round().astype(int)]
 
 

@@ -12,13 +12,15 @@ import pandas as pd
 import xarray as xr
 from arviz_stats.utils import ELPDDataLOO
 
+from comparisons.reference import samplers
 from comparisons.report import draws, headline, tables
 from comparisons.report.draws import Comparable, Replicates
-from comparisons.report.headline import Agreement, Answer
+from comparisons.report.headline import Agreement, Headline
 from comparisons.report.result import CaseResult
 from comparisons.report.tables import Row
 from comparisons.store.keys import canonical, versions
 from comparisons.verdict import Outcome
+from inference.method import Method, label
 from models.data.dataset import content_hash
 from models.errors import ConfigError
 
@@ -34,8 +36,8 @@ class Facts:
     Attributes:
         result: the case.
         found: every method against the reference.
-        answer: the sentence of the first screen.
-        source: label of the fit that stands for the posterior; "" if none can be relied on.
+        headline: the sentence of the first screen.
+        source: the method whose draws stand for the posterior; None if none can be relied on.
         loo: its expected log predictive density, unit by unit; None where that is unknown.
         notable: the scalars of figures that show every method.
         drawn: draws of every method at these.
@@ -48,8 +50,8 @@ class Facts:
 
     result: CaseResult
     found: Agreement
-    answer: Answer
-    source: str
+    headline: Headline
+    source: Method | None
     loo: ELPDDataLOO | None
     notable: tuple[str, ...]
     drawn: Comparable
@@ -91,7 +93,7 @@ def facts(result: CaseResult) -> Facts:
     return Facts(
         result=result,
         found=found,
-        answer=headline.answer(result, found),
+        headline=headline.headline(result, found),
         source=source,
         loo=_loo(result, source) if source else None,
         notable=notable,
@@ -110,14 +112,14 @@ def facts(result: CaseResult) -> Facts:
     )
 
 
-def _source(result: CaseResult, found: Agreement) -> str:
-    """The fit whose draws replicate the data: the reference, or the first reliable sampler."""
-    ranked = [found.reference, *(n for n in result.estimates if headline.base(n) == "nuts")]
-    usable = (n for n in ranked if n and not result.estimates[n].problems)
-    return next((n for n in usable if result.estimates[n].draws is not None), "")
+def _source(result: CaseResult, found: Agreement) -> Method | None:
+    """The method whose draws replicate the data: the reference, or the first reliable sampler."""
+    if found.reference and result.estimates[found.reference].draws is not None:
+        return found.reference
+    return next(iter(samplers(result.estimates)), None)
 
 
-def _loo(result: CaseResult, source: str) -> ELPDDataLOO | None:
+def _loo(result: CaseResult, source: Method) -> ELPDDataLOO | None:
     draws = result.estimates[source].draws
     if draws is None or "log_likelihood" not in draws.children:
         return None
@@ -175,12 +177,12 @@ def as_json(known: Facts, command: str) -> dict[str, Any]:
         "data": result.data_name,
         "columns": list(result.columns),
         "sizes": {str(dim): size for dim, size in result.data.sizes.items()},
-        "answer": known.answer.headline,
-        "reference": known.found.reference,
+        "headline": known.headline.sentence,
+        "reference": label(known.found.reference) if known.found.reference else "",
         "counts": known.counts,
         "titles": dict(result.titles),
         "not_applicable": [name for name, verdicts in result.verdicts.items() if not verdicts],
-        "refusals": dict(result.refusals),
+        "refusals": {label(method): reason for method, reason in result.refusals.items()},
         "failures": dict(result.failures),
         "seconds": result.seconds,
         **{name: getattr(known, name) for name in _ROWS},

@@ -1,24 +1,25 @@
 """Publishing: a report is written whole beside the old one, then moved into its place."""
 
 import contextlib
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from comparisons.report.result import CaseResult
 from comparisons.store.entries import disk_error
-from comparisons.store.trees import to_netcdf
+from inference.method import label
 from models.errors import ConfigError
 
 _STAGE = ".report-"
 _SLUG = re.compile(r"[a-z0-9_-]{1,120}")
 _RESERVED = (
-    "index", "fits", "replicates", "results", "estimates", "criteria", "verdicts", "studies",
+    *("index", "fits", "replicates", "results", "estimates", "criteria", "verdicts", "studies"),
     "theory",
-)  # fmt: skip
+)
 
 
 def slug(text: str, taken: Sequence[str] = ()) -> str:
@@ -74,29 +75,17 @@ def published(out: Path) -> Iterator[Path]:
 
 def _move(stage: Path, out: Path) -> None:
     """Files one by one, the first page last, so that it never links to what is not there."""
-    files = sorted(path.relative_to(stage) for path in stage.rglob("*") if path.is_file())
-    files.sort(key=lambda path: path.name == "index.html")
-    for path in files:
-        (out / path).parent.mkdir(exist_ok=True)
-        (stage / path).replace(out / path)
-    for folder in {path.parent for path in files if path.parent != Path()}:
-        for old in (out / folder).glob("*.nc"):  # of methods that are no longer there
-            if old.relative_to(out) not in files:
-                old.unlink()
+    for path in sorted(stage.iterdir(), key=lambda path: (path.name == "index.html", path.name)):
+        path.replace(out / path.name)
 
 
-def write_draws(result: CaseResult, stage: Path) -> dict[str, str]:
-    """One netCDF file per fit, with its data; returns their paths from the page, by label."""
-    paths: dict[str, str] = {}
-    names: list[str] = []
-    for label, fit in result.estimates.items():
-        names.append(slug(label, names))
-        path = stage / result.slug / f"{names[-1]}.nc"
-        path.parent.mkdir(exist_ok=True)
-        stored = result.files.get(label)
-        if stored is not None and stored.is_file():
-            shutil.copyfile(stored, path)
-        else:
-            path.write_bytes(to_netcdf(fit))
-        paths[label] = f"{result.slug}/{path.name}"
-    return paths
+def put(stage: Path, texts: Mapping[str, str]) -> None:
+    """Writes texts to files by name."""
+    for name, text in texts.items():
+        (stage / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def links(result: CaseResult, out: Path) -> dict[str, str]:
+    """Where the stored fits lie as seen from a page, by label."""
+    paths = result.files.items()
+    return {label(method): Path(os.path.relpath(path, out)).as_posix() for method, path in paths}

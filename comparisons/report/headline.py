@@ -1,30 +1,28 @@
-"""The answer of a page: which cheap methods agree with the reference, and by how much not.
+"""The headline of a page: which cheap methods agree with the reference, and by how much not.
 
-Every method is held against the reference by the rule of `comparisons.verdict`: its centre in
-units of the reference's standard deviation, its spread as a ratio.  Where `posterior_agreement` has
-judged the same pair, its verdict (which may know a theory) is the one shown.
+Every method is held against the reference by the rule of `comparisons.verdict`: its location in
+units of the reference's standard deviation, its standard deviation or error as a ratio.  Where
+`posterior_agreement` has judged the same pair, its verdict (which may know a theory) is shown.
 """
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple, final
 
+from comparisons.claims import GATE
 from comparisons.policy import POSTERIOR
-from comparisons.reference import Scalar, scalars
+from comparisons.reference import Scalar, exact_posterior, reference, scalars
 from comparisons.report.result import CaseResult
-from comparisons.runs.selection import GATE
 from comparisons.verdict import Outcome, Verdict
 from inference.estimate import Estimate
+from inference.method import Method, label
 
 OUTCOMES: tuple[Outcome, ...] = ("AGREE", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE")
 """In the order in which they are counted."""
-
 NOTABLE = 6
 """Scalars in figures that show every method."""
-
-_EXPENSIVE = ("nuts", "exact_posterior")
 
 
 @final
@@ -33,12 +31,12 @@ class Cell:
     """One method against the reference at one scalar.
 
     Attributes:
-        shift: centre less the reference's, in reference standard deviations.
+        shift: location less the reference's, in reference standard deviations.
         shift_error: its Monte Carlo standard error.
-        ratio: spread over the reference's.
+        ratio: standard deviation over the reference's.
         ratio_error: its Monte Carlo standard error.
-        center: the verdict on the centre.
-        spread: the verdict on the spread.
+        location: the verdict on the location.
+        sd: the verdict on the standard deviation.
         cause: what explains the verdicts, or why there are none.
     """
 
@@ -51,100 +49,65 @@ class Cell:
     cause: str
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """Every method against the reference.
+class Agreement(NamedTuple):
+    """Every method against the reference."""
 
-    Attributes:
-        reference: label of the method the others are held against; "" if none can be relied on.
-        scalars: flat names of the distinct scalars, those of the reference if there is one.
-        cells: by label of the method, then by scalar; empty without a reference.
-    """
-
-    reference: str
+    reference: Method | None
+    """The method the others are held against; None if none can be relied on."""
     scalars: tuple[str, ...]
-    cells: Mapping[str, Mapping[str, Cell]]
+    """Flat names of the distinct scalars, those of the reference if there is one."""
+    cells: Mapping[Method, Mapping[str, Cell]]
+    """By scalar; empty without a reference."""
 
 
-class Answer(NamedTuple):
-    """What the first screen says."""
+class Headline(NamedTuple):
+    """The first sentence of a page."""
 
-    headline: str
-    trusted: tuple[str, ...]
-    """Cheap methods that agree in centre and spread."""
-
-
-def reference(result: CaseResult) -> str:
-    """The exact posterior, else the first NUTS run without problems, else ""."""
-    ranked = [name for name in result.estimates if base(name) == "exact_posterior"]
-    ranked += [name for name in result.estimates if base(name) == "nuts"]
-    return next((name for name in ranked if not result.estimates[name].problems), "")
-
-
-def base(label: str) -> str:
-    """The method's name without its variant: `nuts` of `nuts[pymc]`."""
-    return label.partition("[")[0]
-
-
-def without_engine(label: str) -> str:
-    """`gaussian_vi[mean_field]` of `gaussian_vi[pymc, mean_field]`, `nuts` of `nuts[pymc]`."""
-    return re.sub(r"\[\]$", "", re.sub(r"\b(numpyro|pymc)\b(, )?", "", label))
+    sentence: str
+    trusted: tuple[Method, ...] = ()
+    """Cheap methods that agree in location and standard deviation."""
 
 
 def agreement(result: CaseResult) -> Agreement:
     """Every method against the reference, at every distinct scalar."""
-    numbers = {name: scalars(result.model, fit) for name, fit in result.estimates.items()}
-    against = reference(result)
-    if not against:
+    numbers = {method: scalars(result.model, fit) for method, fit in result.estimates.items()}
+    against = reference(result.estimates)
+    if against is None:
         largest = max(numbers.values(), key=len, default={})
-        return Agreement("", tuple(largest), {})
-    judged = {verdict.about: verdict for verdict in result.verdicts.get("posterior_agreement", ())}
-    truth = numbers[against]
+        return Agreement(None, tuple(largest), {})
+    judged: dict[tuple[str, str], dict[str, Verdict]] = {}
+    for verdict in result.verdicts.get("posterior_agreement", ()):
+        if verdict.reference == label(against):
+            key = verdict.method, verdict.parameter
+            judged.setdefault(key, {})[verdict.quantity] = verdict
+    truth = numbers.pop(against)
     cells = {
-        name: {
-            scalar: _cell(fit, one, truth[scalar], _pair(judged, scalar, name, against))
-            for scalar, one in numbers[name].items()
-            if scalar in truth
+        method: {
+            name: _cell(
+                result.estimates[method], one, truth[name], judged.get((label(method), name), {})
+            )
+            for name, one in own.items()
+            if name in truth
         }
-        for name, fit in result.estimates.items()
-        if name != against
+        for method, own in numbers.items()
     }
     return Agreement(against, tuple(truth), cells)
 
 
-def _pair(
-    judged: Mapping[str, Verdict], scalar: str, name: str, against: str
-) -> tuple[Verdict | None, Verdict | None]:
-    location = judged.get(f"mean of {scalar}: {name} − {against}")
-    return location, judged.get(f"sd of {scalar}: {name} − {against}")
-
-
-def _cell(
-    fit: Estimate, one: Scalar, truth: Scalar, judged: tuple[Verdict | None, Verdict | None]
-) -> Cell:
-    unit = truth.sd
-    shift = (one.location - truth.location) / unit
-    shift_error = math.hypot(one.location_error, truth.location_error) / unit
-    ratio = one.sd / unit
-    ratio_error = math.hypot(one.sd_error, ratio * truth.sd_error) / unit
-    location = judged[0] or Verdict("", shift, 0.0, shift_error, POSTERIOR)
-    sd = judged[1] or Verdict("", ratio, 1.0, ratio_error, POSTERIOR)
+def _cell(fit: Estimate, one: Scalar, truth: Scalar, judged: Mapping[str, Verdict]) -> Cell:
+    shift, ratio = (one.location - truth.location) / truth.sd, one.sd / truth.sd
+    shift_error = math.hypot(one.location_error, truth.location_error) / truth.sd
+    ratio_error = math.hypot(one.sd_error, ratio * truth.sd_error) / truth.sd
+    numbers = shift, shift_error, ratio, ratio_error
     if fit.problems:
-        reason = "; ".join(fit.problems)
-        return Cell(
-            shift, shift_error, ratio, ratio_error, "NOT COMPARABLE", "NOT COMPARABLE", reason
-        )
-    causes = dict.fromkeys(
-        verdict.cause
-        for verdict in (location, sd)
-        if verdict.cause and verdict.outcome in ("EXPLAINED", "NOT COMPARABLE")
-    )
+        return Cell(*numbers, "NOT COMPARABLE", "NOT COMPARABLE", "; ".join(fit.problems))
+    location = judged.get("mean") or Verdict("", shift, 0.0, shift_error, POSTERIOR)
+    sd = judged.get("sd") or Verdict("", ratio, 1.0, ratio_error, POSTERIOR)
+    told = [v for v in (location, sd) if v.outcome in ("EXPLAINED", "NOT COMPARABLE")]
+    causes = dict.fromkeys(verdict.cause for verdict in told if verdict.cause)
     if math.isnan(ratio):
-        causes["its spread is undefined"] = None
-    return Cell(
-        shift, shift_error, ratio, ratio_error, location.outcome, sd.outcome, "; ".join(causes)
-    )
+        causes["its standard deviation is undefined"] = None
+    return Cell(*numbers, location.outcome, sd.outcome, "; ".join(causes))
 
 
 def notable(found: Agreement, most: int = NOTABLE) -> tuple[str, ...]:
@@ -169,7 +132,7 @@ def counts(verdicts: Iterable[Verdict]) -> dict[Outcome, int]:
 
 
 def summary(outcomes: Iterable[Outcome]) -> Outcome:
-    """What a set of outcomes amounts to: the worst of those that could be compared."""
+    """The worst of the outcomes that could be compared."""
     found = set(outcomes)
     for outcome in ("DIFFER", "EXPLAINED", "UNSURE", "AGREE"):
         if outcome in found:
@@ -177,53 +140,49 @@ def summary(outcomes: Iterable[Outcome]) -> Outcome:
     return "NOT COMPARABLE"
 
 
-def worst_shift(cells: Mapping[str, Cell]) -> tuple[str, Cell] | None:
-    """The scalar at which the centre is furthest off."""
-    known = [(name, cell) for name, cell in cells.items() if not math.isnan(cell.shift)]
-    return max(known, key=lambda item: abs(item[1].shift), default=None)
+_WORDS = {
+    "both": "trust {} for mean and sd",
+    "location": "trust only the mean of {}",
+    "off": "do not trust {}",
+    "explained": "off as theory predicts: {}",
+    "unsure": "too few draws to tell: {}",
+    "unknown": "not judged: {}",
+}
 
 
-def answer(result: CaseResult, found: Agreement) -> Answer:
+def headline(result: CaseResult, found: Agreement) -> Headline:
     """The sentence a reader takes away, from the verdicts."""
     gate = [v for v in result.verdicts.get(GATE, ()) if v.outcome != "AGREE"]
     if gate and not result.estimates:
-        return Answer(
+        return Headline(
             f"The two programs are not shown to be one model ({gate[0].about}), so nothing was "
-            "fitted.",
-            (),
+            "fitted."
         )
-    if not found.reference:
-        return Answer(
+    if found.reference is None:
+        return Headline(
             "No sampler of the posterior passed its checks, so nothing here vouches for the cheap "
-            "methods.",
-            (),
+            "methods."
         )
-    kinds = {name: _kind(cells) for name, cells in found.cells.items()}
+    fates = {method: _fate(cells) for method, cells in found.cells.items()}
     # of the expensive ones only what speaks against them is news
-    kinds = {
-        name: kind
-        for name, kind in kinds.items()
-        if base(name) not in _EXPENSIVE or kind not in ("both", "location")
-    }
+    fates = {m: f for m, f in fates.items() if not _expensive(m) or f not in ("both", "location")}
     parts = []
-    for kind, words in (
-        ("both", "trust {} for centre and spread"),
-        ("location", "trust only the centre of {}"),
-        ("off", "do not trust {}"),
-        ("explained", "off as theory predicts: {}"),
-        ("unsure", "too few draws to tell: {}"),
-        ("unknown", "not judged: {}"),
-    ):
-        chosen = [name for name, found_kind in kinds.items() if found_kind == kind]
+    for fate, words in _WORDS.items():
+        chosen = [method for method, one in fates.items() if one == fate]
         if chosen:
-            parts.append(words.format(_names(chosen, kinds)))
-    trusted = tuple(name for name, kind in kinds.items() if kind == "both")
-    if not any(base(name) not in _EXPENSIVE for name in kinds):
+            parts.append(words.format(_names(chosen, list(fates))))
+    if all(map(_expensive, fates)):
         parts.append("no cheap method was fitted")
-    return Answer(f"Held against {found.reference}: {'; '.join(parts)}.", trusted)
+    trusted = tuple(method for method, fate in fates.items() if fate == "both")
+    return Headline(f"Held against {label(found.reference)}: {'; '.join(parts)}.", trusted)
 
 
-def _kind(cells: Mapping[str, Cell]) -> str:
+def _expensive(method: Method) -> bool:
+    return method.kind == "sampler" or exact_posterior(method)
+
+
+def _fate(cells: Mapping[str, Cell]) -> str:
+    """What to do with a method: a key of _WORDS."""
     location = summary(cell.location for cell in cells.values())
     sd = summary(cell.sd for cell in cells.values())
     if location == "NOT COMPARABLE":
@@ -238,15 +197,21 @@ def _kind(cells: Mapping[str, Cell]) -> str:
     return "both" if whole else "location"
 
 
-def _names(chosen: Sequence[str], kinds: Mapping[str, str]) -> str:
-    """Variants that share their fate go by the method's name, or by it without the engine."""
+def family_name(method: Method) -> str:
+    """A method's name with its family, the same in both languages: `gaussian_vi[mean_field]`."""
+    return f"{method.name}[{method.family}]" if method.family else method.name
+
+
+def _names(chosen: Sequence[Method], every: Sequence[Method]) -> str:
+    """Variants that share their fate go by the method's name, or by it without the language."""
+    shorter: tuple[Callable[[Method], str], ...] = (attrgetter("name"), family_name)
     shown: dict[str, None] = {}
-    for name in chosen:
-        for shorter in () if base(name) in _EXPENSIVE else (base, without_engine):
-            if all(other in chosen for other in kinds if shorter(other) == shorter(name)):
-                shown[shorter(name)] = None
+    for method in chosen:
+        for name in () if _expensive(method) else shorter:
+            if all(other in chosen for other in every if name(other) == name(method)):
+                shown[name(method)] = None
                 break
         else:
-            shown[name] = None
+            shown[label(method)] = None
     *rest, last = shown
     return f"{', '.join(rest)} and {last}" if rest else last

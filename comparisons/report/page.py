@@ -18,14 +18,8 @@ from comparisons.report.sections import sections
 from comparisons.report.sections.first import matrix
 from comparisons.report.sections.order import same_data
 from comparisons.report.tables import data_title, model_title
+from inference.method import label
 
-WORDS = {
-    "AGREE": "agree",
-    "EXPLAINED": "explained",
-    "DIFFER": "differ",
-    "UNSURE": "unsure",
-    "NOT COMPARABLE": "not comparable",
-}
 MEANINGS = {
     "AGREE": "within the practical bound, Monte Carlo error included",
     "EXPLAINED": "outside the bound, by as much as a named theory predicts",
@@ -40,7 +34,7 @@ def case_page(known: Facts, files: Mapping[str, str], command: str) -> str:
 
     Args:
         known: the case, analysed.
-        files: path of each fit's netCDF file from the page, by label.
+        files: path of each stored fit from the page, by label.
         command: the command that made the report.
     """
     result = known.result
@@ -54,6 +48,7 @@ def case_page(known: Facts, files: Mapping[str, str], command: str) -> str:
         forest=forest(known.found, known.drawn, known.notable),
         sections=sections(known, command),
         files=files,
+        reference=label(known.found.reference) if known.found.reference else "",
     )
 
 
@@ -66,7 +61,7 @@ def index_page(
             "slug": known.result.slug,
             "model": model_title(known.result.model),
             "data": data_title(known.result),
-            "answer": known.answer.headline,
+            "headline": known.headline.sentence,
             "fits": len(known.result.estimates),
             "counts": known.counts,
         }
@@ -84,14 +79,13 @@ def index_page(
 
 
 def render(template: str, **context: Any) -> str:
-    """A page of a template, with the style and the words of verdicts."""
+    """A page of a template, with the style and the meanings of verdicts."""
     environment = _environment()
     style = environment.get_template("style.css").render()
     fingerprint = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return environment.get_template(template).render(
         style=Markup(style),
         fingerprint=fingerprint,
-        words=WORDS,
         meanings=MEANINGS,
         **context,
     )

@@ -9,6 +9,7 @@ import xarray as xr
 
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate
+from inference.method import Method
 from models.spec import Model
 
 
@@ -25,15 +26,15 @@ class CaseResult:
         data: the data.
         seed: the seed.
         profile: quick, standard or thorough.
-        estimates: by label of the method; read from the store when asked for.
-        refusals: why a method cannot fit the model, by label.
-        failures: why a fit failed, by label.
+        estimates: by method; read from the store when asked for.
+        refusals: why a method cannot fit the model.
+        failures: why a fit failed, by label of the method, and of what model if of another one.
         verdicts: by name of the comparison; empty where it does not apply.
         titles: the first line of each comparison's statement, by name.
         seconds: time it took when it was computed.
         figures: further tables for the report.
         key: content key; equal for equal content, so an unchanged page need not be written again.
-        files: the netCDF file of each fit, by label.
+        files: the netCDF file of each fit.
     """
 
     slug: str
@@ -43,12 +44,12 @@ class CaseResult:
     data: xr.Dataset
     seed: int
     profile: str
-    estimates: Mapping[str, Estimate]
-    refusals: Mapping[str, str]
+    estimates: Mapping[Method, Estimate]
+    refusals: Mapping[Method, str]
     failures: Mapping[str, str]
     verdicts: Mapping[str, tuple[Verdict, ...]]
     titles: Mapping[str, str]
     seconds: float
     figures: Mapping[str, xr.Dataset] = field(default_factory=dict)
     key: str = ""
-    files: Mapping[str, Path] = field(default_factory=dict)
+    files: Mapping[Method, Path] = field(default_factory=dict)

@@ -4,45 +4,38 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import math
 from collections import Counter
-from math import ceil
-from typing import TYPE_CHECKING, Any
+from math import ceil, isfinite, isnan
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import xarray as xr
+import pandas as pd
 
 from comparisons.policy import Z
 from comparisons.report.figures import curves
-from comparisons.report.files import published, slug
+from comparisons.report.figures.canvas import Picture
+from comparisons.report.files import published, put, slug
 from comparisons.report.formats import number, with_error
 from comparisons.report.headline import OUTCOMES, counts
 from comparisons.report.page import render
-from comparisons.report.sections.parts import numbers, outcomes, predicted, table, words
-from comparisons.report.tables import csv_text, model_title, prediction
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from comparisons.report.figures.canvas import Picture
-    from comparisons.report.sections.parts import Get, Table
-    from comparisons.studies import Descriptive, Number, Study
-    from comparisons.verdict import Verdict
-
-COLUMNS = (
-    "study",
-    "model",
-    "method",
-    "n",
-    "quantity",
-    "parameter",
-    "value",
-    "error",
-    "theory",
-    "verdict",
+from comparisons.report.sections.parts import (
+    Get,
+    Table,
+    numbers,
+    outcomes,
+    predicted,
+    table,
+    words,
 )
+from comparisons.report.tables import LADDER, Row, csv_text, model_title, prediction
+from comparisons.verdict import Verdict
 
+if TYPE_CHECKING:  # a study is not loaded to write its page
+    from comparisons.studies import Descriptive, Number, Study
 
+_PLACE = ("method", "n", "quantity", "parameter")
+_NUMBERS = ("value", "error", "theory")
+COLUMNS = ("study", "model", *_PLACE, *_NUMBERS, "verdict")
 _UNFOLDED = 12
 """Rows of verdicts beyond which a table is folded."""
 _MANY = 10**8
@@ -63,19 +56,21 @@ def write(study: Study, out: Path, command: str) -> Path:
     Raises:
         StoreError: the directory cannot be written.
     """
-    name = _file(study.name, model_title(study.model))
-    rows = _rows(study)
-    key = rows[0]["study"], rows[0]["model"]
+    title = model_title(study.model)
+    page = _file(study.name, title)
     with published(out) as stage:
-        kept = [old for old in _read(out / "study.csv") if (old["study"], old["model"]) != key]
-        for file, text in (
-            ("study.csv", csv_text(COLUMNS, [*kept, *rows])),
-            (name, study_page(study, command, overview=(out / "index.html").is_file())),
-        ):
-            (stage / file).write_text(text, encoding="utf-8", newline="\n")
-        listed = studies_page(out, command, studies=stage)
-        (stage / "studies.html").write_text(listed, encoding="utf-8", newline="\n")
-    return out / name
+        old = [
+            r for r in _read(out / "study.csv") if (r["study"], r["model"]) != (study.name, title)
+        ]
+        put(
+            stage,
+            {
+                "study.csv": csv_text(COLUMNS, [*old, *_rows(study, title)]),
+                page: study_page(study, command, overview=(out / "index.html").is_file()),
+            },
+        )
+        put(stage, {"studies.html": studies_page(out, command, studies=stage)})
+    return out / page
 
 
 def studies_page(
@@ -90,13 +85,10 @@ def studies_page(
         theory: where `theory.csv` is, if not there.
     """
     found: dict[tuple[str, str], Counter[str]] = {}
-    for name, folder in (("study", studies or out), ("theory", theory or out)):
-        path = folder / f"{name}.csv"
-        if path.is_file():
-            with path.open(encoding="utf-8", newline="") as file:
-                for one in csv.DictReader(file):
-                    about = (one["study"], one["model"]) if name == "study" else (name, "")
-                    found.setdefault(about, Counter())[one["verdict"]] += 1
+    for row in _records((studies or out) / "study.csv"):
+        found.setdefault((row["study"], row["model"]), Counter())[row["verdict"]] += 1
+    for row in _records((theory or out) / "theory.csv"):
+        found.setdefault(("theory", ""), Counter())[row["verdict"]] += 1
     listed = [
         {
             "file": _file(study, model.removeprefix("'")) if model else "theory.html",
@@ -105,40 +97,48 @@ def studies_page(
         }
         for (study, model), counter in found.items()
     ]
-    return render(
-        "studies.html",
-        title="Studies",
-        rows=listed,
-        command=command,
-        overview=(out / "index.html").is_file(),
-    )
+    overview = (out / "index.html").is_file()
+    return render("studies.html", title="Studies", rows=listed, command=command, overview=overview)
 
 
 def _file(study: str, model: str) -> str:
     return f"study-{slug(f'{study}-{model}')}.html"
 
 
-def _rows(study: Study) -> list[dict[str, Any]]:
-    """The rows of `study.csv`; of a departure that is explained, theory is what explains it."""
-    judged = [
-        (
-            (one.method, one.n, one.quantity, one.parameter),
-            (one.observed, one.error, prediction(one)),
-            one.outcome,
-        )
-        for one in study.verdicts
-    ]
-    places = {place for place, _, _ in judged}
-    others = [
-        ((one.method, one.n, one.quantity, one.parameter), (one.value, one.error, one.theory), "")
-        for part in study.descriptive
-        for one in part.numbers
-    ]
-    title = model_title(study.model)
+def _records(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _read(path: Path) -> list[Row]:
+    """The rows of an earlier `study.csv`, as they were before they were written."""
     return [
-        dict(zip(COLUMNS, (study.name, title, *place, *map(float, numbers), outcome), strict=True))
-        for place, numbers, outcome in [*judged, *(o for o in others if o[0] not in places)]
+        {
+            name: float(cell or "nan") if name in _NUMBERS else cell.removeprefix("'")
+            for name, cell in row.items()
+        }
+        for row in _records(path)
+        if set(row) == set(COLUMNS)
     ]
+
+
+def _rows(study: Study, title: str) -> list[Row]:
+    """The rows of `study.csv`; of a departure that is explained, theory is what explains it."""
+    judged = [(v, (v.observed, v.error, prediction(v)), v.outcome) for v in study.verdicts]
+    loose = [one for part in study.descriptive for one in part.numbers]
+    others = [(one, (one.value, one.error, one.theory), "") for one in loose]
+    seen = {_place(verdict) for verdict in study.verdicts}
+    rows = [*judged, *(other for other in others if _place(other[0]) not in seen)]
+    return [
+        dict(zip(COLUMNS, (study.name, title, *_place(one), *map(float, n), outcome), strict=True))
+        for one, n, outcome in rows
+    ]
+
+
+def _place(one: Verdict | Number) -> tuple[object, ...]:
+    return tuple(getattr(one, name) for name in _PLACE)
 
 
 def study_page(study: Study, command: str, *, overview: bool) -> str:
@@ -149,30 +149,23 @@ def study_page(study: Study, command: str, *, overview: bool) -> str:
         command: the command line, for the page to repeat.
         overview: whether there is an `index.html` to link to.
     """
+    drawn = [
+        curves.curves(f"{study.name}-{i}", part.curves)
+        for i, part in enumerate(study.descriptive)
+        if part.curves
+    ]
+    tables = [_descriptive_table(part) for part in study.descriptive if not part.curves]
+    open_ones = [verdict for verdict in study.verdicts if verdict.outcome == "UNSURE"]
     return render(
         "study.html",
         title=f"{study.name.replace('_', ' ')} of {model_title(study.model)}",
         statement=study.statement,
-        answer=_sentence(study),
+        headline=_sentence(study),
         counts=counts(study.verdicts),
-        pictures=[
-            *_pictures(study),
-            *(
-                curves.curves(f"{study.name}-{i}", part.curves)
-                for i, part in enumerate(study.descriptive)
-                if part.curves
-            ),
-        ],
-        tables=[
-            *(_descriptive_table(part) for part in study.descriptive if not part.curves),
-            *_tables(study),
-        ],
+        pictures=[*_pictures(study), *drawn],
+        tables=[*tables, *_tables(study)],
         failed=study.failed,
-        undecided=[
-            f"{verdict.about}: {_remedy(verdict, study.replicates)}"
-            for verdict in study.verdicts
-            if verdict.outcome == "UNSURE"
-        ],
+        undecided=[f"{one.about}: {_remedy(one, study.replicates)}" for one in open_ones],
         command=command,
         overview=overview,
         links=[("studies.html", "All studies")],
@@ -195,28 +188,27 @@ def _tables(study: Study) -> list[Table]:
     for verdict in study.verdicts:
         chosen.setdefault(verdict.parameter, []).append(verdict)
     return [
-        table(
-            parameter or "The study", rows, columns, file="study.csv", folded=len(rows) > _UNFOLDED
-        )
-        for parameter, rows in chosen.items()
+        table(name or "The study", rows, columns, file="study.csv", folded=len(rows) > _UNFOLDED)
+        for name, rows in chosen.items()
         if rows
     ]
 
 
-def _descriptive_table(descriptive: Descriptive) -> Table:
+def _descriptive_table(part: Descriptive) -> Table:
     """Numbers without verdicts, N down; theory beside each quantity that has one."""
     rows: dict[tuple[str, int], dict[str, Number]] = {}
-    for one in descriptive.numbers:
+    for one in part.numbers:
         rows.setdefault((one.method, one.n), {})[one.quantity] = one
+    known = {one.quantity for one in part.numbers if not isnan(one.theory)}
     columns = {
         "method": words(lambda row: row[0][0]),
         "N": numbers(lambda row: f"{row[0][1]:,}"),
     }
-    for one in descriptive.numbers:
-        columns[one.quantity] = numbers(_measured(one.quantity))
-        if not math.isnan(one.theory):
-            columns[f"theory of {one.quantity}"] = numbers(_theory(one.quantity))
-    return table(descriptive.title, rows.items(), columns, file="study.csv")
+    for quantity in dict.fromkeys(one.quantity for one in part.numbers):
+        columns[quantity] = numbers(_measured(quantity))
+        if quantity in known:
+            columns[f"theory of {quantity}"] = numbers(_theory(quantity))
+    return table(part.title, rows.items(), columns, file="study.csv")
 
 
 def _measured(quantity: str) -> Get:
@@ -228,7 +220,7 @@ def _theory(quantity: str) -> Get:
 
 
 def _sentence(study: Study) -> str:
-    failed = [v for v in study.verdicts if v.outcome == "DIFFER"]
+    failed = [verdict for verdict in study.verdicts if verdict.outcome == "DIFFER"]
     made = f"{study.replicates:,} data sets at N = {', '.join(f'{n:,}' for n in study.units)}"
     if failed:
         first = failed[0]
@@ -243,51 +235,27 @@ def _sentence(study: Study) -> str:
 
 def _remedy(verdict: Verdict, replicates: int) -> str:
     """How many more data sets would decide, if any number would."""
-    fixed = verdict.fixed
-    allowed = ((verdict.bound - verdict.excess) / Z) ** 2 - fixed**2
+    allowed = ((verdict.bound - verdict.excess) / Z) ** 2 - verdict.fixed**2
     if allowed <= 0:
-        what = "the number itself" if not fixed else "the error of what it is held to"
+        what = "the error of what it is held to" if verdict.fixed else "the number itself"
         return f"no number of data sets decides: {what} is too close to the bound"
-    more = replicates * ((verdict.error**2 - fixed**2) / allowed - 1)
+    more = replicates * ((verdict.error**2 - verdict.fixed**2) / allowed - 1)
     if more > _MANY:
         return f"more than {_MANY:,} more data sets would: the number is too close to the bound"
     return f"about {ceil(more):,} more data sets at each N would decide"
 
 
 def _pictures(study: Study) -> list[Picture]:
-    pictures = []
-    for method in dict.fromkeys(verdict.method for verdict in study.verdicts):
-        shown = [
-            verdict
-            for verdict in study.verdicts
-            if verdict.method == method and np.isfinite(verdict.observed)
-        ]
-        units = {v.quantity: {w.n for w in shown if w.quantity == v.quantity} for v in shown}
-        rows = [
-            (v.quantity, method, v.parameter, v.n, v.observed, v.error, v.expected)
-            for v in shown
-            if len(units[v.quantity]) > 1
-        ]
-        if rows:
-            names = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
-            columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-            table = xr.Dataset({name: ("row", np.asarray(c)) for name, c in columns.items()})
-            picture = curves.ladder(slug(method), table)
-            pictures.append(dataclasses.replace(picture, caption=f"{method}. {picture.caption}"))
-    return pictures
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    """The rows of an earlier `study.csv`, as they were before they were written."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if set(row) == set(COLUMNS)]
-    numbers = ("value", "error", "theory")
-    return [
-        {
-            name: float(cell or "nan") if name in numbers else cell.removeprefix("'")
-            for name, cell in row.items()
-        }
-        for row in rows
+    """A ladder for each method, of what was measured at more than one N."""
+    rows = [
+        (v.quantity, v.method, v.parameter, v.n, v.observed, v.error, v.expected)
+        for v in study.verdicts
+        if isfinite(v.observed)
     ]
+    frame = pd.DataFrame(rows, columns=list(LADDER))
+    frame = frame[frame.groupby(["estimator", "statistic"])["n"].transform("nunique") > 1]
+    pictures = []
+    for method, part in frame.groupby("estimator", sort=False):
+        picture = curves.ladder(slug(str(method)), part.reset_index(drop=True).to_xarray())
+        pictures.append(dataclasses.replace(picture, caption=f"{method}. {picture.caption}"))
+    return pictures

@@ -4,29 +4,30 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import arviz_stats as azs
 import numpy as np
 import xarray as xr
 
-from comparisons.reference import own_draws
+from comparisons.criteria import by_fit
+from comparisons.distances import wasserstein
+from comparisons.reference import flat_name, own_draws
 from comparisons.report.draws import Comparable, Replicates
-from comparisons.report.headline import Agreement, base
+from comparisons.report.headline import Agreement
 from comparisons.report.result import CaseResult
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate
-from inference.method import catalogue
-from inference.posterior.labels import log_modes
-from models.programs.density import density, units
+from inference.method import Method, label
 from models.spec import Model
 
 type Row = dict[str, Any]
 
 ESTIMATES = (
-    "model", "data", "method", "engine", "parameter", "estimate", "sd", "estimate_error",
-    "sd_error", "sd_kind", "status", "problems",
-)  # fmt: skip
+    *("model", "data", "method", "engine", "parameter", "estimate", "sd", "estimate_error"),
+    *("sd_error", "sd_kind", "status", "problems"),
+)
 CRITERIA = ("model", "data", "method", "criterion", "value", "error", "k", "n")
 FIELDS = ("claim", "quantity", "parameter", "method", "reference")
 """Of a verdict, in its table; `n` too, empty where it is that of the case."""
@@ -36,20 +37,33 @@ VERDICTS = (
 )
 LADDER = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
 """Of a table that a comparison publishes on how statistics change with the number of units."""
+RUN_ATTRIBUTES = (
+    *("restarts", "reached", "degenerate", "failed", "runner_up", "newton_decrement"),
+    *("iterations", "measured_rate", "predicted_rate", "shortfall"),
+)
+"""How optimisers and EM describe their run."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_ENGINES = ("numpyro", "pymc")
+_INTERVALS = (0.055, 0.25, 0.75, 0.945)
+"""Ends of the 89 % and of the 50 % interval."""
 
 
 def model_title(model: Model) -> str:
     """The model's name with the hyper-parameters that are not at their defaults."""
-    if not dataclasses.is_dataclass(model):
-        return model.name
-    changed = [
-        f"{field.name}={getattr(model, field.name)!r}"
-        for field in dataclasses.fields(model)
-        if getattr(model, field.name) != field.default
-    ]
+    fields = dataclasses.fields(model) if dataclasses.is_dataclass(model) else ()
+    values = {field: getattr(model, field.name) for field in fields}
+    changed = [f"{f.name}={value!r}" for f, value in values.items() if value != f.default]
     return f"{model.name}({', '.join(changed)})" if changed else model.name
+
+
+def data_title(result: CaseResult) -> str:
+    """The name of the data with the columns that were chosen."""
+    columns = f"[{', '.join(result.columns)}]" if result.columns else ""
+    return result.data_name + columns
+
+
+def identity(result: CaseResult) -> Row:
+    """The two columns that say which case a row is about."""
+    return {"model": model_title(result.model), "data": data_title(result)}
 
 
 def prediction(verdict: Verdict) -> float:
@@ -59,74 +73,57 @@ def prediction(verdict: Verdict) -> float:
     return float(verdict.expected)
 
 
-def data_title(result: CaseResult) -> str:
-    """The name of the data with the columns that were chosen."""
-    return (
-        f"{result.data_name}[{', '.join(result.columns)}]" if result.columns else result.data_name
-    )
-
-
-def identity(result: CaseResult) -> Row:
-    """The two columns that say which case a row is about."""
-    return {"model": model_title(result.model), "data": data_title(result)}
-
-
-def engine(label: str) -> str:
-    """Whose program the method ran: `pymc` of `nuts[pymc]`; "" if it names none."""
-    variant = label.partition("[")[2].removesuffix("]").split(", ")
-    return next((name for name in _ENGINES if name in variant), "")
+def cause(verdict: Verdict) -> str:
+    """The verdict's cause, with what theory predicts, and what would decide it."""
+    parts = [verdict.cause]
+    if verdict.predicted is not None and verdict.outcome in ("EXPLAINED", "DIFFER"):
+        parts.append(f"predicted {verdict.predicted:.4g}")
+    return "; ".join(part for part in (*parts, verdict.remedy) if part)
 
 
 def estimate_rows(result: CaseResult) -> list[Row]:
     """One row per method and scalar; one per method that refused or failed."""
     rows = []
-    for label, fit in result.estimates.items():
-        head = {**identity(result), "method": label, "engine": engine(label)}
-        tail = {
+    for method, fit in result.estimates.items():
+        status = "problems" if fit.problems else "ok"
+        same = {
+            **_method(result, method),
             "sd_kind": fit.sd_kind,
-            "status": "problems" if fit.problems else "ok",
+            "status": status,
             "problems": "; ".join(fit.problems),
         }
-        for name, location in fit.location.value.data_vars.items():
-            parts = {
-                "estimate": location,
-                "sd": fit.sd.value[name],
-                "estimate_error": fit.location.error[name],
-                "sd_error": fit.sd.error[name],
-            }
-            for index in np.ndindex(location.shape):
-                flat = f"{name}[{', '.join(map(str, index))}]" if index else str(name)
-                numbers = {key: float(part.values[index]) for key, part in parts.items()}
-                rows.append({**head, "parameter": flat, **numbers, **tail})
-    nan = float("nan")
-    for status, reasons in (("refused", result.refusals), ("failed", result.failures)):
-        for label, reason in reasons.items():
-            rows.append(
-                {
-                    **identity(result),
-                    "method": label,
-                    "engine": engine(label),
-                    "parameter": "",
-                    "estimate": nan,
-                    "sd": nan,
-                    "estimate_error": nan,
-                    "sd_error": nan,
-                    "sd_kind": "",
-                    "status": status,
-                    "problems": reason,
-                }
-            )
+        parts = {
+            "estimate": fit.location.value,
+            "sd": fit.sd.value,
+            "estimate_error": fit.location.error,
+            "sd_error": fit.sd.error,
+        }
+        for name, array in fit.location.value.data_vars.items():
+            for index in np.ndindex(array.shape):
+                numbers = {key: float(part[name].values[index]) for key, part in parts.items()}
+                rows.append({**same, "parameter": flat_name(str(name), index), **numbers})
+    nothing = dict.fromkeys(ESTIMATES, math.nan) | {"parameter": "", "sd_kind": ""}
+    for method, reason in result.refusals.items():
+        why = {"status": "refused", "problems": reason}
+        rows.append({**nothing, **_method(result, method), **why})
+    for name, reason in result.failures.items():
+        why = {"method": name, "engine": "", "status": "failed", "problems": reason}
+        rows.append({**nothing, **identity(result), **why})
     return rows
+
+
+def _method(result: CaseResult, method: Method) -> Row:
+    return {**identity(result), "method": label(method), "engine": method.language or ""}
 
 
 def criteria_rows(result: CaseResult) -> list[Row]:
     """Information criteria of every likelihood fit, log evidences, and what comparisons publish."""
-    found = {(row["method"], row["criterion"]): row for row in _own_criteria(result)}
-    for table in result.figures.values():
-        if has_criteria(table):
-            for row in table_rows(table):
-                chosen = {name: row[name] for name in CRITERIA[2:]}
-                found[row["method"], row["criterion"]] = {**identity(result), **chosen}
+    found: dict[tuple[str, str], Row] = {}
+    published = [table_rows(t) for t in result.figures.values() if has_criteria(t)]
+    own = [one._asdict() for _, one in by_fit(result.model, result.data, result.estimates)]
+    for row in (*own, *(row for rows in published for row in rows)):
+        chosen = {name: row[name] for name in CRITERIA[2:]}
+        found[row["method"], row["criterion"]] = {**identity(result), **chosen}
     return list(found.values())
 
 
@@ -141,47 +138,16 @@ def table_rows(table: xr.Dataset) -> list[Row]:
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
-def _own_criteria(result: CaseResult) -> Iterator[Row]:
-    methods = catalogue()
-    k, n = density(result.model, result.data).size, units(result.model, result.data)
-    for label, fit in result.estimates.items():
-        method = methods.get(base(label))
-        found: dict[str, tuple[float, float]] = {}
-        height = fit.log_likelihood
-        if method and method.target == "likelihood" and not fit.problems and math.isfinite(height):
-            found["log_likelihood"] = height, 0.0
-            found["aic"] = 2 * k - 2 * height, 0.0
-            found["bic"] = k * math.log(n) - 2 * height, 0.0
-        if "log_evidence" in fit.record.attrs and not fit.problems:
-            evidence = float(fit.record.attrs["log_evidence"])
-            if base(label) != "exact_posterior":
-                evidence += log_modes(result.model)
-            found["log_evidence"] = evidence, 0.0
-        for criterion, (value, error) in found.items():
-            yield {
-                **identity(result),
-                "method": label,
-                "criterion": criterion,
-                "value": value,
-                "error": error,
-                "k": k,
-                "n": n,
-            }
-
-
 def verdict_rows(result: CaseResult) -> list[Row]:
     """One row per verdict of every comparison."""
+    numbers = ("observed", "expected", "error", "bound")
     return [
         {
             "comparison": name,
             **identity(result),
             "about": verdict.about,
-            **{name: getattr(verdict, name) for name in FIELDS},
+            **{field: getattr(verdict, field) for field in (*FIELDS, *numbers)},
             "n": "" if verdict.n is None else verdict.n,
-            "observed": verdict.observed,
-            "expected": verdict.expected,
-            "error": verdict.error,
-            "bound": verdict.bound,
             "verdict": verdict.outcome,
             "cause": cause(verdict),
         }
@@ -190,63 +156,44 @@ def verdict_rows(result: CaseResult) -> list[Row]:
     ]
 
 
-def cause(verdict: Verdict) -> str:
-    """The verdict's cause, with what theory predicts, and what would decide it."""
-    parts = [verdict.cause]
-    if verdict.predicted is not None and verdict.outcome in ("EXPLAINED", "DIFFER"):
-        parts.append(f"predicted {verdict.predicted:.4g}")
-    return "; ".join(part for part in (*parts, verdict.remedy) if part)
+def sampled(result: CaseResult) -> list[tuple[Method, Estimate, xr.DataTree]]:
+    """The fits by Markov chains, with their draws."""
+    fits = [(method, fit, fit.draws) for method, fit in result.estimates.items()]
+    return [(m, fit, draws) for m, fit, draws in fits if draws and "sample_stats" in draws.children]
 
 
 def convergence_rows(result: CaseResult) -> list[Row]:
     """The convergence of every sampler, worst over all reported scalars, as the gate has it."""
-    return [
-        {
-            "method": label,
-            "draws": fit.draws["posterior"].sizes["chain"] * fit.draws["posterior"].sizes["draw"],
-            **{
-                name: fit.record.attrs.get(name, math.nan)
-                for name in ("rhat", "ess", "rhat_unaligned", "ess_unaligned")
-            },
-            "mcse_sd": _largest_error(fit),
-            **_energy(fit.draws["sample_stats"].to_dataset()),
+    rows = []
+    for method, fit, draws in sampled(result):
+        stats, sizes = draws["sample_stats"].to_dataset(), draws["posterior"].sizes
+        relative = fit.location.error / fit.sd.value.where(fit.sd.value > 0)
+        row = {
+            "method": label(method),
+            "draws": sizes["chain"] * sizes["draw"],
+            **_attributes(fit, ("rhat", "ess", "rhat_unaligned", "ess_unaligned")),
+            "mcse_sd": max((float(part.max()) for part in relative.values()), default=math.nan),
+            "divergences": int(stats["diverging"].sum()) if "diverging" in stats else math.nan,
+            "bfmi": math.nan,
             "problems": "; ".join(fit.problems),
         }
-        for label, fit in result.estimates.items()
-        if fit.draws is not None and "sample_stats" in fit.draws.children
-    ]
+        if "energy" in stats:
+            energy = stats["energy"].transpose("chain", "draw").to_numpy()
+            with np.errstate(invalid="ignore", divide="ignore"):  # an energy that never moves
+                row["bfmi"] = float(np.min(azs.bfmi(energy)))
+        rows.append(row)
+    return rows
 
 
-def _largest_error(fit: Estimate) -> float:
-    """Of the reported means, in posterior standard deviations."""
-    relative = fit.location.error / fit.sd.value.where(fit.sd.value > 0)
-    return max((float(part.max()) for part in relative.values()), default=math.nan)
-
-
-def _energy(stats: xr.Dataset) -> Row:
-    row: Row = {"divergences": math.nan, "bfmi": math.nan}
-    if "diverging" in stats:
-        row["divergences"] = int(stats["diverging"].sum())
-    if "energy" in stats:
-        energy = stats["energy"].transpose("chain", "draw").to_numpy()
-        with np.errstate(invalid="ignore", divide="ignore"):
-            fraction = np.mean(np.diff(energy) ** 2, axis=1) / np.var(energy, axis=1)
-        row["bfmi"] = float(np.min(fraction))
-    return row
-
-
-RUN_ATTRIBUTES = (
-    "restarts", "reached", "degenerate", "failed", "runner_up", "newton_decrement", "iterations",
-    "measured_rate", "predicted_rate", "shortfall",
-)  # fmt: skip
-"""What optimisers and EM say of their run."""
+def _attributes(fit: Estimate, names: Sequence[str]) -> dict[str, float]:
+    return {name: float(fit.record.attrs.get(name, math.nan)) for name in names}
 
 
 def optimiser_rows(result: CaseResult) -> list[Row]:
-    """What every optimiser says of its run."""
+    """How every optimiser describes its run."""
     return [
-        {"method": label, **{name: fit.record.attrs.get(name) for name in RUN_ATTRIBUTES}}
-        for label, fit in result.estimates.items()
+        {"method": label(method), **{name: fit.record.attrs.get(name) for name in RUN_ATTRIBUTES}}
+        for method, fit in result.estimates.items()
         if "restarts" in fit.record.attrs
     ]
 
@@ -254,59 +201,44 @@ def optimiser_rows(result: CaseResult) -> list[Row]:
 def agreement_rows(result: CaseResult, found: Agreement) -> list[Row]:
     """Every method against the reference at every scalar, with a distance of the draws.
 
-    The distance is the one-dimensional Wasserstein distance in reference standard deviations; its
-    null is the distance between two halves of the reference's own draws.
+    The distance is the one-dimensional Wasserstein distance in reference standard deviations;
+    `distance_halves` is that between two halves of the reference's own draws.
     """
-    if not found.reference:
-        return []
     distances = _distances(result, found)
+    unknown = {"distance": math.nan, "distance_halves": math.nan}
     return [
         {
-            "method": label,
+            "method": label(method),
             "parameter": scalar,
-            "shift": cell.shift,
-            "shift_error": cell.shift_error,
-            "shift_in_errors": _ratio(cell.shift, cell.shift_error),
-            "ratio": cell.ratio,
-            "ratio_error": cell.ratio_error,
-            "distance": distances.get((label, scalar), (math.nan, math.nan))[0],
-            "distance_null": distances.get((label, scalar), (math.nan, math.nan))[1],
-            "center_verdict": cell.location,
-            "sd_verdict": cell.sd,
-            "cause": cell.cause,
+            **dataclasses.asdict(cell),
+            "shift_over_error": cell.shift / cell.shift_error if cell.shift_error > 0 else math.nan,
+            **distances.get((method, scalar), unknown),
         }
-        for label, cells in found.cells.items()
+        for method, cells in found.cells.items()
         for scalar, cell in cells.items()
     ]
 
 
-def _ratio(value: float, error: float) -> float:
-    return value / error if error > 0 else math.nan
-
-
-def _distances(result: CaseResult, found: Agreement) -> dict[tuple[str, str], tuple[float, float]]:
+def _distances(result: CaseResult, found: Agreement) -> dict[tuple[Method, str], Row]:
+    if found.reference is None:
+        return {}
     truth = own_draws(result.estimates[found.reference], found.scalars)
     if truth is None:
         return {}
     flat = truth.reshape(-1, len(found.scalars))
-    reference, first, second = map(_quantiles, (flat, flat[::2], flat[1::2]))
     scale = flat.std(axis=0)
-    null = np.abs(first - second).mean(axis=0) / scale
+    halves = wasserstein(flat[::2], flat[1::2]).value / scale
     distances = {}
-    for label, cells in found.cells.items():
-        draws = own_draws(result.estimates[label], list(cells))
+    for method, cells in found.cells.items():
+        draws = own_draws(result.estimates[method], list(cells))
         if draws is None:
             continue
         places = [found.scalars.index(name) for name in cells]
-        apart = np.abs(_quantiles(draws.reshape(-1, len(cells))) - reference[:, places])
-        for name, place, distance in zip(cells, places, apart.mean(axis=0), strict=True):
-            distances[label, name] = float(distance / scale[place]), float(null[place])
+        apart = wasserstein(draws.reshape(-1, len(cells)), flat[:, places]).value / scale[places]
+        for name, place, distance in zip(cells, places, apart, strict=True):
+            both = {"distance": float(distance), "distance_halves": float(halves[place])}
+            distances[method, name] = both
     return distances
-
-
-def _quantiles(flat: np.ndarray) -> np.ndarray:
-    """∫|F⁻¹ − G⁻¹| is the distance; these are the midpoints of its rule."""
-    return np.sort(flat, axis=0)[((np.arange(1000) + 0.5) / 1000 * len(flat)).astype(int)]
 
 
 def predictive_rows(replicates: Replicates) -> list[Row]:
@@ -314,19 +246,17 @@ def predictive_rows(replicates: Replicates) -> list[Row]:
     rows = []
     for column, observed in replicates.observed.items():
         replicated = np.quantile(replicates.replicated[column], QUANTILES, axis=1)
-        for level, value, sets in zip(
-            QUANTILES, np.quantile(observed, QUANTILES), replicated, strict=True
-        ):
-            rows.append(
-                {
-                    "column": column,
-                    "quantile": level,
-                    "observed": float(value),
-                    "replicated": float(sets.mean()),
-                    "replicated_sd": float(sets.std(ddof=1)) if sets.size > 1 else math.nan,
-                    "share_below": float(np.mean(sets < value) + 0.5 * np.mean(sets == value)),
-                }
-            )
+        values = np.quantile(observed, QUANTILES)
+        for level, value, sets in zip(QUANTILES, values, replicated, strict=True):
+            row = {
+                "column": column,
+                "quantile": level,
+                "observed": float(value),
+                "replicated": float(sets.mean()),
+                "replicated_sd": float(sets.std(ddof=1)) if sets.size > 1 else math.nan,
+                "share_below": float(np.mean(sets < value) + 0.5 * np.mean(sets == value)),
+            }
+            rows.append(row)
     return rows
 
 
@@ -334,43 +264,33 @@ def cost_rows(result: CaseResult, convergence: Sequence[Row]) -> list[Row]:
     """Seconds of every fit; effective draws per second of those that passed their checks."""
     effective = {row["method"]: row["ess"] for row in convergence}
     rows = []
-    for label, fit in result.estimates.items():
-        parts = {
-            name: float(fit.record.attrs.get(name, math.nan))
-            for name in ("compile", "warm_up", "run")
-        }
+    for method, fit in result.estimates.items():
+        parts = _attributes(fit, ("compile", "warm_up", "run"))
         if all(map(math.isnan, parts.values())):
             continue
-        per_second = math.nan
-        if label in effective and not fit.problems and parts["run"] > 0:
-            per_second = effective[label] / parts["run"]
-        rows.append(
-            {"method": label, **parts, "total": float(np.nansum(list(parts.values()))),
-             "ess_per_second": per_second}
-        )  # fmt: skip
+        total = {"total": float(np.nansum(list(parts.values()))), "ess_per_second": math.nan}
+        if label(method) in effective and not fit.problems and parts["run"] > 0:
+            total["ess_per_second"] = effective[label(method)] / parts["run"]
+        rows.append({"method": label(method), **parts, **total})
     return rows
 
 
 def forest_rows(comparable: Comparable, names: Sequence[str]) -> list[Row]:
-    """What the forest plot draws, on the natural scale: mean, 50 % and 89 % interval."""
-    levels = (0.055, 0.25, 0.75, 0.945)
+    """The numbers that the forest plot draws, on the natural scale."""
     rows = []
-    for label, draws in comparable.draws.items():
+    for method, draws in comparable.draws.items():
         flat = draws.reshape(-1, len(names))
-        quantiles = np.quantile(flat, levels, axis=0)
+        quantiles = np.quantile(flat, _INTERVALS, axis=0)
         for j, name in enumerate(names):
-            rows.append(
-                {
-                    "method": label,
-                    "parameter": name,
-                    "mean": float(flat[:, j].mean()),
-                    **{
-                        f"q{level:g}": float(q[j])
-                        for level, q in zip(levels, quantiles, strict=True)
-                    },
-                    "sampling_approximation": label in comparable.approximated,
-                }
-            )
+            ends = zip(_INTERVALS, quantiles[:, j], strict=True)
+            row = {
+                "method": label(method),
+                "parameter": name,
+                "mean": float(flat[:, j].mean()),
+                **{f"q{level:g}": float(end) for level, end in ends},
+                "sampling_approximation": method in comparable.approximated,
+            }
+            rows.append(row)
     return rows
 
 
@@ -379,8 +299,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_csv_cell(row[column]) for column in columns])
+    writer.writerows([_csv_cell(row[column]) for column in columns] for row in rows)
     return buffer.getvalue()
 
 

@@ -114,7 +114,7 @@ def _page(
         "study.html",
         title=title,
         statement=statement,
-        answer=_sentence(demonstrations),
+        headline=_sentence(demonstrations),
         counts=counts(verdicts),
         pictures=pictures,
         tables=[_claims_table(demonstrations, alone=bool(alone)), *tables],

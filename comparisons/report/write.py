@@ -12,7 +12,7 @@ from pathlib import Path
 
 from comparisons.report.difference import differences
 from comparisons.report.facts import Facts, as_json, facts, plain, same_data
-from comparisons.report.files import check_slugs, published, write_draws
+from comparisons.report.files import check_slugs, links, published, put
 from comparisons.report.page import case_page, index_page
 from comparisons.report.result import CaseResult
 from comparisons.report.study_page import studies_page
@@ -21,6 +21,7 @@ from comparisons.store.keys import digest, files_digest, versions
 from models.errors import DataError
 
 _SOURCES = (".py", ".html", ".css")
+_TABLES = {"estimates": ESTIMATES, "criteria": CRITERIA, "verdicts": VERDICTS}
 
 
 def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
@@ -41,24 +42,14 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
         StoreError: the disk is full, read-only or gone; an earlier report is intact.
     """
     check_slugs(results)
-    source = files_digest(p for p in Path(__file__).parent.rglob("*") if p.suffix in _SOURCES)
     with published(out) as stage:
         every = [facts(result) for result in results]
-        for name, columns, rows in (
-            ("estimates", ESTIMATES, [row for known in every for row in known.estimates]),
-            ("criteria", CRITERIA, [row for known in every for row in known.criteria]),
-            ("verdicts", VERDICTS, [row for known in every for row in known.verdicts]),
-        ):
-            text = csv_text(columns, rows)
-            (stage / f"{name}.csv").write_text(text, encoding="utf-8", newline="\n")
+        for name, columns in _TABLES.items():
+            rows = [row for known in every for row in getattr(known, name)]
+            put(stage, {f"{name}.csv": csv_text(columns, rows)})
         every = _compared(every, out / "verdicts.csv", stage / "verdicts.csv")
         for known in every:
-            files = write_draws(known.result, stage)
-            name = f"{known.result.slug}.html"
-            key = digest([known.result.key, command, known.changes, files, versions(), source])
-            page = _unchanged(out / name, key) or case_page(known, files, command)
-            text = f"{page}<!-- {digest([key, page])} -->\n"
-            (stage / name).write_text(text, encoding="utf-8", newline="\n")
+            put(stage, {f"{known.result.slug}.html": _page(known, out, command)})
         compared = same_data(every)
         content = {
             "command": command,
@@ -70,13 +61,19 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
             ],
         }
         text = json.dumps(content, allow_nan=False, indent=1, ensure_ascii=False)
-        (stage / "results.json").write_text(text, encoding="utf-8", newline="\n")
-        index = index_page(every, compared, command)
-        (stage / "index.html").write_text(index, encoding="utf-8", newline="\n")
+        put(stage, {"results.json": text, "index.html": index_page(every, compared, command)})
         if not (out / "studies.html").is_file():
-            studies = studies_page(out, command)
-            (stage / "studies.html").write_text(studies, encoding="utf-8", newline="\n")
+            put(stage, {"studies.html": studies_page(out, command)})
     return out / "index.html"
+
+
+def _page(known: Facts, out: Path, command: str) -> str:
+    """The page of a case; the one that is there, if it has the same key and nobody touched it."""
+    files = links(known.result, out)
+    source = files_digest(p for p in Path(__file__).parent.rglob("*") if p.suffix in _SOURCES)
+    key = digest([known.result.key, command, known.changes, files, versions(), source])
+    page = _unchanged(out / f"{known.result.slug}.html", key) or case_page(known, files, command)
+    return f"{page}<!-- {digest([key, page])} -->\n"
 
 
 def _unchanged(path: Path, key: str) -> str:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from comparisons.case import Case
-from comparisons.runs.selection import GATE, chosen
+from comparisons.claims import GATE
+from comparisons.runs.selection import chosen
 from models.data.dataset import as_dataset
 from models.errors import ConcordError, DataError, ModelError
 from models.programs.density import density

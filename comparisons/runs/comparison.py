@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from comparisons.case import Case
+from comparisons.claims import GATE
 from comparisons.reference import scalars
 from comparisons.runs.flow import closed
-from comparisons.runs.selection import GATE, chosen
+from comparisons.runs.selection import chosen
 from comparisons.verdict import not_comparable
 from inference.method import label
 from models.errors import ConfigError, ModelError, did_you_mean

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, final
 import xarray as xr
 
 from comparisons import case as _case
+from comparisons.claims import GATE
 from comparisons.report.result import CaseResult
-from comparisons.runs.selection import GATE, chosen, title
+from comparisons.runs.selection import chosen, title
 from comparisons.store.keys import digest, source_digest
 from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate
-from inference.method import label
+from inference.method import Method, label
 from models.errors import StoreError
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ def record_description(case: Case, only: tuple[str, ...]) -> dict[str, object]:
 def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store) -> CaseResult:
     """What the report is given of a case: its record, and its estimates read when asked for."""
     methods = {label(method): method for method in case.methods}
-    descriptions = {name: case.fit_description(methods[name]) for name in record["fits"]}
+    fitted = [methods[name] for name in record["fits"]]
+    descriptions = {method: case.fit_description(method) for method in fitted}
     timeless = {name: value for name, value in record.items() if name != "seconds"}
     return CaseResult(
         slug=plan.slug,
@@ -150,7 +152,7 @@ def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store)
         seed=case.seed,
         profile=case.profile,
         estimates=StoredEstimates(store, descriptions),
-        refusals={label(method): reason for method, reason in case.refusals.items()},
+        refusals=case.refusals,
         failures=record["failures"],
         verdicts={
             name: tuple(Verdict(**verdict) for verdict in verdicts)
@@ -160,29 +162,29 @@ def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store)
         seconds=record["seconds"],
         figures={name: xr.Dataset.from_dict(table) for name, table in record["tables"].items()},
         key=digest([plan.slug, plan.spec["columns"], plan.data_name, case.key, timeless]),
-        files={name: store.fit_path(content) for name, content in descriptions.items()},
+        files={method: store.fit_path(content) for method, content in descriptions.items()},
     )
 
 
 @final
-class StoredEstimates(Mapping[str, Estimate]):
-    """Estimates by label, each read from the store when first asked for."""
+class StoredEstimates(Mapping[Method, Estimate]):
+    """Estimates by method, each read from the store when first asked for."""
 
-    def __init__(self, store: Store, descriptions: Mapping[str, dict[str, object]]) -> None:
+    def __init__(self, store: Store, descriptions: Mapping[Method, dict[str, object]]) -> None:
         self._store = store
         self._descriptions = descriptions
-        self._read: dict[str, Estimate] = {}
+        self._read: dict[Method, Estimate] = {}
 
-    def __getitem__(self, name: str) -> Estimate:
-        if name not in self._read:
-            estimate = self._store.load(self._descriptions[name])
+    def __getitem__(self, method: Method) -> Estimate:
+        if method not in self._read:
+            estimate = self._store.load(self._descriptions[method])
             if estimate is None:
-                path = self._store.fit_path(self._descriptions[name])
+                path = self._store.fit_path(self._descriptions[method])
                 raise StoreError(f"{path}: the fit vanished during the run; run again")
-            self._read[name] = estimate
-        return self._read[name]
+            self._read[method] = estimate
+        return self._read[method]
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Method]:
         return iter(self._descriptions)
 
     def __len__(self) -> int:

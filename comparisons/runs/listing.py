@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable, Iterator
 
 import models.catalogue
-from comparisons.runs.selection import GATE, chosen, title
+from comparisons.claims import GATE
+from comparisons.runs.selection import chosen, title
 from comparisons.runs.theory import NAME, catalogue
 from comparisons.studies import studies
 from inference.method import catalogue as methods

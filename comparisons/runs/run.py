@@ -19,6 +19,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 import comparisons
+from comparisons.claims import GATE
 from comparisons.runs import theory as _theory
 from comparisons.runs.batches import Cluster, Here, cluster
 from comparisons.runs.conduct import conduct
@@ -26,7 +27,6 @@ from comparisons.runs.flow import case_result, closed, run_case, stored_record
 from comparisons.runs.plan import chosen_methods, dumped, plans
 from comparisons.runs.pool import run_pool
 from comparisons.runs.progress import Counting, Report
-from comparisons.runs.selection import GATE
 from comparisons.store.entries import Store, disk_error
 from comparisons.store.keys import digest, files_digest
 from comparisons.studies import Setting, further

@@ -6,15 +6,13 @@ import inspect
 from typing import TYPE_CHECKING
 
 import comparisons.claims
+from comparisons.claims import GATE
 from models.errors import did_you_mean, refuse
 from models.registry import entries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
-
-GATE = "same_model"
-"""The comparison that must hold before anything is fitted."""
 
 
 def chosen(names: Sequence[str] = ()) -> dict[str, ModuleType]:

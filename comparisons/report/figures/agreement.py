@@ -12,8 +12,9 @@ from comparisons.reference import own_draws
 from comparisons.report.draws import Comparable
 from comparisons.report.figures import canvas
 from comparisons.report.figures.runs import thinned
-from comparisons.report.headline import Agreement, Cell, without_engine
+from comparisons.report.headline import Agreement, Cell, family_name
 from comparisons.report.result import CaseResult
+from inference.method import Method, label
 
 _LEVELS = (0.055, 0.945, 0.25, 0.75)
 """Ends of the outer and of the inner interval."""
@@ -29,7 +30,7 @@ def forest(found: Agreement, drawn: Comparable, names: Sequence[str]) -> canvas.
     """Every method at the notable scalars, in units of the reference posterior."""
     if not drawn.draws or not names:
         return None
-    labels = [canvas.marked(label, drawn) for label in drawn.draws]
+    labels = [canvas.marked(method, drawn) for method in drawn.draws]
     summary = _intervals(found, drawn)
     panels = {
         name: (("end", "method"), summary[..., j]) for j, name in enumerate(canvas.unique(names))
@@ -44,10 +45,9 @@ def forest(found: Agreement, drawn: Comparable, names: Sequence[str]) -> canvas.
     first.set_ylim(len(labels) - 0.4, -0.6)
     low, high = first.get_xlim()
     first.set_xlim(max(low, -_FARTHEST), min(high, _FARTHEST))
-    against = (
-        f"{canvas.literal(found.reference)} mean" if found.reference else "mean of all methods"
-    )
-    figure.supxlabel(f"standard deviations from the {against}", fontsize=8.5)
+    against = found.reference and f"{canvas.literal(label(found.reference))} mean"
+    text = f"standard deviations from the {against or 'mean of all methods'}"
+    figure.supxlabel(text, fontsize=8.5)
     figure.subplots_adjust(
         canvas.room(labels) / _WIDE, 0.5 / height, 0.995, 1 - 0.25 / height, 0.08
     )
@@ -55,7 +55,7 @@ def forest(found: Agreement, drawn: Comparable, names: Sequence[str]) -> canvas.
     return canvas.picture(
         figure,
         "forest",
-        f"Forest plot of {', '.join(names)} under {', '.join(drawn.draws)}, in standard "
+        f"Forest plot of {', '.join(names)} under {canvas.listed(drawn.draws)}, in standard "
         "deviations of the reference posterior; the numbers are in the tables of sections 3 "
         "and 4.",
         _forest_caption(found, drawn, names, cut),
@@ -64,10 +64,12 @@ def forest(found: Agreement, drawn: Comparable, names: Sequence[str]) -> canvas.
 
 def _intervals(found: Agreement, drawn: Comparable) -> np.ndarray:
     """Ends of the outer and inner interval, and mean: shape (5, methods, scalars)."""
-    unit = drawn.draws.get(found.reference, np.concatenate(list(drawn.draws.values())))
+    every = list(drawn.draws.values())
+    unit = drawn.draws.get(found.reference) if found.reference else None
+    unit = np.concatenate(every) if unit is None else unit
     location, scale = unit.mean(axis=(0, 1)), unit.std(axis=(0, 1))
     scale = np.where(scale > 0, scale, 1.0)
-    values = np.stack([(draws - location) / scale for draws in drawn.draws.values()])
+    values = np.stack([(draws - location) / scale for draws in every])
     return np.stack([*np.quantile(values, _LEVELS, axis=(1, 2)), values.mean(axis=(1, 2))])
 
 
@@ -93,7 +95,7 @@ def _bars(ends: xr.DataArray, target: Any) -> None:
 def _forest_caption(found: Agreement, drawn: Comparable, names: Sequence[str], cut: bool) -> str:
     parts = [
         "Thick 50 %, thin 89 % equal-tailed intervals and means, in standard deviations of the "
-        + (f"reference, {found.reference}." if found.reference else "draws of all methods.")
+        + (f"reference, {label(found.reference)}." if found.reference else "draws of all methods.")
     ]
     if drawn.approximated:
         parts.append(
@@ -115,17 +117,16 @@ def _forest_caption(found: Agreement, drawn: Comparable, names: Sequence[str], c
 
 @canvas.drawing()
 def densities(drawn: Comparable, names: Sequence[str]) -> canvas.Picture | None:
-    """The densities of all methods with a spread, on one axis per scalar."""
+    """The densities of all methods with a standard deviation, on one axis per scalar."""
     shown = names[: canvas.COLUMNS]
-    moving: dict[str, np.ndarray] = {}
-    for label, draws in drawn.draws.items():
-        twins = map(without_engine, moving)
+    moving: dict[Method, np.ndarray] = {}
+    for method, draws in drawn.draws.items():
         moves = (draws[..., : len(shown)].std(axis=(0, 1)) > 0).all()
-        if moves and without_engine(label) not in twins:
-            moving[label] = draws[..., : len(shown)]
+        if moves and family_name(method) not in map(family_name, moving):
+            moving[method] = draws[..., : len(shown)]
     if not moving or not shown:
         return None
-    labels = canvas.unique([canvas.marked(label, drawn) for label in moving])
+    labels = canvas.unique([canvas.marked(method, drawn) for method in moving])
     trees = {k: canvas.tree(shown, draws) for k, draws in zip(labels, moving.values(), strict=True)}
     several = {"color": list(canvas.COLOURS)} if len(trees) > 1 else {}
     height = 2.1 * ((len(shown) + 1) // 2) + 0.16 * len(labels) + 0.2
@@ -150,17 +151,17 @@ def densities(drawn: Comparable, names: Sequence[str]) -> canvas.Picture | None:
     return canvas.picture(
         figure,
         "densities",
-        f"Kernel density estimates of {', '.join(shown)} under {', '.join(moving)}.",
-        "Density of every method with a spread, by one engine, on one axis per scalar." + note,
+        f"Kernel density estimates of {', '.join(shown)} under {canvas.listed(moving)}.",
+        "Density of every method with an sd, by one engine, on one axis per scalar." + note,
     )
 
 
 @canvas.drawing()
-def pairs(result: CaseResult, label: str, names: Sequence[str]) -> canvas.Picture | None:
+def pairs(result: CaseResult, method: Method | None, names: Sequence[str]) -> canvas.Picture | None:
     """The joint posterior of the reference."""
     shown = names[:3]
-    draws = own_draws(result.estimates[label], shown) if label else None
-    if draws is None or len(shown) < 2:
+    draws = own_draws(result.estimates[method], shown) if method else None
+    if method is None or draws is None or len(shown) < 2:
         return None
     side = 1.7 * len(shown) + 0.4
     figure = canvas.arviz(
@@ -177,46 +178,46 @@ def pairs(result: CaseResult, label: str, names: Sequence[str]) -> canvas.Pictur
     return canvas.picture(
         figure,
         "pairs",
-        f"Scatter plots of the {label} draws of {', '.join(shown)}, in pairs.",
-        f"Joint draws of {label}: where a cloud is tilted, a method without correlations is "
-        "too narrow.",
+        f"Scatter plots of the {label(method)} draws of {', '.join(shown)}, in pairs.",
+        f"Joint draws of {label(method)}: where a cloud is tilted, a method without correlations "
+        "is too narrow.",
         "png",
     )
 
 
 @canvas.drawing()
-def spreads(found: Agreement, names: Sequence[str]) -> canvas.Picture | None:
-    """Each method's spread over the reference's."""
-    cells = {label: [c[n] for n in names if n in c] for label, c in found.cells.items()}
-    cells = {label: row for label, row in cells.items() if any(np.isfinite(c.ratio) for c in row)}
-    if not cells:
+def deviations(found: Agreement, names: Sequence[str]) -> canvas.Picture | None:
+    """Each method's standard error or deviation over the reference's."""
+    rows = {label(m): [c[n] for n in names if n in c] for m, c in found.cells.items()}
+    cells = {name: row for name, row in rows.items() if any(np.isfinite(c.ratio) for c in row)}
+    if not cells or found.reference is None:
         return None
     figure, axes = canvas.method_axis(list(cells), 0.23, 0.8)
     axes.axvspan(0.95, 1.05, color="#dfe6ee", zorder=0)
     axes.axvline(1, color="#444444", linewidth=0.6, linestyle=":")
     for place, name in enumerate(names[: len(_MARKERS)]):
-        rows: list[tuple[int, Cell]] = [
+        placed: list[tuple[int, Cell]] = [
             (y, row[place]) for y, row in enumerate(cells.values()) if place < len(row)
         ]
         aside = 0.5 * ((place + 0.5) / len(names) - 0.5)
         axes.errorbar(
-            [cell.ratio for _, cell in rows],
-            [y + aside for y, _ in rows],
-            xerr=[2 * cell.ratio_error for _, cell in rows],
+            [cell.ratio for _, cell in placed],
+            [y + aside for y, _ in placed],
+            xerr=[2 * cell.ratio_error for _, cell in placed],
             fmt=_MARKERS[place],
             markersize=4,
             linewidth=0.8,
             color=canvas.COLOURS[place],
             label=canvas.literal(name, 24),
         )
-    axes.set_xlabel(f"spread / spread of {canvas.literal(found.reference)}")
+    axes.set_xlabel(f"sd / sd of {canvas.literal(label(found.reference))}")
     axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return canvas.picture(
         figure,
-        "spreads",
+        "deviations",
         f"Standard errors and standard deviations of {', '.join(cells)} over those of "
-        f"{found.reference}, for {', '.join(names)}.",
+        f"{label(found.reference)}, for {', '.join(names)}.",
         "Standard errors and posterior standard deviations over those of "
-        f"{found.reference}, with two Monte Carlo standard errors; the band is ±5 %. The "
+        f"{label(found.reference)}, with two Monte Carlo standard errors; the band is ±5 %. The "
         "statements below hold them against the Fisher information.",
     )

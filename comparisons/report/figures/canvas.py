@@ -7,7 +7,7 @@ import base64
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from comparisons.report.draws import Comparable
 from comparisons.report.formats import short
+from inference.method import Method, label
 
 COLUMNS = 4
 """Scalars or columns that have a panel of their own."""
@@ -144,10 +145,15 @@ def unique(names: Sequence[str]) -> list[str]:
     return found
 
 
-def marked(label: str, drawn: Comparable) -> str:
+def marked(method: Method, drawn: Comparable) -> str:
     """A method's label with the marks that captions explain."""
-    marks = "†" * (label in drawn.approximated) + "‡" * (label in drawn.unreliable)
-    return f"{literal(label)} {marks}" if marks else label
+    marks = "†" * (method in drawn.approximated) + "‡" * (method in drawn.unreliable)
+    return f"{literal(label(method))} {marks}" if marks else label(method)
+
+
+def listed(methods: Iterable[Method]) -> str:
+    """The labels of methods as one text."""
+    return ", ".join(map(label, methods))
 
 
 def tree(names: Sequence[str], draws: np.ndarray) -> xr.DataTree:

@@ -57,15 +57,7 @@ def ladder(name: str, table: xr.Dataset) -> canvas.Picture:
 
 
 def _rungs(axes: Any, rows: pd.DataFrame, line: tuple[str, str], place: int, aside: float) -> None:
-    """A statistic of one quantity by one estimator, with its errors; dashed: theory.
-
-    Args:
-        axes: the panel.
-        rows: those of the statistic.
-        line: the estimator and the quantity.
-        place: of the line among all.
-        aside: factor that moves the points beside those of the other lines.
-    """
+    """A statistic of one quantity by one estimator, with its errors; dashed: theory."""
     estimator, quantity = line
     chosen = rows[(rows["estimator"] == estimator) & (rows["quantity"] == quantity)]
     chosen = chosen.sort_values("n")

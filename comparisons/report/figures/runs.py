@@ -1,6 +1,6 @@
 """How runs went: chains of samplers, energies, paths of iterative methods, and seconds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import arviz_plots as azp
@@ -13,6 +13,7 @@ from comparisons.report.figures import canvas
 from comparisons.report.result import CaseResult
 from comparisons.report.tables import Row
 from inference.estimate import Estimate
+from inference.method import Method, label
 
 _DRAWS = 250
 """Draws of each chain in a figure."""
@@ -25,72 +26,59 @@ def thinned(names: Sequence[str], draws: np.ndarray) -> tuple[xr.DataTree, str]:
     return kept, f", one draw in {every}" if every > 1 else ""
 
 
-def ranks(label: str, fit: Estimate, names: Sequence[str], number: int) -> canvas.Picture | None:
-    """Whether the chains of a sampler draw alike."""
-    return _chains(
+_CHAINS: dict[str, tuple[Any, tuple[float, ...], dict[str, Any], str]] = {
+    "rank": (
         azp.plot_rank,
-        (label, fit, names),
         (0.04, 0.22, 0.98, 0.8, 0.15),
-        (f"ranks-{number}", "Rank plot"),
-        "difference between the distribution of each chain's ranks and the uniform one. p is the "
-        "probability of differences at least as large among chains that draw alike; points that "
-        "stand out below α are marked.",
-        least=2,
-    )
-
-
-def traces(label: str, fit: Estimate, names: Sequence[str], number: int) -> canvas.Picture | None:
-    """Each chain's path."""
-    return _chains(
+        {},
+        (
+            "difference between the distribution of each chain's ranks and the uniform one. p is "
+            "the probability of differences at least as large among chains that draw alike; points "
+            "that stand out below α are marked."
+        ),
+    ),
+    "trace": (
         azp.plot_trace,
-        (label, fit, names),
         (0.07, 0.2, 0.98, 0.88, 0.3),
-        (f"traces-{number}", "Trace plot"),
+        {"visuals": {"trace": {"width": 0.4}}},
         "draws in order; a healthy sampler has no drift and no chain of its own.",
-        visuals={"trace": {"width": 0.4}},
-    )
+    ),
+}
+"""The function, its margins and options, and how to read the figure."""
 
 
 @canvas.drawing()
-def _chains(
-    plot: Callable[..., Any],
-    shown: tuple[str, Estimate, Sequence[str]],
-    margins: tuple[float, ...],
-    names: tuple[str, str],
-    caption: str,
-    *,
-    least: int = 1,
-    **options: Any,
-) -> canvas.Picture | None:
-    """A figure of a sampler's chains at the first three scalars.
+def chains(
+    method: Method, fit: Estimate, names: Sequence[str], number: int
+) -> list[canvas.Picture]:
+    """Whether the chains of a sampler draw alike, and each one's path.
 
     Args:
-        plot: the function of ArviZ.
-        shown: label and estimate of the sampler, names of the scalars.
-        margins: of the figure: left, bottom, right, top and width between panels.
-        names: the anchor, and what such a figure is called.
-        caption: how to read it.
-        least: chains below which there is nothing to show.
-        options: of `plot`.
+        method: the sampler.
+        fit: its estimate.
+        names: scalars, of which three are shown.
+        number: tells its anchors from those of other samplers.
     """
-    label, fit, scalars = shown[0], shown[1], shown[2][:3]
-    draws = own_draws(fit, scalars)
-    if draws is None or not scalars or draws.shape[0] < least:
-        return None
-    kept, remark = thinned(scalars, draws)
-    figure = canvas.arviz(plot, kept, (canvas.WIDTH, 2.3), **options)
-    figure.subplots_adjust(*margins)
-    return canvas.picture(
-        figure,
-        names[0],
-        f"{names[1]} of the {draws.shape[0]} chains of {label} for {', '.join(scalars)}.",
-        f"{label}{remark}: {caption}",
-        "png",
-    )
+    shown = names[:3]
+    draws = own_draws(fit, shown)
+    if draws is None or not shown:
+        return []
+    kept, remark = thinned(shown, draws)
+    pictures = []
+    for name, (plot, margins, options, caption) in _CHAINS.items():
+        if name == "rank" and draws.shape[0] < 2:
+            continue
+        figure = canvas.arviz(plot, kept, (canvas.WIDTH, 2.3), **options)
+        figure.subplots_adjust(*margins)
+        chain = f"the {draws.shape[0]} chains of {label(method)}"
+        alt = f"{name.capitalize()} plot of {chain} for {', '.join(shown)}."
+        text = f"{label(method)}{remark}: {caption}"
+        pictures.append(canvas.picture(figure, f"{name}s-{number}", alt, text, "png"))
+    return pictures
 
 
 @canvas.drawing()
-def energy(label: str, fit: Estimate, number: int) -> canvas.Picture | None:
+def energy(method: Method, fit: Estimate, number: int) -> canvas.Picture | None:
     """Whether the sampler's momentum explores the whole energy distribution."""
     if fit.draws is None or "sample_stats" not in fit.draws.children:
         return None
@@ -104,9 +92,9 @@ def energy(label: str, fit: Estimate, number: int) -> canvas.Picture | None:
     return canvas.picture(
         figure,
         f"energy-{number}",
-        f"Marginal energy and energy transitions of {label}.",
-        f"{label}: where the transition density is much narrower than the marginal one, the "
-        "sampler does not reach the tails (E-BFMI below 0.3).",
+        f"Marginal energy and energy transitions of {label(method)}.",
+        f"{label(method)}: where the transition density is much narrower than the marginal one, "
+        "the sampler does not reach the tails (E-BFMI below 0.3).",
     )
 
 
@@ -146,20 +134,19 @@ def paths(result: CaseResult) -> canvas.Picture | None:
 def _records(result: CaseResult, name: str) -> dict[str, np.ndarray]:
     """The finite values that fits keep under a name, by label."""
     found = {
-        label: np.asarray(fit.record[name].values, float).ravel()
-        for label, fit in result.estimates.items()
+        label(method): np.asarray(fit.record[name].values, float).ravel()
+        for method, fit in result.estimates.items()
         if name in fit.record
     }
-    finite = {label: values[np.isfinite(values)] for label, values in found.items()}
-    return {label: values for label, values in finite.items() if values.size}
+    finite = {key: values[np.isfinite(values)] for key, values in found.items()}
+    return {key: values for key, values in finite.items() if values.size}
 
 
-def _elbo(axes: Any, found: dict[str, np.ndarray]) -> None:
-    for label, values in found.items():
+def _elbo(axes: Any, found: Mapping[str, np.ndarray]) -> None:
+    for place, (name, values) in enumerate(found.items()):
         keep = np.unique(np.linspace(0, values.size - 1, min(values.size, 600)).astype(int))
-        axes.plot(
-            keep, values[keep], label=canvas.literal(label), linewidth=0.8, **_next_colour(axes)
-        )
+        colour = canvas.COLOURS[place % len(canvas.COLOURS)]
+        axes.plot(keep, values[keep], color=colour, label=canvas.literal(name), linewidth=0.8)
     # the first steps are far below
     low = min(np.quantile(values, 0.1) for values in found.values())
     high = max(np.max(values) for values in found.values())
@@ -168,32 +155,27 @@ def _elbo(axes: Any, found: dict[str, np.ndarray]) -> None:
     axes.set_xlabel("step")
 
 
-def _climb(axes: Any, found: dict[str, np.ndarray]) -> None:
-    for label, values in found.items():
-        left = np.maximum(values[-1] - values, 0.0)
-        steps = np.flatnonzero(left > 1e-10)
-        options = {"label": canvas.literal(label), "linewidth": 1, **_next_colour(axes)}
-        axes.semilogy(steps, left[steps], **options)
-    _powers_of_ten(axes)
+def _climb(axes: Any, found: Mapping[str, np.ndarray]) -> None:
+    for name, values in found.items():
+        below = np.maximum(values[-1] - values, 0.0)
+        steps = np.flatnonzero(below > 1e-10)
+        _below(axes, name, steps, below[steps], linewidth=1)
     axes.set_xlabel("iteration")
 
 
-def _restarts(axes: Any, found: dict[str, np.ndarray]) -> None:
-    for label, values in found.items():
+def _restarts(axes: Any, found: Mapping[str, np.ndarray]) -> None:
+    for name, values in found.items():
         below = np.maximum(np.max(values) - np.sort(values)[::-1], 1e-10)
-        options = {"label": canvas.literal(label), "linewidth": 0.6, "markersize": 3}
-        axes.semilogy(np.arange(1, values.size + 1), below, "o-", **options, **_next_colour(axes))
+        places = np.arange(1, values.size + 1)
+        _below(axes, name, places, below, marker="o", markersize=3, linewidth=0.6)
         axes.set_ylim(5e-11, max(1.0, axes.get_ylim()[1]))
     axes.xaxis.get_major_locator().set_params(integer=True)
-    _powers_of_ten(axes)
     axes.set_xlabel("restart, best first")
 
 
-def _next_colour(axes: Any) -> dict[str, str]:
-    return {"color": canvas.COLOURS[len(axes.get_lines()) % len(canvas.COLOURS)]}
-
-
-def _powers_of_ten(axes: Any) -> None:
+def _below(axes: Any, name: str, places: np.ndarray, values: np.ndarray, **look: Any) -> None:
+    colour = canvas.COLOURS[len(axes.get_lines()) % len(canvas.COLOURS)]
+    axes.semilogy(places, values, color=colour, label=canvas.literal(name), **look)
     axes.minorticks_off()
     axes.yaxis.set_major_formatter("{x:.0e}")
 
@@ -205,7 +187,7 @@ def costs(rows: Sequence[Row]) -> canvas.Picture | None:
         return None
     figure, axes = canvas.method_axis([row["method"] for row in rows], 0.2, 0.98)
     left = np.zeros(len(rows))
-    looks = {
+    looks: dict[str, dict[str, Any]] = {
         "compile": {"color": "#999999"},
         "warm_up": {"color": "#e69f00", "hatch": "///"},
         "run": {"color": "#0072b2"},

@@ -13,17 +13,17 @@ from comparisons.report.sections.parts import (
     table,
     words,
 )
-
-_HEADING = (
-    "agreement",
-    "3. Do the methods agree?",
-    "Which methods give the same answer, and where they do not, does a theory say by how much?",
-)
+from inference.method import label
 
 
 def section(known: Facts) -> Section:
     """Shifts, ratios and distances, the densities, and the verdicts on them."""
-    told = claims(known.result, "agreement")
+    told = claims(
+        known.result,
+        "agreement",
+        "3. Do the methods agree?",
+        "Which methods give the same answer, and where they do not, does a theory say by how much?",
+    )
     reference, names = known.found.reference, known.notable
     pictures = [
         agreement.densities(known.drawn, names),
@@ -31,7 +31,7 @@ def section(known: Facts) -> Section:
         *told.pictures,
     ]
     tables = [_against(known), _forest(known), *told.tables]
-    return Section(*_HEADING, told.verdict, told.counts, pictures, tables, told.silent)
+    return told._replace(pictures=pictures, tables=tables)
 
 
 def _against(known: Facts) -> Table:
@@ -39,23 +39,24 @@ def _against(known: Facts) -> Table:
         "method": words("method"),
         "scalar": words("parameter"),
         "shift": numbers("shift", "shift_error", shown=True),
-        "in errors": numbers(
-            lambda row: number(row["shift_in_errors"], 0.1) if row["shift_error"] > 0 else "–"
+        "shift / error": numbers(
+            lambda row: number(row["shift_over_error"], 0.1) if row["shift_error"] > 0 else "–"
         ),
-        "spread ratio": numbers("ratio", "ratio_error", shown=True),
+        "sd ratio": numbers("ratio", "ratio_error", shown=True),
         "distance": numbers("distance", 0.001),
-        "its null": numbers("distance_null", 0.001),
-        "centre": outcomes(lambda row: row["center_verdict"]),
-        "sd": outcomes(lambda row: row["sd_verdict"]),
+        "reference halves": numbers("distance_halves", 0.001),
+        "mean": outcomes(lambda row: row["location"]),
+        "sd": outcomes(lambda row: row["sd"]),
     }
     return table(
-        f"Every method against {known.found.reference}",
+        f"Every method against {known.found.reference and label(known.found.reference)}",
         known.agreement,
         columns,
-        note="Shift of the centre in reference standard deviations, also in Monte Carlo errors; "
-        "ratio of spreads; Wasserstein distance of the draws in reference standard deviations, "
-        "beside that between two halves of the reference's own draws. Marks are the verdicts of "
-        "posterior_agreement, or of the same rule (a bound of 5 %) where that was not asked.",
+        note="Shift of the mean in reference standard deviations, also over its Monte Carlo error; "
+        "ratio of standard deviations; Wasserstein distance of the draws in reference standard "
+        "deviations, beside that between two halves of the reference's own draws. Marks are the "
+        "verdicts of posterior_agreement, or of the same rule (a bound of 5 %) where that was not "
+        "asked.",
     )
 
 

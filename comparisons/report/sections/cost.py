@@ -7,8 +7,6 @@ from comparisons.report.figures import runs
 from comparisons.report.formats import seconds
 from comparisons.report.sections.parts import Get, Section, numbers, table, words
 
-_HEADING = ("cost", "8. Cost", "What did each answer cost?")
-
 
 def section(known: Facts) -> Section:
     """Seconds of every fit by part; effective draws per second."""
@@ -31,7 +29,14 @@ def section(known: Facts) -> Section:
     }
     note = "Effective draws (the smallest ESS) per second of sampling, of runs that passed."
     shown = table("Seconds", rows, columns, note=note)
-    return Section(*_HEADING, verdict, pictures=[runs.costs(rows)], tables=[shown])
+    return Section(
+        "cost",
+        "8. Cost",
+        "What did each answer cost?",
+        verdict,
+        pictures=[runs.costs(rows)],
+        tables=[shown],
+    )
 
 
 def _seconds(name: str) -> Get:

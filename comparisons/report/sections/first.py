@@ -7,6 +7,7 @@ from typing import NamedTuple
 from comparisons.report import headline
 from comparisons.report.formats import number
 from comparisons.report.headline import Agreement
+from inference.method import label
 
 _COLUMNS = 12
 """Scalars beyond which the table has a column for each parameter."""
@@ -40,7 +41,8 @@ def matrix(found: Agreement) -> Matrix | None:
         groups.setdefault(scalar.partition("[")[0] if grouped else scalar, []).append(scalar)
     rows = []
     for method, cells in found.cells.items():
-        shift = headline.worst_shift(cells)
+        known = [cell for cell in cells.values() if not math.isnan(cell.shift)]
+        worst = max(known, key=lambda cell: abs(cell.shift), default=None)
         ratios = [cell.ratio for cell in cells.values() if not math.isnan(cell.ratio)]
         span = sorted({f"{min(ratios):.2f}", f"{max(ratios):.2f}"}) if ratios else ["–"]
         reported = [[cells[s] for s in group if s in cells] for group in groups.values()]
@@ -50,6 +52,6 @@ def matrix(found: Agreement) -> Matrix | None:
             else None
             for group in reported
         ]
-        text = number(shift[1].shift, max(shift[1].shift_error, 0.01)) if shift else "–"
-        rows.append(MatrixRow(method, text, "–".join(span), outcomes))
+        text = number(worst.shift, max(worst.shift_error, 0.01)) if worst else "–"
+        rows.append(MatrixRow(label(method), text, "–".join(span), outcomes))
     return Matrix(tuple(groups), rows, grouped)

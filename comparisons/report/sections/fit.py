@@ -5,8 +5,7 @@ from comparisons.report.facts import Facts
 from comparisons.report.figures import predictive
 from comparisons.report.formats import number
 from comparisons.report.sections.parts import Section, numbers, table, words
-
-_HEADING = ("fit", "6. Does it fit?", "Could the model have produced these data?")
+from inference.method import label
 
 
 def section(known: Facts) -> Section:
@@ -16,7 +15,7 @@ def section(known: Facts) -> Section:
         pictures = [predictive.predictive(known.replicates), predictive.pit(known.replicates)]
     if known.source:
         drawn = draws.prior_and_posterior(known.result, known.source)
-        pictures.append(predictive.prior_posterior(*drawn, known.source))
+        pictures.append(predictive.prior_posterior(*drawn, label(known.source)))
     columns = {
         "column": words("column"),
         "quantile": numbers(lambda row: f"{row['quantile']:.0%}"),
@@ -31,7 +30,14 @@ def section(known: Facts) -> Section:
         note=f"Of {draws.REPLICATES} replicated data sets, mean ± standard deviation, and the "
         "share below the data's.",
     )
-    return Section(*_HEADING, _verdict(known), pictures=pictures, tables=[quantiles])
+    return Section(
+        "fit",
+        "6. Does it fit?",
+        "Could the model have produced these data?",
+        _verdict(known),
+        pictures=pictures,
+        tables=[quantiles],
+    )
 
 
 def _verdict(known: Facts) -> str:

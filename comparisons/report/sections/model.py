@@ -2,17 +2,15 @@
 
 import inspect
 
+from comparisons.claims import GATE
 from comparisons.report.facts import Facts, settings
 from comparisons.report.figures import program
 from comparisons.report.figures.canvas import Picture
 from comparisons.report.graph import parents
 from comparisons.report.result import CaseResult
 from comparisons.report.sections.parts import Section, claims, table, words
-from comparisons.runs.selection import GATE
 from models.programs.density import quantity_table
 from models.spec import Model
-
-_HEADING = ("model", "1. Model", "What is fitted, and are the two programs one model?")
 
 
 def section(known: Facts) -> Section:
@@ -29,19 +27,18 @@ def section(known: Facts) -> Section:
     }
     hyper = {"name": words(lambda pair: pair[0]), "value": words(lambda pair: pair[1])}
     documents = (inspect.getdoc(cls), inspect.getdoc(inspect.getmodule(cls)))
-    told = claims(result, "model")
-    return Section(
-        *_HEADING,
-        told.verdict,
-        told.counts,
-        [_graph(result), *told.pictures],
-        [
+    told = claims(
+        result, "model", "1. Model", "What is fitted, and are the two programs one model?"
+    )
+    return told._replace(
+        pictures=[_graph(result), *told.pictures],
+        tables=[
             table("Parameters", result.model.parameters, parameters),
             table("Hyper-parameters, priors included", settings(result), hyper),
             *told.tables,
         ],
-        [text for text in documents if text],
-        (
+        notes=[text for text in documents if text],
+        sources=(
             ("NumPyro program", _source(result.model, "numpyro")),
             ("PyMC program", _source(result.model, "pymc")),
         ),

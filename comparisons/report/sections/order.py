@@ -19,12 +19,6 @@ from comparisons.report.sections.parts import (
     words,
 )
 
-_HEADING = (
-    "order",
-    "5. Which order?",
-    "How large a model do the data support, and does BIC stand in for the evidence?",
-)
-
 
 def section(known: Facts) -> Section:
     """Criteria by method, and the verdicts on them."""
@@ -42,10 +36,14 @@ def section(known: Facts) -> Section:
         "log predictive density (larger is better); k free parameters.",
         file="criteria.csv",
     )
-    told = claims(known.result, "order")
+    told = claims(
+        known.result,
+        "order",
+        "5. Which order?",
+        "How large a model do the data support, and does BIC stand in for the evidence?",
+    )
     pictures = [criteria.orders(known.criteria), *told.pictures]
-    tables = [shown, *told.tables]
-    return Section(*_HEADING, told.verdict, told.counts, pictures, tables, told.silent)
+    return told._replace(pictures=pictures, tables=[shown, *told.tables])
 
 
 def _criterion(name: str) -> Get:

@@ -138,31 +138,25 @@ class Section(NamedTuple):
     """Names and texts of programs."""
 
 
-class Claims(NamedTuple):
-    """What the comparisons told in a section say."""
+def claims(result: CaseResult, anchor: str, title: str, question: str) -> Section:
+    """The section that tells comparisons: their verdicts, figures and tables.
 
-    verdict: str
-    counts: Mapping[Outcome, int] | None
-    pictures: list[Picture]
-    tables: list[Table]
-    silent: list[str]
-    """A sentence for each that does not apply to the case."""
-
-
-def claims(result: CaseResult, anchor: str) -> Claims:
-    """The verdicts, figures and tables of the comparisons told in a section."""
+    Args:
+        result: the case.
+        anchor: the section's name in links, by which its comparisons are found.
+        title: the heading.
+        question: what it answers.
+    """
     told = {n: vs for n, vs in result.verdicts.items() if _SECTION.get(n, "agreement") == anchor}
     verdicts = [verdict for every in told.values() for verdict in every]
     verdict, counts = "No comparison here applies to this case.", None
     if verdicts:
         verdict = _SENTENCES[headline.summary(v.outcome for v in verdicts)]
         counts = headline.counts(verdicts)
-    silent = [
-        f"{result.titles.get(name, name)}: does not apply to this case."
-        for name, every in told.items()
-        if not every
-    ]
-    return Claims(verdict, counts, _ladders(result, told), _verdict_tables(result, told), silent)
+    figures, found = _ladders(result, told), _verdict_tables(result, told)
+    silent = [result.titles.get(name, name) for name, every in told.items() if not every]
+    notes = [f"{name}: does not apply to this case." for name in silent]
+    return Section(anchor, title, question, verdict, counts, figures, found, notes)
 
 
 def _ladders(result: CaseResult, names: Iterable[str]) -> list[Picture]:

@@ -3,8 +3,6 @@
 from comparisons.report.facts import Facts, provenance
 from comparisons.report.sections.parts import Column, Section, table, words
 
-_HEADING = ("provenance", "9. Provenance", "How was this made, and what changed?")
-
 
 def section(known: Facts, command: str) -> Section:
     """The run, the versions and the changes."""
@@ -13,7 +11,9 @@ def section(known: Facts, command: str) -> Section:
     changed = [change for change in known.changes or () if change[1] != "unchanged"]
     told = [(key.replace("_", " "), str(value)) for key, value in facts.items()]
     return Section(
-        *_HEADING,
+        "provenance",
+        "9. Provenance",
+        "How was this made, and what changed?",
         _verdict(known.changes),
         tables=[
             table("The run", told, _columns("what", "value")),

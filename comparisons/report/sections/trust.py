@@ -8,19 +8,16 @@ from comparisons.report.figures import runs
 from comparisons.report.figures.canvas import Picture
 from comparisons.report.formats import number
 from comparisons.report.sections.parts import Column, Get, Section, Table, numbers, table, words
-from comparisons.report.tables import RUN_ATTRIBUTES
+from comparisons.report.tables import RUN_ATTRIBUTES, sampled
+from inference.method import label
 
-_HEADING = (
-    "trust",
-    "2. Can the runs be trusted?",
-    "Did every sampler converge, and did every optimiser find its optimum?",
-)
+_TITLES = {"newton_decrement": "standard errors from the optimum", "runner_up": "next best"}
 
 
 def section(known: Facts) -> Section:
     """Convergence, the ends of optimisers, and the reasons of what must not be relied on."""
     result = known.result
-    troubled = {name: fit.problems for name, fit in result.estimates.items() if fit.problems}
+    troubled = {label(m): fit.problems for m, fit in result.estimates.items() if fit.problems}
     sound = len(result.estimates) - len(troubled)
     verdict = f"{sound} of {len(result.estimates)} fits passed every check"
     if troubled:
@@ -28,7 +25,7 @@ def section(known: Facts) -> Section:
     reasons = [
         *((name, "problem", "; ".join(problems)) for name, problems in troubled.items()),
         *((name, "failed", reason) for name, reason in result.failures.items()),
-        *((name, "refused", reason) for name, reason in result.refusals.items()),
+        *((label(method), "refused", reason) for method, reason in result.refusals.items()),
     ]
     missing = table(
         "Why fits must not be relied on, or are missing",
@@ -50,7 +47,9 @@ def section(known: Facts) -> Section:
         "The rate of convergence, measured and as Louis' identity predicts it.",
     )
     return Section(
-        *_HEADING,
+        "trust",
+        "2. Can the runs be trusted?",
+        "Did every sampler converge, and did every optimiser find its optimum?",
         f"{verdict}." if result.estimates else "Nothing was fitted.",
         pictures=_pictures(known),
         tables=[_convergence(known), missing, ends, climbs],
@@ -59,14 +58,12 @@ def section(known: Facts) -> Section:
 
 def _pictures(known: Facts) -> list[Picture | None]:
     """The first sampler and the first that has problems: a second healthy run shows nothing new."""
-    fits = known.result.estimates
-    samplers = [row["method"] for row in known.convergence]
-    shown = samplers[:1] + [name for name in samplers[1:] if fits[name].problems][:1]
-    pictures = []
-    for place, name in enumerate(shown, 1):
-        pictures.append(runs.ranks(name, fits[name], known.notable, place))
-        pictures.append(runs.traces(name, fits[name], known.notable, place))
-        pictures.append(runs.energy(name, fits[name], place))
+    samplers = sampled(known.result)
+    shown = samplers[:1] + [sampler for sampler in samplers[1:] if sampler[1].problems][:1]
+    pictures: list[Picture | None] = []
+    for place, (method, fit, _) in enumerate(shown, 1):
+        pictures += runs.chains(method, fit, known.notable, place)
+        pictures.append(runs.energy(method, fit, place))
     return [*pictures, runs.paths(known.result)]
 
 
@@ -96,7 +93,7 @@ def _run_table(known: Facts, title: str, names: Sequence[str], note: str) -> Tab
     """What the methods that say one of the names say of their run."""
     rows = [row for row in known.optimisers if any(row[name] is not None for name in names)]
     shown = [name for name in names if any(row[name] is not None for row in rows)]
-    columns = {name.replace("_", " "): numbers(_loose(name)) for name in shown}
+    columns = {_TITLES.get(name, name.replace("_", " ")): numbers(_loose(name)) for name in shown}
     return table(title, rows, {"method": words("method"), **columns}, note=note)
 
 
