@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comparisons.exhibits import Curves
-from comparisons.exhibits import Table as Shown
+from comparisons.exhibits import Table as Numbers
 from comparisons.report.facts import plain
 from comparisons.report.figures import curves
-from comparisons.report.files import published
+from comparisons.report.files import published, put
 from comparisons.report.formats import number, with_error
 from comparisons.report.headline import counts
 from comparisons.report.page import render
@@ -25,12 +27,10 @@ from comparisons.report.sections.parts import (
     words,
 )
 from comparisons.report.study_page import studies_page
-from comparisons.report.tables import csv_text, prediction
+from comparisons.report.tables import Row, csv_text, prediction
+from comparisons.verdict import Verdict
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
+if TYPE_CHECKING:  # the executor knows the report, not the reverse
     from comparisons.runs.theory import Demonstration
 
 COLUMNS = ("claim", "comparison", "predicted", "measured", "error", "verdict")
@@ -50,32 +50,25 @@ def write(demonstrations: Sequence[Demonstration], out: Path, command: str) -> P
     Raises:
         StoreError: the directory cannot be written.
     """
-    overview = (out / "index.html").is_file()
-    names = [f"theory-{found.name}.html" for found in demonstrations]
+    same = {"command": command, "overview": (out / "index.html").is_file(), "file": "theory.csv"}
+    pages = {f"theory-{found.name}.html": found for found in demonstrations}
     with published(out) as stage:
+        for name, found in pages.items():
+            content = _content([found], [("theory.html", "All claims")])
+            put(stage, {name: render("study.html", **content, **same)})
+        content = _content(demonstrations, [(name, _title(one)) for name, one in pages.items()])
         every = [plain(dataclasses.asdict(found)) for found in demonstrations]
         files = {
             "theory.csv": csv_text(COLUMNS, rows(demonstrations)),
             "theory.json": json.dumps(every, allow_nan=False, indent=1, ensure_ascii=False),
-            "theory.html": _page(
-                demonstrations, "One theory, many estimators", "", command, overview,
-                links=[(name, _title(found)) for name, found in
-                       zip(names, demonstrations, strict=True)],
-            ),
-        }  # fmt: skip
-        for name, found in zip(names, demonstrations, strict=True):
-            files[name] = _page(
-                [found], _title(found), found.statement, command, overview,
-                links=[("theory.html", "All claims")],
-            )  # fmt: skip
-        for name, text in files.items():
-            (stage / name).write_text(text, encoding="utf-8", newline="\n")
-        studies = studies_page(out, command, theory=stage)
-        (stage / "studies.html").write_text(studies, encoding="utf-8", newline="\n")
+            "theory.html": render("study.html", **content, **same),
+        }
+        put(stage, files)
+        put(stage, {"studies.html": studies_page(out, command, theory=stage)})
     return out / "theory.html"
 
 
-def rows(demonstrations: Sequence[Demonstration]) -> list[dict[str, Any]]:
+def rows(demonstrations: Sequence[Demonstration]) -> list[Row]:
     """The rows of `theory.csv`; predicted is what explains a departure, where something does."""
     return [
         {
@@ -91,40 +84,27 @@ def rows(demonstrations: Sequence[Demonstration]) -> list[dict[str, Any]]:
     ]
 
 
-def _page(
-    demonstrations: Sequence[Demonstration],
-    title: str,
-    statement: str,
-    command: str,
-    overview: bool,
-    links: Sequence[tuple[str, str]],
-) -> str:
+def _content(
+    demonstrations: Sequence[Demonstration], links: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """What a page of one entry, or of all, shows."""
     alone = demonstrations if len(links) == 1 else ()
-    pictures = [
-        curves.curves(f"{found.name}-{place}", shown)
-        for found in alone
-        for place, shown in enumerate(found.shown)
-        if isinstance(shown, Curves)
-    ]
-    tables = [
-        _shown_table(shown) for found in alone for shown in found.shown if isinstance(shown, Shown)
-    ]
-    verdicts = [claim for found in demonstrations for claim in found.claims]
-    return render(
-        "study.html",
-        title=title,
-        statement=statement,
-        headline=_sentence(demonstrations),
-        counts=counts(verdicts),
-        pictures=pictures,
-        tables=[_claims_table(demonstrations, alone=bool(alone)), *tables],
-        failed=[f"{found.name}: {found.failure}" for found in demonstrations if found.failure],
-        undecided=[f"{verdict.about}: {verdict.remedy}" for verdict in verdicts if verdict.remedy],
-        command=command,
-        overview=overview,
-        links=links,
-        file="theory.csv",
-    )
+    shown = [(f"{found.name}-{i}", one) for found in alone for i, one in enumerate(found.shown)]
+    claims = [claim for found in demonstrations for claim in found.claims]
+    return {
+        "title": _title(alone[0]) if alone else "One theory, many estimators",
+        "statement": alone[0].statement if alone else "",
+        "headline": _sentence(claims),
+        "counts": counts(claims),
+        "pictures": [curves.curves(name, one) for name, one in shown if isinstance(one, Curves)],
+        "tables": [
+            _claims_table(demonstrations, alone=bool(alone)),
+            *(_shown_table(one) for _, one in shown if isinstance(one, Numbers)),
+        ],
+        "failed": [f"{found.name}: {found.failure}" for found in demonstrations if found.failure],
+        "undecided": [f"{claim.about}: {claim.remedy}" for claim in claims if claim.remedy],
+        "links": links,
+    }
 
 
 def _claims_table(demonstrations: Sequence[Demonstration], *, alone: bool) -> Table:
@@ -142,7 +122,7 @@ def _claims_table(demonstrations: Sequence[Demonstration], *, alone: bool) -> Ta
     return table("One row per claim", claims, columns, file="theory.csv", folded=False)
 
 
-def _shown_table(shown: Shown) -> Table:
+def _shown_table(shown: Numbers) -> Table:
     """A table that a theory entry shows."""
     rows = [tuple(Cell(_text(cell)) for cell in row) for row in shown.rows]
     places = range(len(shown.columns))
@@ -158,13 +138,12 @@ def _title(found: Demonstration) -> str:
     return found.statement.partition("\n")[0].rstrip(".")
 
 
-def _sentence(demonstrations: Sequence[Demonstration]) -> str:
-    claims = [claim for found in demonstrations for claim in found.claims]
-    holds = sum(claim.outcome in ("AGREE", "EXPLAINED") for claim in claims)
-    if holds == len(claims):
-        return f"All {holds} claims hold, each within the error of its measurement."
-    first = next(c for c in claims if c.outcome not in ("AGREE", "EXPLAINED"))
+def _sentence(claims: Sequence[Verdict]) -> str:
+    others = [claim for claim in claims if claim.outcome not in ("AGREE", "EXPLAINED")]
+    if not others:
+        return f"All {len(claims)} claims hold, each within the error of its measurement."
+    first = others[0]
     return (
-        f"{holds} of {len(claims)} claims hold; the first that does not: {first.statement} "
-        f"({first.about}: {first.outcome.lower()})"
+        f"{len(claims) - len(others)} of {len(claims)} claims hold; the first that does not: "
+        f"{first.statement} ({first.about}: {first.outcome.lower()})"
     )
