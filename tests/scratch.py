@@ -176,6 +176,8 @@ REPORT = """
 import json
 from pathlib import Path
 
+from inference.method import label
+
 
 def write(results, out, command):
     control = Path(__file__).parent / "control"
@@ -184,10 +186,12 @@ def write(results, out, command):
     found = [
         {
             "slug": result.slug,
-            "estimates": {n: float(e.location.value["mu"]) for n, e in result.estimates.items()},
-            "files": {n: str(p.relative_to(out)) for n, p in result.files.items()},
+            "estimates": {
+                label(m): float(e.location.value["mu"]) for m, e in result.estimates.items()
+            },
+            "files": {label(m): str(p.relative_to(out)) for m, p in result.files.items()},
             "failures": dict(result.failures),
-            "refusals": dict(result.refusals),
+            "refusals": {label(m): reason for m, reason in result.refusals.items()},
             "outcomes": {n: [v.outcome for v in vs] for n, vs in result.verdicts.items()},
             "causes": {n: [v.cause for v in vs] for n, vs in result.verdicts.items()},
             "titles": dict(result.titles),
