@@ -155,7 +155,7 @@ def same_data(cases: Sequence[Facts]) -> list[tuple[str, pd.DataFrame]]:
 
 
 def provenance(result: CaseResult, command: str) -> dict[str, Any]:
-    """What it takes to make the case again."""
+    """Everything that is needed to make the case again."""
     return {
         "command": command,
         "seed": result.seed,

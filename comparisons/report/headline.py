@@ -182,7 +182,7 @@ def _expensive(method: Method) -> bool:
 
 
 def _fate(cells: Mapping[str, Cell]) -> str:
-    """What to do with a method: a key of _WORDS."""
+    """How a method fares: a key of _WORDS."""
     location = summary(cell.location for cell in cells.values())
     sd = summary(cell.sd for cell in cells.values())
     if location == "NOT COMPARABLE":

@@ -1,4 +1,4 @@
-"""What a report is given of a case: its record, and its estimates read when asked for."""
+"""A case as the report is given it: its record, and its estimates read when asked for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -30,13 +30,13 @@ ESTIMATES = (
 )
 CRITERIA = ("model", "data", "method", "criterion", "value", "error", "k", "n")
 FIELDS = ("claim", "quantity", "parameter", "method", "reference")
-"""Of a verdict, in its table; `n` too, empty where it is that of the case."""
+"""Fields of a verdict in its table; `n` too, empty where it is that of the case."""
 VERDICTS = (
     *("comparison", "model", "data", "about", *FIELDS, "n"),
     *("observed", "expected", "error", "bound", "verdict", "cause"),
 )
 LADDER = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
-"""Of a table that a comparison publishes on how statistics change with the number of units."""
+"""Columns of a table that a comparison publishes on statistics by number of units."""
 RUN_ATTRIBUTES = (
     *("restarts", "reached", "degenerate", "failed", "runner_up", "newton_decrement"),
     *("iterations", "measured_rate", "predicted_rate", "shortfall"),

@@ -1,4 +1,4 @@
-"""What theory claims, with the numbers: a page for each entry, one that ties them together."""
+"""The claims of theory, with the numbers: a page for each entry, one that ties them together."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def rows(demonstrations: Sequence[Demonstration]) -> list[Row]:
 def _content(
     demonstrations: Sequence[Demonstration], links: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
-    """What a page of one entry, or of all, shows."""
+    """The content of a page of one entry, or of all."""
     alone = demonstrations if len(links) == 1 else ()
     shown = [(f"{found.name}-{i}", one) for found in alone for i, one in enumerate(found.shown)]
     claims = [claim for found in demonstrations for claim in found.claims]

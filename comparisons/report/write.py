@@ -1,8 +1,8 @@
 """The report: verdicts and draws to HTML, JSON, CSV and netCDF.
 
-`index.html`, a page per model and data set, a netCDF file per fit, `results.json`, and the tidy
-tables `estimates.csv`, `criteria.csv` and `verdicts.csv`.  Every number in a table of a page is in
-one of these files.
+`index.html`, a page per model and data set, `results.json`, and the tidy tables `estimates.csv`,
+`criteria.csv` and `verdicts.csv`.  Every number in a table of a page is in one of these files.
+Pages link to the netCDF files of the fits, which lie in the store.
 """
 
 import dataclasses

@@ -77,7 +77,7 @@ def _rungs(axes: Any, rows: pd.DataFrame, line: tuple[str, str], place: int, asi
 
 @canvas.drawing()
 def curves(name: str, shown: Curves) -> canvas.Picture:
-    """What a theory entry measured, with markers where it is sparse; dashed: theory."""
+    """The measurements of a theory entry, with markers where they are sparse; dashed: theory."""
     lines = [*shown.measured, *(line for line in shown.theory if line not in shown.measured)]
     legend = 0.17 * ((len(lines) + 1) // 2) + 0.2
     height = 2.6 + legend

@@ -95,7 +95,7 @@ def _transforms(observed: np.ndarray, replicated: np.ndarray) -> np.ndarray:
 def prior_posterior(
     prior: Mapping[str, np.ndarray], posterior: Mapping[str, np.ndarray], label: str
 ) -> canvas.Picture | None:
-    """What the data added to the prior."""
+    """The prior beside the posterior, to show what the data added."""
     names = list(prior)
     if not names:
         return None

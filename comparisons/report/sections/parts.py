@@ -215,6 +215,6 @@ def estimate(value: float, error: float, scale: float) -> str:
 
 
 def predicted(verdict: Verdict) -> str:
-    """What theory predicts, as a cell."""
+    """The prediction of theory, as a cell."""
     least = "at least " if verdict.relation == "at_least" else ""
     return least + number(tables.prediction(verdict))

@@ -90,7 +90,7 @@ def _convergence(known: Facts) -> Table:
 
 
 def _run_table(known: Facts, title: str, names: Sequence[str], note: str) -> Table:
-    """What the methods that say one of the names say of their run."""
+    """How the methods that give one of the attributes describe their run."""
     rows = [row for row in known.optimisers if any(row[name] is not None for name in names)]
     shown = [name for name in names if any(row[name] is not None for row in rows)]
     columns = {_TITLES.get(name, name.replace("_", " ")): numbers(_loose(name)) for name in shown}
