@@ -17,8 +17,9 @@ import numpy as np
 
 from comparisons.store.entries import Store
 from comparisons.store.keys import canonical, digest, source_digest, versions
+from inference.catalogue import catalogue
 from inference.estimate import Estimate
-from inference.method import Method, catalogue, label, variants
+from inference.method import Method, label, variants
 from models.data.dataset import as_dataset, content_hash
 from models.errors import ConfigError, FitError, StoreError
 from models.notebook import table

@@ -52,7 +52,7 @@ def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     if name[0].isupper():
-        for cls in import_module("inference.method").catalogue().values():
+        for cls in import_module("inference.catalogue").catalogue().values():
             if cls.__name__ == name:
                 return cls
     raise AttributeError(f"module 'inference' has no attribute {name!r}; see dir(inference)")

@@ -11,7 +11,6 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_type_hints
 
 from models.programs.precision import float64
-from models.registry import subclasses
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,15 +95,3 @@ def label(method: Method) -> str:
         if getattr(hints[f.name], "__origin__", None) is Literal
     ]
     return f"{method.name}[{', '.join(chosen)}]" if chosen else method.name
-
-
-def catalogue() -> dict[str, type[Method]]:
-    """Every method of the two registries by name: the exact solvers, then the libraries' own."""
-    import inference.engines
-    import inference.methods
-
-    return {
-        name: cls
-        for registry in (inference.methods, inference.engines)
-        for name, cls in subclasses(registry, Method).items()
-    }

@@ -34,7 +34,7 @@ from models.spec import Model, Parameter
 HERE = Path(__file__).parent
 inference.methods.__path__[:] = [str(HERE / "methods")]
 comparisons.claims.__path__[:] = [str(HERE / "statements")]
-spec = importlib.util.spec_from_file_location("comparisons.report.write", HERE / "report.py")
+spec = importlib.util.spec_from_file_location("comparisons.report.pages.write", HERE / "report.py")
 sys.modules[spec.name] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules[spec.name])
 

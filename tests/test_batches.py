@@ -18,7 +18,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from comparisons.report.study_page import study_page
+from comparisons.report.pages.study import study_page
 from comparisons.runs import batches as _batches
 from comparisons.runs import remote as _remote
 from comparisons.runs.batches import Cluster, Here, Work, cluster, description, from_spec, measured

@@ -29,15 +29,15 @@ from comparisons.report import facts as _facts
 from comparisons.report import files as _files
 from comparisons.report import graph as _graph
 from comparisons.report import headline as _headline
-from comparisons.report import page as _page
 from comparisons.report import tables as _tables
-from comparisons.report import write as _report
 from comparisons.report.figures import agreement as _agreement
 from comparisons.report.figures import canvas as _canvas
 from comparisons.report.figures import criteria as _criteria
 from comparisons.report.figures import curves as _curves
 from comparisons.report.figures import predictive as _predictive
 from comparisons.report.formats import number, short, visible, with_error
+from comparisons.report.pages import case as _page
+from comparisons.report.pages import write as _report
 from comparisons.report.result import CaseResult
 from comparisons.report.sections import first as _first
 from comparisons.report.sections import model as _model

@@ -28,7 +28,7 @@ from comparisons.policy import RANKS_FALSE_ALARM
 from comparisons.replicated.ladder import Rung, Statistic, slope, vanishing
 from comparisons.replicated.moments import Moments
 from comparisons.replicated.sampling import Sampling
-from comparisons.report.study_page import _remedy
+from comparisons.report.pages.study import _remedy
 from comparisons.runs import batches as _batches
 from comparisons.runs import conduct as _conduct
 from comparisons.runs.conduct import conduct

@@ -14,7 +14,7 @@ import pytest
 
 from comparisons import theory
 from comparisons.exhibits import Curves, Table
-from comparisons.report.theory_page import write
+from comparisons.report.pages.theory import write
 from comparisons.runs import theory as _theory
 from comparisons.store.entries import Store
 from comparisons.verdict import Verdict

@@ -10,7 +10,7 @@ from comparisons.claims import GATE
 from comparisons.runs.selection import chosen, title
 from comparisons.runs.theory import NAME, catalogue
 from comparisons.studies import studies
-from inference.method import catalogue as methods
+from inference.catalogue import catalogue as methods
 from inference.method import label, variants
 from models.data.files import bundled, bundled_names
 from models.registry import lookup, subclasses

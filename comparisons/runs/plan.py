@@ -21,7 +21,8 @@ from comparisons.runs import selection as _catalogue
 from comparisons.runs.environment import memory_limit
 from comparisons.runs.settings import explained
 from comparisons.runs.user_model import user_class
-from inference.method import Method, catalogue, label
+from inference.catalogue import catalogue
+from inference.method import Method, label
 from inference.posterior.draws import CHAINS, thinning
 from models.capabilities import HasExamples
 from models.data.files import bundled_names

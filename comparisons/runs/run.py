@@ -144,7 +144,7 @@ def study(
         found = conduct(
             module, setting, units, replicates, store, progress.told, workers=workers, keep=raw
         )
-        from comparisons.report.study_page import write
+        from comparisons.report.pages.study import write
 
         page = write(found, out, command)
     counts = Counter(verdict.outcome for verdict in found.verdicts)
@@ -191,7 +191,7 @@ def theory(
 
         effort = _theory.EFFORT[settings.profile]
         found = _theory.demonstrations(settings.seed, effort, store, client, told)
-        from comparisons.report.theory_page import write
+        from comparisons.report.pages.theory import write
 
         page = write(found, out, command)
     for one in found:
@@ -327,7 +327,7 @@ def _write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
     if written.get("key") == key and _hashes(out, written["files"]) == written["files"]:
         return out / written["page"]
 
-    from comparisons.report.write import write
+    from comparisons.report.pages.write import write
 
     before = _stamps(out)
     mark.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from comparisons.report.figures.canvas import Picture
 from comparisons.report.files import published, put, slug
 from comparisons.report.formats import number, with_error
 from comparisons.report.headline import OUTCOMES, counts
-from comparisons.report.page import render
+from comparisons.report.pages.case import render
 from comparisons.report.sections.parts import (
     Get,
     Table,

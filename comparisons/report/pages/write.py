@@ -13,9 +13,9 @@ from pathlib import Path
 from comparisons.report.difference import differences
 from comparisons.report.facts import Facts, as_json, facts, plain, same_data
 from comparisons.report.files import check_slugs, links, published, put
-from comparisons.report.page import case_page, index_page
+from comparisons.report.pages.case import case_page, index_page
+from comparisons.report.pages.study import studies_page
 from comparisons.report.result import CaseResult
-from comparisons.report.study_page import studies_page
 from comparisons.report.tables import CRITERIA, ESTIMATES, VERDICTS, csv_text, identity
 from comparisons.store.keys import digest, files_digest, versions
 from models.errors import DataError
@@ -70,7 +70,7 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
 def _page(known: Facts, out: Path, command: str) -> str:
     """The page of a case; the one that is there, if it has the same key and nobody touched it."""
     files = links(known.result, out)
-    source = files_digest(p for p in Path(__file__).parent.rglob("*") if p.suffix in _SOURCES)
+    source = files_digest(p for p in Path(__file__).parents[1].rglob("*") if p.suffix in _SOURCES)
     key = digest([known.result.key, command, known.changes, files, versions(), source])
     page = _unchanged(out / f"{known.result.slug}.html", key) or case_page(known, files, command)
     return f"{page}<!-- {digest([key, page])} -->\n"

@@ -15,7 +15,8 @@ from comparisons.report.figures import curves
 from comparisons.report.files import published, put
 from comparisons.report.formats import number, with_error
 from comparisons.report.headline import counts
-from comparisons.report.page import render
+from comparisons.report.pages.case import render
+from comparisons.report.pages.study import studies_page
 from comparisons.report.sections.parts import (
     LONG,
     Cell,
@@ -26,7 +27,6 @@ from comparisons.report.sections.parts import (
     table,
     words,
 )
-from comparisons.report.study_page import studies_page
 from comparisons.report.tables import Row, csv_text, prediction
 from comparisons.verdict import Verdict
 

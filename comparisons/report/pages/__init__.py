@@ -1,0 +1,1 @@
+"""Pages: a case, a study, the theory, the index, and the files beside them."""
