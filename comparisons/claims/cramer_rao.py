@@ -24,7 +24,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 import xarray as xr
@@ -32,18 +31,25 @@ import xarray as xr
 from comparisons.policy import (
     ASYMPTOTIC,
     BIAS,
+    BOUND_EIGENVALUE,
     BOUND_SD,
     EFFICIENCY,
+    EIGENVALUE_ORDER,
+    FIRST_ORDER,
     LEFT_OUT,
+    NORMAL_DISTANCE,
+    NORMAL_DIVERGENCE,
     SAMPLING_SD,
     SHRINKS,
 )
 from comparisons.reference import (
+    maximum,
     positions,
     posterior_size,
     reference_posterior,
     scalars,
     unconstrained_draws,
+    values_at,
 )
 from comparisons.replicated.ladder import Statistic, vanishing
 from comparisons.replicated.moments import Moments
@@ -66,9 +72,10 @@ from models.programs.precision import float64
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from jax import Array
+
     from comparisons.case import Case
     from comparisons.replicated.ladder import Rung
-    from inference.estimate import Estimate
     from models.programs.density import Density
 
 METHOD = "maximum_likelihood"
@@ -92,95 +99,104 @@ def compare(case: Case) -> Iterator[Verdict]:
 
 
 def _posterior(case: Case) -> Iterator[Verdict]:
-    about = "posterior sd / Cramér–Rao bound"
-    maximum = next((f for f in case.estimates("likelihood").values() if not f.problems), None)
-    reference = reference_posterior(case)
-    if maximum is None or not maximum.point.data_vars:
-        yield not_comparable(about, "no maximum-likelihood estimate is reliable")
+    claim = "posterior sd / Cramér–Rao bound"
+    top, reference = maximum(case), reference_posterior(case)
+    if top is None:
+        yield not_comparable(claim, "no maximum-likelihood estimate is reliable")
         return
     if reference is None:
-        yield not_comparable(about, "no sampler of the posterior converged")
+        yield not_comparable(claim, "no sampler of the posterior converged")
         return
-    name, posterior = label(reference[0]), reference[1]
-    of = density(case.model, case.data)
-    point = {str(n): jnp.asarray(a.data) for n, a in maximum.point.items()}
-    u = of.unconstrain(canonical(case.model, point))
+    target = density(case.model, case.data)
+    u = target.unconstrain(canonical(case.model, values_at(top)))
     try:
-        information = expected(case.model, case.data, of, u, case.rng("expected information"))
+        information = expected(case.model, case.data, target, u, case.rng("expected information"))
     except FitError as error:
-        yield not_comparable(about, str(error))
+        yield not_comparable(claim, str(error))
         return
-    bound = invert(case.model, of, u, information.matrix)
-    if bound.problem or bound.boundary.any():
-        yield not_comparable(about, bound.problem or "the maximum is on a boundary")
+    inverse = invert(case.model, target, u, information.matrix)
+    if inverse.problem or inverse.boundary.any():
+        yield not_comparable(claim, inverse.problem or "the maximum is on a boundary")
         return
-    jacobian = np.asarray(quantity_jacobian(case.model, of)(u))
-    plain = _deviations(jacobian, bound.covariance)
-    uncertain = bound_error(jacobian, bound.covariance, information.scores) / 2
-    theory = predictions(case)
+    method, posterior = reference
+    jacobian = np.asarray(quantity_jacobian(case.model, target)(u))
+    bound = np.sqrt(np.einsum("ij,jk,ik->i", jacobian, inverse.covariance, jacobian))
+    uncertain = bound_error(jacobian, inverse.covariance, information.scores) / 2
+    theory, place = predictions(case), positions(top)
     with_prior = None if theory is None else through(case, u, information.matrix, theory)
-    place = positions(maximum)
     for scalar, one in scalars(case.model, posterior).items():
         i = place[scalar]
         yield Verdict(
-            f"sd of {scalar}: {name} / Cramér–Rao bound",
-            one.sd / plain[i],
+            "{quantity} of {parameter}: {method} / {reference}",
+            one.sd / bound[i],
             1.0,
-            error=float(np.hypot(one.sd_error, one.sd * uncertain[i])) / plain[i],
+            error=float(np.hypot(one.sd_error, one.sd * uncertain[i])) / bound[i],
             bound=BOUND_SD,
             cause="prior and finite N: (N·I + P)⁻¹",
-            predicted=None if with_prior is None else with_prior[scalar] / plain[i],
-            prediction_error=0.05,
+            predicted=None if with_prior is None else with_prior[scalar] / bound[i],
+            prediction_error=FIRST_ORDER,
+            quantity="sd",
+            parameter=scalar,
+            method=label(method),
+            reference="Cramér–Rao bound",
         )
     if posterior.draws is not None:
-        yield from _matrix(case, name, posterior, of, np.asarray(u), bound.covariance)
+        points, size = unconstrained_draws(case, posterior, target), posterior_size(posterior)
+        fields = {"method": label(method)}
+        yield from _eigenvalues(points, size, target, u, inverse.covariance, **fields)
+        yield from _normal_limit(points, size, target, u, **fields)
 
 
-def _deviations(jacobian: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian))
-
-
-def _matrix(
-    case: Case, name: str, posterior: Estimate, of: Density, u: np.ndarray, bound: np.ndarray
+def _eigenvalues(
+    points: np.ndarray, size: float, target: Density, u: Array, bound: np.ndarray, **fields: Any
 ) -> Iterator[Verdict]:
-    """The same question for the whole covariance, in the unconstrained chart."""
-    points = unconstrained_draws(case, posterior, of)
-    location, covariance = points.mean(axis=0), np.cov(points, rowvar=False)
-    covariance = np.atleast_2d(covariance)
+    """The same question for the whole covariance, of `size` effective draws in u."""
+    covariance = np.atleast_2d(np.cov(points, rowvar=False))
     eigenvalue = scipy.linalg.eigh(covariance, bound, eigvals_only=True)
     # the extreme eigenvalues of a sample covariance stray by about √(k/n) times two
-    size = posterior_size(posterior)
-    error = float(np.sqrt(2 / size) + np.sqrt(of.size / size)) / 2
+    error = float(np.sqrt(2 / size) + np.sqrt(target.size / size)) / 2
     # by the bound itself, so that a wrong one explains nothing
-    with_prior = np.linalg.inv(np.linalg.inv(bound) + prior_information(of, jnp.asarray(u)))
+    with_prior = np.linalg.inv(np.linalg.inv(bound) + prior_information(target, u))
     theory = scipy.linalg.eigh(with_prior, bound, eigvals_only=True)
     for which, end in (("smallest", 0), ("largest", -1)):
         yield Verdict(
-            f"{which} generalised eigenvalue of (posterior covariance of {name}, bound), as sd",
+            "{quantity} of (posterior covariance of {method}, bound), as sd",
             float(np.sqrt(eigenvalue[end])),
             1.0,
             error=error,
-            bound=0.25,
+            bound=BOUND_EIGENVALUE,
             cause="prior: (N·I + P)⁻¹",
             predicted=float(np.sqrt(theory[end])),
-            prediction_error=0.1,
+            prediction_error=EIGENVALUE_ORDER,
+            quantity=f"{which} generalised eigenvalue",
+            **fields,
         )
-    normal = np.linalg.inv(observed(of, jnp.asarray(u)))
-    divergence = _kl_normal(location, covariance, u, normal)
+
+
+def _normal_limit(
+    points: np.ndarray, size: float, target: Density, u: Array, **fields: Any
+) -> Iterator[Verdict]:
+    """N(θ̂, J⁻¹) against the normal law with the posterior's moments."""
+    k, at = target.size, np.asarray(u)
+    normal = np.linalg.inv(observed(target, u))
+    moments = points.mean(axis=0), np.atleast_2d(np.cov(points, rowvar=False))
     yield Verdict(
-        f"KL divergence of N(θ̂, J⁻¹) from the normal law of {name}, nats per parameter",
-        divergence / of.size,
+        "{quantity} of N(θ̂, J⁻¹) from the normal law of {method}, nats per parameter",
+        _kl_normal(*moments, at, normal) / k,
         0.0,
-        error=of.size / size,
-        bound=0.05,
+        error=k / size,
+        bound=NORMAL_DIVERGENCE,
+        quantity="KL divergence",
+        **fields,
     )
-    distance = _wasserstein_normal(location, covariance, u, normal) / np.sqrt(of.size)
     yield Verdict(
-        f"Wasserstein distance of N(θ̂, J⁻¹) from the normal law of {name}, in sd per √parameter",
-        distance,
+        "{quantity} of N(θ̂, J⁻¹) from the normal law of {method}, in sd per √parameter",
+        _wasserstein_normal(*moments, at, normal) / np.sqrt(k),
         0.0,
-        error=float(np.sqrt(of.size / size)),
-        bound=0.25,
+        error=float(np.sqrt(k / size)),
+        bound=NORMAL_DISTANCE,
+        quantity="Wasserstein distance",
+        **fields,
     )
 
 
