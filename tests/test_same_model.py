@@ -28,7 +28,7 @@ from comparisons.claims.same_model import (
     difference_of_densities,
     differences,
 )
-from comparisons.policy import MOMENTS, TOLERANCE
+from comparisons.policy import TOLERANCE
 from comparisons.runs.progress import Report
 from comparisons.runs.run import _conclude
 from comparisons.verdict import Verdict
@@ -50,7 +50,6 @@ from models.spec import Model, Parameter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from comparisons.claims.same_model import Difference
 
 FEW_DRAWS = 10_000
 """Draws by which the gate is tried on every variant, for time: moments far off still differ."""
@@ -63,21 +62,14 @@ def parted(model: Model, data: xr.Dataset, *, unsure: bool = False) -> dict[str,
     """The terms on which the two programs differ, and where; moments may be unsure if told so."""
     found = differences(model, data, np.random.default_rng(3))
     passing = {"AGREE", "UNSURE"} if unsure else {"AGREE"}
-    return {d.term: d.where for d in found if outcome(d) not in passing}
-
-
-def outcome(found: Difference) -> str:
-    if not np.isfinite(found.size):
-        return "NOT COMPARABLE"
-    bound = MOMENTS if found.error > 0 else TOLERANCE
-    return Verdict(found.term, found.size, 0.0, found.error, bound).outcome
+    return {v.quantity: v.cause for v in found if v.outcome not in passing}
 
 
 def parted_densities(model: Model, data: xr.Dataset) -> dict[str, str]:
     """The same without draws from the two programs, at a few points near the data."""
     points = _near(model, data, np.random.default_rng(3), POINTS)
     found = _terms(model, data, read_numpyro(model, data), read_pymc(model, data), points)
-    return {d.term: d.where for d in found if outcome(d) != "AGREE"}
+    return {v.quantity: v.cause for v in found if v.outcome != "AGREE"}
 
 
 def float_settings(model: Any) -> dict[str, float]:
@@ -268,7 +260,7 @@ def test_a_prior_that_only_draws_otherwise_is_caught() -> None:
     unsorted = Wrapped(model, partial(mixture, unnormalised=True))
     ours, theirs = read_numpyro(model, data), read_pymc(unsorted, data, derivatives=False)
     draws = (program.prior_draws(rng, FEW_DRAWS) for program in (ours, theirs))
-    assert outcome(_distributions("prior moments", *draws)) == "DIFFER"
+    assert _distributions("prior moments", *draws).outcome == "DIFFER"
 
 
 def test_rows_that_simulate_makes_otherwise_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,8 +319,8 @@ def test_draws_a_twentieth_too_wide_are_caught() -> None:
 def test_moments_see_a_scale_that_is_a_twentieth_too_large(law: str, expected: str) -> None:
     rng = np.random.default_rng(5)
     a, b = (np.abs(getattr(rng, law)((DRAWS, 20))) for _ in range(2))
-    assert outcome(_distributions("moments", {"x": a}, {"x": b})) == "AGREE"
-    assert outcome(_distributions("moments", {"x": a}, {"x": 1.05 * b})) == expected
+    assert _distributions("moments", {"x": a}, {"x": b}).outcome == "AGREE"
+    assert _distributions("moments", {"x": a}, {"x": 1.05 * b}).outcome == expected
 
 
 # --- what is not finite ---------------------------------------------------------------------------
@@ -341,19 +333,19 @@ def test_what_is_not_finite_is_a_difference(ours: float, theirs: float) -> None:
     points = jnp.zeros((2, 2))
     a, b = np.array([0.0, ours]), np.array([0.0, theirs])
     found = _largest(model, data, "log prior mu", a, b, points)
-    assert found.size == inf
+    assert found.observed == inf
     values = f"numpyro {ours:g}, pymc {theirs:g} at mu = 0, sigma = 1"
     if ours == theirs:
         values = f"both programs give {ours} at mu = 0, sigma = 1; is it outside of the support?"
-    assert found.where == f"log prior mu: {values}"
+    assert found.cause == f"log prior mu: {values}"
 
 
 def test_a_draw_that_is_not_finite_is_a_difference() -> None:
     a, b = np.zeros((5, 2)), np.zeros((5, 2))
     b[3, 1] = nan
     found = _distributions("prior moments", {"mu": a}, {"mu": b})
-    assert found.size == inf
-    assert found.where == "mu: 1 of 5 draws of pymc are not finite"
+    assert found.observed == inf
+    assert found.cause == "mu: 1 of 5 draws of pymc are not finite"
 
 
 def test_a_prior_without_density_is_no_agreement() -> None:
@@ -427,8 +419,8 @@ def test_data_without_spread_pass_the_gate(
     # a scale starts at 0 there, so that only draws from the prior are points to compare at
     monkeypatch.setattr(same_model, "DRAWS", FEW_DRAWS)
     found = list(differences(model, as_dataset(rows, model), np.random.default_rng(0)))
-    assert max(one.size for one in found if one.error == 0) <= TOLERANCE
-    assert "over 32 points" in found[0].where
+    assert max(one.observed for one in found if one.error == 0) <= TOLERANCE
+    assert "over 32 points" in found[0].cause
 
 
 # --- rows outside of the support ------------------------------------------------------------------
