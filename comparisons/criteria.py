@@ -112,19 +112,25 @@ def sampled_leave_one_out(case: Case, sampler: Method) -> Measured:
     return measured(leave_one_out(draws))
 
 
-def leave_one_out(draws: xr.DataTree) -> Any:
+def leave_one_out(draws: xr.DataTree, per_chain: int | None = None) -> Any:
     """PSIS leave-one-out expected log predictive density, one unit left out at a time.
 
-    By the draws that keep the log-likelihood of each unit.
+    By the draws that keep the log-likelihood of each unit: all of them, with their efficiency read
+    off those of the parameters, or at most so many of each chain, taken to be independent.
     """
     import arviz as az
 
     pointwise = draws["log_likelihood"].to_dataset()
-    posterior = draws["posterior"].to_dataset().sel(draw=pointwise["draw"])
+    if per_chain is None:
+        posterior, efficiency = draws["posterior"].to_dataset().sel(draw=pointwise["draw"]), None
+    else:
+        step = -(-pointwise.sizes["draw"] // per_chain)
+        pointwise = pointwise.isel(draw=slice(None, None, step))
+        posterior, efficiency = xr.Dataset(coords=pointwise.coords), 1.0
     tree = xr.DataTree.from_dict({"posterior": posterior, "log_likelihood": pointwise})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a large Pareto k̂ is told as a problem
-        return az.loo(tree, pointwise=True)
+        warnings.simplefilter("ignore")  # a large Pareto k̂ is told as a problem
+        return az.loo(tree, pointwise=True, reff=efficiency)
 
 
 def weighted_leave_one_out(model: Model, data: xr.Dataset, found: Importance) -> Measured:
@@ -138,7 +144,7 @@ def weighted_leave_one_out(model: Model, data: xr.Dataset, found: Importance) ->
         {"log_likelihood": xr.Dataset({"y": (("chain", "draw", "unit"), pointwise[None])})}
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore")
         loo = az.loo_approximate_posterior(
             tree, found.log_target[::step], found.log_proposal[::step], pointwise=True
         )

@@ -11,6 +11,8 @@ import xarray as xr
 from comparisons.case import Case
 from comparisons.claims import posterior_agreement
 from comparisons.reference import reference, reference_posterior, samplers
+from comparisons.report.headline import agreement, headline
+from comparisons.report.result import CaseResult
 from inference.method import Kind, Method, label
 from inference.methods.closed_form import ClosedForm
 from inference.methods.exact_posterior import ExactPosterior
@@ -78,3 +80,26 @@ def test_one_that_has_not_converged_does_not() -> None:
 def test_the_exact_posterior_goes_before_any_sampler() -> None:
     case = Case(MODEL, DATA, methods=(Walker(), ExactPosterior()))
     assert reference(case.estimates()) == ExactPosterior()
+
+
+def test_it_is_the_reference_of_the_headline() -> None:
+    case = Case(MODEL, DATA, methods=(ClosedForm(), Walker()))
+    result = CaseResult(
+        slug="known",
+        model=MODEL,
+        data_name="data",
+        columns=(),
+        data=case.data,
+        seed=0,
+        profile="quick",
+        estimates=case.estimates(),
+        refusals={},
+        failures={},
+        verdicts={},
+        titles={},
+        seconds=0.0,
+    )
+    found = agreement(result)
+    assert found.reference == Walker()
+    assert list(found.cells) == [ClosedForm()]
+    assert headline(result, found).sentence.startswith(f"Held against {label(Walker())}: ")

@@ -4,14 +4,14 @@ import dataclasses
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast, final
+from typing import Any, final
 
 import arviz_stats as azs
 import numpy as np
 import pandas as pd
-import xarray as xr
 from arviz_stats.utils import ELPDDataLOO
 
+from comparisons.criteria import leave_one_out
 from comparisons.reference import samplers
 from comparisons.report import draws, headline, tables
 from comparisons.report.draws import Comparable, Replicates
@@ -123,16 +123,9 @@ def _loo(result: CaseResult, source: Method) -> ELPDDataLOO | None:
     draws = result.estimates[source].draws
     if draws is None or "log_likelihood" not in draws.children:
         return None
-    terms = draws["log_likelihood"].to_dataset()
-    if len(terms) != 1:
+    if len(draws["log_likelihood"].data_vars) != 1:
         return None
-    kept = terms.isel(draw=slice(None, None, -(-terms.sizes["draw"] // _DRAWS)))
-    tree = xr.DataTree.from_dict(
-        {"log_likelihood": kept, "posterior": xr.Dataset(coords=kept.coords)}
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the table counts the units that it warns of
-        return cast("ELPDDataLOO", azs.loo(tree, pointwise=True, reff=1.0))
+    return leave_one_out(draws, per_chain=_DRAWS)
 
 
 def same_data(cases: Sequence[Facts]) -> list[tuple[str, pd.DataFrame]]:
