@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from models.catalogue.poisson import Poisson
     from models.catalogue.random_effects import RandomEffects
     from models.catalogue.ridge_regression import RidgeRegression
-    from models.data.dataset import as_dataset, coords, standardise
     from models.data.files import bundled, bundled_names
     from models.data.load import load_data
     from models.errors import ConcordError, ConfigError, DataError, FitError, ModelError, StoreError
@@ -35,23 +34,17 @@ __all__ = [
     "RandomEffects",
     "RidgeRegression",
     "StoreError",
-    "as_dataset",
     "bundled",
     "bundled_names",
-    "coords",
     "load_data",
-    "standardise",
 ]
 
 _HOMES = {
     "Model": "models.spec",
     "Parameter": "models.spec",
-    "as_dataset": "models.data.dataset",
     "bundled": "models.data.files",
     "bundled_names": "models.data.files",
-    "coords": "models.data.dataset",
     "load_data": "models.data.load",
-    "standardise": "models.data.dataset",
 }
 """Where each public name is defined, but for errors and the models of the catalogue."""
 

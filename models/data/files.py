@@ -32,7 +32,13 @@ def bundled_names() -> tuple[str, ...]:
 
 
 def bundled(name: str) -> pd.DataFrame:
-    """A bundled data set, as a table.
+    """A bundled data set.
+
+    Args:
+        name: one of `bundled_names()`.
+
+    Returns:
+        The table; `data/sets/README.md` tells its source.
 
     Raises:
         ConfigError: no such data set; lists the valid names and the nearest one.

@@ -119,6 +119,9 @@ def numpyro_reading(
         data: the data.
         space: the density of the model's NumPyro program.
         derivatives: whether gradients and Jacobians are among the terms.
+
+    Returns:
+        u, shape (k,) ↦ its terms.
     """
     from numpyro.distributions import biject_to
 

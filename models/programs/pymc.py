@@ -125,6 +125,9 @@ def pymc_reading(
         data: the data.
         space: the density of the model's NumPyro program.
         derivatives: whether gradients and Jacobians are among the terms.
+
+    Returns:
+        u, shape (k,) ↦ its terms.
     """
     program = pymc_program(model, data)
     names = [parameter.name for parameter in model.parameters]
