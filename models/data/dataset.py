@@ -241,7 +241,7 @@ def _choose(
             f"{name}: has {len(numeric)} numeric columns, {_listing(numeric)}; {model.name} takes "
             f"one: choose one (on the command line: --column){_dim_hint(model, len(numeric))}"
         )
-    width = 1 if template.ndim == 1 else template.shape[1]
+    width = template[0].size
     free = template.dims[-1] in model.free_dims
     if numeric and (free or len(numeric) == width or len(table.columns) != width):
         return replace(table, columns=numeric, shape=(table.length, len(numeric)))
@@ -252,12 +252,8 @@ def _split(
     table: Table, schema: dict[str, xr.DataArray], model: Model, name: str
 ) -> dict[str, Table]:
     """The columns of a table dealt out to several variables, by name or in order."""
-    widths = {
-        key: 1 if template.ndim == 1 else template.shape[1] for key, template in schema.items()
-    }
-    free = [
-        key for key, template in schema.items() if set(template.dims[1:]) & set(model.free_dims)
-    ]
+    widths = {key: template[0].size for key, template in schema.items()}
+    free = [key for key, t in schema.items() if set(t.dims[1:]) & set(model.free_dims)]
     if free:
         rest = sum(width for key, width in widths.items() if key != free[0])
         widths[free[0]] = max(len(table.columns) - rest, 1)
@@ -279,7 +275,7 @@ def _split(
 def _fit(part: Table, variable: str, template: xr.DataArray, model: Model, name: str) -> Table:
     """The part itself, if its shape is the one that the schema gives the variable."""
     _refuse_empty(part, {variable: template}, model, name)
-    found, width = len(part.columns), 1 if template.ndim == 1 else template.shape[1]
+    found, width = len(part.columns), template[0].size
     free = template.dims[-1] in model.free_dims
     flat = len(part.shape) == 1 and template.ndim == 2
     if not flat and (found == width or (free and template.ndim == 2)):
