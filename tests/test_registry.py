@@ -14,6 +14,7 @@ import pytest
 import models
 import models.catalogue
 from models import Model, Parameter
+from models.data.undefined import undefined
 from models.registry import subclasses
 
 ROOT = Path(__file__).parents[1]
@@ -80,3 +81,10 @@ def test_settings_outside_of_their_range_are_refused(settings: Any, told: str) -
 def test_a_parameter_of_no_known_support_is_refused() -> None:
     with pytest.raises(models.ModelError, match="'positiv' is not one of real, positive"):
         Parameter("sigma", "positiv")  # pyright: ignore[reportArgumentType]
+
+
+def test_counts_have_no_scale_that_equal_ones_would_leave_undetermined() -> None:
+    model = models.Poisson()
+    for counts in ([3.0], [2.0, 2.0, 2.0]):
+        assert undefined(models.load_data(counts, model), model) == ""
+    assert undefined(models.load_data([2.0, 2.0], models.Gaussian()), models.Gaussian())

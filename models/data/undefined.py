@@ -32,14 +32,8 @@ def undefined(data: xr.Dataset, model: Model) -> str:
     values = np.asarray(variable.values)
     called = column_names(data, names[0])
     rows = values.reshape(values.shape[0], -1)
-    if rows.shape[0] == 1:
-        return "a single observation (N = 1) leaves every scale undetermined"
-    if isinstance(model, HasLabels):
-        distinct = np.unique(rows, axis=0).shape[0]
-        if rows.shape[0] < model.labels:
-            return f"N = {rows.shape[0]} observations are fewer than K = {model.labels} components"
-        if distinct < model.labels:
-            return f"{distinct} distinct points are fewer than K = {model.labels} components"
+    if problem := _too_few(rows, model):
+        return problem
     constant = np.ptp(rows, axis=0) <= 4 * np.finfo(float).eps * np.abs(rows).max(axis=0)
     if constant.all():
         return (
@@ -47,8 +41,7 @@ def undefined(data: xr.Dataset, model: Model) -> str:
             "likelihood grows without bound as the scale goes to 0"
         )
     for group in (str(key) for key, labels in data.data_vars.items() if labels.dtype.kind in "iu"):
-        problem = _undefined_in_groups(rows, np.asarray(data[group].values), group)
-        if problem:
+        if problem := _undefined_in_groups(rows, np.asarray(data[group].values), group):
             return problem
     if variable.dims[1:] != ("variable",):
         return ""
@@ -59,6 +52,19 @@ def undefined(data: xr.Dataset, model: Model) -> str:
     if isinstance(model, HasOrder) and "variable" in model.free_dims:
         width = model.order + 1
     return _undefined_by_relation(rows, called, width)
+
+
+def _too_few(rows: np.ndarray, model: Model) -> str:
+    """Fewer rows, or distinct ones, than a scale or the components of a mixture need."""
+    if rows.shape[0] == 1:
+        return "a single observation (N = 1) leaves every scale undetermined"
+    if isinstance(model, HasLabels):
+        distinct = np.unique(rows, axis=0).shape[0]
+        if rows.shape[0] < model.labels:
+            return f"N = {rows.shape[0]} observations are fewer than K = {model.labels} components"
+        if distinct < model.labels:
+            return f"{distinct} distinct points are fewer than K = {model.labels} components"
+    return ""
 
 
 def _undefined_in_groups(rows: np.ndarray, group: np.ndarray, called: str) -> str:
