@@ -36,9 +36,10 @@ from comparisons.exhibits import Curves, Exhibits, Table
 from comparisons.policy import LIMIT_SD
 from comparisons.theory._claims import equal, missing
 from comparisons.theory._estimates import Measured, mean, power
-from comparisons.theory._minima import bfgs
+from comparisons.theory._minima import slopes
 from comparisons.theory.densities import mesh
 from inference.methods.maximum_a_posteriori import MaximumAPosteriori
+from inference.optimisation.newton import bfgs
 from inference.replicates.fits import replicate
 from inference.replicates.simulated import simulated
 from models.catalogue.gaussian import Gaussian
@@ -216,7 +217,9 @@ def _apart(
 
 def _minimum(these: Objectives, function: Callable[[Array], Array]) -> np.ndarray | None:
     """Where BFGS ends; None if that is a tenth of `SAME` from stationary, by a Newton step."""
-    end = bfgs(function, options={"gtol": 1e-8})(these.start)
+    end = bfgs(slopes(function), these.start, 1e-8)
+    if end is None:
+        return None
     newton = np.linalg.solve(np.asarray(jax.hessian(function)(end.x)), end.jac)
     return end.x if np.sqrt(UNITS * abs(end.jac @ newton)) < 0.1 * SAME else None
 

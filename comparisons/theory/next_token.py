@@ -28,7 +28,8 @@ from scipy.special import rel_entr
 from comparisons.exhibits import Curves, Exhibits
 from comparisons.theory._claims import equal, missing
 from comparisons.theory._estimates import Measured, mean
-from comparisons.theory._minima import bfgs
+from comparisons.theory._minima import slopes
+from inference.optimisation.newton import bfgs
 from models.programs.keys import key_of
 
 STATES = 4
@@ -150,7 +151,9 @@ def by_gradients(table: np.ndarray) -> tuple[np.ndarray, str]:
         log_q = jax.nn.log_softmax(flat.reshape(table.shape), axis=1)
         return -jnp.sum(table * log_q) / table.sum()
 
-    end = bfgs(loss, options={"gtol": STATIONARY})(np.zeros(table.size))
+    end = bfgs(slopes(loss), np.zeros(table.size), STATIONARY)
+    if end is None:
+        return shares(table), "the search left the finite numbers"
     steep = float(np.abs(end.jac).max())
     problem = "" if steep < 10 * STATIONARY else f"the gradient is {steep:.1e} nats, not zero"
     return np.asarray(jax.nn.softmax(end.x.reshape(table.shape), axis=1)), problem
