@@ -1,4 +1,4 @@
-"""Distances: closed forms, errors against spreads over replicates, two fits, and planted bugs."""
+"""Distances: closed forms, errors against sds over replicates, two fits, and planted bugs."""
 
 import numpy as np
 import pytest
@@ -124,7 +124,7 @@ def pairs(shift: float) -> tuple[np.ndarray, np.ndarray]:
     ],
     ids=["frechet", "normal", "cubic", "wasserstein", "classifier"],
 )
-def test_errors_are_spreads_over_replicates(of):
+def test_errors_are_sds_over_replicates(of):
     found = of(*pairs(1.0))
     sd = found.value.std(ddof=1)
     kurtosis = ((found.value - found.value.mean()) ** 4).mean() / sd**4
@@ -134,7 +134,7 @@ def test_errors_are_spreads_over_replicates(of):
     assert abs(ratio - 1) < Z * uncertain + 0.05
 
 
-def test_the_error_of_a_divergence_is_its_spread():
+def test_the_error_of_a_divergence_is_its_sd():
     stream = rng()
     x = stream.normal(size=(REPLICATES, 1_000, 1))
     found = divergence(x, 1.0 + 1.5 * stream.normal(size=(REPLICATES, 800, 1)))
@@ -191,7 +191,7 @@ def test_equal_fits_are_as_far_apart_as_halves_of_one():
     kinds = "Wasserstein distance", "divergence"
     assert names[-4:] == [f"{kind} of theta[{i}]" for kind in kinds for i in range(2)]
     assert len(names) == 9
-    # the halvings' spread has 19 degrees of freedom, and skew tails: 8 of it is a part in a million
+    # the sd of the halvings has 19 degrees of freedom, and skew tails: 8 of it: a part in a million
     assert all(abs(row.value - row.null) < 8 * row.null_sd for row in found)
 
 

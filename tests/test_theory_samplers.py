@@ -203,11 +203,11 @@ def test_langevin_that_forgets_to_adjust_differs() -> None:
 
 def test_langevin_that_forgets_the_proposal_ratio_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     # as if the proposal were symmetric, which it is not with a drift
-    centre = _chains._proposed
+    proposed = _chains._proposed
     monkeypatch.setattr(
         _chains,
         "_log_proposal",
-        lambda new, old, step, drift: jnp.zeros(len(centre(old, step, drift))),
+        lambda new, old, step, drift: jnp.zeros(len(proposed(old, step, drift))),
     )
     with _fresh(_chains._walk):
         assert "DIFFER" in _outcomes("adjusted_langevin", AdjustedLangevin())
@@ -215,16 +215,16 @@ def test_langevin_that_forgets_the_proposal_ratio_differs(monkeypatch: pytest.Mo
 
 def test_metropolis_that_accepts_too_easily_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     # as if the densities' ratio were its square root
-    height = NormalMixture.log_density
-    monkeypatch.setattr(NormalMixture, "log_density", lambda law, x: 0.5 * height(law, x))
+    density = NormalMixture.log_density
+    monkeypatch.setattr(NormalMixture, "log_density", lambda law, x: 0.5 * density(law, x))
     with _fresh(_chains._walk):
         assert "DIFFER" in _outcomes("metropolis", Metropolis())
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.8])
 def test_no_u_turn_is_held_to_its_potential(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
-    height = NormalMixture.log_density
-    monkeypatch.setattr(NormalMixture, "log_density", lambda law, x: factor * height(law, x))
+    density = NormalMixture.log_density
+    monkeypatch.setattr(NormalMixture, "log_density", lambda law, x: factor * density(law, x))
     with _fresh(no_u_turn._chains):
         found = _outcomes("no_u_turn", NoUTurn())
     assert ("DIFFER" in found) == (factor < 1)

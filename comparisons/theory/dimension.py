@@ -119,7 +119,7 @@ def _norms(rng: np.random.Generator, effort: int) -> Exhibits:
         rows.append((float(dim), norm.mean(), exact, norm.std(), np.sqrt(dim - exact**2)))
     columns = ("D", "mean", "mean, exact", "standard deviation", "standard deviation, exact")
     yield Table("The norm of x ~ N(0, I_D)", columns, tuple(rows))
-    statement = "The norm of a normal vector concentrates: its relative spread falls like D^−½."
+    statement = "The norm of a normal vector concentrates: its relative sd falls like D^−½."
     about = "slope of log (sd/mean of ‖x‖) against log D"
     yield equal(statement, about, power(dims, ratios), -0.5, RATE)
 

@@ -231,7 +231,7 @@ def unbiased_at_finite_n(rng: np.random.Generator, effort: int) -> Exhibits:
         error = np.sqrt((tails - 1) / (4 * replicates * effort))
         rate = slope(np.log(ladder), np.log(sd), error)
         exponent = slope(np.log(ladder), np.log(sds)).value
-        statement = f"the spread of {name} of a law from itself falls as a power of N"
+        statement = f"the sd of {name} of a law from itself falls as a power of N"
         yield equal(statement, f"slope of log sd in log N: {name}", rate, exponent, RATE)
 
 
@@ -272,7 +272,7 @@ def means(rng: np.random.Generator, effort: int) -> Exhibits:
     plants = {
         "equal laws": (zero, unit),
         "shift of 0.5": (np.array([0.5, 0.0]), unit),
-        "spread × 1.5": (zero, 2.25 * unit),
+        "sd × 1.5": (zero, 2.25 * unit),
     }
     rows = []
     for plant, (location, covariance) in plants.items():
@@ -345,7 +345,7 @@ def best_accuracy(rng: np.random.Generator, effort: int) -> Exhibits:
         "shift of 0": (0.0, 1.0, 0.5),
         "shift of 0.5": (0.5, 1.0, norm.cdf(0.25)),
         "shift of 1": (1.0, 1.0, norm.cdf(0.5)),
-        "spread × 2": (0.0, 2.0, norm.cdf(edge) - 0.5 + norm.sf(edge / 2)),
+        "sd × 2": (0.0, 2.0, norm.cdf(edge) - 0.5 + norm.sf(edge / 2)),
     }
     shape = CLASSIFIERS * effort, CLASSIFIED, 1
     statement = "a logistic regression tells two normal laws apart as often as can be"

@@ -273,7 +273,7 @@ def _orders(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
     fits: dict[int, _Fit] = {}
     for order in ORDERS:
         fits[order] = fit = fitted(GaussianMixture(order), data, rng, at)
-        # above the truth the maximum is a ridge without a regular point: any height on it will do
+        # above the truth the maximum is a ridge without a regular point: any point on it will do
         if order <= MODES and fit.reached < 2:
             cause = f"order {order}: only {fit.reached} of {STARTS} starts reached the maximum"
             yield missing(BY_BIC, "order chosen", cause)

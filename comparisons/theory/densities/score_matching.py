@@ -3,7 +3,7 @@
 Matching ½E‖s − ∇ log p‖² needs no ∇ log p: integrated by parts it is, up to a constant,
 
     sliced      E[½(vᵀs)² + vᵀ(∇s)v],      v random signs (for the trace), or with noise added
-    denoising   ½E‖s(x + σε) + ε/σ‖²,      whose answer is the score of p ∗ N(0, σ²I) instead.
+    denoising   ½E‖s(x + σε) + ε/σ‖²,      whose minimiser is the score of p ∗ N(0, σ²I) instead.
 
 References: Hyvärinen (2005), JMLR 6; Vincent (2011), Neural Comput. 23; Song, Garg, Shi & Ermon
 (2020), UAI.
