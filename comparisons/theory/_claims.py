@@ -1,7 +1,5 @@
 """A claim of the theory: the number that it predicts and the one measured, as a verdict."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from comparisons.theory._estimates import Measured

@@ -3,8 +3,6 @@
 The theorems are those of `samplers`; laws are found by quadrature along the target's axis.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -3,8 +3,6 @@
 The theorems are those of `information`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import jax

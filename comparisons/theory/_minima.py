@@ -1,7 +1,5 @@
 """Functions of JAX as SciPy minimises them, and the normal law of least divergence."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import jax

@@ -5,8 +5,6 @@ it are known.  The trapezoidal rule on a grid whose step is a tenth of a compone
 deviation is exact to rounding for it, and for a law q as smooth as it.
 """
 
-from __future__ import annotations
-
 import zlib
 from functools import cache
 from typing import NamedTuple, final

@@ -3,8 +3,6 @@
 The theorems are those of `distances`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple, final

@@ -1,7 +1,5 @@
 """The target of the samplers, a mixture of two normals, and what draws tell of its moments."""
 
-from __future__ import annotations
-
 from typing import NamedTuple, final
 
 import jax.numpy as jnp

@@ -17,8 +17,6 @@ References: Cover & Thomas (2006), Elements of Information Theory, §2.6; Mohame
 Trans. Inf. Theory 37.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple, final
 
 import jax

@@ -16,8 +16,6 @@ References: Ho, Jain & Abbeel (2020), NeurIPS 33; Vincent (2011), Neural Comput.
 al. (2021), ICLR, app. D.
 """
 
-from __future__ import annotations
-
 from typing import final
 
 import jax

@@ -19,8 +19,6 @@ References: Marron & Wand (1992), Ann. Statist. 20; Wand & Jones (1995), Kernel 
 Silverman (1986), Density Estimation, table 4.2; Vershynin (2018), High-Dimensional Probability, §3.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import product
 from typing import get_args

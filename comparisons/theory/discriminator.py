@@ -11,8 +11,6 @@ Everything here is an integral by quadrature; only the training of a network is 
 References: Goodfellow et al. (2014), NeurIPS, prop. 1, thm. 1; Lin (1991), IEEE Trans. Inf. Theory.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -23,8 +23,6 @@ Forsyth (2020), CVPR; Bińkowski et al. (2018), ICLR; Jayasumana et al. (2024), 
 (2017), ICLR.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.stats import binom, norm
 

@@ -23,8 +23,6 @@ measures and message passing; Lin (1991), IEEE Trans. Inf. Theory 37; Huszár (2
 train your generative model, arXiv:1511.05101.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -20,8 +20,6 @@ References: Akaike (1973); Csiszár (1975), Ann. Probab. 3; Hoerl & Kennard (197
 van der Vaart (1998), Asymptotic Statistics, §5.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

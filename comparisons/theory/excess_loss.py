@@ -12,8 +12,6 @@ References: Akaike (1973); van der Vaart (1998), Asymptotic Statistics, §5.3; O
 Carlo theory, methods and examples, §8.9 (control variates).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple, final
 
 import jax

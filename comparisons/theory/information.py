@@ -23,8 +23,6 @@ References: Amari (1998), Neural Comput. 10; Martens (2020), JMLR 21; Martens & 
 Watanabe (2009), Algebraic Geometry and Statistical Learning Theory; Nocedal & Wright (2006), §3.3.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import jax

@@ -12,8 +12,6 @@ References: Jordan, Ghahramani, Jaakkola & Saul (1999), Mach. Learn. 37; Burda, 
 Salakhutdinov (2016), ICLR; Neal (2001), Stat. Comput. 11.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import equinox as eqx

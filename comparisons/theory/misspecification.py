@@ -19,8 +19,6 @@ References: White (1982), Econometrica 50; Takeuchi (1976); Schwarz (1978), Ann.
 (1977), JRSS B 39; Keribin (2000), Sankhyā A 62; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from math import isqrt
 from typing import NamedTuple

@@ -15,8 +15,6 @@ References: Shannon (1951), Bell Syst. Tech. J. 30; Cover & Thomas (2006), §4.2
 Statistical Inference for Markov Processes.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 import jax

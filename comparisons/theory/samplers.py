@@ -14,8 +14,6 @@ References: Robert & Casella (2004), Monte Carlo Statistical Methods; Kong (1992
 (1990), Stoch. Anal. Appl. 8 (order of the bias); Trefethen & Weideman (2014), SIAM Review 56.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

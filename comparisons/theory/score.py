@@ -11,8 +11,6 @@ sides are integrals by quadrature, the left sides means over draws.
 References: Hyvärinen (2005), JMLR 6, thm. 1; Vincent (2011), Neural Comput. 23, app. A.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

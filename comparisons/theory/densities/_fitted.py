@@ -6,8 +6,6 @@ conditionals, through its score ∇ log q alone, or through samples alone.  One 
 all; what a kind of access cannot give is None.
 """
 
-from __future__ import annotations
-
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable

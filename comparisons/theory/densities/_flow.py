@@ -4,8 +4,6 @@ A flow is trained by maximum likelihood, which its Jacobian makes exact; draws g
 References: Rezende & Mohamed (2015), ICML; Papamakarios et al. (2021), JMLR 22.
 """
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import jax

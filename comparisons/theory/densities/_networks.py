@@ -7,8 +7,6 @@ small share of the whole fall.  (The last tenths differ in no run: by then the r
 References: Kingma & Ba (2015), ICLR; Loshchilov & Hutter (2017), ICLR.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple

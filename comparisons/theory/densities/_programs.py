@@ -1,7 +1,5 @@
 """A model of the repository as a density of points: of the plane, or of the line."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ For a smooth density that vanishes at the ends the rule converges exponentially 
 Reference: Trefethen & Weideman (2014), SIAM Review 56.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 

@@ -10,8 +10,6 @@ References: Goodfellow et al. (2014), NeurIPS; Mescheder, Geiger & Nowozin (2018
 et al. (2019), ICLR (averages).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, final
 

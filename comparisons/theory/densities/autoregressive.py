@@ -7,8 +7,6 @@ References: Bishop (1994), mixture density networks; Uria, Murray & Larochelle (
 (RNADE); Germain, Gregor, Murray & Larochelle (2015), ICML (masks).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, final
 

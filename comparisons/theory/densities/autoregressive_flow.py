@@ -6,8 +6,6 @@ Jacobian is triangular, Π_d ∂τ/∂x_d; the inverse is found by bisection, on
 Reference: Huang, Krueger, Lacoste & Courville (2018), ICML (deep sigmoidal flow).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, final
 

@@ -4,8 +4,6 @@ Each layer's Jacobian is triangular, log |∂z/∂x| = s, and its inverse is as 
 Reference: Dinh, Sohl-Dickstein & Bengio (2017), ICLR (real NVP).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, final
 

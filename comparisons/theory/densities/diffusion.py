@@ -10,8 +10,6 @@ is exact too.  Draws follow the flow back from N(0, I).
 References: Ho, Jain & Abbeel (2020), NeurIPS; Song et al. (2021), ICLR, §4.3, app. D.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, final
 

@@ -5,8 +5,6 @@ has, so this is the one normal law with the moments of the data; its maximum is 
 Reference: Tipping & Bishop (1999), JRSS B 61.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, replace
 from typing import ClassVar, final

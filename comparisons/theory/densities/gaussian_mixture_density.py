@@ -3,8 +3,6 @@
 Everything is the repository's own: the model, its NumPyro program's density and its optimiser.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 

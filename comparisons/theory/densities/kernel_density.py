@@ -8,8 +8,6 @@ References: Silverman (1986), Density Estimation, §3.4, §4.3; Li & Racine (200
 Econometrics, ch. 1.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final

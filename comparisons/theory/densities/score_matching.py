@@ -9,8 +9,6 @@ References: Hyvärinen (2005), JMLR 6; Vincent (2011), Neural Comput. 23; Song, 
 (2020), UAI.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final

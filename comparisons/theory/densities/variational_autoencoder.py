@@ -11,8 +11,6 @@ References: Kingma & Welling (2014), ICLR; Burda, Grosse & Salakhutdinov (2016),
 Stat. Comput. 11.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, final
 

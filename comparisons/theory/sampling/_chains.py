@@ -7,8 +7,6 @@ Metropolis has no drift, Metropolis-adjusted Langevin has both, and unadjusted L
 All runs advance side by side, each a chain of its own, which keeps every `thin`-th state.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import NamedTuple
 

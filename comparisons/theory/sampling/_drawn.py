@@ -8,8 +8,6 @@ the simplest law that has two modes, closed-form moments, a closed-form score, a
 of its distribution function, and stays one of its kind when noise is added to it.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Exact in the limit whatever the step: acceptance removes the bias of the discret
 Reference: Roberts & Tweedie (1996), Bernoulli 2.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, final
 

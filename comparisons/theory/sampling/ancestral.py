@@ -4,8 +4,6 @@ Exact, and the draws are independent; it needs the law as a directed graph of la
 Reference: Bishop (2006), Pattern Recognition and Machine Learning, §11.1.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, final
 

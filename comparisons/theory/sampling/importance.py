@@ -10,8 +10,6 @@ References: Kong (1992), Univ. Chicago TR 348; Owen (2013), Monte Carlo theory, 
 examples, ch. 9; Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25 (k̂).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 

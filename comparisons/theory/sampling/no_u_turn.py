@@ -5,8 +5,6 @@ costs one gradient for each leapfrog step.
 References: Hoffman & Gelman (2014), JMLR 15; Betancourt (2017), arXiv:1701.02434.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, final

@@ -8,8 +8,6 @@ q = N(m, s²I) around the target's mean, s > σ, each component's bound is its r
 References: von Neumann (1951), Nat. Bur. Stand. Appl. Math. Ser. 12; Robert & Casella (2004), §2.3.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, final
 

@@ -10,8 +10,6 @@ the derivative of an implicit function, and polishes the root.
 References: Rosenblatt (1952), Ann. Math. Statist. 23; Figurnov, Mohamed & Mnih (2018), NeurIPS.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, final

@@ -8,8 +8,6 @@ has the laws p_t but for the start, which is off by O(e^{−T}); N Euler steps a
 References: Anderson (1982), Stochastic Process. Appl. 12; Song et al. (2021), ICLR.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, final
