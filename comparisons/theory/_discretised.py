@@ -58,7 +58,7 @@ kernel."""
 WIDTH = NODES[1] - NODES[0]
 
 
-def kernel(means: np.ndarray, variance: float) -> np.ndarray:
+def _kernel(means: np.ndarray, variance: float) -> np.ndarray:
     """Transitions of the nodes' masses: column j becomes N(mean_j, variance)."""
     away = NODES[:, None] - means
     return np.exp(-(away**2) / (2 * variance)) * WIDTH / np.sqrt(2 * np.pi * variance)
@@ -69,7 +69,7 @@ def moments(mass: np.ndarray) -> Moments:
     return Moments(float(mass @ NODES), float(mass @ (NODES - truth().mean) ** 2))
 
 
-def normal_bias(step: float, rng: np.random.Generator, repetitions: int) -> Measured:
+def _normal_bias(step: float, rng: np.random.Generator, repetitions: int) -> Measured:
     """Relative bias of the variance on N(0, σ²I) by draws."""
     # the smaller the bias, the more draws it takes
     times = max(1, round(FEW / step))
@@ -86,7 +86,7 @@ def stationary_variance(step: float) -> float:
 def langevin_law(step: float) -> Moments:
     """Stationary moments of unadjusted Langevin along the axis, by quadrature."""
     place = jnp.asarray(NODES[:, None])
-    matrix = kernel(np.asarray(place + step * line().score(place))[:, 0], 2 * step)
+    matrix = _kernel(np.asarray(place + step * line().score(place))[:, 0], 2 * step)
     system = np.vstack([matrix - np.eye(len(NODES)), np.ones(len(NODES))])
     return moments(np.linalg.lstsq(system, np.append(np.zeros(len(NODES)), 1.0))[0])
 
@@ -99,7 +99,7 @@ def langevin(drawn: Drawn, rng: np.random.Generator, repetitions: int) -> Exhibi
     about = f"slope of log bias of the variance against log h at {last}, by quadrature"
     yield equal(statement, about, order(FINE, [curved[step] for step in FINE]), 1.0, SLOPE)
     exact = {step: stationary_variance(step) / SCALE**2 - 1 for step in steps}
-    biases = {step: normal_bias(step, rng, repetitions) for step in STEPS}
+    biases = {step: _normal_bias(step, rng, repetitions) for step in STEPS}
     statement = "draws of unadjusted Langevin have the bias of its step: normal law"
     for step, bias in biases.items():
         about = f"relative bias of the variance, h = {step}: draws / h/(2σ² − h)"
@@ -157,14 +157,14 @@ def learnt(rng: np.random.Generator, effort: int) -> Exhibits:
     yield equal(statement, about, variance, exact.variance, RELATIVE)
 
 
-def reversed_law(steps: int) -> np.ndarray:
+def _reversed_law(steps: int) -> np.ndarray:
     """Masses at the nodes that the reverse diffusion ends with, by quadrature."""
     length = HORIZON / steps
     mass = np.exp(-(NODES**2) / 2) / np.sqrt(2 * np.pi) * WIDTH
     place = jnp.asarray(NODES[:, None])
     for i in range(steps):
         middle = _step_mean(line(), place, HORIZON - i * length, length)
-        mass = kernel(np.asarray(middle)[:, 0], 2 * length) @ mass
+        mass = _kernel(np.asarray(middle)[:, 0], 2 * length) @ mass
     return mass
 
 
@@ -173,7 +173,7 @@ _step_mean = jax.jit(step_mean)
 
 def diffusion(rng: np.random.Generator, repetitions: int) -> Exhibits:
     """The bias of the mean and the total variation as the steps grow in number."""
-    laws = {steps: reversed_law(steps) for steps in COUNTS}
+    laws = {steps: _reversed_law(steps) for steps in COUNTS}
     bias = [moments(mass).mean - truth().mean for mass in laws.values()]
     true = np.exp(np.asarray(line().log_density(jnp.asarray(NODES[:, None])))) * WIDTH
     apart = [float(abs(mass - true).sum() / 2) for mass in laws.values()]

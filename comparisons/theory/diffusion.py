@@ -80,7 +80,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     alpha, sigma = (float(level) for level in levels(jnp.asarray(FIRST)))
     x = alpha * clean[:POINTS] + sigma * rng.standard_normal((POINTS, 2))
     known = everywhere(log_density_at(NATURE, noised(jnp.asarray(FIRST))), x)
-    away = everywhere(along_the_flow, x) - known
+    away = everywhere(_along_the_flow, x) - known
     statement = (
         "Along the probability flow of the exact scores every point has the likelihood of its law."
     )
@@ -122,7 +122,7 @@ def by_quadrature(guess: Denoiser, t: float) -> float:
     return float(1 + levels(time)[1] ** 2 * (away - information) / 2)
 
 
-def along_the_flow(x: Array) -> Array:
+def _along_the_flow(x: Array) -> Array:
     """log p_t₀ of points, shape (M, 2), by the probability flow of the exact scores."""
     end, gain = jax.vmap(lambda one: flow(Exact(), one))(x)
     return -0.5 * jnp.sum(end**2, axis=1) - jnp.log(2 * jnp.pi) + gain

@@ -269,15 +269,15 @@ def _compared(covers: np.ndarray, seeks: np.ndarray) -> Exhibits:
 
 def _nearest_between(shares: Sequence[float]) -> dict[float, np.ndarray]:
     """The normal laws of least JSD_w from the target, by w: the better of two minima."""
-    find, found = minimiser(weighted), {}
+    find, found = minimiser(_weighted), {}
     for share in shares:
         known = [law for start in (1.0, MODE + 1) if (law := find(start, share)) is not None]
         if known:
-            found[share] = min(known, key=lambda law: float(weighted(jnp.asarray(law), share)))
+            found[share] = min(known, key=lambda law: float(_weighted(jnp.asarray(law), share)))
     return found
 
 
-def weighted(law: Array, share: Array | float) -> Array:
+def _weighted(law: Array, share: Array | float) -> Array:
     """JSD_w/(w(1 − w)) of the target and q given by (location, log scale)."""
     return jensen_shannon(log_target(NODES), normal(law), share) / (share * (1 - share))
 
@@ -286,7 +286,7 @@ def _first_order(law: np.ndarray, share: float) -> np.ndarray:
     """The law of least JSD_w at a share near 0 or 1, from the optimum there."""
     end = round(share)
     near, at = end + (share - end) / 100, jnp.asarray(law)
-    slope = jax.grad(weighted)
+    slope = jax.grad(_weighted)
     hessian, change = (jax.jacfwd(slope, argnums=i)(at, near) for i in (0, 1))
     return law - np.linalg.solve(hessian, change) * (share - end)
 

@@ -121,7 +121,7 @@ def rank(outer: np.ndarray) -> int:
     return int((np.linalg.eigvalsh(correlation) > RANK * len(outer)).sum())
 
 
-def nested(order: int) -> Values:
+def _nested(order: int) -> Values:
     """The law of two components as a point of the model with `order`; the nearest one of order 1.
 
     Further components are copies of the second, with equal shares of its weight.
@@ -146,7 +146,7 @@ def _ranks(rng: np.random.Generator, n: int) -> Exhibits:
     nature, other = GaussianMixture(2, 2, "spherical"), Gaussian(2)
     data = nature.simulate(rng, nature.truth, n)
     studied: list[tuple[Model, Values, xr.Dataset, int]] = [
-        (GaussianMixture(order, 2, "spherical"), nested(order), data, min(3 * order, 6))
+        (GaussianMixture(order, 2, "spherical"), _nested(order), data, min(3 * order, 6))
         for order in (1, 2, 3, 4)
     ]
     studied.append((other, other.truth, other.simulate(rng, other.truth, n), 5))
@@ -174,7 +174,7 @@ def _ranks(rng: np.random.Generator, n: int) -> Exhibits:
 
 def _traces(diagonals: dict[int, np.ndarray], y: np.ndarray) -> Exhibits:
     """Traces of the information about means and log σ by order, from its diagonal."""
-    one, two = nested(1), diagonals[2]
+    one, two = _nested(1), diagonals[2]
     variance = float(one["scale"]) ** 2
     square = ((y - np.asarray(one["mean"])) ** 2).sum(axis=1) / variance
     statement = (

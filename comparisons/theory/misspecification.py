@@ -108,7 +108,7 @@ class Truth(NamedTuple):
 
 def truth() -> Truth:
     """By quadrature; J and B in (μ, σ) at θ*."""
-    q = np.exp(log_nature(NODES))
+    q = np.exp(_log_nature(NODES))
     weight = q * STEP
     mean = float(weight @ NODES)
     deviation = float(np.sqrt(weight @ (NODES - mean) ** 2))
@@ -175,7 +175,7 @@ def _remains(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
     """The divergence at the largest N, each fit judged on draws of its own."""
     n, count = LADDER[-1], JUDGED * effort
     fresh = np.asarray(NATURE.simulate(rng, VALUES, FRESH * effort)["y"].data).reshape(count, -1)
-    log_q = log_nature(fresh)
+    log_q = _log_nature(fresh)
     sets = np.concatenate([*_samples(rng, n, count)])
     log_p = norm.logpdf(fresh, sets.mean(axis=1)[:, None], sets.std(axis=1)[:, None])
     found = mean((log_q - log_p).mean(axis=1))
@@ -184,7 +184,7 @@ def _remains(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
     yield equal(statement, about, found, at.divergence, LIMIT_SD * at.divergence)
 
 
-def log_nature(y: np.ndarray) -> np.ndarray:
+def _log_nature(y: np.ndarray) -> np.ndarray:
     """log q of each number, read off the program of the mixture."""
     log_density = log_density_at(NATURE, VALUES, LINE)
     return np.asarray(log_density(jnp.asarray(y).ravel())).reshape(y.shape)

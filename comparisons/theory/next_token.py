@@ -51,11 +51,11 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     p = FLOOR / STATES + (1 - FLOOR) * mixed
     law, k = stationary(p), STATES * (STATES - 1)
     rate = -float(law @ (p * np.log(p)).sum(axis=1))
-    texts = simulate(p, law, rng, 2 * TEXTS * effort)
+    texts = _simulate(p, law, rng, 2 * TEXTS * effort)
     learnt, judged = texts[: TEXTS * effort], texts[TEXTS * effort :]
     table = counts(learnt[0])
     best = cross_entropy(table, shares(table))
-    fit, problem = by_gradients(table)
+    fit, problem = _by_gradients(table)
     statement = "the least next-token cross-entropy is reached by the maximum-likelihood shares"
     about = "cross-entropy of a text, nats per token: by gradients / of the observed shares"
     if problem:
@@ -104,7 +104,7 @@ def stationary(p: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(system, np.append(np.zeros(len(p)), 1.0))[0]
 
 
-def simulate(p: np.ndarray, law: np.ndarray, rng: np.random.Generator, n: int) -> np.ndarray:
+def _simulate(p: np.ndarray, law: np.ndarray, rng: np.random.Generator, n: int) -> np.ndarray:
     """Stationary texts of the longest length, shape (n, T + 1).
 
     Args:
@@ -142,7 +142,7 @@ def cross_entropy(table: np.ndarray, q: np.ndarray) -> float:
     return float(-(table * np.log(q)).sum() / table.sum())
 
 
-def by_gradients(table: np.ndarray) -> tuple[np.ndarray, str]:
+def _by_gradients(table: np.ndarray) -> tuple[np.ndarray, str]:
     """The transitions softmax(logits) of least cross-entropy, and why they are not it."""
 
     def loss(flat: Array) -> Array:

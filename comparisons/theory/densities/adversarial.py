@@ -55,7 +55,7 @@ class Adversarial(DensityEstimator):
         units, (one, two) = standard(train), jax.random.split(key_of(rng))
         start = Players(perceptron(one, _LATENT, 2, self.width), perceptron(two, 2, 1, self.width))
         trained = minimise(
-            game,
+            _game,
             start,
             units.to(train),
             rng,
@@ -92,7 +92,7 @@ def value(discriminator: eqx.nn.MLP, real: Array, drawn: Array) -> Array:
     return jnp.mean(log_sigmoid(logit(real))) + jnp.mean(log_sigmoid(-logit(drawn)))
 
 
-def game(players: Players, key: Array, real: Array) -> Array:
+def _game(players: Players, key: Array, real: Array) -> Array:
     """One loss whose gradients are each player's own: the other is held fixed in each term."""
     z = jax.random.normal(key, (real.shape[0], _LATENT))
     drawn = jax.vmap(players.generator)(z)

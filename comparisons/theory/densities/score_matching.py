@@ -59,7 +59,7 @@ class ScoreMatching(DensityEstimator):
         return from_training("score only", trained, score=learnt)
 
 
-def denoising_loss(score: Callable[[Array], Array], key: Array, x: Array) -> Array:
+def _denoising(score: Callable[[Array], Array], key: Array, x: Array) -> Array:
     """½ mean ‖s(x + σε) + ε/σ‖², with D/σ² for ‖ε/σ‖², which does not depend on the score.
 
     A score is a function of one point.
@@ -70,7 +70,7 @@ def denoising_loss(score: Callable[[Array], Array], key: Array, x: Array) -> Arr
     return jnp.mean(0.5 * jnp.sum(guess**2, axis=1) + cross) + x.shape[1] / (2 * NOISE**2)
 
 
-def sliced_loss(score: Callable[[Array], Array], key: Array, x: Array) -> Array:
+def _sliced(score: Callable[[Array], Array], key: Array, x: Array) -> Array:
     """Mean of ½(vᵀs)² + vᵀ(∇s)v, v random signs."""
     v = jax.random.rademacher(key, x.shape, x.dtype)
 
@@ -81,5 +81,5 @@ def sliced_loss(score: Callable[[Array], Array], key: Array, x: Array) -> Array:
     return jnp.mean(jax.vmap(one)(x, v))
 
 
-LOSSES = {"denoising": denoising_loss, "sliced": sliced_loss}
+LOSSES = {"denoising": _denoising, "sliced": _sliced}
 """By objective."""
