@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from inference.information.delta import quantity_covariance
+from inference.information.delta import quantity_covariance, standard_deviations
 from inference.information.derivatives import derivatives, quantity_jacobian
 from inference.information.inversion import invert
 from inference.method import variants
@@ -154,25 +154,25 @@ class _Expansion(NamedTuple):
     def jacobian(self) -> np.ndarray:
         return np.asarray(quantity_jacobian(self.model, self.target)(jnp.asarray(self.mode)))
 
-    def deviation(self, sd: np.ndarray) -> np.ndarray:
+    def deviation(self, covariance: np.ndarray) -> np.ndarray:
         """Standard deviations that a covariance in the space gives."""
-        return np.sqrt(np.einsum("ij,jk,ik->i", self.jacobian, sd, self.jacobian))
+        return standard_deviations(self.jacobian, covariance)
 
-    def shift(self, sd: np.ndarray) -> np.ndarray:
+    def shift(self, covariance: np.ndarray) -> np.ndarray:
         """G δ, curved with a covariance in the space."""
-        return self.jacobian @ mean_shift(self.target, self.mode, self.covariance, sd)
+        return self.jacobian @ mean_shift(self.target, self.mode, self.covariance, covariance)
 
-    def curvature(self, sd: np.ndarray) -> np.ndarray:
+    def curvature(self, covariance: np.ndarray) -> np.ndarray:
         """½ tr(∇²q S), by second derivatives along the columns of the Cholesky factor of S."""
-        columns = jnp.asarray(np.linalg.cholesky(sd).T)
+        columns = jnp.asarray(np.linalg.cholesky(covariance).T)
         along = _second_derivatives(self.model, self.target)
         return 0.5 * np.asarray(along(jnp.asarray(self.mode), columns)).sum(axis=0)
 
     def mean_field(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Standard deviations of mean-field VI and of the posterior, and how their means differ."""
         independent = np.diag(1 / np.diag(np.linalg.inv(self.covariance)))
-        means = [self.shift(sd) + self.curvature(sd) for sd in (self.covariance, independent)]
-        return self.deviation(independent), self.deviation(self.covariance), means[0] - means[1]
+        full, alone = (self.shift(s) + self.curvature(s) for s in (self.covariance, independent))
+        return self.deviation(independent), self.deviation(self.covariance), full - alone
 
 
 def _optimum(near: _Expansion, objective: Objective) -> Optimum | None:
@@ -234,11 +234,12 @@ def through(
     data = -np.asarray(derivatives(target, "likelihood").hessian(at))
     jacobian = np.asarray(quantity_jacobian(case.model, target)(at))
 
-    def deviation(precision: np.ndarray) -> np.ndarray:
-        return np.sqrt(np.einsum("ij,jk,ik->i", jacobian, np.linalg.inv(precision), jacobian))
-
     with np.errstate(invalid="ignore", divide="ignore"):  # a constant has sd 0
-        ratio = deviation(information + prior) / deviation(data + prior)
+        before, after = (
+            standard_deviations(jacobian, np.linalg.inv(precision + prior))
+            for precision in (data, information)
+        )
+        ratio = after / before
     return {
         name: float(sd * r) for (name, sd), r in zip(theory.full_sd.items(), ratio, strict=True)
     }

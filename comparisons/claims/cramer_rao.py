@@ -56,7 +56,7 @@ from comparisons.replicated.moments import Moments
 from comparisons.replicated.sampling import Sampling, cramer_rao_bound
 from comparisons.targets import predictions, prior_information, through
 from comparisons.verdict import Verdict, not_comparable
-from inference.information.delta import bound_error
+from inference.information.delta import bound_error, standard_deviations
 from inference.information.derivatives import quantity_jacobian
 from inference.information.inversion import invert
 from inference.information.matrices import expected, observed
@@ -120,7 +120,7 @@ def _posterior(case: Case) -> Iterator[Verdict]:
         return
     method, posterior = reference
     jacobian = np.asarray(quantity_jacobian(case.model, target)(u))
-    bound = np.sqrt(np.einsum("ij,jk,ik->i", jacobian, inverse.covariance, jacobian))
+    bound = standard_deviations(jacobian, inverse.covariance)
     uncertain = bound_error(jacobian, inverse.covariance, information.scores) / 2
     theory, place = predictions(case), positions(top)
     with_prior = None if theory is None else through(case, u, information.matrix, theory)

@@ -29,7 +29,7 @@ from comparisons.reference import (
 )
 from comparisons.targets import mean_field, predictions, through
 from comparisons.verdict import Verdict, not_comparable
-from inference.information.delta import bound_error, quantity_covariance
+from inference.information.delta import bound_error, quantity_covariance, standard_deviations
 from inference.information.derivatives import derivatives, quantity_jacobian
 from inference.information.inversion import invert
 from inference.information.matrices import expected, observed, outer_product
@@ -189,7 +189,7 @@ def _two_programs(case: Case, top: Estimate, errors: StandardErrors) -> dict[str
     moves = jacobian.any(axis=1)
     found = {}
     for name, covariance in covariances.items():
-        there = np.sqrt(np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian))
+        there = standard_deviations(jacobian, covariance)
         relative = np.abs(there[moves] / errors.found[name][0][moves] - 1)
         found[name] = Verdict(
             "{quantity}: largest relative difference between the two programs",

@@ -43,6 +43,11 @@ def bound_error(jacobian: np.ndarray, covariance: np.ndarray, simulated: np.ndar
     return error
 
 
+def standard_deviations(jacobian: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """√ diag(G Σ Gᵀ), shape (m,), for a Jacobian of shape (m, k) and a covariance (k, k)."""
+    return np.sqrt(np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian))
+
+
 def quantity_covariance(model: Model, target: Density, u: Array, inverse: Inverse) -> np.ndarray:
     """Delta method: covariance of the flat reported quantities.
 
