@@ -17,7 +17,7 @@ from comparisons.report.headline import OUTCOMES
 from comparisons.report.sections import sections
 from comparisons.report.sections.first import matrix
 from comparisons.report.sections.order import same_data
-from comparisons.report.tables import data_title, model_title
+from comparisons.report.tables import identity
 from inference.method import label
 
 MEANINGS = {
@@ -37,13 +37,10 @@ def case_page(known: Facts, files: Mapping[str, str], command: str) -> str:
         files: path of each stored fit from the page, by label.
         command: the command that made the report.
     """
-    result = known.result
     return render(
         "case.html",
-        title=f"{model_title(result.model)} on {data_title(result)}",
+        title=" on ".join(identity(known.result).values()),
         known=known,
-        result=result,
-        counts=known.counts,
         matrix=matrix(known.found),
         forest=forest(known.found, known.drawn, known.notable),
         sections=sections(known, command),
@@ -56,25 +53,11 @@ def index_page(
     every: Sequence[Facts], compared: Sequence[tuple[str, pd.DataFrame]], command: str
 ) -> str:
     """The overview: one row per case, and the models of the same data."""
-    rows = [
-        {
-            "slug": known.result.slug,
-            "model": model_title(known.result.model),
-            "data": data_title(known.result),
-            "headline": known.headline.sentence,
-            "fits": len(known.result.estimates),
-            "counts": known.counts,
-        }
-        for known in every
-    ]
-    total = {name: sum(row["counts"][name] for row in rows) for name in OUTCOMES}
+    cases = [{**identity(known.result), "known": known} for known in every]
+    total = {name: sum(known.counts[name] for known in every) for name in OUTCOMES}
+    models = same_data(compared)
     return render(
-        "index.html",
-        title="Concord",
-        rows=rows,
-        counts=total,
-        command=command,
-        models=same_data(compared),
+        "index.html", title="Concord", rows=cases, counts=total, command=command, models=models
     )
 
 
