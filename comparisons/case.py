@@ -21,7 +21,7 @@ from inference.catalogue import catalogue
 from inference.estimate import Estimate
 from inference.method import Method, label, variants
 from models.data.dataset import as_dataset, content_hash
-from models.errors import ConfigError, FitError, StoreError
+from models.errors import ConfigError, FitError, StoreError, told
 from models.notebook import table
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Case:
         except StoreError:
             raise
         except Exception as error:
-            reason = str(error) if isinstance(error, FitError) else _told(error)
+            reason = told(error)
             self.failed[name] = reason
             self._progress("failed", name, time.perf_counter() - began)
             raise FitError(reason) from error
@@ -274,9 +274,3 @@ def _changes(model: Model, other: Model) -> str:
         return repr(other)
     pairs = {f.name: (getattr(model, f.name), getattr(other, f.name)) for f in fields(model)}
     return ", ".join(f"{name}={new!r}" for name, (old, new) in pairs.items() if old != new)
-
-
-def _told(error: Exception) -> str:
-    """An unforeseen exception as one line."""
-    first = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -53,6 +53,21 @@ def _bar(console: Console, what: str, *columns: ProgressColumn) -> Progress:
     )
 
 
+def _console() -> Console | None:
+    return Console(stderr=True, soft_wrap=True) if sys.stderr else None
+
+
+def _print(console: Console | None, message: str) -> None:
+    if console:
+        with suppress(OSError):
+            console.print(message, markup=False, highlight=False)
+
+
+def say(message: str) -> None:
+    """Prints a line on standard error, if it is open."""
+    _print(_console(), message)
+
+
 @final
 class Report:
     """What a run tells its user while it runs; a closed standard error silences it."""
@@ -63,7 +78,7 @@ class Report:
         self._known = set(planned)
         self._done: set[tuple[str, str]] = set()
         self._running: dict[str, str] = {}
-        self._console = Console(stderr=True, soft_wrap=True) if sys.stderr else None
+        self._console = _console()
         self._bar: Progress | None = None
         self._task = None
 
@@ -94,11 +109,15 @@ class Report:
         """Number of fits known of; comparisons may ask for more on the way."""
         return len(self._known)
 
-    def activity(self, slug: str, event: str, name: str, seconds: float) -> None:
-        """Shows an event of a case: see `comparisons.case.Progress`."""
-        if event in _ENDED:
+    def told(self, slug: str, event: str, name: str, seconds: float) -> None:
+        """Shows an event of a task: see `comparisons.runs.executor.Told`."""
+        if event == "warning":
+            self.say(name)
+        elif event in _ENDED:
             self._ended(slug, event, name, seconds)
-        else:
+        elif event == "ended":
+            self._running.pop(slug, None)
+        elif event in ("fit", "compare"):
             if event == "fit":
                 self._known.add((slug, name))
             self._running[slug] = f"{slug} {name}"
@@ -108,15 +127,9 @@ class Report:
                 self._task, completed=self.done, total=self.total, description=description
             )
 
-    def idle(self, slug: str) -> None:
-        """A case has ended."""
-        self._running.pop(slug, None)
-
     def say(self, message: str) -> None:
         """Prints a line above the bar."""
-        if self._console:
-            with suppress(OSError):
-                self._console.print(message, markup=False, highlight=False)
+        _print(self._console, message)
 
     def _ended(self, slug: str, event: str, name: str, seconds: float) -> None:
         self._known.add((slug, name))
@@ -131,7 +144,7 @@ class Counting:
     """A bar of replicates with their rate; one plain line for each round elsewhere."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, soft_wrap=True) if sys.stderr else None
+        self._console = _console()
         self._bar: Progress | None = None
         self._task = None
 
@@ -157,5 +170,9 @@ class Counting:
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=done, total=total, description=what)
         elif self._console and done == total:
-            with suppress(OSError):
-                self._console.print(f"{done:,} data sets", markup=False, highlight=False)
+            _print(self._console, f"{done:,} data sets")
+
+    def listen(self, task: str, event: str, name: str, seconds: float) -> None:
+        """Says what a task warns of: see `comparisons.runs.executor.Told`."""
+        if event == "warning":
+            _print(self._console, name)
