@@ -20,6 +20,7 @@ from comparisons.store.keys import canonical, digest, source_digest, versions
 from inference.catalogue import catalogue
 from inference.estimate import Estimate
 from inference.method import Method, label, variants
+from inference.posterior.stored import completed, reduced
 from models.data.dataset import as_dataset, content_hash
 from models.errors import ConfigError, FitError, StoreError, told
 from models.notebook import table
@@ -36,7 +37,7 @@ type Profile = Literal["quick", "standard", "thorough"]
 type Progress = Callable[[str, str, float], None]
 """Told (event, name of the fit, seconds); events: `fit`, `fitted`, `stored`, `failed`."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of the layout of stored fits."""
 
 
@@ -151,14 +152,16 @@ class Case:
         description = self.fit_description(method) if self._store else None
         if self._store and (stored := self._store.load(description)):
             self._progress("stored", name, 0.0)
-            self._fits[method] = stored
-            return stored
+            self._fits[method] = completed(self.model, self.data, stored)
+            return self._fits[method]
         self._progress("fit", name, 0.0)
         began = time.perf_counter()
         try:
             estimate = method.fit(self.model, self.data, self.rng("fit", repr(method)))
             if self._store:
-                self._store.save(description, estimate)
+                fitted = method.kind in ("laplace", "variational")
+                kept = reduced(self.model, self.data, estimate, fitted=fitted)
+                self._store.save(description, kept)
         except StoreError:
             raise
         except Exception as error:

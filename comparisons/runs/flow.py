@@ -26,6 +26,7 @@ from comparisons.store.keys import digest, source_digest
 from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate
 from inference.method import Method, label
+from inference.posterior.stored import completed
 from models.errors import ConfigError, StoreError, told
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store)
         data=case.data,
         seed=case.seed,
         profile=case.profile,
-        estimates=StoredEstimates(store, descriptions),
+        estimates=StoredEstimates(case, store, descriptions),
         refusals=case.refusals,
         failures=record["failures"],
         verdicts={
@@ -192,7 +193,10 @@ def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store)
 class StoredEstimates(Mapping[Method, Estimate]):
     """Estimates by method, each read from the store when first asked for."""
 
-    def __init__(self, store: Store, descriptions: Mapping[Method, dict[str, object]]) -> None:
+    def __init__(
+        self, case: Case, store: Store, descriptions: Mapping[Method, dict[str, object]]
+    ) -> None:
+        self._case = case
         self._store = store
         self._descriptions = descriptions
         self._read: dict[Method, Estimate] = {}
@@ -203,7 +207,7 @@ class StoredEstimates(Mapping[Method, Estimate]):
             if estimate is None:
                 path = self._store.fit_path(self._descriptions[method])
                 raise StoreError(f"{path}: the fit vanished during the run; run again")
-            self._read[method] = estimate
+            self._read[method] = completed(self._case.model, self._case.data, estimate)
         return self._read[method]
 
     def __iter__(self) -> Iterator[Method]:

@@ -197,7 +197,7 @@ def theory(settings: Settings, command: str, *, debug: bool = False) -> tuple[Pa
 
         page = write(found, place.out, command)
     errors = [f"{one.name}: {one.failure}" for one in found if one.failure]
-    return page, conclude((c.verdict for one in found for c in one.claims), errors, noun="claims")
+    return page, conclude((claim for one in found for claim in one.claims), errors, noun="claims")
 
 
 def conclude(
