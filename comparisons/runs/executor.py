@@ -45,10 +45,12 @@ _DASK = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
-    "distributed.comm.timeouts.connect": "15s",
+    "distributed.comm.timeouts.connect": "60s",  # a new worker may start on a busy machine
 }
 _POLL = 0.1
 """Seconds between two looks at signals and events."""
+_PATIENCE = 60
+"""Seconds without any worker after which processes of our own are started anew."""
 _MOST_DEATHS = 2
 _MOST_LOST = 10
 """Times that a task may be lost before its worker has begun it."""
@@ -184,6 +186,7 @@ class Cluster:
         self._stack = contextlib.ExitStack()
         self._exits: dict[int, str] = {}
         self._own: Any = None
+        self._seen = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -250,6 +253,7 @@ class Cluster:
                     for attempt in running.values():
                         _listen(attempt, told)
                     if future is None:
+                        self._watch()
                         continue
                     attempt = running.pop(future)
                     outcome = self._outcome(future, attempt, start, told)
@@ -306,6 +310,16 @@ class Cluster:
             return ended.get(timeout=_POLL)
         except queue.Empty:
             return None
+
+    def _watch(self) -> None:
+        """Starts processes anew if none has come back; workers of others are waited for."""
+        now = time.monotonic()
+        if self._own is None or now - self._seen < _PATIENCE:
+            return
+        if not self.client.scheduler_info(n_workers=-1)["workers"]:
+            self._own.scale(0)
+            self._own.scale(self._jobs)
+        self._seen = time.monotonic()
 
     def _outcome(self, future: Any, attempt: _Attempt, start: str, told: Told) -> Any:
         """What came of an attempt; the attempt itself if it is to be repeated."""
