@@ -21,6 +21,7 @@ from comparisons.runs.environment import memory_limit
 from comparisons.runs.executor import LostError
 from comparisons.runs.remote import require_same
 from comparisons.store.keys import canonical, digest, source_digest, versions
+from inference.method import label
 from models.errors import ConcordError, FitError, told
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Work(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What came of a batch."""
+    """The result of a batch."""
 
     columns: dict[str, np.ndarray]
     """By name, one row per replicate: NaN where it failed, +∞ where it was not asked for.
@@ -94,10 +95,10 @@ class Here:
 class There:
     """Dask workers."""
 
-    def __init__(self, cluster: Cluster, spec: Mapping[str, Any], told: Told) -> None:
-        """Measures what a spec (see `from_spec`) describes, and tells of workers that die."""
+    def __init__(self, cluster: Cluster, described: Mapping[str, Any], told: Told) -> None:
+        """Measures what is described for `from_spec`, and tells of workers that die."""
         self._cluster = cluster
-        self._spec = json.dumps(spec)
+        self._spec = json.dumps(described)
         self._told = told
 
     @property
@@ -227,3 +228,22 @@ def from_spec(spec: str) -> tuple[ModuleType, Setting]:
     model = built(model_class(content["model"]), content["set"])
     methods = chosen_methods("quick", content["methods"], {}) if content["methods"] else ()
     return study(content["study"]), Setting(model, content["seed"], methods)
+
+
+def spec(name: str, reference: str, setting: Setting) -> dict[str, Any]:
+    """A study and a setting in plain JSON types, which `from_spec` reads.
+
+    Args:
+        name: the study.
+        reference: the model's catalogue name, or `file.py:Class`.
+        setting: what is studied.
+    """
+    from comparisons.runs.plan import dumped
+
+    return {
+        "study": name,
+        "model": reference,
+        "set": dumped(setting.model),
+        "seed": setting.seed,
+        "methods": [label(method) for method in setting.methods],
+    }

@@ -145,7 +145,7 @@ class _Attempt:
         self._read = 0
 
     def news(self) -> Iterator[tuple[str, str, float]]:
-        """What the task has told since the last call."""
+        """All that the task has told since the last call."""
         if self.events is None or not self.events.is_file():
             return
         with self.events.open("rb") as file:
@@ -322,7 +322,7 @@ class Cluster:
         self._seen = time.monotonic()
 
     def _outcome(self, future: Any, attempt: _Attempt, start: str, told: Told) -> Any:
-        """What came of an attempt; the attempt itself if it is to be repeated."""
+        """Result or error of an attempt; the attempt itself if it is to be repeated."""
         from distributed.scheduler import KilledWorker
 
         error = future.exception()

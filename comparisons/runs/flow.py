@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from comparisons.runs.plan import Plan
 
 _CASE = Path(str(_case.__file__))
-"""What every comparison is given, and therefore depends on."""
+"""Every comparison is given a case, and therefore depends on its code."""
 _LAYOUT = 2
 """Version of the layout of records."""
 
@@ -160,7 +160,7 @@ def record_description(case: Case, only: tuple[str, ...]) -> dict[str, object]:
 
 
 def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store) -> CaseResult:
-    """What the report is given of a case: its record, and its estimates read when asked for."""
+    """A case as the report is given it: its record, and its estimates read when asked for."""
     methods = {label(method): method for method in case.methods}
     fitted = [methods[name] for name in record["fits"]]
     descriptions = {method: case.fit_description(method) for method in fitted}
@@ -258,7 +258,7 @@ def _tables(
     skip: Mapping[str, str],
     problems: dict[str, str],
 ) -> dict[str, Any]:
-    """What comparisons publish beside their verdicts, where they define `table(case)`.
+    """Tables that comparisons publish beside their verdicts, where they define `table(case)`.
 
     It returns None where it has nothing to say about the case.
     """

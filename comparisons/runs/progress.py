@@ -93,7 +93,7 @@ def say(message: str) -> None:
 
 @final
 class Report:
-    """What a run tells its user while it runs: one line for each fit where there is no bar."""
+    """Progress of a run: one line for each fit where there is no bar."""
 
     def __init__(self, planned: Iterable[tuple[str, str]], what: str = "fits") -> None:
         """A report of what is planned, each (slug of the case, name of the fit)."""

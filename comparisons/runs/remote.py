@@ -1,4 +1,4 @@
-"""What a Dask worker runs; it imports nothing of ours before the environment is set.
+"""The work of a Dask worker, which imports nothing of ours before the environment is set.
 
 JAX and PyTensor read the environment when they are first imported.
 """

@@ -22,11 +22,11 @@ from comparisons.claims import GATE
 from comparisons.runs import signals
 from comparisons.runs import theory as _theory
 from comparisons.runs.batches import Here as MeasuringHere
-from comparisons.runs.batches import There
+from comparisons.runs.batches import There, spec
 from comparisons.runs.conduct import conduct
 from comparisons.runs.executor import ONE_THREAD, Cluster, Executor, Here
 from comparisons.runs.flow import case_result, closed, record_description, stored_record
-from comparisons.runs.plan import chosen_methods, dumped, plans
+from comparisons.runs.plan import chosen_methods, plans
 from comparisons.runs.progress import Counting, Report, say
 from comparisons.runs.publish import publish
 from comparisons.store.entries import Store, disk_error
@@ -39,6 +39,7 @@ from models.errors import ConcordError, FitError, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from types import ModuleType
 
     from comparisons.case import Case
     from comparisons.report.result import CaseResult
@@ -135,27 +136,12 @@ def study(
         InUseError: another run uses the output directory.
         StoreError: the output directory cannot be written.
     """
-    module = find_study(name)
-    methods = chosen_methods("quick", settings.methods, {}) if settings.methods else ()
-    further(name, module, model, methods)
-    setting = Setting(model, settings.seed, methods)
-    spec = {
-        "study": name,
-        "model": reference,
-        "set": dumped(model),
-        "seed": settings.seed,
-        "methods": [label(method) for method in methods],
-    }
+    module, setting = _setting(name, model, settings)
     with _place(settings, ONE_THREAD, debug=debug) as place, Counting() as progress:
         workers = MeasuringHere(module, setting)
         if isinstance(place.executor, Cluster):
-            workers = There(place.executor, spec, progress.listen)
-        raw = None
-        if keep:
-            from comparisons.report.files import slug
-            from comparisons.report.tables import model_title
-
-            raw = place.out / "replicates" / slug(f"{name}-{model_title(model)}")
+            workers = There(place.executor, spec(name, reference, setting), progress.listen)
+        raw = _replicates(place.out, name, model) if keep else None
         with place.executor:
             found = conduct(
                 module, setting, units, replicates, place.store, progress.told, workers, raw
@@ -316,6 +302,21 @@ def _records(
         except KeyboardInterrupt as interruption:
             raise KeyboardInterrupt(_interrupted(report, store)) from interruption
     return records, broken
+
+
+def _setting(name: str, model: Model, settings: Settings) -> tuple[ModuleType, Setting]:
+    module = find_study(name)
+    methods = chosen_methods("quick", settings.methods, {}) if settings.methods else ()
+    further(name, module, model, methods)
+    return module, Setting(model, settings.seed, methods)
+
+
+def _replicates(out: Path, name: str, model: Model) -> Path:
+    """Where the numbers of every replicate of a study are kept."""
+    from comparisons.report.files import slug
+    from comparisons.report.tables import model_title
+
+    return out / "replicates" / slug(f"{name}-{model_title(model)}")
 
 
 def _interrupted(report: Report, store: Store) -> str:

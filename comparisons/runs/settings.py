@@ -1,4 +1,4 @@
-"""What to run: the options and the TOML file, checked whole before anything is computed.
+"""Settings of a run: the options and the TOML file, checked whole before anything is computed.
 
 Every mistake is collected, so that a user meets all of them at once, each with its path and the
 nearest valid name.
@@ -173,7 +173,7 @@ def explained(error: ValidationError, prefix: str) -> list[str]:
 
 
 def _sound(raw: Mapping[str, Any], prefix: str) -> tuple[dict[str, Any], list[str]]:
-    """What is valid of `raw`, and the mistakes in the rest."""
+    """The valid part of `raw`, and the mistakes in the rest."""
     try:
         _validated(raw)
     except ValidationError as error:

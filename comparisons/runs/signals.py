@@ -46,7 +46,7 @@ def polled() -> Iterator[None]:
 
 
 def last_words(message: str) -> None:
-    """What a second signal leaves on standard error."""
+    """Sets the message that a second signal leaves on standard error."""
     global _last_words
     _last_words = message
 

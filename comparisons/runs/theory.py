@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from comparisons.store.entries import Store
 
 NAME = "theory"
-"""What the command line calls all of it."""
+"""The name of all of it on the command line."""
 EFFORT = {"quick": 1, "standard": 4, "thorough": 16}
 """Multiples of the sample sizes, by profile."""
 
@@ -44,7 +44,7 @@ EFFORT = {"quick": 1, "standard": 4, "thorough": 16}
 @final
 @dataclass(frozen=True)
 class Demonstration:
-    """What an entry has shown.
+    """All that an entry has shown.
 
     Attributes:
         name: the entry.
@@ -128,7 +128,7 @@ def show(
     skip: Mapping[str, str],
     tell: Callable[[str, str, float], None],
 ) -> dict[str, Any]:
-    """What an entry shows (see `content`), and the `seconds` that it took.
+    """All that an entry shows (see `content`), and the `seconds` that it took.
 
     Args:
         name: the entry.
@@ -150,7 +150,7 @@ def show(
 
 
 def content(name: str, seed: int, effort: int) -> dict[str, Any]:
-    """What an entry shows, in plain JSON types: a failure is data, and keeps what came before."""
+    """All that an entry shows, in JSON types: a failure is data, and keeps what came before."""
     require_float64()
     # by name, not by place: a new entry changes no number of the others
     word = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
