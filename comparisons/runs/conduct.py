@@ -78,8 +78,7 @@ def conduct(
         _fill(module, setting, works, sums, store, progress, workers, keep)
         summaries = _summaries(sums)
         verdicts = tuple(module.judge(setting, summaries))
-        undecided = any(verdict.outcome == "UNSURE" for verdict in verdicts)
-        if total >= replicates or not undecided:
+        if total >= replicates or all(verdict.outcome != "UNSURE" for verdict in verdicts):
             break
     name = module.__name__.rpartition(".")[2]
     if not verdicts:

@@ -120,8 +120,7 @@ def study(
         model: the model, studied at its `truth`.
         units: the ladder of N.
         replicates: most data sets at each N.
-        settings: the seed, the output directory, the workers, and the methods that are studied
-            besides the study's own, at their quick settings.
+        settings: the seed, the output directory, the workers, and methods to study besides.
         command: the command line, for the page.
         keep: whether what was measured of every replicate is written too, as Parquet.
         debug: measure in this process.
@@ -149,8 +148,8 @@ def study(
         from comparisons.report.pages.study import write
 
         page = write(found, place.out, command)
-    sentence = f"{found.replicates:,} data sets at each N; "
-    return page, conclude(found.verdicts, found.failed, sentence)
+    start = f"{found.replicates:,} data sets at each N; "
+    return page, conclude(found.verdicts, found.failed, start)
 
 
 def theory(settings: Settings, command: str, *, debug: bool = False) -> tuple[Path, int]:
