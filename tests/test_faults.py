@@ -26,7 +26,7 @@ def results(project: Scratch) -> list[dict[str, Any]]:
     return json.loads((project.out / "results.json").read_text())
 
 
-def wait_for(condition, seconds: float = 300) -> None:
+def wait_for(condition, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -88,7 +88,7 @@ def test_an_interrupted_run_keeps_its_fits_and_resumes(
     assert str(project.out / ".lock") in second.stderr
     waiting.send_signal(signal.SIGINT)
     waiting.send_signal(signal.SIGINT)
-    output, errors = waiting.communicate(timeout=200)
+    output, errors = waiting.communicate(timeout=30)
     assert waiting.returncode == 130
     assert output == ""
     assert "after 1 of 3 fits" in errors
@@ -103,7 +103,7 @@ def test_an_interrupted_run_keeps_its_fits_and_resumes(
 
 def test_termination_is_an_interruption(project: Scratch, waiting: subprocess.Popen[str]) -> None:
     waiting.terminate()
-    _, errors = waiting.communicate(timeout=200)
+    _, errors = waiting.communicate(timeout=30)
     assert waiting.returncode == 130
     assert "the same command resumes" in errors
     assert all(map(gone, project.workers()))
@@ -115,7 +115,7 @@ def test_a_killed_run_leaves_no_process_and_resumes(
     half_written = project.out / "fits" / f".tmp-{waiting.pid}-half-written"
     half_written.mkdir()
     waiting.kill()
-    waiting.communicate(timeout=200)
+    waiting.communicate(timeout=30)
     wait_for(lambda: all(map(gone, project.workers())))
     (project.control / "two").unlink()
     assert project.run().returncode == 0
@@ -177,7 +177,7 @@ def test_a_full_disk_is_an_error_and_the_previous_report_stays(undisturbed: Scra
         env=undisturbed.environment(),
         capture_output=True,
         encoding="utf-8",
-        timeout=400,
+        timeout=120,
         check=False,
     )
     (undisturbed.control / "one").unlink()
@@ -200,7 +200,7 @@ def test_a_bare_environment_and_a_closed_pipe_change_nothing(undisturbed: Scratc
             env=undisturbed.environment() | {"LC_ALL": "C", "NO_COLOR": "1", "TERM": "dumb"},
             stdout=writing,
             stderr=subprocess.PIPE,
-            timeout=400,
+            timeout=120,
             check=False,
         )
     finally:
@@ -230,7 +230,7 @@ def test_a_directory_made_read_only_keeps_the_previous_report(undisturbed: Scrat
             env=undisturbed.environment(),
             capture_output=True,
             encoding="utf-8",
-            timeout=400,
+            timeout=120,
             check=False,
         )
     finally:
@@ -268,7 +268,7 @@ def test_a_directory_that_vanishes_is_an_error_and_the_command_repairs_it(
         if killed:
             for worker in project.workers():
                 os.kill(worker, signal.SIGKILL)
-        output, errors = process.communicate(timeout=200)
+        output, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert output == ""
     assert str(project.out) in errors
