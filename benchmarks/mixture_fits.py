@@ -16,11 +16,10 @@ from _row import Row, compiled, timed
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from inference.replicates import fits as _replicates
 from inference.replicates.everywhere import everywhere
 from inference.replicates.fits import maximised, starts
 from inference.replicates.simulated import simulated
-from inference.threads import pool as threads
+from inference.replicates.stages import compiled as stages_of
 from models.catalogue.gaussian_mixture import GaussianMixture
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def rows() -> Iterator[Row]:
     few = simulated(model, model.truth, UNITS, range(200), 0)
     compilation = compiled(lambda: maximised(model, few, u[:200]))
     here = timed(lambda: maximised(model, batch, u))
-    values = jax.device_get(_replicates.compiled(model, batch).constrain(u))
+    values = jax.device_get(stages_of(model, batch).constrain(u))
     cases = [
         (np.asarray(data["y"].data), {name: array[i] for name, array in values.items()})
         for i, data in enumerate(batch.sets)
@@ -67,15 +66,14 @@ def rows() -> Iterator[Row]:
 
 def _em(model: GaussianMixture, batch: Batch, u: np.ndarray) -> np.ndarray:
     """EM of every data set from its start, until its log-likelihood changes no more."""
-    stages, arrays, u = _replicates.compiled(model, batch), batch.arrays, np.array(u)
+    stages, arrays, u = stages_of(model, batch), batch.arrays, np.array(u)
     going, before = np.arange(len(u)), np.full(len(u), -np.inf)
-    with threads() as pool:
-        while going.size:
-            u[going], _ = everywhere(stages.em, (arrays, u), going, pool)
-            now = everywhere(stages.log_likelihood, (arrays, u), going, pool)
-            still = now - before[going] > TOLERANCE * UNITS
-            before[going] = now
-            going = going[still]
+    while going.size:
+        u[going], _ = everywhere(stages.em, (arrays, u), going)
+        now = everywhere(stages.log_likelihood, (arrays, u), going)
+        still = now - before[going] > TOLERANCE * UNITS
+        before[going] = now
+        going = going[still]
     return u
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -10,10 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Never
 
 import typer
 
-from comparisons.runs import signals
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from types import FrameType
 
 EXIT_CODES = """Exit codes: 0 all verdicts hold · 1 some verdict is DIFFER ·
 2 usage, configuration, data, or a directory that cannot be written · 3 the output directory is in
@@ -74,14 +73,7 @@ Out = Annotated[
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option(help="Worker processes; 1: this process. Default: one for each processor."),
-]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ADDRESS",
-        help="A Dask scheduler that runs: tcp://127.0.0.1:8786. Its workers must see --out.",
-    ),
+    typer.Option(help="Worker processes. Default: one for each processor."),
 ]
 Config = Annotated[
     Path | None,
@@ -104,14 +96,6 @@ Debug = Annotated[
 ]
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        from importlib.metadata import version
-
-        _say(f"concord {version('concord')}")
-        raise typer.Exit
-
-
 @app.callback(invoke_without_command=True)
 def everything(
     context: typer.Context,
@@ -121,13 +105,9 @@ def everything(
     seed: Seed = None,
     out: Out = None,
     jobs: Jobs = None,
-    scheduler: Scheduler = None,
     config: Config = None,
     standardise: Standardise = False,
     debug: Debug = False,
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")
-    ] = False,
 ) -> None:
     """Fits models by several methods and reports which of them agree.
 
@@ -142,16 +122,7 @@ def everything(
 
       concord run gaussian_mixture --set k=2 --data faithful --column eruptions
     """
-    options = _options(
-        methods=methods,
-        only=only,
-        profile=profile,
-        seed=seed,
-        out=out,
-        jobs=jobs,
-        scheduler=scheduler,
-        standardise=standardise,
-    )
+    options = _options(methods, only, profile, seed, out, jobs, standardise)
     if context.invoked_subcommand is None:
         _run(options, config, debug)
     elif debug or config or any(value not in (None, (), False) for value in options.values()):
@@ -175,7 +146,6 @@ def run(
     seed: Seed = None,
     out: Out = None,
     jobs: Jobs = None,
-    scheduler: Scheduler = None,
     config: Config = None,
     standardise: Standardise = False,
     debug: Debug = False,
@@ -198,16 +168,7 @@ def run(
         "data": data,
         "columns": list(column or ()),
     }
-    options = _options(
-        methods=methods,
-        only=only,
-        profile=profile,
-        seed=seed,
-        out=out,
-        jobs=jobs,
-        scheduler=scheduler,
-        standardise=standardise,
-    )
+    options = _options(methods, only, profile, seed, out, jobs, standardise)
     _run({**options, "cases": [case]}, config, debug)
 
 
@@ -234,7 +195,9 @@ def check(
 
       concord check gaussian_mixture --set k=3
     """
-    _prepare()
+    from comparisons.runs import environment as _environment
+
+    _environment.prepare()
 
     from comparisons.runs.check import stages
     from comparisons.runs.plan import built, model_class
@@ -293,7 +256,10 @@ def study(
             help="Methods to study besides the study's own, each data set by itself: nuts[pymc].",
         ),
     ] = None,
-    scheduler: Scheduler = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Dask scheduler that runs: tcp://127.0.0.1:8786."),
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Also write every replicate's numbers, as Parquet.")
     ] = False,
@@ -315,62 +281,58 @@ def study(
 
       concord study theory --profile quick
     """
-    from comparisons.runs.settings import split_names
+    from comparisons.runs import environment as _environment
 
-    _prepare()
-    options = {
-        "seed": seed,
-        "out": out,
-        "jobs": jobs,
-        "scheduler": scheduler,
-        "profile": profile,
-        "methods": split_names(methods or ()),
-    }
-    own = {
-        "model": model,
-        "set": values,
-        "replicates": replicates,
-        "n": n,
-        "methods": methods,
-        "keep": keep,
-    }
-    _finish(lambda: _studied(name, options, own, debug))
+    _environment.prepare()
 
-
-def _studied(
-    name: str, options: dict[str, Any], own: dict[str, Any], debug: bool
-) -> tuple[Path, int]:
-    """Page and exit code of a study; `own` are the options that `theory` does not have."""
     from comparisons.runs.plan import absolute, built, model_class
-    from comparisons.runs.run import study, theory, told_command
-    from comparisons.runs.settings import numbers, parse_set, settings
+    from comparisons.runs.run import study as run_study
+    from comparisons.runs.run import theory, told_command
+    from comparisons.runs.settings import numbers, parse_set, settings, split_names
     from comparisons.runs.theory import NAME
     from comparisons.studies import study as find_study
     from models.errors import refuse
 
+    names = split_names(methods or ())
+    options = {"seed": seed, "out": out, "jobs": jobs, "profile": profile, "methods": names}
     chosen, mistakes = settings(options)
-    if name == NAME:
-        mistakes += [f"--{option} is not for the study {NAME}" for option in own if own[option]]
-        refuse(mistakes)
-        return theory(chosen, told_command(), debug=debug)
-    find_study(name)
-    units, more = numbers("--n", own["n"] or "50,200,800")
-    reference = own["model"] or ""
-    mistakes += more
-    mistakes += [] if reference else [f"the study {name} needs --model"]
-    mistakes += [f"--profile is for the study {NAME} alone"] if options["profile"] else []
-    refuse(mistakes)
-    return study(
-        name,
-        absolute(reference),
-        built(model_class(reference), parse_set(own["set"] or ())),
-        units,
-        own["replicates"] or 4_000,
-        chosen,
-        told_command(),
-        keep=own["keep"],
-        debug=debug,
-    )
+    given = {"--model": model, "--set": values, "--replicates": replicates, "--n": n,
+             "--methods": methods}  # fmt: skip
+    if jobs and scheduler:
+        mistakes.append("--jobs is for workers of this machine, --scheduler for those of a cluster")
+    try:
+        if name == NAME:
+            wrong = [option for option, value in given.items() if value]
+            mistakes += [f"{option} is not for the study {NAME}" for option in wrong]
+            mistakes += [f"--keep is not for the study {NAME}"] if keep else []
+            refuse(mistakes)
+            page, code = theory(chosen, told_command(), scheduler=scheduler, debug=debug)
+        else:
+            find_study(name)
+            units, more = numbers("--n", n or "50,200,800")
+            mistakes += more
+            reference = model or ""
+            mistakes += [] if reference else [f"the study {name} needs --model"]
+            mistakes += [f"--profile is for the study {NAME} alone"] if profile else []
+            refuse(mistakes)
+            instance = built(model_class(reference), parse_set(values or ()))
+            page, code = run_study(
+                name,
+                absolute(reference),
+                instance,
+                units,
+                replicates or 4_000,
+                chosen,
+                told_command(),
+                scheduler=scheduler,
+                keep=keep,
+                debug=debug,
+            )
+    except KeyboardInterrupt:
+        _complain("interrupted; what was finished is kept, and the same command goes on")
+        raise typer.Exit(130) from None
+    _say(str(page))
+    raise typer.Exit(code)
 
 
 @app.command("list")
@@ -385,7 +347,9 @@ def list_entries(
 
       concord list methods
     """
-    _prepare()
+    from comparisons.runs import environment as _environment
+
+    _environment.prepare()
 
     from comparisons.runs.listing import listing
 
@@ -421,7 +385,9 @@ def diff(
 
 def main() -> Never:
     """Runs the command line and ends the process with its exit code."""
-    signals.install()
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupted)
+    signal.signal(signal.SIGTERM, _interrupted)
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     debug = "--debug" in sys.argv
@@ -434,7 +400,7 @@ def main() -> Never:
             raise
         _complain(f"error: {error}")
         raise SystemExit({"InUseError": 3, "FitError": 4}.get(type(error).__name__, 2)) from None
-    except Exception as error:  # a bug, or what a user's file raised: no traceback unasked
+    except Exception as error:
         if debug:
             raise
         _complain(
@@ -446,40 +412,53 @@ def main() -> Never:
 
 
 def _run(options: dict[str, Any], config: Path | None, debug: bool) -> None:
-    _prepare()
+    from comparisons.runs import environment as _environment
 
-    def attempt() -> tuple[Path, int]:
-        from comparisons.runs.run import run, told_command
-        from comparisons.runs.settings import settings
+    _environment.prepare()
 
-        chosen, mistakes = settings(options, config)
-        return run(chosen, told_command(), mistakes=mistakes, debug=debug)
+    from comparisons.runs.settings import settings
 
-    _finish(attempt)
+    chosen, mistakes = settings(options, config)
 
+    from comparisons.runs.run import run as run_cases
+    from comparisons.runs.run import told_command
 
-def _prepare() -> None:
-    from comparisons.runs import environment
-
-    environment.prepare()
-
-
-def _finish(attempt: Callable[[], tuple[Path, int]]) -> Never:
-    """Prints the page of a command and exits with its code."""
     try:
-        page, code = attempt()
+        page, code = run_cases(chosen, told_command(), mistakes=mistakes, debug=debug)
     except KeyboardInterrupt as interruption:
-        _complain(str(interruption) or "interrupted; the same command goes on with what is kept")
+        _complain(str(interruption) or "interrupted before anything was fitted")
         raise typer.Exit(130) from None
     _say(str(page))
     raise typer.Exit(code)
 
 
-def _options(**given: Any) -> dict[str, Any]:
+def _options(
+    methods: list[str] | None,
+    only: list[str] | None,
+    profile: str | None,
+    seed: int | None,
+    out: str | None,
+    jobs: int | None,
+    standardise: bool,
+) -> dict[str, Any]:
     from comparisons.runs.settings import split_names
 
-    names = {name: split_names(given[name] or ()) for name in ("methods", "only")}
-    return given | names
+    return {
+        "methods": split_names(methods or ()),
+        "only": split_names(only or ()),
+        "profile": profile,
+        "seed": seed,
+        "out": out,
+        "jobs": jobs,
+        "standardise": standardise,
+    }
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """The first signal ends the run in order; a second must not disturb that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _say(line: str) -> None:

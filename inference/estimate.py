@@ -1,4 +1,4 @@
-"""What a method is and what it returns: one result type for every solver, failure as data."""
+"""One result type for every solver, with failure as data."""
 
 from __future__ import annotations
 

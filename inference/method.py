@@ -1,4 +1,4 @@
-"""What a method is: a frozen value of settings that fits a model to data."""
+"""A method: a frozen value of settings that fits a model to data."""
 
 from __future__ import annotations
 

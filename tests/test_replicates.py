@@ -30,6 +30,7 @@ from inference.replicates import (
 )
 from inference.replicates.fits import Replicates, climbed, replicate
 from inference.replicates.simulated import Batch, simulated
+from inference.replicates.stages import STATIONARY
 from models.catalogue.factor_analysis import FactorAnalysis
 from models.catalogue.gaussian import ConjugateGaussian, Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
@@ -284,7 +285,7 @@ def test_counts_vary_between_replicates_too() -> None:
     exact = [float(data["y"].sum() / data["exposure"].sum()) for data in sets.sets]
     found = replicate(model, sets)
     # a Newton decrement is the distance left, in standard errors, to first order
-    short = 1.01 * _replicates._STATIONARY * found.standard_error[:, 0]
+    short = 1.01 * STATIONARY * found.standard_error[:, 0]
     assert (np.abs(found.estimate[:, 0] - exact) <= short).all()
     # alone, a set's counts look fixed; another one must not be taken for it
     for index in (0, 1):

@@ -57,16 +57,11 @@ from inference.methods.gaussian_vi import GaussianVI
 from inference.methods.laplace import Laplace
 from inference.methods.maximum_likelihood import MaximumLikelihood
 from inference.methods.nuts import NUTS
-from inference.replicates.fits import (
-    Weighted,
-    leave_one_out,
-    posteriors,
-    replicate,
-    standard_errors,
-)
+from inference.replicates.fits import replicate, standard_errors
 from inference.replicates.gaussian_vi import mean_field, narrowing
 from inference.replicates.intervals import bootstrap, profile_deviances
 from inference.replicates.nuts import Chains, sample
+from inference.replicates.posteriors import Weighted, leave_one_out, posteriors
 from inference.replicates.simulated import simulated
 from models.catalogue.gaussian import ConjugateGaussian, Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture

@@ -1,4 +1,4 @@
-"""Every entry there is, one line each: a name and what it is."""
+"""What there is, one line each: a name and what it is."""
 
 from __future__ import annotations
 

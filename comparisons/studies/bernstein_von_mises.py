@@ -18,7 +18,8 @@ import numpy as np
 from comparisons.policy import LIMIT_POWER, LIMIT_SLACK, NORMAL_LAW, POSTERIOR
 from comparisons.replicated.ladder import Statistic, vanishing
 from comparisons.studies._ladder import departures, left_out, means, powers, rate, where
-from inference.replicates.fits import posteriors, replicate
+from inference.replicates.fits import replicate
+from inference.replicates.posteriors import posteriors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -23,7 +23,8 @@ from comparisons.replicated.ladder import Rung
 from comparisons.studies._ladder import left_out, means, usable, where
 from comparisons.studies._study import Descriptive, Number
 from comparisons.verdict import Verdict
-from inference.replicates.fits import leave_one_out, posteriors, replicate
+from inference.replicates.fits import replicate
+from inference.replicates.posteriors import leave_one_out, posteriors
 from models.capabilities import HasOrder
 from models.errors import FitError
 from models.programs.density import density

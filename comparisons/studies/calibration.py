@@ -30,10 +30,12 @@ from comparisons.studies._ladder import CLAIM, LAGGED, dependent, left_out, usab
 from comparisons.studies._singly import LAPLACE, MEAN_FIELD, NUTS, POSTERIOR, columns, drawn, normal
 from comparisons.studies._study import Descriptive, Number
 from comparisons.verdict import Verdict, not_comparable
-from inference.replicates.fits import compiled, posteriors, starts
+from inference.replicates.fits import starts
 from inference.replicates.gaussian_vi import mean_field, shrinkage
 from inference.replicates.nuts import autocorrelation, sample
+from inference.replicates.posteriors import posteriors
 from inference.replicates.simulated import simulated
+from inference.replicates.stages import compiled
 from models.programs.density import flatten, quantities
 from models.programs.numpyro import numpyro_prior
 

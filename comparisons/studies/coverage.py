@@ -34,10 +34,12 @@ from comparisons.studies._ladder import (
 )
 from comparisons.studies._singly import MEAN_FIELD, NUTS, drawn, normal
 from comparisons.verdict import not_comparable
-from inference.replicates.fits import compiled, posteriors, replicate, standard_errors
+from inference.replicates.fits import replicate, standard_errors
 from inference.replicates.gaussian_vi import mean_field, narrowing
 from inference.replicates.intervals import bootstrap, profile_deviances
 from inference.replicates.nuts import autocorrelation, sample
+from inference.replicates.posteriors import posteriors
+from inference.replicates.stages import compiled
 from models.errors import FitError
 from models.programs.density import density
 

@@ -25,11 +25,11 @@ from inference.replicates.fits import (
     climbed,
     expectation_maximised,
     flat_quantities,
-    posteriors,
     replicate,
     scores,
 )
 from inference.replicates.gaussian_vi import mean_field
+from inference.replicates.posteriors import posteriors
 from models.capabilities import HasEM
 
 if TYPE_CHECKING:

@@ -7,18 +7,13 @@ Reference: van der Vaart (1998), Asymptotic Statistics, ch. 3.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from jax import Array
 
 from inference.information.derivatives import quantity_jacobian
-
-if TYPE_CHECKING:
-    from jax import Array
-
-    from inference.information.inversion import Inverse
-    from models.programs.density import Density
-    from models.spec import Model
+from inference.information.inversion import Inverse
+from models.programs.density import Density
+from models.spec import Model
 
 
 def bound_error(jacobian: np.ndarray, covariance: np.ndarray, simulated: np.ndarray) -> np.ndarray:

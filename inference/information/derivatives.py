@@ -7,23 +7,18 @@ posterior   ℓ(u) + log π(θ(u)) + log |∂θ/∂u|
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from models.programs.compilation import once
-from models.programs.density import flatten, quantities
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from jax import Array
-
-    from models.programs.density import Density
-    from models.spec import Model
+from models.programs.density import Density, flatten, quantities
+from models.spec import Model
 
 type Objective = Literal["likelihood", "joint", "posterior"]
 

@@ -5,19 +5,15 @@ The matrix is scaled to unit diagonal first, so that units of the parameters do 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from models.programs.density import flat_names, flatten
-
-if TYPE_CHECKING:
-    from jax import Array
-
-    from models.programs.density import Density
-    from models.spec import Model
+from models.programs.density import Density, flat_names, flatten
+from models.spec import Model
 
 _SINGULAR = 1e-10
 """Smallest eigenvalue of the information in correlation form that counts as positive."""

@@ -7,21 +7,18 @@ References: Louis (1982), JRSS B 44; Dempster, Laird & Rubin (1977), JRSS B 39.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
+import xarray as xr
+from jax import Array
 
 from models.capabilities import HasEM
 from models.errors import FitError
 from models.programs.compilation import once
-
-if TYPE_CHECKING:
-    import xarray as xr
-    from jax import Array
-
-    from models.programs.density import Density
-    from models.spec import Model
+from models.programs.density import Density
+from models.spec import Model
 
 
 class Louis(NamedTuple):

@@ -15,25 +15,21 @@ References: Efron & Hinkley (1978), Biometrika 65; White (1982), Econometrica 50
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jax import Array
 
 from inference.information.derivatives import derivatives, scores
 from models.capabilities import HasExpectedInformation, HasUnits
 from models.errors import ConfigError, FitError
 from models.programs.compilation import once
-from models.programs.density import density, units
+from models.programs.density import Density, density, units
 from models.programs.precision import float64
-
-if TYPE_CHECKING:
-    from jax import Array
-
-    from models.programs.density import Density
-    from models.spec import Model, Values
+from models.spec import Model, Values
 
 type Estimator = Literal["observed", "expected", "opg", "sandwich"]
 
@@ -133,7 +129,17 @@ def expected(
 
 
 def declared(model: HasExpectedInformation, data: xr.Dataset, target: Density, u: Array) -> Array:
-    """N·I(u) by the model's closed form, carried to u, shape (k, k); traceable."""
+    """N·I(u) by the model's closed form, carried to u; traceable.
+
+    Args:
+        model: the model.
+        data: the data, whose number of units and design count.
+        target: its density.
+        u: where, shape (k,).
+
+    Returns:
+        Shape (k, k).
+    """
     own = model.expected_information(target.constrain(u), data)
     turn = jax.jacfwd(lambda v: model.information_coordinates(target.constrain(v), data))(u)
     return turn.T @ own @ turn

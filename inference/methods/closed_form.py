@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 import xarray as xr
@@ -19,9 +19,7 @@ from inference.optimisation.starts import refuse_undefined
 from models.capabilities import HasClosedFormMaximum
 from models.errors import FitError
 from models.programs.density import density
-
-if TYPE_CHECKING:
-    from models.spec import Model
+from models.spec import Model
 
 
 @final

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,9 +21,7 @@ from inference.optimisation.standard_errors import exact_estimate
 from models.capabilities import HasExactPosterior
 from models.errors import FitError
 from models.programs.density import density, flatten, labelled, quantities, quantity_table
-
-if TYPE_CHECKING:
-    from models.spec import Model
+from models.spec import Model
 
 
 @final

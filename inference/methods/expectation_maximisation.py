@@ -9,9 +9,9 @@ References: Dempster, Laird & Rubin (1977), JRSS B 39; Louis (1982), JRSS B 44.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, final
+from typing import Any, ClassVar, Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 from inference.estimate import Estimate
-from inference.information.louis import louis
+from inference.information.louis import Louis, louis
 from inference.information.matrices import observed
 from inference.method import Kind, Method
 from inference.optimisation.standard_errors import estimate_at
@@ -27,15 +27,9 @@ from inference.optimisation.starts import degenerate, reached, refuse_undefined,
 from inference.posterior.labels import canonical
 from models.capabilities import HasEM
 from models.errors import FitError
-from models.programs.density import density
+from models.programs.density import Density, density
 from models.settings import Count, check_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from inference.information.louis import Louis
-    from models.programs.density import Density
-    from models.spec import Model
+from models.spec import Model
 
 _SHORT = 1e-6
 """Remaining distance, in standard errors, at which the iteration stops."""

@@ -13,32 +13,27 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from annotated_types import Ge
+from jax import Array
 
 from inference.estimate import Estimate
 from inference.information.derivatives import derivatives, log_posterior
 from inference.method import Kind, Method, from_field
-from inference.optimisation.elbo import Fit, Mode, maximise, neighbours, standard_points
+from inference.optimisation.elbo import Evaluate, Fit, Mode, maximise, neighbours, standard_points
 from inference.optimisation.newton import bfgs, negative
 from inference.posterior.draws import CHAINS, estimate_from_draws
 from inference.posterior.points import to_natural
 from inference.threads import one_blas_thread
 from models.errors import ConcordError, ConfigError, FitError
-from models.programs.density import density, units
+from models.programs.density import Density, density, units
 from models.settings import Count, check_settings
-
-if TYPE_CHECKING:
-    from jax import Array
-
-    from inference.optimisation.elbo import Evaluate
-    from models.programs.density import Density
-    from models.spec import Model
+from models.spec import Model
 
 _AT_ONCE = 5_000_000
 """Log-likelihoods of single units in memory at a time."""

@@ -3,7 +3,7 @@
 The mode is of ℓ + log π + log-Jacobian, and H is minus its Hessian.  The evidence that goes with it
 is log Z ≈ f(û) + (k/2) log 2π − ½ log |H|.  Its error is O(1/N): the mean is off the mode by
 ½ H⁻¹ ∇ tr(H' Σ), which `mean_shift` measures by second differences of the gradient.  All of it
-depends on the chart, and the two languages have different ones.
+depends on the unconstrained space, and the two languages have different ones.
 References: Tierney & Kadane (1986), JASA 81; Kass & Raftery (1995), JASA 90.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,16 +22,13 @@ from inference.estimate import Estimate
 from inference.information.derivatives import derivatives
 from inference.information.inversion import invert
 from inference.method import Kind, Method, from_field
-from inference.optimisation.starts import fit_optimum
+from inference.optimisation.starts import Search, fit_optimum
 from inference.posterior.draws import CHAINS, estimate_from_draws
 from inference.posterior.points import to_natural
 from models.errors import FitError
-from models.programs.density import density
+from models.programs.density import Density, density
 from models.settings import Count, check_settings
-
-if TYPE_CHECKING:
-    from models.programs.density import Density
-    from models.spec import Model
+from models.spec import Model
 
 
 @final
@@ -40,7 +37,7 @@ class Laplace(Method):
     """Gaussian approximation at the mode of the unconstrained posterior.
 
     Attributes:
-        engine: whose program is optimised, and in whose chart the law is Gaussian.
+        engine: whose program is optimised, and in whose space the law is Gaussian.
         restarts: number of data-driven starts of the optimiser.
         draws: draws per pseudo-chain, of which there are four.
     """
@@ -65,9 +62,8 @@ class Laplace(Method):
         return ""
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
-        values, problems, record = fit_optimum(
-            model, data, rng, language=self.engine, objective="posterior", restarts=self.restarts
-        )
+        search = Search("posterior", self.engine, self.restarts)
+        values, problems, record = fit_optimum(model, data, rng, search)
         target = density(model, data, self.engine)
         mode = np.asarray(target.unconstrain(values))
         hessian = -np.asarray(derivatives(target, "posterior").hessian(jnp.asarray(mode)))
@@ -77,13 +73,13 @@ class Laplace(Method):
         factor = np.linalg.cholesky(inverse.covariance)
         noise = rng.standard_normal((CHAINS, self.draws, target.size))
         draws = to_natural(target, mode + noise @ factor.T)
-        height = float(derivatives(target, "posterior").value_and_gradient(jnp.asarray(mode))[0])
+        top = float(derivatives(target, "posterior").value_and_gradient(jnp.asarray(mode))[0])
         record = record.assign(
             mode=("coordinate", mode),
             mode_covariance=(("coordinate", "coordinate_"), inverse.covariance),
         )
         record.attrs["log_evidence"] = (
-            height + 0.5 * target.size * np.log(2 * np.pi) + float(np.log(np.diag(factor)).sum())
+            top + 0.5 * target.size * np.log(2 * np.pi) + float(np.log(np.diag(factor)).sum())
         )
         return estimate_from_draws(model, data, draws, record=record, problems=problems)
 
@@ -91,12 +87,20 @@ class Laplace(Method):
 def mean_shift(
     target: Density, mode: np.ndarray, covariance: np.ndarray, about: np.ndarray
 ) -> np.ndarray:
-    """How far the mean is off the mode in the chart, to first order in 1/N, shape (k,).
+    """How far the mean is off the mode, to first order in 1/N: δ = ½ Σ ∇ tr(∇²f · S).
 
-    δ = ½ Σ ∇ tr(∇²f · S), Σ the inverse of −∇²f at the mode and S the covariance about it: Σ for
-    the posterior, that of q for the Gaussian q nearest to it, since E_q[∇f] = 0.  The third
-    derivative is contracted by second differences of the gradient along the columns of the
-    Cholesky factor of S.
+    The third derivative is contracted by second differences of the gradient along the columns of
+    the Cholesky factor of S.
+
+    Args:
+        target: whose log posterior is f.
+        mode: unconstrained, shape (k,).
+        covariance: Σ, the inverse of −∇²f at the mode, shape (k, k).
+        about: S, the covariance about the mode: Σ for the posterior, that of q for the Gaussian q
+            nearest to it, since E_q[∇f] = 0.
+
+    Returns:
+        Shape (k,).
     """
     value_and_gradient = derivatives(target, "posterior").value_and_gradient
 

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
+
+import numpy as np
+import xarray as xr
 
 from inference.estimate import Estimate
 from inference.method import Kind, Method, from_field
-from inference.optimisation.starts import optimum_estimate
+from inference.optimisation.starts import Search, optimum_estimate
 from models.settings import Count, check_settings
-
-if TYPE_CHECKING:
-    import numpy as np
-    import xarray as xr
-
-    from models.spec import Model
+from models.spec import Model
 
 
 @final
@@ -53,12 +51,5 @@ class MaximumAPosteriori(Method):
         return ""
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
-        return optimum_estimate(
-            model,
-            data,
-            rng,
-            language=self.engine,
-            objective="joint",
-            restarts=self.restarts,
-            sd_kind="curvature",
-        )
+        search = Search("joint", self.engine, self.restarts)
+        return optimum_estimate(model, data, rng, search, "curvature")

@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import numpy as np
 import xarray as xr
@@ -36,13 +36,10 @@ from inference.posterior.draws import estimate_from_draws
 from inference.posterior.points import to_natural
 from inference.threads import one_blas_thread
 from models.errors import ConcordError, ConfigError, FitError
-from models.programs.density import density
+from models.programs.density import Density, density
 from models.programs.pymc import pymc_program
 from models.settings import Count, check_settings
-
-if TYPE_CHECKING:
-    from models.programs.density import Density
-    from models.spec import Model
+from models.spec import Model
 
 _STATS = {
     "energy": "energy",

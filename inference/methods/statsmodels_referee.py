@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,9 +22,7 @@ from inference.optimisation.starts import refuse_undefined
 from models.capabilities import HasReferee
 from models.errors import FitError
 from models.programs.density import flatten, labelled, quantity_table
-
-if TYPE_CHECKING:
-    from models.spec import Model
+from models.spec import Model
 
 
 @final

@@ -16,21 +16,18 @@ References: Kucukelbir, Tran, Ranganath, Gelman & Blei (2017), JMLR 18; Giordano
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import OptimizeResult
 from scipy.special import ndtri
 from scipy.stats import qmc
 
 from inference.optimisation.newton import bfgs, negative
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from scipy.optimize import OptimizeResult
-
-    type Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-    """Points, shape (s, k) ↦ log density there, shape (s,), and its gradient, shape (s, k)."""
+type Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Points, shape (s, k) ↦ log density there, shape (s,), and its gradient, shape (s, k)."""
 
 _FLAT = 1e-3
 """Smallest curvature of the ELBO that a Newton step believes, in precisions of q."""

@@ -9,28 +9,25 @@ Reference: Nocedal & Wright (2006), Numerical Optimization, §3.4, ch. 4, 6.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.scipy.linalg import solve_triangular
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import OptimizeResult, minimize
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from inference.information.derivatives import Derivatives
 
-    from jax import Array
-
-    from inference.information.derivatives import Derivatives
-
-    type Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
-    """A point ↦ what is minimised and its gradient there."""
+type Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
+"""A point ↦ what is minimised and its gradient there."""
 
 _OUTSIDE = 1e300
-"""What is minimised where it is not finite: a line search steps back from there."""
+"""The value where an objective is not finite: a line search steps back from there."""
 _STEPS = 50
 """Most steps of a climb, and halvings of one."""
 _LAST = 3
@@ -38,7 +35,7 @@ _LAST = 3
 
 
 def negative(value_and_gradient: Callable[[Any], tuple[Any, Any]]) -> Objective:
-    """What SciPy minimises to maximise a function of a point: finite everywhere."""
+    """A function of a point to be maximised, as SciPy minimises it: finite everywhere."""
 
     def minus(u: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = value_and_gradient(u)

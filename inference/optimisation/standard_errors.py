@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,11 +16,7 @@ from inference.information.matrices import observed
 from inference.posterior.labels import canonical
 from models.capabilities import HasBoundary
 from models.programs.density import density, flat_names, labelled, quantities, quantity_table
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from models.spec import Model, Values
+from models.spec import Model, Values
 
 
 def estimate_at(

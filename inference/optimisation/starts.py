@@ -9,14 +9,16 @@ Reference: Nocedal & Wright (2006), Numerical Optimization, ch. 4, 6.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from inference.information.derivatives import derivatives
+from inference.estimate import Estimate
+from inference.information.derivatives import Objective, derivatives
 from inference.information.inversion import invert
 from inference.optimisation.newton import bfgs, negative, polish
 from inference.optimisation.standard_errors import estimate_at
@@ -24,15 +26,8 @@ from inference.posterior.labels import canonical
 from models.capabilities import HasDegeneracy
 from models.data.undefined import undefined
 from models.errors import FitError
-from models.programs.density import density
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from inference.estimate import Estimate
-    from inference.information.derivatives import Objective
-    from models.programs.density import Density, Language
-    from models.spec import Model, Values
+from models.programs.density import Density, Language, density
+from models.spec import Model, Values
 
 _SAME = 1e-6
 """Log-likelihood difference, relative to 1 + |ℓ|, within which two ends are one optimum."""
@@ -40,6 +35,15 @@ _PATIENCE = 4
 """At most this many times the restarts asked for, while fewer than two have reached the best."""
 _STATIONARY = 1e-4
 """Newton decrement, in standard errors, below which a point is stationary."""
+
+
+class Search(NamedTuple):
+    """An objective, whose program computes it, and how many starts are made."""
+
+    objective: Objective
+    language: Language
+    """Whose program, unconstrained space and gradients the optimiser uses."""
+    restarts: int
 
 
 class Optimum(NamedTuple):
@@ -95,28 +99,11 @@ def degenerate(model: Model, data: xr.Dataset, values: Values) -> bool:
     return isinstance(model, HasDegeneracy) and bool(model.degeneracy(values, data))
 
 
-def optimise(
-    model: Model,
-    data: xr.Dataset,
-    target: Density,
-    objective: Objective,
-    rng: np.random.Generator,
-    restarts: int,
+def _optimise(
+    model: Model, data: xr.Dataset, target: Density, rng: np.random.Generator, search: Search
 ) -> Optimum:
-    """Maximises an objective of a density from data-driven starts.
-
-    Args:
-        model: the model.
-        data: the data.
-        target: the density of one of the model's programs.
-        objective: what is maximised.
-        rng: draws the starts.
-        restarts: how many; more are made while only one has reached the best optimum.
-
-    Raises:
-        FitError: every start ended in a degenerate optimum or failed.
-    """
-    compiled = derivatives(target, objective)
+    """The best end of the starts; more are made while only one has reached the best optimum."""
+    compiled = derivatives(target, search.objective)
     minus = negative(compiled.value_and_gradient)
 
     def hessian(u: np.ndarray) -> np.ndarray:
@@ -127,8 +114,8 @@ def optimise(
 
     kept: list[tuple[float, np.ndarray]] = []
     without_bound = failed = 0
-    for restart, stream in enumerate(rng.spawn(_PATIENCE * restarts)):
-        if restart >= restarts and reached([value for value, _ in kept]) >= 2:
+    for restart, stream in enumerate(rng.spawn(_PATIENCE * search.restarts)):
+        if restart >= search.restarts and reached([value for value, _ in kept]) >= 2:
             break
         end = bfgs(minus, np.asarray(target.unconstrain(model.start(stream, data))), 1e-5)
         if end is None:
@@ -148,25 +135,14 @@ def optimise(
     if unbounded(u):
         u, value = start, best
     ends = np.array([max(best, value), *(end[0] for end in kept[1:])])
-    decrement = newton_decrement(model, target, u, minus(u)[1], hessian(u))
+    decrement = _newton_decrement(model, target, u, minus(u)[1], hessian(u))
     return Optimum(u, decrement, ends, without_bound, failed)
 
 
-def newton_decrement(
+def _newton_decrement(
     model: Model, target: Density, u: np.ndarray, gradient: np.ndarray, hessian: np.ndarray
 ) -> float:
-    """√(gᵀH⁻¹g) over the coordinates that are not on a boundary.
-
-    Args:
-        model: the model.
-        target: its density.
-        u: where, shape (k,).
-        gradient: g, shape (k,).
-        hessian: H, shape (k, k).
-
-    Returns:
-        In standard errors; infinite if H is not definite and g not 0.
-    """
+    """√(gᵀH⁻¹g) over coordinates on no boundary; infinite if H is not definite and g not 0."""
     inverse = invert(model, target, jnp.asarray(u), hessian)
     if inverse.problem:
         return float(np.linalg.norm(gradient)) if np.allclose(gradient, 0, atol=1e-6) else np.inf
@@ -187,13 +163,7 @@ def refuse_undefined(model: Model, data: xr.Dataset) -> None:
 
 
 def fit_optimum(
-    model: Model,
-    data: xr.Dataset,
-    rng: np.random.Generator,
-    *,
-    language: Language,
-    objective: Objective,
-    restarts: int,
+    model: Model, data: xr.Dataset, rng: np.random.Generator, search: Search
 ) -> tuple[Values, tuple[str, ...], xr.Dataset]:
     """Optimises one program.
 
@@ -201,9 +171,7 @@ def fit_optimum(
         model: the model.
         data: the data.
         rng: draws the starts.
-        language: whose program, unconstrained space and gradients the optimiser uses.
-        objective: what is maximised.
-        restarts: how many starts.
+        search: what is maximised, and how.
 
     Returns:
         The optimum on the natural scale, why it must not be relied on, and how the search went.
@@ -212,12 +180,12 @@ def fit_optimum(
         FitError: every start ended in a degenerate optimum or failed.
     """
     started = time.perf_counter()
-    target = density(model, data, language)
-    compiled = derivatives(target, objective)
+    target = density(model, data, search.language)
+    compiled = derivatives(target, search.objective)
     first = target.unconstrain(model.start(np.random.default_rng(0), data))
     jax.block_until_ready((compiled.value_and_gradient(first), compiled.hessian(first)))
     ready = time.perf_counter()
-    optimum = optimise(model, data, target, objective, rng, restarts)
+    optimum = _optimise(model, data, target, rng, search)
     record = xr.Dataset(
         {"restart_log_likelihood": ("restart", optimum.ends)},
         attrs={
@@ -236,14 +204,7 @@ def fit_optimum(
 
 
 def optimum_estimate(
-    model: Model,
-    data: xr.Dataset,
-    rng: np.random.Generator,
-    *,
-    language: Language,
-    objective: Objective,
-    restarts: int,
-    sd_kind: str,
+    model: Model, data: xr.Dataset, rng: np.random.Generator, search: Search, sd_kind: str
 ) -> Estimate:
     """The estimate at an optimum, with standard errors by the curvature of its objective.
 
@@ -254,19 +215,15 @@ def optimum_estimate(
         model: the model.
         data: the data.
         rng: draws the starts.
-        language: whose program, unconstrained space and gradients the optimiser uses.
-        objective: what is maximised.
-        restarts: how many starts.
+        search: what is maximised, and how.
         sd_kind: what the estimate calls its standard errors.
 
     Raises:
         FitError: every start ended in a degenerate optimum or failed.
     """
-    values, problems, record = fit_optimum(
-        model, data, rng, language=language, objective=objective, restarts=restarts
-    )
+    values, problems, record = fit_optimum(model, data, rng, search)
     target = density(model, data)
-    hessian = derivatives(target, objective).hessian(target.unconstrain(values))
+    hessian = derivatives(target, search.objective).hessian(target.unconstrain(values))
     return estimate_at(
         model,
         data,

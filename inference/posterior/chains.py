@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 
 from inference.information.derivatives import derivatives, log_posterior
 from inference.threads import pool
 from models.errors import FitError
 from models.programs.compilation import once
+from models.programs.density import Density
 from models.programs.keys import key_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import xarray as xr
-
-    from models.programs.density import Density
-    from models.spec import Model
+from models.spec import Model
 
 _ATTEMPTS = 100
 """Starts tried for each chain until the density and its gradient are finite."""
@@ -50,7 +46,7 @@ class Tuning(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What an engine returns; arrays of shape (chain, draw, …), times in seconds."""
+    """The outcome of an engine; arrays of shape (chain, draw, …), times in seconds."""
 
     points: np.ndarray
     """In the unconstrained space, shape (chain, draw, k)."""
@@ -110,29 +106,8 @@ def numpyro_chains(
         tuning: how the chains run.
         rng: seeds them.
     """
-    from numpyro import infer
-
-    kernel = infer.NUTS(
-        potential_fn=lambda u: -log_posterior(target, u),
-        target_accept_prob=tuning.target_accept,
-        dense_mass=tuning.dense(target.size),
-    )
-
-    @once
-    def initial(key: jax.Array, start: jax.Array) -> Any:
-        return kernel.init(key, tuning.warm_up, start, (), {})
-
     block = math.gcd(tuning.warm_up, tuning.draws)
-
-    @jax.jit
-    def advance(state: Any) -> Any:
-        def one(state: Any, _: None) -> Any:
-            state = kernel.sample(state, (), {})
-            kept = (state.z, state.energy, state.num_steps, state.accept_prob, state.diverging)
-            return state, kept
-
-        return jax.lax.scan(one, state, length=block)
-
+    initial, advance = _kernel(target, tuning, block)
     began = time.perf_counter()
     keys = jax.random.split(key_of(rng), tuning.chains)
     states = [initial(key, jnp.asarray(start)) for key, start in zip(keys, starts, strict=True)]
@@ -160,3 +135,29 @@ def numpyro_chains(
         "acceptance_rate": accepted,
     }
     return Run(points, stats, ready - began, warm - ready, end - warm)
+
+
+def _kernel(target: Density, tuning: Tuning, block: int) -> tuple[Callable[..., Any], Any]:
+    """(key, start) ↦ state, and state ↦ the state after a block of draws, with the draws."""
+    from numpyro import infer
+
+    kernel = infer.NUTS(
+        potential_fn=lambda u: -log_posterior(target, u),
+        target_accept_prob=tuning.target_accept,
+        dense_mass=tuning.dense(target.size),
+    )
+
+    @once
+    def initial(key: jax.Array, start: jax.Array) -> Any:
+        return kernel.init(key, tuning.warm_up, start, (), {})
+
+    @jax.jit
+    def advance(state: Any) -> Any:
+        def one(state: Any, _: None) -> Any:
+            state = kernel.sample(state, (), {})
+            kept = (state.z, state.energy, state.num_steps, state.accept_prob, state.diverging)
+            return state, kept
+
+        return jax.lax.scan(one, state, length=block)
+
+    return initial, advance

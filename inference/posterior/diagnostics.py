@@ -7,12 +7,10 @@ MCSE); Betancourt (2016), arXiv:1604.00695 (E-BFMI).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 R_HAT, ESS, E_BFMI = 1.01, 400, 0.3
 """The convergence gate."""

@@ -7,11 +7,13 @@ estimated one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jax.typing import ArrayLike
 
 from inference.estimate import Estimate, Quantity, named_covariance
 from inference.posterior.diagnostics import gate, moments, not_finite, worst
@@ -19,15 +21,7 @@ from inference.posterior.labels import align, canonical, exchangeable
 from inference.posterior.points import reported, terms, to_unconstrained
 from models.errors import FitError
 from models.programs.density import density, flat_names, labelled, quantity_table, units
-from models.spec import Parameter
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from jax.typing import ArrayLike
-
-    from models.programs.density import Density
-    from models.spec import Model, Values
+from models.spec import Model, Parameter, Values
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 CHAINS = 4
@@ -50,73 +44,91 @@ def estimate_from_draws(
 ) -> Estimate:
     """The estimate that posterior draws make.
 
-    `log_likelihood` is taken at the mean of the draws in the unconstrained space, or at the best
-    draw where the draws lie in several modes and their mean in none.
+    Its log-likelihood is taken at the mean of the draws in the unconstrained space, or at the best
+    draw where they lie in several modes and their mean in none.
 
     Args:
         model: the model.
         data: the data.
         draws: every parameter on the natural scale, shape (chain, draw, …).
         record: how the fit went; quantiles and diagnostics are added to it.
-        sample_stats: of a Markov chain, by ArviZ's names, each of shape (chain, draw); its draws
-            must pass the gate, and evenly spaced ones keep the log-likelihood of each unit.
-            None: the draws are independent.
-        repeated: one set of base draws through each of several equally good estimates of the law
-            that `draws` come from, shape (estimate, draw, …); the scatter of their moments is added
-            to the errors.
-        problems: what is known to be wrong already.
+        sample_stats: (chain, draw) by ArviZ's names, if it is a Markov chain, held to the gate.
+        repeated: one set of base draws through each of several equally good estimates of their law,
+            shape (estimate, draw, …); the scatter of their moments is added to the errors.
+        problems: those that are known already.
 
     Raises:
         FitError: the density is finite at no draw.
     """
-    values, shape = _rows(model, draws)
-    target, n = density(model, data), units(model, data)
-    points = to_unconstrained(target, values)
-    log_likelihood, log_prior, _ = terms(target, n).totals(points)
-    best = _best(model, log_likelihood + log_prior)
-    pivot = canonical(model, {name: x[best] for name, x in values.items()})
-    diagnostics: dict[str, float] = {}
-    if exchangeable(model):
-        diagnostics |= worst(_flat(reported(model)(values), shape), "_unaligned")
-        values = align(model, values, pivot)
-        points = to_unconstrained(target, values)
-    scalars = reported(model)(values)
-    flat = _flat(scalars, shape)
+    drawn = _drawn(model, data, draws)
+    scalars = reported(model)(drawn.values)
+    flat = _flat(scalars, drawn.shape)
     names = flat_names({name: x[0] for name, x in scalars.items()})
-    found = [*problems, *not_finite(flat, names)]
-    groups = {
-        "posterior": _posterior(model, data, {**values, **scalars}, shape),
-        "log_prior": _sampled({"log_prior": log_prior.reshape(shape)}),
-        "observed_data": data,
-    }
+    found, diagnostics = [*problems, *not_finite(flat, names)], drawn.diagnostics
     if sample_stats is not None:
-        diagnostics |= worst(flat)
+        diagnostics = diagnostics | worst(flat)
         found += gate(flat, names, sample_stats)
-        groups["sample_stats"] = _sampled(sample_stats)
-        groups["log_likelihood"] = _pointwise(target, n, points.reshape(*shape, target.size))
-    middle = points.mean(axis=0)
-    point = target.constrain(jnp.asarray(middle))
-    at_point = float(terms(target, n).totals(middle[None])[0][0])
-    if not at_point >= np.median(log_likelihood):
-        point, at_point = pivot, float(log_likelihood[best])
-    location, sd = _moments(model, data, flat, scalars, repeated, pivot)
+    point, log_likelihood = _point(model, data, drawn)
+    location, sd = _moments(model, data, flat, scalars, repeated, drawn.pivot)
+    covariance = np.atleast_2d(np.cov(flat.reshape(-1, flat.shape[2]), rowvar=False))
     return Estimate(
         location=location,
         sd=sd,
-        log_likelihood=at_point,
-        draws=xr.DataTree.from_dict(groups),
+        log_likelihood=log_likelihood,
+        draws=_tree(model, data, drawn, scalars, sample_stats),
         problems=tuple(found),
         point=labelled(model.parameters, data, point),
-        covariance=named_covariance(
-            np.atleast_2d(np.cov(flat.reshape(-1, flat.shape[2]), rowvar=False)), names
-        ),
+        covariance=named_covariance(covariance, names),
         sd_kind="posterior_sd",
         record=record.merge(_quantiles(model, data, flat, scalars)).assign_attrs(diagnostics),
     )
 
 
+class _Drawn(NamedTuple):
+    """Draws in one labelling, s of them, that of the best one, which is the pivot."""
+
+    values: Any
+    """By parameter, shape (s, …)."""
+    shape: tuple[int, ...]
+    """(chain, draw)."""
+    points: np.ndarray
+    """Unconstrained, shape (s, k)."""
+    log_likelihood: np.ndarray
+    log_prior: np.ndarray
+    best: int
+    pivot: Values
+    diagnostics: dict[str, float]
+
+
+def _drawn(model: Model, data: xr.Dataset, draws: Mapping[str, ArrayLike]) -> _Drawn:
+    values, shape = _rows(model, draws)
+    target, n = density(model, data), units(model, data)
+    points = to_unconstrained(target, values)
+    log_likelihood, log_prior, _ = terms(target, n).totals(points)
+    log_density = log_likelihood + log_prior
+    if not np.isfinite(log_density).any():
+        raise FitError(f"{model.name}: the density is finite at none of {log_density.size} draws")
+    best = int(np.argmax(np.where(np.isfinite(log_density), log_density, -np.inf)))
+    pivot = canonical(model, {name: x[best] for name, x in values.items()})
+    diagnostics: dict[str, float] = {}
+    if exchangeable(model):
+        diagnostics = worst(_flat(reported(model)(values), shape), "_unaligned")
+        values = align(model, values, pivot)
+        points = to_unconstrained(target, values)
+    return _Drawn(values, shape, points, log_likelihood, log_prior, best, pivot, diagnostics)
+
+
+def _point(model: Model, data: xr.Dataset, drawn: _Drawn) -> tuple[Values, float]:
+    """The mean of the draws, or the best of them where that is in no mode; and ℓ there."""
+    target, middle = density(model, data), drawn.points.mean(axis=0)
+    at_mean = float(terms(target, units(model, data)).totals(middle[None])[0][0])
+    if at_mean >= np.median(drawn.log_likelihood):
+        return target.constrain(jnp.asarray(middle)), at_mean
+    return drawn.pivot, float(drawn.log_likelihood[drawn.best])
+
+
 def thinning(draws: int, n: int) -> int:
-    """Of every how many draws of a Markov chain the log-likelihood of n units is kept."""
+    """One of so many draws of a Markov chain keeps the log-likelihood of its n units."""
     return max(1, draws // _POINTWISE, -(-draws * n // _LARGEST))
 
 
@@ -127,19 +139,28 @@ def _rows(model: Model, draws: Mapping[str, ArrayLike]) -> tuple[Any, tuple[int,
     return {name: x.reshape(-1, *x.shape[2:]) for name, x in drawn.items()}, shape
 
 
-def _best(model: Model, log_density: np.ndarray) -> int:
-    """The draw of the highest density."""
-    if not np.isfinite(log_density).any():
-        raise FitError(f"{model.name}: the density is finite at none of {log_density.size} draws")
-    return int(np.argmax(np.where(np.isfinite(log_density), log_density, -np.inf)))
-
-
-def _pointwise(target: Density, n: int, points: np.ndarray) -> xr.Dataset:
-    """The log-likelihood of each of n units at evenly spaced points of (chain, draw, k)."""
-    step = thinning(points.shape[0] * points.shape[1], n)
-    kept = points[:, ::step]
-    unit = np.asarray(terms(target, n).pointwise(kept.reshape(-1, target.size)))
-    return _sampled({"y": unit.reshape(*kept.shape[:2], n)}, "unit", step=step)
+def _tree(
+    model: Model,
+    data: xr.Dataset,
+    drawn: _Drawn,
+    scalars: Values,
+    sample_stats: Mapping[str, np.ndarray] | None,
+) -> xr.DataTree:
+    """The draws as ArviZ's groups; of a chain, with each unit's ℓ at evenly spaced draws."""
+    groups = {
+        "posterior": _posterior(model, data, {**drawn.values, **scalars}, drawn.shape),
+        "log_prior": _sampled({"log_prior": drawn.log_prior.reshape(drawn.shape)}),
+        "observed_data": data,
+    }
+    if sample_stats is not None:
+        target, n = density(model, data), units(model, data)
+        step = thinning(len(drawn.points), n)
+        kept = drawn.points.reshape(*drawn.shape, target.size)[:, ::step]
+        unit = np.asarray(terms(target, n).pointwise(kept.reshape(-1, target.size)))
+        pointwise = {"y": unit.reshape(*kept.shape[:2], n)}
+        groups["sample_stats"] = _sampled(sample_stats)
+        groups["log_likelihood"] = _sampled(pointwise, "unit", step=step)
+    return xr.DataTree.from_dict(groups)
 
 
 def _moments(

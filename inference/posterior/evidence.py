@@ -18,10 +18,11 @@ Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25; Watanabe (2013), JMLR 14.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from scipy.optimize import fixed_point
 from scipy.special import logsumexp
 
@@ -33,11 +34,7 @@ from inference.posterior.points import terms
 from inference.threads import one_blas_thread
 from models.errors import FitError
 from models.programs.density import density, units
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from models.spec import Model
+from models.spec import Model
 
 _TEMPERED = Tuning(chains=4, warm_up=500, draws=750, target_accept=0.99)
 """Short steps: others diverge where a scale nears 0, as in a mixture of too many components."""
@@ -60,7 +57,7 @@ class Importance(NamedTuple):
     evidence: Measured
     """log Z."""
     points: np.ndarray
-    """Shape (s, k), in the chart."""
+    """Unconstrained, shape (s, k)."""
     log_target: np.ndarray
     """log f, shape (s,)."""
     log_proposal: np.ndarray
@@ -75,7 +72,7 @@ def bridge(
     Args:
         model: the model.
         data: the data.
-        draws: in the chart, shape (n, k), in the order they were drawn.
+        draws: unconstrained, shape (n, k), in the order they were drawn.
         effective: how many independent draws they are worth.
         rng: draws from the normal law.
     """
@@ -86,8 +83,8 @@ def bridge(
     equal, same = one_fold(model, target, both, normal.mean)
     # a draw stands for its equal in the fold; a proposal outside of it does not
     using, proposed = equal[: len(using)], both[len(using) :]
-    at_posterior = _height(model, data, using) - normal.log(using)
-    at_proposal = _height(model, data, proposed) - normal.log(proposed)
+    at_posterior = _log_posterior(model, data, using) - normal.log(using)
+    at_proposal = _log_posterior(model, data, proposed) - normal.log(proposed)
     at_proposal = np.where(same[len(using) :], at_proposal, -np.inf)
     n1, n2 = effective / 2, float(proposed.shape[0])
     log_s1, log_s2 = np.log(n1 / (n1 + n2)), np.log(n2 / (n1 + n2))
@@ -115,20 +112,28 @@ def importance(
     covariance: np.ndarray,
     rng: np.random.Generator,
 ) -> Importance:
-    """Importance sampling from the normal law at a mode in the chart; Z is that of its fold."""
+    """Importance sampling from the normal law at a mode; Z is that of its fold.
+
+    Args:
+        model: the model.
+        data: the data.
+        mode: unconstrained, shape (k,).
+        covariance: of the normal law, shape (k, k).
+        rng: draws from it.
+    """
     from arviz_stats.base.array import array_stats
 
     target = density(model, data)
     normal = _Normal(mode, covariance)
     points = normal.draw(rng, _PROPOSALS)
-    log_target, log_proposal = _height(model, data, points), normal.log(points)
+    log_target, log_proposal = _log_posterior(model, data, points), normal.log(points)
     inside = one_fold(model, target, points, mode)[1] & np.isfinite(log_target)
-    height = np.where(inside, log_target - log_proposal, -np.inf)
-    weight = np.exp(height - height.max())
-    log = height.max() + float(np.log(weight.mean()))
+    ratio = np.where(inside, log_target - log_proposal, -np.inf)
+    weight = np.exp(ratio - ratio.max())
+    log = ratio.max() + float(np.log(weight.mean()))
     error = float(weight.std() / weight.mean() / np.sqrt(weight.size))
     # it takes the negative of the log weights
-    tail = float(array_stats.psislw(-np.where(inside, height, height.max() - 700))[1])
+    tail = float(array_stats.psislw(-np.where(inside, ratio, ratio.max() - 700))[1])
     problem, good = "", min(1 - 1 / np.log10(weight.size), 0.7)
     if not tail < good:
         problem = f"Pareto k̂ of the importance weights is {tail:.2f}; expected below {good:.2f}"
@@ -138,7 +143,7 @@ def importance(
 
 
 class _Normal:
-    """A normal law in the chart."""
+    """A normal law."""
 
     def __init__(self, mean: np.ndarray, covariance: np.ndarray) -> None:
         self.mean = mean
@@ -153,11 +158,11 @@ class _Normal:
         return -0.5 * (standard**2).sum(axis=0) - constant
 
 
-def _height(model: Model, data: xr.Dataset, points: np.ndarray) -> np.ndarray:
+def _log_posterior(model: Model, data: xr.Dataset, points: np.ndarray) -> np.ndarray:
     """Log-likelihood + log prior + log-Jacobian, −∞ where it is not finite, shape (s,)."""
     with one_blas_thread():
-        height = sum(terms(density(model, data), units(model, data)).totals(points))
-    return np.where(np.isfinite(height), height, -np.inf)
+        total = sum(terms(density(model, data), units(model, data)).totals(points))
+    return np.where(np.isfinite(total), total, -np.inf)
 
 
 def wbic(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Measured:
@@ -166,7 +171,7 @@ def wbic(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Measured:
     It is a mean of one number, so ℓ is what R-hat and ESS are asked of; divergences and E-BFMI are
     those of the chains.  The gate stops a mixture where one chain of four stays where two
     components coincide (R-hat 1.5, WBIC 75 deviance units off).  The error is the larger of that by
-    autocorrelation and that by the spread between chains.
+    autocorrelation and that by the scatter of the chains' means.
 
     Raises:
         FitError: there is one unit only, or the density is finite at no data-driven start.

@@ -10,26 +10,22 @@ Reference: Stephens (2000), Dealing with label switching in mixture models, JRSS
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import lgamma, log
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
 from inference.posterior.points import chunked, to_natural, to_unconstrained
 from models.capabilities import HasLabels, HasSigns
 from models.programs.compilation import once
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from jax.typing import ArrayLike
-
-    from models.programs.density import Density
-    from models.spec import Model, Values
+from models.programs.density import Density
+from models.spec import Model, Values
 
 
 def canonical(model: Model, values: Values) -> Values:

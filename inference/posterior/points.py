@@ -5,23 +5,18 @@ What is compiled takes a fixed number of points a call, so that any number of th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
 
-from models.programs.density import quantities, quantity_table
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from jax import Array
-    from jax.typing import ArrayLike
-
-    from models.programs.density import Density
-    from models.spec import Model, Values
+from models.programs.density import Density, quantities, quantity_table
+from models.spec import Model, Values
 
 _CHUNK = 2_000
 """Points per call of a compiled function."""

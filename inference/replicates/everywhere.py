@@ -6,14 +6,13 @@ number.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from concurrent.futures import ThreadPoolExecutor
+from inference.threads import pool
 
 BATCH = 50
 """Most replicates per call."""
@@ -26,8 +25,8 @@ _ACCELERATED = 40
 def everywhere(
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
-    rows: np.ndarray,
-    pool: ThreadPoolExecutor,
+    rows: np.ndarray | None = None,
+    *,
     most: int = 0,
     numbers: int = 0,
 ) -> Any:
@@ -36,31 +35,30 @@ def everywhere(
     Args:
         function: arguments with a leading axis ↦ arrays with one.
         arguments: arrays of all replicates, or trees of them.
-        rows: which replicates.
-        pool: the threads that call.
+        rows: which replicates; all by default.
         most: replicates per call; `BATCH` if 0.
         numbers: what a replicate counts for; the size of its arguments if 0.
+
+    Returns:
+        Arrays, or trees of them, with a leading axis of the rows.
     """
-    numbers = numbers or sum(leaf[0].size for leaf in jax.tree.leaves(arguments))
+    leaves = jax.tree.leaves(arguments)
+    rows = np.arange(len(leaves[0])) if rows is None else rows
+    numbers = numbers or sum(leaf[0].size for leaf in leaves)
     times = 1 if jax.default_backend() == "cpu" else _ACCELERATED
     batch = max(1, times * min(most or BATCH, NUMBERS // numbers))
 
     def one(chunk: np.ndarray) -> Any:
         whole = chunk[-1] - chunk[0] + 1 == chunk.size  # a slice of an array is no copy
         part = slice(chunk[0], chunk[-1] + 1) if whole else chunk
-        return _padded(function, jax.tree.map(lambda array: array[part], arguments), batch)
+        some = jax.tree.map(lambda array: array[part], arguments)
+        if short := batch - chunk.size:  # filled by repeating the last replicate
+            some = jax.tree.map(
+                lambda array: np.concatenate([array, np.repeat(array[-1:], short, axis=0)]), some
+            )
+        found = jax.device_get(function(*some))
+        return jax.tree.map(lambda array: array[: chunk.size], found) if short else found
 
     chunks = np.split(rows, range(batch, rows.size, batch))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *pool.map(one, chunks))
-
-
-def _padded(function: Callable[..., Any], arguments: tuple[Any, ...], batch: int) -> Any:
-    """Calls with a full batch, the last replicate repeated, so that nothing compiles twice."""
-    size = jax.tree.leaves(arguments)[0].shape[0]
-    if size == batch:
-        return jax.device_get(function(*arguments))
-    full = jax.tree.map(
-        lambda array: np.concatenate([array, np.repeat(array[-1:], batch - size, axis=0)]),
-        arguments,
-    )
-    return jax.tree.map(lambda array: array[:size], jax.device_get(function(*full)))
+    with pool() as threads:
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *threads.map(one, chunks))

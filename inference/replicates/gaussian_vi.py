@@ -1,6 +1,6 @@
 """Mean-field Gaussian variational inference on many data sets at once.
 
-With f the log posterior in the chart and q = N(m, diag s²), the ELBO is stationary where
+With f the log posterior of u and q = N(m, diag s²), the ELBO is stationary where
 E_q[∇f] = 0 and s_j² = −1 / E_q[∂²f/∂u_j²], and E_q[∂²f/∂u_j²] = E_q[∂_j f · z_j] / s_j for
 u = m + s z.  Expectations are means over points that are the same for every data set; both
 equations are iterated, the first by Newton's method with the precision at the mode.
@@ -9,30 +9,25 @@ References: Opper & Archambeau (2009), Neural Computation 21; Bonnet (1964).
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
+from jax import Array
 
 from inference.information.derivatives import quantity_jacobian
 from inference.optimisation.elbo import standard_points
 from inference.replicates.everywhere import everywhere
-from inference.replicates.fits import Weighted, climbed, compiled
-from inference.replicates.simulated import Template
-from inference.threads import pool as threads
-from models.programs.density import density, replicable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import xarray as xr
-    from jax import Array
-
-    from inference.replicates.simulated import Batch
-    from models.programs.density import Language
-    from models.spec import Model
+from inference.replicates.fits import climbed
+from inference.replicates.posteriors import Weighted
+from inference.replicates.simulated import Batch
+from inference.replicates.stages import Stages, batched, compiled
+from models.programs.density import Language, density
+from models.spec import Model
 
 _STEPS = 25
 _POINTS = 64
@@ -49,37 +44,39 @@ def mean_field(model: Model, batch: Batch, u: np.ndarray, *, draws: int = 400) -
         u: where to look for the mode from, shape (R, k).
         draws: of each q.
     """
-    mode, precision, found = climbed(model, batch, u, "posterior")
-    precision = np.where(found[:, None, None], precision, np.eye(mode.shape[1]))
-    everyone = np.arange(batch.count)
-    fit = _compiled(model, batch.shape, mode.shape[1])
+    stages = compiled(model, batch)
+    mode, precision, found = _mode(model, batch, u)
+    fit = _compiled(stages, mode.shape[1])
     noise = np.stack([rng.standard_normal((draws, mode.shape[1])) for rng in batch.streams])
-    with threads() as pool:
-        loc, scale, last = everywhere(fit, (batch.arrays, mode, precision), everyone, pool)
-        points = loc[:, None] + scale[:, None] * noise
-        reported = everywhere(compiled(model, batch).flat, (points,), everyone, pool)
+    loc, scale, last = everywhere(fit, (batch.arrays, mode, precision))
+    points = loc[:, None] + scale[:, None] * noise
     even = np.full(points.shape[:2], 1 / draws)
-    usable = found & (last < _NEAR)
-    return Weighted(points, reported, even, usable, np.full(usable.size, np.nan))
+    reported = everywhere(stages.flat, (points,))
+    return Weighted(points, reported, even, found & (last < _NEAR), np.full(len(found), np.nan))
+
+
+def _mode(model: Model, batch: Batch, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The posterior modes, the precisions there, I where there is none, and where there is one."""
+    mode, precision, found = climbed(model, batch, u, "posterior")
+    return mode, np.where(found[:, None, None], precision, np.eye(mode.shape[1])), found
 
 
 def shrinkage(model: Model, batch: Batch, u: np.ndarray, language: Language) -> np.ndarray:
     """How much narrower the best independent coordinates are than the posterior, by data set.
 
-    √(G diag(1/Λ_jj) Gᵀ / G Λ⁻¹ Gᵀ), Λ the precision at the posterior's mode in the chart and G the
+    √(G diag(1/Λ_jj) Gᵀ / G Λ⁻¹ Gᵀ), Λ the precision at the posterior's mode and G the
     derivatives of the quantities: exact for a normal posterior.
 
     Args:
         model: the model.
         batch: the data sets.
         u: where to look for the mode from, shape (R, k).
-        language: whose chart has the independent coordinates.
+        language: whose unconstrained space has the independent coordinates.
 
     Returns:
         Shape (R, m); NaN for a constant, and where there is no mode.
     """
-    mode, precision, found = climbed(model, batch, u, "posterior")
-    precision = np.where(found[:, None, None], precision, np.eye(mode.shape[1]))
+    mode, precision, found = _mode(model, batch, u)
     ratio = narrowing(model, batch.template, mode, precision, language)
     return np.where(found[:, None], ratio, np.nan)
 
@@ -92,10 +89,10 @@ def narrowing(
     Args:
         model: the model.
         data: any data set of its shape.
-        u: where, in the NumPyro program's chart, shape (R, k).
-        precision: Λ there, shape (R, k, k); carried to another chart as a tensor, which it is but
+        u: where, in the NumPyro program's unconstrained space, shape (R, k).
+        precision: Λ there, shape (R, k, k); carried to another space as a tensor, which it is but
             for terms of order 1, one in N of it.
-        language: whose chart has the independent coordinates.
+        language: whose unconstrained space has the independent coordinates.
 
     Returns:
         Shape (R, m); NaN for a constant.
@@ -111,25 +108,21 @@ def narrowing(
     alone = 1 / np.diagonal(np.linalg.inv(covariance), axis1=1, axis2=2)
     narrow = np.einsum("rmj,rj->rm", jacobian**2, alone)
     full = np.einsum("rmi,rij,rmj->rm", jacobian, covariance, jacobian)
-    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has no spread
+    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has an sd of 0
         return np.sqrt(narrow / full)
 
 
 @lru_cache(maxsize=8)
-def _compiled(model: Model, template: Template, k: int) -> Callable[..., Any]:
-    target, log_likelihood = replicable(model, template.dataset)
+def _compiled(stages: Stages, k: int) -> Callable[..., Any]:
     count = max(_POINTS, 1 << (4 * k - 1).bit_length())
     z = jnp.asarray(standard_points(np.random.default_rng(0), count, k))
 
     def fit(arrays: tuple[Array, ...], mode: Array, precision: Array) -> tuple[Array, Array, Array]:
-        data = template.filled(arrays)
-
-        def height(u: Array) -> Array:
-            return jnp.sum(log_likelihood(data, u)) + target.log_prior(u) + target.log_jacobian(u)
+        gradient = jax.grad(partial(stages.value, "posterior", arrays))
 
         def step(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             loc, scale, _last = state
-            slope = jax.lax.map(jax.grad(height), loc + scale * z, batch_size=16)
+            slope = jax.lax.map(gradient, loc + scale * z, batch_size=16)
             move = jnp.linalg.solve(precision, slope.mean(axis=0))
             curvature = -(slope * z).mean(axis=0) / scale
             ratio = jnp.where(curvature > 0, 1 / (scale * jnp.sqrt(jnp.abs(curvature))), 2.0)
@@ -140,4 +133,4 @@ def _compiled(model: Model, template: Template, k: int) -> Callable[..., Any]:
         start = mode, 1 / jnp.sqrt(jnp.diag(precision)), jnp.asarray(jnp.inf)
         return jax.lax.fori_loop(0, _STEPS, step, start)
 
-    return jax.jit(jax.vmap(fit))
+    return batched(fit)

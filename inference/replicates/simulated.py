@@ -11,25 +11,20 @@ Reference: Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3, SC
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import jax
 import numpy as np
 import xarray as xr
+from jax import Array
 
 from inference.replicates.everywhere import everywhere
-from inference.threads import pool as threads
 from models.errors import ModelError
 from models.programs.numpyro import numpyro_data, observed_sites
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from jax import Array
-
-    from models.spec import Model, Values
+from models.spec import Model, Values
 
 _MOST = 125
 """Most data sets per call."""
@@ -95,7 +90,7 @@ class Batch:
 
     @property
     def shape(self) -> Template:
-        """What is compiled for these sets is for all that have the same."""
+        """The key of compiled functions: one for all sets that have the same."""
         return Template(self.template, self.varying)
 
 
@@ -164,8 +159,7 @@ def simulated(
     word = np.random.SeedSequence(seed).generate_state(1, np.uint64)  # of a seed of any size
     arguments = np.repeat(word, len(indices)), np.asarray(indices), stacked
     size = sum(array.size for array in template.data_vars.values())
-    with threads() as pool:
-        drawn = everywhere(draw, arguments, np.arange(len(indices)), pool, _MOST, size)
+    drawn = everywhere(draw, arguments, most=_MOST, numbers=size)
     arrays = {str(name): np.asarray(array.data) for name, array in template.data_vars.items()}
     same = {name: np.broadcast_to(one, (len(indices), *one.shape)) for name, one in arrays.items()}
     return Batch(n, indices, seed, template, same | drawn)
