@@ -53,31 +53,36 @@ def test_numpyro(model: Model) -> None:
     assert_drawn(model, guide.sample_posterior(jax.random.key(3), found.params))
 
 
-def run_pymc(model: Model) -> None:
+@each
+def test_pymc(model: Model) -> None:
     import pymc as pm
+    import pytensor
 
-    with model.pymc(at_truth(model, 30)):
+    # run by Python: compiling so many functions would take minutes
+    with (
+        pytensor.config.change_flags(mode="FAST_COMPILE", cxx=""),
+        model.pymc(at_truth(model, 30)),
+    ):
         assert_drawn(model, pm.sample_prior_predictive(draws=FEW, random_seed=1)["prior"])
         with pytest.warns(FutureWarning):  # of what it will return, and where it will start
             assert_drawn(model, pm.find_MAP())
         fitted = pm.fit(n=FEW, random_seed=2)
         assert np.isfinite(fitted.hist).all()
         assert_drawn(model, fitted.sample(FEW)["posterior"])
-        # where nutpie is installed, the default means it
-        for sampler in (None, "pymc") if find_spec("nutpie") else (None,):
-            chain = {"draws": FEW, "tune": FEW, "chains": 1, "random_seed": 3}
-            assert_drawn(model, pm.sample(nuts_sampler=sampler, **chain)["posterior"])
-
-
-@each
-def test_pymc(model: Model) -> None:
-    import pytensor
-
-    # run by Python: compiling so many functions would take minutes
-    with pytensor.config.change_flags(mode="FAST_COMPILE", cxx=""):
-        run_pymc(model)
+        sample_by_pymc(model)
 
 
 @pytest.mark.slow
-def test_pymc_as_it_compiles_by_default() -> None:
-    run_pymc(GaussianMixture())
+def test_pymc_samples_as_it_compiles_by_default() -> None:
+    model = GaussianMixture()
+    with model.pymc(at_truth(model, 30)):
+        sample_by_pymc(model)
+
+
+def sample_by_pymc(model: Model) -> None:
+    import pymc as pm
+
+    # where nutpie is installed, the default means it
+    for sampler in (None, "pymc") if find_spec("nutpie") else (None,):
+        chain = {"draws": FEW, "tune": FEW, "chains": 1, "random_seed": 3}
+        assert_drawn(model, pm.sample(nuts_sampler=sampler, **chain)["posterior"])
