@@ -591,6 +591,7 @@ def test_text_that_a_spreadsheet_would_run_is_quoted_and_numbers_are_not(written
     }
     text = _tables.csv_text(tuple(row), [row])
     assert text == "a,b,c,d,e,f,g,h\n'=1+1,-1.5,'@x,'+1,'-1,-2,plain,'\t=\n"
+    assert _tables.csv_text(("x",), [{"x": np.float64(0.5)}]) == "x\n0.5\n"
     for path in written.glob("*.csv"):
         for record in rows_of(path):
             for column, cell in record.items():

@@ -305,7 +305,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 def _csv_cell(value: object) -> str:
     if isinstance(value, float):
-        return "" if math.isnan(value) else repr(value)
+        return "" if math.isnan(value) else repr(float(value))  # NumPy names its type
     text = str(value)
     if text.startswith(("=", "+", "-", "@", "\t", "\r")) and not isinstance(value, int):
         return f"'{text}"
