@@ -33,8 +33,11 @@ def rows() -> Iterator[Row]:
     yield Row(
         f"{REPLICATES} calibration replicates, NUTS, two parameters, N = {UNITS}",
         f"simuk with NumPyro, {LOOP} timed and scaled",
-        here, loop, compilation, 100,
-    )  # fmt: skip
+        here,
+        loop,
+        compilation,
+        100,
+    )
 
 
 def _program(model: Gaussian, y: np.ndarray | None = None) -> None:
@@ -57,6 +60,11 @@ def _simuk(count: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         simuk.SBC(
-            kernel, num_simulations=count, sample_kwargs=sampling, seed=0,
-            data_dir={"y": np.zeros(UNITS)}, keep_fits=False, progress_bar=False,
-        ).run_simulations()  # fmt: skip
+            kernel,
+            num_simulations=count,
+            sample_kwargs=sampling,
+            seed=0,
+            data_dir={"y": np.zeros(UNITS)},
+            keep_fits=False,
+            progress_bar=False,
+        ).run_simulations()

@@ -39,8 +39,11 @@ def rows() -> Iterator[Row]:
     yield Row(
         f"{REPLICATES:,} Gaussian fits with standard errors, N = {UNITS:,}",
         f"a loop of `scipy.stats.norm.fit` and statsmodels, {LOOP} timed and scaled",
-        here, loop / LOOP * REPLICATES, compilation, 100,
-    )  # fmt: skip
+        here,
+        loop / LOOP * REPLICATES,
+        compilation,
+        100,
+    )
 
 
 def _loop(sets: list[np.ndarray]) -> None:

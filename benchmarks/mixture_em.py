@@ -44,8 +44,11 @@ def rows() -> Iterator[Row]:
         else:
             data = xr.Dataset({"y": (("obs", "variable"), y)})
             correlation = np.tile(np.eye(dim), (k, 1, 1))
-            start |= {"mean": means, "scale": np.ones((k, dim)),
-                      "correlation_cholesky": correlation}  # fmt: skip
+            start |= {
+                "mean": means,
+                "scale": np.ones((k, dim)),
+                "correlation_cholesky": correlation,
+            }
         start = jax.tree.map(jnp.asarray, start)
 
         @jax.jit
@@ -63,8 +66,8 @@ def rows() -> Iterator[Row]:
         run, few, many = np.min(seconds, axis=0)
         # what scikit-learn does once and not per step goes with the difference of two runs
         here, there = run / STEPS, (many - few) / STEPS
-        of = density(model, data)
-        ours = float(of.log_likelihood(of.unconstrain(steps(start))).sum())
+        target = density(model, data)
+        ours = float(target.log_likelihood(target.unconstrain(steps(start))).sum())
         theirs = n * _sklearn(y, means, STEPS).score(y)
         if abs(ours - theirs) > 1e-10 * abs(theirs):
             raise RuntimeError(f"log-likelihoods after {STEPS} steps: {ours!r} and {theirs!r}")
@@ -83,7 +86,12 @@ def _sklearn(y: np.ndarray, means: np.ndarray, steps: int) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it has not converged
         return Theirs(
-            k, tol=0.0, max_iter=steps, reg_covar=0.0, weights_init=np.full(k, 1 / k),
-            means_init=means, precisions_init=np.tile(np.eye(dim), (k, 1, 1)),
+            k,
+            tol=0.0,
+            max_iter=steps,
+            reg_covar=0.0,
+            weights_init=np.full(k, 1 / k),
+            means_init=means,
+            precisions_init=np.tile(np.eye(dim), (k, 1, 1)),
             init_params="random_from_data",
-        ).fit(y)  # fmt: skip
+        ).fit(y)

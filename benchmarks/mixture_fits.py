@@ -50,8 +50,11 @@ def rows() -> Iterator[Row]:
     yield Row(
         f"{name}: MLE and observed standard errors",
         f"a loop of statsmodels `GenericLikelihoodModel`, {LOOP} timed and scaled",
-        here, loop, compilation, 100,
-    )  # fmt: skip
+        here,
+        loop,
+        compilation,
+        100,
+    )
     compilation = compiled(lambda: _em(model, few, u[:200]))
     here = timed(lambda: _em(model, batch, u))
     count = 10 * LOOP
@@ -60,8 +63,11 @@ def rows() -> Iterator[Row]:
     yield Row(
         f"{name}: EM alone",
         f"a loop of scikit-learn `GaussianMixture`, {count} timed and scaled",
-        here, loop, compilation, 60,
-    )  # fmt: skip
+        here,
+        loop,
+        compilation,
+        60,
+    )
 
 
 def _em(model: GaussianMixture, batch: Batch, u: np.ndarray) -> np.ndarray:
@@ -83,10 +89,15 @@ def _sklearn(y: np.ndarray, start: dict[str, np.ndarray]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         Theirs(
-            2, tol=TOLERANCE, max_iter=3_000, reg_covar=0.0, weights_init=start["weights"],
-            means_init=start["mu"][:, None], precisions_init=1 / start["sigma"][:, None, None] ** 2,
+            2,
+            tol=TOLERANCE,
+            max_iter=3_000,
+            reg_covar=0.0,
+            weights_init=start["weights"],
+            means_init=start["mu"][:, None],
+            precisions_init=1 / start["sigma"][:, None, None] ** 2,
             init_params="random_from_data",
-        ).fit(y[:, None])  # fmt: skip
+        ).fit(y[:, None])
 
 
 def _statsmodels(y: np.ndarray, start: dict[str, np.ndarray]) -> None:
@@ -102,7 +113,7 @@ def _statsmodels(y: np.ndarray, start: dict[str, np.ndarray]) -> None:
     model = Mixture(y, np.ones((y.size, 1)), extra_params_names=[f"p{i}" for i in range(5)])
     model.exog_names[:] = [f"p{i}" for i in range(5)]
     odds = np.log(start["weights"][1] / start["weights"][0])
-    chart = np.concatenate([[odds], start["mu"], np.log(start["sigma"])])
+    start = np.concatenate([[odds], start["mu"], np.log(start["sigma"])])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        np.asarray(model.fit(chart, method="bfgs", maxiter=500, disp=0).bse)
+        np.asarray(model.fit(start, method="bfgs", maxiter=500, disp=0).bse)

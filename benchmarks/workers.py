@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
 REPLICATES, BATCH, UNITS, REPEATS = 10_000, 250, 200, 3
 SPEC = {
-    "study": "asymptotics", "model": "gaussian_mixture", "set": {"k": 2}, "seed": 0, "methods": [],
-}  # fmt: skip
+    "study": "asymptotics",
+    "model": "gaussian_mixture",
+    "set": {"k": 2},
+    "seed": 0,
+    "methods": [],
+}
 
 
 def rows() -> Iterator[Row]:

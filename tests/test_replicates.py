@@ -380,8 +380,8 @@ def test_one_parameter_meets_its_bound() -> None:
     model = Rate()
     data = model.simulate(np.random.default_rng(0), model.truth, 50)
     case = Case(model, data, profile="quick", methods=(MaximumLikelihood(),))
-    for rung in cramer_rao.ladder(case):
-        _, errors, bound = sampling = rung.sampling
+    for sampling in cramer_rao.ladder(case):
+        errors, bound = sampling.errors, sampling.bound
         # no closed form is declared and the density jumps at 0, so the bound is simulated
         assert 0 < bound.uncertain[0] < 0.03
         rate = pytest.approx(0.25 / sampling.n, rel=3.3 * bound.uncertain[0])

@@ -339,7 +339,7 @@ def test_the_error_of_a_mean_standard_error_over_the_sd_has_both_errors() -> Non
     for _ in range(400):
         found = Moments.of(rng.standard_normal((300, 2)))
         standard_errors = Moments.of(rng.lognormal(size=(300, 2)))
-        own = Sampling(50, found, bound).own_error(0, standard_errors)
+        own = Sampling(50, found, bound, standard_errors).own_error(0)
         ratios.append(own.value)
         errors.append(own.error)
     # the sd of 400 ratios is known to 4 %; without the error of the mean it would be twice as large

@@ -22,7 +22,7 @@ References: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6, §6
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.linalg
@@ -220,18 +220,6 @@ def _kl_normal(m0: np.ndarray, s0: np.ndarray, m1: np.ndarray, s1: np.ndarray) -
 # --- 2. repeated sampling -------------------------------------------------------------------------
 
 
-class _Rung(NamedTuple):
-    """The maximum-likelihood estimator at one N."""
-
-    sampling: Sampling
-    standard_errors: Moments
-
-    def own_error(self, place: int) -> Rung:
-        """The mean standard error over the sd, with the error of the sd, which is the larger."""
-        rung, sd = self.sampling.own_error(place, self.standard_errors), self.sampling.sd(place)
-        return rung._replace(error=rung.value * sd.error / sd.value)
-
-
 def table(case: Case) -> xr.Dataset | None:
     """The ladder: what every rung gave, one row each; None if the model is not replicated."""
     if not _replicated(case):
@@ -240,11 +228,11 @@ def table(case: Case) -> xr.Dataset | None:
         (statistic, METHOD, name, rung.n, rung.value, rung.error, theory)
         for one in ladder(case)
         for statistic, measured, theory in (
-            ("variance / bound", one.sampling.variance, 1.0),
-            ("bias / sd", one.sampling.bias, 0.0),
-            ("mean standard error / sd", one.own_error, 1.0),
+            ("variance / bound", Sampling.variance, 1.0),
+            ("bias / sd", Sampling.bias, 0.0),
+            ("mean standard error / sd", _own_error, 1.0),
         )
-        for rung, name in ((measured(i), name) for i, name in _varying(case, one))
+        for rung, name in ((measured(one, i), name) for i, name in _varying(case, one))
     ]
     names = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
     columns = dict(zip(names, zip(*rows, strict=True), strict=True))
@@ -252,7 +240,7 @@ def table(case: Case) -> xr.Dataset | None:
 
 
 @lru_cache(maxsize=8)
-def ladder(case: Case) -> tuple[_Rung, ...]:
+def ladder(case: Case) -> tuple[Sampling, ...]:
     """Repeated sampling at every rung of N, smallest first.
 
     Raises:
@@ -262,7 +250,7 @@ def ladder(case: Case) -> tuple[_Rung, ...]:
     return tuple(_sampled(case, n) for n in (LADDER if long else RUNGS))
 
 
-def _sampled(case: Case, n: int) -> _Rung:
+def _sampled(case: Case, n: int) -> Sampling:
     model, rng = case.model, case.rng("repeated sampling", str(n))
     batch = simulated(model, model.truth, n, range(REPLICATES), int(rng.integers(2**63)))
     fits = replicate(model, batch)
@@ -271,17 +259,23 @@ def _sampled(case: Case, n: int) -> _Rung:
         Moments.of(np.where(fits.converged[:, None], columns, np.nan))
         for columns in (fits.estimate - truth, fits.standard_error)
     )
-    return _Rung(Sampling(n, errors, cramer_rao_bound(model, n, rng)), standard_errors)
+    return Sampling(n, errors, cramer_rao_bound(model, n, rng), standard_errors)
+
+
+def _own_error(sampling: Sampling, place: int) -> Rung:
+    """The mean standard error over the sd, with the error of the sd, which is the larger."""
+    rung, sd = sampling.own_error(place), sampling.sd(place)
+    return rung._replace(error=rung.value * sd.error / sd.value)
 
 
 def _replicated(case: Case) -> bool:
     return density(case.model, case.data).size <= LARGEST[case.profile]
 
 
-def _varying(case: Case, rung: _Rung) -> list[tuple[int, str]]:
+def _varying(case: Case, sampling: Sampling) -> list[tuple[int, str]]:
     """Place and flat name of every quantity that is not a constant."""
     names = flat_names(quantities(case.model, case.model.truth))
-    return [(i, name) for i, name in enumerate(names) if rung.sampling.bound.deviation[i] > 0]
+    return [(i, name) for i, name in enumerate(names) if sampling.bound.deviation[i] > 0]
 
 
 def repeated_sampling(case: Case) -> Iterator[Verdict]:
@@ -298,15 +292,15 @@ def repeated_sampling(case: Case) -> Iterator[Verdict]:
         yield not_comparable(claim, str(error))
         return
     fields: dict[str, Any] = {"method": METHOD}
-    for sampling, _ in rungs:
+    for sampling in rungs:
         lost = sampling.errors.left_out
         if lost > LEFT_OUT * REPLICATES:
             cause = f"{lost} of {REPLICATES} replicates did not converge to an interior maximum"
             yield not_comparable(f"{claim}, N = {{n}}", cause, n=sampling.n, **fields)
             return
-    top = rungs[-1].sampling
+    top = rungs[-1]
     where = f"over {top.errors.replicates} data sets at the model's truth"
-    for i, name in _varying(case, rungs[-1]):
+    for i, name in _varying(case, top):
         yield from _efficient(rungs, i, where, parameter=name, **fields)
     yield from _exact(case, rungs)
     smallest, expected_value = top.smallest()
@@ -316,7 +310,7 @@ def repeated_sampling(case: Case) -> Iterator[Verdict]:
     yield Verdict(claim, *numbers, "at_least", n=top.n, fixed=smallest.fixed, **fields)
 
 
-def _efficient(rungs: Sequence[_Rung], i: int, where: str, **fields: Any) -> Iterator[Verdict]:
+def _efficient(rungs: Sequence[Sampling], i: int, where: str, **fields: Any) -> Iterator[Verdict]:
     """Variance, bias and standard error of a quantity at the largest N.
 
     Args:
@@ -326,7 +320,7 @@ def _efficient(rungs: Sequence[_Rung], i: int, where: str, **fields: Any) -> Ite
         fields: of the verdicts.
     """
     claim = f"Var({{parameter}}) / Cramér–Rao bound, {where}"
-    along = [one.sampling.variance(i) for one in rungs]
+    along = [one.variance(i) for one in rungs]
     departures = np.array([rung.value - 1 for rung in along])
     near = np.abs(departures) < ASYMPTOTIC
     set_in = near[-1] and near.sum() > 1
@@ -340,9 +334,9 @@ def _efficient(rungs: Sequence[_Rung], i: int, where: str, **fields: Any) -> Ite
         yield not_comparable(claim, cause, quantity="variance", **fields)
         return
     used = [rung for rung, one in zip(rungs, near, strict=True) if one or not set_in]
-    variance = Statistic([one.sampling.variance(i) for one in used], 1.0, EFFICIENCY)
-    bias = Statistic([one.sampling.bias(i) for one in used], 0.0, BIAS, 0.5)
-    own = Statistic([one.own_error(i) for one in used], 1.0, SAMPLING_SD)
+    variance = Statistic([one.variance(i) for one in used], 1.0, EFFICIENCY)
+    bias = Statistic([one.bias(i) for one in used], 0.0, BIAS, 0.5)
+    own = Statistic([_own_error(one, i) for one in used], 1.0, SAMPLING_SD)
     for quantity, words, statistic in (
         ("variance", "Var({parameter}) / Cramér–Rao bound", variance),
         ("bias", "bias of {parameter} in standard deviations", bias),
@@ -352,13 +346,13 @@ def _efficient(rungs: Sequence[_Rung], i: int, where: str, **fields: Any) -> Ite
         yield list(vanishing(statistic, claim, quantity=quantity, **fields))[-1]
 
 
-def _exact(case: Case, rungs: Sequence[_Rung]) -> Iterator[Verdict]:
+def _exact(case: Case, rungs: Sequence[Sampling]) -> Iterator[Verdict]:
     """Standard deviations against their law at each N, where the model knows it."""
     model = case.model
     if not isinstance(model, HasSamplingLaw):
         return
     for one in rungs:
-        n, replicates = one.sampling.n, one.sampling.errors.replicates
+        n, replicates = one.n, one.errors.replicates
         exact = np.asarray(flatten(model.sampling_moments(model.truth, n)[1]))
         claim = (
             f"sd of the estimate of {{parameter}} / its {{reference}}, over {replicates} data sets "
@@ -366,6 +360,6 @@ def _exact(case: Case, rungs: Sequence[_Rung]) -> Iterator[Verdict]:
         )
         fields: dict[str, Any] = {"method": METHOD, "reference": "exact law", "quantity": "sd"}
         for i, name in _varying(case, one):
-            sd, scale = one.sampling.sd(i), float(exact[i])
+            sd, scale = one.sd(i), float(exact[i])
             numbers = sd.value / scale, 1.0, sd.error / scale, SAMPLING_SD
             yield Verdict(claim, *numbers, n=n, parameter=name, **fields)

@@ -6,21 +6,19 @@ Reference: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from comparisons.replicated.ladder import Rung
+from comparisons.replicated.moments import Moments
 from inference.information.delta import bound_error
 from inference.information.derivatives import quantity_jacobian
 from inference.information.inversion import invert
 from inference.information.matrices import expected
 from models.errors import FitError
 from models.programs.density import density
-
-if TYPE_CHECKING:
-    from comparisons.replicated.moments import Moments
-    from models.spec import Model
+from models.spec import Model
 
 
 class Bound(NamedTuple):
@@ -65,6 +63,7 @@ class Sampling(NamedTuple):
     errors: Moments
     """Moments of estimate − truth of the m quantities; columns after them are not looked at."""
     bound: Bound
+    standard_errors: Moments | None = None
 
     def sd(self, place: int) -> Rung:
         """The standard deviation."""
@@ -89,12 +88,12 @@ class Sampling(NamedTuple):
         ratio = square.value**0.5
         return Rung(self.n, ratio, square.error / ratio / 2, square.fixed / ratio / 2)
 
-    def own_error(self, place: int, standard_errors: Moments) -> Rung:
+    def own_error(self, place: int) -> Rung:
         """The mean standard error over the standard deviation, their errors as if independent."""
+        assert self.standard_errors is not None
         _, sd, uncertain, _ = self.sd(place)
-        ratio, error = (
-            float(part[place]) / sd for part in (standard_errors.mean, standard_errors.error)
-        )
+        found = self.standard_errors.mean, self.standard_errors.error
+        ratio, error = (float(part[place]) / sd for part in found)
         return Rung(self.n, ratio, float(np.hypot(error, ratio * uncertain / sd)))
 
     def smallest(self) -> tuple[Rung, float]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from comparisons.exhibits import Curves
 from comparisons.policy import CORRELATED, LEFT_OUT, Z
 from comparisons.replicated.ladder import Rung, Statistic, power_law, slope
-from comparisons.studies._study import Descriptive, Number
+from comparisons.replicated.moments import Moments
+from comparisons.studies._study import Descriptive, Number, Summaries
 from comparisons.verdict import Verdict, not_comparable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from comparisons.replicated.moments import Moments
-    from comparisons.studies._study import Summaries
 
 CLAIM = "{quantity} of {parameter} by {method}, N = {n}"
 """Most verdicts of studies."""

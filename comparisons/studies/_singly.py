@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from comparisons.reference import own_draws
-from inference.method import label
+from comparisons.studies._study import Setting
+from inference.method import Method, label
+from inference.replicates.simulated import Batch
 from models.errors import FitError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from comparisons.studies._study import Setting
-    from inference.method import Method
-    from inference.replicates.simulated import Batch
-    from models.programs.density import Language
+from models.programs.density import Language
 
 NUTS, LAPLACE = "nuts[numpyro]", "laplace[numpyro]"
 MEAN_FIELD, POSTERIOR = "gaussian_vi[mean_field]", "posterior"

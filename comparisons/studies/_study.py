@@ -7,32 +7,25 @@ row per replicate, and `judge(setting, summaries)`, verdicts on their moments.  
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, NamedTuple, final
+from types import ModuleType
+from typing import NamedTuple, final
 
 import numpy as np
 
+from comparisons.exhibits import Curves
 from comparisons.replicated.moments import Moments
-from comparisons.replicated.sampling import cramer_rao_bound
+from comparisons.replicated.sampling import Bound, cramer_rao_bound
+from comparisons.verdict import Verdict
 from inference.information.derivatives import quantity_jacobian
-from inference.method import label
-from inference.replicates.simulated import simulated
+from inference.method import Method, label
+from inference.replicates.simulated import Batch, simulated
 from models.errors import refuse
 from models.programs.density import density, flat_names, flatten, quantities
 from models.registry import entries, lookup
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import ModuleType
-
-    from comparisons.exhibits import Curves
-    from comparisons.replicated.sampling import Bound
-    from comparisons.verdict import Verdict
-    from inference.method import Method
-    from inference.replicates.simulated import Batch
-    from models.spec import Model
+from models.spec import Model
 
 type Summaries = Mapping[int, Mapping[str, Moments]]
 """By number of units, then by column."""

@@ -12,7 +12,8 @@ of Point Estimation, §6.3.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -29,17 +30,11 @@ from comparisons.studies._ladder import (
     usable,
     where,
 )
-from comparisons.studies._study import Descriptive, Number
+from comparisons.studies._study import Descriptive, Number, Setting, Summaries
 from comparisons.verdict import Verdict
 from inference.replicates.fits import replicate
 from models.capabilities import HasSamplingLaw
 from models.programs.density import flatten
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from comparisons.replicated.moments import Moments
-    from comparisons.studies._study import Setting, Summaries
 
 LEVELS = np.arange(0.1, 0.95, 0.1)
 """Probabilities at which laws are compared."""
@@ -64,51 +59,40 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
 def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
     """The ladder of N, one set of verdicts per parameter."""
     yield from left_out(summaries, "error", METHOD)
-    ladder = _ladder(setting, summaries)
+    ladder = _sampled(setting, summaries)
     yield from _exact(setting, ladder)
     for i, name in setting.varying if ladder else ():
         fields: dict[str, Any] = {"method": METHOD, "parameter": name}
-        for quantity, one in _statistics(ladder, i).items():
+        for quantity, one in _statistics(summaries, ladder, i).items():
             yield from vanishing(one, CLAIM, quantity=quantity, **fields)
         if len(ladder) > 1:
-            found, error = slope([one.sampling.sd(i) for one in ladder])
-            fields |= {"quantity": "slope of log sd against log N", "n": ladder[-1].sampling.n}
+            found, error = slope([one.sd(i) for one in ladder])
+            fields |= {"quantity": "slope of log sd against log N", "n": ladder[-1].n}
             yield Verdict(CLAIM, found, -0.5, error, LIMIT_SLOPE, **fields)
 
 
 def descriptive(setting: Setting, summaries: Summaries) -> Iterator[Descriptive]:
     """The ladder table of every parameter, and its standard deviation with the fitted line."""
-    ladder = _ladder(setting, summaries)
+    ladder = _sampled(setting, summaries)
     sds: dict[str, list[Rung]] = {}
     for i, name in setting.varying if ladder else ():
         truth = float(setting.truth[i])
         rows = [
-            Number(METHOD, one.sampling.n, quantity, name, *row)
+            Number(METHOD, one.n, quantity, name, *row)
             for one in ladder
-            for quantity, row in _row(one.sampling, i, truth).items()
+            for quantity, row in _row(one, i, truth).items()
         ]
         yield Descriptive(f"{name} along the ladder", tuple(rows))
-        yield coefficients(METHOD, name, _statistics(ladder, i))
-        sds[name] = [one.sampling.sd(i) for one in ladder]
+        yield coefficients(METHOD, name, _statistics(summaries, ladder, i))
+        sds[name] = [one.sd(i) for one in ladder]
     title = "Standard deviations of the estimates, and the fitted lines"
     yield from powers(title, "standard deviation", sds)
 
 
-class _Rung(NamedTuple):
-    """Moments at one N."""
-
-    sampling: Sampling
-    standard_errors: Moments
-    below: Moments
-
-
-def _ladder(setting: Setting, summaries: Summaries) -> list[_Rung]:
-    """The N that can be used."""
-    return [
-        _Rung(Sampling(n, at["error"], setting.bound(n)), at["standard error"], at["below"])
-        for n in usable(summaries, "error")
-        for at in [summaries[n]]
-    ]
+def _sampled(setting: Setting, summaries: Summaries) -> list[Sampling]:
+    """The estimator at the N that can be used."""
+    at = ((n, summaries[n]) for n in usable(summaries, "error"))
+    return [Sampling(n, one["error"], setting.bound(n), one["standard error"]) for n, one in at]
 
 
 def _row(sampling: Sampling, i: int, truth: float) -> dict[str, tuple[float, float, float]]:
@@ -128,12 +112,13 @@ def _row(sampling: Sampling, i: int, truth: float) -> dict[str, tuple[float, flo
     return found
 
 
-def _statistics(ladder: Sequence[_Rung], i: int) -> dict[str, Statistic]:
+def _statistics(summaries: Summaries, ladder: Sequence[Sampling], i: int) -> dict[str, Statistic]:
     """The statistics of a parameter, with their limits, by quantity."""
-    bias = [one.sampling.bias(i) for one in ladder]
-    ratio = [one.sampling.over_bound(i) for one in ladder]
-    own = [one.sampling.own_error(i, one.standard_errors) for one in ladder]
-    normal = largest_gap({one.sampling.n: one.below for one in ladder}, i, LEVELS)
+    bias, ratio, own = (
+        [statistic(one, i) for one in ladder]
+        for statistic in (Sampling.bias, Sampling.over_bound, Sampling.own_error)
+    )
+    normal = largest_gap({one.n: summaries[one.n]["below"] for one in ladder}, i, LEVELS)
     return {
         "bias / sd": Statistic(bias, 0.0, BIAS, 0.5),
         OVER_BOUND: Statistic(ratio, 1.0, LIMIT_SD),
@@ -142,12 +127,12 @@ def _statistics(ladder: Sequence[_Rung], i: int) -> dict[str, Statistic]:
     }
 
 
-def _exact(setting: Setting, ladder: Sequence[_Rung]) -> Iterator[Verdict]:
+def _exact(setting: Setting, ladder: Sequence[Sampling]) -> Iterator[Verdict]:
     """Mean and standard deviation against their law at each N, where the model knows it."""
     model = setting.model
     if not isinstance(model, HasSamplingLaw):
         return
-    for sampling, *_ in ladder:
+    for sampling in ladder:
         law = model.sampling_moments(model.truth, sampling.n)
         mean, sd = (np.asarray(flatten(part)) for part in law)
         for i, name in setting.varying:

@@ -11,21 +11,18 @@ Reference: van der Vaart (1998), Asymptotic Statistics, §10.2.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from comparisons.policy import LIMIT_POWER, LIMIT_SLACK, NORMAL_LAW, POSTERIOR
 from comparisons.replicated.ladder import Statistic, vanishing
 from comparisons.studies._ladder import departures, left_out, means, powers, rate, where
+from comparisons.studies._study import Descriptive, Setting, Summaries
+from comparisons.verdict import Verdict
 from inference.replicates.fits import replicate
 from inference.replicates.posteriors import posteriors
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from comparisons.studies._study import Descriptive, Setting, Summaries
-    from comparisons.verdict import Verdict
 
 METHOD = "posterior"
 SD = "posterior sd / standard error"

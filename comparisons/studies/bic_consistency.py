@@ -12,8 +12,9 @@ Biometrika 63; Stone (1977), J. R. Statist. Soc. B 39.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,18 +22,13 @@ from comparisons.exhibits import Curves
 from comparisons.policy import CHOICE, PENALTY_SLOPE
 from comparisons.replicated.ladder import Rung
 from comparisons.studies._ladder import left_out, means, usable, where
-from comparisons.studies._study import Descriptive, Number
+from comparisons.studies._study import Descriptive, Number, Setting, Summaries
 from comparisons.verdict import Verdict
 from inference.replicates.fits import replicate
 from inference.replicates.posteriors import leave_one_out, posteriors
 from models.capabilities import HasOrder
 from models.errors import FitError
 from models.programs.density import density
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from comparisons.studies._study import Setting, Summaries
 
 GAP = "BIC + 2 log Z"
 CRITERIA = {"aic": "AIC", "loo": "LOO", "bic": "BIC", "evidence": "the evidence"}

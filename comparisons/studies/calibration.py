@@ -16,7 +16,8 @@ Bürkner & Vehtari (2022), Statistics and Computing 32, of bands for ranks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,23 +29,16 @@ from comparisons.policy import BAND, RANKS, RANKS_FALSE_ALARM, Z
 from comparisons.replicated.ladder import Rung, Statistic, vanishing
 from comparisons.studies._ladder import CLAIM, LAGGED, dependent, left_out, usable, where
 from comparisons.studies._singly import LAPLACE, MEAN_FIELD, NUTS, POSTERIOR, columns, drawn, normal
-from comparisons.studies._study import Descriptive, Number
+from comparisons.studies._study import Descriptive, Number, Setting, Summaries
 from comparisons.verdict import Verdict, not_comparable
 from inference.replicates.fits import starts
 from inference.replicates.gaussian_vi import mean_field, shrinkage
 from inference.replicates.nuts import autocorrelation, sample
 from inference.replicates.posteriors import posteriors
-from inference.replicates.simulated import simulated
+from inference.replicates.simulated import Batch, simulated
 from inference.replicates.stages import compiled
-from models.programs.density import flatten, quantities
+from models.programs.density import Language, flatten, quantities
 from models.programs.numpyro import numpyro_prior
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from comparisons.studies._study import Setting, Summaries
-    from inference.replicates.simulated import Batch
-    from models.programs.density import Language
 
 LEVELS = np.arange(0.05, 0.99, 0.05)
 """Probabilities at which the share of smaller ranks is held against its expectation."""

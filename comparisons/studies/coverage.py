@@ -15,8 +15,9 @@ Probability Matching Priors, §2; Efron & Tibshirani (1993), Introduction to the
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.stats import chi2, norm
@@ -33,24 +34,17 @@ from comparisons.studies._ladder import (
     where,
 )
 from comparisons.studies._singly import MEAN_FIELD, NUTS, drawn, normal
-from comparisons.verdict import not_comparable
-from inference.replicates.fits import replicate, standard_errors
+from comparisons.studies._study import Setting, Summaries
+from comparisons.verdict import Verdict, not_comparable
+from inference.replicates.fits import Replicates, replicate, standard_errors
 from inference.replicates.gaussian_vi import mean_field, narrowing
 from inference.replicates.intervals import bootstrap, profile_deviances
 from inference.replicates.nuts import autocorrelation, sample
 from inference.replicates.posteriors import posteriors
+from inference.replicates.simulated import Batch
 from inference.replicates.stages import compiled
 from models.errors import FitError
-from models.programs.density import density
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from comparisons.studies._study import Setting, Summaries
-    from comparisons.verdict import Verdict
-    from inference.replicates.fits import Replicates
-    from inference.replicates.simulated import Batch
-    from models.programs.density import Language
+from models.programs.density import Language, density
 
 DRAWS = 39
 """Of NUTS and the bootstrap: of the 40 ranks among them, 0 … 39, the interval holds 36."""

@@ -12,7 +12,8 @@ References: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6, §6
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from comparisons.policy import BIAS, EFFICIENCY
 from comparisons.replicated.ladder import Rung, Statistic, vanishing
 from comparisons.replicated.sampling import Sampling
 from comparisons.studies._ladder import CLAIM, left_out, usable, where
+from comparisons.studies._study import Setting, Summaries
 from comparisons.verdict import Verdict
 from inference.replicates.fits import (
     climbed,
@@ -31,11 +33,6 @@ from inference.replicates.fits import (
 from inference.replicates.gaussian_vi import mean_field
 from inference.replicates.posteriors import posteriors
 from models.capabilities import HasEM
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from comparisons.studies._study import Setting, Summaries
 
 
 def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:

@@ -10,8 +10,9 @@ References: White (1982), Econometrica 50; van der Vaart (1998), Asymptotic Stat
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import norm
@@ -19,16 +20,12 @@ from scipy.stats import norm
 from comparisons.policy import LEVEL, PROBABILITY
 from comparisons.replicated.ladder import Statistic, vanishing
 from comparisons.studies._ladder import CLAIM, left_out, shares, usable, where
+from comparisons.studies._study import Setting, Summaries
 from comparisons.verdict import Verdict, not_comparable
 from inference.replicates.fits import replicate, standard_errors
 from inference.replicates.simulated import simulated
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.errors import FitError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from comparisons.studies._study import Setting, Summaries
 
 LARGE = 200_000
 """Units of the data set that stands for q."""
