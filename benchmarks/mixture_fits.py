@@ -113,7 +113,7 @@ def _statsmodels(y: np.ndarray, start: dict[str, np.ndarray]) -> None:
     model = Mixture(y, np.ones((y.size, 1)), extra_params_names=[f"p{i}" for i in range(5)])
     model.exog_names[:] = [f"p{i}" for i in range(5)]
     odds = np.log(start["weights"][1] / start["weights"][0])
-    start = np.concatenate([[odds], start["mu"], np.log(start["sigma"])])
+    at = np.concatenate([[odds], start["mu"], np.log(start["sigma"])])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        np.asarray(model.fit(start, method="bfgs", maxiter=500, disp=0).bse)
+        np.asarray(model.fit(at, method="bfgs", maxiter=500, disp=0).bse)
