@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from _row import Row, timed
 
-from comparisons.runs.batches import ONE_THREAD, Cluster, Here, Work, cluster, from_spec
+from comparisons.runs.batches import Here, There, Work, from_spec
 from comparisons.runs.environment import prepare
+from comparisons.runs.executor import ONE_THREAD, Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,8 +62,11 @@ def _bare(count: int) -> list[tuple[float, float]]:
 
 def _on_workers(jobs: int) -> tuple[float, float]:
     """Seconds of all replicates, and of compilation."""
-    with cluster(jobs, None) as client:
-        return _measured(Cluster(client, SPEC), jobs)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Cluster(jobs, None, Path(folder), environment=ONE_THREAD) as cluster,
+    ):
+        return _measured(There(cluster, SPEC, lambda *event: None), jobs)
 
 
 def _measured(workers: Any, jobs: int) -> tuple[float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Never
 
 import typer
 
+from comparisons.runs import signals
+
 if TYPE_CHECKING:
-    from types import FrameType
+    from collections.abc import Callable
 
 EXIT_CODES = """Exit codes: 0 all verdicts hold · 1 some verdict is DIFFER ·
 2 usage, configuration, data, or a directory that cannot be written · 3 the output directory is in
@@ -73,7 +74,14 @@ Out = Annotated[
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option(help="Worker processes. Default: one for each processor."),
+    typer.Option(help="Worker processes; 1: this process. Default: one for each processor."),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="A Dask scheduler that runs: tcp://127.0.0.1:8786. Its workers must see --out.",
+    ),
 ]
 Config = Annotated[
     Path | None,
@@ -90,10 +98,49 @@ Standardise = Annotated[
         "--standardise", help="Centre and scale each measured column first, to mean 0 and sd 1."
     ),
 ]
+Replicates = Annotated[
+    int | None,
+    typer.Option(
+        min=100, help="Most data sets at each N; fewer if all is decided.", show_default="4000"
+    ),
+]
+Units = Annotated[
+    str | None,
+    typer.Option(
+        "--n",
+        metavar="N,N,…",
+        help="Numbers of units, separated by commas.",
+        show_default="50,200,800",
+    ),
+]
+StudyProfile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="quick|standard|thorough",
+        help="How much is simulated by the study `theory`.",
+        show_default="standard",
+    ),
+]
+StudyMethods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--methods",
+        metavar="NAMES",
+        help="Methods to study besides the study's own, each data set by itself: nuts[pymc].",
+    ),
+]
 Debug = Annotated[
     bool,
     typer.Option("--debug", help="Run in this process and show the traceback of an error."),
 ]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        _say(f"concord {version('concord')}")
+        raise typer.Exit
 
 
 @app.callback(invoke_without_command=True)
@@ -105,9 +152,13 @@ def everything(
     seed: Seed = None,
     out: Out = None,
     jobs: Jobs = None,
+    scheduler: Scheduler = None,
     config: Config = None,
     standardise: Standardise = False,
     debug: Debug = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")
+    ] = False,
 ) -> None:
     """Fits models by several methods and reports which of them agree.
 
@@ -122,7 +173,16 @@ def everything(
 
       concord run gaussian_mixture --set k=2 --data faithful --column eruptions
     """
-    options = _options(methods, only, profile, seed, out, jobs, standardise)
+    options = _options(
+        methods=methods,
+        only=only,
+        profile=profile,
+        seed=seed,
+        out=out,
+        jobs=jobs,
+        scheduler=scheduler,
+        standardise=standardise,
+    )
     if context.invoked_subcommand is None:
         _run(options, config, debug)
     elif debug or config or any(value not in (None, (), False) for value in options.values()):
@@ -146,6 +206,7 @@ def run(
     seed: Seed = None,
     out: Out = None,
     jobs: Jobs = None,
+    scheduler: Scheduler = None,
     config: Config = None,
     standardise: Standardise = False,
     debug: Debug = False,
@@ -168,7 +229,16 @@ def run(
         "data": data,
         "columns": list(column or ()),
     }
-    options = _options(methods, only, profile, seed, out, jobs, standardise)
+    options = _options(
+        methods=methods,
+        only=only,
+        profile=profile,
+        seed=seed,
+        out=out,
+        jobs=jobs,
+        scheduler=scheduler,
+        standardise=standardise,
+    )
     _run({**options, "cases": [case]}, config, debug)
 
 
@@ -195,9 +265,7 @@ def check(
 
       concord check gaussian_mixture --set k=3
     """
-    from comparisons.runs import environment as _environment
-
-    _environment.prepare()
+    _prepare()
 
     from comparisons.runs.check import stages
     from comparisons.runs.plan import built, model_class
@@ -222,44 +290,12 @@ def study(
         typer.Option(help="A model of the catalogue, or your own: my_model.py:MyModel."),
     ] = None,
     values: Values = None,
-    replicates: Annotated[
-        int | None,
-        typer.Option(
-            min=100,
-            help="Most data sets at each N; fewer if all is decided.",
-            show_default="4000",
-        ),
-    ] = None,
-    n: Annotated[
-        str | None,
-        typer.Option(
-            "--n",
-            metavar="N,N,…",
-            help="Numbers of units, separated by commas.",
-            show_default="50,200,800",
-        ),
-    ] = None,
-    profile: Annotated[
-        str | None,
-        typer.Option(
-            metavar="quick|standard|thorough",
-            help="How much is simulated by the study `theory`.",
-            show_default="standard",
-        ),
-    ] = None,
+    replicates: Replicates = None,
+    n: Units = None,
+    profile: StudyProfile = None,
     jobs: Jobs = None,
-    methods: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--methods",
-            metavar="NAMES",
-            help="Methods to study besides the study's own, each data set by itself: nuts[pymc].",
-        ),
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="A Dask scheduler that runs: tcp://127.0.0.1:8786."),
-    ] = None,
+    methods: StudyMethods = None,
+    scheduler: Scheduler = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Also write every replicate's numbers, as Parquet.")
     ] = False,
@@ -281,58 +317,56 @@ def study(
 
       concord study theory --profile quick
     """
-    from comparisons.runs import environment as _environment
+    from comparisons.runs.settings import split_names
 
-    _environment.prepare()
+    _prepare()
+    options = {
+        "seed": seed,
+        "out": out,
+        "jobs": jobs,
+        "scheduler": scheduler,
+        "profile": profile,
+        "methods": split_names(methods or ()),
+    }
+    names = ("model", "set", "replicates", "n", "methods", "keep")
+    own = dict(zip(names, (model, values, replicates, n, methods, keep), strict=True))
+    _finish(lambda: _studied(name, options, own, debug))
 
+
+def _studied(
+    name: str, options: dict[str, Any], own: dict[str, Any], debug: bool
+) -> tuple[Path, int]:
+    """Page and exit code of a study; `own` are the options that `theory` does not have."""
     from comparisons.runs.plan import absolute, built, model_class
-    from comparisons.runs.run import study as run_study
-    from comparisons.runs.run import theory, told_command
-    from comparisons.runs.settings import numbers, parse_set, settings, split_names
+    from comparisons.runs.run import study, theory, told_command
+    from comparisons.runs.settings import numbers, parse_set, settings
     from comparisons.runs.theory import NAME
     from comparisons.studies import study as find_study
     from models.errors import refuse
 
-    names = split_names(methods or ())
-    options = {"seed": seed, "out": out, "jobs": jobs, "profile": profile, "methods": names}
     chosen, mistakes = settings(options)
-    given = {"--model": model, "--set": values, "--replicates": replicates, "--n": n,
-             "--methods": methods}  # fmt: skip
-    if jobs and scheduler:
-        mistakes.append("--jobs is for workers of this machine, --scheduler for those of a cluster")
-    try:
-        if name == NAME:
-            wrong = [option for option, value in given.items() if value]
-            mistakes += [f"{option} is not for the study {NAME}" for option in wrong]
-            mistakes += [f"--keep is not for the study {NAME}"] if keep else []
-            refuse(mistakes)
-            page, code = theory(chosen, told_command(), scheduler=scheduler, debug=debug)
-        else:
-            find_study(name)
-            units, more = numbers("--n", n or "50,200,800")
-            mistakes += more
-            reference = model or ""
-            mistakes += [] if reference else [f"the study {name} needs --model"]
-            mistakes += [f"--profile is for the study {NAME} alone"] if profile else []
-            refuse(mistakes)
-            instance = built(model_class(reference), parse_set(values or ()))
-            page, code = run_study(
-                name,
-                absolute(reference),
-                instance,
-                units,
-                replicates or 4_000,
-                chosen,
-                told_command(),
-                scheduler=scheduler,
-                keep=keep,
-                debug=debug,
-            )
-    except KeyboardInterrupt:
-        _complain("interrupted; what was finished is kept, and the same command goes on")
-        raise typer.Exit(130) from None
-    _say(str(page))
-    raise typer.Exit(code)
+    if name == NAME:
+        mistakes += [f"--{option} is not for the study {NAME}" for option in own if own[option]]
+        refuse(mistakes)
+        return theory(chosen, told_command(), debug=debug)
+    find_study(name)
+    units, more = numbers("--n", own["n"] or "50,200,800")
+    reference = own["model"] or ""
+    mistakes += more
+    mistakes += [] if reference else [f"the study {name} needs --model"]
+    mistakes += [f"--profile is for the study {NAME} alone"] if options["profile"] else []
+    refuse(mistakes)
+    return study(
+        name,
+        absolute(reference),
+        built(model_class(reference), parse_set(own["set"] or ())),
+        units,
+        own["replicates"] or 4_000,
+        chosen,
+        told_command(),
+        keep=own["keep"],
+        debug=debug,
+    )
 
 
 @app.command("list")
@@ -347,9 +381,7 @@ def list_entries(
 
       concord list methods
     """
-    from comparisons.runs import environment as _environment
-
-    _environment.prepare()
+    _prepare()
 
     from comparisons.runs.listing import listing
 
@@ -385,9 +417,7 @@ def diff(
 
 def main() -> Never:
     """Runs the command line and ends the process with its exit code."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _interrupted)
-    signal.signal(signal.SIGTERM, _interrupted)
+    signals.install()
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     debug = "--debug" in sys.argv
@@ -400,7 +430,7 @@ def main() -> Never:
             raise
         _complain(f"error: {error}")
         raise SystemExit({"InUseError": 3, "FitError": 4}.get(type(error).__name__, 2)) from None
-    except Exception as error:
+    except Exception as error:  # a bug, or what a user's file raised: no traceback unasked
         if debug:
             raise
         _complain(
@@ -412,53 +442,40 @@ def main() -> Never:
 
 
 def _run(options: dict[str, Any], config: Path | None, debug: bool) -> None:
-    from comparisons.runs import environment as _environment
+    _prepare()
 
-    _environment.prepare()
+    def attempt() -> tuple[Path, int]:
+        from comparisons.runs.run import run, told_command
+        from comparisons.runs.settings import settings
 
-    from comparisons.runs.settings import settings
+        chosen, mistakes = settings(options, config)
+        return run(chosen, told_command(), mistakes=mistakes, debug=debug)
 
-    chosen, mistakes = settings(options, config)
+    _finish(attempt)
 
-    from comparisons.runs.run import run as run_cases
-    from comparisons.runs.run import told_command
 
+def _prepare() -> None:
+    from comparisons.runs import environment
+
+    environment.prepare()
+
+
+def _finish(attempt: Callable[[], tuple[Path, int]]) -> Never:
+    """Prints the page of a command and exits with its code."""
     try:
-        page, code = run_cases(chosen, told_command(), mistakes=mistakes, debug=debug)
+        page, code = attempt()
     except KeyboardInterrupt as interruption:
-        _complain(str(interruption) or "interrupted before anything was fitted")
+        _complain(str(interruption) or "interrupted; the same command goes on with what is kept")
         raise typer.Exit(130) from None
     _say(str(page))
     raise typer.Exit(code)
 
 
-def _options(
-    methods: list[str] | None,
-    only: list[str] | None,
-    profile: str | None,
-    seed: int | None,
-    out: str | None,
-    jobs: int | None,
-    standardise: bool,
-) -> dict[str, Any]:
+def _options(**given: Any) -> dict[str, Any]:
     from comparisons.runs.settings import split_names
 
-    return {
-        "methods": split_names(methods or ()),
-        "only": split_names(only or ()),
-        "profile": profile,
-        "seed": seed,
-        "out": out,
-        "jobs": jobs,
-        "standardise": standardise,
-    }
-
-
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    """The first signal ends the run in order; a second must not disturb that."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    names = {name: split_names(given[name] or ()) for name in ("methods", "only")}
+    return given | names
 
 
 def _say(line: str) -> None:

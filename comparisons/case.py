@@ -20,8 +20,9 @@ from comparisons.store.keys import canonical, digest, source_digest, versions
 from inference.catalogue import catalogue
 from inference.estimate import Estimate
 from inference.method import Method, label, variants
+from inference.posterior.stored import completed, reduced
 from models.data.dataset import as_dataset, content_hash
-from models.errors import ConfigError, FitError, StoreError
+from models.errors import ConfigError, FitError, StoreError, told
 from models.notebook import table
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ type Profile = Literal["quick", "standard", "thorough"]
 type Progress = Callable[[str, str, float], None]
 """Told (event, name of the fit, seconds); events: `fit`, `fitted`, `stored`, `failed`."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of the layout of stored fits."""
 
 
@@ -151,18 +152,20 @@ class Case:
         description = self.fit_description(method) if self._store else None
         if self._store and (stored := self._store.load(description)):
             self._progress("stored", name, 0.0)
-            self._fits[method] = stored
-            return stored
+            self._fits[method] = completed(self.model, self.data, stored)
+            return self._fits[method]
         self._progress("fit", name, 0.0)
         began = time.perf_counter()
         try:
             estimate = method.fit(self.model, self.data, self.rng("fit", repr(method)))
             if self._store:
-                self._store.save(description, estimate)
+                fitted = method.kind in ("laplace", "variational")
+                kept = reduced(self.model, self.data, estimate, fitted=fitted)
+                self._store.save(description, kept)
         except StoreError:
             raise
         except Exception as error:
-            reason = str(error) if isinstance(error, FitError) else _told(error)
+            reason = told(error)
             self.failed[name] = reason
             self._progress("failed", name, time.perf_counter() - began)
             raise FitError(reason) from error
@@ -274,9 +277,3 @@ def _changes(model: Model, other: Model) -> str:
         return repr(other)
     pairs = {f.name: (getattr(model, f.name), getattr(other, f.name)) for f in fields(model)}
     return ", ".join(f"{name}={new!r}" for name, (old, new) in pairs.items() if old != new)
-
-
-def _told(error: Exception) -> str:
-    """An unforeseen exception as one line."""
-    first = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

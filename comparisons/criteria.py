@@ -24,6 +24,7 @@ from inference.posterior.draws import thinning
 from inference.posterior.evidence import Measured, bridge
 from inference.posterior.labels import log_modes
 from inference.posterior.points import terms
+from inference.posterior.stored import log_likelihoods
 from models.programs.density import density, units
 
 if TYPE_CHECKING:
@@ -109,7 +110,9 @@ def sampled_leave_one_out(case: Case, sampler: Method) -> Measured:
     """Leave-one-out by a sampler's draws."""
     draws = case.estimates("posterior")[sampler].draws
     assert draws is not None
-    return measured(leave_one_out(draws))
+    pointwise = log_likelihoods(case.model, case.data, draws)
+    whole = {"posterior": draws["posterior"].to_dataset(), "log_likelihood": pointwise}
+    return measured(leave_one_out(xr.DataTree.from_dict(whole)))
 
 
 def leave_one_out(draws: xr.DataTree, per_chain: int | None = None) -> Any:

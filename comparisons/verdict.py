@@ -21,7 +21,10 @@ from typing import Any, Literal, final
 
 from comparisons.policy import PRACTICAL, Z
 
-type Outcome = Literal["AGREE", "DIFFER", "EXPLAINED", "UNSURE", "NOT COMPARABLE"]
+type Outcome = Literal["AGREE", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE"]
+
+OUTCOMES: tuple[Outcome, ...] = ("AGREE", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE")
+"""Every outcome, in the order in which they are counted."""
 
 _FIELD = re.compile(r"\{(quantity|parameter|method|reference|n)\}")
 

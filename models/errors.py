@@ -52,3 +52,11 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     near = get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"{hint} Valid: {', '.join(names) or 'none'}."
+
+
+def told(error: Exception) -> str:
+    """An error as one line: the message of one of ours, else its type and first line."""
+    if isinstance(error, ConcordError):
+        return str(error)
+    first = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -245,7 +245,7 @@ class Scratch:
             env=self.environment() | environment,
             capture_output=True,
             encoding="utf-8",
-            timeout=120,
+            timeout=300,
             check=False,
         )
 

@@ -21,8 +21,9 @@ import pytest
 from comparisons.report.pages.study import study_page
 from comparisons.runs import batches as _batches
 from comparisons.runs import remote as _remote
-from comparisons.runs.batches import Cluster, Here, Work, cluster, description, from_spec, measured
+from comparisons.runs.batches import Here, There, Work, description, from_spec, measured
 from comparisons.runs.conduct import conduct
+from comparisons.runs.executor import Cluster
 from comparisons.runs.plan import dumped
 from comparisons.runs.run import study as run_study
 from comparisons.runs.settings import Settings
@@ -89,9 +90,13 @@ def n_times(marker):
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    with cluster(2, None) as client:
-        yield client
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(2, None, tmp_path_factory.mktemp("events")) as cluster:
+        yield cluster
+
+
+def there(cluster: Cluster, reference: str, model: Any) -> There:
+    return There(cluster, spec(reference, model), lambda *event: None)
 
 
 @pytest.fixture
@@ -114,28 +119,27 @@ def spec(reference: str, model: Any) -> dict[str, Any]:
     }
 
 
-def test_workers_give_the_numbers_of_this_process(client: Any, tmp_path: Path) -> None:
+def test_workers_give_the_numbers_of_this_process(cluster: Cluster, tmp_path: Path) -> None:
     setting = Setting(Gaussian(), 3)
 
     def told(*_: object) -> None:
         pass
 
     here = conduct(asymptotics, setting, (20, 40), 600, Store(tmp_path / "a"), told)
-    workers = Cluster(client, spec("gaussian", setting.model))
-    there = conduct(
+    workers = there(cluster, "gaussian", setting.model)
+    remote = conduct(
         asymptotics, setting, (20, 40), 600, Store(tmp_path / "b"), told, workers=workers
     )
-    assert here.verdicts == there.verdicts
+    assert here.verdicts == remote.verdicts
 
 
-def test_a_scheduler_that_runs_already_gives_the_same_study(client: Any, tmp_path: Path) -> None:
-    address, rows = client.scheduler_info()["address"], []
+def test_a_scheduler_that_runs_already_gives_the_same_study(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    address, rows = cluster.client.scheduler_info()["address"], []
     for out, scheduler in ((tmp_path / "here", None), (tmp_path / "there", address)):
-        settings = Settings(out=str(out), jobs=1)
-        model = Gaussian()
-        run_study(
-            "asymptotics", "gaussian", model, (30,), 250, settings, "", scheduler=scheduler
-        )  # fmt: skip
+        settings = Settings(out=str(out), jobs=None if scheduler else 1, scheduler=scheduler)
+        run_study("asymptotics", "gaussian", Gaussian(), (30,), 250, settings, "")
         rows.append((out / "study.csv").read_text())
     assert rows[0] == rows[1]
 
@@ -153,14 +157,19 @@ def test_threads_of_a_worker_take_turns(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(_remote, "prepare", lambda: None)  # this process has its environment
     text = json.dumps(spec("gaussian", Gaussian()))
     source = digest(description(*from_spec(text)))
+
+    def perform(i: int) -> str:
+        call = "comparisons.runs.batches:measure_spec"
+        return _remote.perform(call, (text, source, (20, i, i + 1)), {}, "", "")
+
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda i: _remote.batch(text, source, (20, i, i + 1)), range(4)))
+        found = list(pool.map(perform, range(4)))
     assert found == ["measured"] * 4
     assert most == [1] * 4  # never the second of the two places
 
 
 def test_workers_of_several_threads_give_the_same_numbers(tmp_path: Path) -> None:
-    from dask.distributed import Client, LocalCluster
+    from dask.distributed import LocalCluster
 
     works = [Work(20, i, i + 30) for i in range(0, 240, 30)]
     with (
@@ -171,30 +180,30 @@ def test_workers_of_several_threads_give_the_same_numbers(tmp_path: Path) -> Non
             dashboard_address=None,
             local_directory=str(tmp_path),
         ) as own,
-        Client(own) as client,
+        Cluster(1, own.scheduler_address, tmp_path) as cluster,
     ):
-        found = dict(Cluster(client, spec("gaussian", Gaussian())).measured(works))
+        found = dict(there(cluster, "gaussian", Gaussian()).measured(works))
     expected = dict(Here(asymptotics, Setting(Gaussian(), 3)).measured(works))
     for work in works:
         assert not found[work].failures
         np.testing.assert_array_equal(found[work].columns["error"], expected[work].columns["error"])
 
 
-def test_a_worker_in_single_precision_is_refused(client: Any) -> None:
+def test_a_worker_in_single_precision_is_refused(cluster: Cluster) -> None:
     def precision(double: bool) -> None:
         import jax
 
         jax.config.update("jax_enable_x64", double)
 
-    client.run(precision, False)
+    cluster.client.run(precision, False)
     try:
         with pytest.raises(ConfigError, match="float32"):
-            list(Cluster(client, spec("gaussian", Gaussian())).measured([Work(20, 0, 30)]))
+            list(there(cluster, "gaussian", Gaussian()).measured([Work(20, 0, 30)]))
     finally:
-        client.run(precision, True)
+        cluster.client.run(precision, True)
 
 
-def test_a_method_of_pymc_runs_on_a_worker(client: Any) -> None:
+def test_a_method_of_pymc_runs_on_a_worker(cluster: Cluster) -> None:
     def fitted() -> Any:
         from comparisons.runs import environment as _environment
 
@@ -208,7 +217,7 @@ def test_a_method_of_pymc_runs_on_a_worker(client: Any) -> None:
         [found] = drawn(setting, setting.batch(50, [0]), [0], 39)
         return setting.batch(50, [0]).sets[0]["y"].data, found
 
-    y, found = client.submit(fitted).result()
+    y, found = cluster.client.submit(fitted).result()
     assert found.column == "nuts[pymc]"
     assert found.usable.all()
     # the posterior is nearly N(ȳ, s²/50); 39 of its draws; false alarm 1e-6
@@ -242,19 +251,19 @@ def test_a_study_that_was_killed_goes_on_where_it_stopped(tmp_path: Path) -> Non
     pd.testing.assert_frame_equal(*studies, rtol=1e-9)
 
 
-def test_nothing_listens_beyond_this_machine(client: Any) -> None:
-    assert client.scheduler_info()["address"].startswith("tcp://127.0.0.1:")
+def test_nothing_listens_beyond_this_machine(cluster: Cluster) -> None:
+    assert cluster.client.scheduler_info()["address"].startswith("tcp://127.0.0.1:")
     this = psutil.Process()
     for process in (this, *this.children(recursive=True)):
         for socket in process.net_connections():
             assert socket.status != "LISTEN" or socket.laddr.ip in ("127.0.0.1", "::1")
 
 
-def test_a_killed_worker_costs_one_batch(client: Any, tmp_path: Path, fragile: str) -> None:
+def test_a_killed_worker_costs_one_batch(cluster: Cluster, tmp_path: Path, fragile: str) -> None:
     cls = user_class(Path(fragile.partition(":")[0]), "Fragile")
     model = cls(marker=str(tmp_path / "deaths"), deaths=1)
     works = [Work(20, 0, 30), Work(20, 30, 60)]
-    found = dict(Cluster(client, spec(fragile, model)).measured(works))
+    found = dict(there(cluster, fragile, model).measured(works))
     expected = dict(Here(asymptotics, Setting(cls(), 3)).measured(works))
     for work in works:
         assert not found[work].failures
@@ -262,14 +271,14 @@ def test_a_killed_worker_costs_one_batch(client: Any, tmp_path: Path, fragile: s
 
 
 def test_a_batch_that_kills_every_worker_is_counted(
-    client: Any, tmp_path: Path, fragile: str
+    cluster: Cluster, tmp_path: Path, fragile: str
 ) -> None:
     model = user_class(Path(fragile.partition(":")[0]), "Fragile")(
         marker=str(tmp_path / "deaths"), deaths=1_000_000
     )
-    [(_, found)] = Cluster(client, spec(fragile, model)).measured([Work(20, 0, 30)])
+    [(_, found)] = there(cluster, fragile, model).measured([Work(20, 0, 30)])
     assert found.columns == {}
-    assert found.failures == {"3 workers in turn died at its batch": 30}
+    assert found.failures == {"the worker ended (exit status 9) twice during its batch": 30}
 
 
 def test_a_failing_replicate_is_counted_and_its_batch_kept(fragile: str) -> None:
@@ -351,16 +360,18 @@ def test_a_study_that_fails_in_many_ways_says_so(tmp_path: Path) -> None:
     assert found.failures == {f"ValueError: odd one {index}": 1 for index in range(3)}
 
 
-def test_a_worker_with_other_code_is_refused(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_with_other_code_is_refused(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_batches, "versions", lambda: {"python": "0.9"})
-    workers = Cluster(client, spec("gaussian", Gaussian()))
+    workers = there(cluster, "gaussian", Gaussian())
     with pytest.raises(ConfigError, match="has another version of this package"):
         list(workers.measured([Work(20, 0, 30)]))
 
 
-def test_no_scheduler_at_the_address_is_said() -> None:
+def test_no_scheduler_at_the_address_is_said(tmp_path: Path) -> None:
     with (
         pytest.raises(ConfigError, match="--scheduler nonsense"),
-        cluster(1, "nonsense://127.0.0.1:1"),
+        Cluster(1, "nonsense://127.0.0.1:1", tmp_path) as cluster,
     ):
-        pass
+        assert cluster.client

@@ -267,7 +267,7 @@ def run(case: Case, store: Store, skip: dict[str, str] | None = None):
 
 
 def result(case: Case, store: Store, record):
-    spec = {"columns": ["x"]}
+    spec = {"columns": ["x"], "only": []}
     return case_result(Plan("a-case", case.model, "data", case.data, spec), case, record, store)
 
 

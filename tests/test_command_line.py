@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
@@ -91,6 +92,17 @@ def test_every_help_has_an_example(command: tuple[str, ...], concord) -> None:
     code, output, _ = concord(*command, "--help")
     assert code == 0
     assert "Example" in output
+
+
+def test_the_version_is_told(concord) -> None:
+    code, output, _ = concord("--version")
+    assert code == 0
+    assert output == f"concord {version('concord')}\n"
+
+
+def test_workers_are_of_this_machine_or_of_a_cluster() -> None:
+    _, mistakes = settings({"jobs": 2, "scheduler": "tcp://127.0.0.1:1"})
+    assert mistakes == ["--jobs is for workers of this machine, --scheduler for those of a cluster"]
 
 
 def test_lists(concord) -> None:

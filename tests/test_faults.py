@@ -255,7 +255,7 @@ def test_a_directory_that_vanishes_is_an_error_and_the_command_repairs_it(
     method.write_text(method.read_text().replace(endless, until))
     project.order("two", "wait")
     with subprocess.Popen(
-        project.command("--jobs", "1"),
+        project.command("--jobs", "2"),
         cwd=project.path,
         env=project.environment(),
         stderr=subprocess.PIPE,

@@ -29,8 +29,7 @@ from comparisons.claims.same_model import (
     differences,
 )
 from comparisons.policy import TOLERANCE
-from comparisons.runs.progress import Report
-from comparisons.runs.run import _conclude
+from comparisons.runs.run import case_errors, conclude
 from comparisons.verdict import Verdict
 from models import (
     ConjugateGaussian,
@@ -405,7 +404,8 @@ def test_a_closed_gate_is_no_success(
 ) -> None:
     result: Any = SimpleNamespace(slug="a-case", verdicts={GATE: (verdict,)})
     record = {"failures": {}, "problems": {}}
-    assert _conclude([result], {"a-case": record}, {}, Report(())) == code
+    errors = case_errors([result], {"a-case": record}, {})
+    assert conclude([verdict], errors) == code
     assert ("not fitted" in capsys.readouterr().err) == bool(code)
 
 

@@ -16,6 +16,7 @@ from comparisons import theory
 from comparisons.exhibits import Curves, Table
 from comparisons.report.pages.theory import write
 from comparisons.runs import theory as _theory
+from comparisons.runs.executor import Here
 from comparisons.store.entries import Store
 from comparisons.verdict import Verdict
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 def entry(name: str, bias: float = 0.0, *, fails: bool = False) -> ModuleType:
     module = ModuleType(name, f"The mean of {name}.\n\nReference: none.")
+    module.__file__ = __file__
 
     def show(rng: np.random.Generator, effort: int) -> Iterator[Shown]:
         size = 10_000 * effort
@@ -52,7 +54,7 @@ def three(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shown(path: Path, told: list[tuple[str, str]]) -> list[_theory.Demonstration]:
     return _theory.demonstrations(
-        0, 1, Store(path), None, lambda event, name, _: told.append((event, name))
+        0, 1, Store(path), Here(), lambda event, name, _: told.append((event, name))
     )
 
 

@@ -15,12 +15,10 @@ from comparisons.claims import GATE
 from comparisons.policy import POSTERIOR
 from comparisons.reference import Scalar, exact_posterior, reference, scalars
 from comparisons.report.result import CaseResult
-from comparisons.verdict import Outcome, Verdict
+from comparisons.verdict import OUTCOMES, Outcome, Verdict
 from inference.estimate import Estimate
 from inference.method import Method, label
 
-OUTCOMES: tuple[Outcome, ...] = ("AGREE", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE")
-"""In the order in which they are counted."""
 NOTABLE = 6
 """Scalars in figures that show every method."""
 

@@ -8,10 +8,7 @@ again.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
@@ -21,21 +18,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
 import numpy as np
 
 from comparisons.runs.environment import memory_limit
-from comparisons.runs.remote import batch
+from comparisons.runs.executor import LostError
+from comparisons.runs.remote import require_same
 from comparisons.store.keys import canonical, digest, source_digest, versions
-from inference.threads import THREADS
-from models.errors import ConcordError, ConfigError, FitError
+from inference.method import label
+from models.errors import ConcordError, FitError, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
+    from comparisons.runs.executor import Cluster, Told
     from comparisons.studies import Setting
 
-ONE_THREAD = {THREADS: "1", "PJRT_NPROC": "1"}
-"""Environment of a worker that computes in one thread, as JAX does then, too."""
-_DEATHS = 3
-"""Workers that a batch may cost before its replicates count as failed."""
 _LOOKS = 6
 """Replicates looked at singly to tell whether all of a batch fail."""
 
@@ -49,7 +44,7 @@ class Work(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What came of a batch."""
+    """The result of a batch."""
 
     columns: dict[str, np.ndarray]
     """By name, one row per replicate: NaN where it failed, +∞ where it was not asked for.
@@ -97,91 +92,59 @@ class Here:
 
 
 @final
-class Cluster:
+class There:
     """Dask workers."""
 
-    def __init__(self, client: Any, spec: Mapping[str, Any]) -> None:
-        """Measures what a spec (see `from_spec`) describes on a Dask client's workers."""
-        self._client = client
-        self._spec = json.dumps(spec)
+    def __init__(self, cluster: Cluster, described: Mapping[str, Any], told: Told) -> None:
+        """Measures what is described for `from_spec`, and tells of workers that die."""
+        self._cluster = cluster
+        self._spec = json.dumps(described)
+        self._told = told
 
     @property
     def memory(self) -> int:
-        """The least that a worker may use; as much as this process may if none has a limit."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
-        return min(limits, default=memory_limit())
+        """The least that a worker may use."""
+        return self._cluster.memory
 
     def measured(self, works: Sequence[Work]) -> Iterator[tuple[Work, Measured]]:
         """The batches as they finish."""
-        from dask.distributed import as_completed
-        from distributed.scheduler import KilledWorker
-
         source = digest(description(*from_spec(self._spec)))
-        futures = {
-            self._client.submit(batch, self._spec, source, tuple(work), pure=False): work
-            for work in works
-        }
-        try:
-            for future in as_completed(futures):
-                work = futures[future]
-                error = future.exception()
-                if isinstance(error, KilledWorker):
-                    reason = f"{error.allowed_failures + 1} workers in turn died at its batch"
-                    yield work, Measured({}, {reason: work.stop - work.start})
-                elif error is not None:
-                    raise error if isinstance(error, ConcordError) else FitError(_told(error))
-                else:
-                    yield work, future.result()
-                future.release()
-        finally:
-            self._client.cancel(list(futures))
+        named = {f"N = {work.n}, replicates from {work.start}": work for work in works}
+        tasks = {name: (self._spec, source, tuple(work)) for name, work in named.items()}
+        call = f"{__name__}:{measure_spec.__name__}"
+        for name, found in self._cluster.results(call, tasks, self._told, "its batch"):
+            work = named[name]
+            if isinstance(found, LostError):
+                yield work, Measured({}, {str(found): work.stop - work.start})
+            elif isinstance(found, Exception):
+                raise found if isinstance(found, ConcordError) else FitError(told(found))
+            else:
+                yield work, found
 
 
-@contextlib.contextmanager
-def cluster(jobs: int, scheduler: str | None) -> Iterator[Any]:
-    """A Dask client: of a running scheduler, or of worker processes of its own on loopback.
+def measure_spec(
+    spec: str,
+    source: str,
+    work: tuple[int, int, int],
+    *,
+    skip: Mapping[str, str],
+    tell: Callable[[str, str, float], None],
+) -> Measured:
+    """Measures a batch on a worker.
 
     Args:
-        jobs: number of processes, if they are to be started.
-        scheduler: address of a scheduler that runs already.
+        spec: what `from_spec` reads.
+        source: digest of the code, libraries and settings that the numbers must come from.
+        work: the fields of a `Work`.
+        skip: nothing, since a batch has no parts.
+        tell: not needed.
 
     Raises:
-        ConfigError: nothing answers at the address.
+        ConfigError: the source is another one here.
     """
-    import dask
-    from dask.distributed import Client, LocalCluster
-
-    settings = {
-        "distributed.scheduler.allowed-failures": _DEATHS - 1,
-        "distributed.comm.timeouts.connect": "15s",
-    }
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set(settings))
-        if scheduler:
-            try:
-                client = stack.enter_context(Client(scheduler, timeout="15s"))
-            except (OSError, ValueError) as error:
-                raise ConfigError(
-                    f"--scheduler {scheduler}: {error}; expected the address of a Dask scheduler, "
-                    "such as tcp://127.0.0.1:8786"
-                ) from error
-        else:
-            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="concord-"))
-            own = stack.enter_context(
-                LocalCluster(
-                    n_workers=jobs,
-                    threads_per_worker=1,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
-                    worker_dashboard_address="127.0.0.1:0",
-                    local_directory=scratch,
-                    env=ONE_THREAD,
-                    silence_logs=logging.CRITICAL,
-                )
-            )
-            client = stack.enter_context(Client(own))
-        yield client
+    module, setting = from_spec(spec)
+    require_same(description(module, setting), source)
+    return measured(module, setting, Work(*work))
 
 
 def measured(module: ModuleType, setting: Setting, work: Work) -> Measured:
@@ -205,7 +168,7 @@ def measured(module: ModuleType, setting: Setting, work: Work) -> Measured:
         if len(everyone) > 1 and len(reasons) == 1 and "" not in reasons:
             name = module.__name__.rpartition(".")[2]
             raise FitError(
-                f"{name} of {setting.model.name} failed at N = {work.n}: {_told(error)}"
+                f"{name} of {setting.model.name} failed at N = {work.n}: {told(error)}"
             ) from error
     rows: dict[int, dict[str, np.ndarray]] = {}
     failures: Counter[str] = Counter()
@@ -216,7 +179,7 @@ def measured(module: ModuleType, setting: Setting, work: Work) -> Measured:
             columns = attempt(part)
         except Exception as error:
             if len(part) == 1:
-                failures[_told(error)] += 1
+                failures[told(error)] += 1
             else:
                 middle = len(part) // 2
                 waiting += [part[:middle], part[middle:]]
@@ -235,12 +198,8 @@ def _reason(attempt: Callable[[], object]) -> str:
     try:
         attempt()
     except Exception as error:
-        return _told(error)
+        return told(error)
     return ""
-
-
-def _told(error: Exception) -> str:
-    return str(error) if isinstance(error, ConcordError) else f"{type(error).__name__}: {error}"
 
 
 def description(module: ModuleType, setting: Setting) -> dict[str, object]:
@@ -269,3 +228,22 @@ def from_spec(spec: str) -> tuple[ModuleType, Setting]:
     model = built(model_class(content["model"]), content["set"])
     methods = chosen_methods("quick", content["methods"], {}) if content["methods"] else ()
     return study(content["study"]), Setting(model, content["seed"], methods)
+
+
+def spec(name: str, reference: str, setting: Setting) -> dict[str, Any]:
+    """A study and a setting in plain JSON types, which `from_spec` reads.
+
+    Args:
+        name: the study.
+        reference: the model's catalogue name, or `file.py:Class`.
+        setting: what is studied.
+    """
+    from comparisons.runs.plan import dumped
+
+    return {
+        "study": name,
+        "model": reference,
+        "set": dumped(setting.model),
+        "seed": setting.seed,
+        "methods": [label(method) for method in setting.methods],
+    }

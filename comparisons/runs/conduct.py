@@ -76,20 +76,16 @@ def conduct(
         before, total = total, min(max(2 * total, FIRST), replicates)
         works = [work for n in reversed(units) for work in _works(n, before, total, sizes[n])]
         _fill(module, setting, works, sums, store, progress, workers, keep)
-        summaries = {n: sums[n].moments for n in units}
-        if not all(summaries.values()):
-            reasons = dict.fromkeys(reason for one in sums.values() for reason in one.failures)
-            raise FitError(f"at some N no replicate could be measured: {'; '.join(reasons)}")
+        summaries = _summaries(sums)
         verdicts = tuple(module.judge(setting, summaries))
-        undecided = any(verdict.outcome == "UNSURE" for verdict in verdicts)
-        if total >= replicates or not undecided:
+        if total >= replicates or all(verdict.outcome != "UNSURE" for verdict in verdicts):
             break
     name = module.__name__.rpartition(".")[2]
     if not verdicts:
         raise FitError(f"{name} has nothing to say of {setting.model.name}")
+    others = module.descriptive(setting, summaries) if "descriptive" in vars(module) else ()
     statement = inspect.getdoc(module) or name
     failures = {n: dict(sums[n].failures) for n in units if sums[n].failures}
-    others = module.descriptive(setting, summaries) if "descriptive" in vars(module) else ()
     return Study(
         name, statement, setting.model, tuple(units), total, verdicts, failures, tuple(others)
     )
@@ -149,6 +145,14 @@ class _Sum:
         }
 
 
+def _summaries(sums: Mapping[int, _Sum]) -> dict[int, dict[str, Moments]]:
+    summaries = {n: one.moments for n, one in sums.items()}
+    if not all(summaries.values()):
+        reasons = dict.fromkeys(reason for one in sums.values() for reason in one.failures)
+        raise FitError(f"at some N no replicate could be measured: {'; '.join(reasons)}")
+    return summaries
+
+
 def _fill(
     module: ModuleType,
     setting: Setting,
@@ -198,7 +202,7 @@ def _raw(folder: Path, work: Work) -> Path:
 def _write_raw(
     folder: Path, setting: Setting, work: Work, arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """What was measured of each replicate, one row each: columns `method: parameter`.
+    """Writes all that was measured, a row for each replicate: columns `method: parameter`.
 
     Further entries of a column, such as scores and levels, are numbered.
 

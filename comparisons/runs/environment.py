@@ -1,4 +1,4 @@
-"""What the libraries underneath read from the environment, set before any of them is imported.
+"""The environment that the libraries underneath read, set before any of them is imported.
 
 The command line and its worker processes share it; importing `comparisons` changes nothing.
 """

@@ -19,25 +19,62 @@ import xarray as xr
 from comparisons import case as _case
 from comparisons.claims import GATE
 from comparisons.report.result import CaseResult
+from comparisons.runs.remote import require_same
 from comparisons.runs.selection import chosen, title
+from comparisons.store.entries import Store
 from comparisons.store.keys import digest, source_digest
 from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate
 from inference.method import Method, label
-from models.errors import StoreError
+from inference.posterior.stored import completed
+from models.errors import ConfigError, StoreError, told
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from comparisons.case import Case
     from comparisons.runs.plan import Plan
-    from comparisons.store.entries import Store
 
 _CASE = Path(str(_case.__file__))
-"""What every comparison is given, and therefore depends on."""
+"""Every comparison is given a case, and therefore depends on its code."""
+_LAYOUT = 2
+"""Version of the layout of records."""
 
 type Activity = Callable[[str, str, float], None]
 """Told (event, name, seconds): those of a fit's progress, and `compare`."""
+
+
+def run_spec(
+    spec: Mapping[str, Any],
+    slug: str,
+    root: str,
+    expected: str,
+    *,
+    skip: Mapping[str, str],
+    tell: Activity,
+) -> dict[str, Any]:
+    """Runs the case of a plan's spec, in any process, and returns its record.
+
+    Args:
+        spec: see `comparisons.runs.plan.Plan`.
+        slug: name of its page.
+        root: directory of the store.
+        expected: digest of the record's description where the case was planned.
+        skip: why a fit or a comparison is not to be attempted, by name.
+        tell: told of every fit and comparison, and of warnings.
+
+    Raises:
+        ConfigError: this process has other code, or does not see the store.
+        StoreError: the store cannot be read or written.
+    """
+    from comparisons.runs.plan import plan
+
+    if not Path(root).is_dir():
+        raise ConfigError(f"{root}: a worker does not see it; --out must be where all workers do")
+    store = Store(Path(root), warn=lambda message: tell("warning", message, 0.0))
+    case = plan(spec, slug).case(store, tell)
+    require_same(record_description(case, tuple(spec["only"])), expected)
+    return run_case(case, tuple(spec["only"]), store, tell, skip)
 
 
 def run_case(
@@ -66,35 +103,19 @@ def run_case(
             problems[name] = problem
         return verdicts
 
-    tables: dict[str, Any] = {}
     verdicts = {GATE: compared(GATE)}
     cause = closed(verdicts[GATE])
-    if not cause:
-        fits = [label(method) for method in case.estimates()]
-        verdicts |= {name: compared(name) for name in modules if name != GATE}
-        for name, module in modules.items():
-            if name in problems or name in skip or (table := _table(module)) is None:
-                continue
-            activity("compare", f"table of {name}", 0.0)
-            try:
-                published = table(case)
-                if published is not None:
-                    tables[name] = published.to_dict()
-            except StoreError:
-                raise
-            except Exception as error:  # one table never sinks a run
-                problems[name] = f"the table failed: {type(error).__name__}: {error}"
-    else:
-        fits = []
-        for name, module in modules.items():
-            verdicts.setdefault(name, [not_comparable(title(module), cause)])
+    fits = [] if cause else [label(method) for method in case.estimates()]
+    for name, module in modules.items():
+        if name != GATE:
+            verdicts[name] = [not_comparable(title(module), cause)] if cause else compared(name)
+    tables = {} if cause else _tables(case, modules, activity, skip, problems)
     record = {
         "fits": fits,
         "failures": dict(case.failed),
         "problems": problems,
         "tables": tables,
         "verdicts": {name: list(map(dataclasses.asdict, vs)) for name, vs in verdicts.items()},
-        "titles": {name: title(module) for name, module in modules.items()},
         "seconds": time.perf_counter() - began,
     }
     if not case.failed and not problems:  # failures are never stored
@@ -132,17 +153,19 @@ def record_description(case: Case, only: tuple[str, ...]) -> dict[str, object]:
     sources = [Path(str(module.__file__)) for module in modules.values()]
     return {
         "record": list(modules),
+        "layout": _LAYOUT,
         "case": case.key,
         "source": source_digest(*sources, _CASE),
     }
 
 
 def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store) -> CaseResult:
-    """What the report is given of a case: its record, and its estimates read when asked for."""
+    """A case as the report is given it: its record, and its estimates read when asked for."""
     methods = {label(method): method for method in case.methods}
     fitted = [methods[name] for name in record["fits"]]
     descriptions = {method: case.fit_description(method) for method in fitted}
     timeless = {name: value for name, value in record.items() if name != "seconds"}
+    titles = {name: title(module) for name, module in chosen(plan.spec["only"]).items()}
     return CaseResult(
         slug=plan.slug,
         model=case.model,
@@ -151,17 +174,17 @@ def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store)
         data=case.data,
         seed=case.seed,
         profile=case.profile,
-        estimates=StoredEstimates(store, descriptions),
+        estimates=StoredEstimates(case, store, descriptions),
         refusals=case.refusals,
         failures=record["failures"],
         verdicts={
             name: tuple(Verdict(**verdict) for verdict in verdicts)
             for name, verdicts in record["verdicts"].items()
         },
-        titles=record["titles"],
+        titles=titles,
         seconds=record["seconds"],
         figures={name: xr.Dataset.from_dict(table) for name, table in record["tables"].items()},
-        key=digest([plan.slug, plan.spec["columns"], plan.data_name, case.key, timeless]),
+        key=digest([plan.slug, plan.spec["columns"], plan.data_name, case.key, timeless, titles]),
         files={method: store.fit_path(content) for method, content in descriptions.items()},
     )
 
@@ -170,7 +193,10 @@ def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store)
 class StoredEstimates(Mapping[Method, Estimate]):
     """Estimates by method, each read from the store when first asked for."""
 
-    def __init__(self, store: Store, descriptions: Mapping[Method, dict[str, object]]) -> None:
+    def __init__(
+        self, case: Case, store: Store, descriptions: Mapping[Method, dict[str, object]]
+    ) -> None:
+        self._case = case
         self._store = store
         self._descriptions = descriptions
         self._read: dict[Method, Estimate] = {}
@@ -181,7 +207,7 @@ class StoredEstimates(Mapping[Method, Estimate]):
             if estimate is None:
                 path = self._store.fit_path(self._descriptions[method])
                 raise StoreError(f"{path}: the fit vanished during the run; run again")
-            self._read[method] = estimate
+            self._read[method] = completed(self._case.model, self._case.data, estimate)
         return self._read[method]
 
     def __iter__(self) -> Iterator[Method]:
@@ -217,17 +243,38 @@ def _compared(
         verdicts = list(module.compare(case))
     except StoreError:
         raise
-    except Exception as error:  # one comparison never sinks a run
-        problem = f"the comparison failed: {type(error).__name__}: {error}"
+    except Exception as error:  # a user's program may raise anything
+        problem = f"the comparison failed: {told(error)}"
         return [not_comparable(heading, problem)], problem
     if description["failures"] == case.failed:  # a sibling's fit may have failed meanwhile
         store.save_json(description, [dataclasses.asdict(verdict) for verdict in verdicts])
     return verdicts, ""
 
 
-def _table(module: ModuleType) -> Callable[[Case], xr.Dataset | None] | None:
-    """What a comparison publishes beside its verdicts: `table(case)`, where it defines one.
+def _tables(
+    case: Case,
+    modules: Mapping[str, ModuleType],
+    activity: Activity,
+    skip: Mapping[str, str],
+    problems: dict[str, str],
+) -> dict[str, Any]:
+    """Tables that comparisons publish beside their verdicts, where they define `table(case)`.
 
     It returns None where it has nothing to say about the case.
     """
-    return vars(module).get("table")
+    tables = {}
+    for name, module in modules.items():
+        table = vars(module).get("table")
+        if table is None or name in problems or name in skip:
+            continue
+        activity("compare", f"table of {name}", 0.0)
+        try:
+            published = table(case)
+        except StoreError:
+            raise
+        except Exception as error:  # a user's program may raise anything
+            problems[name] = f"the table failed: {told(error)}"
+            continue
+        if published is not None:
+            tables[name] = published.to_dict()
+    return tables

@@ -1,4 +1,4 @@
-"""What there is, one line each: a name and what it is."""
+"""Every entry there is, one line each: a name and what it is."""
 
 from __future__ import annotations
 

@@ -21,7 +21,6 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
 
     from rich.progress import Task
 
@@ -38,51 +37,77 @@ class _Rate(ProgressColumn):
         return Text("–/s" if speed is None else f"{speed:{digits}}/s")
 
 
-def _bar(console: Console, what: str, *columns: ProgressColumn) -> Progress:
-    return Progress(
-        TextColumn(what),
-        MofNCompleteColumn(),
-        BarColumn(bar_width=24),
-        *columns,
-        TimeElapsedColumn(),
-        TextColumn("elapsed,"),
-        TimeRemainingColumn(),
-        TextColumn("left · {task.description}"),
-        console=console,
-        transient=True,
-    )
+@final
+class _Bar:
+    """A line below what is printed, in a terminal alone; a closed standard error silences both."""
+
+    def __init__(self, what: str, *columns: ProgressColumn) -> None:
+        self._columns = (
+            TextColumn(what),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=24),
+            *columns,
+            TimeElapsedColumn(),
+            TextColumn("elapsed,"),
+            TimeRemainingColumn(),
+            TextColumn("left · {task.description}"),
+        )
+        self._console = Console(stderr=True, soft_wrap=True) if sys.stderr else None
+        self._progress: Progress | None = None
+
+    def start(self, total: int) -> None:
+        """Shows the bar, if anything is to be done."""
+        if self._console and self._console.is_terminal and total:
+            self._progress = Progress(*self._columns, console=self._console, transient=True)
+            self._progress.add_task("starting", total=total)
+            self._progress.start()
+
+    def stop(self) -> None:
+        """Removes the bar."""
+        if self._progress:
+            self._progress.stop()
+            self._progress = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is a bar to look at."""
+        return self._progress is not None
+
+    def update(self, done: int, total: int, description: str) -> None:
+        """Shows how much is done, and what is under way."""
+        if self._progress:
+            task = self._progress.task_ids[0]
+            self._progress.update(task, completed=done, total=total, description=description)
+
+    def say(self, message: str) -> None:
+        """Prints a line above the bar."""
+        if self._console:
+            with suppress(OSError):
+                self._console.print(message, markup=False, highlight=False)
+
+
+def say(message: str) -> None:
+    """Prints a line on standard error, if it is open."""
+    _Bar("").say(message)
 
 
 @final
 class Report:
-    """What a run tells its user while it runs; a closed standard error silences it."""
+    """Progress of a run: one line for each fit where there is no bar."""
 
     def __init__(self, planned: Iterable[tuple[str, str]], what: str = "fits") -> None:
         """A report of what is planned, each (slug of the case, name of the fit)."""
-        self._what = what
         self._known = set(planned)
         self._done: set[tuple[str, str]] = set()
         self._running: dict[str, str] = {}
-        self._console = Console(stderr=True, soft_wrap=True) if sys.stderr else None
-        self._bar: Progress | None = None
-        self._task = None
+        self._bar = _Bar(what)
 
     def __enter__(self) -> Self:
-        if self._console and self._console.is_terminal and self._known:
-            self._bar = _bar(self._console, self._what)
-            self._task = self._bar.add_task("starting", total=len(self._known))
-            self._bar.start()
+        self._bar.start(len(self._known))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
-            self._bar = None
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        self._bar.stop()
 
     @property
     def done(self) -> int:
@@ -94,34 +119,28 @@ class Report:
         """Number of fits known of; comparisons may ask for more on the way."""
         return len(self._known)
 
-    def activity(self, slug: str, event: str, name: str, seconds: float) -> None:
-        """Shows an event of a case: see `comparisons.case.Progress`."""
-        if event in _ENDED:
+    def told(self, slug: str, event: str, name: str, seconds: float) -> None:
+        """Shows an event of a task: see `comparisons.runs.executor.Told`."""
+        if event == "warning":
+            self.say(name)
+        elif event in _ENDED:
             self._ended(slug, event, name, seconds)
-        else:
+        elif event == "ended":
+            self._running.pop(slug, None)
+        elif event in ("fit", "compare"):
             if event == "fit":
                 self._known.add((slug, name))
             self._running[slug] = f"{slug} {name}"
-        if self._bar and self._task is not None:
-            description = escape("; ".join(self._running.values()))
-            self._bar.update(
-                self._task, completed=self.done, total=self.total, description=description
-            )
-
-    def idle(self, slug: str) -> None:
-        """A case has ended."""
-        self._running.pop(slug, None)
+        self._bar.update(self.done, self.total, escape("; ".join(self._running.values())))
 
     def say(self, message: str) -> None:
         """Prints a line above the bar."""
-        if self._console:
-            with suppress(OSError):
-                self._console.print(message, markup=False, highlight=False)
+        self._bar.say(message)
 
     def _ended(self, slug: str, event: str, name: str, seconds: float) -> None:
         self._known.add((slug, name))
         self._done.add((slug, name))
-        if event == "failed" or not self._bar:
+        if event == "failed" or not self._bar.shown:
             spent = _ENDED[event] or f"{seconds:.1f} s"
             self.say(f"[{self.done}/{self.total}] {slug} {name}: {spent}")
 
@@ -131,31 +150,22 @@ class Counting:
     """A bar of replicates with their rate; one plain line for each round elsewhere."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, soft_wrap=True) if sys.stderr else None
-        self._bar: Progress | None = None
-        self._task = None
+        self._bar = _Bar("data sets", _Rate())
 
     def __enter__(self) -> Self:
-        if self._console and self._console.is_terminal:
-            self._bar = _bar(self._console, "data sets", _Rate())
-            self._task = self._bar.add_task("starting", total=1)
-            self._bar.start()
+        self._bar.start(1)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
-            self._bar = None
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        self._bar.stop()
 
     def told(self, what: str, done: int, total: int) -> None:
         """Shows how many data sets of a round are done."""
-        if self._bar and self._task is not None:
-            self._bar.update(self._task, completed=done, total=total, description=what)
-        elif self._console and done == total:
-            with suppress(OSError):
-                self._console.print(f"{done:,} data sets", markup=False, highlight=False)
+        self._bar.update(done, total, what)
+        if done == total and not self._bar.shown:
+            self._bar.say(f"{done:,} data sets")
+
+    def listen(self, task: str, event: str, name: str, seconds: float) -> None:
+        """Says what a task warns of: see `comparisons.runs.executor.Told`."""
+        if event == "warning":
+            self._bar.say(name)

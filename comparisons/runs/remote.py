@@ -1,66 +1,95 @@
-"""What a Dask worker runs; it imports nothing of ours before the environment is set.
+"""The work of a Dask worker, which imports nothing of ours before the environment is set.
 
-JAX takes its precision from the environment when it is first imported.
+JAX and PyTensor read the environment when they are first imported.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import json
+import os
+import pkgutil
 import threading
-import time
-from typing import TYPE_CHECKING, Any
+import traceback
+from pathlib import Path
+from typing import Any
 
 from comparisons.runs.environment import prepare
-
-if TYPE_CHECKING:
-    from comparisons.runs.batches import Measured
 
 _ONE_AT_A_TIME = threading.Lock()
 """Threads of a worker take turns: NumPyro keeps the handlers of all of them on one stack."""
 
 
-def batch(spec: str, source: str, work: tuple[int, int, int]) -> Measured:
-    """Measures a batch.
+def perform(
+    call: str, arguments: tuple[Any, ...], skip: dict[str, str], events: str, log: str
+) -> Any:
+    """Calls a function with its arguments, `skip` and `tell`.
 
     Args:
-        spec: what `comparisons.runs.batches.from_spec` reads.
-        source: digest of the code, libraries and settings that the numbers must come from.
-        work: the fields of a `comparisons.runs.batches.Work`.
+        call: `module:function`.
+        arguments: its positional arguments.
+        skip: why a part of the work, by name, is not to be attempted.
+        events: a file that takes what is told, one JSON line each; written to without buffers, so
+            that it says what a worker was at when it died.  "": nowhere.
+        log: a file that takes what libraries print; "" if that is not to be redirected.
 
     Raises:
-        ConfigError: JAX was loaded here in single precision, or the source is another one.
+        ConcordError: the function raised it, or anything else, whose traceback is printed.
     """
     prepare()
-    from comparisons.runs.batches import Work, description, from_spec, measured
+    if log:
+        _redirect(log)
+    import dask
+
+    from models.errors import ConcordError, FitError, told
     from models.programs.density import require_float64
 
-    require_float64()
-    module, setting = from_spec(spec)
-    _require(description(module, setting), source)
-    with _ONE_AT_A_TIME:
-        return measured(module, setting, Work(*work))
+    # what the imports made stays: looking through it cost a tenth of the time spent compiling
+    gc.freeze()
+
+    def tell(event: str, name: str, seconds: float = 0.0) -> None:
+        line = json.dumps([event, name, seconds]) + "\n"
+        if events:
+            with contextlib.suppress(OSError), Path(events).open("a", encoding="utf-8") as file:
+                file.write(line)
+
+    # here xarray would write through locks of the cluster, which know of no file in memory
+    with _ONE_AT_A_TIME, dask.config.set(scheduler="synchronous"):
+        tell("began", str(os.getpid()))
+        require_float64()
+        try:
+            return pkgutil.resolve_name(call)(*arguments, skip=skip, tell=tell)
+        except ConcordError:
+            raise
+        except Exception as error:  # a user's program may raise what only this process can read
+            traceback.print_exc()
+            raise FitError(told(error)) from None
 
 
-def demonstration(name: str, seed: int, effort: int, source: str) -> tuple[dict[str, Any], float]:
-    """What a theory entry shows, and the seconds it took; see `comparisons.runs.theory.content`.
+def require_same(description: object, expected: str) -> None:
+    """Refuses a worker whose numbers would be others.
+
+    Args:
+        description: what the work depends on, as this process sees it.
+        expected: digest of it where the work was planned.
 
     Raises:
-        ConfigError: JAX was loaded here in single precision, or the source is another one.
+        ConfigError: they differ.
     """
-    prepare()
-    from comparisons.runs import theory as _theory
-
-    _require(_theory.source(name), source)
-    with _ONE_AT_A_TIME:
-        began = time.perf_counter()
-        return _theory.content(name, seed, effort), time.perf_counter() - began
-
-
-def _require(description: dict[str, object], source: str) -> None:
     from comparisons.store.keys import digest
     from models.errors import ConfigError
 
-    if digest(description) != source:
+    if digest(description) != expected:
         raise ConfigError(
             "a Dask worker has another version of this package, of the model's file, of Python or "
             "of a library than this machine, and would give other numbers; install the same there"
         )
+
+
+def _redirect(log: str) -> None:
+    with contextlib.suppress(OSError):
+        target = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        for descriptor in (1, 2):
+            os.dup2(target, descriptor)
+        os.close(target)

@@ -1,4 +1,4 @@
-"""What to run: the options and the TOML file, checked whole before anything is computed.
+"""Settings of a run: the options and the TOML file, checked whole before anything is computed.
 
 Every mistake is collected, so that a user meets all of them at once, each with its path and the
 nearest valid name.
@@ -48,7 +48,9 @@ class Settings(BaseModel):
         profile: how long the methods run.
         seed: the seed of every random stream.
         out: directory of the report and of the stored fits.
-        jobs: worker processes; as many as processors or cases, whichever is fewer, by default.
+        jobs: worker processes; as many as processors or cases, whichever is fewer, by default; 1
+            is this process alone.
+        scheduler: address of a Dask scheduler whose workers are used instead.
         standardise: whether measurements are centred and scaled to standard deviation 1 first.
         settings: settings of methods by name, over those of the profile.
     """
@@ -62,6 +64,7 @@ class Settings(BaseModel):
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     out: str = "reports"
     jobs: Annotated[int, Field(ge=1, le=1024)] | None = None
+    scheduler: str | None = None
     standardise: bool = False
     settings: dict[str, dict[str, Any]] = {}
 
@@ -88,7 +91,10 @@ def settings(options: Mapping[str, Any], config: Path | None = None) -> tuple[Se
     from_file = {} if config is None else read_toml(config)
     sound, mistakes = _sound(from_file, f"{config}: ")
     sound_options, more = _sound(given, "--")
-    return _validated(sound | sound_options), mistakes + more
+    found, mistakes = _validated(sound | sound_options), mistakes + more
+    if found.jobs and found.scheduler:
+        mistakes.append("--jobs is for workers of this machine, --scheduler for those of a cluster")
+    return found, mistakes
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -167,7 +173,7 @@ def explained(error: ValidationError, prefix: str) -> list[str]:
 
 
 def _sound(raw: Mapping[str, Any], prefix: str) -> tuple[dict[str, Any], list[str]]:
-    """What is valid of `raw`, and the mistakes in the rest."""
+    """The valid part of `raw`, and the mistakes in the rest."""
     try:
         _validated(raw)
     except ValidationError as error:

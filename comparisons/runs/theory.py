@@ -20,20 +20,23 @@ import numpy as np
 
 from comparisons import theory
 from comparisons.exhibits import Curves, Shown, Table
+from comparisons.runs.remote import require_same
 from comparisons.store.keys import digest, source_digest, versions
 from comparisons.verdict import Verdict, not_comparable
 from models.errors import FitError
+from models.errors import told as reason
 from models.programs.density import require_float64
 from models.registry import entries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
+    from comparisons.runs.executor import Executor
     from comparisons.store.entries import Store
 
 NAME = "theory"
-"""What the command line calls all of it."""
+"""The name of all of it on the command line."""
 EFFORT = {"quick": 1, "standard": 4, "thorough": 16}
 """Multiples of the sample sizes, by profile."""
 
@@ -41,7 +44,7 @@ EFFORT = {"quick": 1, "standard": 4, "thorough": 16}
 @final
 @dataclass(frozen=True)
 class Demonstration:
-    """What an entry has shown.
+    """All that an entry has shown.
 
     Attributes:
         name: the entry.
@@ -72,7 +75,11 @@ def catalogue() -> dict[str, ModuleType]:
 
 
 def demonstrations(
-    seed: int, effort: int, store: Store, client: Any, told: Callable[[str, str, float], None]
+    seed: int,
+    effort: int,
+    store: Store,
+    executor: Executor,
+    told: Callable[[str, str, float], None],
 ) -> list[Demonstration]:
     """Everything there is to show, alphabetical.
 
@@ -80,38 +87,70 @@ def demonstrations(
         seed: of every random stream.
         effort: the multiple of all sample sizes.
         store: where what was shown is kept; what failed is not.
-        client: a Dask client whose workers show it; None: this process.
-        told: told of (`fit`, `fitted`, `stored` or `failed`; the entry; seconds).
+        executor: who shows it.
+        told: told of (`fit`, `fitted`, `stored` or `failed`; the entry; seconds), and of
+            (`warning`; a message; 0).
 
     Raises:
         StoreError: the store cannot be read or written.
     """
     found: dict[str, Demonstration] = {}
-    missing = []
+    tasks = {}
     for name in catalogue():
         content = store.load_json(_description(name, seed, effort))
         if content is None:
-            missing.append(name)
+            tasks[name] = (name, seed, effort, digest(source(name)))
         else:
             found[name] = _demonstration(name, content)
             told("stored", name, 0.0)
-    shown = (
-        _here(missing, seed, effort, told)
-        if client is None
-        else _there(missing, seed, effort, client)
-    )
-    for name, content, seconds in shown:
+
+    def listen(task: str, event: str, name: str, seconds: float) -> None:
+        if event != "ended":  # what became of it is known here
+            told(event, name, seconds)
+
+    for name, content in executor.results(f"{__name__}:{show.__name__}", tasks, listen):
+        if isinstance(content, Exception):
+            content = {"shown": [], "failure": reason(content), "seconds": 0.0}
+        seconds = content.pop("seconds")
         found[name] = _demonstration(name, content)
-        if content["failure"]:
-            told("failed", name, seconds)
-        else:
+        if not content["failure"]:
             store.save_json(_description(name, seed, effort), content)
-            told("fitted", name, seconds)
+        told("failed" if content["failure"] else "fitted", name, seconds)
     return [found[name] for name in catalogue()]
 
 
+def show(
+    name: str,
+    seed: int,
+    effort: int,
+    expected: str,
+    *,
+    skip: Mapping[str, str],
+    tell: Callable[[str, str, float], None],
+) -> dict[str, Any]:
+    """All that an entry shows (see `content`), and the `seconds` that it took.
+
+    Args:
+        name: the entry.
+        seed: of every random stream.
+        effort: the multiple of all sample sizes.
+        expected: digest of the entry's source where it was planned.
+        skip: why it is not to be shown, by its name.
+        tell: told of its beginning.
+
+    Raises:
+        ConfigError: its source is another one here.
+    """
+    require_same(source(name), expected)
+    if name in skip:
+        return {"shown": [], "failure": skip[name], "seconds": 0.0}
+    tell("fit", name, 0.0)
+    began = time.perf_counter()
+    return {**content(name, seed, effort), "seconds": time.perf_counter() - began}
+
+
 def content(name: str, seed: int, effort: int) -> dict[str, Any]:
-    """What an entry shows, in plain JSON types: a failure is data, and keeps what came before."""
+    """All that an entry shows, in JSON types: a failure is data, and keeps what came before."""
     require_float64()
     # by name, not by place: a new entry changes no number of the others
     word = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
@@ -120,42 +159,9 @@ def content(name: str, seed: int, effort: int) -> dict[str, Any]:
     try:
         for one in catalogue()[name].show(rng, effort):
             shown += [{"kind": type(one).__name__, **dataclasses.asdict(one)}]
-    except Exception as error:  # whatever it is, the other entries go on
-        failure = f"{type(error).__name__}: {error}"
+    except Exception as error:  # an entry runs libraries and users' models; the others go on
+        failure = reason(error)
     return json.loads(json.dumps({"shown": shown, "failure": failure}, default=_plain))
-
-
-def _here(
-    names: list[str], seed: int, effort: int, told: Callable[[str, str, float], None]
-) -> Iterator[tuple[str, dict[str, Any], float]]:
-    for name in names:
-        told("fit", name, 0.0)
-        began = time.perf_counter()
-        found = content(name, seed, effort)
-        yield name, found, time.perf_counter() - began
-
-
-def _there(
-    names: list[str], seed: int, effort: int, client: Any
-) -> Iterator[tuple[str, dict[str, Any], float]]:
-    from dask.distributed import as_completed
-
-    from comparisons.runs.remote import demonstration
-
-    futures = {
-        client.submit(demonstration, name, seed, effort, digest(source(name)), pure=False): name
-        for name in names
-    }
-    try:
-        for future in as_completed(futures):
-            error = future.exception()
-            if error is None:
-                yield futures[future], *future.result()
-            else:
-                failure = f"{type(error).__name__}: {error}"
-                yield futures[future], {"shown": [], "failure": failure}, 0.0
-    finally:
-        client.cancel(list(futures))
 
 
 def _plain(value: object) -> object:

@@ -60,7 +60,7 @@ LIBRARIES = (
 _ROOT = Path(__file__).parents[2]
 _OURS = ("models", "inference", "comparisons", "concord")
 _PLUMBING = ("comparisons/store", "comparisons/report", "comparisons/runs")
-"""What no number depends on: how it is kept, shown and asked for."""
+"""No number depends on how it is kept, shown and asked for."""
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 """Fields of a statement that hold statements."""
 
@@ -134,7 +134,7 @@ class _Source(NamedTuple):
     digest: str
     names: frozenset[_Name]
     exports: Mapping[str, _Name]
-    """What it imports, by the name under which it does, those for type checkers among them."""
+    """Imports by the name that they bind, those for type checkers among them."""
 
 
 class _File(NamedTuple):

@@ -13,11 +13,11 @@ from markupsafe import Markup
 from comparisons.report.facts import Facts
 from comparisons.report.figures.agreement import forest
 from comparisons.report.formats import short, visible
-from comparisons.report.headline import OUTCOMES
 from comparisons.report.sections import sections
 from comparisons.report.sections.first import matrix
 from comparisons.report.sections.order import same_data
 from comparisons.report.tables import identity
+from comparisons.verdict import OUTCOMES
 from inference.method import label
 
 MEANINGS = {

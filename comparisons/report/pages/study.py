@@ -16,7 +16,7 @@ from comparisons.report.figures import curves
 from comparisons.report.figures.canvas import Picture
 from comparisons.report.files import published, put, slug
 from comparisons.report.formats import number, with_error
-from comparisons.report.headline import OUTCOMES, counts
+from comparisons.report.headline import counts
 from comparisons.report.pages.case import render
 from comparisons.report.sections.parts import (
     Get,
@@ -28,7 +28,7 @@ from comparisons.report.sections.parts import (
     words,
 )
 from comparisons.report.tables import LADDER, Row, csv_text, model_title, prediction
-from comparisons.verdict import Verdict
+from comparisons.verdict import OUTCOMES, Verdict
 
 if TYPE_CHECKING:  # a study is not loaded to write its page
     from comparisons.studies import Descriptive, Number, Study

@@ -1,0 +1,394 @@
+"""The executor: cases, batches of replicates and theory entries, here or on Dask workers.
+
+A worker that dies is replaced and its task tried once more; what kills a worker twice is left out
+of the task, with the reason, or is itself given up where it has no parts.  What a task tells goes
+through a file, one line at a time, since a message that is under way when its worker is killed
+would be lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import pkgutil
+import queue
+import re
+import shutil
+import tempfile
+import threading
+import time
+from collections import Counter, deque
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self, final
+
+from comparisons.runs import signals
+from comparisons.runs.environment import memory_limit
+from comparisons.runs.remote import perform
+from inference.threads import THREADS
+from models.errors import ConfigError, FitError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+type Told = Callable[[str, str, str, float], None]
+"""Told (task, event, name, seconds): the events of a case's progress, `compare`, `warning` (a
+message), `ended`."""
+
+ONE_THREAD = {THREADS: "1", "PJRT_NPROC": "1"}
+"""Environment of a worker that computes in one thread, as JAX does then, too."""
+_DASK = {
+    "distributed.scheduler.allowed-failures": 0,  # who tries again is decided here
+    "distributed.scheduler.worker-ttl": None,  # a long compilation is no death
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.comm.timeouts.connect": "60s",  # a new worker may start on a busy machine
+}
+_POLL = 0.1
+"""Seconds between two looks at signals and events."""
+_PATIENCE = 60
+"""Seconds without any worker after which processes of our own are started anew."""
+_MOST_DEATHS = 2
+_MOST_LOST = 10
+"""Times that a task may be lost before its worker has begun it."""
+_BETWEEN = "the time between two fits"
+_EXIT = re.compile(r"Worker process (\d+) (?:exited with status|(was killed by signal)) (\d+)")
+"""How Dask's log tells the end of a worker."""
+
+
+class LostError(FitError):
+    """Every worker that tried a task has died."""
+
+
+class Executor(Protocol):
+    """Whoever does the work, and ends what it has started when its context ends."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any
+    ) -> None: ...
+
+    def results(
+        self, call: str, tasks: Mapping[str, tuple[Any, ...]], told: Told, start: str = "the start"
+    ) -> Iterator[tuple[str, Any]]:
+        """Calls a function for each task, with its arguments, `skip` and `tell`.
+
+        Args:
+            call: `module:function`, so that a worker imports it after setting its environment.
+            tasks: positional arguments by the name of the task, in the order in which to start.
+            told: told of what the tasks tell.
+            start: what a task does before it tells anything.
+
+        Yields:
+            Name of the task and its result, or the exception that it raised, as each ends.
+
+        Raises:
+            StoreError: the store cannot be read or written.
+        """
+        ...
+
+
+@final
+class Here:
+    """This process, one task after the other."""
+
+    def __init__(self, *, debug: bool = False) -> None:
+        """An executor that lets exceptions through if `debug`."""
+        self._debug = debug
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        """Nothing was started."""
+
+    def results(
+        self, call: str, tasks: Mapping[str, tuple[Any, ...]], told: Told, start: str = "the start"
+    ) -> Iterator[tuple[str, Any]]:
+        """The results in order."""
+        function = pkgutil.resolve_name(call)
+
+        def tell(task: str, event: str, name: str, seconds: float = 0.0) -> None:
+            signals.check()
+            told(task, event, name, seconds)
+
+        for task, arguments in tasks.items():
+            try:
+                outcome = function(*arguments, skip={}, tell=partial(tell, task))
+            except StoreError:
+                raise
+            except Exception as error:  # a user's program may raise anything; the others go on
+                if self._debug:
+                    raise
+                outcome = error
+            told(task, "ended", "", 0.0)
+            yield task, outcome
+
+
+@final
+class _Attempt:
+    """A task on its way: what to skip, and what its worker was at when it was last heard of."""
+
+    def __init__(self, task: str, arguments: tuple[Any, ...], events: Path | None) -> None:
+        self.task = task
+        self.arguments = arguments
+        self.events = events
+        self.skip: dict[str, str] = {}
+        self.deaths: Counter[str] = Counter()
+        self.lost = 0
+        self.doing = ""
+        self.worker = 0
+        self._read = 0
+
+    def news(self) -> Iterator[tuple[str, str, float]]:
+        """All that the task has told since the last call."""
+        if self.events is None or not self.events.is_file():
+            return
+        with self.events.open("rb") as file:
+            file.seek(self._read)
+            for line in file:
+                if line.endswith(b"\n"):
+                    self._read += len(line)
+                    yield tuple(json.loads(line))
+
+
+@final
+class Cluster:
+    """Workers of a scheduler that runs, or processes of this machine that end with the run.
+
+    Nothing is started, and Dask is not imported, before there is something to do.
+    """
+
+    def __init__(
+        self,
+        jobs: int,
+        scheduler: str | None,
+        folder: Path,
+        log: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """A cluster.
+
+        Args:
+            jobs: number of processes to start, if there is no scheduler.
+            scheduler: address of a scheduler that runs already.
+            folder: an existing directory for what tasks tell; seen by all workers.
+            log: a file that takes what the libraries print in processes of our own.
+            environment: environment of processes of our own, besides this process's.
+        """
+        self._jobs, self._scheduler = jobs, scheduler
+        self._folder, self._log = folder, log
+        self._environment = dict(environment or {})
+        self._stack = contextlib.ExitStack()
+        self._exits: dict[int, str] = {}
+        self._own: Any = None
+        self._seen = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None and self._own is not None:
+            # workers are at a fit: they are ended, once those who would replace them know of it
+            workers = [nanny.pid for nanny in self._own.workers.values() if nanny.pid]
+            threading.Timer(0.3, lambda: [signals.end(worker) for worker in workers]).start()
+        self._stack.close()
+
+    @property
+    def memory(self) -> int:
+        """Bytes that one worker may use: as much as this process where none has a limit."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
+        return min(limits, default=memory_limit())
+
+    @cached_property
+    def client(self) -> Any:
+        """The Dask client.
+
+        Raises:
+            ConfigError: nothing answers at the scheduler's address.
+        """
+        import dask
+        from dask.distributed import Client
+
+        self._stack.enter_context(dask.config.set(_DASK))
+        if self._scheduler is None:
+            return self._stack.enter_context(Client(self._started()))
+        try:
+            return self._stack.enter_context(Client(self._scheduler, timeout="15s"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"--scheduler {self._scheduler}: {error}; expected the address of a Dask "
+                "scheduler, such as tcp://127.0.0.1:8786"
+            ) from error
+
+    def results(
+        self, call: str, tasks: Mapping[str, tuple[Any, ...]], told: Told, start: str = "the start"
+    ) -> Iterator[tuple[str, Any]]:
+        """The results as they come."""
+        if not tasks:
+            return
+        events = Path(tempfile.mkdtemp(prefix=f".tmp-{os.getpid()}-", dir=self._folder))
+        waiting = deque(
+            _Attempt(task, arguments, events / str(number))
+            for number, (task, arguments) in enumerate(tasks.items())
+        )
+        ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        running: dict[Any, _Attempt] = {}
+
+        def submit() -> None:
+            while waiting and len(running) < self._places():
+                attempt = waiting.popleft()
+                running[self._submitted(call, attempt, start, ended)] = attempt
+
+        try:
+            with signals.polled():
+                while waiting or running:
+                    submit()
+                    future = self._next(ended)
+                    for attempt in running.values():
+                        _listen(attempt, told)
+                    if future is None:
+                        self._watch()
+                        continue
+                    attempt = running.pop(future)
+                    outcome = self._outcome(future, attempt, start, told)
+                    if outcome is attempt:
+                        waiting.appendleft(attempt)
+                        continue
+                    submit()  # before the caller takes its time
+                    told(attempt.task, "ended", "", 0.0)
+                    yield attempt.task, outcome
+        finally:
+            if running:
+                self.client.cancel(list(running))
+            shutil.rmtree(events, ignore_errors=True)
+
+    def _started(self) -> Any:
+        from dask.distributed import LocalCluster
+
+        if self._log is not None:
+            self._log.write_bytes(b"")
+            self._stack.callback(_remove_empty, self._log)
+        scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="concord-"))
+        self._stack.enter_context(_exits(self._exits))
+        self._own = self._stack.enter_context(
+            LocalCluster(
+                n_workers=self._jobs,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                worker_dashboard_address="127.0.0.1:0",
+                local_directory=scratch,
+                env=self._environment,
+                silence_logs=logging.CRITICAL,
+            )
+        )
+        return self._own
+
+    def _places(self) -> int:
+        """How many tasks can run at once; more would wait on a worker and die with it."""
+        if self._scheduler is None:
+            return self._jobs if self.client else 0
+        return max(1, sum(self.client.nthreads().values()))
+
+    def _submitted(self, call: str, attempt: _Attempt, start: str, ended: Any) -> Any:
+        attempt.doing, attempt.worker = start, 0
+        log = str(self._log) if self._log is not None and self._own is not None else ""
+        arguments = (call, attempt.arguments, attempt.skip, str(attempt.events), log)
+        future = self.client.submit(perform, *arguments, pure=False)
+        future.add_done_callback(ended.put)
+        return future
+
+    def _next(self, ended: queue.SimpleQueue[Any]) -> Any:
+        signals.check()
+        try:
+            return ended.get(timeout=_POLL)
+        except queue.Empty:
+            return None
+
+    def _watch(self) -> None:
+        """Starts processes anew if none has come back; workers of others are waited for."""
+        now = time.monotonic()
+        if self._own is None or now - self._seen < _PATIENCE:
+            return
+        if not self.client.scheduler_info(n_workers=-1)["workers"]:
+            self._own.scale(0)
+            self._own.scale(self._jobs)
+        self._seen = time.monotonic()
+
+    def _outcome(self, future: Any, attempt: _Attempt, start: str, told: Told) -> Any:
+        """Result or error of an attempt; the attempt itself if it is to be repeated."""
+        from distributed.scheduler import KilledWorker
+
+        error = future.exception()
+        _listen(attempt, told)
+        if isinstance(error, StoreError):
+            raise error
+        if not isinstance(error, KilledWorker):
+            return future.result() if error is None else error
+        if not attempt.worker and self._own is not None and attempt.lost < _MOST_LOST:
+            attempt.lost += 1  # it waited on a worker that another task killed
+            return attempt
+        doing = attempt.doing
+        attempt.deaths[doing] += error.allowed_failures + 1
+        how = self._how(attempt.worker)
+        again = attempt.deaths[doing] < _MOST_DEATHS
+        unnamed = doing in (start, _BETWEEN)
+        if unnamed and not again:
+            what = "; what it printed, if anything, is in run.log" if self._log else ""
+            return LostError(f"the worker {how} twice during {doing}{what}")
+        if not again:
+            attempt.skip[doing] = f"the worker {how} twice"
+        then = "trying once more" if again else "going on without it"
+        times = "" if again else " twice"
+        message = f"{attempt.task}: the worker {how}{times} during {doing}; {then}"
+        told(attempt.task, "warning", message, 0.0)
+        return attempt
+
+    def _how(self, worker: int) -> str:
+        deadline = time.monotonic() + 2  # the scheduler may know of it first
+        while self._own is not None and worker not in self._exits and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self._exits.get(worker, "died")
+
+
+def _listen(attempt: _Attempt, told: Told) -> None:
+    for event, name, seconds in attempt.news():
+        if event == "began":
+            attempt.worker = int(name)
+            continue
+        if event != "warning":
+            attempt.doing = name if event in ("fit", "compare") else _BETWEEN
+        told(attempt.task, event, name, seconds)
+
+
+@contextlib.contextmanager
+def _exits(found: dict[int, str]) -> Iterator[None]:
+    """Collects how worker processes end, by process: Dask writes it to its log alone."""
+
+    class Exits(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if message := _EXIT.match(record.getMessage()):
+                how = "was killed (signal" if message[2] else "ended (exit status"
+                found[int(message[1])] = f"{how} {message[3]})"
+
+    logger, handler = logging.getLogger("distributed.nanny"), Exits(logging.INFO)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def _remove_empty(log: Path) -> None:
+    with contextlib.suppress(OSError):
+        if not log.stat().st_size:
+            log.unlink()

@@ -1,0 +1,115 @@
+"""What a store keeps of an estimate's draws, and how they are completed when they are read.
+
+Left out is what costs most and can be had again: quantities that the parameters determine, the
+log-likelihoods of single units at most of a Markov chain's draws, and, of the draws of a fitted
+normal law, those that figures do not show.  No verdict rests on these last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from inference.posterior.draws import _posterior, _sampled, thinning
+from inference.posterior.points import reported, terms, to_unconstrained
+from models.programs.density import density, units
+
+if TYPE_CHECKING:
+    from inference.estimate import Estimate
+    from models.spec import Model
+
+_SHOWN = 4_000
+"""About how many draws of a fitted law are kept: as many as a figure shows."""
+_POINTWISE = 500
+"""Most draws of a chain that keep the log-likelihood of each unit in a store."""
+_THINNED = "thinned"
+
+
+def reduced(model: Model, data: xr.Dataset, estimate: Estimate, *, fitted: bool) -> Estimate:
+    """The estimate as a store keeps it.
+
+    Args:
+        model: the model.
+        data: the data.
+        estimate: the estimate, with all that its method gave it.
+        fitted: whether its draws are independent ones of a law that was fitted to the posterior.
+    """
+    groups = _groups(estimate)
+    if "posterior" not in groups:
+        return estimate
+    if fitted:
+        step = max(1, _size(groups["posterior"]) // _SHOWN)
+        groups |= {
+            name: group.isel(draw=slice(None, None, step))
+            for name, group in groups.items()
+            if "draw" in group.dims
+        }
+    if "log_likelihood" in groups:
+        group = groups["log_likelihood"]
+        step = -(-group.sizes["draw"] // _POINTWISE)
+        if step > 1:
+            kept = group.isel(draw=slice(None, None, step))
+            groups["log_likelihood"] = kept.assign_attrs({_THINNED: step})
+    whole, names = groups["posterior"], [parameter.name for parameter in model.parameters]
+    if set(names) < set(whole.data_vars):
+        groups["posterior"] = whole[names]
+        again = _groups(completed(model, data, _with(estimate, groups)))["posterior"]
+        if not again.identical(whole):  # a model whose quantities do not follow from these draws
+            groups["posterior"] = whole
+    return _with(estimate, groups)
+
+
+def completed(model: Model, data: xr.Dataset, estimate: Estimate) -> Estimate:
+    """A stored estimate with the quantities that its parameters determine, bit for bit."""
+    groups = _groups(estimate)
+    posterior = groups.get("posterior")
+    names = [parameter.name for parameter in model.parameters]
+    if posterior is None or not set(names) <= set(posterior.data_vars):
+        return estimate
+    values: Any = {name: _flat(posterior[name]) for name in names}
+    found = reported(model)(values)
+    if set(found) <= set(posterior.data_vars):
+        return estimate
+    shape = posterior.sizes["chain"], posterior.sizes["draw"]
+    whole = _posterior(model, data, {**found, **values}, shape)
+    groups["posterior"] = whole.assign_coords(draw=posterior["draw"]).assign_attrs(posterior.attrs)
+    return _with(estimate, groups)
+
+
+def log_likelihoods(model: Model, data: xr.Dataset, draws: xr.DataTree) -> xr.Dataset:
+    """log p(x_i | θ) at evenly spaced draws of a Markov chain, dims (chain, draw, unit).
+
+    Computed anew where a store has kept those of fewer draws.
+    """
+    found = draws["log_likelihood"].to_dataset()
+    if _THINNED not in found.attrs:
+        return found
+    posterior = draws["posterior"].to_dataset()
+    target, n = density(model, data), units(model, data)
+    points = to_unconstrained(target, {p.name: _flat(posterior[p.name]) for p in model.parameters})
+    shape = posterior.sizes["chain"], posterior.sizes["draw"]
+    step = thinning(len(points), n)
+    kept = points.reshape(*shape, target.size)[:, ::step]
+    unit = np.asarray(terms(target, n).pointwise(kept.reshape(-1, target.size)))
+    return _sampled({"y": unit.reshape(*kept.shape[:2], n)}, "unit", step=step)
+
+
+def _groups(estimate: Estimate) -> dict[str, xr.Dataset]:
+    children = {} if estimate.draws is None else estimate.draws.children
+    return {name: child.to_dataset() for name, child in children.items()}
+
+
+def _with(estimate: Estimate, groups: dict[str, xr.Dataset]) -> Estimate:
+    return dataclasses.replace(estimate, draws=xr.DataTree.from_dict(groups))
+
+
+def _flat(draws: xr.DataArray) -> np.ndarray:
+    array = draws.transpose("chain", "draw", ...).to_numpy()
+    return array.reshape(-1, *array.shape[2:])
+
+
+def _size(posterior: xr.Dataset) -> int:
+    return posterior.sizes["chain"] * posterior.sizes["draw"]
