@@ -329,7 +329,8 @@ def study(
         "methods": split_names(methods or ()),
     }
     names = ("model", "set", "replicates", "n", "methods", "keep")
-    own = dict(zip(names, (model, values, replicates, n, methods, keep), strict=True))
+    given = (model, values, replicates, n, methods, keep)
+    own: dict[str, Any] = dict(zip(names, given, strict=True))
     _finish(lambda: _studied(name, options, own, debug))
 
 

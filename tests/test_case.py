@@ -287,11 +287,11 @@ def test_a_case_runs_from_gate_to_record(statements, tmp_path: Path) -> None:
     }
     assert "ZeroDivisionError: a bug" in found.verdicts["breaks"][0].cause
     assert found.titles["silent"] == "Statement silent"
-    assert list(found.estimates) == ["draw[one]", "draw[two]"]
+    assert list(found.estimates) == list(DRAWS)
     assert set(found.failures) == {"troubled[fails]", "troubled[breaks]"}
     assert all(path.is_file() for path in found.files.values())
     xr.testing.assert_identical(
-        found.estimates["draw[one]"].location.value, case.fit(Draw("one")).location.value
+        found.estimates[Draw("one")].location.value, case.fit(Draw("one")).location.value
     )
 
 
@@ -325,10 +325,10 @@ def test_an_unchanged_case_is_not_computed_again(statements, tmp_path: Path) -> 
     run(a_case(methods=DRAWS, store=store), store)
     assert BEGUN == ["draw[one]", "draw[two]", "draw[one]"]
     assert [s.compared for s in statements.values()] == [1, 1, 1]
-    vanished = first.files["draw[two]"]
+    vanished = first.files[Draw("two")]
     vanished.unlink()
     with pytest.warns(UserWarning, match="missing"), pytest.raises(StoreError, match="vanished"):
-        first.estimates["draw[two]"]
+        first.estimates[Draw("two")]
 
 
 def test_a_case_with_failures_is_tried_again(statements, tmp_path: Path) -> None:
