@@ -268,7 +268,7 @@ class Scratch:
     def edit(self, statement: str) -> None:
         """Changes the source of a comparison, though not what it does."""
         path = self.path / "statements" / statement
-        path.write_text(path.read_text() + "\n")
+        path.write_text(path.read_text() + "EDITED = True\n")
 
 
 def make(path: Path) -> Scratch:

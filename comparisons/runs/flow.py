@@ -27,7 +27,7 @@ from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate
 from inference.method import Method, label
 from inference.posterior.stored import completed
-from models.errors import ConfigError, StoreError, told
+from models.errors import StoreError, told
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -64,13 +64,13 @@ def run_spec(
         tell: told of every fit and comparison, and of warnings.
 
     Raises:
-        ConfigError: this process has other code, or does not see the store.
-        StoreError: the store cannot be read or written.
+        ConfigError: this process has other code.
+        StoreError: the store is not there, or cannot be read or written.
     """
     from comparisons.runs.plan import plan
 
     if not Path(root).is_dir():
-        raise ConfigError(f"{root}: a worker does not see it; --out must be where all workers do")
+        raise StoreError(f"{root}: a worker does not see it; --out must be where all workers do")
     store = Store(Path(root), warn=lambda message: tell("warning", message, 0.0))
     case = plan(spec, slug).case(store, tell)
     require_same(record_description(case, tuple(spec["only"])), expected)
