@@ -1,4 +1,4 @@
-"""What must agree, and why: claims of one data set, studies of repeated ones, the theory."""
+"""Fits that must agree, and why: claims of one data set, studies of repeated ones, the theory."""
 
 from __future__ import annotations
 

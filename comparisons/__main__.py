@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Never
 
 import typer
 
-from comparisons.runs import signals
+from comparisons.runs import environment, signals
+from comparisons.runs.console import complain, say
+from comparisons.runs.options import (
+    Column,
+    Config,
+    Debug,
+    Jobs,
+    Methods,
+    ModelName,
+    Only,
+    Out,
+    Profile,
+    Replicates,
+    Scheduler,
+    Seed,
+    Standardise,
+    StudyMethods,
+    StudyProfile,
+    Units,
+    Values,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,118 +46,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Column = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="A column to use; repeat it for several."),
-]
-ModelName = Annotated[
-    str, typer.Argument(help="A model of the catalogue, or your own: my_model.py:MyModel.")
-]
-Values = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter of the model; may repeat."),
-]
-Methods = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--methods",
-        metavar="NAMES",
-        help="Methods to use, separated by commas: nuts, or one variant of it, nuts[pymc]. "
-        "Default: all.",
-    ),
-]
-Only = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--only",
-        metavar="NAMES",
-        help="Comparisons to make, separated by commas; whether both programs are the same model "
-        "is always checked. Default: all.",
-    ),
-]
-Profile = Annotated[
-    str | None,
-    typer.Option(
-        metavar="quick|standard|thorough",
-        help="How long to run; without a command, quick is also one data set per model alone. "
-        "Default: standard.",
-    ),
-]
-Seed = Annotated[
-    int | None, typer.Option(help="Seed of every random number, 0 or larger. Default: 0.")
-]
-Out = Annotated[
-    str | None,
-    typer.Option(metavar="DIRECTORY", help="Where the report and the fits go. Default: reports."),
-]
-Jobs = Annotated[
-    int | None,
-    typer.Option(help="Worker processes; 1: this process. Default: one for each processor."),
-]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ADDRESS",
-        help="A Dask scheduler that runs: tcp://127.0.0.1:8786. Its workers must see --out.",
-    ),
-]
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="RUN.TOML",
-        help="A file of settings: the options here by name, [[cases]] with model, set, data and "
-        "columns, and [settings.METHOD]. Options given here win.",
-    ),
-]
-Standardise = Annotated[
-    bool,
-    typer.Option(
-        "--standardise", help="Centre and scale each measured column first, to mean 0 and sd 1."
-    ),
-]
-Replicates = Annotated[
-    int | None,
-    typer.Option(
-        min=100, help="Most data sets at each N; fewer if all is decided.", show_default="4000"
-    ),
-]
-Units = Annotated[
-    str | None,
-    typer.Option(
-        "--n",
-        metavar="N,N,…",
-        help="Numbers of units, separated by commas.",
-        show_default="50,200,800",
-    ),
-]
-StudyProfile = Annotated[
-    str | None,
-    typer.Option(
-        metavar="quick|standard|thorough",
-        help="How much is simulated by the study `theory`.",
-        show_default="standard",
-    ),
-]
-StudyMethods = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--methods",
-        metavar="NAMES",
-        help="Methods to study besides the study's own, each data set by itself: nuts[pymc].",
-    ),
-]
-Debug = Annotated[
-    bool,
-    typer.Option("--debug", help="Run in this process and show the traceback of an error."),
-]
-
 
 def _version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        _say(f"concord {version('concord')}")
+        say(f"concord {version('concord')}")
         raise typer.Exit
 
 
@@ -265,7 +177,7 @@ def check(
 
       concord check gaussian_mixture --set k=3
     """
-    _prepare()
+    environment.prepare()
 
     from comparisons.runs.check import stages
     from comparisons.runs.plan import built, model_class
@@ -276,10 +188,10 @@ def check(
     chosen, mistakes = settings({"seed": seed})
     refuse(mistakes)
     instance = built(model_class(model), parse_set(values or ()))
-    _say(f"ok  import: {instance!r}")
+    say(f"ok  import: {instance!r}")
     found = load_data(data, instance, column or ()) if data else None
     for stage, result in stages(instance, found, chosen.seed):
-        _say(f"ok  {stage}: {result}")
+        say(f"ok  {stage}: {result}")
 
 
 @app.command(epilog=EXIT_CODES)
@@ -319,7 +231,7 @@ def study(
     """
     from comparisons.runs.settings import split_names
 
-    _prepare()
+    environment.prepare()
     options = {
         "seed": seed,
         "out": out,
@@ -382,12 +294,12 @@ def list_entries(
 
       concord list methods
     """
-    _prepare()
+    environment.prepare()
 
     from comparisons.runs.listing import listing
 
     for line in listing(kind):
-        _say(line)
+        say(line)
 
 
 @app.command()
@@ -410,9 +322,9 @@ def diff(
     found = differences(old, new)
     for difference in found:
         if difference.change != "unchanged":
-            _say(f"{difference.change}: {' · '.join(difference.row)}: {difference.reason}")
+            say(f"{difference.change}: {' · '.join(difference.row)}: {difference.reason}")
     counts = Counter(difference.change for difference in found)
-    _say(", ".join(f"{counts[name]} {name}" for name in ("changed", "cannot tell", "unchanged")))
+    say(", ".join(f"{counts[name]} {name}" for name in ("changed", "cannot tell", "unchanged")))
     raise typer.Exit(1 if counts["changed"] else 0)
 
 
@@ -429,12 +341,12 @@ def main() -> Never:
     except ConcordError as error:
         if debug:
             raise
-        _complain(f"error: {error}")
+        complain(f"error: {error}")
         raise SystemExit({"InUseError": 3, "FitError": 4}.get(type(error).__name__, 2)) from None
     except Exception as error:  # a bug, or what a user's file raised: no traceback unasked
         if debug:
             raise
-        _complain(
+        complain(
             f"error: {type(error).__name__}: {error}\nThis is a bug in concord itself. Finished "
             "fits are kept; run the same command with --debug for the traceback."
         )
@@ -443,7 +355,7 @@ def main() -> Never:
 
 
 def _run(options: dict[str, Any], config: Path | None, debug: bool) -> None:
-    _prepare()
+    environment.prepare()
 
     def attempt() -> tuple[Path, int]:
         from comparisons.runs.run import run, told_command
@@ -455,20 +367,14 @@ def _run(options: dict[str, Any], config: Path | None, debug: bool) -> None:
     _finish(attempt)
 
 
-def _prepare() -> None:
-    from comparisons.runs import environment
-
-    environment.prepare()
-
-
 def _finish(attempt: Callable[[], tuple[Path, int]]) -> Never:
     """Prints the page of a command and exits with its code."""
     try:
         page, code = attempt()
     except KeyboardInterrupt as interruption:
-        _complain(str(interruption) or "interrupted; the same command goes on with what is kept")
+        complain(str(interruption) or "interrupted; the same command goes on with what is kept")
         raise typer.Exit(130) from None
-    _say(str(page))
+    say(str(page))
     raise typer.Exit(code)
 
 
@@ -477,23 +383,6 @@ def _options(**given: Any) -> dict[str, Any]:
 
     names = {name: split_names(given[name] or ()) for name in ("methods", "only")}
     return given | names
-
-
-def _say(line: str) -> None:
-    """Prints to standard output, whether or not anybody still reads it."""
-    if sys.stdout is None:
-        return
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        # what Python flushes at exit must not fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def _complain(message: str) -> None:
-    if sys.stderr is not None:
-        with suppress(OSError):
-            print(message, file=sys.stderr)
 
 
 if __name__ == "__main__":

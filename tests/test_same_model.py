@@ -17,8 +17,9 @@ import xarray as xr
 from catalogue import FURTHER, at_truth, called, variants
 from wrapper import Wrapped
 
-from comparisons.claims import GATE, same_model
-from comparisons.claims.same_model import (
+from comparisons import gate
+from comparisons.claims import GATE
+from comparisons.gate import (
     DRAWS,
     ROW_POINTS,
     _distributions,
@@ -97,7 +98,7 @@ EACH = {called(model): model for model in [*STUDIED, *MOVED, SPARSE]}
 
 @pytest.mark.parametrize("model", EACH.values(), ids=EACH.keys())
 def test_the_gate_passes(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(same_model, "DRAWS", FEW_DRAWS)
+    monkeypatch.setattr(gate, "DRAWS", FEW_DRAWS)
     assert parted(model, at_truth(model, 12), unsure=True) == {}
 
 
@@ -272,7 +273,7 @@ def test_rows_that_simulate_makes_otherwise_are_caught(monkeypatch: pytest.Monke
 
     data = at_truth(Gaussian(), 12)
     monkeypatch.setattr(Gaussian, "simulate", variance_for_deviation)
-    monkeypatch.setattr(same_model, "DRAWS", FEW_DRAWS)
+    monkeypatch.setattr(gate, "DRAWS", FEW_DRAWS)
     assert list(parted(Gaussian(), data, unsure=True)) == [
         "moments of rows made by simulate at a point drawn from the prior"
     ]
@@ -417,7 +418,7 @@ def test_data_without_spread_pass_the_gate(
     model: Model, rows: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # a scale starts at 0 there, so that only draws from the prior are points to compare at
-    monkeypatch.setattr(same_model, "DRAWS", FEW_DRAWS)
+    monkeypatch.setattr(gate, "DRAWS", FEW_DRAWS)
     found = list(differences(model, as_dataset(rows, model), np.random.default_rng(0)))
     assert max(one.observed for one in found if one.error == 0) <= TOLERANCE
     assert "over 32 points" in found[0].cause

@@ -20,7 +20,6 @@ import numpy as np
 import xarray as xr
 from scipy.stats import multivariate_normal
 
-from comparisons.claims.same_model import difference_of_densities
 from comparisons.criteria import (
     Criterion,
     bridge_evidence,
@@ -31,6 +30,7 @@ from comparisons.criteria import (
     sampled_leave_one_out,
     weighted_leave_one_out,
 )
+from comparisons.gate import difference_of_densities
 from comparisons.policy import EVIDENCE, LAPLACE_GAP, PENALTY_SLOPE, Z
 from comparisons.reference import (
     exact_posterior,

@@ -109,7 +109,6 @@ class Here:
     def results(
         self, call: str, tasks: Mapping[str, tuple[Any, ...]], told: Told, start: str = "the start"
     ) -> Iterator[tuple[str, Any]]:
-        """The results in order."""
         function = pkgutil.resolve_name(call)
 
         def tell(task: str, event: str, name: str, seconds: float = 0.0) -> None:
@@ -229,7 +228,6 @@ class Cluster:
     def results(
         self, call: str, tasks: Mapping[str, tuple[Any, ...]], told: Told, start: str = "the start"
     ) -> Iterator[tuple[str, Any]]:
-        """The results as they come."""
         if not tasks:
             return
         events = Path(tempfile.mkdtemp(prefix=f".tmp-{os.getpid()}-", dir=self._folder))

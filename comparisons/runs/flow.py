@@ -160,7 +160,14 @@ def record_description(case: Case, only: tuple[str, ...]) -> dict[str, object]:
 
 
 def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store) -> CaseResult:
-    """A case as the report is given it: its record, and its estimates read when asked for."""
+    """A case as the report is given it: its record, and its estimates read when asked for.
+
+    Args:
+        plan: the case's name, data and settings.
+        case: the case.
+        record: its record, as `run_case` returns it.
+        store: where its fits are.
+    """
     methods = {label(method): method for method in case.methods}
     fitted = [methods[name] for name in record["fits"]]
     descriptions = {method: case.fit_description(method) for method in fitted}

@@ -120,7 +120,6 @@ class Report:
         return len(self._known)
 
     def told(self, slug: str, event: str, name: str, seconds: float) -> None:
-        """Shows an event of a task: see `comparisons.runs.executor.Told`."""
         if event == "warning":
             self.say(name)
         elif event in _ENDED:
@@ -166,6 +165,5 @@ class Counting:
             self._bar.say(f"{done:,} data sets")
 
     def listen(self, task: str, event: str, name: str, seconds: float) -> None:
-        """Says what a task warns of: see `comparisons.runs.executor.Told`."""
         if event == "warning":
             self._bar.say(name)

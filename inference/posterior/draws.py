@@ -148,8 +148,8 @@ def _tree(
 ) -> xr.DataTree:
     """The draws as ArviZ's groups; of a chain, with each unit's ℓ at evenly spaced draws."""
     groups = {
-        "posterior": _posterior(model, data, {**drawn.values, **scalars}, drawn.shape),
-        "log_prior": _sampled({"log_prior": drawn.log_prior.reshape(drawn.shape)}),
+        "posterior": posterior_group(model, data, {**drawn.values, **scalars}, drawn.shape),
+        "log_prior": sampled({"log_prior": drawn.log_prior.reshape(drawn.shape)}),
         "observed_data": data,
     }
     if sample_stats is not None:
@@ -158,8 +158,8 @@ def _tree(
         kept = drawn.points.reshape(*drawn.shape, target.size)[:, ::step]
         unit = np.asarray(terms(target, n).pointwise(kept.reshape(-1, target.size)))
         pointwise = {"y": unit.reshape(*kept.shape[:2], n)}
-        groups["sample_stats"] = _sampled(sample_stats)
-        groups["log_likelihood"] = _sampled(pointwise, "unit", step=step)
+        groups["sample_stats"] = sampled(sample_stats)
+        groups["log_likelihood"] = sampled(pointwise, "unit", step=step)
     return xr.DataTree.from_dict(groups)
 
 
@@ -212,10 +212,20 @@ def _by_name(flat: np.ndarray, like: Values) -> dict[str, np.ndarray]:
     }
 
 
-def _posterior(
+def posterior_group(
     model: Model, data: xr.Dataset, values: Values, shape: tuple[int, ...]
 ) -> xr.Dataset:
-    """Parameters and quantities with dims (chain, draw, …); a name that is both appears once."""
+    """Parameters and quantities as a group of draws; a name that is both appears once.
+
+    Args:
+        model: the model.
+        data: the data, for coordinates of dims.
+        values: both by name, with a leading dimension of draws, chain after chain.
+        shape: (chains, draws).
+
+    Returns:
+        A Dataset with dims (chain, draw, …).
+    """
     table = {p.name: p for p in (*model.parameters, *quantity_table(model))}
     rows = [Parameter(p.name, p.support, ("chain", "draw", *p.dims)) for p in table.values()]
     arrays = {name: jnp.reshape(values[name], (*shape, *values[name].shape[1:])) for name in table}
@@ -223,7 +233,7 @@ def _posterior(
     return labelled(rows, data, arrays).assign_coords(steps)
 
 
-def _sampled(arrays: Mapping[str, np.ndarray], *dims: str, step: int = 1) -> xr.Dataset:
+def sampled(arrays: Mapping[str, np.ndarray], *dims: str, step: int = 1) -> xr.Dataset:
     """Arrays of shape (chain, draw, …), of every `step`-th draw, as a Dataset."""
     shape = next(iter(arrays.values())).shape
     return xr.Dataset(

@@ -1,4 +1,4 @@
-"""What a store keeps of an estimate's draws, and how they are completed when they are read.
+"""An estimate's draws as a store keeps them, and how they are completed when they are read.
 
 Left out is what costs most and can be had again: quantities that the parameters determine, the
 log-likelihoods of single units at most of a Markov chain's draws, and, of the draws of a fitted
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from inference.posterior.draws import _posterior, _sampled, thinning
+from inference.posterior.draws import posterior_group, sampled, thinning
 from inference.posterior.points import reported, terms, to_unconstrained
 from models.programs.density import density, units
 
@@ -74,7 +74,7 @@ def completed(model: Model, data: xr.Dataset, estimate: Estimate) -> Estimate:
     if set(found) <= set(posterior.data_vars):
         return estimate
     shape = posterior.sizes["chain"], posterior.sizes["draw"]
-    whole = _posterior(model, data, {**found, **values}, shape)
+    whole = posterior_group(model, data, {**found, **values}, shape)
     groups["posterior"] = whole.assign_coords(draw=posterior["draw"]).assign_attrs(posterior.attrs)
     return _with(estimate, groups)
 
@@ -94,7 +94,7 @@ def log_likelihoods(model: Model, data: xr.Dataset, draws: xr.DataTree) -> xr.Da
     step = thinning(len(points), n)
     kept = points.reshape(*shape, target.size)[:, ::step]
     unit = np.asarray(terms(target, n).pointwise(kept.reshape(-1, target.size)))
-    return _sampled({"y": unit.reshape(*kept.shape[:2], n)}, "unit", step=step)
+    return sampled({"y": unit.reshape(*kept.shape[:2], n)}, "unit", step=step)
 
 
 def _groups(estimate: Estimate) -> dict[str, xr.Dataset]:

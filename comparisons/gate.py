@@ -1,0 +1,216 @@
+"""The gate: every term on which the PyMC and the NumPyro program of a model could differ.
+
+At points near the data and drawn from the prior: log prior and log-likelihood, their gradients and
+the log-Jacobians of the two programs; and moments of what each of them draws. The theorem is that
+of the claim `same_model`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import numpy as np
+
+from comparisons.policy import MOMENTS, TOLERANCE
+from comparisons.verdict import Verdict
+from models.programs.density import density, flat_names
+from models.programs.numpyro import numpyro_rows, observed_sites
+from models.programs.pymc import pymc_rows
+from models.programs.readings import read_numpyro, read_pymc, there_and_back
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import xarray as xr
+    from jax import Array
+
+    from models.programs.readings import Reading
+    from models.spec import Model
+
+POINTS = 32
+"""Points at which the densities are compared: half from the data, as far as its starts lie inside
+of parameter space, the rest from the prior."""
+_TRIED = 1_000
+"""Prior draws among which valid points are looked for."""
+_ROUND_TRIP = 1e-12
+"""Largest relative change of a valid point, and of a step at it, on the way there and back."""
+_FEW = 6
+"""Points of the short form."""
+DRAWS = 100_000
+"""Prior draws from each program, and units simulated by each at each of `ROW_POINTS`."""
+ROW_POINTS = 3
+"""Prior draws at which both programs simulate rows."""
+
+
+def _difference(term: str, size: float, error: float, where: str) -> Verdict:
+    """The largest difference of one term over all points; one with an error is of moments."""
+    return Verdict(
+        "{quantity}: {method} − {reference}",
+        size,
+        expected=0.0,
+        error=error,
+        bound=MOMENTS if error > 0 else TOLERANCE,
+        cause=where,
+        quantity=term,
+        method="pymc",
+        reference="numpyro",
+    )
+
+
+def differences(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Iterator[Verdict]:
+    """Every term on which the two programs could differ, with where they differ most."""
+    numpyro, pymc = read_numpyro(model, data), read_pymc(model, data)
+    prior = numpyro.prior_draws(rng, DRAWS)
+    drawn, valid = _valid(model, data, prior)
+    near = _near(model, data, rng, POINTS - POINTS // 2)
+    others = POINTS - len(near)
+    if valid.size < others:
+        where = f"{valid.size} of {_TRIED} prior draws are valid; expected {others} points"
+        yield _difference("points drawn from the prior", float("inf"), 0.0, where)
+    points = np.concatenate([near, drawn[valid[:others]]])
+    yield from _terms(model, data, numpyro, pymc, points)
+    yield _distributions("prior moments", prior, pymc.prior_draws(rng, DRAWS))
+    points = [
+        {name: jnp.asarray(array[i]) for name, array in prior.items()} for i in valid[:ROW_POINTS]
+    ]
+    if points:
+        many = model.simulate(rng, points[0], DRAWS)
+        ours, theirs = (rows(model, many, points, rng) for rows in (numpyro_rows, pymc_rows))
+        term = f"moments of rows simulated at {len(points)} points drawn from the prior"
+        yield _distributions(term, _by_point(ours), _by_point(theirs))
+        # what a program observes may be a function of the data, of which simulate knows nothing
+        made = {
+            name: np.asarray(many[name].data)
+            for name, site in observed_sites(model, many, points[0]).items()
+            if name in many and np.array_equal(site["value"], many[name].data)
+        }
+        if made:
+            term = "moments of rows made by simulate at a point drawn from the prior"
+            rows = {name: ours[0][name] for name in made}
+            yield _distributions(term, rows, made, ("numpyro", "simulate"))
+
+
+def difference_of_densities(model: Model, data: xr.Dataset, rng: np.random.Generator) -> str:
+    """Where the densities of the two programs differ first; "" if they agree.
+
+    A short form of the gate for the siblings of a model that has passed it: log prior and
+    log-likelihood at a few points near the data, without derivatives or draws.
+    """
+    numpyro, pymc = (read(model, data, derivatives=False) for read in (read_numpyro, read_pymc))
+    points = _near(model, data, rng, _FEW)
+    if not len(points):
+        return "no start from the data is inside of the parameter space"
+    found = _terms(model, data, numpyro, pymc, points)
+    parted = (v for v in found if v.outcome != "AGREE")
+    return next((f"{v.quantity} differs: {v.cause}" for v in parted), "")
+
+
+def _valid(
+    model: Model, data: xr.Dataset, prior: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first prior draws in NumPyro's space, shape (draws, k), and which to compare at.
+
+    A draw can sit on a boundary of its support to within rounding, where its coordinates are lost:
+    at valid ones the way to the natural scale and back is the identity, and so is its derivative.
+    """
+    few = {name: jnp.asarray(array[:_TRIED]) for name, array in prior.items()}
+    drawn, back, step = map(np.asarray, there_and_back(model, data, few))
+    with np.errstate(invalid="ignore"):
+        off = np.abs(back - drawn) / np.maximum(1.0, np.abs(drawn)) + np.abs(step - 1)
+    valid = (off <= _ROUND_TRIP).all(axis=1)  # which no number that is not finite passes
+    return drawn, np.flatnonzero(valid)[:POINTS]
+
+
+def _near(model: Model, data: xr.Dataset, rng: np.random.Generator, count: int) -> np.ndarray:
+    """Jittered starts in NumPyro's unconstrained space, shape (at most count, k).
+
+    Of data that are all alike some parameter starts on its boundary, which is at infinity there.
+    """
+    target = density(model, data)
+    starts = np.stack([target.unconstrain(model.start(rng, data)) for _ in range(count)])
+    inside = np.isfinite(starts).all(axis=1)
+    return (starts + 0.2 * rng.standard_normal(starts.shape))[inside]
+
+
+def _terms(
+    model: Model, data: xr.Dataset, numpyro: Reading, pymc: Reading, points: np.ndarray
+) -> Iterator[Verdict]:
+    """The largest difference of each term of the two readings at the points."""
+    at = jnp.asarray(points)
+    ours, theirs = numpyro.terms(at), pymc.terms(at)
+    for term, values in ours.items():
+        yield _largest(model, data, term, np.asarray(values), np.asarray(theirs[term]), at)
+
+
+def _largest(
+    model: Model, data: xr.Dataset, term: str, ours: np.ndarray, theirs: np.ndarray, points: Array
+) -> Verdict:
+    """Largest difference relative to the term's size at the point (at least 1).
+
+    What is not finite is no agreement, also where both programs say the same.
+    """
+    if ours.shape != theirs.shape:
+        return _difference(term, float("inf"), 0.0, f"shapes {ours.shape} and {theirs.shape}")
+    count = points.shape[0]
+    a, b = ours.reshape(count, -1), theirs.reshape(count, -1)
+    finite = np.isfinite(a) & np.isfinite(b)
+    scale = np.maximum(1.0, np.abs(np.where(finite, a, 0.0)))
+    if term.startswith("gradient"):
+        scale = scale.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", over="ignore"):
+        relative = np.where(finite, np.abs(a - b) / scale, np.inf)
+    i, j = np.unravel_index(int(relative.argmax()), relative.shape)
+    size = float(relative[i, j])
+    if size <= TOLERANCE:
+        return _difference(term, size, 0.0, f"largest relative difference over {count} points")
+    values = density(model, data).constrain(points[i])
+    flat = np.concatenate([np.ravel(array) for array in values.values()])
+    pairs = zip(flat_names(values), flat, strict=True)
+    at = ", ".join(f"{name} = {value:.6g}" for name, value in list(pairs)[:8])
+    entry = f" entry {j}" if a.shape[1] > 1 else ""
+    where = f"numpyro {a[i, j]:.12g}, pymc {b[i, j]:.12g} at {at}"
+    if a[i, j] == b[i, j]:
+        where = f"both programs give {a[i, j]} at {at}; is it outside of the support?"
+    return _difference(term, size, 0.0, f"{term}{entry}: {where}")
+
+
+def _by_point(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {f"point {i}, {name}": x for i, sites in enumerate(rows) for name, x in sites.items()}
+
+
+def _distributions(
+    term: str,
+    ours: dict[str, np.ndarray],
+    theirs: dict[str, np.ndarray],
+    whose: tuple[str, str] = ("numpyro", "pymc"),
+) -> Verdict:
+    """Largest standardised difference in mean or variance of x ↦ t/(1 + |t|), t = (x − m)/s."""
+    if {n: a.shape for n, a in ours.items()} != {n: a.shape for n, a in theirs.items()}:
+        where = f"{' and '.join(whose)} draw different names or shapes"
+        return _difference(term, float("inf"), 1e-12, where)
+    largest = _difference(term, 0.0, 1e-12, "largest standardised difference of mean or variance")
+    for name, array in ours.items():
+        count = array.shape[0]
+        a, b = array.reshape(count, -1), theirs[name].reshape(count, -1)
+        for program, drawn in zip(whose, (a, b), strict=True):
+            wrong = count - int(np.isfinite(drawn).all(axis=1).sum())
+            if wrong:
+                where = f"{name}: {wrong} of {count} draws of {program} are not finite"
+                return _difference(term, float("inf"), 1e-12, where)
+        middle = np.median(a, axis=0)
+        width = np.median(np.abs(a - middle), axis=0)
+        width = np.where(width > 0, width, 1.0)
+        a, b = (a - middle) / width, (b - middle) / width
+        a, b = a / (1 + np.abs(a)), b / (1 + np.abs(b))
+        location = a.mean(axis=0)
+        for f, g in ((a, b), ((a - location) ** 2, (b - location) ** 2)):
+            # constants (the diagonal of a correlation) have no sd to be measured in
+            scale = np.where(f.std(axis=0) > 1e-12, f.std(axis=0), 1e-12)
+            size = np.abs(f.mean(axis=0) - g.mean(axis=0)) / scale
+            j = int(size.argmax())
+            if size[j] > largest.observed:
+                error = float(np.sqrt((f.var(axis=0) + g.var(axis=0))[j] / count) / scale[j])
+                where = f"largest at {name}[{j}]"
+                largest = _difference(term, float(size[j]), max(error, 1e-12), where)
+    return largest

@@ -1,0 +1,23 @@
+"""Lines for whoever called: results on standard output, complaints on standard error."""
+
+import os
+import sys
+from contextlib import suppress
+
+
+def say(line: str) -> None:
+    """Prints to standard output, whether or not anybody still reads it."""
+    if sys.stdout is None:
+        return
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # what Python flushes at exit must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def complain(message: str) -> None:
+    """Prints to standard error, where there is one."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(message, file=sys.stderr)

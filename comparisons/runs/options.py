@@ -1,0 +1,112 @@
+"""The options that commands share, each with its help text."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Column = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="A column to use; repeat it for several."),
+]
+ModelName = Annotated[
+    str, typer.Argument(help="A model of the catalogue, or your own: my_model.py:MyModel.")
+]
+Values = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter of the model; may repeat."),
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--methods",
+        metavar="NAMES",
+        help="Methods to use, separated by commas: nuts, or one variant of it, nuts[pymc]. "
+        "Default: all.",
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="NAMES",
+        help="Comparisons to make, separated by commas; whether both programs are the same model "
+        "is always checked. Default: all.",
+    ),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="quick|standard|thorough",
+        help="How long to run; without a command, quick is also one data set per model alone. "
+        "Default: standard.",
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed of every random number, 0 or larger. Default: 0.")
+]
+Out = Annotated[
+    str | None,
+    typer.Option(metavar="DIRECTORY", help="Where the report and the fits go. Default: reports."),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(help="Worker processes; 1: this process. Default: one for each processor."),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="A Dask scheduler that runs: tcp://127.0.0.1:8786. Its workers must see --out.",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="RUN.TOML",
+        help="A file of settings: the options here by name, [[cases]] with model, set, data and "
+        "columns, and [settings.METHOD]. Options given here win.",
+    ),
+]
+Standardise = Annotated[
+    bool,
+    typer.Option(
+        "--standardise", help="Centre and scale each measured column first, to mean 0 and sd 1."
+    ),
+]
+Replicates = Annotated[
+    int | None,
+    typer.Option(
+        min=100, help="Most data sets at each N; fewer if all is decided.", show_default="4000"
+    ),
+]
+Units = Annotated[
+    str | None,
+    typer.Option(
+        "--n",
+        metavar="N,N,…",
+        help="Numbers of units, separated by commas.",
+        show_default="50,200,800",
+    ),
+]
+StudyProfile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="quick|standard|thorough",
+        help="How much is simulated by the study `theory`.",
+        show_default="standard",
+    ),
+]
+StudyMethods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--methods",
+        metavar="NAMES",
+        help="Methods to study besides the study's own, each data set by itself: nuts[pymc].",
+    ),
+]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", help="Run in this process and show the traceback of an error."),
+]
