@@ -1,6 +1,6 @@
 """A claim of the theory: the number that it predicts and the one measured, as a verdict."""
 
-from typing import Any
+from typing import Any, SupportsFloat
 
 from comparisons.theory._estimates import Measured
 from comparisons.verdict import Verdict, not_comparable
@@ -9,7 +9,7 @@ from comparisons.verdict import Verdict, not_comparable
 def equal(
     statement: str,
     about: str,
-    found: Measured | float,
+    found: Measured | SupportsFloat,
     expected: float,
     bound: float,
     **explained: Any,
@@ -33,7 +33,7 @@ def equal(
 
 
 def at_least(
-    statement: str, about: str, found: Measured | float, least: float, slack: float = 0.0
+    statement: str, about: str, found: Measured | SupportsFloat, least: float, slack: float = 0.0
 ) -> Verdict:
     """The claim that a number is no less than another.
 

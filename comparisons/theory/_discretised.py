@@ -185,7 +185,7 @@ def diffusion(rng: np.random.Generator, repetitions: int) -> Exhibits:
     statement = "reverse diffusion with many steps draws from the target"
     yield equal(statement, f"total variation by quadrature, N = {most}", apart[-1], 0.0, APART)
     sd = np.sqrt(truth().variance)
-    exact = dict(zip(COUNTS, np.array(bias) / sd, strict=True))
+    exact: dict[int, float] = dict(zip(COUNTS, np.array(bias) / sd, strict=True))
     runs = {
         steps: measured(ReverseDiffusion(steps).draw(target(), rng, times * repetitions, DRAWS))
         for steps, times in DRAWN.items()

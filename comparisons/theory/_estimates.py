@@ -7,6 +7,8 @@ from typing import NamedTuple, final
 
 import numpy as np
 
+from comparisons.exhibits import Numbers
+
 
 @final
 class Measured(NamedTuple):
@@ -52,7 +54,7 @@ def power(sizes: Sequence[float], values: Sequence[Measured]) -> Measured:
     return Measured(float((weight * away * np.log(np.abs(y))).sum()) / total, total**-0.5)
 
 
-def order(sizes: Sequence[float], errors: Sequence[float]) -> float:
+def order(sizes: Numbers, errors: Numbers) -> float:
     """The slope of log error against log size between the last two; NaN if the sign changes."""
     ratio = errors[-2] / errors[-1]
     return float(np.log(ratio) / np.log(sizes[-2] / sizes[-1])) if ratio > 0 else float("nan")

@@ -85,7 +85,7 @@ def _identities() -> Exhibits:
 
 
 def _neighbours(
-    log_p: Callable[[Array], Array], u: np.ndarray, weight: np.ndarray, outer: np.ndarray
+    log_p: Callable[[Array], Array], u: Array, weight: np.ndarray, outer: np.ndarray
 ) -> Exhibits:
     """The divergence from laws along a unit direction, against half the squared distance."""
     delta = np.ones(u.size)
