@@ -79,7 +79,7 @@ def test_quantities_that_parameters_do_not_determine_are_kept(
 
     monkeypatch.setattr("inference.posterior.stored.reported", others)
     monkeypatch.setattr(
-        "inference.posterior.stored._posterior",
+        "inference.posterior.stored.posterior_group",
         lambda model, data, values, shape: groups(laplace())["posterior"].to_dataset() + 1,
     )
     kept = reduced(MODEL, DATA, laplace(), fitted=False)

@@ -1,4 +1,4 @@
-"""What changed between two tables of verdicts, judged by the Monte Carlo errors of both.
+"""Changes between two tables of verdicts, judged by the Monte Carlo errors of both.
 
 A row is *changed* where its number moved by more than the practical bound even at the near end of
 the interval that both errors span, *unchanged* where it stayed within the bound even at the far

@@ -216,9 +216,10 @@ class Cluster:
 
         self._stack.enter_context(dask.config.set(_DASK))
         if self._scheduler is None:
-            return self._stack.enter_context(Client(self._started()))
+            return self._stack.enter_context(Client(self._started(), set_as_default=False))
         try:
-            return self._stack.enter_context(Client(self._scheduler, timeout="15s"))
+            client = Client(self._scheduler, timeout="15s", set_as_default=False)
+            return self._stack.enter_context(client)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"--scheduler {self._scheduler}: {error}; expected the address of a Dask "

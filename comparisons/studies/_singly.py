@@ -21,7 +21,7 @@ MEAN_FIELD, POSTERIOR = "gaussian_vi[mean_field]", "posterior"
 
 
 class Drawn(NamedTuple):
-    """What a method drew in R data sets, m flat quantities."""
+    """Draws of a method in R data sets, m flat quantities."""
 
     column: str
     """Its label, told apart from the study's own methods."""

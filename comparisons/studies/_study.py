@@ -34,7 +34,7 @@ type Summaries = Mapping[int, Mapping[str, Moments]]
 @final
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What is studied: a model at its truth.
+    """A model at its truth, to be studied.
 
     Attributes:
         model: the model; data are simulated at its `truth`.
@@ -114,7 +114,7 @@ class Descriptive(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Study:
-    """What a study found.
+    """The outcome of a study.
 
     Attributes:
         name: the study.
