@@ -164,7 +164,7 @@ class Case:
                 self._store.save(description, kept)
         except StoreError:
             raise
-        except Exception as error:
+        except Exception as error:  # a user's program may raise anything; the others go on
             reason = told(error)
             self.failed[name] = reason
             self._progress("failed", name, time.perf_counter() - began)

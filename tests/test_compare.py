@@ -61,6 +61,6 @@ assert abs(float(fit.location.value["mu"]) - y.mean()) < 1e-9 * abs(y.mean())
 draws = found.idata("nuts[numpyro]")["posterior"]["mu"]
 assert draws.dtype == np.float64 and np.any(draws.values != draws.values.astype("float32"))
 assert not jax.config.jax_enable_x64 and jnp.ones(2).dtype == jnp.float32
-assert found.claims["same_maximum"] is not None
+assert len(found.table()) == 6  # two parameters by three methods
 """
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, cwd=ROOT)

@@ -177,7 +177,7 @@ def measured(module: ModuleType, setting: Setting, work: Work) -> Measured:
         part = waiting.pop()
         try:
             columns = attempt(part)
-        except Exception as error:
+        except Exception as error:  # whatever it is, it is counted with its reason
             if len(part) == 1:
                 failures[told(error)] += 1
             else:
@@ -197,7 +197,7 @@ def measured(module: ModuleType, setting: Setting, work: Work) -> Measured:
 def _reason(attempt: Callable[[], object]) -> str:
     try:
         attempt()
-    except Exception as error:
+    except Exception as error:  # of a user's program, told and not raised
         return told(error)
     return ""
 
