@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Never
 
 import typer
 
-from comparisons.runs import environment, signals, stored
+from comparisons.runs import environment, signals
 from comparisons.runs.console import complain, say
 from comparisons.runs.options import (
     Column,
     Config,
     Debug,
     Jobs,
+    Latent,
     Methods,
     ModelName,
+    Names,
+    Numpyro,
     Only,
     Out,
     Profile,
+    Pymc,
     Replicates,
     Scheduler,
     Seed,
@@ -28,6 +32,7 @@ from comparisons.runs.options import (
     StudyProfile,
     Units,
     Values,
+    which,
 )
 
 if TYPE_CHECKING:
@@ -85,16 +90,7 @@ def everything(
 
       concord run gaussian_mixture --set k=2 --data faithful --column eruptions
     """
-    options = _options(
-        methods=methods,
-        only=only,
-        profile=profile,
-        seed=seed,
-        out=out,
-        jobs=jobs,
-        scheduler=scheduler,
-        standardise=standardise,
-    )
+    options = _options(context)
     if context.invoked_subcommand is None:
         _run(options, config, debug)
     elif debug or config or any(value not in (None, (), False) for value in options.values()):
@@ -103,8 +99,13 @@ def everything(
 
 @app.command(epilog=EXIT_CODES)
 def run(
-    model: ModelName,
+    context: typer.Context,
+    model: ModelName = None,
     values: Values = None,
+    pymc: Pymc = None,
+    numpyro: Numpyro = None,
+    names: Names = None,
+    latent: Latent = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -132,32 +133,29 @@ def run(
       concord run gaussian_mixture --set k=3 --data galaxies
 
       concord run my_model.py:MyModel --data mine.csv --methods nuts,laplace
+
+      concord run --pymc port.py:build --numpyro port.py:model --data mine.csv
     """
     from comparisons.runs.settings import parse_set
 
     case = {
-        "model": model,
+        **which(model, pymc, numpyro, names, latent),
         "set": parse_set(values or ()),
         "data": data,
         "columns": list(column or ()),
     }
-    options = _options(
-        methods=methods,
-        only=only,
-        profile=profile,
-        seed=seed,
-        out=out,
-        jobs=jobs,
-        scheduler=scheduler,
-        standardise=standardise,
-    )
+    options = _options(context)
     _run({**options, "cases": [case]}, config, debug)
 
 
 @app.command()
 def check(
-    model: ModelName,
+    model: ModelName = None,
     values: Values = None,
+    pymc: Pymc = None,
+    numpyro: Numpyro = None,
+    names: Names = None,
+    latent: Latent = None,
     data: Annotated[
         str | None,
         typer.Option(help="Data to check it on. Default: data simulated from the model."),
@@ -176,21 +174,24 @@ def check(
       concord check my_model.py:MyModel
 
       concord check gaussian_mixture --set k=3
+
+      concord check --pymc port.py:build --numpyro port.py:model --data mine.csv
     """
     environment.prepare()
 
-    from comparisons.runs.check import stages
-    from comparisons.runs.plan import built, model_class
-    from comparisons.runs.settings import parse_set, settings
-    from models.data.load import load_data
+    from comparisons.runs.check import staged
+    from comparisons.runs.settings import CaseSettings, parse_set, settings
     from models.errors import refuse
 
     chosen, mistakes = settings({"seed": seed})
     refuse(mistakes)
-    instance = built(model_class(model), parse_set(values or ()))
-    say(f"ok  import: {instance!r}")
-    found = load_data(data, instance, column or ()) if data else None
-    for stage, result in stages(instance, found, chosen.seed):
+    case = CaseSettings(
+        **which(model, pymc, numpyro, names, latent),
+        set=parse_set(values or ()),
+        data=data,
+        columns=tuple(column or ()),
+    )
+    for stage, result in staged(case, chosen.seed):
         say(f"ok  {stage}: {result}")
 
 
@@ -302,8 +303,30 @@ def list_entries(
         say(line)
 
 
-for _command in (stored.diff, stored.posterior):
-    app.command()(_command)
+@app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(help="A verdicts.csv, or the directory of a report.")],
+    new: Annotated[Path, typer.Argument(help="Another one.")],
+) -> None:
+    """Says which verdicts changed between two runs, as far as their Monte Carlo errors can tell.
+
+    Exits with 1 if some changed.
+
+    Example:
+
+      concord diff old.csv reports/verdicts.csv
+    """
+    from collections import Counter
+
+    from comparisons.report.difference import differences
+
+    found = differences(old, new)
+    for difference in found:
+        if difference.change != "unchanged":
+            say(f"{difference.change}: {' · '.join(difference.row)}: {difference.reason}")
+    counts = Counter(difference.change for difference in found)
+    say(", ".join(f"{counts[name]} {name}" for name in ("changed", "cannot tell", "unchanged")))
+    raise typer.Exit(1 if counts["changed"] else 0)
 
 
 def main() -> Never:
@@ -356,9 +379,12 @@ def _finish(attempt: Callable[[], tuple[Path, int]]) -> Never:
     raise typer.Exit(code)
 
 
-def _options(**given: Any) -> dict[str, Any]:
+def _options(context: typer.Context) -> dict[str, Any]:
+    """The options of a run that a command was given."""
     from comparisons.runs.settings import split_names
 
+    shared = ("methods", "only", "profile", "seed", "out", "jobs", "scheduler", "standardise")
+    given = {name: context.params[name] for name in shared}
     names = {name: split_names(given[name] or ()) for name in ("methods", "only")}
     return given | names
 

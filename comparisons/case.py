@@ -19,7 +19,7 @@ from comparisons.store.entries import Store
 from comparisons.store.keys import canonical, digest, source_digest, versions
 from inference.catalogue import catalogue
 from inference.estimate import Estimate
-from inference.method import Method, label, variants
+from inference.method import Method, label, refusal, variants
 from inference.posterior.stored import completed, reduced
 from models.data.dataset import as_dataset, content_hash
 from models.errors import ConfigError, FitError, StoreError, told
@@ -98,7 +98,7 @@ class Case:
         self.data_name = data_name
         self.profile: Profile = profile
         self.methods = tuple(all_methods(profile) if methods is None else methods)
-        reasons = {method: method.refusal(model) for method in self.methods}
+        reasons = {method: refusal(method, model) for method in self.methods}
         self.refusals = {method: reason for method, reason in reasons.items() if reason}
         self.failed: dict[str, str] = {}
         self._store = store
@@ -147,7 +147,7 @@ class Case:
         name = self._name(method)
         if name in self.failed:
             raise FitError(self.failed[name])
-        if reason := method.refusal(self.model):
+        if reason := refusal(method, self.model):
             raise FitError(f"{label(method)} refuses {self.model.name}: {reason}")
         description = self.fit_description(method) if self._store else None
         if self._store and (stored := self._store.load(description)):

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 import numpy as np
 
+from comparisons import adopted_gate
 from comparisons.policy import MOMENTS, TOLERANCE
 from comparisons.verdict import Verdict
+from models.capabilities import HasOwnPrograms
 from models.programs.density import density, flat_names
 from models.programs.numpyro import numpyro_rows, observed_sites
 from models.programs.pymc import pymc_rows
@@ -60,6 +62,9 @@ def _difference(term: str, size: float, error: float, where: str) -> Verdict:
 
 def differences(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Iterator[Verdict]:
     """Every term on which the two programs could differ, with where they differ most."""
+    if isinstance(model, HasOwnPrograms):
+        yield from adopted_gate.differences(model, rng)
+        return
     numpyro, pymc = read_numpyro(model, data), read_pymc(model, data)
     prior = numpyro.prior_draws(rng, DRAWS)
     drawn, valid = _valid(model, data, prior)

@@ -15,7 +15,7 @@ References: MacKay (2003), Information Theory, §33.5; Tierney & Kadane (1986), 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ from inference.method import variants
 from inference.methods.laplace import Laplace, mean_shift
 from inference.optimisation.newton import climb
 from models.errors import FitError
-from models.programs.density import Language, density, flat_names, flatten, quantities
+from models.programs.density import Language, density, flat_names, flatten, languages, quantities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,7 +94,7 @@ def predictions(case: Case) -> Predictions | None:
     at_mode = np.asarray(flatten(quantities(case.model, values)))
     fields: dict[Language, MeanField] = {}
     shifts: dict[Language, dict[str, float]] = {}
-    for language in get_args(Language.__value__):
+    for language in languages(case.model):
         one = _expansion(case, language, values)
         if one is not None:
             fields[language] = MeanField(*(here.named(found) for found in one.mean_field()))
@@ -110,10 +110,12 @@ def predictions(case: Case) -> Predictions | None:
 
 
 def _laplace(case: Case) -> Estimate | None:
-    """The Laplace approximation in NumPyro's space; None if it cannot be relied on."""
-    chosen = (m for m in case.methods if isinstance(m, Laplace) and m.language == "numpyro")
+    """The Laplace approximation in the default space; None if it cannot be relied on."""
+    default = languages(case.model)[0]
+    all_ = (*case.methods, *variants(Laplace, case.profile))
+    chosen = (m for m in all_ if isinstance(m, Laplace) and m.language == default)
     try:
-        fit = case.fit(next(chosen, variants(Laplace, case.profile)[0]))
+        fit = case.fit(next(chosen))
     except FitError:
         return None
     return None if fit.problems else fit

@@ -10,6 +10,7 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_type_hints
 
+from models.capabilities import HasOwnPrograms
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
@@ -60,6 +61,15 @@ class Method(ABC):
         Raises:
             FitError: no estimate at all could be produced.
         """
+
+
+def refusal(method: Method, model: Model) -> str:
+    """Why a method cannot fit a model, by either's word, as a sentence; "" if it can."""
+    if isinstance(model, HasOwnPrograms):
+        reason = model.refusal(method.language, method.target, method.kind)
+        if reason:
+            return reason
+    return method.refusal(model)
 
 
 def from_field(name: str) -> Any:

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from models.data.files import bundled, bundled_names
     from models.data.load import load_data
     from models.errors import ConcordError, ConfigError, DataError, FitError, ModelError, StoreError
+    from models.programs.adopt import adopt
+    from models.programs.adopted.model import AdoptedModel
     from models.spec import Model, Parameter
 
 __all__ = [
+    "AdoptedModel",
     "ConcordError",
     "ConfigError",
     "ConjugateGaussian",
@@ -34,14 +37,17 @@ __all__ = [
     "RandomEffects",
     "RidgeRegression",
     "StoreError",
+    "adopt",
     "bundled",
     "bundled_names",
     "load_data",
 ]
 
 _HOMES = {
+    "AdoptedModel": "models.programs.adopted.model",
     "Model": "models.spec",
     "Parameter": "models.spec",
+    "adopt": "models.programs.adopt",
     "bundled": "models.data.files",
     "bundled_names": "models.data.files",
     "load_data": "models.data.load",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from jax import Array
 
+    from models.programs.adopted.functions import Adopted
+    from models.programs.form import Program
     from models.spec import Model, Parameter, Values
 
 
@@ -30,6 +32,53 @@ class HasDataRule(Protocol):
 
     def unusable(self, data: xr.Dataset) -> str:
         """Why the data cannot be used, as a sentence; "" if they can."""
+        ...
+
+
+@runtime_checkable
+class HasOwnPrograms(Protocol):
+    """A user's own programs with their data: everything is read off them."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages of its programs; the first is read unless another is asked for."""
+        ...
+
+    @property
+    def data(self) -> xr.Dataset:
+        """The data that the programs observe and the numbers they are given, by name."""
+        ...
+
+    @property
+    def adopted(self) -> Adopted:
+        """The programs, matched."""
+        ...
+
+    @property
+    def samples_parameters(self) -> bool:
+        """Whether its NumPyro program samples the parameters under their own names."""
+        ...
+
+    def functions(self, data: xr.Dataset, language: str) -> Program:
+        """A program's functions of its unconstrained space, on data of the same shape."""
+        ...
+
+    def simulated_sets(
+        self, rng: np.random.Generator, values: Mapping[str, Any]
+    ) -> dict[str, np.ndarray]:
+        """A draw of what the programs observe at each of many points, shape (points, …)."""
+        ...
+
+    def prior_draws(self, rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
+        """Draws of the parameters, shape (count, …); empty where the prior cannot be drawn from."""
+        ...
+
+    def source_of(self, language: str) -> str:
+        """The text of a program; "" without one."""
+        ...
+
+    def refusal(self, language: str | None, target: str, kind: str) -> str:
+        """Why a method cannot fit it, as a sentence; "" if it can."""
         ...
 
 

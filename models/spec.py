@@ -27,7 +27,17 @@ type Values = dict[str, Array]
 """One point of parameter space on the natural scale, by parameter name."""
 
 type Support = Literal[
-    "real", "positive", "unit_interval", "simplex", "ordered", "correlation_cholesky", "covariance"
+    "real",
+    "positive",
+    "unit_interval",
+    "interval",
+    "simplex",
+    "ordered",
+    "zero_sum",
+    "correlation_cholesky",
+    "cholesky_packed",
+    "covariance",
+    "other",
 ]
 
 

@@ -141,7 +141,11 @@ def test_lists(concord) -> None:
         (("run", "gaussian", "--jobs", "0"), "--jobs"),
         (("run", "model.py"), "model.py:MyModel"),
         (("run", "model.py:MyModel"), "no such file"),
-        (("run",), "Missing argument"),
+        (("run",), "name a model (concord run gaussian …), or your own programs with --pymc"),
+        (("run", "gaussian", "--pymc", "port.py:build"), "name a model"),
+        (("run", "--pymc", "port.py"), "port.py:model"),
+        (("run", "--pymc", "port.py:build"), "port.py: no such file"),
+        (("run", "--pymc", "port.py:build", "--names", "b"), "--names b: expected A=B"),
         (("run", "gaussian", "--sed", "1"), "No such option"),
         (("--seed", "1", "list", "models"), "options go after the command"),
         (("--config", "no.toml"), "no.toml"),
@@ -186,13 +190,12 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path, concord) -> Non
     code, _, errors = concord("--config", "run.toml", "--profile", "quik")
     assert code == 2
     for message in (
-        "12 mistakes:",
+        "11 mistakes:",
         "run.toml: profil: unknown name. Did you mean 'profile'?",
         "run.toml: seed: expected greater than or equal to 0; got -3",
         "run.toml: jobs: expected a valid integer; got 'two'",
         "run.toml: standardise: expected a valid boolean; got 1",
         "run.toml: cases[1].modle: unknown name. Did you mean 'model'?",
-        "run.toml: cases[1].model: missing",
         "--profile: unknown value 'quik'. Did you mean 'quick'?",
         "cases[0]: Gaussian.mean_scale: expected a valid number; got 'wide'",
         "cases[0]: Gaussian.dimm: unknown name. Did you mean 'dim'?",

@@ -51,7 +51,7 @@ from inference.posterior.labels import canonical, log_modes
 from inference.posterior.points import terms
 from models.capabilities import HasClosedFormMaximum, HasExactPosterior, HasOrder
 from models.errors import ConcordError, FitError
-from models.programs.density import density, per_unit, units
+from models.programs.density import density, languages, per_unit, units
 from models.programs.numpyro import numpyro_terms
 from models.programs.precision import float64
 
@@ -286,7 +286,8 @@ def _approximated(sibling: Case) -> dict[str, Measured]:
     """Evidence and leave-one-out from weighted draws of Laplace's normal law."""
     model, data = sibling.model, sibling.data
     # its normal law is in the unconstrained space that importance sampling works in
-    methods = (m for m in sibling.methods if isinstance(m, Laplace) and m.language == "numpyro")
+    default = languages(model)[0]
+    methods = (m for m in sibling.methods if isinstance(m, Laplace) and m.language == default)
     method = next(methods, None)
     if method is None:
         return {}

@@ -36,7 +36,7 @@ from inference.information.matrices import expected, observed, outer_product
 from inference.method import label
 from models.errors import FitError
 from models.programs.compilation import once
-from models.programs.density import density
+from models.programs.density import density, languages
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _reported(case: Case, top: Estimate, errors: StandardErrors) -> Iterator[Ver
 
 def _two_programs(case: Case, top: Estimate, errors: StandardErrors) -> dict[str, Verdict]:
     """The estimators of the data at hand by the PyMC program, in its own unconstrained space."""
-    if "observed" not in errors.found:
+    if "observed" not in errors.found or "pymc" not in languages(case.model):
         return {}
     target = density(case.model, case.data, "pymc")
     u = np.asarray(target.unconstrain(values_at(top)))

@@ -14,12 +14,13 @@ import jax
 import numpy as np
 import xarray as xr
 
-from comparisons.reference import own_draws
+from comparisons.reference import flat_name, own_draws
 from comparisons.report.result import CaseResult
 from inference.estimate import Estimate
 from inference.method import Method, label
+from models.capabilities import HasOwnPrograms
 from models.errors import ConcordError
-from models.programs.density import flat_name, units
+from models.programs.density import units
 from models.programs.keys import key_of
 from models.programs.numpyro import numpyro_trace
 from models.programs.readings import read_numpyro
@@ -126,6 +127,7 @@ def replicates(result: CaseResult, source: Method) -> tuple[Replicates | None, s
         if missing := [name for name in names if name not in values]:
             return None, f"{label(source)} keeps no draws of {', '.join(missing)}"
         make = _simulated if len(result.data.data_vars) == 1 else _conditional
+        make = _own if isinstance(result.model, HasOwnPrograms) else make
         rng = np.random.default_rng(zlib.crc32(f"{result.slug} replicates".encode()))
         try:
             values = {name: _thinned(values[name]) for name in names}
@@ -158,9 +160,15 @@ def prior_and_posterior(
     names = [parameter.name for parameter in result.model.parameters]
     posterior = _flat(draws["posterior"].to_dataset(), names) if draws else {}
     rng = np.random.default_rng(zlib.crc32(f"{result.slug} prior".encode()))
-    prior = read_numpyro(result.model, result.data).prior_draws(rng, 1000)
+    model = result.model
+    if isinstance(model, HasOwnPrograms):
+        prior = model.prior_draws(rng, 1000)
+    else:
+        prior = read_numpyro(model, result.data).prior_draws(rng, 1000)
     found: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
     for name, drawn in posterior.items():
+        if name not in prior:
+            continue
         for index in np.ndindex(drawn.shape[1:]):
             before, after = prior[name][(..., *index)], drawn[(..., *index)]
             if not (np.allclose(before, before[0]) or np.allclose(after, after[0])):
@@ -185,6 +193,15 @@ def _simulated(
         {name: result.data[name].values for name in names},
         {name: np.stack([simulated[name].values for simulated in sets]) for name in names},
     )
+
+
+def _own(
+    result: CaseResult, values: Mapping[str, np.ndarray], rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Replicated by a user's own program, at the data's own design."""
+    model: Any = result.model
+    drawn = model.simulated_sets(rng, values)
+    return {name: result.data[name].values for name in drawn}, drawn
 
 
 def _conditional(

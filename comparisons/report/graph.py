@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax.extend.core import Var
 
+from models.capabilities import HasOwnPrograms
 from models.programs.numpyro import numpyro_terms
-from models.spec import Model
+from models.spec import Model, Values
 
 
 def parents(model: Model, data: xr.Dataset) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
@@ -16,10 +18,21 @@ def parents(model: Model, data: xr.Dataset) -> tuple[dict[str, tuple[str, ...]],
 
     Nothing is computed: the traced program is walked from each density back to the parameters.
     """
-    start = model.start(np.random.default_rng(0), data)
-    traced, (prior, likelihood) = jax.make_jaxpr(
-        lambda values: numpyro_terms(model, data, values), return_shape=True
-    )(start)
+    if isinstance(model, HasOwnPrograms):
+        program = model.adopted.named
+        start = {site.name: jnp.zeros(site.unconstrained) for site in program.sites}
+
+        def terms(parts: Values) -> tuple[Values, Values]:
+            found = program.at(program.join(parts))
+            return found.prior, {**found.likelihood, **found.factors}
+
+    else:
+        start = model.start(np.random.default_rng(0), data)
+
+        def terms(parts: Values) -> tuple[Values, Values]:
+            return numpyro_terms(model, data, parts)
+
+    traced, (prior, likelihood) = jax.make_jaxpr(terms, return_shape=True)(start)
     sites = [*sorted(prior), *sorted(likelihood)]
     parameters = dict(zip(traced.jaxpr.invars, sorted(start), strict=True))
     found = {}

@@ -5,30 +5,71 @@ Each stage needs the one before; the first that fails is named, with what to cha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 
 from comparisons.case import Case
 from comparisons.claims import GATE
+from comparisons.policy import TOLERANCE
+from comparisons.runs.plan import built, model_class
+from comparisons.runs.programs import parts, programs_spec
+from comparisons.runs.programs import table as table_of
 from comparisons.runs.selection import chosen
+from comparisons.runs.user_model import user_program
 from models.data.dataset import as_dataset
+from models.data.load import load_data
 from models.errors import ConcordError, DataError, ModelError
-from models.programs.density import density
+from models.notebook import table
+from models.programs.adopt import adopt
+from models.programs.density import density, languages, units
+from models.programs.precision import float64
 from models.programs.readings import outside_support
 from models.spec import Parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import xarray as xr
 
-    from models.programs.density import Density
+    from comparisons.runs.settings import CaseSettings
+    from models.programs.adopted.model import AdoptedModel
+    from models.programs.density import Density, Language
     from models.spec import Model, Values
 
 ROWS = 40
 """Size of the simulated data set where no data are given."""
+
+
+def staged(case: CaseSettings, seed: int) -> Iterator[tuple[str, str]]:
+    """The stages of what the command line names.
+
+    Args:
+        case: a model of the catalogue or of a file, or programs, and the data.
+        seed: the seed of every random stream.
+
+    Yields:
+        (stage, what was found), as each passes.
+
+    Raises:
+        ConcordError: a stage fails; names the stage and what was expected.
+    """
+    if case.pymc or case.numpyro:
+        spec = programs_spec(case)
+        programs = {one: user_program(*parts(text)) for one, text in spec["programs"].items()}
+        given = {"pymc": None, "numpyro": None, **programs}
+        frame = table_of(case.data, case.columns) if case.data else None
+        matching = {"names": case.names, "latent": case.latent}
+        yield from program_stages(given["pymc"], given["numpyro"], frame, seed, **matching)
+        return
+    instance = built(model_class(case.model), case.set)
+    yield "import", repr(instance)
+    data = load_data(case.data, instance, case.columns) if case.data else None
+    yield from stages(instance, data, seed)
 
 
 def stages(model: Model, data: xr.Dataset | None, seed: int) -> Iterator[tuple[str, str]]:
@@ -66,11 +107,60 @@ def stages(model: Model, data: xr.Dataset | None, seed: int) -> Iterator[tuple[s
     yield "same model", _guarded("same model", lambda: _same(model, found, seed))
 
 
+def program_stages(
+    pymc: object,
+    numpyro: Callable[..., object] | None,
+    data: object,
+    seed: int,
+    **matching: Any,
+) -> Iterator[tuple[str, str]]:
+    """Runs the stages of a user's own programs one by one.
+
+    Args:
+        pymc: as `compare` takes it.
+        numpyro: as `compare` takes it.
+        data: as `compare` takes them.
+        seed: the seed of every random stream.
+        matching: `names`, `latent` and `likelihood`, as `compare` takes them.
+
+    Yields:
+        (stage, what was found), as each passes.
+
+    Raises:
+        ConcordError: a stage fails; names the stage and what was expected.
+    """
+    model = _guarded("programs", lambda: adopt(pymc, numpyro, data, **matching))
+    yield "programs", f"{model!r}; {_sizes(model)}"
+    for language in languages(model):
+        stage = f"finite {language} density"
+        yield stage, _guarded(stage, lambda one=language: _finite_start(model, one))
+    if len(model.languages) == 1:
+        yield "same model", "one program only: there is nothing to hold it against"
+    else:
+        pair = model.adopted.pair
+        if pair is not None and pair.guessed:
+            listed = ", ".join(f"{name} = {pair.names[name]}" for name in pair.guessed)
+            yield "names", f"guessed by shape: {listed}; say so with names= if that is right"
+        yield "same model", _guarded("same model", lambda: _same(model, model.data, seed))
+    problem = _guarded("likelihood", lambda: model.likelihood_problem)
+    yield "likelihood", problem or f"{units(model, model.data)} units, every parameter is in it"
+
+
+def _sizes(model: AdoptedModel) -> str:
+    return ", ".join(f"{p.name} ({p.support})" for p in model.parameters)
+
+
+def _finite_start(model: AdoptedModel, language: Language) -> str:
+    program = model.adopted.programs[language]
+    points = program.starts(np.random.default_rng(0))
+    return f"{program.size} coordinates, finite at {len(points)} starting points"
+
+
 def _guarded[T](stage: str, attempt: Callable[[], T]) -> T:
     try:
         return attempt()
     except ConcordError as error:
-        raise ModelError(f"{stage}: {error}") from error
+        raise type(error)(f"{stage}: {error}") from error
     except Exception as error:  # whatever a user's program raises
         raise ModelError(f"{stage}: {type(error).__name__}: {error}{_site(error)}") from error
 
@@ -142,4 +232,81 @@ def _same(model: Model, data: xr.Dataset, seed: int) -> str:
         if verdict.outcome != "AGREE":
             numbers = f"{verdict.observed!r} against {verdict.expected!r}"
             raise ModelError(f"{verdict.outcome}: {verdict.about}: {verdict.cause or numbers}")
-    return f"all {len(verdicts)} statements agree"
+    limits = [v.cause for v in verdicts if v.bound > TOLERANCE and v.error == 0 and v.cause]
+    return "; ".join([f"all {len(verdicts)} statements agree", *limits])
+
+
+@final
+@dataclass(frozen=True)
+class Checked:
+    """The stages of a check.
+
+    Attributes:
+        rows: (stage, `ok` or `failed`, what was found, seconds); those after a failure are not run.
+    """
+
+    rows: tuple[tuple[str, str, str, float], ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no stage failed."""
+        return all(status == "ok" for _, status, _, _ in self.rows)
+
+    def table(self) -> pd.DataFrame:
+        """One row for each stage."""
+        return pd.DataFrame(list(self.rows), columns=["stage", "status", "found", "seconds"])
+
+    def __repr__(self) -> str:
+        """One line for each stage."""
+        return "\n".join(f"{status}  {stage}: {found}" for stage, status, found, _ in self.rows)
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for a notebook."""
+        rows = [(stage, status, found, f"{s:.1f}") for stage, status, found, s in self.rows]
+        title = "passed" if self.passed else "failed"
+        return table(title, (), ("stage", "status", "found", "seconds"), rows)
+
+
+@float64
+def check(
+    model: Model | None = None,
+    data: object = None,
+    *,
+    pymc: object = None,
+    numpyro: Callable[..., object] | None = None,
+    names: Mapping[str, str] | None = None,
+    latent: Sequence[str] = (),
+    likelihood: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Checked:
+    """Checks in stages whether programs can be evaluated and are one model; fits nothing.
+
+    Args:
+        model: a model of the catalogue or of your own class; else pass `pymc`, `numpyro` or both.
+        data: as `compare` takes them; a model's own simulation if None.
+        pymc: a built `pm.Model`, or a function of the data that returns one.
+        numpyro: a NumPyro function of the data.
+        names: which name of one program is which of the other, where they differ.
+        latent: variables of the programs to integrate out of the likelihood.
+        likelihood: factors or potentials that belong to the likelihood, where that is asked for.
+        seed: of the points at which the programs are compared.
+
+    Returns:
+        The stages. A stage that fails is its last row, not an error.
+    """
+    rows: list[tuple[str, str, str, float]] = []
+    began = time.perf_counter()
+    try:
+        if model is None:
+            matching = {"names": names, "latent": latent, "likelihood": likelihood}
+            found = program_stages(pymc, numpyro, data, seed, **matching)
+        else:
+            found = stages(model, None if data is None else as_dataset(data, model), seed)
+        for stage, text in found:
+            now = time.perf_counter()
+            rows.append((stage, "ok", text, now - began))
+            began = now
+    except ConcordError as error:
+        stage, _, text = str(error).partition(": ")
+        rows.append((stage, "failed", text, time.perf_counter() - began))
+    return Checked(tuple(rows))

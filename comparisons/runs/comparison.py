@@ -20,10 +20,11 @@ from comparisons.verdict import not_comparable
 from inference.method import label
 from models.errors import ConfigError, ModelError, did_you_mean
 from models.notebook import table
+from models.programs.adopt import adopt
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import xarray as xr
 
@@ -122,9 +123,14 @@ class Comparison:
 
 @float64
 def compare(
-    model: Model,
-    data: object,
+    model: Model | None = None,
+    data: object = None,
     *,
+    pymc: object = None,
+    numpyro: Callable[..., object] | None = None,
+    names: Mapping[str, str] | None = None,
+    latent: Sequence[str] = (),
+    likelihood: Sequence[str] | None = None,
     methods: Sequence[Method] | None = None,
     claims: Sequence[str] = (),
     profile: Profile = "quick",
@@ -133,8 +139,14 @@ def compare(
     """Fits a model to data by every method and checks every claim, in this process.
 
     Args:
-        model: the model.
-        data: an array, a frame or a dataset that suits it.
+        model: a model of the catalogue or of your own class; else pass `pymc`, `numpyro` or both.
+        data: for a model an array, a frame or a dataset that suits it; for programs a mapping or a
+            frame, whose names are their arguments.
+        pymc: a built `pm.Model`, or a function of the data that returns one.
+        numpyro: a NumPyro function of the data.
+        names: which name of one program is which of the other, where they differ.
+        latent: variables of the programs to integrate out of the likelihood.
+        likelihood: factors or potentials that belong to the likelihood, where that is asked for.
         methods: the methods; all of the catalogue at the profile by default.
         claims: names of the claims to check besides the gate; all by default.
         profile: how long the methods run: `quick`, `standard` or `thorough`.
@@ -144,11 +156,20 @@ def compare(
         The fits and the verdicts. A fit or a claim that fails is a reason in it, not an error.
 
     Raises:
-        ConfigError: an unknown claim or profile, or a negative seed.
+        ConfigError: an unknown claim, profile or name, a negative seed, or no model.
         DataError: the data do not suit the model.
-        ModelError: the PyMC and the NumPyro program are not shown to be one model.
+        ModelError: a program cannot be evaluated, or the two are not shown to be one model.
     """
+    if model is None:
+        model = adopt(pymc, numpyro, data, names=names, latent=latent, likelihood=likelihood)
+    elif pymc is not None or numpyro is not None:
+        raise ConfigError("pass a model, or pymc= and numpyro=, not both")
     case = Case(model, data, seed, profile=profile, methods=methods)
+    return Comparison(case, _found(case, claims))
+
+
+def _found(case: Case, claims: Sequence[str]) -> dict[str, Sequence[Verdict]]:
+    """The verdicts of the gate, and if it is open of every claim."""
     modules = chosen(tuple(claims))
     found: dict[str, Sequence[Verdict]] = {GATE: list(modules[GATE].compare(case))}
     if cause := closed(found[GATE]):
@@ -161,4 +182,4 @@ def compare(
             found[name] = list(module.compare(case))
         except (ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
             found[name] = [not_comparable(name, f"{type(error).__name__}: {error}")]
-    return Comparison(case, found)
+    return found

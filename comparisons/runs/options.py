@@ -1,7 +1,7 @@
 """The options that commands share, each with its help text."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +10,7 @@ Column = Annotated[
     typer.Option(metavar="NAME", help="A column to use; repeat it for several."),
 ]
 ModelName = Annotated[
-    str, typer.Argument(help="A model of the catalogue, or your own: my_model.py:MyModel.")
+    str | None, typer.Argument(help="A model of the catalogue, or your own: my_model.py:MyModel.")
 ]
 Values = Annotated[
     list[str] | None,
@@ -110,3 +110,59 @@ Debug = Annotated[
     bool,
     typer.Option("--debug", help="Run in this process and show the traceback of an error."),
 ]
+Pymc = Annotated[
+    str | None,
+    typer.Option(metavar="FILE:NAME", help="Your own PyMC model, or the function that returns it."),
+]
+Numpyro = Annotated[
+    str | None, typer.Option(metavar="FILE:NAME", help="Your own NumPyro function.")
+]
+Names = Annotated[
+    list[str] | None,
+    typer.Option(metavar="A=B", help="What A is called in the other program; may repeat."),
+]
+Latent = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="A variable to integrate out of the likelihood; may repeat."),
+]
+
+
+def which(
+    model: str | None,
+    pymc: str | None,
+    numpyro: str | None,
+    names: list[str] | None,
+    latent: list[str] | None,
+) -> dict[str, Any]:
+    """The model of a case, or the programs in its place.
+
+    Args:
+        model: a model of the catalogue or of a file.
+        pymc: a PyMC program, as `file.py:name`.
+        numpyro: a NumPyro program, as `file.py:name`.
+        names: `A=B`, a name of each program.
+        latent: variables to integrate out.
+
+    Returns:
+        Fields of `CaseSettings`.
+
+    Raises:
+        ConfigError: neither or both; or a name without its counterpart.
+    """
+    from models.errors import ConfigError
+
+    if (model is None) == (pymc is None and numpyro is None):
+        raise ConfigError(
+            "name a model (concord run gaussian …), or your own programs with --pymc FILE:NAME, "
+            "--numpyro FILE:NAME or both"
+        )
+    pairs = [text.partition("=") for text in names or ()]
+    if wrong := [first for first, equals, second in pairs if not (first and equals and second)]:
+        raise ConfigError(f"--names {wrong[0]}: expected A=B, a name of each program")
+    return {
+        "model": model or "",
+        "pymc": pymc,
+        "numpyro": numpyro,
+        "names": {first: second for first, _, second in pairs},
+        "latent": tuple(latent or ()),
+    }

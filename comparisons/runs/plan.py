@@ -19,6 +19,7 @@ import models.catalogue
 from comparisons.case import Case, Profile, all_methods
 from comparisons.runs import selection as _catalogue
 from comparisons.runs.environment import memory_limit
+from comparisons.runs.programs import adopted, programs_spec
 from comparisons.runs.settings import explained
 from comparisons.runs.user_model import user_class
 from inference.catalogue import catalogue
@@ -95,38 +96,35 @@ def plans(settings: Settings, mistakes: Sequence[str] = ()) -> list[Plan]:
     """
     mistakes = list(mistakes)
     wanted: list[tuple[str, Model, str, tuple[str, ...]]] = []
+    own: list[dict[str, Any]] = []
     for number, case in enumerate(settings.cases):
         path = f"cases[{number}]" if len(settings.cases) > 1 else ""
+        if case.pymc or case.numpyro:
+            own += [_collected(mistakes, path, lambda case=case: programs_spec(case)) or {}]
+            continue
+        if not case.model:
+            mistakes.append(f"{path}.model: missing; or name your own pymc or numpyro program")
+            continue
         wanted += _collected(mistakes, path, lambda case=case: _studies(case)) or []
     if not settings.cases and not mistakes:
-        for name, cls in subclasses(models.catalogue, Model).items():
-            if not issubclass(cls, HasExamples):
-                continue
-            examples = _studies_of_examples(name, cls, {})
-            # a quick run looks at every model, but not at all of its data
-            wanted += examples[:1] if settings.profile == "quick" else examples
+        wanted = _every_example(settings.profile)
     _collected(mistakes, "", lambda: _catalogue.chosen(settings.only))
-    methods = _collected(
-        mistakes,
-        "",
-        lambda: chosen_methods(settings.profile, settings.methods, settings.settings),
-    )
+    chosen = (settings.profile, settings.methods, settings.settings)
+    methods = _collected(mistakes, "", lambda: chosen_methods(*chosen))
     refuse(mistakes)
     common = settings.model_dump(
         mode="json", include={"methods", "only", "profile", "seed", "standardise", "settings"}
     )
     found = []
     for reference, model, data, columns in wanted:
-        spec = {
-            "model": reference,
-            "set": dumped(model),
-            "data": data,
-            "columns": list(columns),
-            **common,
-        }
+        spec = {"model": reference, "set": dumped(model), "data": data, "columns": list(columns)}
+        spec |= common
         found.append(plan(spec, _slug(model, data, [p.slug for p in found])))
         if ":" in reference or data not in bundled_names():  # the bundled ones suit the catalogue
             _refuse_outside_support(found[-1])
+        _refuse_memory(found[-1], methods or ())
+    for spec in own:
+        found.append(_adopted_plan({**spec, **common}, [p.slug for p in found]))
         _refuse_memory(found[-1], methods or ())
     return found
 
@@ -139,10 +137,18 @@ def plan(spec: Mapping[str, Any], slug: str) -> Plan:
         DataError: the data cannot be used.
         ModelError: the user's model file cannot be used.
     """
+    if "programs" in spec:
+        return _adopted_plan(spec, (), slug)
     model = built(model_class(spec["model"]), spec["set"])
     columns = tuple(spec["columns"])
     data = load_data(spec["data"], model, columns, standardised=spec["standardise"])
     return Plan(slug, model, data_name(spec["data"]), data, spec)
+
+
+def _adopted_plan(spec: Mapping[str, Any], taken: Sequence[str], slug: str = "") -> Plan:
+    model = adopted(spec)
+    name = data_name(spec["data"]) if spec["data"] else "own-data"
+    return Plan(slug or _unique(f"{model.name}-{name}", taken), model, name, model.data, spec)
 
 
 def model_class(reference: str) -> type[Model]:
@@ -250,6 +256,16 @@ def _studies(case: CaseSettings) -> list[tuple[str, Model, str, tuple[str, ...]]
     return [(reference, built(cls, case.set), data, case.columns)]
 
 
+def _every_example(profile: str) -> list[tuple[str, Model, str, tuple[str, ...]]]:
+    """The bundled studies of the catalogue; in a quick run one of every model."""
+    found = []
+    for name, cls in subclasses(models.catalogue, Model).items():
+        if issubclass(cls, HasExamples):
+            examples = _studies_of_examples(name, cls, {})
+            found += examples[:1] if profile == "quick" else examples
+    return found
+
+
 def _studies_of_examples(
     reference: str, cls: type[Model], values: Mapping[str, Any]
 ) -> list[tuple[str, Model, str, tuple[str, ...]]]:
@@ -311,7 +327,11 @@ def _slug(model: Model, source: str, taken: Sequence[str]) -> str:
         for name, value in dumped(model).items()
         if defaults[name] != value and isinstance(value, int | str) and not isinstance(value, bool)
     )
-    text = re.sub(r"[^a-z0-9_]+", "-", f"{model.name}{changed}-{data_name(source)}".lower())
+    return _unique(f"{model.name}{changed}-{data_name(source)}", taken)
+
+
+def _unique(words: str, taken: Sequence[str]) -> str:
+    text = re.sub(r"[^a-z0-9_]+", "-", words.lower())
     stem = text[:80].strip("-") or "case"
     number, slug = 1, stem
     while slug in taken:

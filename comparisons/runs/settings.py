@@ -24,7 +24,11 @@ class CaseSettings(BaseModel):
     """One model on one data set.
 
     Attributes:
-        model: a model of the catalogue, or `file.py:Class`.
+        model: a model of the catalogue, or `file.py:Class`; "" where programs are given.
+        pymc: your own PyMC model, or a function that returns one, as `file.py:name`.
+        numpyro: your own NumPyro function, as `file.py:name`.
+        names: which name of one program is which of the other.
+        latent: variables of the programs to integrate out of the likelihood.
         set: the model's hyper-parameters by name.
         data: a bundled data set or a CSV or Parquet file; the model's own examples if absent.
         columns: the columns to use; all that suit the model if empty.
@@ -32,7 +36,11 @@ class CaseSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str
+    model: str = ""
+    pymc: str | None = None
+    numpyro: str | None = None
+    names: dict[str, str] = {}
+    latent: tuple[str, ...] = ()
     set: dict[str, Any] = {}
     data: str | None = None
     columns: tuple[str, ...] = ()

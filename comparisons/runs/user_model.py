@@ -9,7 +9,7 @@ import inspect
 import sys
 import traceback
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.errors import ConfigError, ModelError, did_you_mean
 from models.spec import Model
@@ -50,6 +50,22 @@ def user_class(path: Path, name: str) -> type[Model]:
     if not isinstance(vars(found).get("name"), str):
         raise ModelError(f'{where} has no name; add `name: ClassVar[str] = "my_model"`')
     return found
+
+
+def user_program(path: Path, name: str) -> Any:
+    """The function or built model called `name` in the file `path`.
+
+    Raises:
+        ConfigError: no such file, or nothing of that name in it.
+        ModelError: the file raises.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; expected a Python file with your program")
+    found = vars(_module(path.resolve()))
+    if name not in found:
+        own = [key for key in found if not key.startswith("_")]
+        raise ConfigError(f"{path}: there is no {name!r}.{did_you_mean(name, own)}")
+    return found[name]
 
 
 def user_line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from comparisons.studies._study import Setting
 from inference.method import Method, label
 from inference.replicates.simulated import Batch
 from models.errors import FitError
-from models.programs.density import Language
+from models.programs.density import Language, languages
 
 NUTS, LAPLACE = "nuts[numpyro]", "laplace[numpyro]"
 MEAN_FIELD, POSTERIOR = "gaussian_vi[mean_field]", "posterior"
@@ -44,7 +44,7 @@ def normal(setting: Setting) -> dict[str, Language | None]:
     By the language in whose unconstrained space the coordinates are independent; None where they
     need not be.
     """
-    found: dict[str, Language | None] = {LAPLACE: None, MEAN_FIELD: "numpyro"}
+    found: dict[str, Language | None] = {LAPLACE: None, MEAN_FIELD: languages(setting.model)[0]}
     for column, method in columns(setting).items():
         if method.kind in ("laplace", "variational"):
             found[column] = method.language if method.family == "mean_field" else None

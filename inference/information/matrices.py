@@ -15,7 +15,7 @@ References: Efron & Hinkley (1978), Biometrika 65; White (1982), Econometrica 50
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -24,14 +24,17 @@ import xarray as xr
 from jax import Array
 
 from inference.information.derivatives import derivatives, scores
-from models.capabilities import HasExpectedInformation, HasUnits
-from models.errors import ConfigError, FitError
+from models.capabilities import HasExpectedInformation, HasOwnPrograms, HasUnits
+from models.errors import ConfigError, FitError, ModelError
 from models.programs.compilation import once
-from models.programs.density import Density, density, units
+from models.programs.density import Density, density, replicable, units
 from models.programs.precision import float64
 from models.spec import Model, Values
 
 type Estimator = Literal["observed", "expected", "opg", "sandwich"]
+
+_UNITS = 20_000
+"""Units simulated where the expected information is neither a formula nor an integral."""
 
 
 @float64
@@ -115,6 +118,9 @@ def expected(
     if isinstance(model, HasExpectedInformation):
         return Expected(np.asarray(declared(model, data, target, u)), none)
     n = units(model, data)
+    if isinstance(model, HasOwnPrograms):
+        per_unit = _scores_at_design(model, data, target.constrain(u), rng)
+        return Expected(n * per_unit.T @ per_unit / len(per_unit), per_unit)
     if len(data.data_vars) > 1:
         raise FitError(
             f"{model.name}: the expected information given {', '.join(map(str, data.data_vars))} "
@@ -146,11 +152,40 @@ def declared(model: HasExpectedInformation, data: xr.Dataset, target: Density, u
 
 
 def _simulated_scores(
-    model: Model, target: Density, u: Array, rng: np.random.Generator, size: int = 20_000
+    model: Model, target: Density, u: Array, rng: np.random.Generator, size: int = _UNITS
 ) -> np.ndarray:
     values = target.constrain(u)
     replica = density(model, model.simulate(rng, values, size))
     return np.asarray(scores(replica)(replica.unconstrain(values)))
+
+
+def _scores_at_design(
+    model: HasOwnPrograms, data: xr.Dataset, values: Values, rng: np.random.Generator
+) -> np.ndarray:
+    """Scores of the units of data sets simulated at the data's own design.
+
+    Returns:
+        Shape (sets · N, k).
+
+    Raises:
+        FitError: the program cannot draw its data.
+    """
+    space, log_likelihood = replicable(cast("Model", model), data)
+    u = space.unconstrain(values)
+    sets = max(20, _UNITS // log_likelihood(data, u).size)
+    try:
+        many = {k: np.broadcast_to(x, (sets, *jnp.shape(x))) for k, x in values.items()}
+        drawn = model.simulated_sets(rng, many)
+    except ModelError as error:
+        raise FitError(f"the expected information needs simulated data: {error}") from error
+    dims = {name: data[name].dims for name in drawn}
+
+    def one(arrays: dict[str, Array]) -> Array:
+        made = data.assign({name: (dims[name], array) for name, array in arrays.items()})
+        return jax.jacfwd(lambda v: log_likelihood(made, v))(u)
+
+    scores_of_sets = jax.jit(lambda arrays: jax.lax.map(one, arrays, batch_size=20))(drawn)
+    return np.asarray(scores_of_sets).reshape(-1, u.size)
 
 
 def _by_quadrature(

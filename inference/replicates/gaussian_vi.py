@@ -26,7 +26,7 @@ from inference.replicates.fits import climbed
 from inference.replicates.posteriors import Weighted
 from inference.replicates.simulated import Batch
 from inference.replicates.stages import Stages, batched, compiled
-from models.programs.density import Language, density
+from models.programs.density import Language, density, languages
 from models.spec import Model
 
 _STEPS = 25
@@ -100,7 +100,7 @@ def narrowing(
     target = density(model, data)
     jacobian = np.asarray(jax.jit(jax.vmap(quantity_jacobian(model, target)))(u))
     covariance = np.linalg.inv(precision)
-    if language != "numpyro":
+    if language != languages(model)[0]:
         other = density(model, data, language)
         turn = np.asarray(jax.vmap(jax.jacfwd(lambda v: other.unconstrain(target.constrain(v))))(u))
         covariance = turn @ covariance @ np.swapaxes(turn, 1, 2)

@@ -22,6 +22,7 @@ import xarray as xr
 from jax import Array
 
 from inference.replicates.everywhere import everywhere
+from models.capabilities import HasOwnPrograms
 from models.errors import ModelError
 from models.programs.numpyro import numpyro_data, observed_sites
 from models.spec import Model, Values
@@ -189,6 +190,8 @@ def _draws(model: Model, one: xr.Dataset, other: xr.Dataset) -> bool:
 
     Laws are looked at where they are at several points, since one alone may hide what they look at.
     """
+    if isinstance(model, HasOwnPrograms) and not model.samples_parameters:
+        return False
     observed = set(observed_sites(model, one, model.truth))
     if not observed or not observed <= set(one.data_vars) or not _fixed(model, observed):
         return False

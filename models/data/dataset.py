@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from models.capabilities import HasDataRule
+from models.capabilities import HasDataRule, HasOwnPrograms
 from models.data.column import codes, extreme, is_numeric, measurements
 from models.data.table import Table, table_of
 from models.errors import ConcordError, DataError, ModelError
@@ -62,6 +62,8 @@ def as_dataset(
         ConfigError: a column in `columns` that the data do not have.
         ModelError: the model's simulation is no schema.
     """
+    if isinstance(model, HasOwnPrograms):
+        return model.data
     schema = _schema(model)
     parts = _bind(data, schema, model, tuple(columns), name)
     result = _converted(parts, schema, name, any_size=standardised)

@@ -12,26 +12,25 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from models.capabilities import HasQuantities, HasUnits
+from models.capabilities import HasOwnPrograms, HasQuantities, HasUnits
 from models.errors import ConfigError, ModelError
 from models.programs.numpyro import numpyro_functions, numpyro_terms
 from models.programs.precision import float64_is_on
 from models.programs.pymc import pymc_functions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from jax import Array
 
-    from models.programs._program import Program
+    from models.programs.form import Program
     from models.spec import Model, Parameter, Values
 
 type Language = Literal["numpyro", "pymc"]
@@ -80,25 +79,44 @@ def require_float64() -> None:
 _recent: OrderedDict[tuple[Any, ...], tuple[Any, Density]] = OrderedDict()
 
 
-def density(model: Model, data: xr.Dataset, language: Language = "numpyro") -> Density:
+def density(model: Model, data: xr.Dataset, language: Language | None = None) -> Density:
     """The density of a model's program on one data set.
 
     The latest ones are kept, so that the methods of one case share their compiled functions.
+
+    Args:
+        model: the model.
+        data: the data.
+        language: whose program; by default NumPyro's where there is one.
 
     Raises:
         ConfigError: JAX is in float32.
         ModelError: the program's sites are not the parameter table's.
     """
     require_float64()
+    language = language or languages(model)[0]
     key = (model, language, id(data))
     if key not in _recent:
-        program = {"numpyro": numpyro_functions, "pymc": pymc_functions}[language](model, data)
+        program = _functions(model, data, language)
         # the data set is kept with its density, so its id is not reused
         _recent[key] = (data, _flat(model, data, program))
         while len(_recent) > 16:
             _recent.popitem(last=False)
     _recent.move_to_end(key)
     return _recent[key][1]
+
+
+def languages(model: Model) -> tuple[Language, ...]:
+    """The languages in which a model has a program; the first is read by default."""
+    if isinstance(model, HasOwnPrograms):
+        return tuple(one for one in get_args(Language.__value__) if one in model.languages)
+    return get_args(Language.__value__)
+
+
+def _functions(model: Model, data: xr.Dataset, language: Language) -> Program:
+    if isinstance(model, HasOwnPrograms):
+        return model.functions(data, language)
+    return {"numpyro": numpyro_functions, "pymc": pymc_functions}[language](model, data)
 
 
 def _flat(model: Model, data: xr.Dataset, program: Program) -> Density:
@@ -172,6 +190,12 @@ def replicable(
     """
     space = density(model, template)
 
+    if isinstance(model, HasOwnPrograms):
+        language = languages(model)[0]
+        return space, lambda data, u: _flat(
+            model, data, model.functions(data, language)
+        ).log_likelihood(u)
+
     def log_likelihood(data: xr.Dataset, u: Array) -> Array:
         terms = numpyro_terms(model, data, space.constrain(u))[1]
         return per_unit(model, data, list(terms.values()))
@@ -182,28 +206,16 @@ def replicable(
 # --- borders ------------------------------------------------------------------------------------
 
 
-def flat_names(values: Mapping[Any, Any]) -> list[str]:
-    """Names of the scalars in order: `mu`, `weights[0]`, `covariance[0, 1]`; `beta[age]` by labels.
-
-    Args:
-        values: arrays by name; entries of an `xr.DataArray` go by the coordinates of its dims.
-    """
-    return [flat_name(name, entry) for name, array in values.items() for entry in _entries(array)]
-
-
-def flat_name(name: str, entry: tuple[Any, ...]) -> str:
-    """The name of one entry of an array, from its indices or labels."""
-    return f"{name}[{', '.join(map(str, entry))}]" if entry else name
-
-
-def _entries(array: Any) -> Iterator[tuple[Any, ...]]:
-    """Labels of every entry of an array, in order; indices along dims without distinct labels."""
-    axes: list[Sequence[Any]] = [range(size) for size in np.shape(array)]
-    if isinstance(array, xr.DataArray):
-        for axis, dim in enumerate(array.dims):
-            if dim in array.coords and array.indexes[dim].is_unique:
-                axes[axis] = array.indexes[dim].tolist()
-    return product(*axes)
+def flat_names(values: Values) -> list[str]:
+    """Names of the scalars in order: `mu`, `weights[0]`, `covariance[0, 1]`."""
+    names = []
+    for name, array in values.items():
+        shape = jnp.shape(array)
+        names += [
+            f"{name}[{', '.join(map(str, index))}]" if index else name
+            for index in np.ndindex(shape)
+        ]
+    return names
 
 
 def flatten(values: Values) -> Array:

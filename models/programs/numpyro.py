@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.programs._program import Program, check_names
 from models.programs.compilation import once
+from models.programs.form import Program, check_names
 from models.programs.keys import key_of
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from jax import Array
 
-    from models.programs._program import Terms
     from models.programs.density import Density
+    from models.programs.form import Terms
     from models.spec import Model, Values
 
 _BATCH = 1_000

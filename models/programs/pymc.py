@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.programs._program import Program, check_names
+from models.programs.form import Program, check_names
 from models.programs.precision import keeping_the_switch
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from jax import Array
 
-    from models.programs._program import Terms
     from models.programs.density import Density
+    from models.programs.form import Terms
     from models.spec import Model, Values
 
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 def pymc_program(model: Model, data: xr.Dataset) -> Any:
     """The program, built so that Python numbers stay float64."""
-    with _float64_constants():
+    with float64_constants():
         return model.pymc(data)
 
 
-def _float64_constants() -> Any:
+def float64_constants() -> Any:
     """A context in which PyTensor keeps Python numbers as they are; by default it rounds them."""
     import pytensor
 
     return pytensor.config.change_flags(cast_policy="numpy+floatX")
 
 
-def _jaxified(inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable[..., tuple[Array, ...]]:
+def jaxified(inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable[..., tuple[Array, ...]]:
     """A PyTensor graph as a JAX function of its inputs, in the order given."""
 
     def load() -> Any:
@@ -65,7 +65,7 @@ def _forward(program: Any, free: Sequence[Any], values: Values) -> Callable[...,
         outputs.append(
             symbol if transform is None else transform.forward(symbol, *variable.owner.inputs)
         )
-    return _jaxified(symbols, outputs)
+    return jaxified(symbols, outputs)
 
 
 # --- density --------------------------------------------------------------------------------------
@@ -82,13 +82,13 @@ def pymc_functions(model: Model, data: xr.Dataset) -> Program:
     names = [parameter.name for parameter in model.parameters]
     free = [program[name] for name in names]
     inputs = [program.rvs_to_values[variable] for variable in free]
-    with _float64_constants():
-        likelihood = _jaxified(
+    with float64_constants():
+        likelihood = jaxified(
             inputs, program.logp(vars=program.observed_RVs, jacobian=False, sum=False)
         )
         priors = [*free, *program.potentials]
-        prior = _jaxified(inputs, [program.logp(vars=priors, jacobian=j) for j in (False, True)])
-        natural = _jaxified(inputs, program.replace_rvs_by_values(free))
+        prior = jaxified(inputs, [program.logp(vars=priors, jacobian=j) for j in (False, True)])
+        natural = jaxified(inputs, program.replace_rvs_by_values(free))
     # any valid point gives the shapes; PyMC's own initial point would compile the whole program
     somewhere = model.start(np.random.default_rng(0), data)
     forward = _forward(program, free, somewhere)
@@ -169,7 +169,7 @@ def _natural_terms(
     import pytensor.tensor as pt
     from pymc.model.transform.conditioning import remove_value_transforms
 
-    with _float64_constants():
+    with float64_constants():
         natural = remove_value_transforms(program)
         free = [natural[name] for name in names]
         inputs = [natural.rvs_to_values[variable] for variable in free]
@@ -187,7 +187,7 @@ def _natural_terms(
             for total in (prior, likelihood):
                 gradient = pytensor.grad(total, inputs, disconnected_inputs="ignore")
                 outputs += cast("list[Any]", gradient)
-        return _jaxified(inputs, outputs), len(rows)
+        return jaxified(inputs, outputs), len(rows)
 
 
 def _jacobians(
@@ -196,11 +196,11 @@ def _jacobians(
     """u ↦ each parameter's log-Jacobian, carried from the program's own coordinates v into u."""
     names = [parameter.name for parameter in model.parameters]
     free = [program[name] for name in names]
-    with _float64_constants():
+    with float64_constants():
         inputs = [program.rvs_to_values[variable] for variable in free]
         with_jacobian: Any = program.logp(vars=free, jacobian=True, sum=False)
         without: Any = program.logp(vars=free, jacobian=False, sum=False)
-        own = _jaxified(
+        own = jaxified(
             inputs, [a.sum() - b.sum() for a, b in zip(with_jacobian, without, strict=True)]
         )
         forward = _forward(program, free, model.start(np.random.default_rng(0), data))
@@ -242,7 +242,7 @@ def pymc_prior(
     """
     program = pymc_program(model, data)
     names = [parameter.name for parameter in model.parameters]
-    with _float64_constants():
+    with float64_constants():
         [draws] = _draw(_batched([program[name] for name in names], count), rng, [], [[]])
     return dict(zip(names, draws, strict=True))
 
@@ -267,7 +267,7 @@ def pymc_rows(
     observed = program.observed_RVs
     inputs = {site: site.type() for site in program.free_RVs}
     arrays = [[np.asarray(values[site.name]) for site in inputs] for values in points]
-    with _float64_constants():
+    with float64_constants():
         drawn = _draw(clone_replace(observed, inputs), rng, list(inputs.values()), arrays)
     names = [site.name for site in observed]
     return [dict(zip(names, rows, strict=True)) for rows in drawn]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from jax import Array
 
-    from models.programs._program import Terms
+    from models.programs.form import Terms
     from models.spec import Model, Values
 
 _STARTS = 3

@@ -9,8 +9,11 @@ from comparisons.report.figures.canvas import Picture
 from comparisons.report.graph import parents
 from comparisons.report.result import CaseResult
 from comparisons.report.sections.parts import Section, claims, table, words
-from models.programs.density import quantity_table
+from models.capabilities import HasOwnPrograms
+from models.programs.density import languages, quantity_table
 from models.spec import Model
+
+_LIBRARIES = {"numpyro": "NumPyro", "pymc": "PyMC"}
 
 
 def section(known: Facts) -> Section:
@@ -38,9 +41,9 @@ def section(known: Facts) -> Section:
             *told.tables,
         ],
         notes=[text for text in documents if text],
-        sources=(
-            ("NumPyro program", _source(result.model, "numpyro")),
-            ("PyMC program", _source(result.model, "pymc")),
+        sources=tuple(
+            (f"{_LIBRARIES[one]} program", _source(result.model, one))
+            for one in languages(result.model)
         ),
     )
 
@@ -54,6 +57,8 @@ def _graph(result: CaseResult) -> Picture | None:
 
 
 def _source(model: Model, language: str) -> str:
+    if isinstance(model, HasOwnPrograms) and (text := model.source_of(language)):
+        return text
     try:
         return inspect.cleandoc("\n" + inspect.getsource(getattr(type(model), language)))
     except (OSError, TypeError):

@@ -1,0 +1,169 @@
+"""Adoption: a user's own PyMC model, NumPyro function, or both, as a model of this suite."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from models.errors import ConfigError
+from models.programs.adopted.arguments import called, columns
+from models.programs.adopted.functions import Adopted
+from models.programs.adopted.model import AdoptedModel, Own
+from models.programs.adopted.pair import pair
+from models.programs.adopted.program import UserProgram
+
+_READ = ("numpyro", "pymc")
+"""The order of the languages; the first that is there is read by default."""
+
+
+def adopt(
+    pymc: Any = None,
+    numpyro: Callable[..., Any] | None = None,
+    data: Any = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    latent: Sequence[str] = (),
+    likelihood: Sequence[str] | None = None,
+) -> AdoptedModel:
+    """A user's own programs as a model.
+
+    Args:
+        pymc: a built `pm.Model`, or a function of the data that returns one.
+        numpyro: a NumPyro function of the data.
+        data: a mapping, DataFrame or Dataset, whose names are the functions' arguments; or one
+            array for a function of one argument. None if the programs hold their data.
+        names: which name of one program is which of the other.
+        latent: variables to integrate out by Laplace's method.
+        likelihood: factors or potentials that belong to the likelihood; found out by changing the
+            data where None.
+
+    Returns:
+        The model, with the data in it.
+
+    Raises:
+        ConfigError: no program, or an argument or a name that does not exist.
+        DataError: an argument is neither numbers nor labels.
+        ModelError: a program cannot be evaluated; says which site is to blame.
+    """
+    given = {"pymc": pymc, "numpyro": numpyro}
+    calls = {
+        name: _function(name, program) for name, program in given.items() if program is not None
+    }
+    if not calls:
+        raise ConfigError("nothing to adopt: pass pymc=, numpyro= or both")
+    built = pymc is not None and not callable(pymc)
+    arrays = columns(data, *calls.values())
+    bound = partial(_program, given=data, built=built)
+    programs = {name: bound(name, calls[name], arrays=arrays) for name in _READ if name in calls}
+    matched = pair(programs["numpyro"], programs["pymc"], names) if len(programs) == 2 else None
+    found = {
+        name: _likelihood(program, partial(bound, name, calls[name]), arrays, likelihood)
+        for name, program in programs.items()
+    }
+    undecided = [factor for _, unknown in found.values() for factor in unknown]
+    factors = {name: seen for name, (seen, _) in found.items()}
+    adopted = Adopted(programs, matched, tuple(latent), factors)
+    _refuse_unknown(latent, adopted.named)
+    texts = [_source(calls[language], program) for language, program in programs.items()]
+    model = AdoptedModel(_title(given), _digest([*texts, dict(names or {}), latent, likelihood]))
+    object.__setattr__(model, "own", Own(adopted, calls, data, arrays, undecided))
+    return model
+
+
+def _refuse_unknown(latent: Sequence[str], program: UserProgram) -> None:
+    if unknown := [name for name in latent if name not in program.names]:
+        raise ConfigError(
+            f"latent: there is no variable {', '.join(unknown)}; the model has "
+            f"{', '.join(program.names)}"
+        )
+
+
+def _function(language: str, program: Any) -> Callable[..., Any]:
+    """The function to call for a program: itself, or one that returns the built model."""
+    if callable(program):
+        return program
+    import pymc as pm
+
+    if language == "pymc" and isinstance(program, pm.Model):
+        return lambda: program
+    expected = "a pm.Model or a function that returns one" if language == "pymc" else "a function"
+    raise ConfigError(f"{language}= is {type(program).__name__}; expected {expected}")
+
+
+def _program(
+    language: str,
+    call: Callable[..., Any],
+    given: Any,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    built: bool,
+) -> UserProgram:
+    bound = partial(called, call, given, arrays)
+    if language == "numpyro":
+        from models.programs.adopted.numpyro import NumpyroProgram
+
+        return NumpyroProgram(bound)
+    from models.programs.adopted.pymc import PymcProgram
+
+    return PymcProgram(bound, built=built)
+
+
+def _likelihood(
+    program: UserProgram,
+    build: Callable[..., UserProgram],
+    arrays: Mapping[str, np.ndarray],
+    named: Sequence[str] | None,
+) -> tuple[tuple[str, ...], list[str]]:
+    """The factors that depend on the data, and those of which that cannot be told."""
+    if named is not None:
+        return tuple(name for name in program.factors if name in named), []
+    if not program.factors:
+        return (), []
+    if not arrays:
+        holding = program.factors_with_arrays()
+        return (holding, []) if not program.observed else ((), list(holding))
+    rng = np.random.default_rng(0)
+    changed = {name: _changed(array, rng) for name, array in arrays.items()}
+    other = build(arrays=changed)
+    u = jnp.asarray(rng.uniform(-0.5, 0.5, program.size))
+    before, after = program.at(u).factors, other.at(u).factors
+    return tuple(
+        name
+        for name in program.factors
+        if not np.allclose(np.sum(before[name]), np.sum(after[name]), rtol=1e-12, equal_nan=True)
+    ), []
+
+
+def _changed(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same numbers in another order, moved a little where they are no integers."""
+    if array.ndim == 0:
+        return array * 1.01 if array.dtype.kind == "f" else array
+    found = rng.permutation(array)
+    return found + 0.01 * np.nanstd(array) if array.dtype.kind == "f" else found
+
+
+def _title(given: Mapping[str, Any]) -> str:
+    """The name of the NumPyro function, else of the PyMC one or model."""
+    for program in (given["numpyro"], given["pymc"]):
+        name = getattr(program, "__name__", "") or getattr(program, "name", "")
+        if name and name not in ("model", "<lambda>", "build"):
+            return str(name)
+    return "model"
+
+
+def _digest(parts: Sequence[object]) -> str:
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
+def _source(call: Callable[..., Any], program: UserProgram) -> str:
+    """The text of a program, or what is known of it where there is none."""
+    try:
+        return inspect.getsource(call)
+    except (OSError, TypeError):
+        return repr((program.sites, program.factors, list(program.observed)))

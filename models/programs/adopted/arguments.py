@@ -1,0 +1,133 @@
+"""A program's arguments, filled by name from the data as they are.
+
+Numbers stay numbers.  Strings become the indices 0 … G−1 of their sorted labels; an argument
+called `data` or `df`, or the only one of a program, that is no name of the data gets all of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from models.errors import ConfigError, DataError, did_you_mean
+
+_EVERYTHING = ("data", "df")
+"""Arguments that get all of the data."""
+
+
+def columns(data: Any, *programs: Callable[..., Any]) -> dict[str, np.ndarray]:
+    """The arrays of the data, by name.
+
+    Args:
+        data: None, a mapping, a DataFrame of pandas or polars, a Dataset, or one array for a
+            program's only argument.
+        programs: whose only argument names an array that has no name.
+
+    Returns:
+        Arrays by name, numbers as they are, strings as indices of their sorted labels.
+
+    Raises:
+        ConfigError: one array, and a program has several arguments.
+    """
+    if data is None:
+        return {}
+    if isinstance(data, Mapping):
+        items = dict(data.items())
+    elif hasattr(data, "data_vars"):
+        items = {str(name): variable.values for name, variable in data.data_vars.items()}
+        items |= {str(n): c.values for n, c in data.coords.items() if str(n) not in items}
+    elif hasattr(data, "columns"):
+        items = {str(name): data[name] for name in data.columns}
+    else:
+        items = {_only_argument(programs, data): data}
+    return {str(name): as_numbers(value) for name, value in items.items()}
+
+
+def _only_argument(programs: tuple[Callable[..., Any], ...], data: Any) -> str:
+    named = getattr(data, "name", None)
+    for program in programs:
+        names = list(inspect.signature(program).parameters)
+        if len(names) == 1:
+            return names[0]
+        if named in names:
+            return str(named)
+    raise ConfigError(
+        f"data is one {type(data).__name__}, and the program has several arguments; "
+        'give them by name: data={"x": x, "y": y}'
+    )
+
+
+def as_numbers(column: Any) -> np.ndarray:
+    """An array of numbers; strings and categories as indices of their sorted labels."""
+    array = np.asarray(column)
+    if array.dtype.kind in "biuf":
+        return array
+    labels = label_names(column)
+    if labels is None:
+        found = np.array(array.tolist())  # of objects that are numbers; None is a missing one
+        try:
+            return found if found.dtype.kind in "biuf" else array.astype(float)
+        except (TypeError, ValueError):
+            return array
+    return np.searchsorted(labels, array.astype(str)).astype(np.int64)
+
+
+def label_names(column: Any) -> np.ndarray | None:
+    """The sorted labels of a column of strings; None if it is none."""
+    array = np.asarray(column)
+    if array.dtype.kind in "US" or (
+        array.dtype.kind in "OT" and array.size and all(isinstance(x, str) for x in array.flat)
+    ):
+        return np.unique(array.astype(str))
+    return None
+
+
+def called(program: Callable[..., Any], data: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The program's result, its arguments filled by name.
+
+    Args:
+        program: a function of the data.
+        data: the data as they were given, for an argument that gets all of them.
+        arrays: `columns` of them.
+
+    Raises:
+        ConfigError: an argument without default is no name of the data; lists the names.
+        DataError: an argument would be neither numbers nor labels.
+    """
+    given: dict[str, Any] = {}
+    missing: list[str] = []
+    for name, parameter in inspect.signature(program).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            given |= {key: value for key, value in arrays.items() if key not in given}
+        elif name in arrays:
+            given[name] = _checked(name, arrays[name])
+        elif name in _EVERYTHING and data is not None:
+            given[name] = data
+        elif (
+            parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
+        ):
+            missing.append(name)
+    if len(missing) == 1 and not given and data is not None:
+        given[missing[0]], missing = data, []
+    if missing:
+        hints = "".join(did_you_mean(name, list(arrays)) for name in missing)
+        raise ConfigError(
+            f"{program.__name__} asks for {', '.join(missing)}, which the data do not have; "
+            f"they have {', '.join(arrays) or 'nothing'}.{hints}"
+        )
+    return program(**given)
+
+
+def _checked(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "biuf":
+        kind = {"M": "dates", "m": "durations", "c": "complex numbers"}.get(
+            array.dtype.kind, f"values of type {array.dtype}"
+        )
+        raise DataError(
+            f"{name} holds {kind}; a program takes numbers or labels: convert it first, "
+            "for example to days since a date"
+        )
+    return array

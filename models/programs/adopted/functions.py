@@ -1,0 +1,246 @@
+"""An adopted program's density in the form that every method reads.
+
+The parameters are those of the pair's other program, or of the only one.  On their natural scale
+
+    log π(φ) = log prior(u) + log |∂θ/∂u| − log |∂φ/∂u|,
+
+which is the program's own log prior where the parameters are its own variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from models.programs.adopted.marginal import LaplaceMarginal
+from models.programs.adopted.pair import Pair
+from models.programs.adopted.program import Site, Terms, UserProgram, total
+from models.programs.form import Program
+from models.spec import Values
+
+_STEPS = 100
+"""Newton steps at most from values to coordinates."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Adopted:
+    """A user's programs, matched, and what is likelihood in them.
+
+    Attributes:
+        programs: by language, one or two.
+        pair: how two programs are matched; None of one.
+        latent: parameters that are integrated out.
+        likelihood: by language, the factors that belong to the likelihood.
+    """
+
+    programs: Mapping[str, UserProgram]
+    pair: Pair | None
+    latent: tuple[str, ...] = ()
+    likelihood: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def named(self) -> UserProgram:
+        """The program whose variables are the parameters."""
+        return self.pair.other if self.pair else next(iter(self.programs.values()))
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The parameters that are left."""
+        return tuple(site for site in self.named.sites if site.name not in self.latent)
+
+    def likelihood_terms(self, program: UserProgram, terms: Terms) -> list[Array]:
+        """The terms of the likelihood: observed sites, and factors that depend on the data."""
+        factors = self.likelihood.get(program.language, ())
+        return [*terms.likelihood.values(), *(terms.factors[name] for name in factors)]
+
+    def log_prior(self, program: UserProgram, terms: Terms) -> Array:
+        """Everything else, on the natural scale of the program's own variables."""
+        factors = self.likelihood.get(program.language, ())
+        rest = {name: term for name, term in terms.factors.items() if name not in factors}
+        return total(terms.prior) + total(rest)
+
+    def own_names(self, program: UserProgram) -> dict[str, str]:
+        """By parameter, its name in a program."""
+        if self.pair is not None and program is self.pair.one:
+            return dict(self.pair.names)
+        return {name: name for name in program.names}
+
+    def parameters(self, program: UserProgram, terms: Terms) -> Values:
+        """The values of the parameters that are left, at a point of a program."""
+        if self.pair is not None and program is self.pair.one:
+            values = self.pair.parameters(terms)
+        else:
+            values = terms.values
+        return {site.name: values[site.name] for site in self.sites}
+
+
+def functions(
+    adopted: Adopted, program: UserProgram, rows: Rows, observed: Mapping[str, Array] | None
+) -> Program:
+    """A program's functions of parts.
+
+    Args:
+        adopted: the programs.
+        program: one of them.
+        rows: how its terms are summed to units.
+        observed: other data than its own, by site.
+    """
+    if adopted.latent:
+        return _marginal(adopted, program, rows, observed)
+    own = adopted.pair is None or program is adopted.pair.other or adopted.pair.same_sites
+    called = {theirs: name for name, theirs in adopted.own_names(program).items()}
+    shapes = {called.get(s.name, s.name): s.unconstrained for s in program.sites}
+
+    def at(parts: Values) -> Terms:
+        return program.at(_flat(parts, shapes), observed)
+
+    def log_likelihood(parts: Values) -> list[Array]:
+        return [rows.summed(adopted.likelihood_terms(program, at(parts)))]
+
+    def constrain(parts: Values) -> Values:
+        return adopted.parameters(program, at(parts))
+
+    def unconstrain(values: Values) -> Values:
+        return _split(_coordinates(adopted, program, values), shapes)
+
+    def log_prior(parts: Values) -> Array:
+        terms = at(parts)
+        prior = adopted.log_prior(program, terms)
+        return prior if own else prior + total(terms.jacobians) - log_jacobian(parts)
+
+    def log_jacobian(parts: Values) -> Array:
+        if own or adopted.pair is None:
+            return total(at(parts).jacobians)
+        u, pair = _flat(parts, shapes), adopted.pair
+        return total(pair.other.at(pair.across(u)).jacobians) + pair.log_volume(u)
+
+    return Program(shapes, constrain, unconstrain, log_likelihood, log_prior, log_jacobian)
+
+
+def _marginal(
+    adopted: Adopted, program: UserProgram, rows: Rows, observed: Mapping[str, Array] | None
+) -> Program:
+    """The functions of the program with latent variables integrated out."""
+    kept = [adopted.own_names(program)[site.name] for site in adopted.sites]
+    latent = tuple(name for name in program.names if name not in kept)
+
+    def likelihood(u: Array) -> Array:
+        return jnp.sum(rows.summed(adopted.likelihood_terms(program, program.at(u, observed))))
+
+    marginal = LaplaceMarginal(program, latent, likelihood)
+    called = {theirs: name for name, theirs in adopted.own_names(program).items()}
+    left = [site for site in program.sites if site.name in marginal.names]
+    shapes = {called[site.name]: site.unconstrained for site in left}
+    origin = jnp.zeros(program.size - marginal.coordinates.size)
+
+    def at(parts: Values) -> Terms:
+        return program.at(marginal.whole(_flat(parts, shapes), origin))
+
+    def log_likelihood(parts: Values) -> list[Array]:
+        return [jnp.reshape(marginal.log_likelihood(_flat(parts, shapes)), (1,))]
+
+    def constrain(parts: Values) -> Values:
+        return adopted.parameters(program, at(parts))
+
+    def unconstrain(values: Values) -> Values:
+        rest = program.at(jnp.zeros(program.size)).values
+        own = {s.name: values[called[s.name]] if s in left else rest[s.name] for s in program.sites}
+        return _split(program.unconstrain(own)[marginal.coordinates], shapes)
+
+    def log_prior(parts: Values) -> Array:
+        return marginal.log_prior(_flat(parts, shapes))
+
+    def log_jacobian(parts: Values) -> Array:
+        jacobians = at(parts).jacobians
+        return total({name: jacobians[name] for name in marginal.names})
+
+    return Program(shapes, constrain, unconstrain, log_likelihood, log_prior, log_jacobian)
+
+
+def _flat(parts: Values, shapes: Mapping[str, tuple[int, ...]]) -> Array:
+    return jnp.concatenate([jnp.zeros(0), *(jnp.ravel(parts[name]) for name in shapes)])
+
+
+def _split(u: Array, shapes: Mapping[str, tuple[int, ...]]) -> Values:
+    stops = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])[:-1]
+    parts = jnp.split(u, stops)
+    return {n: jnp.reshape(p, s) for (n, s), p in zip(shapes.items(), parts, strict=True)}
+
+
+def _coordinates(adopted: Adopted, program: UserProgram, values: Values) -> Array:
+    """A program's coordinates of the values of the parameters."""
+    pair = adopted.pair
+    if pair is None or program is pair.other:
+        return program.unconstrain(values)
+    if pair.same_sites:
+        shapes = {site.name: site.shape for site in program.sites}
+        own = {pair.names[name]: value for name, value in values.items()}
+        return program.unconstrain({n: jnp.reshape(x, shapes[n]) for n, x in own.items()})
+    return _solved(pair, pair.other.unconstrain(values))
+
+
+def _solved(pair: Pair, v: Array) -> Array:
+    """u with v(u) as given, by Newton's method with halved steps; NaN where it finds none."""
+    halvings = 0.5 ** jnp.arange(12)
+
+    def off(u: Array) -> Array:
+        size = jnp.linalg.norm(pair.across(u) - v)
+        return jnp.where(jnp.isfinite(size), size, jnp.inf)
+
+    def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        u, _, count = state
+        move = jnp.linalg.solve(jax.jacfwd(pair.across)(u), v - pair.across(u))
+        tried = jax.vmap(lambda a: off(u + a * move))(halvings)
+        best = jnp.argmin(tried)
+        return u + halvings[best] * move, tried[best], count + 1
+
+    first = jnp.zeros(pair.one.size)
+    near = 1e-13 * (1 + jnp.linalg.norm(v))
+    state = first, off(first), jnp.asarray(0)
+    u, size, _ = jax.lax.while_loop(lambda s: (s[1] > near) & (s[2] < _STEPS), step, state)
+    return jnp.where(size < 1e-8 * (1 + jnp.linalg.norm(v)), u, jnp.nan)
+
+
+@final
+@dataclass(frozen=True)
+class Rows:
+    """How the terms of a log-likelihood are summed to exchangeable units.
+
+    Attributes:
+        axes: of each term the axis of the rows; None where they have none in common, so that all
+            data are one unit.
+        count: N.
+    """
+
+    axes: tuple[int, ...] | None
+    count: int
+
+    def summed(self, terms: list[Array]) -> Array:
+        """One number for each unit, shape (N,)."""
+        if self.axes is None:
+            return jnp.reshape(sum((jnp.sum(term) for term in terms), jnp.zeros(())), (1,))
+        found = jnp.zeros(self.count)
+        for term, axis in zip(terms, self.axes, strict=True):
+            found += jnp.sum(jnp.reshape(jnp.moveaxis(term, axis, 0), (self.count, -1)), axis=1)
+        return found
+
+
+def rows_of(shapes: list[tuple[int, ...]]) -> Rows:
+    """The rows that the terms have in common: the first axis of the first, an axis of every other.
+
+    Args:
+        shapes: of the elementwise terms of the log-likelihood.
+    """
+    if not shapes or not all(shapes):
+        return Rows(None, 1)
+    count = shapes[0][0]
+    if count == 1 or not all(count in shape for shape in shapes):
+        return Rows(None, 1)
+    return Rows(tuple(shape.index(count) for shape in shapes), count)

@@ -1,0 +1,222 @@
+"""A program that was not written for this suite: its sites, and its terms at a point.
+
+    log p(x, θ) + log |∂θ/∂u| = Σ prior + Σ likelihood + Σ factors + Σ log-Jacobians,
+
+for the natural values θ(u) of the unconstrained coordinates u ∈ ℝᵏ.  Supports may depend on other
+parameters, so θ(u) is found anew at every point; nothing is frozen.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from models.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jax import Array
+
+    from models.spec import Values
+
+_STARTS = 64
+"""Points of which those with a finite density are starts."""
+_RADII = (2.0, 0.5, 0.1)
+"""They are drawn from U(−r, r)ᵏ; a smaller r is tried where a larger one gives none."""
+
+
+@final
+class Site(NamedTuple):
+    """A latent variable of a program.
+
+    Attributes:
+        name: as the program calls it.
+        shape: of its natural value.
+        unconstrained: shape of its unconstrained coordinates.
+        support: the kind of its support, in the words of the program's library.
+        dims: names of its dims, where the program names them.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    unconstrained: tuple[int, ...]
+    support: str = "real"
+    dims: tuple[str, ...] = ()
+
+
+@final
+class Terms(NamedTuple):
+    """A program at one point; log densities in nats, without Jacobian, elementwise by site.
+
+    Attributes:
+        values: natural values of the latent variables.
+        deterministics: values of the program's deterministic sites.
+        prior: log density of each latent variable.
+        likelihood: log density of each observed site.
+        factors: each factor or potential.
+        jacobians: log |∂θ/∂u| of each latent variable, a scalar.
+    """
+
+    values: Values
+    deterministics: Values
+    prior: Values
+    likelihood: Values
+    factors: Values
+    jacobians: Values
+
+
+class UserProgram(ABC):
+    """A program with its data in it; every array function is traceable by JAX.
+
+    Attributes:
+        sites: continuous latent variables, in the order of the program.
+        observed: the observed arrays by site.
+        observed_dims: names of their dims, where the program names them.
+        deterministics: shapes of the deterministic sites.
+        factors: names of factors or potentials.
+    """
+
+    language: ClassVar[str]
+    sites: tuple[Site, ...]
+    observed: dict[str, np.ndarray]
+    observed_dims: dict[str, tuple[str, ...]]
+    deterministics: dict[str, tuple[int, ...]]
+    factors: tuple[str, ...]
+
+    @abstractmethod
+    def again(self) -> UserProgram:
+        """The program built once more, with what its library's functions are now."""
+
+    @abstractmethod
+    def at(self, u: Array, observed: Mapping[str, Array] | None = None) -> Terms:
+        """The program's terms.
+
+        Args:
+            u: unconstrained coordinates, shape (k,).
+            observed: what to observe in place of the program's own data, by site.
+        """
+
+    @abstractmethod
+    def unconstrain(self, values: Mapping[str, Array]) -> Array:
+        """Coordinates of the natural values of every site, at their current supports."""
+
+    @abstractmethod
+    def prior_draws(self, rng: np.random.Generator, count: int) -> dict[str, np.ndarray] | str:
+        """Draws of latent and observed sites, shape (count, …), or why there are none."""
+
+    @abstractmethod
+    def simulate(self, rng: np.random.Generator, values: Values) -> dict[str, np.ndarray]:
+        """A draw of every observed site at each of many points.
+
+        Args:
+            rng: the stream of the draws.
+            values: of the latent variables, on the natural scale, shape (points, …).
+
+        Returns:
+            By site, shape (points, …).
+
+        Raises:
+            ModelError: the program cannot draw its data; says why.
+        """
+
+    @final
+    def factors_with_arrays(self) -> tuple[str, ...]:
+        """Factors with an array of constants in them, which may be data."""
+        found = []
+        for name in self.factors:
+            traced = jax.make_jaxpr(lambda u, name=name: self.at(u).factors[name])(
+                jnp.zeros(self.size)
+            )
+            if any(np.size(constant) > 1 for constant in traced.consts):
+                found.append(name)
+        return tuple(found)
+
+    @final
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the latent variables."""
+        return tuple(site.name for site in self.sites)
+
+    @final
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """The site that each coordinate of u belongs to, length k."""
+        return tuple(s.name for s in self.sites for _ in range(int(np.prod(s.unconstrained))))
+
+    @final
+    @property
+    def size(self) -> int:
+        """k, the number of unconstrained coordinates."""
+        return len(self.coordinates)
+
+    @final
+    def split(self, u: Array) -> Values:
+        """The coordinates of each site."""
+        parts, first = {}, 0
+        for site in self.sites:
+            last = first + int(np.prod(site.unconstrained))
+            parts[site.name] = jnp.reshape(u[first:last], site.unconstrained)
+            first = last
+        return parts
+
+    @final
+    def join(self, parts: Mapping[str, Array]) -> Array:
+        """One vector of the coordinates of each site, shape (k,)."""
+        if not self.sites:
+            return jnp.zeros(0)
+        return jnp.concatenate([jnp.ravel(parts[name]) for name in self.names]).astype(float)
+
+    @final
+    def log_joint(self, u: Array) -> Array:
+        """Log density of data and coordinates, a scalar in nats, log-Jacobian included."""
+        return joint(self.at(u))
+
+    @final
+    def starts(self, rng: np.random.Generator) -> np.ndarray:
+        """Points with a finite density and gradient, shape (at most 64, k).
+
+        Raises:
+            ModelError: there is none; names the sites whose terms are not finite.
+        """
+        both = jax.jit(jax.vmap(jax.value_and_grad(self.log_joint)))
+        for radius in _RADII:
+            points = rng.uniform(-radius, radius, (_STARTS, self.size))
+            value, gradient = both(jnp.asarray(points))
+            fine = np.isfinite(value) & np.isfinite(gradient).all(axis=1)
+            if fine.any():
+                return points[fine]
+        raise ModelError(
+            f"the {self.language} program has no finite density at any of "
+            f"{_STARTS * len(_RADII)} starting points: {self._culprits(rng)}"
+        )
+
+    def _culprits(self, rng: np.random.Generator) -> str:
+        """The sites whose terms are not finite at a point, in words."""
+        terms = self.at(jnp.asarray(rng.uniform(-1, 1, self.size)))
+        found = []
+        for group in (terms.prior, terms.likelihood, terms.factors):
+            for name, term in group.items():
+                flat = np.ravel(term)
+                if not np.isfinite(flat).all():
+                    first = int(np.flatnonzero(~np.isfinite(flat))[0])
+                    rows = int((~np.isfinite(flat)).sum())
+                    where = f" (first at element {first})" if flat.size > 1 else ""
+                    found.append(f"{name} is {flat[first]} in {rows} of {flat.size} terms{where}")
+        listed = "; ".join(found) or "its gradient is not finite"
+        return f"{listed}. Look for values outside of a support, or missing ones, in the data"
+
+
+def total(group: Mapping[str, Array]) -> Array:
+    """The sum of all terms of a group, a scalar."""
+    return sum((jnp.sum(term) for term in group.values()), jnp.zeros(()))
+
+
+def joint(terms: Terms) -> Array:
+    """Log density of data and coordinates, a scalar in nats, log-Jacobian included."""
+    groups = (terms.prior, terms.likelihood, terms.factors, terms.jacobians)
+    return sum((total(group) for group in groups), jnp.zeros(()))

@@ -1,0 +1,337 @@
+"""A plain PyMC model as a program: one graph for all of its terms, evaluated by JAX.
+
+A built model holds Python numbers in the smallest type that fits them, float32 or int8, of which
+PyTensor then takes float32 logarithms; they are widened to what they were meant to be.  A function
+that builds a model is called so that they never become small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from models.errors import ModelError, told
+from models.programs.adopted.program import Site, Terms, UserProgram
+from models.programs.pymc import float64_constants, jaxified
+from models.spec import Values
+
+_WIDER = {"float16": "float64", "float32": "float64", "int8": "int64", "int16": "int64"}
+_SUPPORTS = {
+    "LogTransform": "positive",
+    "LogOddsTransform": "unit_interval",
+    "SimplexTransform": "simplex",
+    "Ordered": "ordered",
+    "CholeskyCovPacked": "cholesky_packed",
+    "Interval": "interval",
+    "IntervalTransform": "interval",
+    "ZeroSumTransform": "zero_sum",
+    "NoneType": "real",
+}
+"""Kinds of supports by PyMC's transforms."""
+
+
+@final
+class PymcProgram(UserProgram):
+    """A PyMC model, built."""
+
+    language = "pymc"
+
+    def __init__(self, build: Callable[[], Any], *, built: bool = False) -> None:
+        """Builds the graph of all terms.
+
+        Args:
+            build: returns the `pm.Model`.
+            built: whether it was built before, with whatever constants.
+
+        Raises:
+            ModelError: it has no density that could be evaluated; says which variable is to blame.
+        """
+        self._build, self._built = build, built
+        with float64_constants():
+            self.model = model = _as_model(build())
+            self._draws_from = list(model.free_RVs), list(model.observed_RVs)
+            _refuse(model)
+            self._graph(model, _widened(model) if built else {})
+        self.factors = tuple(variable.name for variable in model.potentials)
+        self.observed = {v.name: _constant(model.rvs_to_values[v]) for v in model.observed_RVs}
+        dims = model.named_vars_to_dims
+        names = {v.name: tuple(map(str, dims.get(v.name, ()))) for v in model.observed_RVs}
+        self.observed_dims = names
+        self._with_observed: Callable[..., Any] | None = None
+
+    def _graph(self, model: Any, wide: Mapping[Any, Any]) -> None:
+        """The functions of all terms, of natural values and of coordinates, and the sites."""
+        self._free = [wide.get(v, v) for v in model.free_RVs]
+        self._seen = [wide.get(v, v) for v in model.observed_RVs]
+        pairs = [*zip(model.free_RVs, self._free, strict=True)]
+        pairs += zip(model.observed_RVs, self._seen, strict=True)
+        self._to_value = {new: model.rvs_to_values[old] for old, new in pairs}
+        self._transform = {new: model.rvs_to_transforms.get(old) for old, new in pairs}
+        self._potentials = [wide.get(v, v) for v in model.potentials]
+        self._known = {v.name: wide.get(v, v) for v in model.deterministics}
+        self._inputs = [self._to_value[v] for v in self._free]
+        self._terms_at = jaxified(self._inputs, self._outputs(self._to_value))
+        self._forward = self._forward_transforms()
+        self.sites = self._sites(model)
+        self._deterministic = self._deterministics()
+        zeros = [jnp.zeros(site.unconstrained) for site in self.sites]
+        shapes = {n: jax.eval_shape(f, *zeros)[0].shape for n, f in self._deterministic.items()}
+        self.deterministics = shapes
+
+    def _outputs(self, to_value: Mapping[Any, Any]) -> list[Any]:
+        """Prior without and with Jacobian, likelihood, potentials and natural values."""
+        from pymc.logprob.basic import transformed_conditional_logp
+
+        def terms(variables: Sequence[Any], *, jacobian: bool) -> list[Any]:
+            if not variables:
+                return []
+            return list(
+                transformed_conditional_logp(
+                    variables,
+                    rvs_to_values=dict(to_value),
+                    rvs_to_transforms=dict(self._transform),
+                    jacobian=jacobian,
+                )
+            )
+
+        both = [*self._free, *self._seen]
+        natural = self._by_values([*self._potentials, *self._free], to_value)
+        return [*terms(both, jacobian=False), *terms(self._free, jacobian=True), *natural]
+
+    def _by_values(self, graphs: list[Any], to_value: Mapping[Any, Any]) -> list[Any]:
+        """Graphs of random variables as graphs of their unconstrained values."""
+        from pymc.logprob.utils import replace_rvs_by_values
+
+        if not graphs:
+            return []
+        transforms = {v: self._transform[v] for v in to_value}
+        return list(
+            replace_rvs_by_values(
+                graphs, rvs_to_values=dict(to_value), rvs_to_transforms=transforms
+            )
+        )
+
+    def _forward_transforms(self) -> Callable[..., Any]:
+        """Natural values ↦ unconstrained ones, with supports at the values of the others."""
+        from pytensor.graph.replace import graph_replace
+
+        symbols = {v: v.type(name=v.name) for v in self._free}
+        outputs = [
+            s if self._transform[v] is None else self._transform[v].forward(s, *v.owner.inputs)
+            for v, s in symbols.items()
+        ]
+        if not outputs:
+            return lambda *_: ()
+        replaced = graph_replace(outputs, symbols, strict=False)
+        return jaxified(list(symbols.values()), replaced)
+
+    def _sites(self, model: Any) -> tuple[Site, ...]:
+        shapes = [_shape(v) for v in self._free]
+        values = [jnp.zeros(shape) for shape in shapes]
+        parts = jax.eval_shape(self._forward, *values) if values else ()
+        return tuple(
+            Site(
+                v.name,
+                shape,
+                tuple(part.shape),
+                _support(self._transform[v]),
+                tuple(map(str, model.named_vars_to_dims.get(v.name, ()))),
+            )
+            for v, shape, part in zip(self._free, shapes, parts, strict=True)
+        )
+
+    def _deterministics(self) -> dict[str, Callable[..., Any]]:
+        """Each as a function of its own: one that JAX does not know sinks no other."""
+        found = {}
+        for name, variable in self._known.items():
+            try:
+                [graph] = self._by_values([variable], self._to_value)
+                found[name] = jaxified(self._inputs, [graph])
+            except NotImplementedError:
+                continue
+        return found
+
+    def again(self) -> PymcProgram:
+        return PymcProgram(self._build, built=self._built)
+
+    def at(self, u: Array, observed: Mapping[str, Array] | None = None) -> Terms:
+        parts = list(self.split(u).values())
+        terms_at = self._terms_at if observed is None else self._observing(observed)
+        out = list(terms_at(*parts))
+        k, n, m = len(self._free), len(self._seen), len(self._potentials)
+        prior, likelihood, with_jacobian = out[:k], out[k : k + n], out[k + n : 2 * k + n]
+        factors, values = out[2 * k + n : 2 * k + n + m], out[2 * k + n + m :]
+        names = self.names
+        pairs = zip(with_jacobian, prior, strict=True)
+        jacobians = [jnp.sum(a) - jnp.sum(b) for a, b in pairs]
+        return Terms(
+            dict(zip(names, values, strict=True)),
+            {name: function(*parts)[0] for name, function in self._deterministic.items()},
+            dict(zip(names, prior, strict=True)),
+            dict(zip(self.observed, likelihood, strict=True)),
+            dict(zip(self.factors, factors, strict=True)),
+            dict(zip(names, jacobians, strict=True)),
+        )
+
+    def _observing(self, observed: Mapping[str, Array]) -> Callable[..., Any]:
+        """The terms with other data in the place of the observed ones."""
+        import pytensor.tensor as pt
+
+        if self._with_observed is None:
+            arrays = {v: self.observed[v.name] for v in self._seen}
+            symbols = {
+                v: pt.tensor(v.name, dtype=a.dtype, shape=a.shape) for v, a in arrays.items()
+            }
+            # also within a trace, whose constants must outlive it
+            with float64_constants(), jax.ensure_compile_time_eval():
+                outputs = self._outputs({**self._to_value, **symbols})
+                inputs = [*self._inputs, *symbols.values()]
+                self._with_observed = jaxified(inputs, outputs)
+        compiled = self._with_observed
+        data = [jnp.asarray(observed.get(n, own)) for n, own in self.observed.items()]
+        return lambda *parts: compiled(*parts, *data)
+
+    def unconstrain(self, values: Mapping[str, Array]) -> Array:
+        parts = self._forward(*(jnp.asarray(values[name], float) for name in self.names))
+        return self.join(dict(zip(self.names, parts, strict=True)))
+
+    def prior_draws(self, rng: np.random.Generator, count: int) -> dict[str, np.ndarray] | str:
+        if self.factors:
+            return f"draws do not see {', '.join(self.factors)}"
+        unordered = [v.name for v in self._free if type(self._transform[v]).__name__ == "Ordered"]
+        if unordered:
+            return f"PyMC draws {', '.join(unordered)} without the order that its density has"
+        free, seen = self._draws_from
+        try:
+            drawn = _draw([*free, *seen], [], rng, [[]] * count)
+        except Exception as error:  # PyMC's distributions and a user's own raise anything
+            return told(error)
+        arrays = map(np.stack, zip(*drawn, strict=True))
+        return dict(zip([*self.names, *self.observed], arrays, strict=True))
+
+    def simulate(self, rng: np.random.Generator, values: Values) -> dict[str, np.ndarray]:
+        from pytensor.graph.replace import clone_replace
+
+        free, seen = self._draws_from
+        if not seen:
+            names = ", ".join(self.factors)
+            raise ModelError(f"the data are seen by {names} alone, which cannot be drawn from")
+        symbols = {v: v.type() for v in free}
+        with float64_constants():
+            graphs = clone_replace(seen, symbols)
+        points = list(zip(*(np.asarray(values[v.name]) for v in free), strict=True))
+        try:
+            drawn = _draw(graphs, list(symbols.values()), rng, points)
+        except Exception as error:  # PyMC's distributions and a user's own raise anything
+            raise ModelError(f"the PyMC program cannot draw its data: {told(error)}") from error
+        return dict(zip(self.observed, map(np.stack, zip(*drawn, strict=True)), strict=True))
+
+
+def _as_model(program: Any) -> Any:
+    import pymc as pm
+
+    if not isinstance(program, pm.Model):
+        raise ModelError(
+            f"the PyMC program returned {type(program).__name__}; end it with `return model`"
+        )
+    return program
+
+
+def _refuse(model: Any) -> None:
+    """Refuses models that have no density, or none that could be evaluated."""
+    from pymc.distributions.simulator import SimulatorRV
+    from pytensor.graph.traversal import ancestors
+    from pytensor.tensor.random.op import RandomVariable
+
+    if not model.observed_RVs and not model.potentials:
+        raise ModelError("the PyMC model observes nothing: pass the data to `observed=`")
+    discrete = [v.name for v in model.free_RVs if not v.dtype.startswith("float")]
+    if discrete:
+        raise ModelError(
+            f"{', '.join(discrete)} is discrete and latent: sum it out with "
+            f"pymc_extras.marginalize(model, {discrete!r})"
+        )
+    for v in model.observed_RVs:
+        if isinstance(getattr(v.owner, "op", None), SimulatorRV):
+            raise ModelError(f"{v.name} is a pm.Simulator: its density is random")
+        origins = ancestors([model.rvs_to_values[v]])
+        if any(isinstance(getattr(a.owner, "op", None), RandomVariable) for a in origins):
+            raise ModelError(
+                f"{v.name} observes a pm.Minibatch, so its density is random; pass all data"
+            )
+
+
+def _widened(model: Any) -> dict[Any, Any]:
+    """Its variables with every small constant at full precision; none where PyTensor cannot."""
+    import pytensor.tensor as pt
+    from pytensor.graph.basic import Constant
+    from pytensor.graph.replace import clone_replace
+    from pytensor.graph.traversal import ancestors
+
+    variables = [*model.basic_RVs, *model.deterministics, *model.potentials]
+    small: dict[Any, Any] = {
+        c: pt.constant(np.asarray(c.data, _WIDER[c.type.dtype]), name=c.name)
+        for c in ancestors(variables)
+        if isinstance(c, Constant) and getattr(c.type, "dtype", "") in _WIDER
+    }
+    if not small:
+        return {}
+    try:
+        wide = clone_replace(variables, small, rebuild_strict=False)
+    except (AssertionError, TypeError, ValueError):
+        return {}  # symbolic distributions; compared at the precision of float32 constants
+    for old, new in zip(variables, wide, strict=True):
+        new.name = old.name
+    return dict(zip(variables, wide, strict=True))
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    """Shape of a random variable, by PyTensor's Python mode where its type does not say it."""
+    import pytensor
+
+    if None not in variable.type.shape:
+        return tuple(map(int, variable.type.shape))
+    with pytensor.config.change_flags(cxx=""):
+        size = pytensor.function([], variable.shape, mode="FAST_COMPILE", on_unused_input="ignore")
+        return tuple(int(n) for n in np.asarray(size()))
+
+
+def _constant(value: Any) -> np.ndarray:
+    """The array that an observed variable holds."""
+    if hasattr(value, "data"):
+        return np.asarray(value.data)
+    if hasattr(value, "get_value"):
+        return np.asarray(value.get_value())
+    return np.asarray(value.eval(mode="FAST_COMPILE"))
+
+
+def _support(transform: Any) -> str:
+    name = type(transform).__name__
+    return _SUPPORTS.get(name, name.removesuffix("Transform").lower())
+
+
+def _draw(
+    variables: Sequence[Any],
+    inputs: Sequence[Any],
+    rng: np.random.Generator,
+    points: Sequence[Sequence[np.ndarray]],
+) -> list[list[np.ndarray]]:
+    """A joint draw at each point, by Python: compiling samplers would take many times as long."""
+    import pymc as pm
+    import pytensor
+
+    seed = int(rng.integers(2**31))
+    with pytensor.config.change_flags(cxx="", cast_policy="numpy+floatX"):
+        function = pm.compile(
+            list(inputs),
+            list(variables),
+            random_seed=seed,
+            mode="FAST_COMPILE",
+            on_unused_input="ignore",
+        )
+        return [[np.asarray(draw) for draw in function(*point)] for point in points]
