@@ -137,6 +137,8 @@ def _beyond(found: Mapping[str, Sides], count: int) -> np.ndarray:
         if not term.startswith("log likelihood"):
             continue
         a, b = (np.asarray(side, float).reshape(count, -1) for side in sides)
+        if a.shape[1] == 1:  # one term for all rows
+            continue
         with np.errstate(invalid="ignore"):
             off = ~((np.abs(a - b) <= TOLERANCE * np.maximum(1.0, np.abs(a))) | (a == b))
         differs |= off.any(axis=1)
@@ -146,7 +148,7 @@ def _beyond(found: Mapping[str, Sides], count: int) -> np.ndarray:
 
 def _relative(term: str, sides: Sides, kept: np.ndarray) -> _Compared:
     count = int(kept.sum())
-    a, b = (np.asarray(side, float)[kept].reshape(count, -1) for side in sides)
+    a, b = (np.asarray(side, float)[kept].reshape(count, side[0].size) for side in sides)
     with np.errstate(invalid="ignore", over="ignore"):
         scale = np.maximum(1.0, np.where(np.isfinite(a), np.abs(a), 1.0))
         if term == GRADIENT:

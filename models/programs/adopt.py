@@ -36,8 +36,8 @@ def adopt(
     Args:
         pymc: a built `pm.Model`, or a function of the data that returns one.
         numpyro: a NumPyro function of the data.
-        data: a mapping, DataFrame or Dataset, whose names are the functions' arguments; or one
-            array for a function of one argument. None if the programs hold their data.
+        data: a mapping or frame, whose names are the functions' arguments; or an array for a
+            function of one argument; None if the programs hold their data.
         names: which name of one program is which of the other.
         latent: variables to integrate out by Laplace's method.
         likelihood: factors or potentials that belong to the likelihood; found out by changing the
@@ -52,9 +52,7 @@ def adopt(
         ModelError: a program cannot be evaluated; says which site is to blame.
     """
     given = {"pymc": pymc, "numpyro": numpyro}
-    calls = {
-        name: _function(name, program) for name, program in given.items() if program is not None
-    }
+    calls = {name: _function(name, own) for name, own in given.items() if own is not None}
     if not calls:
         raise ConfigError("nothing to adopt: pass pymc=, numpyro= or both")
     built = pymc is not None and not callable(pymc)
@@ -67,8 +65,7 @@ def adopt(
         for name, program in programs.items()
     }
     undecided = [factor for _, unknown in found.values() for factor in unknown]
-    factors = {name: seen for name, (seen, _) in found.items()}
-    adopted = Adopted(programs, matched, tuple(latent), factors)
+    adopted = Adopted(programs, matched, tuple(latent), {n: seen for n, (seen, _) in found.items()})
     _refuse_unknown(latent, adopted.named)
     texts = [_source(calls[language], program) for language, program in programs.items()]
     model = AdoptedModel(_title(given), _digest([*texts, dict(names or {}), latent, likelihood]))

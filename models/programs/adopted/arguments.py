@@ -63,8 +63,8 @@ def _only_argument(programs: tuple[Callable[..., Any], ...], data: Any) -> str:
 def as_numbers(column: Any) -> np.ndarray:
     """An array of numbers; strings and categories as indices of their sorted labels."""
     array = np.asarray(column)
-    if array.dtype.kind in "biuf":
-        return array
+    if array.dtype.kind in "biufcmM":
+        return array  # complex numbers, dates and durations are refused where a program takes them
     labels = label_names(column)
     if labels is None:
         found = np.array(array.tolist())  # of objects that are numbers; None is a missing one
