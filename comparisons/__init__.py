@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from comparisons import distances as distances
     from comparisons import testing as testing
     from comparisons.case import Case as Case
+    from comparisons.posteriors import SamePosterior as SamePosterior
+    from comparisons.posteriors import same_posterior as same_posterior
     from comparisons.runs.check import Checked as Checked
     from comparisons.runs.check import check as check
     from comparisons.runs.comparison import Comparison as Comparison
@@ -19,15 +21,28 @@ _HOMES = {
     "Case": "comparisons.case",
     "Checked": "comparisons.runs.check",
     "Comparison": "comparisons.runs.comparison",
+    "SamePosterior": "comparisons.posteriors",
     "Verdict": "comparisons.verdict",
     "check": "comparisons.runs.check",
     "compare": "comparisons.runs.comparison",
     "distances": "",
+    "same_posterior": "comparisons.posteriors",
     "testing": "",
 }
 """Where each public name is defined; "" where it is a module of this package."""
 
-__all__ = ["Case", "Checked", "Comparison", "Verdict", "check", "compare", "distances", "testing"]
+__all__ = [
+    "Case",
+    "Checked",
+    "Comparison",
+    "SamePosterior",
+    "Verdict",
+    "check",
+    "compare",
+    "distances",
+    "same_posterior",
+    "testing",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Never
 
 import typer
 
-from comparisons.runs import environment, signals
+from comparisons.runs import environment, signals, stored
 from comparisons.runs.console import complain, say
 from comparisons.runs.options import (
     Column,
@@ -303,30 +303,8 @@ def list_entries(
         say(line)
 
 
-@app.command()
-def diff(
-    old: Annotated[Path, typer.Argument(help="A verdicts.csv, or the directory of a report.")],
-    new: Annotated[Path, typer.Argument(help="Another one.")],
-) -> None:
-    """Says which verdicts changed between two runs, as far as their Monte Carlo errors can tell.
-
-    Exits with 1 if some changed.
-
-    Example:
-
-      concord diff old.csv reports/verdicts.csv
-    """
-    from collections import Counter
-
-    from comparisons.report.difference import differences
-
-    found = differences(old, new)
-    for difference in found:
-        if difference.change != "unchanged":
-            say(f"{difference.change}: {' · '.join(difference.row)}: {difference.reason}")
-    counts = Counter(difference.change for difference in found)
-    say(", ".join(f"{counts[name]} {name}" for name in ("changed", "cannot tell", "unchanged")))
-    raise typer.Exit(1 if counts["changed"] else 0)
+for _command in (stored.diff, stored.posterior):
+    app.command()(_command)
 
 
 def main() -> Never:

@@ -6,7 +6,7 @@ what a verdict or a headline rests on is chosen here, by what a method declares 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,43 +20,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from comparisons.case import Case
-    from inference.estimate import Estimate
+    from inference.estimate import Estimate, Scalar
     from inference.method import Method
     from models.programs.density import Density
     from models.spec import Model, Values
-
-
-class Scalar(NamedTuple):
-    """Location and sd of one reported number, each with its Monte Carlo error."""
-
-    location: float
-    location_error: float
-    sd: float
-    sd_error: float
 
 
 def scalars(model: Model, estimate: Estimate) -> dict[str, Scalar]:
     """By flat name: the lower triangle of a covariance only, and no constants."""
     found = {}
     for parameter in quantity_table(model):
-        name = parameter.name
-        arrays = [
-            np.asarray(part[name].data)
-            for quantity in (estimate.location, estimate.sd)
-            for part in (quantity.value, quantity.error)
-        ]
-        for index in np.ndindex(arrays[0].shape):
-            if parameter.support == "covariance" and index[-1] > index[-2]:
-                continue
-            scalar = Scalar(*(float(array[index]) for array in arrays))
-            if scalar.sd != 0:
-                found[flat_name(name, index)] = scalar
+        entries = estimate.scalars(parameter.name).items()
+        shape = estimate.location.value[parameter.name].shape
+        for index, (name, scalar) in zip(np.ndindex(shape), entries, strict=True):
+            above = parameter.support == "covariance" and index[-1] > index[-2]
+            if scalar.sd != 0 and not above:
+                found[name] = scalar
     return found
-
-
-def flat_name(name: str, index: tuple[int, ...]) -> str:
-    """The name of one entry of an array: `mu`, `weights[0]`, `covariance[0, 1]`."""
-    return f"{name}[{', '.join(map(str, index))}]" if index else name
 
 
 def shared(model: Model, a: Estimate, b: Estimate) -> Iterator[tuple[str, Scalar, Scalar]]:
@@ -156,8 +136,8 @@ def own_draws(estimate: Estimate, names: Sequence[str]) -> np.ndarray | None:
         if variable not in posterior.data_vars:
             return None
         array = posterior[variable].transpose("chain", "draw", ...).to_numpy()
-        for index in np.ndindex(array.shape[2:]):
-            flat[flat_name(variable, index)] = array[(..., *index)]
+        columns = np.moveaxis(array.reshape(*array.shape[:2], -1), -1, 0)
+        flat |= dict(zip(estimate.scalars(variable), columns, strict=True))
     if not set(names) <= flat.keys():
         return None
     return np.stack([flat[name] for name in names], axis=-1)

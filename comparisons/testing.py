@@ -7,27 +7,22 @@ errors, so that it neither fails by chance (α = 0.001 a row) nor passes for wan
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from comparisons.case import Case
 from comparisons.claims import same_model
-from comparisons.policy import POSTERIOR
-from comparisons.reference import Scalar, unreliable
-from comparisons.verdict import Verdict, not_comparable
-from inference.estimate import Estimate
-from inference.posterior.diagnostics import gate, moments
+from comparisons.posteriors import same_posterior
 from models.errors import ConfigError
 from models.programs.adopt import adopt
-from models.programs.density import flat_names
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+    from comparisons.posteriors import Posterior
+    from comparisons.verdict import Verdict
     from models.spec import Model
 
 ROWS = 60
@@ -71,65 +66,19 @@ def assert_same_model(
     _assert_agreement(repr(model), same_model.compare(Case(model, data, seed, methods=())))
 
 
-@float64
-def assert_same_posterior(a: Estimate | xr.DataTree, b: Estimate | xr.DataTree) -> None:
+def assert_same_posterior(a: Posterior, b: Posterior) -> None:
     """Asserts that two posteriors have the same means and standard deviations.
 
     Args:
-        a: an estimate, or an ArviZ tree with a group `posterior`, dims (chain, draw, …).
+        a: an estimate, an ArviZ tree, or the path of one as netCDF; see `same_posterior`.
         b: the one it is held against; names and shapes must be those of `a`.
 
     Raises:
         AssertionError: lists every row that is not AGREE, UNSURE ones with how many draws would
             decide them, and every reason why a posterior cannot be relied on.
+        DataError: a file cannot be read, or a posterior has no draws.
     """
-    _assert_agreement("posterior", _posterior_rows(_moments(a), _moments(b)))
-
-
-class _Moments(NamedTuple):
-    """Means and standard deviations with their Monte Carlo errors, by flat name; and problems."""
-
-    scalars: dict[str, Scalar]
-    problem: str
-
-
-def _moments(posterior: Estimate | xr.DataTree) -> _Moments:
-    if isinstance(posterior, Estimate):
-        quantities = (posterior.location, posterior.sd)
-        parts = [part for quantity in quantities for part in (quantity.value, quantity.error)]
-        arrays = [{str(name): part[name].data for name in part.data_vars} for part in parts]
-        columns = [np.concatenate([np.ravel(x) for x in array.values()]) for array in arrays]
-        names, problem = flat_names(arrays[0]), unreliable("it", posterior)
-    else:
-        group = posterior["posterior"].to_dataset()
-        drawn = {
-            str(name): np.asarray(array.transpose("chain", "draw", ...).data, float)
-            for name, array in group.data_vars.items()
-        }
-        flat = np.concatenate([x.reshape(*x.shape[:2], -1) for x in drawn.values()], axis=2)
-        names = flat_names({name: x[0, 0] for name, x in drawn.items()})
-        stats = posterior["sample_stats"].to_dataset() if "sample_stats" in posterior else {}
-        kept = {str(name): np.asarray(stats[name].data) for name in stats}
-        columns, problem = moments(flat), "; ".join(gate(flat, names, kept))
-    rows = (Scalar(*row) for row in zip(*(map(float, c) for c in columns), strict=True))
-    return _Moments(dict(zip(names, rows, strict=True)), problem)
-
-
-def _posterior_rows(a: _Moments, b: _Moments) -> Iterator[Verdict]:
-    for side, found in (("first", a), ("second", b)):
-        if found.problem:
-            yield not_comparable(f"the {side} posterior", found.problem)
-    for name in sorted(a.scalars.keys() ^ b.scalars.keys()):
-        side = "first" if name in a.scalars else "second"
-        yield not_comparable(name, f"only the {side} posterior has it")
-    for name, one in a.scalars.items():
-        if (other := b.scalars.get(name)) is not None:
-            bound = POSTERIOR * other.sd
-            verdict = partial(Verdict, "{quantity} of {parameter}", bound=bound, parameter=name)
-            error = float(np.hypot(one.location_error, other.location_error))
-            yield verdict(one.location, other.location, error, quantity="mean")
-            error = float(np.hypot(one.sd_error, other.sd_error))
-            yield verdict(one.sd, other.sd, error, quantity="sd")
+    _assert_agreement("posterior", same_posterior(a, b).rows)
 
 
 def _assert_agreement(about: str, verdicts: Iterable[Verdict]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 import xarray as xr
@@ -24,6 +24,15 @@ class Quantity:
 
     value: xr.Dataset
     error: xr.Dataset
+
+
+class Scalar(NamedTuple):
+    """Location and sd of one reported number, each with its Monte Carlo error."""
+
+    location: float
+    location_error: float
+    sd: float
+    sd_error: float
 
 
 def named_covariance(matrix: np.ndarray, names: list[str]) -> xr.DataArray:
@@ -61,16 +70,20 @@ class Estimate:
     sd_kind: str
     record: xr.Dataset = field(default_factory=xr.Dataset)
 
+    def scalars(self, variable: str) -> dict[str, Scalar]:
+        """The entries of one reported quantity, in order, by flat name."""
+        quantities = (self.location, self.sd)
+        parts = [np.ravel(x[variable]) for one in quantities for x in (one.value, one.error)]
+        rows = (Scalar(*row) for row in np.stack(parts, axis=1).tolist())
+        return dict(zip(flat_names({variable: self.location.value[variable]}), rows, strict=True))
+
     def _repr_html_(self) -> str:
         """Every quantity with its sd and Monte Carlo errors, and the problems, for a notebook."""
-        parts = (self.location.value, self.location.error, self.sd.value, self.sd.error)
-        columns = [
-            [float(x) for name in parts[0].data_vars for x in np.ravel(part[name].data)]
-            for part in parts
+        rows = [
+            (name, *(f"{x:.6g}" for x in scalar))
+            for variable in map(str, self.location.value)
+            for name, scalar in self.scalars(variable).items()
         ]
-        names = flat_names({str(name): array.data for name, array in parts[0].data_vars.items()})
-        numbers = ([f"{x:.6g}" for x in row] for row in zip(*columns, strict=True))
-        rows = [(name, *row) for name, row in zip(names, numbers, strict=True)]
         lines = (f"log-likelihood {self.log_likelihood:.6f} nats", *self.problems)
         head = ("quantity", "estimate", "its error", self.sd_kind, "its error")
         return table("Estimate", lines, head, rows)

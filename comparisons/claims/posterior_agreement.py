@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from comparisons.case import Case
-    from comparisons.reference import Scalar
     from comparisons.targets import Optimum, Predictions
+    from inference.estimate import Scalar
     from inference.method import Method
 
 NO_MODE = "nothing is predicted: no mode of the posterior can be relied on"

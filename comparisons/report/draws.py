@@ -14,13 +14,13 @@ import jax
 import numpy as np
 import xarray as xr
 
-from comparisons.reference import flat_name, own_draws
+from comparisons.reference import own_draws
 from comparisons.report.result import CaseResult
 from inference.estimate import Estimate
 from inference.method import Method, label
 from models.capabilities import HasOwnPrograms
 from models.errors import ConcordError
-from models.programs.density import units
+from models.programs.density import flat_name, units
 from models.programs.keys import key_of
 from models.programs.numpyro import numpyro_trace
 from models.programs.readings import read_numpyro

@@ -13,10 +13,10 @@ from typing import NamedTuple, final
 
 from comparisons.claims import GATE
 from comparisons.policy import POSTERIOR
-from comparisons.reference import Scalar, exact_posterior, reference, scalars
+from comparisons.reference import exact_posterior, reference, scalars
 from comparisons.report.result import CaseResult
 from comparisons.verdict import OUTCOMES, Outcome, Verdict
-from inference.estimate import Estimate
+from inference.estimate import Estimate, Scalar
 from inference.method import Method, label
 
 NOTABLE = 6

@@ -13,7 +13,7 @@ import xarray as xr
 
 from comparisons.criteria import by_fit
 from comparisons.distances import wasserstein
-from comparisons.reference import flat_name, own_draws
+from comparisons.reference import own_draws
 from comparisons.report.draws import Comparable, Replicates
 from comparisons.report.headline import Agreement
 from comparisons.report.result import CaseResult
@@ -92,16 +92,12 @@ def estimate_rows(result: CaseResult) -> list[Row]:
             "status": status,
             "problems": "; ".join(fit.problems),
         }
-        parts = {
-            "estimate": fit.location.value,
-            "sd": fit.sd.value,
-            "estimate_error": fit.location.error,
-            "sd_error": fit.sd.error,
-        }
-        for name, array in fit.location.value.data_vars.items():
-            for index in np.ndindex(array.shape):
-                numbers = {key: float(part[name].values[index]) for key, part in parts.items()}
-                rows.append({**same, "parameter": flat_name(str(name), index), **numbers})
+        for variable in map(str, fit.location.value):
+            for name, scalar in fit.scalars(variable).items():
+                numbers = scalar._asdict()
+                numbers["estimate"] = numbers.pop("location")
+                numbers["estimate_error"] = numbers.pop("location_error")
+                rows.append({**same, "parameter": name, **numbers})
     nothing = dict.fromkeys(ESTIMATES, math.nan) | {"parameter": "", "sd_kind": ""}
     for method, reason in result.refusals.items():
         why = {"status": "refused", "problems": reason}

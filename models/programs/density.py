@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, final, get_args
 
 import jax
@@ -26,7 +27,7 @@ from models.programs.precision import float64_is_on
 from models.programs.pymc import pymc_functions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from jax import Array
 
@@ -206,16 +207,28 @@ def replicable(
 # --- borders ------------------------------------------------------------------------------------
 
 
-def flat_names(values: Values) -> list[str]:
-    """Names of the scalars in order: `mu`, `weights[0]`, `covariance[0, 1]`."""
-    names = []
-    for name, array in values.items():
-        shape = jnp.shape(array)
-        names += [
-            f"{name}[{', '.join(map(str, index))}]" if index else name
-            for index in np.ndindex(shape)
-        ]
-    return names
+def flat_names(values: Mapping[Any, Any]) -> list[str]:
+    """Names of the scalars in order: `mu`, `weights[0]`, `covariance[0, 1]`; `beta[age]` by labels.
+
+    Args:
+        values: arrays by name; entries of an `xr.DataArray` go by the coordinates of its dims.
+    """
+    return [flat_name(name, entry) for name, array in values.items() for entry in _entries(array)]
+
+
+def flat_name(name: str, entry: tuple[Any, ...]) -> str:
+    """The name of one entry of an array, from its indices or labels."""
+    return f"{name}[{', '.join(map(str, entry))}]" if entry else name
+
+
+def _entries(array: Any) -> Iterator[tuple[Any, ...]]:
+    """Labels of every entry of an array, in order; indices along dims without distinct labels."""
+    axes: list[Sequence[Any]] = [range(size) for size in np.shape(array)]
+    if isinstance(array, xr.DataArray):
+        for axis, dim in enumerate(array.dims):
+            if dim in array.coords and array.indexes[dim].is_unique:
+                axes[axis] = array.indexes[dim].tolist()
+    return product(*axes)
 
 
 def flatten(values: Values) -> Array:
