@@ -8,8 +8,9 @@ signs (a factor on one side, a distribution on the other) is none.
 A difference is one of the models only if nothing else explains it: in this order
 
 1. at most 1e-9, relative to the size of the term: none;
-2. gone when a library's inexact function is replaced by an exact one;
-3. within 100 times what ±2 units in the last place of u change: rounding;
+2. gone when the libraries' inexact functions are replaced by exact ones;
+3. within 100 times what ±2 units in the last place of u change, or within ten times what 1e-8 of
+   u changes: rounding, which is as erratic as it is large, while a difference of models is smooth;
 4. the same at all points: a constant, which is named.
 """
 
@@ -24,13 +25,15 @@ import numpy as np
 
 from comparisons.policy import TOLERANCE
 from comparisons.verdict import Verdict
-from models.programs.adopted.inexact import INEXACT, replaced
+from models.programs.adopted.inexact import all_exact
 from models.programs.adopted.pair import GRADIENT, JOINT, REST, Sides
 from models.programs.compilation import once
 from models.programs.density import flat_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from jax import Array
 
     from models.capabilities import HasOwnPrograms
     from models.programs.adopted.pair import Pair
@@ -39,10 +42,23 @@ _SPREAD = ((2.0, 16), (8.0, 8))
 """(radius r, points): drawn from U(−r, r)ᵏ; the far ones see floors and ceilings of scales."""
 _LEAST = -36.0
 """log 2⁻⁵²: of probabilities below, 1 − F tells nothing in float64."""
+_ENDS = ((-37.5, -34.5), (-746.0, -703.0))
+"""Where logarithms of probabilities end that are kept above 2⁻⁵² or above the smallest number."""
+_BLUR = 1e-6
+"""The most of a gradient that may be rounding of rows that agree, relative to its size."""
+_ROWS = "log likelihood"
+"""How the names of the terms of rows begin."""
+_FEWEST = 4
+"""Points without which nothing is said."""
 _NEAR = 8
 """Points within a fifth of a unit of the mode."""
 _ROUNDING = 100
 """Times the change under ±2 units in the last place that is still rounding."""
+_ERRATIC, _APART, _TRIES = 10, 1e-8, 4
+"""Times the range of differences so far apart that is still rounding, of so many.
+
+A smooth difference passes only where it is 10⁶ times smaller than its own gradient.
+"""
 
 
 @final
@@ -52,6 +68,10 @@ class _Compared(NamedTuple):
     one: np.ndarray
     other: np.ndarray
     relative: np.ndarray
+
+    @property
+    def off(self) -> np.ndarray:
+        return np.where(self.one == self.other, 0.0, self.one - self.other)
 
     @property
     def worst(self) -> float:
@@ -69,10 +89,17 @@ def differences(model: HasOwnPrograms, rng: np.random.Generator) -> Iterator[Ver
     if pair is None:
         return
     points = _points(model, pair, rng)
-    compared = _compared(pair, points)
+    evaluate = once(jax.vmap(pair.with_gradients))
+    found = evaluate(jnp.asarray(points))
+    kept = _kept(pair, found)
+    compared = _compared(found, kept)
     parted = _parted(compared)
+    if kept.sum() < _FEWEST:
+        where = f"both densities can be compared at {kept.sum()} of {len(points)} points only"
+        yield _verdict(pair, JOINT, float("inf"), TOLERANCE, where)
+        return
     if not parted:
-        size = max(c.worst for t, c in compared.items() if t in (JOINT, REST, GRADIENT))
+        size = max(compared[term].worst for term in (JOINT, GRADIENT))
         where = f"largest relative difference of {len(compared)} terms at {len(points)} points"
         yield _verdict(pair, JOINT, size, TOLERANCE, where)
         for term, found in compared.items():
@@ -81,14 +108,14 @@ def differences(model: HasOwnPrograms, rng: np.random.Generator) -> Iterator[Ver
         return
     if data := pair.different_data():
         yield _verdict(pair, "observed data", float("inf"), TOLERANCE, data)
-    explained = _explained(pair, points, compared, parted)
+    explained = _limited(pair, points) or _erratic(evaluate, points, kept, compared, parted)
     if explained:
         worst = max(compared[term].worst for term in parted)
         yield _verdict(pair, JOINT, worst, 2 * worst, f"one model, up to {worst:.1g}: {explained}")
         return
     constant = _constant(compared)
     for term in parted:
-        where = constant or _where(pair, points, term, compared[term])
+        where = constant or _where(pair, points[kept], term, compared[term])
         yield _verdict(pair, term, compared[term].worst, TOLERANCE, where)
 
 
@@ -115,35 +142,64 @@ def _points(model: HasOwnPrograms, pair: Pair, rng: np.random.Generator) -> np.n
     return np.concatenate([*spread, near])
 
 
-def _compared(pair: Pair, points: np.ndarray) -> dict[str, _Compared]:
-    """All terms at the points where one of the joint densities is finite and none underflows."""
-    found = once(jax.vmap(pair.with_gradients))(jnp.asarray(points))
+def _compared(found: Mapping[str, Sides], kept: np.ndarray) -> dict[str, _Compared]:
+    """The terms at points; gradients up to what 1 − F of the rows' probabilities is off."""
+    compared = {term: _relative(term, sides, kept) for term, sides in found.items()}
+    rows = [c for term, c in compared.items() if term.startswith(_ROWS)]
+    blur = sum((_blur(c.one, c.other).sum(axis=1, keepdims=True) for c in rows), np.zeros(1))
+    slope = compared[GRADIENT]
+    sharp = np.maximum(slope.relative - np.minimum(blur, _BLUR), 0.0)
+    return {**compared, GRADIENT: slope._replace(relative=sharp)}
+
+
+def _kept(pair: Pair, found: Mapping[str, Sides]) -> np.ndarray:
+    """The points where one of the joint densities is finite and none underflows or overflows.
+
+    A density of +∞ or NaN is a normalising constant that underflows, unless it is so at most
+    points.
+    """
     joint = [np.asarray(side) for side in found[JOINT]]
     kept = np.isfinite(joint[0]) | np.isfinite(joint[1])
-    kept &= ~_beyond(found, len(points))
+    kept &= ~_beyond(found, len(kept))
     observed = sum(array.size for array in pair.other.observed.values())
     far = np.fmax(*joint) < _LEAST * max(1, observed)
     kept &= (np.isfinite(joint[0]) & np.isfinite(joint[1])) | ~far
-    return {term: _relative(term, sides, kept) for term, sides in found.items()}
+    overflows = np.any([np.isnan(side) | (side == np.inf) for side in joint], axis=0)
+    return kept & ~overflows if 2 * overflows.sum() < len(kept) else kept
 
 
 def _beyond(found: Mapping[str, Sides], count: int) -> np.ndarray:
-    """Points where all terms of rows that differ are of probabilities below one in 2⁵².
+    """Points where rows differ, but none by more than 1 − F of a library explains.
 
-    There 1 − F of a library is 0 or rounded, so that log(1 − F) is −∞ or its smallest value.
+    A probability p computed so is off by 2⁻⁵², and log p by 2⁻⁵²/p; log p ends, at −∞ or where a
+    library keeps it, while the other program goes on.
     """
-    differs, visible = np.zeros(count, bool), np.zeros(count, bool)
+    differs, unexplained = np.zeros((2, count), bool)
     for term, sides in found.items():
-        if not term.startswith("log likelihood"):
+        if not term.startswith(_ROWS):
             continue
         a, b = (np.asarray(side, float).reshape(count, -1) for side in sides)
         if a.shape[1] == 1:  # one term for all rows
             continue
         with np.errstate(invalid="ignore"):
-            off = ~((np.abs(a - b) <= TOLERANCE * np.maximum(1.0, np.abs(a))) | (a == b))
+            apart = np.abs(a - b)
+            off = ~((apart <= TOLERANCE * np.maximum(1.0, np.abs(a))) | (a == b))
+            ended = (np.maximum(a, b) < _ENDS[0][1]) & (_ended(a) | _ended(b))
+            rounded = (np.minimum(a, b) > _LEAST) & (apart <= _blur(a, b))
         differs |= off.any(axis=1)
-        visible |= (off & ~((a < _LEAST) & (b < _LEAST))).any(axis=1)
-    return differs & ~visible
+        unexplained |= (off & ~ended & ~rounded).any(axis=1)
+    return differs & ~unexplained
+
+
+def _ended(x: np.ndarray) -> np.ndarray:
+    return ~np.isfinite(x) | np.any([(low < x) & (x < high) for low, high in _ENDS], axis=0)
+
+
+def _blur(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """By how much a logarithm of a probability is off that is a difference from one."""
+    with np.errstate(invalid="ignore"):
+        least = np.clip(np.minimum(a, b), _LEAST, 0.0)
+        return 8 * np.finfo(float).eps * np.exp(-least)
 
 
 def _relative(term: str, sides: Sides, kept: np.ndarray) -> _Compared:
@@ -165,37 +221,55 @@ def _parted(compared: dict[str, _Compared]) -> list[str]:
     if not off:
         return []
     single = [term for term in off if term not in (JOINT, REST, GRADIENT)]
-    joint = compared[JOINT]
-    if single and compared[GRADIENT].worst <= TOLERANCE and joint.worst <= TOLERANCE:
-        sizes = np.sum([np.abs(compared[term].one).sum(axis=1) for term in single], axis=0)
-        left = np.abs(joint.one - joint.other)[:, 0]
+    if not {JOINT, GRADIENT} & set(off):
+        sizes = np.sum([np.abs(compared[term].one).sum(axis=1) for term in off], axis=0)
+        within = REST not in off and not any(term.startswith(_ROWS) for term in off)
+        left = np.abs(compared[REST if within else JOINT].off)[:, 0]
         if (left <= TOLERANCE * np.maximum(1.0, sizes)).all():
             return []
     located = single or [term for term in off if term != GRADIENT] or off
     return [*located, *(term for term in (JOINT,) if term in off and term not in located)]
 
 
-def _explained(
-    pair: Pair, points: np.ndarray, compared: dict[str, _Compared], parted: list[str]
+def _limited(pair: Pair, points: np.ndarray) -> str:
+    """The library's functions without which the programs are the same, in words, or ""."""
+    with all_exact() as used:
+        again = replace(pair, one=pair.one.again(), other=pair.other.again())
+        lowered = once(jax.vmap(again.with_gradients)).lower(jnp.asarray(points))
+        if not used:
+            return ""
+        evaluate = lowered.compile()
+        found = evaluate(jnp.asarray(points))
+    kept = _kept(again, found)
+    compared = _compared(found, kept)
+    parted = _parted(compared)
+    if parted and not _erratic(evaluate, points, kept, compared, parted):
+        return ""
+    return f"limited by {' and by '.join(sorted(used))}"
+
+
+def _erratic(
+    evaluate: Callable[[Array], dict[str, Sides]],
+    points: np.ndarray,
+    kept: np.ndarray,
+    compared: dict[str, _Compared],
+    parted: list[str],
 ) -> str:
-    """The cause that makes one model's programs differ, as a sentence; "" if there is none."""
-    for inexact in INEXACT:
-        with replaced(inexact):
-            again = replace(pair, one=pair.one.again(), other=pair.other.again())
-            if not _parted(_compared(again, points)):
-                return f"limited by {inexact.called}"
+    """Rounding, if every difference is as large as what next to nothing changes in it, or ""."""
     rng = np.random.default_rng(0)
-    ulp = np.spacing(np.abs(points)) * rng.choice([-2.0, 2.0], points.shape)
-    moved = _compared(pair, points + ulp)
+    sizes = [np.spacing(np.abs(points)) * rng.choice([-2.0, 2.0], points.shape)]
+    far = _APART * np.maximum(1.0, np.abs(points))
+    sizes += [far * rng.uniform(-1, 1, points.shape) for _ in range(_TRIES)]
+    ulp, *others = (_compared(evaluate(jnp.asarray(points + size)), kept) for size in sizes)
     for term in parted:
-        if moved[term].one.shape != compared[term].one.shape:
-            return ""
-        off = np.abs(compared[term].one - compared[term].other)
-        change = [
-            np.abs(getattr(moved[term], s) - getattr(compared[term], s)) for s in ("one", "other")
-        ]
-        if not (off <= _ROUNDING * np.maximum(*change) + TOLERANCE).all():
-            return ""
+        here = compared[term]
+        with np.errstate(invalid="ignore"):
+            off = here.off
+            change = np.fmax(np.abs(ulp[term].one - here.one), np.abs(ulp[term].other - here.other))
+            spread = np.ptp([off, *(moved[term].off for moved in others)], axis=0)
+            bound = np.fmax(_ROUNDING * change, _ERRATIC * spread)
+            if not (np.abs(off) <= bound + TOLERANCE * np.fmax(1.0, np.abs(here.one))).all():
+                return ""
     return "rounding, which the model's conditioning magnifies"
 
 

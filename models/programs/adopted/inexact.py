@@ -6,13 +6,14 @@ A difference that such a function explains is no difference of the models.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib import import_module
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from pkgutil import resolve_name
 from typing import Any, NamedTuple, final
 
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import gammaln
+from jax.scipy.special import gammaincc, gammaln, log_ndtr
 
 
 @final
@@ -21,13 +22,13 @@ class Inexact(NamedTuple):
 
     Attributes:
         called: whose it is and how inexact, as messages say it.
-        modules: where the function is looked up.
+        owners: modules or classes in which the function is looked up, as `module:name`.
         function: its name there.
         exact: what stands in for it.
     """
 
     called: str
-    modules: tuple[str, ...]
+    owners: tuple[str, ...]
     function: str
     exact: Callable[..., Any]
 
@@ -36,12 +37,60 @@ def _betaln(a: Array, b: Array) -> Array:
     return gammaln(a) + gammaln(b) - gammaln(jnp.asarray(a) + b)
 
 
+def _log_survival(law: Any, x: Array) -> Array:
+    """log (1 − F(x)), where it has a form of its own."""
+    match type(law).__name__:
+        case "Exponential":
+            return -law.rate * x
+        case "Weibull":
+            return -((x / law.scale) ** law.concentration)
+        case "Normal":
+            return log_ndtr((law.loc - x) / law.scale)
+        case "LogNormal":
+            return log_ndtr((law.loc - jnp.log(x)) / law.scale)
+        case "Gamma":
+            return jnp.log(gammaincc(law.concentration, law.rate * x))
+        case "Logistic" | "Cauchy" | "Laplace" | "SoftLaplace" | "StudentT":
+            return jnp.log(law.cdf(2 * law.loc - x))
+        case _:
+            return jnp.log1p(-law.cdf(x))
+
+
+def _right_censored(self: Any, value: Array) -> Array:
+    tail = _log_survival(self.base_dist, jnp.asarray(value))
+    return jnp.where(self.censored, tail, self.base_dist.log_prob(value))
+
+
+def _truncated(self: Any, value: Array) -> Array:
+    """Between two bounds of a symmetric law: both as seen from the lower tail."""
+    law, low, high = self.base_dist, self.low, self.high
+    above = low > law.loc
+    upper = jnp.where(above, low, 2 * law.loc - high)
+    lower = jnp.where(above, high, 2 * law.loc - low)
+    most, least = _log_survival(law, upper), _log_survival(law, lower)
+    within = (value >= low) & (value <= high)
+    density = law.log_prob(value) - most - jnp.log(-jnp.expm1(least - most))
+    return jnp.where(within, density, -jnp.inf)
+
+
 INEXACT = (
     Inexact(
         "JAX's betaln, which is accurate to 6e-7",
         ("numpyro.distributions.conjugate", "numpyro.distributions.continuous"),
         "betaln",
         _betaln,
+    ),
+    Inexact(
+        "NumPyro's RightCensoredDistribution, whose F(x) is at most 1 − 2⁻⁵²",
+        ("numpyro.distributions.censored:RightCensoredDistribution",),
+        "log_prob",
+        _right_censored,
+    ),
+    Inexact(
+        "NumPyro's truncated distributions, which subtract probabilities near one",
+        ("numpyro.distributions.truncated:TwoSidedTruncatedDistribution",),
+        "log_prob",
+        _truncated,
     ),
     Inexact(
         "the jitter of 1e-6 that PyMC adds to the diagonal of a Gaussian process",
@@ -53,17 +102,33 @@ INEXACT = (
 
 
 @contextmanager
-def replaced(inexact: Inexact) -> Iterator[None]:
-    """The exact function in the place of the library's, while programs are traced or built."""
-    modules = list(map(import_module, inexact.modules))
-    kept = [getattr(module, inexact.function, None) for module in modules]
-    try:
-        for module in modules:
-            setattr(module, inexact.function, inexact.exact)
-        yield
-    finally:
-        for module, function in zip(modules, kept, strict=True):
-            if function is None:
-                delattr(module, inexact.function)
-            else:
-                setattr(module, inexact.function, function)
+def all_exact() -> Iterator[set[str]]:
+    """Exact functions in the places of the library's, while programs are traced or built.
+
+    Yields:
+        The functions that were called meanwhile, as `Inexact.called`.
+    """
+    used: set[str] = set()
+    with ExitStack() as restored:
+        for inexact in INEXACT:
+            for owner in map(resolve_name, inexact.owners):
+                kept = getattr(owner, inexact.function, None)
+                restored.callback(_put, owner, inexact.function, kept)
+                _put(owner, inexact.function, _noted(inexact, used))
+        yield used
+
+
+def _put(owner: Any, name: str, function: Callable[..., Any] | None) -> None:
+    if function is None:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, function)
+
+
+def _noted(inexact: Inexact, used: set[str]) -> Callable[..., Any]:
+    @wraps(inexact.exact)
+    def exact(*args: Any, **kwargs: Any) -> Any:
+        used.add(inexact.called)
+        return inexact.exact(*args, **kwargs)
+
+    return exact

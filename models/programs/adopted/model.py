@@ -301,7 +301,8 @@ class Own:
             )
         if found.absent:
             return f"the likelihood does not depend on {', '.join(found.absent)}"
-        return f"the likelihood leaves {found.nullity} directions of its parameters undetermined"
+        those = " and ".join(found.loose) or "its parameters"
+        return f"the likelihood leaves {found.nullity} directions of {those} undetermined"
 
 
 def _rows(adopted: Adopted, program: UserProgram) -> Rows:
@@ -340,13 +341,13 @@ def _dataset(
         for site, array in program.observed.items()
     }
     numbers = {n: a for n, a in arrays.items() if a.dtype.kind in "biuf" and n not in seen}
-    variables = {}
+    variables, coords = {}, _coords(adopted)
     for name, array in {**seen, **numbers}.items():
         dims = [f"{name}_dim_{i}" for i in range(array.ndim)]
         if array.ndim and array.shape[0] == count > 1:
             dims[0] = _ROW
-        variables[name] = (tuple(dims), array)
-    coords = _coords(adopted)
+        # a dim of the parameters of the same name has labels of its own
+        variables[f"{name}_index" if name in coords else name] = (tuple(dims), array)
     for name in numbers:
         column: Any = (
             given[name] if isinstance(given, Mapping) or hasattr(given, "columns") else None

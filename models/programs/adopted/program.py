@@ -9,6 +9,7 @@ parameters, so θ(u) is found anew at every point; nothing is frozen.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, final
 
 import jax
@@ -18,7 +19,7 @@ import numpy as np
 from models.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from jax import Array
 
@@ -177,16 +178,20 @@ class UserProgram(ABC):
         return joint(self.at(u))
 
     @final
+    @cached_property
+    def _values_and_gradients(self) -> Callable[[Array], tuple[Array, Array]]:
+        return jax.jit(jax.vmap(jax.value_and_grad(self.log_joint)))
+
+    @final
     def starts(self, rng: np.random.Generator) -> np.ndarray:
         """Points with a finite density and gradient, shape (at most 64, k).
 
         Raises:
             ModelError: there is none; names the sites whose terms are not finite.
         """
-        both = jax.jit(jax.vmap(jax.value_and_grad(self.log_joint)))
         for radius in _RADII:
             points = rng.uniform(-radius, radius, (_STARTS, self.size))
-            value, gradient = both(jnp.asarray(points))
+            value, gradient = self._values_and_gradients(jnp.asarray(points))
             fine = np.isfinite(value) & np.isfinite(gradient).all(axis=1)
             if fine.any():
                 return points[fine]

@@ -18,6 +18,7 @@ import numpy as np
 from jax import Array
 
 from models.programs.adopted.program import UserProgram
+from models.programs.compilation import once
 
 _POINTS = 3
 _ZERO = 1e-12
@@ -36,12 +37,14 @@ class Structure(NamedTuple):
         absent: variables that the likelihood does not depend on.
         parents: by variable, those that its prior depends on.
         nullity: number of directions that the likelihood says nothing about.
+        loose: variables of fewer values than rows, undetermined even if all others were known.
         sizes: number of values of each variable.
     """
 
     absent: tuple[str, ...]
     parents: dict[str, tuple[str, ...]]
     nullity: int
+    loose: tuple[str, ...]
     sizes: dict[str, int]
 
     @property
@@ -50,8 +53,8 @@ class Structure(NamedTuple):
         children = tuple(n for n, above in self.parents.items() if set(above) & set(self.absent))
         if children or not self.nullity:
             return children
-        many = [n for n in sorted(self.sizes, key=lambda n: -self.sizes[n]) if self.sizes[n] > 1]
-        return tuple(many[:1])
+        many = [n for n, size in self.sizes.items() if size > 1 and n not in self.loose]
+        return tuple(sorted(many, key=lambda n: -self.sizes[n])[:1])
 
 
 def structure(
@@ -67,8 +70,9 @@ def structure(
     starts = program.starts(rng)
     points = starts[:: max(1, len(starts) // _POINTS)][:_POINTS]
     columns = np.array(program.coordinates)
-    scores = [_scores(terms, jnp.asarray(u)) for u in points]
-    priors = [_prior_derivatives(program, jnp.asarray(u)) for u in points]
+    score, prior_derivatives = _scores(terms, points[0].size), _prior_derivatives(program)
+    scores = [score(jnp.asarray(u)) for u in points]
+    priors = [np.nan_to_num(np.asarray(prior_derivatives(jnp.asarray(u)))) for u in points]
     largest = np.max([np.abs(score).max(axis=0) for score in scores], axis=0)
     names = program.names
     absent = tuple(n for n in names if not (largest[columns == n] > _ZERO).any())
@@ -79,32 +83,43 @@ def structure(
         if above:
             parents[name] = above
     sizes = {site.name: int(np.prod(site.shape)) for site in program.sites}
-    return Structure(absent, parents, program.size - max(map(_rank, scores)), sizes)
+
+    def nullity(chosen: np.ndarray) -> int:
+        return int(chosen.sum()) - max(_rank(score[:, chosen]) for score in scores)
+
+    few = (n for n in names if n not in absent and sizes[n] < len(scores[0]))
+    loose = tuple(n for n in few if nullity(columns == n))
+    return Structure(absent, parents, nullity(columns == columns), loose, sizes)
 
 
-def _scores(terms: Callable[[Array], Array], u: Array) -> np.ndarray:
+def _scores(terms: Callable[[Array], Array], k: int) -> Callable[[Array], np.ndarray]:
     """Derivatives of the terms; of the curvature, too, where all data are one term.
 
     Returns:
-        Shape (rows, k).
+        A function of k coordinates, whose value has shape (rows, k).
     """
-    count = jax.eval_shape(terms, u).shape[0]
-    step = max(1, count * u.size // _MOST)
-    found = np.asarray(jax.jit(jax.jacfwd(lambda v: terms(v)[::step]))(u))
-    if count == 1:
-        hessian = jax.jit(jax.hessian(lambda v: jnp.sum(terms(v))))(u)
-        found = np.concatenate([found, np.asarray(hessian)])
-    return np.nan_to_num(found)
+    count = jax.eval_shape(terms, jnp.zeros(k)).shape[0]
+    step = max(1, count * k // _MOST)
+    first = once(jax.jacfwd(lambda u: terms(u)[::step]))
+    second = once(jax.hessian(lambda u: jnp.sum(terms(u))))
+
+    def scores(u: Array) -> np.ndarray:
+        found = np.asarray(first(u))
+        if count == 1:
+            found = np.concatenate([found, np.asarray(second(u))])
+        return np.nan_to_num(found)
+
+    return scores
 
 
-def _prior_derivatives(program: UserProgram, u: Array) -> np.ndarray:
-    """Derivatives of each variable's log prior, shape (variables, k)."""
+def _prior_derivatives(program: UserProgram) -> Callable[[Array], Array]:
+    """u ↦ derivatives of each variable's log prior, shape (variables, k)."""
 
-    def priors(at: Array) -> Array:
-        found = program.at(at).prior
+    def priors(u: Array) -> Array:
+        found = program.at(u).prior
         return jnp.stack([jnp.sum(found[name]) for name in program.names])
 
-    return np.nan_to_num(np.asarray(jax.jit(jax.jacfwd(priors))(u)))
+    return once(jax.jacfwd(priors))
 
 
 def _rank(scores: np.ndarray) -> int:
