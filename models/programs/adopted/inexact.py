@@ -5,9 +5,8 @@ A difference that such a function explains is no difference of the models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from functools import wraps
 from pkgutil import resolve_name
 from typing import Any, NamedTuple, final
 
@@ -37,23 +36,22 @@ def _betaln(a: Array, b: Array) -> Array:
     return gammaln(a) + gammaln(b) - gammaln(jnp.asarray(a) + b)
 
 
+_SURVIVAL: Mapping[str, Callable[[Any, Array], Array]] = {
+    "Exponential": lambda law, x: -law.rate * x,
+    "Gamma": lambda law, x: jnp.log(gammaincc(law.concentration, law.rate * x)),
+    "LogNormal": lambda law, x: log_ndtr((law.loc - jnp.log(x)) / law.scale),
+    "Normal": lambda law, x: log_ndtr((law.loc - x) / law.scale),
+    "Weibull": lambda law, x: -((x / law.scale) ** law.concentration),
+}
+"""log (1 − F(x)) of laws for which it has a form of its own."""
+
+
 def _log_survival(law: Any, x: Array) -> Array:
-    """log (1 − F(x)), where it has a form of its own."""
-    match type(law).__name__:
-        case "Exponential":
-            return -law.rate * x
-        case "Weibull":
-            return -((x / law.scale) ** law.concentration)
-        case "Normal":
-            return log_ndtr((law.loc - x) / law.scale)
-        case "LogNormal":
-            return log_ndtr((law.loc - jnp.log(x)) / law.scale)
-        case "Gamma":
-            return jnp.log(gammaincc(law.concentration, law.rate * x))
-        case "Logistic" | "Cauchy" | "Laplace" | "SoftLaplace" | "StudentT":
-            return jnp.log(law.cdf(2 * law.loc - x))
-        case _:
-            return jnp.log1p(-law.cdf(x))
+    if found := _SURVIVAL.get(type(law).__name__):
+        return found(law, x)
+    if type(law).__name__ in ("Cauchy", "Laplace", "Logistic", "SoftLaplace", "StudentT"):
+        return jnp.log(law.cdf(2 * law.loc - x))
+    return jnp.log1p(-law.cdf(x))
 
 
 def _right_censored(self: Any, value: Array) -> Array:
@@ -126,7 +124,6 @@ def _put(owner: Any, name: str, function: Callable[..., Any] | None) -> None:
 
 
 def _noted(inexact: Inexact, used: set[str]) -> Callable[..., Any]:
-    @wraps(inexact.exact)
     def exact(*args: Any, **kwargs: Any) -> Any:
         used.add(inexact.called)
         return inexact.exact(*args, **kwargs)

@@ -61,7 +61,6 @@ class NumpyroProgram(UserProgram):
         )
         self.observed = {n: np.asarray(s["value"]) for n, s in seen.items()}
         self.observed_dims = {n: _plates(s) for n, s in seen.items()}
-        self.supports = {n: s["fn"].support for n, s in seen.items()}
         deterministic = [n for n, s in trace.items() if s["type"] == "deterministic"]
         self.deterministics = {n: jnp.shape(trace[n]["value"]) for n in deterministic}
         improper = [n for n in latent if isinstance(_base(sampled[n]["fn"]), dist.ImproperUniform)]

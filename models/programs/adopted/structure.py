@@ -70,9 +70,8 @@ def structure(
     starts = program.starts(rng)
     points = starts[:: max(1, len(starts) // _POINTS)][:_POINTS]
     columns = np.array(program.coordinates)
-    score, prior_derivatives = _scores(terms, points[0].size), _prior_derivatives(program)
-    scores = [score(jnp.asarray(u)) for u in points]
-    priors = [np.nan_to_num(np.asarray(prior_derivatives(jnp.asarray(u)))) for u in points]
+    slopes_of = once(jax.vmap(_scores(terms, points[0].size))), once(jax.vmap(_priors(program)))
+    scores, priors = (np.nan_to_num(np.asarray(f(jnp.asarray(points)))) for f in slopes_of)
     largest = np.max([np.abs(score).max(axis=0) for score in scores], axis=0)
     names = program.names
     absent = tuple(n for n in names if not (largest[columns == n] > _ZERO).any())
@@ -92,34 +91,25 @@ def structure(
     return Structure(absent, parents, nullity(columns == columns), loose, sizes)
 
 
-def _scores(terms: Callable[[Array], Array], k: int) -> Callable[[Array], np.ndarray]:
-    """Derivatives of the terms; of the curvature, too, where all data are one term.
-
-    Returns:
-        A function of k coordinates, whose value has shape (rows, k).
-    """
+def _scores(terms: Callable[[Array], Array], k: int) -> Callable[[Array], Array]:
+    """u ↦ derivatives of the terms, shape (rows, k); of the curvature too where all are one."""
     count = jax.eval_shape(terms, jnp.zeros(k)).shape[0]
     step = max(1, count * k // _MOST)
-    first = once(jax.jacfwd(lambda u: terms(u)[::step]))
-    second = once(jax.hessian(lambda u: jnp.sum(terms(u))))
 
-    def scores(u: Array) -> np.ndarray:
-        found = np.asarray(first(u))
-        if count == 1:
-            found = np.concatenate([found, np.asarray(second(u))])
-        return np.nan_to_num(found)
+    def scores(u: Array) -> Array:
+        found = jax.jacfwd(lambda v: terms(v)[::step])(u)
+        if count > 1:
+            return found
+        return jnp.concatenate([found, jax.hessian(lambda v: jnp.sum(terms(v)))(u)])
 
     return scores
 
 
-def _prior_derivatives(program: UserProgram) -> Callable[[Array], Array]:
+def _priors(program: UserProgram) -> Callable[[Array], Array]:
     """u ↦ derivatives of each variable's log prior, shape (variables, k)."""
-
-    def priors(u: Array) -> Array:
-        found = program.at(u).prior
-        return jnp.stack([jnp.sum(found[name]) for name in program.names])
-
-    return once(jax.jacfwd(priors))
+    return jax.jacfwd(
+        lambda u: jnp.stack([jnp.sum(term) for term in map(program.at(u).prior.get, program.names)])
+    )
 
 
 def _rank(scores: np.ndarray) -> int:
