@@ -50,6 +50,8 @@ _ROWS = "log likelihood"
 """How the names of the terms of rows begin."""
 _FEWEST = 4
 """Points without which nothing is said."""
+_NARROW = 1e-6
+"""What float32 constants may change, relative to the size of a term."""
 _NEAR = 8
 """Points within a fifth of a unit of the mode."""
 _ROUNDING = 100
@@ -108,12 +110,18 @@ def differences(model: HasOwnPrograms, rng: np.random.Generator) -> Iterator[Ver
         return
     if data := pair.different_data():
         yield _verdict(pair, "observed data", float("inf"), TOLERANCE, data)
-    explained = _limited(pair, points) or _erratic(evaluate, points, kept, compared, parted)
+    worst = max(compared[term].worst for term in parted)
+    shift = _shift(compared)
+    explained = (
+        _limited(pair, points)
+        or _narrow(pair, worst)
+        or _erratic(evaluate, points, kept, compared, parted)
+    )
     if explained:
-        worst = max(compared[term].worst for term in parted)
-        yield _verdict(pair, JOINT, worst, 2 * worst, f"one model, up to {worst:.1g}: {explained}")
+        size = f" the constant {shift}" if shift else f" {worst:.1g}"
+        yield _verdict(pair, JOINT, worst, 2 * worst, f"one model up to{size}: {explained}")
         return
-    constant = _constant(compared)
+    constant = f"the log densities differ by the constant {shift} at all points" if shift else ""
     for term in parted:
         where = constant or _where(pair, points[kept], term, compared[term])
         yield _verdict(pair, term, compared[term].worst, TOLERANCE, where)
@@ -248,6 +256,16 @@ def _limited(pair: Pair, points: np.ndarray) -> str:
     return f"limited by {' and by '.join(sorted(used))}"
 
 
+def _narrow(pair: Pair, worst: float) -> str:
+    """Whether float32 constants of a built model may be the cause, in words, or ""."""
+    if worst > _NARROW or not (pair.one.narrow or pair.other.narrow):
+        return ""
+    return (
+        "limited by the float32 constants of a built pm.Model; pass the function that builds it "
+        "to compare it in full"
+    )
+
+
 def _erratic(
     evaluate: Callable[[Array], dict[str, Sides]],
     points: np.ndarray,
@@ -273,15 +291,15 @@ def _erratic(
     return "rounding, which the model's conditioning magnifies"
 
 
-def _constant(compared: dict[str, _Compared]) -> str:
-    """The constant by which the joint densities differ, in words; "" if it is none."""
+def _shift(compared: dict[str, _Compared]) -> str:
+    """The constant by which the joint densities differ; "" if they do not by one."""
     joint = compared[JOINT]
     off = (joint.other - joint.one)[:, 0]
     if not np.isfinite(off).all() or compared[GRADIENT].worst > TOLERANCE:
         return ""
     if np.ptp(off) > 100 * TOLERANCE * max(1.0, float(np.abs(joint.one).max())):
         return ""
-    return f"the log densities differ by the constant {np.median(off):.10g} at all points"
+    return f"{np.median(off):.10g}"
 
 
 def _where(pair: Pair, points: np.ndarray, term: str, found: _Compared) -> str:

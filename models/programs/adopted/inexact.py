@@ -11,6 +11,7 @@ from pkgutil import resolve_name
 from typing import Any, NamedTuple, final
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import gammaincc, gammaln, log_ndtr
 
@@ -34,6 +35,18 @@ class Inexact(NamedTuple):
 
 def _betaln(a: Array, b: Array) -> Array:
     return gammaln(a) + gammaln(b) - gammaln(jnp.asarray(a) + b)
+
+
+def _lkj_constant(eta: Any, n: int) -> Any:
+    """−log ∫ |R|^(η − 1) dR over the correlation matrices R, in nats.
+
+    Reference: Lewandowski, Kurowicka & Joe (2009), J. Multivariate Analysis 100, equation (11).
+    """
+    import pytensor.tensor as pt
+
+    k = np.arange(1, n)
+    parts = 0.5 * k * np.log(np.pi) + pt.gammaln(eta + 0.5 * (n - 1 - k))
+    return (n - 1) * pt.gammaln(eta + 0.5 * (n - 1)) - parts.sum()
 
 
 _SURVIVAL: Mapping[str, Callable[[Any, Array], Array]] = {
@@ -95,6 +108,12 @@ INEXACT = (
         ("pymc.gp.gp", "pymc.gp.util"),
         "stabilize",
         lambda K, jitter=0.0: K,
+    ),
+    Inexact(
+        "PyMC's normalising constant of the LKJ law, whose sign is wrong",
+        ("pymc.distributions.multivariate",),
+        "_lkj_normalizing_constant",
+        _lkj_constant,
     ),
 )
 

@@ -159,9 +159,9 @@ def pair(a: UserProgram, b: UserProgram, names: Mapping[str, str] | None = None)
     if unknown:
         raise ConfigError(f"names: neither program has {', '.join(unknown)}. {_candidates(a, b)}")
     found = [_matched(one, other, given) for one, other in ((a, b), (b, a))]
-    for matched, missing in found:
-        if not missing:
-            return matched
+    complete = [matched for matched, missing in found if not missing]
+    if complete:
+        return min(complete, key=lambda matched: len(matched.guessed))
     matched, missing = min(found, key=lambda each: len(each[1]))
     raise ConfigError(
         f"{', '.join(missing)} of the {matched.other.language} program has no counterpart in the "
@@ -200,7 +200,7 @@ def _matched(
 def _by_shape(one: UserProgram, other: UserProgram, names: Mapping[str, str]) -> dict[str, str]:
     """The rest, where the shape leaves one choice on both sides."""
     left = [site for site in other.sites if site.name not in names]
-    free = [site for site in one.sites if site.name not in {*names.values(), *other.names}]
+    free = [site for site in one.sites if site.name not in {*names.values(), *_pool(other)}]
     found = {}
     for site in left:
         candidates = [own.name for own in free if _alike(own, site)]

@@ -80,9 +80,11 @@ class UserProgram(ABC):
         observed_dims: names of their dims, where the program names them.
         deterministics: shapes of the deterministic sites.
         factors: names of factors or potentials.
+        narrow: whether it holds constants in float32 that could not be widened.
     """
 
     language: ClassVar[str]
+    narrow: bool = False
     sites: tuple[Site, ...]
     observed: dict[str, np.ndarray]
     observed_dims: dict[str, tuple[str, ...]]

@@ -56,7 +56,9 @@ class PymcProgram(UserProgram):
             self.model = model = _as_model(build())
             self._draws_from = list(model.free_RVs), list(model.observed_RVs)
             _refuse(model)
-            self._graph(model, _widened(model) if built else {})
+            wide = _widened(model) if built else {}
+            self.narrow = wide is None
+            self._graph(model, wide or {})
         self.factors = tuple(variable.name for variable in model.potentials)
         self.observed = {v.name: _constant(model.rvs_to_values[v]) for v in model.observed_RVs}
         dims = model.named_vars_to_dims
@@ -266,8 +268,8 @@ def _refuse(model: Any) -> None:
             )
 
 
-def _widened(model: Any) -> dict[Any, Any]:
-    """Its variables with every small constant at full precision; none where PyTensor cannot."""
+def _widened(model: Any) -> dict[Any, Any] | None:
+    """Its variables with every small constant at full precision; None where PyTensor cannot."""
     import pytensor.tensor as pt
     from pytensor.graph.basic import Constant
     from pytensor.graph.replace import clone_replace
@@ -284,7 +286,7 @@ def _widened(model: Any) -> dict[Any, Any]:
     try:
         wide = clone_replace(variables, small, rebuild_strict=False)
     except (AssertionError, TypeError, ValueError):
-        return {}  # symbolic distributions; compared at the precision of float32 constants
+        return None  # symbolic distributions; compared at the precision of float32 constants
     for old, new in zip(variables, wide, strict=True):
         new.name = old.name
     return dict(zip(variables, wide, strict=True))

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from models.programs.adopted.program import UserProgram
+from models.programs.adopted.program import Site, UserProgram
 from models.programs.compilation import once
 
 _POINTS = 3
@@ -38,6 +38,7 @@ class Structure(NamedTuple):
         parents: by variable, those that its prior depends on.
         nullity: number of directions that the likelihood says nothing about.
         loose: variables of fewer values than rows, undetermined even if all others were known.
+        spare: variables without which the likelihood determines all others.
         sizes: number of values of each variable.
     """
 
@@ -45,16 +46,14 @@ class Structure(NamedTuple):
     parents: dict[str, tuple[str, ...]]
     nullity: int
     loose: tuple[str, ...]
+    spare: tuple[str, ...]
     sizes: dict[str, int]
 
     @property
     def latent(self) -> tuple[str, ...]:
         """The variables to integrate over, as far as can be told; () if all are parameters."""
         children = tuple(n for n, above in self.parents.items() if set(above) & set(self.absent))
-        if children or not self.nullity:
-            return children
-        many = [n for n, size in self.sizes.items() if size > 1 and n not in self.loose]
-        return tuple(sorted(many, key=lambda n: -self.sizes[n])[:1])
+        return children if children or not self.nullity else self.spare
 
 
 def structure(
@@ -88,7 +87,30 @@ def structure(
 
     few = (n for n in names if n not in absent and sizes[n] < len(scores[0]))
     loose = tuple(n for n in few if nullity(columns == n))
-    return Structure(absent, parents, nullity(columns == columns), loose, sizes)
+    many = [s for s in program.sites if sizes[s.name] > 1 and s.name not in loose]
+    spare = _spare(many, lambda without: nullity(~np.isin(columns, without)))
+    return Structure(absent, parents, nullity(columns == columns), loose, spare, sizes)
+
+
+def _spare(sites: list[Site], nullity: Callable[[list[str]], int]) -> tuple[str, ...]:
+    """Variables without which the likelihood determines the others, as far as there are any.
+
+    Those that leave the fewest directions undetermined are taken first; of equal ones those on all
+    of ℝ, then those of most values.
+
+    Args:
+        sites: the variables of several values.
+        nullity: the number of directions left undetermined without some variables.
+    """
+    found: list[Site] = []
+
+    def left(site: Site) -> tuple[int, bool, int]:
+        undetermined = nullity([s.name for s in (*found, site)])
+        return undetermined, site.support != "real", -int(np.prod(site.shape))
+
+    while nullity([s.name for s in found]) and len(found) < len(sites):
+        found.append(min((site for site in sites if site not in found), key=left))
+    return tuple(site.name for site in sites if site in found)
 
 
 def _scores(terms: Callable[[Array], Array], k: int) -> Callable[[Array], Array]:
@@ -113,6 +135,8 @@ def _priors(program: UserProgram) -> Callable[[Array], Array]:
 
 
 def _rank(scores: np.ndarray) -> int:
+    if not scores.size:
+        return 0
     scale = np.maximum(np.abs(scores).max(axis=0), np.finfo(float).tiny)
     values = np.linalg.svd(scores / scale, compute_uv=False)
     return int((values > _RANK * np.sqrt(scores.shape[0])).sum())
