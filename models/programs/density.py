@@ -231,6 +231,27 @@ def _entries(array: Any) -> Iterator[tuple[Any, ...]]:
     return product(*axes)
 
 
+def coordinate_names(table: Sequence[Parameter], values: xr.Dataset) -> dict[str, str]:
+    """By flat name, the same with labels of coordinates for positions: `site[meadow]`.
+
+    Args:
+        table: parameters or reported quantities.
+        values: of them, with coordinates where their dims have labels.
+    """
+    found = {}
+    for parameter in table:
+        shape = values[parameter.name].shape
+        labels = [
+            values.coords[dim].values if dim in values.coords else np.arange(size)
+            for dim, size in zip(parameter.dims, shape, strict=True)
+        ]
+        for index in np.ndindex(shape):
+            called = ", ".join(str(one[i]) for one, i in zip(labels, index, strict=True))
+            flat = f"{parameter.name}[{', '.join(map(str, index))}]" if index else parameter.name
+            found[flat] = f"{parameter.name}[{called}]" if index else parameter.name
+    return found
+
+
 def flatten(values: Values) -> Array:
     """All scalars in the order of `flat_names`, shape (m,)."""
     return jnp.concatenate([jnp.ravel(jnp.asarray(array)) for array in values.values()])
