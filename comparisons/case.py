@@ -24,6 +24,7 @@ from inference.posterior.stored import completed, reduced
 from models.data.dataset import as_dataset, content_hash
 from models.errors import ConfigError, FitError, StoreError, told
 from models.notebook import table
+from models.programs.adopted.classes import adopt_class, reason_to_adopt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,8 +93,12 @@ class Case:
             raise ConfigError(f"seed is {seed!r}; expected an integer of at least 0")
         if profile not in ("quick", "standard", "thorough"):
             raise ConfigError(f"profile is {profile!r}; expected quick, standard or thorough")
-        self.model = model
         self.data: xr.Dataset = as_dataset(data, model, name=data_name)
+        if reason_to_adopt(model, self.data):
+            source = digest([canonical(model), source_digest(type(model))])
+            model = adopt_class(model, self.data).known_as(model.name, source, model.truth)
+            self.data = as_dataset(data, model)
+        self.model = model
         self.seed = int(seed)
         self.data_name = data_name
         self.profile: Profile = profile

@@ -36,7 +36,7 @@ from inference.information.matrices import expected, observed, outer_product
 from inference.method import label
 from models.errors import FitError
 from models.programs.compilation import once
-from models.programs.density import density, languages
+from models.programs.density import density, languages, units
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
@@ -182,7 +182,9 @@ def _two_programs(case: Case, top: Estimate, errors: StandardErrors) -> dict[str
     ends = [(np.asarray(rows(u + h)), np.asarray(rows(u - h))) for h in steps]
     scores = np.stack([a - b for a, b in ends], axis=1) / (2 * np.diag(steps))
     outer, inverse = scores.T @ scores, np.linalg.inv(information)
-    covariances = {"observed": inverse, "sandwich": inverse @ outer @ inverse}
+    covariances = {"observed": inverse}
+    if "sandwich" in errors.found:
+        covariances["sandwich"] = inverse @ outer @ inverse
     if "opg" in errors.found:
         covariances["opg"] = np.linalg.inv(outer)
     jacobian = np.asarray(quantity_jacobian(case.model, target)(jnp.asarray(u)))
@@ -215,7 +217,11 @@ def standard_errors(case: Case, top: Estimate) -> StandardErrors:
         matrices["expected"], simulated = expected(case.model, case.data, target, u, rng)
     except FitError as reason:
         problems.append(f"expected: {reason}")
-    matrices["opg"] = scores
+    several = units(case.model, case.data) > 1
+    if several:
+        matrices["opg"] = scores
+    else:
+        problems.append("opg, sandwich: all data are one unit, whose score tells no variance")
     for name, matrix in matrices.items():
         inverse = invert(case.model, target, u, matrix)
         if inverse.problem:
@@ -227,7 +233,7 @@ def standard_errors(case: Case, top: Estimate) -> StandardErrors:
             jacobian = np.asarray(quantity_jacobian(case.model, target)(u))
             uncertain = deviation * bound_error(jacobian, inverse.covariance, simulated) / 2
         found[name] = deviation, uncertain
-        if name == "observed":
+        if name == "observed" and several:
             middle = inverse._replace(covariance=inverse.covariance @ scores @ inverse.covariance)
             robust = quantity_covariance(case.model, target, u, middle)
             found["sandwich"] = np.sqrt(np.diag(robust)), np.zeros_like(deviation)

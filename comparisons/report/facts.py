@@ -21,6 +21,7 @@ from comparisons.report.tables import Row
 from comparisons.store.keys import canonical, versions
 from comparisons.verdict import Outcome
 from inference.method import Method, label
+from models.capabilities import HasOwnPrograms
 from models.data.dataset import content_hash
 from models.errors import ConfigError
 
@@ -201,7 +202,7 @@ def plain(value: Any) -> Any:
 
 def settings(result: CaseResult) -> list[tuple[str, str]]:
     """The hyper-parameters, name and value."""
-    if not dataclasses.is_dataclass(result.model):
+    if not dataclasses.is_dataclass(result.model) or isinstance(result.model, HasOwnPrograms):
         return []
     fields: Sequence[dataclasses.Field[Any]] = dataclasses.fields(result.model)
     return [(field.name, repr(getattr(result.model, field.name))) for field in fields]

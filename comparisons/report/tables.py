@@ -20,6 +20,7 @@ from comparisons.report.result import CaseResult
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate
 from inference.method import Method, label
+from models.capabilities import HasOwnPrograms
 from models.spec import Model
 
 type Row = dict[str, Any]
@@ -49,6 +50,8 @@ _INTERVALS = (0.055, 0.25, 0.75, 0.945)
 
 def model_title(model: Model) -> str:
     """The model's name with the hyper-parameters that are not at their defaults."""
+    if isinstance(model, HasOwnPrograms):
+        return model.name
     fields = dataclasses.fields(model) if dataclasses.is_dataclass(model) else ()
     values = {field: getattr(model, field.name) for field in fields}
     changed = [f"{f.name}={value!r}" for f, value in values.items() if value != f.default]

@@ -26,6 +26,7 @@ from models.data.load import load_data
 from models.errors import ConcordError, DataError, ModelError
 from models.notebook import table
 from models.programs.adopt import adopt
+from models.programs.adopted.classes import adopt_class, reason_to_adopt
 from models.programs.density import density, languages, units
 from models.programs.precision import float64
 from models.programs.readings import outside_support
@@ -93,6 +94,11 @@ def stages(model: Model, data: xr.Dataset | None, seed: int) -> Iterator[tuple[s
         data = _guarded("simulate", lambda: _simulated(model, rng))
         yield "simulate", f"{dict(data.sizes)} simulated at the model's truth"
     found = data
+    if reason := reason_to_adopt(model, found):
+        yield "own programs", f"read as they are: {reason}"
+        adopted = _guarded("programs", lambda: adopt_class(model, found))
+        yield from _adopted_stages(adopted, seed)
+        return
     start = _guarded("start", lambda: _start(model, found, rng))
     yield "start", ", ".join(f"{name} {jnp.shape(value)}" for name, value in start.items())
     if given:
@@ -130,6 +136,10 @@ def program_stages(
         ConcordError: a stage fails; names the stage and what was expected.
     """
     model = _guarded("programs", lambda: adopt(pymc, numpyro, data, **matching))
+    yield from _adopted_stages(model, seed)
+
+
+def _adopted_stages(model: AdoptedModel, seed: int) -> Iterator[tuple[str, str]]:
     yield "programs", f"{model!r}; {_sizes(model)}"
     for language in languages(model):
         stage = f"finite {language} density"

@@ -49,7 +49,8 @@ def adopted(spec: Mapping[str, Any]) -> AdoptedModel:
     frame = None if spec["data"] is None else table(spec["data"], tuple(spec["columns"]))
     model = adopt(**programs, data=frame, names=spec["names"], latent=spec["latent"])
     files = {parts(text)[0] for text in spec["programs"].values()}
-    return model.with_source(source_digest(Path(str(_adopt.__file__)), *sorted(files)))
+    digest = source_digest(Path(str(_adopt.__file__)), *sorted(files))
+    return model.known_as(model.name, digest)
 
 
 def table(source: str, columns: tuple[str, ...] = ()) -> pd.DataFrame:

@@ -67,10 +67,18 @@ class AdoptedModel(Model):
         """Its name and the languages in which it is written."""
         return f"{self.name} ({', '.join(self.languages)})"
 
-    def with_source(self, source: str) -> AdoptedModel:
-        """The same model with another digest, such as that of its files."""
-        other = AdoptedModel(self.name, source)
+    def known_as(self, name: str, source: str, truth: Values | None = None) -> AdoptedModel:
+        """The same model under another name.
+
+        Args:
+            name: the name.
+            source: another digest, such as that of its files.
+            truth: the point at which it is studied; the mode of its joint density if None.
+        """
+        other = AdoptedModel(name, source)
         object.__setattr__(other, "own", self._own)
+        if truth is not None:
+            object.__setattr__(other, "given_truth", truth)
         return other
 
     @property
@@ -98,7 +106,7 @@ class AdoptedModel(Model):
 
     @property
     def truth(self) -> Values:
-        return self._own.mode
+        return self.__dict__.get("given_truth") or self._own.mode
 
     def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
         del data
@@ -128,6 +136,8 @@ class AdoptedModel(Model):
         """
         if self.adopted.latent:
             raise ModelError("with latent variables integrated out it cannot draw data")
+        if factors := self.adopted.likelihood.get(self.adopted.named.language):
+            raise ModelError(f"{', '.join(factors)} is likelihood that cannot be drawn from")
         drawn = self.adopted.named.simulate(rng, dict(values))
         return {self._own.column_of[site]: array for site, array in drawn.items()}
 
