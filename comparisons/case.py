@@ -93,12 +93,8 @@ class Case:
             raise ConfigError(f"seed is {seed!r}; expected an integer of at least 0")
         if profile not in ("quick", "standard", "thorough"):
             raise ConfigError(f"profile is {profile!r}; expected quick, standard or thorough")
-        self.data: xr.Dataset = as_dataset(data, model, name=data_name)
-        if reason_to_adopt(model, self.data):
-            source = digest([canonical(model), source_digest(type(model))])
-            model = adopt_class(model, self.data).known_as(model.name, source, model.truth)
-            self.data = as_dataset(data, model)
-        self.model = model
+        self.data: xr.Dataset
+        self.model, self.data = _as_read(model, as_dataset(data, model, name=data_name))
         self.seed = int(seed)
         self.data_name = data_name
         self.profile: Profile = profile
@@ -269,6 +265,15 @@ class Case:
     def _name(self, method: Method) -> str:
         """The label where it is one of the case's own methods; else all its settings."""
         return (label(method) if method in self.methods else repr(method)) + self._suffix
+
+
+def _as_read(model: Model, data: xr.Dataset) -> tuple[Model, xr.Dataset]:
+    """A model and its data; adopted where its programs say more than its parameter table."""
+    if not reason_to_adopt(model, data):
+        return model, data
+    source = digest([canonical(model), source_digest(type(model))])
+    adopted = adopt_class(model, data).known_as(model.name, source, model.truth)
+    return adopted, adopted.data
 
 
 def all_methods(profile: str) -> tuple[Method, ...]:

@@ -17,7 +17,7 @@ from comparisons import adopted_gate
 from comparisons.policy import MOMENTS, TOLERANCE
 from comparisons.verdict import Verdict
 from models.capabilities import HasOwnPrograms
-from models.programs.adopted.inexact import INEXACT, replaced
+from models.programs.adopted.inexact import all_exact
 from models.programs.density import density, flat_names
 from models.programs.numpyro import numpyro_rows, observed_sites
 from models.programs.pymc import pymc_rows
@@ -157,11 +157,12 @@ def _terms(
     if all(verdict.outcome == "AGREE" for verdict in found):
         yield from found
         return
-    with replaced(INEXACT[0]):  # traced once more, with an exact function
-        exact = held(read_numpyro(model, data).terms(at))
+    with all_exact() as used:  # traced once more, with exact functions
+        derivatives = any(term.startswith("gradient") for term in theirs)
+        exact = held(read_numpyro(model, data, derivatives=derivatives).terms(at))
     for verdict, without in zip(found, exact, strict=True):
         if verdict.outcome != "AGREE" and without.outcome == "AGREE":
-            limited = f"one model, limited by {INEXACT[0].called}"
+            limited = f"one model, limited by {', '.join(sorted(used))}"
             verdict = replace(verdict, bound=2 * verdict.observed, cause=limited)
         yield verdict
 

@@ -61,6 +61,15 @@ def _sampled(trace: dict[str, Any]) -> dict[str, Any]:
     return {name: site for name, site in trace.items() if site["type"] == "sample"}
 
 
+def _as_wide(site: dict[str, Any]) -> Any:
+    """Its law for all rows: without a plate it may be that of one, seen by all."""
+    law, shape = site["fn"], jnp.shape(site["value"])
+    rows = shape[: len(shape) - law.event_dim]
+    return (
+        law if law.batch_shape == rows else law.expand(jnp.broadcast_shapes(rows, law.batch_shape))
+    )
+
+
 def _is_factor(site: dict[str, Any]) -> bool:
     from numpyro.distributions import Unit
 
@@ -200,7 +209,7 @@ def numpyro_rows(
     def draw(values: Values, key: Array) -> Values:
         sites = _sampled(numpyro_trace(model, data, values))
         return {
-            name: site["fn"].sample(key)
+            name: _as_wide(site).sample(key)
             for name, site in sites.items()
             if site["is_observed"] and not _is_factor(site)
         }
