@@ -72,7 +72,7 @@ lock:
 	.lock-venv/bin/python -m pip --disable-pip-version-check install --quiet 'pip-tools>=7,<8'
 	CUSTOM_COMPILE_COMMAND="make lock" .lock-venv/bin/pip-compile --quiet --generate-hashes \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --allow-unsafe \
-		--extra dev $(ARGS) --output-file requirements.lock pyproject.toml
+		--extra dev --extra extras --extra bambi $(ARGS) --output-file requirements.lock pyproject.toml
 	rm -rf .lock-venv
 
 clean:
