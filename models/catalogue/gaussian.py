@@ -17,6 +17,7 @@ import numpyro.distributions as dist
 import xarray as xr
 
 from models.capabilities import Equivariance
+from models.catalogue._correlation import pymc_cholesky_correlation
 from models.catalogue._normal import normal_information, vech
 from models.data.dataset import coords
 from models.settings import Count, Finite, Positive
@@ -144,7 +145,9 @@ class Gaussian(Model):
                 return program
             mean = pm.Normal("mean", self.mean_loc, self.mean_scale, dims="variable")
             scale = pm.HalfNormal("scale", self.scale_scale, dims="variable")
-            cholesky = pm.LKJCorr("correlation_cholesky", n=self.dim, eta=self.concentration)
+            cholesky = pymc_cholesky_correlation(
+                "correlation_cholesky", self.dim, self.concentration
+            )
             factor = scale[:, None] * cholesky
             pm.MvNormal("y", mean, chol=factor, observed=data["y"].data, dims=("obs", "variable"))
         return program

@@ -20,6 +20,7 @@ import numpyro.distributions as dist
 import xarray as xr
 
 from models.capabilities import Equivariance
+from models.catalogue._correlation import pymc_cholesky_correlation
 from models.catalogue._mixture_referee import fit_by_statsmodels
 from models.catalogue._mixture_starts import clustered
 from models.catalogue._mixture_sums import component_sums
@@ -233,11 +234,8 @@ class GaussianMixture(Model):
             scale: Any = pm.HalfNormal("scale", self.scale_scale, dims=self._scale_dims)
             own: Any = scale if self._own else pt.stack([scale] * self.k)
             if self._correlated:
-                shared: Any = pm.LKJCorr(
-                    "correlation_cholesky",
-                    n=self.dim,
-                    eta=self.correlation_concentration,
-                    shape=(*self._copies, self.dim, self.dim),
+                shared: Any = pymc_cholesky_correlation(
+                    "correlation_cholesky", self.dim, self.correlation_concentration, self._copies
                 )
                 cholesky: Any = shared if self._own else pt.stack([shared] * self.k)
                 factors = [own[j][:, None] * cholesky[j] for j in range(self.k)]
