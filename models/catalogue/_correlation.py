@@ -12,7 +12,7 @@ Reference: Lewandowski, Kurowicka & Joe (2009), Journal of Multivariate Analysis
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,17 +22,17 @@ def _draw(count: int, eta: Any, size: Any) -> Any:
     import pytensor.tensor as pt
     from pymc.distributions.shape_utils import rv_size_is_none
 
-    batch = np.zeros(0, int) if rv_size_is_none(size) else size
+    batch: Any = np.zeros(0, int) if rv_size_is_none(size) else size
     free = np.arange(1, count)
     wide = pm.Normal.dist(size=pt.concatenate([batch, [count - 1, count]]))
     below = wide * np.tri(count - 1, count)
     square = pm.Beta.dist(
         free / 2, eta + (count - 1 - free) / 2, size=pt.concatenate([batch, [count - 1]])
     )[..., None]
-    rows = pt.sqrt(square / (below**2).sum(-1, keepdims=True)) * below
-    rows += pt.sqrt(1 - square) * np.eye(count - 1, count, k=1)
-    first = pt.zeros_like(rows[..., :1, :]) + np.eye(1, count)
-    factor = pt.concatenate([first, rows], axis=-2)
+    rows = (square / (below**2).sum(-1, keepdims=True)) ** 0.5 * below
+    rows += (1 - square) ** 0.5 * np.eye(count - 1, count, k=1)
+    first = 0 * rows[..., :1, :] + np.eye(1, count)
+    factor = cast("Any", pt.concatenate([first, rows], axis=-2))
     # JAX compiles the derivative of a diagonal only where its length is known
     return pt.specify_shape(factor, (*[None] * (factor.ndim - 2), count, count))
 
@@ -42,10 +42,11 @@ def _log_density(count: int, value: Any, eta: Any) -> Any:
 
     free = np.arange(1, count)
     half = eta + (count - 1 - free) / 2
-    constant = pt.gammaln(half + free / 2) - pt.gammaln(half) - free / 2 * np.log(np.pi)
+    constants = cast("Any", pt.gammaln(half + free / 2)) - pt.gammaln(half)
+    constant = (constants - free / 2 * np.log(np.pi)).sum()
     exponents = 2 * eta - 2 + count - np.arange(1, count + 1)
     diagonal = pt.diagonal(value, axis1=-2, axis2=-1)
-    return constant.sum() + (exponents * pt.log(diagonal)).sum(-1)
+    return constant + (exponents * pt.log(diagonal)).sum(-1)
 
 
 def pymc_cholesky_correlation(
@@ -55,7 +56,7 @@ def pymc_cholesky_correlation(
 
     Args:
         name: of the variable.
-        count: rows and columns D of the correlation matrix, at least 2.
+        count: D, at least 2.
         concentration: η; 1 is uniform over correlation matrices.
         copies: the shape of independent ones.
 
