@@ -256,7 +256,7 @@ def _refuse(model: Any) -> None:
     if discrete:
         raise ModelError(
             f"{', '.join(discrete)} is discrete and latent: sum it out with "
-            f"pymc_extras.marginalize(model, {discrete!r})"
+            f"pymc_extras.marginalize(model, {discrete!r}): pip install 'concord[extras]'"
         )
     for v in model.observed_RVs:
         if isinstance(getattr(v.owner, "op", None), SimulatorRV):
