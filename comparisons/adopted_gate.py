@@ -17,6 +17,7 @@ A difference is one of the models only if nothing else explains it: in this orde
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, final
 
 import jax
@@ -111,16 +112,15 @@ def differences(model: HasOwnPrograms, rng: np.random.Generator) -> Iterator[Ver
     if data := pair.different_data():
         yield _verdict(pair, "observed data", float("inf"), TOLERANCE, data)
     worst = max(compared[term].worst for term in parted)
-    shift = _shift(compared)
-    explained = (
-        _limited(pair, points)
-        or _narrow(pair, worst)
-        or _erratic(evaluate, points, kept, compared, parted)
-    )
-    if explained:
+    limited, left = _limited(pair, points)
+    erratic = partial(_erratic, evaluate, points, kept, compared, parted)
+    if explained := limited or _narrow(pair, worst) or erratic():
+        shift = _shift(compared)
         size = f" the constant {shift}" if shift else f" {worst:.1g}"
         yield _verdict(pair, JOINT, worst, 2 * worst, f"one model up to{size}: {explained}")
         return
+    kept, compared, parted = left or (kept, compared, parted)
+    shift = _shift(compared)
     constant = f"the log densities differ by the constant {shift} at all points" if shift else ""
     for term in parted:
         where = constant or _where(pair, points[kept], term, compared[term])
@@ -239,21 +239,23 @@ def _parted(compared: dict[str, _Compared]) -> list[str]:
     return [*located, *(term for term in (JOINT,) if term in off and term not in located)]
 
 
-def _limited(pair: Pair, points: np.ndarray) -> str:
-    """The library's functions without which the programs are the same, in words, or ""."""
+def _limited(
+    pair: Pair, points: np.ndarray
+) -> tuple[str, tuple[np.ndarray, dict[str, _Compared], list[str]] | None]:
+    """The library's functions without which the programs are the same; or what still differs."""
     with all_exact() as used:
         again = replace(pair, one=pair.one.again(), other=pair.other.again())
         lowered = once(jax.vmap(again.with_gradients)).lower(jnp.asarray(points))
         if not used:
-            return ""
+            return "", None
         evaluate = lowered.compile()
         found = evaluate(jnp.asarray(points))
     kept = _kept(again, found)
     compared = _compared(found, kept)
     parted = _parted(compared)
     if parted and not _erratic(evaluate, points, kept, compared, parted):
-        return ""
-    return f"limited by {' and by '.join(sorted(used))}"
+        return "", (kept, compared, parted)
+    return f"limited by {' and by '.join(sorted(used))}", None
 
 
 def _narrow(pair: Pair, worst: float) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pymc as pm
 import pytensor.tensor as pt
-from adopted_pairs import X1, N, Pair, X
+from adopted_regressions import X1, N, Pair, X
 from numpyro.distributions import constraints
 
 rng = np.random.default_rng(1)
@@ -19,7 +19,7 @@ BINARY = rng.integers(0, 2, N)
 TRIALS = rng.integers(3, 12, N)
 HITS = rng.binomial(TRIALS, 0.4)
 EXPOSURE = rng.uniform(0.5, 4, N)
-COUNTS = rng.poisson(np.exp(0.5 + 0.4 * X1) * rng.gamma(2, 0.5, N))
+COUNTS = rng.poisson(np.exp(1.2 + 0.4 * X1) * rng.gamma(1.0, 1.0, N))
 EXPOSED = rng.poisson(np.exp(0.5 + 0.4 * X1) * EXPOSURE)
 ZEROS = COUNTS * rng.integers(0, 2, N)
 LEVELS = np.arange(N) % 4
