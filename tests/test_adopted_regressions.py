@@ -140,9 +140,7 @@ def test_without_a_bug_the_survey_is_one_model() -> None:
     assert checked.passed, checked
 
 
-@pytest.mark.parametrize(
-    "bug", some(BUGS, {"prior scale a millionth off", "floor of a scale", "index one off"})
-)
+@pytest.mark.parametrize("bug", some(BUGS, {"prior scale a millionth off", "floor of a scale"}))
 def test_a_planted_bug_is_named(bug: str) -> None:
     wrong, named = BUGS[bug]
     assert named in failure(planted(**wrong), right, SURVEY)
