@@ -44,7 +44,7 @@ def _lkj_constant(eta: Any, n: int) -> Any:
     """
     import pytensor.tensor as pt
 
-    k = np.arange(1, n)
+    k: Any = np.arange(1, n)
     parts = 0.5 * k * np.log(np.pi) + pt.gammaln(eta + 0.5 * (n - 1 - k))
     return (n - 1) * pt.gammaln(eta + 0.5 * (n - 1)) - parts.sum()
 

@@ -129,9 +129,12 @@ def _scores(terms: Callable[[Array], Array], k: int) -> Callable[[Array], Array]
 
 def _priors(program: UserProgram) -> Callable[[Array], Array]:
     """u ↦ derivatives of each variable's log prior, shape (variables, k)."""
-    return jax.jacfwd(
-        lambda u: jnp.stack([jnp.sum(term) for term in map(program.at(u).prior.get, program.names)])
-    )
+
+    def priors(u: Array) -> Array:
+        found = program.at(u).prior
+        return jnp.stack([jnp.sum(found[name]) for name in program.names])
+
+    return jax.jacfwd(priors)
 
 
 def _rank(scores: np.ndarray) -> int:
