@@ -44,9 +44,10 @@ def _lkj_constant(eta: Any, n: int) -> Any:
     """
     import pytensor.tensor as pt
 
-    k: Any = np.arange(1, n)
-    parts = 0.5 * k * np.log(np.pi) + pt.gammaln(eta + 0.5 * (n - 1 - k))
-    return (n - 1) * pt.gammaln(eta + 0.5 * (n - 1)) - parts.sum()
+    gammaln: Any = pt.gammaln
+    k = np.arange(1, n)
+    parts = 0.5 * k * np.log(np.pi) + gammaln(eta + 0.5 * (n - 1 - k))
+    return (n - 1) * gammaln(eta + 0.5 * (n - 1)) - parts.sum()
 
 
 _SURVIVAL: Mapping[str, Callable[[Any, Array], Array]] = {
