@@ -452,7 +452,7 @@ class Planted(Model):
         ("start", 2, "start: mu is inf; expected finite values"),
         ("raise", 3, "NumPyro program: ZeroDivisionError: a bug"),
         ("name", 4, r"PyMC program: .*samples \['nu'\]"),
-        ("nan", 5, "finite NumPyro density at the start: the log prior is nan at mu = "),
+        ("nan", 4, "finite numpyro density: .* penalty is nan in 1 of 1 terms"),
         ("scale", 7, "same model: DIFFER"),
     ],
 )

@@ -45,7 +45,7 @@ def reason_to_adopt(model: Model, data: xr.Dataset) -> str:
     from numpyro.distributions import Unit
 
     factors = [n for n, s in sites.items() if s["type"] == "sample" and isinstance(s["fn"], Unit)]
-    factors += [variable.name for variable in program.potentials]
+    factors += [variable.name for variable in getattr(program, "potentials", ())]
     if factors:
         return f"{', '.join(dict.fromkeys(factors))} may be likelihood"
     values = getattr(program, "rvs_to_initial_values", {})
