@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from models.errors import ConfigError
+from models.errors import ConfigError, ModelError, did_you_mean
 from models.programs.adopted.arguments import called, columns
 from models.programs.adopted.functions import Adopted
 from models.programs.adopted.model import AdoptedModel, Own
@@ -59,6 +59,8 @@ def adopt(
     arrays = columns(data, *calls.values())
     bound = partial(_program, given=data, built=built)
     programs = {name: bound(name, calls[name], arrays=arrays) for name in _READ if name in calls}
+    for name, program in programs.items():
+        _refuse_forgotten(calls[name], program, arrays)
     matched = pair(programs["numpyro"], programs["pymc"], names) if len(programs) == 2 else None
     found = {
         name: _likelihood(program, partial(bound, name, calls[name]), arrays, likelihood)
@@ -71,6 +73,26 @@ def adopt(
     model = AdoptedModel(_title(given), _digest([*texts, dict(names or {}), latent, likelihood]))
     object.__setattr__(model, "own", Own(adopted, calls, data, arrays, undecided))
     return model
+
+
+def _refuse_forgotten(
+    call: Callable[..., Any], program: UserProgram, arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Refuses programs one of whose arguments is drawn as a latent variable of the same name."""
+    for name, argument in inspect.signature(call).parameters.items():
+        if name not in program.names:
+            continue
+        shape = next(site.shape for site in program.sites if site.name == name)
+        if name not in arrays and argument.default is None:
+            raise ModelError(
+                f"{name} is not in data=, so the {program.language} program draws it as a latent "
+                f"variable: add it to the data{did_you_mean(name, arrays)}"
+            )
+        if name in arrays and shape and shape == arrays[name].shape:
+            raise ModelError(
+                f"{name} is data, but the {program.language} program draws it as a latent "
+                f"variable: pass it to `{'obs' if program.language == 'numpyro' else 'observed'}=`"
+            )
 
 
 def _refuse_unknown(latent: Sequence[str], program: UserProgram) -> None:

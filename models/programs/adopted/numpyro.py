@@ -7,8 +7,10 @@ as a factor site `_{name}_log_det`.  Discrete latent variables are summed out by
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, final
 
 import jax
@@ -66,6 +68,7 @@ class NumpyroProgram(UserProgram):
         improper = [n for n in latent if isinstance(_base(sampled[n]["fn"]), dist.ImproperUniform)]
         self._improper = (*improper, *self._flat)
         self._enumerated = self._enumeration(sampled) if self.discrete else None
+        _refuse_branches(self)
 
     def _first_trace(self) -> dict[str, Any]:
         from numpyro.infer.initialization import init_to_uniform
@@ -262,8 +265,8 @@ def _refuse(
     """Refuses programs that have no density, or none that could be evaluated."""
     if not seen and not factors:
         raise ModelError(
-            "the NumPyro program observes nothing: pass the data to `obs=`, and name the argument "
-            "in data="
+            f"the NumPyro program observes nothing, {', '.join(hidden) or 'no site'} is latent: "
+            "pass the data to `obs=`, and name the argument in data="
         )
     for name, site in trace.items():
         if site["type"] == "plate" and site["args"][1] not in (None, site["args"][0]):
@@ -275,6 +278,21 @@ def _refuse(
         raise ModelError(
             f"{', '.join(endless)} is discrete without finite support: sum it out yourself"
         )
+
+
+def _refuse_branches(program: NumpyroProgram) -> None:
+    """Refuses programs that cannot be traced because they look at the value of a variable."""
+    try:
+        jax.eval_shape(program.at, jnp.zeros(program.size))
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        own = (str(Path(__file__).parents[2]), "site-packages")
+        frames = traceback.extract_tb(error.__traceback__)
+        users = [f for f in frames if not any(part in f.filename for part in own)]
+        where = f"{users[-1].filename}:{users[-1].lineno}" if users else "an unknown line"
+        raise ModelError(
+            f"the NumPyro program branches on, or converts, the value of a variable at {where}: "
+            "use jnp.where in the place of `if`, and jnp in that of np"
+        ) from error
 
 
 def _site(name: str, site: Mapping[str, Any], support: Any) -> Site:

@@ -58,7 +58,13 @@ class PymcProgram(UserProgram):
             _refuse(model)
             wide = _widened(model) if built else {}
             self.narrow = wide is None
-            self._graph(model, wide or {})
+            try:
+                self._graph(model, wide or {})
+            except NotImplementedError as error:
+                raise ModelError(
+                    f"{told(error)}: JAX cannot evaluate the PyMC model, only PyMC's own engines "
+                    "can; write it with functions of pytensor.tensor"
+                ) from error
         self.factors = tuple(variable.name for variable in model.potentials)
         self.observed = {v.name: _constant(model.rvs_to_values[v]) for v in model.observed_RVs}
         dims = model.named_vars_to_dims

@@ -1,0 +1,154 @@
+"""Programs that cannot be adopted are refused by a sentence that says what to change."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+import concord as cc
+from models.errors import ConcordError
+from models.programs.adopt import adopt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+x = np.linspace(-1, 1, 6)
+line = {"x": x, "y": 2 * x}
+
+
+def normal(name: str, mean: Any, y: Any) -> None:
+    numpyro.sample(name, dist.Normal(mean, 1), obs=y)
+
+
+def subsampled(x, y=None):
+    b = numpyro.sample("b", dist.Normal(0, 1))
+    with numpyro.plate("rows", len(x), subsample_size=2) as chosen:
+        normal("y", b * x[chosen], y[chosen])
+
+
+def branching(x, y=None):
+    b = numpyro.sample("b", dist.Normal(0, 1))
+    normal("y", b * x if b > 0 else x, y)
+
+
+def endless(x, y=None):
+    z = numpyro.sample("z", dist.Poisson(3.0))
+    normal("y", z * x, y)
+
+
+def unobserved(x, y=None):
+    b = numpyro.sample("b", dist.Normal(0, 1))
+    normal("y", b * x, None)
+
+
+def forgotten(x, y, w=None):
+    b = numpyro.sample("b", dist.Normal(0, 1))
+    normal("y", b * x, y)
+    normal("w", b, w)
+
+
+def overlooked(x, y, w):
+    b = numpyro.sample("b", dist.Normal(0, 1))
+    normal("y", b * x, y)
+    numpyro.sample("w", dist.Normal(b, 1).expand([len(w)]))
+
+
+def outside(y):
+    rate = numpyro.sample("rate", dist.Exponential(1.0))
+    numpyro.sample("y", dist.Exponential(rate, validate_args=False), obs=jnp.log(y))
+
+
+@pytest.mark.parametrize(
+    ("program", "data", "words"),
+    [
+        (subsampled, line, ("the plate rows is subsampled", "fit all data")),
+        (endless, line, ("z is discrete without finite support", "sum it out yourself")),
+        (unobserved, line, ("observes nothing", "y is latent", "`obs=`")),
+        (unobserved, {"x": x}, ("observes nothing", "name the argument in data=")),
+        (forgotten, line, ("w is not in data=", "latent variable: add it to the data")),
+        (overlooked, {**line, "w": x}, ("w is data, but", "pass it to `obs=`")),
+        (outside, {"y": x}, ("no finite density", "y is nan in 3 of 6 terms")),
+    ],
+)
+def test_numpyro(program: Callable[..., Any], data: Any, words: tuple[str, ...]) -> None:
+    checked = cc.check(numpyro=program, data=data)
+    assert not checked.passed
+    assert all(word in repr(checked) for word in words), checked
+
+
+def test_a_branch_on_a_value_is_located() -> None:
+    lines, first = inspect.getsourcelines(branching)
+    at = first + next(i for i, line in enumerate(lines) if "if b > 0" in line)
+    checked = cc.check(numpyro=branching, data=line)
+    assert f"{__file__}:{at}: use jnp.where" in repr(checked)
+
+
+def minibatch(pm: Any) -> None:
+    b = pm.Normal("b")
+    part = pm.Minibatch(line["y"], batch_size=2)
+    pm.Normal("y", b, 1, observed=part, total_size=6)
+
+
+def simulator(pm: Any) -> None:
+    b = pm.Normal("b")
+    pm.Simulator("y", lambda rng, b, size: rng.normal(b, 1, 6), b, observed=line["y"])
+
+
+def labels(pm: Any) -> None:
+    z = pm.Bernoulli("z", 0.5, shape=6)
+    pm.Normal("y", z, 1, observed=line["y"])
+
+
+def nothing(pm: Any) -> None:
+    pm.Normal("b")
+
+
+def opaque(pm: Any) -> None:
+    import pytensor.tensor as pt
+    from pytensor.compile.ops import as_op
+
+    @as_op(itypes=[pt.dscalar], otypes=[pt.dscalar])
+    def twice(value):
+        return np.asarray(2 * value)
+
+    pm.Normal("y", twice(pm.Normal("b")), 1, observed=line["y"])
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (minibatch, ("y observes a pm.Minibatch", "pass all data")),
+        (simulator, ("y is a pm.Simulator: its density is random",)),
+        (labels, ("z is discrete and latent", "pymc_extras.marginalize(model, ['z'])")),
+        (nothing, ("observes nothing", "`observed=`")),
+        (opaque, ("twice", "JAX", "only PyMC's own engines")),
+    ],
+)
+def test_pymc(write: Callable[[Any], None], words: tuple[str, ...]) -> None:
+    import pymc as pm
+
+    with pm.Model() as model:
+        write(pm)
+    with pytest.raises(ConcordError) as caught:
+        adopt(pymc=model)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_names_without_a_counterpart_are_listed_with_the_candidates() -> None:
+    import pymc as pm
+
+    def one(x, y):
+        a = numpyro.sample("a", dist.Normal(0, 1).expand([2]))
+        normal("y", a[0] + a[1] * x, y)
+
+    with pm.Model() as other:
+        b, c = pm.Normal("b"), pm.Normal("c")
+        pm.Normal("y", b + c * x, 1, observed=line["y"])
+    with pytest.raises(ConcordError, match=r"has no counterpart.*numpyro has a.*names=.*determin"):
+        adopt(numpyro=one, pymc=other, data=line)
