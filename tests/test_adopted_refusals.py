@@ -120,6 +120,9 @@ def opaque(pm: Any) -> None:
     pm.Normal("y", twice(pm.Normal("b")), 1, observed=line["y"])
 
 
+@pytest.mark.filterwarnings("ignore:RandomVariable Ops will stop:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Calling a RandomVariable without:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:pytensor.as_op is deprecated:FutureWarning")
 @pytest.mark.parametrize(
     ("write", "words"),
     [

@@ -254,7 +254,7 @@ def _refuse(model: Any) -> None:
     """Refuses models that have no density, or none that could be evaluated."""
     from pymc.distributions.simulator import SimulatorRV
     from pytensor.graph.traversal import ancestors
-    from pytensor.tensor.random.op import RandomVariable
+    from pytensor.tensor.random.type import RandomType
 
     if not model.observed_RVs and not model.potentials:
         raise ModelError("the PyMC model observes nothing: pass the data to `observed=`")
@@ -268,7 +268,7 @@ def _refuse(model: Any) -> None:
         if isinstance(getattr(v.owner, "op", None), SimulatorRV):
             raise ModelError(f"{v.name} is a pm.Simulator: its density is random")
         origins = ancestors([model.rvs_to_values[v]])
-        if any(isinstance(getattr(a.owner, "op", None), RandomVariable) for a in origins):
+        if any(isinstance(a.type, RandomType) for a in origins):
             raise ModelError(
                 f"{v.name} observes a pm.Minibatch, so its density is random; pass all data"
             )
