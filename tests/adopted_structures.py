@@ -341,6 +341,5 @@ MIXTURES = {
     "normal mixture": Kind(mixture_numpyro, mixture_pymc, {"y": two}),
     "general mixture": Kind(general_numpyro, general_pymc, {"y": two}),
     "labels against labels": Kind(labels_numpyro, labels_pymc, {"y": two}),
-    "labels against none": Kind(labels_numpyro, mixture_pymc, {"y": two}),
     "none against labels": Kind(mixture_numpyro, labels_pymc, {"y": two}),
 }
