@@ -42,7 +42,7 @@ class Kind(NamedTuple):
         assert checked.passed, checked
         found = {stage: text for stage, _, text, _ in checked.rows}
         assert self.said in found["same model"], checked
-        assert ("up to" in found["same model"]) is bool(self.said), checked
+        assert self.said or "limited by" not in found["same model"], checked
         problem = found["likelihood"]
         if self.latent:
             named = ", ".join(map(repr, self.latent))
