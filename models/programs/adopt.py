@@ -59,8 +59,6 @@ def adopt(
     arrays = columns(data, *calls.values())
     bound = partial(_program, given=data, built=built)
     programs = {name: bound(name, calls[name], arrays=arrays) for name in _READ if name in calls}
-    for name, program in programs.items():
-        _refuse_forgotten(calls[name], program, arrays)
     matched = pair(programs["numpyro"], programs["pymc"], names) if len(programs) == 2 else None
     found = {
         name: _likelihood(program, partial(bound, name, calls[name]), arrays, likelihood)
@@ -127,10 +125,13 @@ def _program(
     if language == "numpyro":
         from models.programs.adopted.numpyro import NumpyroProgram
 
-        return NumpyroProgram(bound)
-    from models.programs.adopted.pymc import PymcProgram
+        program: UserProgram = NumpyroProgram(bound)
+    else:
+        from models.programs.adopted.pymc import PymcProgram
 
-    return PymcProgram(bound, built=built)
+        program = PymcProgram(bound, built=built)
+    _refuse_forgotten(call, program, arrays)
+    return program
 
 
 def _likelihood(
