@@ -310,7 +310,7 @@ def between(first: Estimate, second: Estimate, rng: np.random.Generator) -> tupl
     varies = np.ptp(y, axis=0) > 1e-12 * np.abs(y).max(axis=0)
     mean, scale = y[:, varies].mean(axis=0), y[:, varies].std(axis=0)
     x, y = ((draws[:, varies] - mean) / scale for draws in (x, y))
-    labels = flat_names({name: second.location.value[name].data for name in names})
+    labels = flat_names({name: second.location.value[name] for name in names})
     labels = [label for label, kept in zip(labels, varies, strict=True) if kept]
     bandwidth = float(median_distance(x[:n], y[:n]))
     found = _every(x[:n], y[:n], labels, bandwidth)

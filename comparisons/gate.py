@@ -18,7 +18,7 @@ from comparisons.policy import MOMENTS, TOLERANCE
 from comparisons.verdict import Verdict
 from models.capabilities import HasOwnPrograms
 from models.programs.adopted.inexact import all_exact
-from models.programs.density import density, flat_names
+from models.programs.density import density, names_of_entries
 from models.programs.numpyro import numpyro_rows, observed_sites
 from models.programs.pymc import pymc_rows
 from models.programs.readings import read_numpyro, read_pymc, there_and_back
@@ -194,7 +194,8 @@ def _largest(
         return _difference(term, size, 0.0, f"largest relative difference over {count} points")
     values = density(model, data).constrain(points[i])
     flat = np.concatenate([np.ravel(array) for array in values.values()])
-    pairs = zip(flat_names(values), flat, strict=True)
+    names = names_of_entries(model.parameters, data, values)
+    pairs = zip(names, flat, strict=True)
     at = ", ".join(f"{name} = {value:.6g}" for name, value in list(pairs)[:8])
     entry = f" entry {j}" if a.shape[1] > 1 else ""
     where = f"numpyro {a[i, j]:.12g}, pymc {b[i, j]:.12g} at {at}"

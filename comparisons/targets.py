@@ -28,7 +28,15 @@ from inference.method import variants
 from inference.methods.laplace import Laplace, mean_shift
 from inference.optimisation.newton import climb
 from models.errors import FitError
-from models.programs.density import Language, density, flat_names, flatten, languages, quantities
+from models.programs.density import (
+    Language,
+    density,
+    flatten,
+    languages,
+    names_of_entries,
+    quantities,
+    quantity_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -149,7 +157,8 @@ class _Expansion(NamedTuple):
     def named(self, values: np.ndarray) -> dict[str, float]:
         """Numbers of the flat quantities, by name."""
         at_mode = self.target.constrain(jnp.asarray(self.mode))
-        names = flat_names(quantities(self.model, at_mode))
+        reported = quantities(self.model, at_mode)
+        names = names_of_entries(quantity_table(self.model), self.target.data, reported)
         return dict(zip(names, map(float, values), strict=True))
 
     @property

@@ -75,8 +75,7 @@ class Estimate:
         quantities = (self.location, self.sd)
         parts = [np.ravel(x[variable]) for one in quantities for x in (one.value, one.error)]
         rows = (Scalar(*row) for row in np.stack(parts, axis=1).tolist())
-        names = flat_names({variable: self.location.value[variable].values})
-        return dict(zip(names, rows, strict=True))
+        return dict(zip(flat_names({variable: self.location.value[variable]}), rows, strict=True))
 
     def _repr_html_(self) -> str:
         """Every quantity with its sd and Monte Carlo errors, and the problems, for a notebook."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from models.catalogue.random_effects import RandomEffects
     from models.catalogue.ridge_regression import RidgeRegression
     from models.data.files import bundled, bundled_names
+    from models.data.groups import groups
     from models.data.load import load_data
     from models.errors import ConcordError, ConfigError, DataError, FitError, ModelError, StoreError
     from models.programs.adopt import adopt
@@ -40,6 +41,7 @@ __all__ = [
     "adopt",
     "bundled",
     "bundled_names",
+    "groups",
     "load_data",
 ]
 
@@ -50,6 +52,7 @@ _HOMES = {
     "adopt": "models.programs.adopt",
     "bundled": "models.data.files",
     "bundled_names": "models.data.files",
+    "groups": "models.data.groups",
     "load_data": "models.data.load",
 }
 """Where each public name is defined, but for errors and the models of the catalogue."""

@@ -144,6 +144,18 @@ class HasUnits(Protocol):
 
 
 @runtime_checkable
+class HasGroups(Protocol):
+    """Some variables say which rows belong together: their labels are numbered 0 … G−1.
+
+    Other integers stay as they are, unless a variable is named like a dimension of a parameter:
+    it holds positions along that, and labels that are text are numbered.
+    """
+
+    @property
+    def group_variables(self) -> tuple[str, ...]: ...
+
+
+@runtime_checkable
 class HasExpectedInformation(Protocol):
     """Knows its expected Fisher information in closed form, in coordinates of its own choice."""
 

@@ -329,7 +329,7 @@ def correlated() -> Callable[[float], Fits]:
 def test_the_shrinkage_of_mean_field_is_explained(correlated: Callable[[float], Fits]) -> None:
     rows = verdicts(posterior_agreement, correlated(1.0))
     found = outcomes(rows)
-    for name in ("mean[0]", "mean[1]"):
+    for name in ("mean[eruptions]", "mean[waiting]"):
         about = f"sd of {name}: gaussian_vi[numpyro, mean_field] − nuts[numpyro]"
         assert found[about] == "EXPLAINED"
     assert not differing(rows)
@@ -341,7 +341,7 @@ def test_a_shrinkage_of_the_wrong_size_is_not(
     correlated: Callable[[float], Fits], size: float
 ) -> None:
     found = differing(verdicts(posterior_agreement, correlated(size)))
-    assert "sd of mean[0]: gaussian_vi[numpyro, mean_field] − nuts[numpyro]" in found
+    assert "sd of mean[eruptions]: gaussian_vi[numpyro, mean_field] − nuts[numpyro]" in found
 
 
 @planted(posterior_agreement)

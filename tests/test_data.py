@@ -22,6 +22,7 @@ from hypothesis.extra.numpy import arrays
 import models.data.column
 import models.data.dataset
 import models.data.undefined
+import models.data.variables
 from models.catalogue.gaussian import Gaussian
 from models.data.dataset import as_dataset, content_hash, coords, standardise
 from models.data.files import bundled, bundled_names, read
@@ -103,6 +104,8 @@ class KnownNoise(Fake):
 
 
 class Grouped(Fake):
+    group_variables = ("group",)
+
     def simulate(self, rng: np.random.Generator, values: Any, n: int) -> xr.Dataset:
         return xr.Dataset(
             {"y": ("obs", rng.normal(size=2 * n)), "group": ("obs", np.arange(2 * n) // 2)}
@@ -835,9 +838,9 @@ def test_bundled_data() -> None:
 
 def test_a_checker_that_lets_nan_through_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        models.data.dataset, "measurements", lambda raw: (np.asarray(raw, float), "")
+        models.data.variables, "measurements", lambda raw: (np.asarray(raw, float), "")
     )
-    monkeypatch.setattr(models.data.dataset, "extreme", lambda values: "")
+    monkeypatch.setattr(models.data.variables, "extreme", lambda values: "")
     with pytest.raises(pytest.fail.Exception):
         test_missing_values_are_refused([1.0, np.nan, 3.0])
 
@@ -850,7 +853,7 @@ def test_a_checker_that_drops_masks_is_caught(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_reader_of_strings_as_numbers_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        models.data.dataset, "measurements", lambda raw: (np.asarray(raw).astype(float), "")
+        models.data.variables, "measurements", lambda raw: (np.asarray(raw).astype(float), "")
     )
     with pytest.raises(pytest.fail.Exception):
         test_unusable_values_are_refused_naming_the_column({"a": ["1", "2"]}, "text", "'1'")

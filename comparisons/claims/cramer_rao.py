@@ -66,7 +66,7 @@ from inference.replicates.fits import replicate
 from inference.replicates.simulated import simulated
 from models.capabilities import HasClosedFormMaximum, HasSamplingLaw
 from models.errors import FitError
-from models.programs.density import density, flat_names, flatten, quantities
+from models.programs.density import density, flatten, names_of_entries, quantities, quantity_table
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
@@ -224,9 +224,13 @@ def table(case: Case) -> xr.Dataset | None:
     """The ladder: what every rung gave, one row each; None if the model is not replicated."""
     if not _replicated(case):
         return None
+    try:
+        rungs = ladder(case)
+    except FitError:  # the verdicts say so
+        return None
     rows = [
         (statistic, METHOD, name, rung.n, rung.value, rung.error, theory)
-        for one in ladder(case)
+        for one in rungs
         for statistic, measured, theory in (
             ("variance / bound", Sampling.variance, 1.0),
             ("bias / sd", Sampling.bias, 0.0),
@@ -252,14 +256,15 @@ def ladder(case: Case) -> tuple[Sampling, ...]:
 
 def _sampled(case: Case, n: int) -> Sampling:
     model, rng = case.model, case.rng("repeated sampling", str(n))
-    batch = simulated(model, model.truth, n, range(REPLICATES), int(rng.integers(2**63)))
-    fits = replicate(model, batch)
+    seed = int(rng.integers(2**63))
+    bound = cramer_rao_bound(model, n, rng)  # first, since some models have none
+    fits = replicate(model, simulated(model, model.truth, n, range(REPLICATES), seed))
     truth = np.asarray(flatten(quantities(model, model.truth)))
     errors, standard_errors = (
         Moments.of(np.where(fits.converged[:, None], columns, np.nan))
         for columns in (fits.estimate - truth, fits.standard_error)
     )
-    return Sampling(n, errors, cramer_rao_bound(model, n, rng), standard_errors)
+    return Sampling(n, errors, bound, standard_errors)
 
 
 def _own_error(sampling: Sampling, place: int) -> Rung:
@@ -274,7 +279,8 @@ def _replicated(case: Case) -> bool:
 
 def _varying(case: Case, sampling: Sampling) -> list[tuple[int, str]]:
     """Place and flat name of every quantity that is not a constant."""
-    names = flat_names(quantities(case.model, case.model.truth))
+    truth = quantities(case.model, case.model.truth)
+    names = names_of_entries(quantity_table(case.model), case.data, truth)
     return [(i, name) for i, name in enumerate(names) if sampling.bound.deviation[i] > 0]
 
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from comparisons.gate import differences
+from models.errors import DataError
+from models.programs.indices import beyond
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
@@ -27,5 +29,11 @@ if TYPE_CHECKING:
 
 @float64
 def compare(case: Case) -> Iterator[Verdict]:
-    """One verdict per term of the two programs."""
+    """One verdict per term of the two programs.
+
+    Raises:
+        DataError: the programs index by the data beyond what they index.
+    """
+    if problem := beyond(case.model, case.data):
+        raise DataError(f"{case.data_name}: {problem}")
     yield from differences(case.model, case.data, case.rng("same_model"))

@@ -20,7 +20,7 @@ from inference.estimate import Estimate
 from inference.method import Method, label
 from models.capabilities import HasOwnPrograms
 from models.errors import ConcordError
-from models.programs.density import flat_name, units
+from models.programs.density import flat_names, units
 from models.programs.keys import key_of
 from models.programs.numpyro import numpyro_trace
 from models.programs.readings import read_numpyro
@@ -158,7 +158,8 @@ def prior_and_posterior(
     """
     draws = result.estimates[source].draws
     names = [parameter.name for parameter in result.model.parameters]
-    posterior = _flat(draws["posterior"].to_dataset(), names) if draws else {}
+    group = draws["posterior"].to_dataset() if draws else xr.Dataset()
+    posterior = _flat(group, names)
     rng = np.random.default_rng(zlib.crc32(f"{result.slug} prior".encode()))
     model = result.model
     if isinstance(model, HasOwnPrograms):
@@ -169,13 +170,14 @@ def prior_and_posterior(
     for name, drawn in posterior.items():
         if name not in prior:
             continue
-        for index in np.ndindex(drawn.shape[1:]):
+        entries = flat_names({name: group[name].isel(chain=0, draw=0)})
+        for entry, index in zip(entries, np.ndindex(drawn.shape[1:]), strict=True):
             before, after = prior[name][(..., *index)], drawn[(..., *index)]
             if not (np.allclose(before, before[0]) or np.allclose(after, after[0])):
                 levels = np.linspace(0.05, 0.95, 1000)
-                found[0][flat_name(name, index)] = np.quantile(before, levels)
+                found[0][entry] = np.quantile(before, levels)
                 places = np.linspace(0, after.size - 1, 1000).astype(int)
-                found[1][flat_name(name, index)] = after[places]
+                found[1][entry] = after[places]
                 break
     return found
 
@@ -237,20 +239,12 @@ def _thinned(flat: np.ndarray) -> np.ndarray:
 def _columns(
     data: xr.Dataset, arrays: Mapping[str, np.ndarray], leading: int = 0
 ) -> dict[str, np.ndarray]:
-    """One entry per column of every float variable, with `leading` dims before the rows."""
+    """One entry per column of every variable, with `leading` dims before the rows."""
     found: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
-        if array.dtype.kind != "f":
-            continue
-        if array.ndim == 1 + leading:
-            found[name] = array
-            continue
         flat = array.reshape(*array.shape[: leading + 1], -1)
-        for j in range(flat.shape[-1]):
-            found[f"{name}[{_column(data, name, j)}]"] = flat[..., j]
+        row = array[(0,) * (leading + 1)]
+        if name in data and data[name].shape[1:] == row.shape:
+            row = data[name][0]
+        found |= zip(flat_names({name: row}), np.moveaxis(flat, -1, 0), strict=True)
     return found
-
-
-def _column(data: xr.Dataset, name: str, j: int) -> str:
-    dim = data[name].dims[1] if name in data and data[name].ndim == 2 else None
-    return str(data.coords[dim].values[j]) if dim in data.coords else str(j)

@@ -21,7 +21,6 @@ from inference.method import label
 from models.errors import ConfigError, ModelError, did_you_mean
 from models.notebook import table
 from models.programs.adopt import adopt
-from models.programs.density import coordinate_names, quantity_table
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
@@ -71,9 +70,8 @@ class Comparison:
         deviations, in the units of the data.
         """
         rows = [
-            {"method": label(method), "parameter": names[name], **scalar._asdict()}
+            {"method": label(method), "parameter": name, **scalar._asdict()}
             for method, fit in self.case.estimates().items()
-            for names in (coordinate_names(quantity_table(self.case.model), fit.location.value),)
             for name, scalar in scalars(self.case.model, fit).items()
         ]
         return pd.DataFrame(rows).set_index(["method", "parameter"]) if rows else pd.DataFrame()

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from models.programs.density import Density, flat_names, flatten
+from models.programs.density import Density, flatten, names_of_entries
 from models.spec import Model
 
 _SINGULAR = 1e-10
@@ -56,13 +56,13 @@ def invert(model: Model, target: Density, u: Array, information: np.ndarray) -> 
     diagonal = np.diag(block)
     if (diagonal <= 0).any():
         direction = np.eye(k)[free[int(np.argmin(diagonal))]]
-        return Inverse(covariance, boundary, _refusal(target, u, direction))
+        return Inverse(covariance, boundary, _refusal(model, target, u, direction))
     scale = 1 / np.sqrt(diagonal)
     eigenvalue, vector = np.linalg.eigh(block * np.outer(scale, scale))
     if eigenvalue.size and eigenvalue[0] < _SINGULAR:
         direction = np.zeros(k)
         direction[free] = scale * vector[:, 0]
-        return Inverse(covariance, boundary, _refusal(target, u, direction))
+        return Inverse(covariance, boundary, _refusal(model, target, u, direction))
     inverse = (vector / eigenvalue) @ vector.T * np.outer(scale, scale)
     covariance[np.ix_(free, free)] = inverse
     return Inverse(covariance, boundary, "")
@@ -84,12 +84,12 @@ def on_boundary(model: Model, target: Density, information: np.ndarray) -> np.nd
     return is_log & (np.abs(np.diagonal(information, axis1=-2, axis2=-1)) < _FLAT)
 
 
-def _refusal(target: Density, u: Array, direction: np.ndarray) -> str:
+def _refusal(model: Model, target: Density, u: Array, direction: np.ndarray) -> str:
     """The sentence that names a null direction in natural parameters."""
     values = target.constrain(u)
     push = jax.jvp(lambda v: flatten(target.constrain(v)), (u,), (jnp.asarray(direction),))[1]
     push = np.asarray(push)
-    names = flat_names(values)
+    names = names_of_entries(model.parameters, target.data, values)
     if not np.isfinite(push).all() or not np.abs(push).max() > 0:
         return "the information matrix is singular"
     push = push / push[np.abs(push).argmax()]

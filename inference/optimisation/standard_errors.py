@@ -91,6 +91,6 @@ def exact_estimate(
         location=Quantity(location, xr.zeros_like(location)),
         sd=Quantity(sd, xr.zeros_like(sd)),
         draws=None,
-        covariance=named_covariance(covariance, flat_names(reported)),
+        covariance=named_covariance(covariance, flat_names(location)),
         **rest,
     )

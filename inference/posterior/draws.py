@@ -63,13 +63,13 @@ def estimate_from_draws(
     drawn = _drawn(model, data, draws)
     scalars = reported(model)(drawn.values)
     flat = _flat(scalars, drawn.shape)
-    names = flat_names({name: x[0] for name, x in scalars.items()})
+    location, sd = _moments(model, data, flat, scalars, repeated, drawn.pivot)
+    names = flat_names({name: location.value[name] for name in scalars})
     found, diagnostics = [*problems, *not_finite(flat, names)], drawn.diagnostics
     if sample_stats is not None:
         diagnostics = diagnostics | worst(flat)
         found += gate(flat, names, sample_stats)
     point, log_likelihood = _point(model, data, drawn)
-    location, sd = _moments(model, data, flat, scalars, repeated, drawn.pivot)
     covariance = np.atleast_2d(np.cov(flat.reshape(-1, flat.shape[2]), rowvar=False))
     return Estimate(
         location=location,

@@ -70,6 +70,10 @@ class RandomEffects(Model):
         return shared if self.within == "known" else {**shared, "sigma": jnp.asarray(2.0)}
 
     @property
+    def group_variables(self) -> tuple[str, ...]:
+        return () if self.within == "known" else ("group",)
+
+    @property
     def equivariances(self) -> tuple[Equivariance, ...]:
         return (Equivariance("y", ("y", "mu"), {"tau": 1, "sigma": 1}),)
 

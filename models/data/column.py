@@ -1,4 +1,4 @@
-"""One raw column, from whatever container, to float64 measurements or integer group codes.
+"""One raw column, from whatever container, to float64 measurements, whole numbers or group codes.
 
 A column that cannot be used is described rather than raised on, so that a caller can name every
 bad column of a data set at once.
@@ -148,6 +148,13 @@ def _label_problem(array: np.ndarray, cells: list[Any]) -> str:
             "expected group labels (strings or integers): are the columns in the right order?"
         )
     return ""
+
+
+def is_text(raw: Any) -> bool:
+    """Whether a column is one of text, missing cells among it or not."""
+    array, missing = _plain(raw)
+    cells = array[~missing]
+    return cells.size > 0 and all(isinstance(cell, str) for cell in cells)
 
 
 def is_numeric(raw: Any) -> bool:

@@ -1,8 +1,9 @@
 """From any array-like to a validated Dataset with named dims: what a model simulates is the schema.
 
-A model's own simulation names the variables, their dims and their kind: float variables are
-measurements, integer ones group labels. Whatever the user brings is bound to that schema and
-checked before anything is compiled: float64, C-contiguous, finite, nothing missing.
+A model's own simulation names the variables, their dims and their kind, measurements or whole
+numbers. Whatever the user brings is bound to that schema and checked before anything is compiled:
+float64 or int64, C-contiguous, finite, nothing missing. Numbers stay what they are; labels become
+positions 0 … G−1 only where the model asks for it (`models.capabilities.HasGroups`).
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import pandas as pd
 import xarray as xr
 
 from models.capabilities import HasDataRule, HasOwnPrograms
-from models.data.column import codes, extreme, is_numeric, measurements
+from models.data.column import is_numeric
 from models.data.table import Table, table_of
+from models.data.variables import converted, frozen
 from models.errors import ConcordError, DataError, ModelError
 from models.registry import lookup
 
@@ -53,9 +55,9 @@ def as_dataset(
 
     Returns:
         A Dataset with the schema's variables and dims; arrays are read-only, C-contiguous float64
-        copies, group labels int64 codes 0 … G−1. Coordinates: column names along the second dim
-        (of a one-dimensional variable `v`: the scalar `v_column`), row labels along the first (as
-        `obs_label` where they repeat), the labels of a group variable `g` along a dim `g_label`.
+        or int64 copies. Coordinates: column names along the second dim (of a one-dimensional
+        variable `v`: the scalar `v_column`), row labels along the first (as `obs_label` where they
+        repeat), the labels of a variable `g` that holds groups along a dim `g_label`.
 
     Raises:
         DataError: the data cannot be used: says what, where, what was expected and what to do.
@@ -66,7 +68,7 @@ def as_dataset(
         return model.data
     schema = _schema(model)
     parts = _bind(data, schema, model, tuple(columns), name)
-    result = _converted(parts, schema, name, any_size=standardised)
+    result = converted(model, parts, schema, name, any_size=standardised)
     if isinstance(model, HasDataRule) and (sentence := model.unusable(result)):
         raise DataError(f"{name}: {sentence}")
     return standardise(result) if standardised else result
@@ -121,36 +123,8 @@ def standardise(data: xr.Dataset) -> xr.Dataset:
         called = ", ".join(np.array(column_names(data, names[0]))[constant])
         raise DataError(f"cannot standardise {called}: it is constant; leave it out")
     attrs = data[names[0]].attrs | {"original_mean": mean * peak, "original_sd": sd * peak}
-    array = _frozen((scaled - mean) / sd)
+    array = frozen((scaled - mean) / sd)
     return data.assign({names[0]: xr.Variable(data[names[0]].dims, array, attrs)})
-
-
-def _converted(
-    parts: dict[str, Table], schema: dict[str, xr.DataArray], name: str, *, any_size: bool
-) -> xr.Dataset:
-    """Raw columns as the variables of the schema; every unusable column is told at once."""
-    rows = {variable: part.length for variable, part in parts.items()}
-    if len(set(rows.values())) > 1:
-        lengths = ", ".join(f"{variable}: {n}" for variable, n in rows.items())
-        raise DataError(f"{name}: variables differ in length ({lengths}); expected one length")
-    variables: dict[str, xr.Variable] = {}
-    labels: dict[str, Any] = {}
-    problems: list[str] = []
-    for variable, part in parts.items():
-        template = schema[variable]
-        if template.dtype.kind == "f":
-            array, found = _measured(part, template, variable, any_size=any_size)
-        else:
-            array, groups, found = _grouped(part, variable)
-            if not np.array_equal(groups, np.arange(groups.size)):
-                labels[f"{variable}_label"] = groups
-        problems += [f"{name}: {problem}" for problem in found]
-        variables[variable] = xr.Variable(template.dims, _frozen(array), part.attrs)
-        labels |= _labels(variable, template, part)
-    if problems:
-        hidden = f"\n… and {len(problems) - 5} more columns" if len(problems) > 5 else ""
-        raise DataError("\n".join(problems[:5]) + hidden)
-    return xr.Dataset(variables, labels)
 
 
 def _schema(model: Model) -> dict[str, xr.DataArray]:
@@ -169,12 +143,11 @@ def _schema(model: Model) -> dict[str, xr.DataArray]:
     schema = {str(key): variable for key, variable in simulated.data_vars.items()}
     leading = next(iter(schema.values())).dims[:1]
     for key, variable in schema.items():
-        kinds = {1: "fiu", 2: "f"}.get(variable.ndim, "")
-        if variable.dims[:1] != leading or variable.dtype.kind not in kinds:
+        fits = variable.ndim in (1, 2) and variable.dtype.kind in "fiu"
+        if variable.dims[:1] != leading or not fits:
             raise ModelError(
                 f"{model.name}.simulate: {key!r} is {variable.dtype} with dims {variable.dims}; "
-                "expected floats of one or two dims or integers (labels) of one, the first dim "
-                "that of every variable"
+                "expected floats or integers of one or two dims, the first that of every variable"
             )
     return schema
 
@@ -209,11 +182,14 @@ def _bind(
 
 def _named_part(data: Any, variable: str, template: xr.DataArray, name: str) -> Table:
     """One variable of a dict or Dataset that has all of the schema's names."""
-    part = table_of(data[variable], template.dims, f"{name}[{variable!r}]")
+    raw = data[variable]
+    if isinstance(data, xr.Dataset) and f"{variable}_label" in data.coords:
+        labels = data.coords[f"{variable}_label"].values
+        if raw.dtype.kind in "iu" and raw.size and 0 <= raw.min() <= raw.max() < labels.size:
+            raw = raw.assign_coords(label=(raw.dims, labels[raw.values]))
+    part = table_of(raw, template.dims, f"{name}[{variable!r}]")
     if not isinstance(data, xr.Dataset):
         return replace(part, named=part.named and template.ndim == 2)
-    if f"{variable}_label" in data.coords:
-        part = replace(part, groups=data.coords[f"{variable}_label"].values)
     if f"{variable}_column" in data.coords:
         column = str(data.coords[f"{variable}_column"].item())
         part = replace(part, columns=dict(zip([column], part.columns.values(), strict=True)))
@@ -323,56 +299,6 @@ def _dim_hint(model: Model, found: int) -> str:
 def _listing(names: Iterable[str]) -> str:
     listed = list(names)
     return ", ".join(map(repr, listed[:12])) + (", …" if len(listed) > 12 else "")
-
-
-def _measured(
-    part: Table, template: xr.DataArray, variable: str, *, any_size: bool
-) -> tuple[np.ndarray, list[str]]:
-    """Columns as an array of the template's dims, with a problem for each that is unusable."""
-    array, problems = np.full((part.length, len(part.columns)), np.nan), []
-    for j, (column, raw) in enumerate(part.columns.items()):
-        values, problem = measurements(raw)
-        if not problem and not any_size:
-            problem = extreme(values)
-        if problem:
-            problems.append(f"{_called(part, column, variable)} {problem}")
-        else:
-            array[:, j] = values
-    return array[:, 0] if template.ndim == 1 else array, problems
-
-
-def _grouped(part: Table, variable: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """A label column as codes and what they stand for, with its problem if it is unusable."""
-    ((column, raw),) = part.columns.items()
-    array, groups, problem = codes(raw)
-    if problem:
-        array = np.zeros(part.length, dtype=np.int64)
-        return array, groups, [f"{_called(part, column, variable)} {problem}"]
-    return array, groups if part.groups is None else part.groups[groups], []
-
-
-def _called(part: Table, column: str, variable: str) -> str:
-    return f"column {column!r}" if part.named or len(part.columns) > 1 else variable
-
-
-def _labels(variable: str, template: xr.DataArray, part: Table) -> dict[str, Any]:
-    """Coordinates that keep the names of a part's rows and columns."""
-    labels: dict[str, Any] = {}
-    if part.index is not None:
-        dim = str(template.dims[0])
-        unique = len(set(part.index.tolist())) == part.index.size
-        labels[dim if unique else f"{dim}_label"] = (dim, part.index)
-    if part.named and template.ndim == 2:
-        labels[str(template.dims[1])] = np.array(list(part.columns))
-    if part.named and template.ndim == 1 and list(part.columns) != [variable]:
-        labels[f"{variable}_column"] = next(iter(part.columns))
-    return labels
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array = np.array(array, order="C")
-    array.setflags(write=False)
-    return array
 
 
 def _canonical(values: np.ndarray) -> tuple[str, bytes]:

@@ -32,11 +32,11 @@ class Table:
 
     Attributes:
         columns: raw one-dimensional column by name; by position where the container has no names.
+            One that `cc.groups` made is a DataArray, with a coordinate `label`.
         named: whether the container has names.
         index: labels of the rows, None where there are none.
         shape: shape of the container, for messages.
         attrs: attributes to carry over.
-        groups: what the codes 0 … G−1 of a column factorised before stand for.
     """
 
     columns: dict[str, Any]
@@ -44,7 +44,6 @@ class Table:
     index: np.ndarray | None
     shape: tuple[int, ...]
     attrs: dict[str, Any] = field(default_factory=dict)
-    groups: np.ndarray | None = None
 
     @property
     def length(self) -> int:
@@ -116,6 +115,8 @@ def _from_dataarray(data: xr.DataArray, dims: tuple[Any, ...], name: str) -> Tab
     elif f"{data.dims[0]}_label" in data.coords:
         index = data.coords[f"{data.dims[0]}_label"].values
     named = False
+    if data.ndim == 1:
+        table = replace(table, columns={"0": data})  # with the labels of its rows
     if data.ndim == 2 and data.dims[1] in data.coords:
         labels = _distinct(data.coords[data.dims[1]].values, name)
         table = replace(table, columns=dict(zip(labels, table.columns.values(), strict=True)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.capabilities import HasEquivariances, HasLabels, HasOrder
+from models.capabilities import HasEquivariances, HasGroups, HasLabels, HasOrder
 from models.data.dataset import column_names
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ def undefined(data: xr.Dataset, model: Model) -> str:
     """
     if isinstance(model, HasEquivariances) and not any(e.locations for e in model.equivariances):
         return ""  # it has no scale of its own
-    names = [key for key, variable in data.data_vars.items() if variable.dtype.kind == "f"]
-    if len(names) != 1:
+    groups = model.group_variables if isinstance(model, HasGroups) else ()
+    names = [key for key in data.data_vars if key not in groups]
+    if len(names) != 1 or data[names[0]].dtype.kind != "f":
         return ""
     variable = data[names[0]]
     values = np.asarray(variable.values)
@@ -40,7 +41,7 @@ def undefined(data: xr.Dataset, model: Model) -> str:
             f"all {rows.shape[0]} observations of {', '.join(called[:4])} are equal, so the "
             "likelihood grows without bound as the scale goes to 0"
         )
-    for group in (str(key) for key, labels in data.data_vars.items() if labels.dtype.kind in "iu"):
+    for group in groups:
         if problem := _undefined_in_groups(rows, np.asarray(data[group].values), group):
             return problem
     if variable.dims[1:] != ("variable",):

@@ -43,6 +43,7 @@ class Density:
     """One program's density on one data set; every function is pure and traceable by JAX.
 
     Attributes:
+        data: the data, which name the entries of arrays.
         coordinates: the parameter that each coordinate of u belongs to, length k.
         log_likelihood: u ↦ log p(x_i | θ(u)), shape (N,), nats, constants kept.
         log_prior: u ↦ log π(θ(u)), a scalar; no Jacobian.
@@ -51,6 +52,7 @@ class Density:
         unconstrain: θ ↦ u.
     """
 
+    data: xr.Dataset
     coordinates: tuple[str, ...]
     log_likelihood: Callable[[Array], Array]
     log_prior: Callable[[Array], Array]
@@ -130,6 +132,7 @@ def _flat(model: Model, data: xr.Dataset, program: Program) -> Density:
         return {name: jnp.reshape(part, shape) for (name, shape), part in pairs}
 
     return Density(
+        data,
         coordinates=tuple(name for name, size in sizes.items() for _ in range(size)),
         log_likelihood=lambda u: per_unit(model, data, program.log_likelihood(parts(u))),
         log_prior=lambda u: program.log_prior(parts(u)),
@@ -213,43 +216,28 @@ def flat_names(values: Mapping[Any, Any]) -> list[str]:
     Args:
         values: arrays by name; entries of an `xr.DataArray` go by the coordinates of its dims.
     """
-    return [flat_name(name, entry) for name, array in values.items() for entry in _entries(array)]
-
-
-def flat_name(name: str, entry: tuple[Any, ...]) -> str:
-    """The name of one entry of an array, from its indices or labels."""
-    return f"{name}[{', '.join(map(str, entry))}]" if entry else name
+    return [
+        f"{name}[{', '.join(map(str, entry))}]" if entry else name
+        for name, array in values.items()
+        for entry in _entries(array)
+    ]
 
 
 def _entries(array: Any) -> Iterator[tuple[Any, ...]]:
     """Labels of every entry of an array, in order; indices along dims without distinct labels."""
     axes: list[Sequence[Any]] = [range(size) for size in np.shape(array)]
-    if isinstance(array, xr.DataArray):
-        for axis, dim in enumerate(array.dims):
-            if dim in array.coords and array.indexes[dim].is_unique:
-                axes[axis] = array.indexes[dim].tolist()
+    for axis, dim in enumerate(array.dims if isinstance(array, xr.DataArray) else ()):
+        if dim in array.coords and array.indexes[dim].is_unique:
+            axes[axis] = array.indexes[dim].tolist()
     return product(*axes)
 
 
-def coordinate_names(table: Sequence[Parameter], values: xr.Dataset) -> dict[str, str]:
-    """By flat name, the same with labels of coordinates for positions: `site[meadow]`.
-
-    Args:
-        table: parameters or reported quantities.
-        values: of them, with coordinates where their dims have labels.
-    """
-    found = {}
-    for parameter in table:
-        shape = values[parameter.name].shape
-        labels = [
-            values.coords[dim].values if dim in values.coords else np.arange(size)
-            for dim, size in zip(parameter.dims, shape, strict=True)
-        ]
-        for index in np.ndindex(shape):
-            called = ", ".join(str(one[i]) for one, i in zip(labels, index, strict=True))
-            flat = f"{parameter.name}[{', '.join(map(str, index))}]" if index else parameter.name
-            found[flat] = f"{parameter.name}[{called}]" if index else parameter.name
-    return found
+def names_of_entries(
+    table: Sequence[Parameter], data: xr.Dataset, values: Mapping[str, Any]
+) -> list[str]:
+    """The same of plain arrays, whose entries go by the labels that the data have."""
+    rows = {parameter.name: parameter for parameter in table}
+    return flat_names(labelled([rows[name] for name in values], data, values))
 
 
 def flatten(values: Values) -> Array:
@@ -258,7 +246,7 @@ def flatten(values: Values) -> Array:
 
 
 def labelled(table: Sequence[Parameter], data: xr.Dataset, values: Mapping[str, Any]) -> xr.Dataset:
-    """Arrays as a Dataset with the table's dims and the data's coords."""
+    """Arrays as a Dataset with the table's dims and the data's labels, of groups and columns."""
     variables, coords = {}, {}
     for parameter in table:
         array = np.asarray(values[parameter.name])
@@ -268,8 +256,8 @@ def labelled(table: Sequence[Parameter], data: xr.Dataset, values: Mapping[str, 
                 f"its value has shape {array.shape}"
             )
         variables[parameter.name] = (parameter.dims, array)
-        for dim in parameter.dims:
-            source = dim.rstrip("_")
-            if source in data.coords:
-                coords[dim] = data.coords[source].data
+        for dim, size in zip(parameter.dims, array.shape, strict=True):
+            for source in (dim.rstrip("_"), f"{dim.rstrip('_')}_label"):
+                if source in data.coords and data.coords[source].shape == (size,):
+                    coords[dim] = data.coords[source].data
     return xr.Dataset(variables, coords)

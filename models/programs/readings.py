@@ -22,6 +22,7 @@ import numpy as np
 from models.data.column import rows_text
 from models.programs.compilation import once
 from models.programs.density import density, per_unit
+from models.programs.indices import beyond
 from models.programs.keys import key_of
 from models.programs.numpyro import numpyro_prior, numpyro_reading, numpyro_trace
 from models.programs.pymc import pymc_prior, pymc_reading
@@ -118,12 +119,15 @@ def there_and_back(model: Model, data: xr.Dataset, values: Values) -> tuple[Arra
 def outside_support(model: Model, data: xr.Dataset) -> str:
     """Which rows the NumPyro program cannot have drawn, as a sentence; "" if there are none.
 
+    Nor can the PyMC program take an index beyond what it indexes, see `models.programs.indices`.
     A support may depend on the parameters, so a row counts only if it lies outside at every one
     of a few starts. Sites without a term for each row are left to the gate.
     """
     from numpyro import validation_enabled
     from numpyro.distributions import Unit
 
+    if problem := beyond(model, data):
+        return problem
     rng = np.random.default_rng(0)
     count = next(iter(data.data_vars.values())).shape[0]
     outside: dict[str, np.ndarray] = {}

@@ -72,6 +72,8 @@ def drawing() -> Iterator[None]:
     with plt.ioff(), style.context(["default", _STYLE]), warnings.catch_warnings():
         # a name may hold characters that the font does not have
         warnings.filterwarnings("ignore", message="Glyph ")
+        # 0 and 1 have a distribution function like other counts
+        warnings.filterwarnings("ignore", message="Variables .* look binary")
         try:
             yield
         finally:

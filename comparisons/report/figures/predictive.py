@@ -10,26 +10,29 @@ from comparisons.report.figures import canvas
 
 _SETS = 20
 """Replicated data sets in a figure."""
+_BANDWIDTH = {"bw": "scott"}
 
 
 @canvas.drawing()
 def predictive(replicates: Replicates) -> canvas.Picture | None:
-    """Densities of replicated data against the data's."""
+    """Densities of replicated data against the data's; of counts, distribution functions."""
     columns = _varying(replicates)
     if not columns:
         return None
-    predicted, observed = {}, {}
+    predicted, observed, counts = {}, {}, False
     for title, name in zip(canvas.unique(columns), columns, strict=True):
         row = f"row of {title}"
         predicted[title] = (("chain", "draw", row), replicates.replicated[name][None])
         observed[title] = ((row,), replicates.observed[name])
+        both = predicted[title][1], observed[title][1]
+        counts |= not any((array % 1).any() for array in both)
     figure = canvas.arviz(
         azp.plot_ppc_dist,
         canvas.groups({"posterior_predictive": predicted, "observed_data": observed}),
         (canvas.WIDTH, 2.3 * ((len(columns) + 1) // 2)),
-        kind="kde",
+        kind="ecdf" if counts else "kde",
         num_samples=_SETS,
-        stats={"predictive_dist": {"bw": "scott"}, "observed_dist": {"bw": "scott"}},
+        stats={} if counts else dict.fromkeys(("predictive_dist", "observed_dist"), _BANDWIDTH),
         col_wrap=min(2, len(columns)),
         visuals={
             "predictive_dist": {"alpha": 0.5, "width": 0.7, "color": canvas.COLOURS[4]},
@@ -41,12 +44,13 @@ def predictive(replicates: Replicates) -> canvas.Picture | None:
         data = replicates.observed[name]
         middle, half = np.median(data), 1.25 * np.ptp(data)
         axes.set_xlim(middle - half, middle + half)
+    shown = "Distribution function" if counts else "Density"
     return canvas.picture(
         figure,
         "predictive",
-        f"Density of the data and of {_SETS} data sets replicated from {replicates.source}, "
+        f"{shown} of the data and of {_SETS} data sets replicated from {replicates.source}, "
         f"for {', '.join(columns)}.",
-        f"Black: the data. Blue: {_SETS} data sets replicated at posterior draws of "
+        f"{shown}; black: the data, blue: {_SETS} data sets replicated at posterior draws of "
         f"{replicates.source}. Data that leave the bundle do not fit the model.",
     )
 
@@ -79,15 +83,16 @@ def pit(replicates: Replicates) -> canvas.Picture | None:
         "pit",
         "Difference between the distribution of the probability integral transforms of "
         f"{', '.join(columns)} under {replicates.source} and the uniform one.",
-        "Share of the replicates below each datum: its distribution less the uniform one. The "
+        "Share of the replicates below each datum (ties at random), less the uniform one. The "
         "data chose the posterior, so it is flatter than for new data; p is small where the "
         "model does not fit.",
     )
 
 
 def _transforms(observed: np.ndarray, replicated: np.ndarray) -> np.ndarray:
-    """Midpoints of the data's ranks among their replicates, in (0, 1)."""
-    below = (replicated < observed).sum(axis=0) + 0.5 * (replicated == observed).sum(axis=0)
+    """The data's ranks among their replicates, in (0, 1); ties are broken at random."""
+    share = np.random.default_rng(0).random(observed.size)
+    below = (replicated < observed).sum(axis=0) + share * (replicated == observed).sum(axis=0)
     return (below + 0.5) / (len(replicated) + 1)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from models.errors import ConfigError, DataError, did_you_mean
 
@@ -76,7 +77,9 @@ def as_numbers(column: Any) -> np.ndarray:
 
 
 def label_names(column: Any) -> np.ndarray | None:
-    """The sorted labels of a column of strings; None if it is none."""
+    """The sorted labels of a column of strings or one that `cc.groups` made; None if neither."""
+    if isinstance(column, xr.DataArray) and "label" in column.coords:
+        return np.unique(column.coords["label"].values)
     array = np.asarray(column)
     if array.dtype.kind in "US" or (
         array.dtype.kind in "OT" and array.size and all(isinstance(x, str) for x in array.flat)

@@ -1,0 +1,75 @@
+"""Indices beyond what they index: JAX takes the last element instead, NumPy refuses.
+
+Both programs are evaluated by JAX, so that a[g] with g ≥ len(a) is a[-1] in both and they agree.
+PyMC's own program is therefore evaluated once, by NumPy, at one point.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from models.data.column import rows_text
+from models.programs.pymc import pymc_program
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from models.spec import Model
+
+_BEYOND = re.compile(r"index (-?\d+) is out of bounds for axis \d+ with size (\d+)")
+
+
+def beyond(model: Model, data: xr.Dataset) -> str:
+    """Which variable of the data is beyond what the PyMC program indexes by it.
+
+    Args:
+        model: the model.
+        data: the data.
+
+    Returns:
+        A sentence with the variable, its rows and the size of what it indexes; "" if all is well,
+        or if what is wrong is no index, which the checks of the program itself will name.
+    """
+    error = _evaluated(model, data)
+    found = _BEYOND.search(error)
+    if not found:
+        return error
+    index, size = map(int, found.groups())
+    for name, array in data.data_vars.items():
+        values = np.asarray(array.data)
+        inside = np.clip(values, -size, size - 1)
+        repaired = data.assign({str(name): (array.dims, inside)})
+        if (values == index).any() and _evaluated(model, repaired) != error:
+            rows = rows_text((values != inside).reshape(len(values), -1).any(axis=1))
+            return (
+                f"{name} goes from {values.min()} to {values.max()}, beyond the {size} values "
+                f"(0 … {size - 1}) that {model.name} indexes by it, in {rows}: count from 0, as "
+                f"cc.groups does, or give the model {values.max() + 1}"
+            )
+    return f"the PyMC program takes element {index} of {size}: count from 0"
+
+
+def _evaluated(model: Model, data: xr.Dataset) -> str:
+    """The message of an IndexError of the program's log density at a start; "" without one."""
+    import pytensor
+    from pymc.model.transform.conditioning import remove_value_transforms
+    from pytensor.compile.mode import Mode
+
+    by_numpy = Mode(linker="py", optimizer=cast("Any", None))
+    try:
+        program = remove_value_transforms(pymc_program(model, data))
+        inputs = [program.rvs_to_values[variable] for variable in program.free_RVs]
+        start = model.start(np.random.default_rng(0), data)
+        with pytensor.config.change_flags(cxx=""):
+            density = pytensor.function(
+                inputs, program.logp(sum=False), mode=by_numpy, on_unused_input="ignore"
+            )
+        density(*(np.asarray(start[variable.name]) for variable in program.free_RVs))
+    except IndexError as error:
+        return str(error).partition("\n")[0]
+    except Exception:  # whatever a user's program raises: the stage it belongs to will name it
+        return ""
+    return ""
