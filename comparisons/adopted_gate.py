@@ -191,7 +191,8 @@ def _beyond(found: Mapping[str, Sides], count: int) -> np.ndarray:
             continue
         with np.errstate(invalid="ignore"):
             apart = np.abs(a - b)
-            off = ~((apart <= TOLERANCE * np.maximum(1.0, np.abs(a))) | (a == b))
+            size = np.where(np.isfinite(a), np.maximum(1.0, np.abs(a)), 1.0)
+            off = ~((apart <= TOLERANCE * size) | (a == b))
             ended = (np.maximum(a, b) < _ENDS[0][1]) & (_ended(a) | _ended(b))
             rounded = (np.minimum(a, b) > _LEAST) & (apart <= _blur(a, b))
         differs |= off.any(axis=1)
@@ -230,7 +231,8 @@ def _parted(compared: dict[str, _Compared]) -> list[str]:
         return []
     single = [term for term in off if term not in (JOINT, REST, GRADIENT)]
     if not {JOINT, GRADIENT} & set(off):
-        sizes = np.sum([np.abs(compared[term].one).sum(axis=1) for term in off], axis=0)
+        parts = [np.fmax(np.abs(compared[term].one), np.abs(compared[term].other)) for term in off]
+        sizes = np.sum([part.sum(axis=1) for part in parts], axis=0)
         within = REST not in off and not any(term.startswith(_ROWS) for term in off)
         left = np.abs(compared[REST if within else JOINT].off)[:, 0]
         if (left <= TOLERANCE * np.maximum(1.0, sizes)).all():

@@ -50,7 +50,7 @@ from comparisons.studies import (
 from comparisons.studies._ladder import binomial, departures, largest_gap, powers, rate
 from comparisons.studies._singly import columns, normal
 from comparisons.verdict import Verdict
-from inference.estimate import Quantity
+from inference.estimate import Estimate, Quantity, named_covariance
 from inference.information.derivatives import quantity_jacobian
 from inference.method import Method
 from inference.methods.gaussian_vi import GaussianVI
@@ -586,9 +586,9 @@ class Conjugate(Method):
         posterior = xr.Dataset({name: (("chain", "draw"), x) for name, x in draws.items()})
         values = xr.Dataset({name: x.mean() for name, x in draws.items()})
         tree = xr.DataTree.from_dict({"posterior": posterior})
-        return SimpleNamespace(
-            draws=tree, problems=(), location=Quantity(values, values),
-        )  # fmt: skip
+        quantity = Quantity(values, values)
+        none = named_covariance(np.empty((0, 0)), [])
+        return Estimate(quantity, quantity, 0.0, tree, (), values, none, "posterior_sd")
 
 
 @pytest.mark.statistical
