@@ -1,7 +1,8 @@
 # Needs Python 3.12 or 3.13 (with pip and venv) and make; everything else is installed into .venv from requirements.lock.
 #
 #   make report              the report on every model and its bundled data: reports/index.html
-#   make test                the whole test suite;       one part of it:  make test ARGS="-m 'not slow'"
+#   make test                the test suite;             one part of it:  make test ARGS="-m 'not slow'"
+#   make exhaustive          further pairs of users' programs, of kinds that the suite shows already
 #   make lint                style, formatting, types and the direction of dependencies
 #   make bench               the benchmarks
 #   make .venv               the environment alone
@@ -38,7 +39,11 @@ report: $(VENV)/.installed
 	$(BIN)/python -m comparisons $(ARGS) || { [ $$? -eq 1 ] && $(BIN)/python -c 'import comparisons.__main__'; }
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not exhaustive" $(ARGS)
+
+# What the suite leaves to a change of the adoption of users' programs: every pair of them, every way round.
+exhaustive: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 --dist load -m exhaustive $(ARGS)
 
 # Every check runs, so that one call shows all there is to mend.
 lint: $(VENV)/.installed

@@ -10,6 +10,10 @@ from __future__ import annotations
 
 Z = 3.2905267314919255
 """Two-sided normal quantile at a false-alarm rate of 0.001."""
+RESOLUTION = 2.5
+"""Times its bound, a difference that would have been seen where none was."""
+FAMILY = 2e-4
+"""False-alarm rate of all rows that a test suite demands together."""
 PRACTICAL = 1_000
 """More than so many times the draws, for a difference next to the bound, is no advice."""
 
@@ -42,11 +46,13 @@ EM_RATE = 0.01
 
 # --- two posteriors -------------------------------------------------------------------------------
 
-POSTERIOR = 0.05
+POSTERIOR = 0.1
 """Difference of a posterior mean in posterior standard deviations, and of one of these, relative;
 also where the mean is held against an optimum, and the sd against its standard error."""
-FIRST_ORDER = 0.05
-"""How far a first-order prediction may be off, relative to a posterior standard deviation."""
+PARETO = 0.5
+"""Largest shape k̂ of importance weights whose mean and sd are taken for the posterior's."""
+UNCOVERED = 0.005
+"""Largest share of a sampler's draws where the weight exceeds all that importance sampling saw."""
 LABEL_FREE = 0.001
 """Difference of a probability of co-clustering, however little it varies."""
 NORMAL_LAW = 0.01
@@ -54,12 +60,27 @@ NORMAL_LAW = 0.01
 LIMIT_POWER, LIMIT_SLACK = 0.5, 0.1
 """Smallest power of 1/N with which a ratio of standard deviations tends to 1, and its bound."""
 
+# --- is the approximation good enough -------------------------------------------------------------
+
+INTERVAL = 0.95
+"""Content of a method's own interval, which the reference posterior is asked for."""
+GOOD, POOR, WIDE = 0.93, 0.85, 0.985
+"""Contents: at least so much is good, less than that is not to be used, more than that too wide."""
+SHIFTS = 0.4, 0.8
+"""Shifts in posterior sd that are good, and not to be used, of a method without standard errors."""
+MISFIT = 0.005
+"""Posterior predictive probability, in either tail, at which the model misses the data."""
+PULL = 1.0
+"""Standard errors by which a prior moves an optimum at which it disagrees with the data."""
+CAUSE = 0.05
+"""Relative size of a departure below which it is no cause of a grade."""
+
 # --- the Cramér–Rao bound -------------------------------------------------------------------------
 
 BOUND_SD = 0.1
 """Relative difference between a posterior sd and the bound on it."""
-BOUND_EIGENVALUE, EIGENVALUE_ORDER = 0.25, 0.1
-"""The same of a generalised eigenvalue as sd, and how far its prediction may be off."""
+BOUND_EIGENVALUE = 0.25
+"""The same of a generalised eigenvalue as sd."""
 NORMAL_DIVERGENCE = 0.05
 """Divergence of two normal laws, nats per parameter."""
 NORMAL_DISTANCE = 0.25

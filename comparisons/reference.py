@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from inference.posterior.labels import fold
-from inference.posterior.points import to_unconstrained
+from inference.posterior.points import to_natural, to_unconstrained
 from models.capabilities import HasSigns
 from models.programs.density import quantity_table
 
@@ -113,17 +113,23 @@ def posterior_size(posterior: Estimate) -> float:
     return float(min(sizes))
 
 
+def parameter_draws(case: Case, fit: Estimate, target: Density) -> np.ndarray:
+    """A fit's draws in the unconstrained space of a density, shape (chain, draw, k)."""
+    assert fit.draws is not None
+    group = fit.draws["posterior"]
+    values = {p.name: np.asarray(group[p.name].data) for p in case.model.parameters}
+    shape = next(iter(values.values())).shape[:2]
+    flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in values.items()}
+    return to_unconstrained(target, flat).reshape(*shape, target.size)
+
+
 def unconstrained_draws(case: Case, posterior: Estimate, target: Density) -> np.ndarray:
     """Posterior draws in the unconstrained space, of one of equal modes, shape (draws, k)."""
-    assert posterior.draws is not None
-    group = posterior.draws["posterior"]
-    values = {}
-    for parameter in case.model.parameters:
-        array = np.asarray(group[parameter.name].data)
-        values[parameter.name] = array.reshape(-1, *array.shape[2:])
-    if isinstance(case.model, HasSigns):
-        values = fold(case.model, values)
-    return to_unconstrained(target, values)
+    draws = parameter_draws(case, posterior, target).reshape(-1, target.size)
+    if not isinstance(case.model, HasSigns):
+        return draws
+    values = {name: x[0] for name, x in to_natural(target, draws[None]).items()}
+    return to_unconstrained(target, fold(case.model, values))
 
 
 def own_draws(estimate: Estimate, names: Sequence[str]) -> np.ndarray | None:

@@ -1,35 +1,40 @@
-"""Theory's predictions for approximate posteriors, in numbers.
+"""The target of each method: its result in exact arithmetic.
 
-With Λ the precision of the unconstrained posterior and G = ∂q/∂u:
+* the posterior, by importance sampling at its modes (`inference.posterior.importance`), where the
+  weights can be trusted: the second opinion on samplers, and the finite-N value that theory has
+  for whatever is held against the posterior;
+* an optimum of ℓ, or of ℓ + log π: where Newton's method leads in the other program, from the
+  method's own point or from the posterior's mode, whichever ends higher;
+* Laplace's approximation: N(û, H⁻¹) in the space of the method's program;
+* the Gaussian N(m, S) nearest to the posterior, which alone has E[∇f] = 0 and E[−∇²f] = S⁻¹, of
+  which a mean field needs the diagonal: one natural-gradient step from the fitted law, averaged
+  over points of its own, ends there to first order.
 
-* mean-field Gaussian VI has covariance diag(1/Λ_jj) there, so sd(q) = √(G diag(1/Λ_jj) Gᵀ);
-* the posterior covariance is (J + P)⁻¹ to first order, J from the data and P from the prior;
-* the posterior mean of q is q(û) + G δ + ½ tr(∇²q Σ), δ = ½ Σ ∇tr(∇²f Σ) the shift of the mean
-  off the mode of f, and that of a Gaussian with another covariance S is the same with S for the
-  last Σ of both terms: mean-field VI curves both with diag(1/Λ_jj), in the space of its program;
-* the optimum of ℓ, or of ℓ + log π, is where Newton's method leads from û.
-No prediction looks at the fit that it is held against.
-References: MacKay (2003), Information Theory, §33.5; Tierney & Kadane (1986), JASA 81.
+References: Tierney & Kadane (1986), JASA 81; Opper & Archambeau (2009), Neural Comput. 21;
+Khan & Rue (2023), JMLR 24.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
+from math import nan
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from inference.information.delta import quantity_covariance, standard_deviations
-from inference.information.derivatives import derivatives, quantity_jacobian
+from comparisons.policy import PARETO, UNCOVERED, Z
+from comparisons.reference import reference_posterior, unconstrained_draws, values_at
+from inference.information.delta import quantity_covariance
+from inference.information.derivatives import derivatives, log_posterior
 from inference.information.inversion import invert
-from inference.method import variants
-from inference.methods.laplace import Laplace, mean_shift
+from inference.optimisation.modes import modes
 from inference.optimisation.newton import climb
-from models.errors import FitError
+from inference.posterior.importance import importance, log_posterior_at
+from inference.posterior.points import reported, to_natural
 from models.programs.density import (
-    Language,
     density,
     flatten,
     languages,
@@ -39,14 +44,38 @@ from models.programs.density import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from comparisons.case import Case
+    from comparisons.verdict import Verdict
     from inference.estimate import Estimate
     from inference.information.derivatives import Objective
     from inference.method import Method
+    from inference.posterior.importance import Importance
     from models.programs.density import Density
-    from models.spec import Model, Values
+
+FINITE = "prior, skewness and finite N: the posterior itself, by importance sampling"
+_STARTS = 20
+"""Starts of the search for modes."""
+_CHECKED = 2_000
+"""Draws of the reference by which the proposal is checked."""
+_POINTS, _BATCHES = 2_048, 16
+"""Points by which the expectations of a Gaussian are averaged, and their batches."""
+
+
+class Corrected(NamedTuple):
+    """The posterior by importance sampling, by flat name of the quantity; empty with a problem."""
+
+    mean: dict[str, tuple[float, float]]
+    """With the Monte Carlo error, as below."""
+    sd: dict[str, tuple[float, float]]
+    center: np.ndarray
+    """Mean in the unconstrained space of the first program, shape (k,)."""
+    covariance: np.ndarray
+    """There, shape (k, k)."""
+    khat: float
+    problem: str = ""
+    """Why it does not stand for the posterior; "" if it does."""
 
 
 class Optimum(NamedTuple):
@@ -56,201 +85,217 @@ class Optimum(NamedTuple):
     sd: dict[str, float]
 
 
-class MeanField(NamedTuple):
-    """Mean-field VI in one unconstrained space, by flat name of the quantity."""
+class Gaussian(NamedTuple):
+    """A Gaussian in an unconstrained space, with the errors of its means and sds."""
 
-    sd: dict[str, float]
-    full_sd: dict[str, float]
-    """The sd of the posterior itself, to the same order in the same space."""
-    mean_minus: dict[str, float]
-    """Posterior mean less that of mean-field VI."""
+    mean: np.ndarray
+    covariance: np.ndarray
+    mean_error: np.ndarray
+    sd_error: np.ndarray
+
+    @property
+    def sd(self) -> np.ndarray:
+        """Standard deviations, shape (k,)."""
+        return np.sqrt(np.diag(self.covariance))
 
 
-class Predictions(NamedTuple):
-    """By flat name of the quantity, on the natural scale."""
-
-    full_sd: dict[str, float]
-    mean_minus_laplace: Mapping[Language, dict[str, float]]
-    """Posterior mean less the mean of the Laplace approximation, by language as below."""
-    mean: dict[str, float]
-    """Posterior mean."""
-    mean_field: Mapping[Language, MeanField]
-    """By the language whose space is meant; without those in which no mode was found."""
-    likelihood: Optimum | None
-    """Maximum of the likelihood; None where Newton's method does not lead to one."""
-    joint: Optimum | None
-    """Maximum of likelihood times prior, on the natural scale."""
+# --- the posterior --------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=8)
-def predictions(case: Case) -> Predictions | None:
-    """First-order theory at the mode of the Laplace approximation; None if there is none.
+def corrected(case: Case) -> Corrected:
+    """Laplace's approximation of the posterior, corrected by importance weights.
 
-    The approximation is made even where it is not among the case's own methods.
+    Args:
+        case: the case; where it has a reference with draws, these tell whether the proposal misses
+            a place.
 
     Raises:
         StoreError: the store cannot be read or written.
     """
-    laplace = _laplace(case)
-    if laplace is None:
-        return None
-    target = density(case.model, case.data)
-    mode = np.asarray(laplace.record["mode"].data)
-    values = target.constrain(jnp.asarray(mode))
-    covariance = np.asarray(laplace.record["mode_covariance"].data)
-    here = _Expansion(case.model, target, mode, covariance)
-    at_mode = np.asarray(flatten(quantities(case.model, values)))
-    fields: dict[Language, MeanField] = {}
-    shifts: dict[Language, dict[str, float]] = {}
-    for language in languages(case.model):
-        one = _expansion(case, language, values)
-        if one is not None:
-            fields[language] = MeanField(*(here.named(found) for found in one.mean_field()))
-            shifts[language] = here.named(one.shift(one.covariance))
-    return Predictions(
-        full_sd=here.named(here.deviation(covariance)),
-        mean_minus_laplace=shifts,
-        mean=here.named(at_mode + here.shift(covariance) + here.curvature(covariance)),
-        mean_field=fields,
-        likelihood=_optimum(here, "likelihood"),
-        joint=_optimum(here, "joint"),
+    target, rng = density(case.model, case.data), case.rng("importance sampling")
+    nothing = Corrected({}, {}, np.empty(0), np.empty(0), np.inf)
+    found = modes(case.model, case.data, target, rng, _STARTS)
+    if not found:
+        return nothing._replace(problem="no interior mode of the posterior was found")
+    drawn = importance(case.model, case.data, target, found, rng)
+    if not drawn.khat < PARETO:
+        told = f"Pareto k̂ of the importance weights is {drawn.khat:.2f}; expected below {PARETO:g}"
+        return nothing._replace(khat=drawn.khat, problem=told)
+    if (missed := _missed(case, target, drawn)) > UNCOVERED:
+        where = "where importance sampling saw nothing"
+        told = f"{100 * missed:.1f} % of the reference's draws lie {where}"
+        return nothing._replace(khat=drawn.khat, problem=told)
+    natural = {name: x[0] for name, x in to_natural(target, drawn.points[None]).items()}
+    values = reported(case.model)(natural)
+    flat = np.concatenate([np.reshape(x, (len(drawn.points), -1)) for x in values.values()], axis=1)
+    mean, mean_error, sd, sd_error = drawn.moments(flat)
+    one = {name: x[0] for name, x in values.items()}
+    names = names_of_entries(quantity_table(case.model), case.data, one)
+    center = drawn.weights @ drawn.points
+    off = drawn.points - center
+    return Corrected(
+        dict(zip(names, zip(mean.tolist(), mean_error.tolist(), strict=True), strict=True)),
+        dict(zip(names, zip(sd.tolist(), sd_error.tolist(), strict=True), strict=True)),
+        center,
+        (drawn.weights[:, None] * off).T @ off,
+        drawn.khat,
     )
 
 
-def _laplace(case: Case) -> Estimate | None:
-    """The Laplace approximation in the default space; None if it cannot be relied on."""
-    default = languages(case.model)[0]
-    all_ = (*case.methods, *variants(Laplace, case.profile))
-    chosen = (m for m in all_ if isinstance(m, Laplace) and m.language == default)
-    try:
-        fit = case.fit(next(chosen))
-    except FitError:
-        return None
-    return None if fit.problems else fit
+def _missed(case: Case, target: Density, drawn: Importance) -> float:
+    reference = reference_posterior(case)
+    if reference is None or reference[1].draws is None:
+        return 0.0
+    points = unconstrained_draws(case, reference[1], target)
+    points = points[:: max(1, len(points) // _CHECKED)]
+    return drawn.uncovered(log_posterior_at(case.model, case.data, target, points), points)
 
 
-def mean_field(theory: Predictions, method: Method) -> MeanField | None:
-    """The prediction for a method; None unless it is mean-field VI."""
-    if method.kind != "variational" or method.family != "mean_field" or method.language is None:
-        return None
-    return theory.mean_field.get(method.language)
+def explained(
+    verdict: Verdict, predicted: tuple[float, float] | None, theory: Corrected
+) -> Verdict:
+    """A verdict on a posterior, with what importance sampling has in its place.
+
+    Args:
+        verdict: on a number of the posterior that is held against something else.
+        predicted: the number by importance sampling and its Monte Carlo error; None if unknown.
+        theory: whose it is, or which says why there is none.
+
+    Returns:
+        The verdict, which is NOT COMPARABLE where it would be DIFFER and nothing is predicted.
+    """
+    if predicted is not None:
+        value, error = predicted
+        slack = verdict.bound + Z * error
+        return replace(verdict, cause=FINITE, predicted=value, prediction_error=slack)
+    if verdict.outcome != "DIFFER":
+        return verdict
+    cause = f"outside the bound, and the posterior at this N has no known value: {theory.problem}"
+    return replace(verdict, expected=nan, cause=cause)
 
 
-def _expansion(case: Case, language: Language, values: Values) -> _Expansion | None:
-    """The expansion about the mode in one program's space, looked for from some values."""
-    target = density(case.model, case.data, language)
-    start = np.asarray(target.unconstrain(values))
-    found = climb(derivatives(target, "posterior"), start)
-    if found is None:
-        return None
-    return _Expansion(case.model, target, found[0], np.linalg.inv(found[1]))
+# --- optima ---------------------------------------------------------------------------------------
 
 
-class _Expansion(NamedTuple):
-    """The posterior about its mode in one space; results are of the flat quantities, shape (m,)."""
-
-    model: Model
-    target: Density
-    mode: np.ndarray
-    covariance: np.ndarray
-
-    def named(self, values: np.ndarray) -> dict[str, float]:
-        """Numbers of the flat quantities, by name."""
-        at_mode = self.target.constrain(jnp.asarray(self.mode))
-        reported = quantities(self.model, at_mode)
-        names = names_of_entries(quantity_table(self.model), self.target.data, reported)
-        return dict(zip(names, map(float, values), strict=True))
-
-    @property
-    def jacobian(self) -> np.ndarray:
-        return np.asarray(quantity_jacobian(self.model, self.target)(jnp.asarray(self.mode)))
-
-    def deviation(self, covariance: np.ndarray) -> np.ndarray:
-        """Standard deviations that a covariance in the space gives."""
-        return standard_deviations(self.jacobian, covariance)
-
-    def shift(self, covariance: np.ndarray) -> np.ndarray:
-        """G δ, curved with a covariance in the space."""
-        return self.jacobian @ mean_shift(self.target, self.mode, self.covariance, covariance)
-
-    def curvature(self, covariance: np.ndarray) -> np.ndarray:
-        """½ tr(∇²q S), by second derivatives along the columns of the Cholesky factor of S."""
-        columns = jnp.asarray(np.linalg.cholesky(covariance).T)
-        along = _second_derivatives(self.model, self.target)
-        return 0.5 * np.asarray(along(jnp.asarray(self.mode), columns)).sum(axis=0)
-
-    def mean_field(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Standard deviations of mean-field VI and of the posterior, and how their means differ."""
-        independent = np.diag(1 / np.diag(np.linalg.inv(self.covariance)))
-        full, alone = (self.shift(s) + self.curvature(s) for s in (self.covariance, independent))
-        return self.deviation(independent), self.deviation(self.covariance), full - alone
-
-
-def _optimum(near: _Expansion, objective: Objective) -> Optimum | None:
-    """The optimum that Newton's method leads to from the mode; None without one inside."""
-    model, target = near.model, near.target
-    found = climb(derivatives(target, objective), near.mode)
-    if found is None:
-        return None
-    at, information = jnp.asarray(found[0]), found[1]
-    inverse = invert(model, target, at, information)
-    if inverse.problem or inverse.boundary.any():
-        return None
-    deviation = np.sqrt(np.diag(quantity_covariance(model, target, at, inverse)))
-    reported = flatten(quantities(model, target.constrain(at)))
-    return Optimum(near.named(np.asarray(reported)), near.named(deviation))
-
-
-@lru_cache(maxsize=64)
-def _second_derivatives(model: Model, target: Density) -> Callable[..., jax.Array]:
-    """(u, directions) ↦ the second derivative of the flat quantities along each direction."""
-
-    def reported(at: jax.Array) -> jax.Array:
-        return flatten(quantities(model, target.constrain(at)))
-
-    def along(u: jax.Array, direction: jax.Array) -> jax.Array:
-        def slope(at: jax.Array) -> jax.Array:
-            return jax.jvp(reported, (at,), (direction,))[1]
-
-        return jax.jvp(slope, (u,), (direction,))[1]
-
-    return jax.jit(jax.vmap(along, in_axes=(None, 0)))
-
-
-def prior_information(target: Density, at: jax.Array) -> np.ndarray:
-    """P = −∇²(log π + log-Jacobian) in the unconstrained space, shape (k, k)."""
-    both = np.asarray(derivatives(target, "posterior").hessian(at))
-    return np.asarray(derivatives(target, "likelihood").hessian(at)) - both
-
-
-def through(
-    case: Case, at: jax.Array, information: np.ndarray, theory: Predictions
-) -> dict[str, float]:
-    """Posterior sd if this were the information about the data at the maximum: (I + P)⁻¹.
-
-    P is that of the prior and the Jacobian at the same point; what (J + P)⁻¹ gives there carries
-    the result over to the posterior mode, so that I = J predicts `theory.full_sd`.
+def optimum(case: Case, method: Method, fit: Estimate) -> Optimum | None:
+    """The optimum that a method looks for, by Newton's method in the other program.
 
     Args:
         case: the case.
-        at: the maximum of the likelihood in the unconstrained space, shape (k,).
-        information: I there, shape (k, k).
-        theory: the predictions for the case.
+        method: a method whose fit is an optimum; its target says of what.
+        fit: its fit, where one of the climbs starts.
 
     Returns:
-        The sd by flat name of the quantity.
+        The higher of two ends; None where no climb ends inside, or on an edge.
     """
-    target = density(case.model, case.data)
-    prior = prior_information(target, at)
-    data = -np.asarray(derivatives(target, "likelihood").hessian(at))
-    jacobian = np.asarray(quantity_jacobian(case.model, target)(at))
+    objective: Objective = "likelihood" if method.target == "likelihood" else "joint"
+    both = languages(case.model)
+    other = both[-1] if method.language == both[0] else both[0]
+    target = density(case.model, case.data, other)
+    compiled = derivatives(target, objective)
+    starts = [values_at(fit)] if fit.point.data_vars else []
+    starts += _mode(case)
+    ends = [climb(compiled, np.asarray(target.unconstrain(values))) for values in starts]
+    inside = [end for end in ends if end is not None]
+    if not inside:
+        return None
+    u, information = max(
+        inside, key=lambda end: float(compiled.value_and_gradient(jnp.asarray(end[0]))[0])
+    )
+    at = jnp.asarray(u)
+    inverse = invert(case.model, target, at, information)
+    if inverse.problem or inverse.boundary.any():
+        return None
+    deviation = np.sqrt(np.diag(quantity_covariance(case.model, target, at, inverse)))
+    values = quantities(case.model, target.constrain(at))
+    names = names_of_entries(quantity_table(case.model), case.data, values)
+    location = np.asarray(flatten(values))
+    return Optimum(
+        dict(zip(names, location.tolist(), strict=True)),
+        dict(zip(names, deviation.tolist(), strict=True)),
+    )
 
-    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has sd 0
-        before, after = (
-            standard_deviations(jacobian, np.linalg.inv(precision + prior))
-            for precision in (data, information)
-        )
-        ratio = after / before
-    return {
-        name: float(sd * r) for (name, sd), r in zip(theory.full_sd.items(), ratio, strict=True)
-    }
+
+@lru_cache(maxsize=8)
+def _mode(case: Case) -> list[dict[str, jax.Array]]:
+    """The values of the parameters at the highest mode of the posterior; none without one."""
+    target, rng = density(case.model, case.data), case.rng("importance sampling")
+    found = modes(case.model, case.data, target, rng, _STARTS)
+    return [dict(target.constrain(jnp.asarray(one.u))) for one in found[:1]]
+
+
+# --- Gaussians in the unconstrained space ---------------------------------------------------------
+
+
+def laplace(target: Density, near: np.ndarray) -> Gaussian | None:
+    """Laplace's approximation by Newton's method from a point nearby; None without a mode.
+
+    Args:
+        target: the density in whose space it is.
+        near: unconstrained, shape (k,).
+    """
+    top = climb(derivatives(target, "posterior"), near)
+    if top is None:
+        return None
+    none = np.zeros(near.size)
+    return Gaussian(top[0], np.linalg.inv(top[1]), none, none)
+
+
+def nearest(
+    target: Density, mean: np.ndarray, covariance: np.ndarray, family: str, rng: np.random.Generator
+) -> Gaussian | None:
+    """The Gaussian of a family nearest to the posterior, to first order in the distance from one.
+
+    Args:
+        target: the density in whose space it is.
+        mean: of the fitted law, shape (k,).
+        covariance: of the fitted law, shape (k, k); diagonal for a mean field.
+        family: `mean_field` or `full_rank`.
+        rng: draws the points.
+
+    Returns:
+        It, with Monte Carlo errors; None where the posterior curves up about the fitted law, which
+        then is nowhere near.
+    """
+    half = rng.standard_normal((_POINTS // 2, mean.size))
+    # each point beside its mirror image, so that odd terms drop out
+    noise = np.stack([half, -half], axis=1).reshape(_POINTS, mean.size)
+    points = mean + noise @ np.linalg.cholesky(covariance).T
+    slopes, curvatures = map(np.asarray, _slopes(target)(jnp.asarray(points)))
+    batches = [part.reshape(_BATCHES, -1, *part.shape[1:]) for part in (slopes, -curvatures)]
+    whole = _step(mean, slopes.mean(axis=0), -curvatures.mean(axis=0), family)
+    left_out = []
+    for i in range(_BATCHES):
+        slope, precision = (np.delete(part, i, axis=0).mean(axis=(0, 1)) for part in batches)
+        left_out.append(_step(mean, slope, precision, family))
+    steps = [one for one in left_out if one is not None]
+    if whole is None or len(steps) < _BATCHES:
+        return None
+    means = np.stack([one[0] for one in steps])
+    sds = np.sqrt([np.diag(one[1]) for one in steps])
+    scale = np.sqrt(_BATCHES - 1)  # of the jackknife
+    mean, covariance = whole
+    return Gaussian(mean, covariance, scale * means.std(axis=0), scale * sds.std(axis=0))
+
+
+def _step(
+    mean: np.ndarray, slope: np.ndarray, precision: np.ndarray, family: str
+) -> tuple[np.ndarray, np.ndarray] | None:
+    if not np.isfinite(precision).all() or np.linalg.eigvalsh(precision)[0] <= 0:
+        return None
+    kept = np.diag(np.diag(precision)) if family == "mean_field" else precision
+    return mean + np.linalg.solve(precision, slope), np.linalg.inv(kept)
+
+
+@lru_cache(maxsize=64)
+def _slopes(target: Density) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+    """Gradient and Hessian of the log posterior at many points, compiled."""
+
+    def both(u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def one(at: jax.Array) -> jax.Array:
+            return log_posterior(target, at)
+
+        return jax.grad(one)(u), jax.hessian(one)(u)
+
+    return jax.jit(lambda points: jax.lax.map(both, points, batch_size=16))

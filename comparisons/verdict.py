@@ -1,30 +1,40 @@
 """The calculus of verdicts: an equivalence test with both numbers' Monte Carlo errors.
 
-With difference d = observed − expected, combined standard error e and practical bound b, and z the
-two-sided normal quantile of the false-alarm rate α = 0.001:
+With difference d = observed − expected, combined standard error e, practical bound b, the finest
+difference asked for r and the two-sided normal quantile z of the false-alarm rate α = 0.001:
 
 * AGREE            |d| + z·e ≤ b            inside the bound even at the far end of the interval
+* CONSISTENT       |d| ≤ z·e ≤ r            no difference seen, and one of r would have been
+* EXPLAINED        neither, but a named theory predicts most of d and its value agrees
 * DIFFER           |d| − z·e > b            outside the bound even at the near end
-* EXPLAINED        outside, but a named theory predicts most of the departure and its value agrees
-* UNSURE           the interval straddles the bound: says how many times more draws would decide
+* UNSURE           the rest: says how many times more draws would decide
 * NOT COMPARABLE   an input is missing, degenerate, not converged or undefined
 
-Reference: Schuirmann (1987), two one-sided tests, J. Pharmacokinet. Biopharm. 15, 657-680.
+Rows that are judged together, all of which must hold, share one false-alarm rate (`together`).
+References: Schuirmann (1987), two one-sided tests, J. Pharmacokinet. Biopharm. 15, 657-680; Holm
+(1979), Scand. J. Statist. 6, 65-70.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass, replace
 from math import ceil, inf, isfinite, nan
+from statistics import NormalDist
 from typing import Any, Literal, final
 
-from comparisons.policy import PRACTICAL, Z
+from comparisons.policy import FAMILY, PRACTICAL, RESOLUTION, Z
 
-type Outcome = Literal["AGREE", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE"]
+type Outcome = Literal["AGREE", "CONSISTENT", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE"]
 
-OUTCOMES: tuple[Outcome, ...] = ("AGREE", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE")
+OUTCOMES: tuple[Outcome, ...] = (
+    *("AGREE", "CONSISTENT", "EXPLAINED"),
+    *("DIFFER", "UNSURE", "NOT COMPARABLE"),
+)
 """Every outcome, in the order in which they are counted."""
+HOLDS: tuple[Outcome, ...] = OUTCOMES[:3]
+"""The outcomes of a claim that holds."""
 
 _FIELD = re.compile(r"\{(quantity|parameter|method|reference|n)\}")
 
@@ -53,6 +63,7 @@ class Verdict:
         n: number of units of the data; None where it is that of the case.
         statement: the sentence of a theory of which the claim is an instance; "" without one.
         fixed: the part of `error` that more draws or replicates do not make smaller.
+        z: the normal quantile of the false-alarm rate.
     """
 
     claim: str
@@ -72,6 +83,7 @@ class Verdict:
     n: int | None = None
     statement: str = ""
     fixed: float = 0.0
+    z: float = Z
 
     @property
     def about(self) -> str:
@@ -89,12 +101,14 @@ class Verdict:
         """The verdict by the rules above."""
         if not all(map(isfinite, (self.observed, self.expected, self.error, self.bound))):
             return "NOT COMPARABLE"
-        difference = self.excess
-        if difference + Z * self.error <= self.bound:
+        difference, blur = self.excess, self.z * self.error
+        if difference + blur <= self.bound:
             return "AGREE"
-        if difference - Z * self.error > self.bound:
-            return "EXPLAINED" if self._explained else "DIFFER"
-        return "UNSURE"
+        if difference <= blur <= RESOLUTION * self.bound:
+            return "CONSISTENT"
+        if self._explained:
+            return "EXPLAINED"
+        return "DIFFER" if difference - blur > self.bound else "UNSURE"
 
     @property
     def remedy(self) -> str:
@@ -102,7 +116,11 @@ class Verdict:
         if self.outcome != "UNSURE":
             return ""
         margin = abs(self.bound - self.excess)
-        factor = (Z * self.error / margin) ** 2 if margin else inf
+        blur = self.z * self.error
+        factor = (blur / margin) ** 2 if margin else inf
+        enough = ceil((blur / (RESOLUTION * self.bound)) ** 2) if self.bound else inf
+        if enough < factor and self.excess <= blur / enough**0.5:
+            factor = enough  # after which no difference is seen, and one that matters would be
         if factor > PRACTICAL and margin < 0.05 * self.bound:
             return "the difference sits on the bound: no practical number of draws decides"
         return f"about {ceil(factor):,} times as many draws would decide"
@@ -120,9 +138,22 @@ class Verdict:
         left = abs(self.observed - self.predicted)
         # a theory explains a departure that it accounts for most of
         most = left < 0.5 * abs(self.observed - self.expected)
-        return most and left <= Z * self.error + self.prediction_error
+        return most and left <= self.z * self.error + self.prediction_error
 
 
 def not_comparable(claim: str, cause: str, **fields: Any) -> Verdict:
     """A verdict that says why nothing could be compared; `fields` are further ones of Verdict."""
     return Verdict(claim, nan, nan, nan, nan, cause=cause, **fields)
+
+
+def together(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Verdicts that a test suite demands of all at once, with one false-alarm rate for all.
+
+    A family is rejected if its smallest p-value is below α/m, which is Holm's first step.
+
+    Args:
+        verdicts: m of them.
+    """
+    rows = list(verdicts)
+    z = NormalDist().inv_cdf(1 - FAMILY / (2 * max(1, len(rows))))
+    return [replace(row, z=z) for row in rows]

@@ -201,7 +201,7 @@ def write(results, out, command):
     (out / "results.json").write_text(json.dumps(found))
     page = out / "index.html"
     page.write_text("<!doctype html>")
-    return page
+    return page, []
 """
 
 

@@ -17,13 +17,14 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from adopted_counts import COUNTS, EXPOSED, EXPOSURE, ZEROS, negative_binomial_2, zero_inflated
+from adopted_pairs import some
 from adopted_regressions import INSIDE, POSITIVE, STRINGS, X1, X, Y, truncated
 from jax import numpy as jnp
 
 import concord as cc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable
 
     from adopted_regressions import Pair
 
@@ -40,13 +41,7 @@ EVERY_TIME = {
     "NB probs, n p",
     "ordinal",
 }
-"""Pairs that together see every branch of adoption; the slow tests see the others."""
-
-
-def some(names: Iterable[str], always: Container[str]) -> list[Any]:
-    """Names as parameters, the rest of them for the slow tests."""
-    marks = {True: [], False: [pytest.mark.slow]}
-    return [pytest.param(name, marks=marks[name in always]) for name in names]
+"""Pairs that together see every branch of adoption; the exhaustive tests see the others."""
 
 
 each = pytest.mark.parametrize("name", some(PAIRS, EVERY_TIME))
@@ -186,13 +181,13 @@ def other_bound_pymc(x: Any, y: Any) -> Any:
     return model
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_probability_for_its_complement_is_named() -> None:
     found = failure(probability_of_zero_pymc, zero_inflated, {"x": X1, "y": ZEROS})
     assert "log likelihood y, row" in found
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_mean_and_shape_of_counts_swapped_are_named() -> None:
     data = {"x": X1, "y": COUNTS}
     assert "log likelihood y, row" in failure(swapped_pymc, negative_binomial_2, data)
@@ -204,7 +199,7 @@ def test_an_inexact_function_hides_no_bug_beside_it() -> None:
     assert "log prior b" in found
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_bound_of_truncation_is_named() -> None:
     found = failure(other_bound_pymc, truncated, {"x": X1, "y": INSIDE})
     assert "log likelihood y, row" in found

@@ -11,7 +11,8 @@ import xarray as xr
 from comparisons.case import Case
 from comparisons.claims import posterior_agreement
 from comparisons.reference import reference, reference_posterior, samplers
-from comparisons.report.headline import agreement, headline
+from comparisons.report.facts import facts
+from comparisons.report.headline import agreement
 from comparisons.report.result import CaseResult
 from inference.method import Kind, Method, label
 from inference.methods.closed_form import ClosedForm
@@ -62,7 +63,9 @@ def test_a_sampler_under_another_name_becomes_the_reference() -> None:
     assert found[0] == Walker()
     assert found[1] is case.fit(Walker())
     rows = list(posterior_agreement.compare(case))
-    assert {(row.method, row.reference) for row in rows} == {("closed_form", label(Walker()))}
+    assert {(row.method, row.reference) for row in rows} == {
+        (label(Walker()), "importance sampling")
+    }
     assert {(row.quantity, row.parameter) for row in rows} == {
         (quantity, name) for quantity in ("mean", "sd") for name in ("mu", "sigma2")
     }
@@ -102,4 +105,4 @@ def test_it_is_the_reference_of_the_headline() -> None:
     found = agreement(result)
     assert found.reference == Walker()
     assert list(found.cells) == [ClosedForm()]
-    assert headline(result, found).sentence.startswith(f"Held against {label(Walker())}: ")
+    assert facts(result).answer.lines[0].method == label(Walker())

@@ -23,6 +23,7 @@ import pytest
 import xarray as xr
 
 from comparisons.case import all_methods
+from comparisons.grades import Grade, as_table, graded
 from comparisons.reference import scalars
 from comparisons.report import draws as _draws
 from comparisons.report import facts as _facts
@@ -240,6 +241,8 @@ def bivariate() -> CaseResult:
             ),
         ),
     }
+    fits = keyed(estimates)
+    table = as_table(list(graded(model, data, fits)))
     return CaseResult(
         slug="gaussian-simulated",
         model=model,
@@ -248,7 +251,8 @@ def bivariate() -> CaseResult:
         data=data,
         seed=3,
         profile="quick",
-        estimates=keyed(estimates),
+        estimates=fits,
+        figures={"posterior_agreement": table},
         refusals={METHODS["exact_posterior"]: "gaussian is not conjugate"},
         failures={"maximum_a_posteriori": "undefined: every start diverged"},
         verdicts={
@@ -439,7 +443,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of four cases."""
     out = tmp_path_factory.mktemp("report") / "out"
     results = [bivariate(), hostile(), conditional(), unfitted()]
-    page = _report.write([stored(result, out) for result in results], out, COMMAND)
+    page, answers = _report.write([stored(result, out) for result in results], out, COMMAND)
+    assert len(answers) == len(results)
     assert page == out / "index.html"
     return out
 
@@ -472,6 +477,7 @@ def test_the_tidy_tables_have_the_columns_of_the_contract(written: Path) -> None
             "status",
             "problems",
         ],
+        "grades.csv": ["model", "data", *Grade._fields],
         "criteria.csv": ["model", "data", "method", "criterion", "value", "error", "k", "n"],
         "verdicts.csv": [
             "comparison",
@@ -607,6 +613,7 @@ def test_json_has_everything_and_no_nan(written: Path) -> None:
     assert case["reference"] == "nuts[numpyro]"
     assert case["counts"] == {
         "AGREE": 3,
+        "CONSISTENT": 0,
         "EXPLAINED": 1,
         "DIFFER": 1,
         "UNSURE": 1,
@@ -869,11 +876,17 @@ def test_hostile_names_are_shown_and_never_obeyed(pages: dict[str, Page]) -> Non
 def test_the_first_screen_answers(pages: dict[str, Page]) -> None:
     page = pages["gaussian-simulated"]
     (answer,) = re.findall(r'<p class="headline">(.*?)</p>', page.text)
-    assert answer.startswith("Held against nuts[numpyro]")
-    assert "gaussian_vi[mean_field]" in answer
+    assert answer.startswith("YES: expectation maximisation will do. Its worst 95 % interval holds")
     for count in ("3 agree", "1 explained", "1 differ", "1 unsure", "1 not comparable"):
         assert count in page.text
-    matrix = page.tables[0]
+    assert "same maximum: mean[1]: statsmodels" in page.text  # a difference stands above the answer
+    lines = {row[0]: row for row in page.tables[0]}
+    assert lines["nuts[numpyro]"][-2] == "the reference"
+    assert lines["gaussian_vi[numpyro, mean_field]"][-2].startswith("NO: ")
+    assert lines["gaussian_vi[numpyro, full_rank]"][-2] == (
+        "not judged: the ELBO still rose at the end"
+    )
+    matrix = page.tables[1]
     assert matrix[0][3:] == [
         "mean[0]",
         "mean[1]",
@@ -882,9 +895,7 @@ def test_the_first_screen_answers(pages: dict[str, Page]) -> None:
         "covariance[1, 1]",
     ]
     (row,) = [row for row in matrix if row[0] == "gaussian_vi[numpyro, mean_field]"]
-    assert row[3] == "mean unsure, sd explained"  # the verdict that knows a theory
-    assert row[4] == "mean unsure, sd differ"
-    assert page.text.index('id="forest"') < page.text.index('id="model"')
+    assert row[3].endswith("no")
 
 
 def test_sections_come_in_order_with_question_and_verdict(pages: dict[str, Page]) -> None:
@@ -895,7 +906,7 @@ def test_sections_come_in_order_with_question_and_verdict(pages: dict[str, Page]
         assert pages[name].text.count('class="verdict"') == 8
     assert "def numpyro(self, data: xr.Dataset)" in pages["gaussian-simulated"].text
     assert "def pymc(self, data: xr.Dataset)" in pages["gaussian-simulated"].text
-    assert "nothing was fitted" in pages["unfitted"].text
+    assert "NOTHING WAS FITTED" in pages["unfitted"].text
     assert "89 % equal-tailed" in pages["gaussian-simulated"].text
     assert "sampling approximation" in pages["gaussian-simulated"].text
 
@@ -1113,7 +1124,7 @@ def test_a_method_without_draws_is_drawn_from_its_covariance_and_marked() -> Non
 
 
 def test_a_large_model_shows_the_scalars_on_which_methods_differ() -> None:
-    cell = _headline.Cell(0.0, 0.01, 1.0, 0.01, "AGREE", "AGREE", "")
+    cell = _headline.Cell(0.0, 0.01, 1.0, 0.01, 0.95, 0.001, "ok")
     names = tuple(f"q[{i}]" for i in range(40))
     cells = dict.fromkeys(names, cell) | {
         "q[17]": replace(cell, shift=2.0),
@@ -1128,141 +1139,17 @@ def test_a_large_model_shows_the_scalars_on_which_methods_differ() -> None:
 def test_a_large_model_has_a_column_for_each_parameter_that_shows_the_worst_of_its_entries() -> (
     None
 ):
-    cell = _headline.Cell(0.0, 0.01, 1.0, 0.01, "AGREE", "AGREE", "")
+    cell = _headline.Cell(0.0, 0.01, 1.0, 0.01, 0.95, 0.001, "ok")
     names = ("mu", *(f"covariance[{i}, {j}]" for i in range(6) for j in range(6)))
     cells = dict.fromkeys(names, cell) | {
-        "covariance[3, 1]": replace(cell, location="DIFFER"),
-        "covariance[5, 5]": replace(cell, sd="UNSURE"),
+        "covariance[3, 1]": replace(cell, mark="no", holds=0.4),
+        "covariance[5, 5]": replace(cell, mark="careful", holds=0.9),
     }
     found = _first.matrix(_headline.Agreement(NUTS, names, {LAPLACE: cells}))
     assert found is not None
     assert found.grouped
     assert found.columns == ("mu", "covariance")
-    assert found.rows[0].cells == [("AGREE", "AGREE"), ("DIFFER", "UNSURE")]
-
-
-# ---------------------------------------------------------------- the answer
-
-
-def decided(result: CaseResult) -> CaseResult:
-    """The same, with so many draws that nothing is left open, and no other verdicts."""
-
-    def exact(fit: Estimate) -> Estimate:
-        zero = xr.zeros_like(fit.location.value)
-        return replace(
-            fit, location=Quantity(fit.location.value, zero), sd=Quantity(fit.sd.value, zero)
-        )
-
-    estimates = {label: exact(fit) for label, fit in result.estimates.items()}
-    return replace(result, estimates=estimates, verdicts={})
-
-
-def answered(result: CaseResult) -> _headline.Headline:
-    return _headline.headline(result, _headline.agreement(result))
-
-
-def test_the_answer_trusts_what_agrees_and_only_that() -> None:
-    result = decided(bivariate())
-    nuts = result.estimates[NUTS]
-    chosen = {
-        "nuts[numpyro]": nuts,
-        "laplace[numpyro]": from_point(nuts, shift=0.01, scale=1.01),
-        "maximum_likelihood[numpyro]": from_point(nuts),
-        "maximum_likelihood[pymc]": from_point(nuts),
-        "gaussian_vi[numpyro, mean_field]": from_point(nuts, scale=0.4),
-        "gaussian_vi[numpyro, full_rank]": from_point(nuts, problems=("stopped early",)),
-        "expectation_maximisation": from_point(nuts, shift=0.3),
-    }
-    answer = answered(replace(result, estimates=keyed(chosen)))
-    assert tuple(map(label, answer.trusted)) == (
-        "laplace[numpyro]",
-        "maximum_likelihood[numpyro]",
-        "maximum_likelihood[pymc]",
-    )
-    assert answer.sentence == (
-        "Held against nuts[numpyro]: trust laplace and maximum_likelihood for mean and sd; "
-        "trust only the mean of gaussian_vi[mean_field]; do not trust expectation_maximisation; "
-        "not judged: gaussian_vi[full_rank]."
-    )
-    assert len(answer.sentence.split()) <= 40
-
-
-def test_an_sd_that_is_off_is_not_hidden_by_an_undecided_mean() -> None:
-    row = _headline.Cell(0.0, 0.1, 1.3, 0.01, "UNSURE", "DIFFER", "")
-    assert _headline._fate({"tau": row}) == "off"
-    assert _headline._fate({"tau": replace(row, location="AGREE")}) == "location"
-    assert _headline._fate({"tau": replace(row, sd="EXPLAINED")}) == "unsure"
-    assert _headline._fate({"tau": replace(row, location="EXPLAINED", sd="AGREE")}) == "explained"
-
-
-def test_another_sampler_is_named_where_it_does_not_agree() -> None:
-    result = decided(bivariate())
-    nuts = result.estimates[NUTS]
-
-    def said(shift: float) -> str:
-        other = keyed({"nuts[pymc]": from_point(nuts, shift=shift)}) | {LAPLACE: from_point(nuts)}
-        return answered(replace(result, estimates={NUTS: nuts, **other})).sentence
-
-    assert "pymc" not in said(0.0)
-    assert "do not trust nuts[pymc]." in said(0.3)
-
-
-def test_variants_that_share_their_fate_share_a_name() -> None:
-    result = decided(bivariate())
-    nuts = result.estimates[NUTS]
-    good, bad = from_point(nuts), from_point(nuts, shift=1.0)
-    variants = [
-        f"gaussian_vi[{engine}, {family}]"
-        for family in ("mean_field", "full_rank")
-        for engine in ("numpyro", "pymc")
-    ]
-
-    def said(*fits: Estimate) -> str:
-        chosen = {"nuts[numpyro]": nuts, **dict(zip(variants, fits, strict=True))}
-        return answered(replace(result, estimates=keyed(chosen))).sentence
-
-    assert "trust gaussian_vi for" in said(good, good, good, good)
-    assert (
-        "trust gaussian_vi[mean_field] for mean and sd; do not trust gaussian_vi[full_rank]."
-        in said(good, good, bad, bad)
-    )
-    assert "do not trust gaussian_vi[pymc, mean_field] and gaussian_vi[full_rank]." in said(
-        good, bad, bad, bad
-    )
-
-
-def test_a_difference_that_theory_predicts_is_told_apart_from_one_that_none_does() -> None:
-    result = decided(bivariate())
-    nuts = result.estimates[NUTS]
-    chosen = {NUTS: nuts, LAPLACE: from_point(nuts, shift=0.3)}
-    truth = scalars(result.model, nuts)
-    verdicts = tuple(
-        Verdict(
-            "{quantity} of {parameter}: {method} − {reference}",
-            one.location + 0.3 * one.sd,
-            one.location,
-            0.0,
-            0.05 * one.sd,
-            cause="skewness",
-            predicted=one.location + 0.3 * one.sd,
-            quantity="mean",
-            parameter=name,
-            method="laplace[numpyro]",
-            reference="nuts[numpyro]",
-        )
-        for name, one in truth.items()
-    )
-    told = replace(result, estimates=chosen, verdicts={"posterior_agreement": verdicts})
-    assert "off as theory predicts: laplace" in answered(told).sentence
-    assert "do not trust laplace" in answered(replace(told, verdicts={})).sentence
-
-
-def test_the_answer_is_modest_where_nothing_is_known() -> None:
-    assert "nothing was fitted" in answered(unfitted()).sentence
-    assert "nothing here vouches" in answered(hostile()).sentence
-    undecided = answered(replace(bivariate(), verdicts={}))
-    assert "too few draws to tell: " in undecided.sentence
-    assert undecided.trusted == ()
+    assert found.rows[0].cells == [("ok", "95"), ("no", "40")]
 
 
 def test_convergence_before_alignment_is_shown_where_labels_can_switch() -> None:
@@ -1376,10 +1263,10 @@ def test_the_index_counts_and_links_every_case(pages: dict[str, Page]) -> None:
     page = pages["index"]
     (table,) = page.tables
     assert [row[1:] for row in table[1:]] == [
-        ["9", "3", "1", "1", "1", "1"],
-        ["3", "3", "0", "1", "0", "1"],
-        ["1", "1", "0", "0", "0", "0"],
-        ["0", "0", "0", "1", "0", "0"],
+        ["9", "3", "0", "1", "1", "1", "1"],
+        ["3", "3", "0", "0", "1", "0", "1"],
+        ["1", "1", "0", "0", "0", "0", "0"],
+        ["0", "0", "0", "0", "1", "0", "0"],
     ]
     links = {link["href"] for link in page.all("a")}
     assert {"gaussian-simulated.html", "hostile.html", "results.json"} <= links

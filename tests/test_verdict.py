@@ -13,8 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from comparisons.policy import PRACTICAL, Z
-from comparisons.verdict import Verdict, not_comparable
+from comparisons.policy import PRACTICAL, RESOLUTION, Z
+from comparisons.verdict import HOLDS, Verdict, not_comparable, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,10 @@ def verdict(
         (-1.0, 0.0, "AGREE"),
         (1.0, 1e-9, "UNSURE"),
         (np.nextafter(1.0, 2.0), 0.0, "DIFFER"),
-        (0.5, 0.2, "UNSURE"),
+        (0.5, 0.2, "CONSISTENT"),
+        (0.0, RESOLUTION / Z, "CONSISTENT"),
+        (0.0, 1.001 * RESOLUTION / Z, "UNSURE"),
+        (0.7, 0.2, "UNSURE"),
         (1.5, 0.2, "UNSURE"),
         (1.5, 0.1, "DIFFER"),
         (-1.5, 0.1, "DIFFER"),
@@ -82,7 +85,9 @@ def test_the_rule_is_the_equivalence_test(a: float, b: float, error: float, boun
     near, far = abs(a - b) - Z * error, abs(a - b) + Z * error
     assert (found.outcome == "AGREE") == (far <= bound)
     assert (found.outcome == "DIFFER") == (near > bound)
-    assert found.outcome in ("AGREE", "DIFFER", "UNSURE")
+    if found.outcome not in ("AGREE", "DIFFER"):
+        unseen = abs(a - b) <= Z * error <= RESOLUTION * bound
+        assert found.outcome == ("CONSISTENT" if unseen else "UNSURE")
 
 
 @given(numbers, numbers, sizes, sizes)
@@ -93,7 +98,8 @@ def test_both_sides_count_alike(a: float, b: float, error: float, bound: float) 
 @given(numbers, sizes, st.floats(1, 1e3))
 def test_more_error_never_turns_doubt_into_certainty(a: float, error: float, by: float) -> None:
     before, after = verdict(a, error).outcome, verdict(a, by * error).outcome
-    assert after in (before, "UNSURE")
+    assert after in (before, "UNSURE", "CONSISTENT")
+    assert after != "AGREE" or before == "AGREE"
 
 
 @given(st.floats(-3, 3), st.floats(1e-3, 10))
@@ -108,7 +114,7 @@ def test_the_remedy_of_unsure_decides(observed: float, error: float) -> None:
     times = int(matched[1].replace(",", ""))
     # one part in 10⁹ for rounding at the very boundary
     decided = verdict(observed, error / math.sqrt(times) * (1 - 1e-9)).outcome
-    assert decided in ("AGREE", "DIFFER")
+    assert decided in ("AGREE", "CONSISTENT", "DIFFER")
     if times > 2:
         # nor is the number needlessly large: half of it does not decide
         assert verdict(observed, error / math.sqrt(times / 2)).outcome == "UNSURE"
@@ -126,8 +132,21 @@ def test_no_number_of_draws_decides_on_the_bound() -> None:
 
 
 def test_an_error_far_above_the_bound_is_told_in_numbers() -> None:
-    # (Z · 100/1)² times as many bring Z errors down to the bound
-    assert verdict(0.0, 100.0).remedy == "about 108,276 times as many draws would decide"
+    # (Z · 100/2.5)² times as many bring Z errors down to what would have been seen
+    assert verdict(0.0, 100.0).remedy == "about 17,325 times as many draws would decide"
+
+
+def test_rows_that_are_judged_together_share_one_false_alarm_rate() -> None:
+    """Normal differences of equal numbers: a family of 20 rows is rejected twice in 10,000."""
+    rng = np.random.default_rng(0)
+    rows, families = 20, 5_000
+    off = np.abs(rng.standard_normal((families, rows))) * 0.5
+    alone = sum(verdict(d, 0.5).outcome not in HOLDS for d in off.ravel())
+    judged = [together(verdict(d, 0.5) for d in family) for family in off[:500]]
+    assert alone > 60  # 100 expected of one row at a time, sd 10
+    assert all(row.outcome in HOLDS for family in judged for row in family)
+    assert together([verdict(0.3, 0.03)])[0].outcome == "AGREE"
+    assert together([verdict(1.3, 0.03)] * 20)[0].outcome == "DIFFER"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,11 @@
 """Standard errors from the Fisher information are the posterior's standard deviations.
 
 By Bernstein–von Mises the posterior tends to N(θ̂, J⁻¹) when the model is right.  At finite N the
-prior and the unconstrained space enter: its covariance is (J + P)⁻¹ to first order, which is the
-prediction shown where an information estimator and the posterior part.  The outer product equals J
-in expectation only, and only when the model is right; the posterior follows neither it nor the
-sandwich.  Since (J + P)⁻¹ says nothing of those two, each estimator is first held against itself by
-the other program, with scores by differences instead of derivatives; nothing explains one that
-fails.
+prior, the skewness and the unconstrained space enter; what the posterior's sd then is, importance
+sampling tells.  The outer product equals J in expectation only, and only when the model is right;
+the posterior follows neither it nor the sandwich.  Each estimator is first held against itself by
+the other program, with scores by differences instead of derivatives, and an expected information
+that the model declares by the scores of simulated units; nothing explains one that fails.
 References: van der Vaart (1998), Asymptotic Statistics, §10.2; Kleijn & van der Vaart (2012),
 Electron. J. Statist. 6; White (1982), Econometrica 50.
 """
@@ -18,29 +17,34 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.policy import FIRST_ORDER, POSTERIOR, TWO_PROGRAMS
+from comparisons.policy import POSTERIOR, TWO_PROGRAMS
 from comparisons.reference import (
     maximum,
     positions,
     reference_posterior,
     scalars,
-    unreliable,
     values_at,
 )
-from comparisons.targets import mean_field, predictions, through
+from comparisons.targets import corrected, explained
 from comparisons.verdict import Verdict, not_comparable
 from inference.information.delta import bound_error, quantity_covariance, standard_deviations
 from inference.information.derivatives import derivatives, quantity_jacobian
 from inference.information.inversion import invert
-from inference.information.matrices import expected, observed, outer_product
+from inference.information.matrices import (
+    expected,
+    observed,
+    outer_product,
+    simulated_scores,
+)
 from inference.method import label
+from models.capabilities import HasExpectedInformation, HasOwnPrograms
 from models.errors import FitError
 from models.programs.compilation import once
 from models.programs.density import density, languages, units
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from comparisons.case import Case
     from inference.estimate import Estimate
@@ -49,16 +53,6 @@ if TYPE_CHECKING:
 CLAIM = "Fisher standard errors"
 STEP = 1e-3
 """Step of the differences, in standard errors with the other coordinates held fixed."""
-_CAUSES = {
-    "observed": "prior and finite N: (J + P)⁻¹ at the posterior mode",
-    "expected": "prior and finite N: (N·I + P)⁻¹",
-    "opg": (
-        "the posterior follows (J + P)⁻¹, equal to Σ s sᵀ in expectation if the model is right"
-    ),
-    "sandwich": (
-        "the posterior follows (J + P)⁻¹, not the sandwich: noise or a wrong model parts them"
-    ),
-}
 
 
 class StandardErrors(NamedTuple):
@@ -74,7 +68,7 @@ class StandardErrors(NamedTuple):
 
 @float64
 def compare(case: Case) -> Iterator[Verdict]:
-    """Posterior and VI standard deviations against the four information estimators."""
+    """The posterior's standard deviations against the four information estimators."""
     top = maximum(case)
     if top is None:
         yield not_comparable(CLAIM, "no maximum-likelihood estimate is reliable")
@@ -83,35 +77,18 @@ def compare(case: Case) -> Iterator[Verdict]:
     if errors.problem:
         yield not_comparable(CLAIM, errors.problem)
     yield from _reported(case, top, errors)
-    theory = predictions(case)
-    checks = _two_programs(case, top, errors) if theory is not None else {}
+    checks = _two_programs(case, top, errors)
     yield from checks.values()
+    declared = list(_by_simulation(case, top, errors))
+    yield from declared
     reference = reference_posterior(case)
     if reference is None:
         yield not_comparable(CLAIM, "no sampler of the posterior converged")
         return
-    predicted: dict[str, dict[str, float]] = {}
-    if theory is not None:
-        trusted = [e for e in errors.found if e not in checks or checks[e].outcome == "AGREE"]
-        predicted = dict.fromkeys(trusted, theory.full_sd)
-        if errors.expected is not None and "expected" in trusted:
-            # by the expected information itself, so that a wrong one explains nothing
-            at = density(case.model, case.data).unconstrain(values_at(top))
-            predicted["expected"] = through(case, at, errors.expected, theory)
-    place = positions(top)
-    yield from _against(case, *reference, errors.found, place, predicted, _CAUSES)
-    # VI is held against the default estimator only
-    default = {name: found for name, found in errors.found.items() if name == "observed"}
-    for method, fit in case.estimates("posterior").items():
-        if method.kind != "variational":
-            continue
-        field = mean_field(theory, method) if theory is not None else None
-        if field is None:
-            yield from _against(case, method, fit, default, place, predicted, _CAUSES)
-        else:
-            own = {name: field.sd for name in default if name in predicted}
-            cause = {"observed": "mean-field Gaussian: sd is 1/√Λ_jj, Λ = J + P"}
-            yield from _against(case, method, fit, default, place, own, cause)
+    trusted = {e for e in errors.found if e not in checks or checks[e].outcome == "AGREE"}
+    if any(verdict.outcome == "DIFFER" for verdict in declared):
+        trusted.discard("expected")
+    yield from _against(case, *reference, errors.found, positions(top), trusted)
 
 
 def _against(
@@ -120,31 +97,26 @@ def _against(
     fit: Estimate,
     errors: Mapping[str, tuple[np.ndarray, np.ndarray]],
     place: Mapping[str, int],
-    predicted: Mapping[str, Mapping[str, float]],
-    causes: Mapping[str, str],
+    trusted: Collection[str],
 ) -> Iterator[Verdict]:
-    """Posterior standard deviations against standard errors, with predictions and causes."""
-    if fit.problems:
-        name = label(method)
-        yield not_comparable("sd under {method}", unreliable(name, fit), method=name)
-        return
+    """Posterior standard deviations against standard errors, explained for the trusted ones."""
+    theory = corrected(case)
     for scalar, posterior in scalars(case.model, fit).items():
         for name, (deviation, error) in errors.items():
             own = float(deviation[place[scalar]])
-            yield Verdict(
+            verdict = Verdict(
                 "{quantity} of {parameter}: {method} − {reference}",
                 posterior.sd,
                 own,
                 error=float(np.hypot(posterior.sd_error, error[place[scalar]])),
                 bound=POSTERIOR * own,
-                cause=causes[name],
-                predicted=predicted[name][scalar] if name in predicted else None,
-                prediction_error=FIRST_ORDER * posterior.sd,
                 quantity="sd",
                 parameter=scalar,
                 method=label(method),
                 reference=f"{name} standard error",
             )
+            known = name in trusted
+            yield explained(verdict, theory.sd.get(scalar), theory) if known else verdict
 
 
 def _reported(case: Case, top: Estimate, errors: StandardErrors) -> Iterator[Verdict]:
@@ -202,6 +174,38 @@ def _two_programs(case: Case, top: Estimate, errors: StandardErrors) -> dict[str
             quantity=f"{name} standard errors",
         )
     return found
+
+
+def _by_simulation(case: Case, top: Estimate, errors: StandardErrors) -> Iterator[Verdict]:
+    """The expected information that a model declares, against the scores of simulated units."""
+    model, one_column = case.model, len(case.data.data_vars) == 1
+    if not (isinstance(model, HasExpectedInformation) and one_column):
+        return
+    if "expected" not in errors.found or isinstance(model, HasOwnPrograms):
+        return
+    target = density(model, case.data)
+    u = target.unconstrain(values_at(top))
+    per_unit = simulated_scores(model, target, u, case.rng("simulated scores"))
+    n = units(model, case.data)
+    inverse = invert(model, target, u, n * per_unit.T @ per_unit / len(per_unit))
+    if inverse.problem or inverse.boundary.any():
+        return
+    jacobian = np.asarray(quantity_jacobian(model, target)(u))
+    found = standard_deviations(jacobian, inverse.covariance)
+    error = found * bound_error(jacobian, inverse.covariance, per_unit) / 2
+    place = positions(top)
+    for scalar in scalars(model, top):
+        i = place[scalar]
+        yield Verdict(
+            "{quantity} of {parameter}: as declared − {reference}",
+            float(errors.found["expected"][0][i]),
+            float(found[i]),
+            error=float(error[i]),
+            bound=POSTERIOR * float(found[i]),
+            quantity="expected standard error",
+            parameter=scalar,
+            reference="by the scores of simulated units",
+        )
 
 
 def standard_errors(case: Case, top: Estimate) -> StandardErrors:

@@ -58,6 +58,7 @@ def compare(case: Case) -> Iterator[Verdict]:
                 float(fit.record.attrs["predicted_rate"]),
                 error=0.0,
                 bound=EM_RATE,
+                cause="a rate is measured where steps are larger than rounding",
                 quantity="rate of convergence",
                 method=label(method),
                 reference="largest missing-information eigenvalue",

@@ -89,7 +89,8 @@ def _difference(old: Row | None, new: Row | None) -> Difference:
     if not same_verdict:
         beyond_noise = abs(a - b) > Z * error
         return Difference(row, "changed" if beyond_noise else "cannot tell", moved)
-    return Difference(row, "unchanged" if outcome == "AGREE" else "cannot tell", moved)
+    same = outcome in ("AGREE", "CONSISTENT")
+    return Difference(row, "unchanged" if same else "cannot tell", moved)
 
 
 def _read(path: Path) -> list[Row]:

@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 from arviz_stats.utils import ELPDDataLOO
 
+from comparisons.answer import Answer, answer
 from comparisons.criteria import leave_one_out
+from comparisons.policy import MISFIT
 from comparisons.reference import samplers
 from comparisons.report import draws, headline, tables
 from comparisons.report.draws import Comparable, Replicates
-from comparisons.report.headline import Agreement, Headline
+from comparisons.report.headline import Agreement
 from comparisons.report.result import CaseResult
 from comparisons.report.tables import Row
 from comparisons.store.keys import canonical, versions
@@ -37,13 +39,13 @@ class Facts:
     Attributes:
         result: the case.
         found: every method against the reference.
-        headline: the sentence of the first screen.
+        answer: the first screen.
         source: the method whose draws stand for the posterior; None if none can be relied on.
         loo: its expected log predictive density, unit by unit; None where that is unknown.
         notable: the scalars of figures that show every method.
         drawn: draws of every method at these.
         replicates: replicated data, if there are any; `no_replicates` says why not.
-        estimates, criteria, verdicts: the rows of the tidy tables.
+        estimates, criteria, verdicts, grades: the rows of the tidy tables.
         convergence, optimisers, agreement, forest, predictive, costs: the rows of the page's.
         changes: what changed since the last run, as (statement, change, reason); None if there
             was none.
@@ -51,7 +53,7 @@ class Facts:
 
     result: CaseResult
     found: Agreement
-    headline: Headline
+    answer: Answer
     source: Method | None
     loo: ELPDDataLOO | None
     notable: tuple[str, ...]
@@ -61,6 +63,7 @@ class Facts:
     estimates: list[Row]
     criteria: list[Row]
     verdicts: list[Row]
+    grades: list[Row]
     convergence: list[Row]
     optimisers: list[Row]
     agreement: list[Row]
@@ -76,7 +79,7 @@ class Facts:
 
 
 _ROWS = (
-    *("estimates", "criteria", "verdicts", "convergence", "optimisers"),
+    *("estimates", "criteria", "verdicts", "grades", "convergence", "optimisers"),
     *("agreement", "forest", "predictive", "costs"),
 )
 
@@ -90,11 +93,12 @@ def facts(result: CaseResult) -> Facts:
     source = _source(result, found)
     if source:
         replicates, no_replicates = draws.replicates(result, source)
+    predictive = tables.predictive_rows(replicates) if replicates else []
     convergence = tables.convergence_rows(result)
     return Facts(
         result=result,
         found=found,
-        headline=headline.headline(result, found),
+        answer=_answer(result, predictive),
         source=source,
         loo=_loo(result, source) if source else None,
         notable=notable,
@@ -104,13 +108,30 @@ def facts(result: CaseResult) -> Facts:
         estimates=tables.estimate_rows(result),
         criteria=tables.criteria_rows(result) if result.estimates else [],
         verdicts=tables.verdict_rows(result),
+        grades=tables.grade_rows(result),
         convergence=convergence,
         optimisers=tables.optimiser_rows(result),
         agreement=tables.agreement_rows(result, found),
         forest=tables.forest_rows(drawn, notable),
-        predictive=tables.predictive_rows(replicates) if replicates else [],
+        predictive=predictive,
         costs=tables.cost_rows(result, convergence),
     )
+
+
+def _answer(result: CaseResult, predictive: Sequence[Row]) -> Answer:
+    """The first screen, with what the replicated data say of the model."""
+    told = []
+    for row in predictive:
+        share = row["share_below"]
+        if not MISFIT <= share <= 1 - MISFIT:
+            told.append(
+                f"the model misses the data: the {100 * row['quantile']:.0f} % quantile of "
+                f"{row['column']} is {row['observed']:.4g}, and {row['replicated']:.4g} ± "
+                f"{row['replicated_sd']:.2g} in replicated data"
+            )
+    fits, grades = result.estimates, headline.published_grades(result)
+    title = " · ".join(tables.identity(result).values())
+    return answer(result.model, title, fits, result.verdicts, grades, told[:1])
 
 
 def _source(result: CaseResult, found: Agreement) -> Method | None:
@@ -171,7 +192,8 @@ def as_json(known: Facts, command: str) -> dict[str, Any]:
         "data": result.data_name,
         "columns": list(result.columns),
         "sizes": {str(dim): size for dim, size in result.data.sizes.items()},
-        "headline": known.headline.sentence,
+        "headline": known.answer.sentence,
+        "warnings": list(known.answer.warnings),
         "reference": label(known.found.reference) if known.found.reference else "",
         "counts": known.counts,
         "titles": dict(result.titles),

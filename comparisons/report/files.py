@@ -18,7 +18,7 @@ _STAGE = ".report-"
 _SLUG = re.compile(r"[a-z0-9_-]{1,120}")
 _RESERVED = (
     *("index", "fits", "replicates", "results", "estimates", "criteria", "verdicts", "studies"),
-    "theory",
+    *("theory", "grades"),
 )
 
 

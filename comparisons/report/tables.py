@@ -13,9 +13,10 @@ import xarray as xr
 
 from comparisons.criteria import by_fit
 from comparisons.distances import wasserstein
+from comparisons.grades import Grade, from_table
 from comparisons.reference import own_draws
 from comparisons.report.draws import Comparable, Replicates
-from comparisons.report.headline import Agreement
+from comparisons.report.headline import Agreement, published_grades
 from comparisons.report.result import CaseResult
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate
@@ -30,6 +31,7 @@ ESTIMATES = (
     *("sd_error", "sd_kind", "status", "problems"),
 )
 CRITERIA = ("model", "data", "method", "criterion", "value", "error", "k", "n")
+GRADES = ("model", "data", *Grade._fields)
 FIELDS = ("claim", "quantity", "parameter", "method", "reference")
 """Fields of a verdict in its table; `n` too, empty where it is that of the case."""
 VERDICTS = (
@@ -131,6 +133,11 @@ def has_criteria(table: xr.Dataset) -> bool:
     return set(CRITERIA[2:]) <= set(map(str, table.data_vars))
 
 
+def has_grades(table: xr.Dataset) -> bool:
+    """Whether it lists grades."""
+    return bool(from_table(table))
+
+
 def table_rows(table: xr.Dataset) -> list[Row]:
     """The rows of a table that a comparison publishes, whose variables share one dim."""
     columns = {str(name): variable.values.tolist() for name, variable in table.data_vars.items()}
@@ -153,6 +160,11 @@ def verdict_rows(result: CaseResult) -> list[Row]:
         for name, verdicts in result.verdicts.items()
         for verdict in verdicts
     ]
+
+
+def grade_rows(result: CaseResult) -> list[Row]:
+    """One row per method and scalar: what its 95 % interval holds."""
+    return [{**identity(result), **grade._asdict()} for grade in published_grades(result)]
 
 
 def sampled(result: CaseResult) -> list[tuple[Method, Estimate, xr.DataTree]]:

@@ -6,13 +6,17 @@ from, and gives back tables.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from functools import cached_property
+from math import isnan, nan
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import pandas as pd
 
+from comparisons.answer import answer
 from comparisons.case import Case
 from comparisons.claims import GATE
+from comparisons.grades import grades
 from comparisons.reference import scalars
 from comparisons.runs.flow import closed
 from comparisons.runs.selection import chosen
@@ -28,7 +32,9 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from comparisons.answer import Answer
     from comparisons.case import Profile
+    from comparisons.grades import Grade
     from comparisons.verdict import Verdict
     from inference.estimate import Estimate
     from inference.method import Method
@@ -63,17 +69,43 @@ class Comparison:
             raise ConfigError(f"unknown method {method!r}.{did_you_mean(method, methods)}")
         return self.case.fit(methods[method])
 
-    def table(self) -> pd.DataFrame:
-        """One row for each method and parameter: location and sd, each with its Monte Carlo error.
+    @cached_property
+    def _grades(self) -> list[Grade]:
+        return grades(self.case)
 
-        Locations are optima or posterior means, sds standard errors or posterior standard
-        deviations, in the units of the data.
+    @property
+    def answer(self) -> Answer:
+        """The first screen: may the cheap answer be used on these data."""
+        title = f"{self.case.model.name} · {self.case.data_name}"
+        fits = self.case.estimates()
+        return answer(self.case.model, title, fits, self.claims, self._grades)
+
+    def table(self) -> pd.DataFrame:
+        """One row for each method and parameter, in the units of the data.
+
+        Means (or optima) and standard deviations (or errors) with their Monte Carlo errors, the
+        95 % interval, what it holds of the reference posterior, and the grade; NaN or "" where
+        there is no reference.
         """
-        rows = [
-            {"method": label(method), "parameter": name, **scalar._asdict()}
-            for method, fit in self.case.estimates().items()
-            for name, scalar in scalars(self.case.model, fit).items()
-        ]
+        graded = {(grade.method, grade.parameter): grade for grade in self._grades}
+        rows = []
+        for method, fit in self.case.estimates().items():
+            for name, one in scalars(self.case.model, fit).items():
+                grade = graded.get((label(method), name))
+                rows.append(
+                    {
+                        "method": label(method),
+                        "parameter": name,
+                        "mean": one.location,
+                        "mean_error": one.location_error,
+                        "sd": one.sd,
+                        "sd_error": one.sd_error,
+                        "low": grade.low if grade else nan,
+                        "high": grade.high if grade else nan,
+                        "holds": grade.holds if grade else nan,
+                        "grade": grade.mark if grade else "",
+                    }
+                )
         return pd.DataFrame(rows).set_index(["method", "parameter"]) if rows else pd.DataFrame()
 
     def verdicts(self) -> pd.DataFrame:
@@ -105,19 +137,38 @@ class Comparison:
             raise ConfigError(f"{method} has no draws: it is an optimum")
         return draws
 
+    def idatas(self) -> dict[str, xr.DataTree]:
+        """The draws of every method that has some, by label, as `az.plot_forest` takes them."""
+        fits = self.case.estimates().items()
+        return {label(method): fit.draws for method, fit in fits if fit.draws is not None}
+
+    def plot(self) -> Any:
+        """The forest of all methods with draws, an ArviZ PlotCollection."""
+        import arviz_plots as azp
+
+        return azp.plot_forest(self.idatas(), combined=True)
+
     def __repr__(self) -> str:
-        """The case and how many verdicts of each kind there are."""
+        """The first screen, and how many verdicts of each kind there are."""
         counts = self.verdicts()["verdict"].value_counts()
         listed = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-        return f"{self.case!r}: {len(self.case.estimates())} fits; {listed or 'no verdicts'}"
+        return f"{self.answer.text()}\nverdicts: {listed or 'none'}"
 
     def _repr_html_(self) -> str:
-        """The table of estimates, and how many verdicts of each kind there are."""
+        """The first screen as a table."""
+        screen = self.answer
         rows = [
-            (str(method), str(name), f"{row.location:.5g}", f"{row.sd:.3g}")
-            for (method, name), row in self.table().iterrows()
+            (
+                line.method,
+                *line.numbers,
+                "–" if isnan(line.holds) else f"{100 * line.holds:.1f} %",
+                line.words,
+            )
+            for line in screen.lines
         ]
-        return table(repr(self), (), ("method", "parameter", "location", "sd"), rows)
+        head = ("method", *screen.shown, "95 % interval holds, at worst", "")
+        lines = (*screen.warnings, screen.sentence, screen.programs)
+        return table(screen.title, lines, head, rows)
 
 
 @float64

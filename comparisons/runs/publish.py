@@ -16,25 +16,30 @@ if TYPE_CHECKING:
     from comparisons.report.result import CaseResult
 
 
-def publish(results: Sequence[CaseResult], out: Path, command: str) -> Path:
-    """Writes the report, unless the same one is already there; returns its first page."""
+def publish(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path, list[str]]:
+    """Writes the report, unless the same one is already there.
+
+    Returns:
+        Its first page, and the first screen of each case as text.
+    """
     folder = Path(str(comparisons.__file__)).parent / "report"
     sources = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"]
     key = digest([command, [result.key for result in results], files_digest(sources)])
     mark = out / ".report.json"
     written = _read_mark(mark)
     if written.get("key") == key and _hashes(out, written["files"]) == written["files"]:
-        return out / written["page"]
+        return out / written["page"], written["answers"]
 
     from comparisons.report.pages.write import write
 
     before = _stamps(out)
     mark.unlink(missing_ok=True)
-    page = write(results, out, command)
+    page, answers = write(results, out, command)
+    texts = [answer.text() for answer in answers]
     files = [name for name, stamp in _stamps(out).items() if before.get(name) != stamp]
-    written = {"key": key, "page": page.name, "files": _hashes(out, files)}
+    written = {"key": key, "page": page.name, "files": _hashes(out, files), "answers": texts}
     mark.write_text(json.dumps(written, indent=1))
-    return page
+    return page, texts
 
 
 def _read_mark(mark: Path) -> dict[str, Any]:
@@ -42,7 +47,7 @@ def _read_mark(mark: Path) -> dict[str, Any]:
         found = json.loads(mark.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    whole = isinstance(found, dict) and {"key", "page", "files"} <= found.keys()
+    whole = isinstance(found, dict) and {"key", "page", "files", "answers"} <= found.keys()
     # the page is one of the files that are checked, which lie directly in the directory
     return found if whole and _names(found["files"]) and found["page"] in [*found["files"]] else {}
 

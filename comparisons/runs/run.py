@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import typer
 from filelock import FileLock, Timeout
 
 from comparisons.claims import GATE
@@ -95,7 +96,9 @@ def run(
         if not results:
             reasons = "".join(f"\n  {slug}: {reason}" for slug, reason in broken.items())
             raise FitError(f"no case could be run:{reasons}")
-        page = publish(results, place.out, command)
+        page, answers = publish(results, place.out, command)
+    for answer in answers:
+        typer.echo(f"{answer}\n")
     every = (verdict for r in results for verdicts in r.verdicts.values() for verdict in verdicts)
     return page, conclude(every, case_errors(results, records, broken))
 

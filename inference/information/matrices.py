@@ -130,7 +130,7 @@ def expected(
     integral = _by_quadrature(model, data, target, u, rng)
     if integral is not None:
         return Expected(n * integral, none)
-    per_unit = _simulated_scores(model, target, u, rng)
+    per_unit = simulated_scores(model, target, u, rng)
     return Expected(n * per_unit.T @ per_unit / len(per_unit), per_unit)
 
 
@@ -151,9 +151,21 @@ def declared(model: HasExpectedInformation, data: xr.Dataset, target: Density, u
     return turn.T @ own @ turn
 
 
-def _simulated_scores(
+def simulated_scores(
     model: Model, target: Density, u: Array, rng: np.random.Generator, size: int = _UNITS
 ) -> np.ndarray:
+    """Scores of units that are drawn from the model, whose mean outer product is I(u).
+
+    Args:
+        model: the model, without a design.
+        target: its density.
+        u: where, shape (k,).
+        rng: draws the units.
+        size: how many.
+
+    Returns:
+        Shape (units, k).
+    """
     values = target.constrain(u)
     replica = density(model, model.simulate(rng, values, size))
     return np.asarray(scores(replica)(replica.unconstrain(values)))

@@ -159,7 +159,8 @@ class ExpectationMaximisation(Method):
                 return None
             u = jnp.asarray(path[-1])
             rate, last = _rate(path, observed(target, u))
-            shortfall = last * rate / (1 - rate) if rate < 1 else np.inf
+            known = 0.0 if np.isnan(rate) else rate
+            shortfall = last * known / (1 - known) if known < 1 else np.inf
             climb.extend(values[:-1])
             if shortfall < _SHORT or len(climb) >= self.iterations:
                 return _Climb(path[-1], np.array([*climb, values[-1]]), rate, shortfall)
@@ -168,13 +169,14 @@ class ExpectationMaximisation(Method):
 def _rate(path: np.ndarray, information: np.ndarray) -> tuple[float, float]:
     """Ratio of successive steps, and the last step, both in standard errors.
 
-    The ratio is taken at the last step above rounding, where the slowest direction dominates.
+    The ratio is taken at the last step above rounding, where the slowest direction dominates; it is
+    NaN where there is none.
     """
     step = np.diff(path, axis=0)
     size = np.sqrt(np.abs(np.einsum("ij,jk,ik->i", step, information, step)))
     above = np.flatnonzero(size[1:] > _ROUNDING) + 1
     if not above.size:
-        return 0.0, float(size[-1])
+        return float("nan"), float(size[-1])
     return float(size[above[-1]] / size[above[-1] - 1]), float(size[-1])
 
 

@@ -2,7 +2,7 @@
 
 The mode is of ℓ + log π + log-Jacobian, and H is minus its Hessian.  The evidence that goes with it
 is log Z ≈ f(û) + (k/2) log 2π − ½ log |H|.  Its error is O(1/N): the mean is off the mode by
-½ H⁻¹ ∇ tr(H' Σ), which `mean_shift` measures by second differences of the gradient.  All of it
+½ H⁻¹ ∇ tr(H' Σ) to first order.  All of it
 depends on the unconstrained space, and the two languages have different ones.
 References: Tierney & Kadane (1986), JASA 81; Kass & Raftery (1995), JASA 90.
 """
@@ -26,7 +26,7 @@ from inference.optimisation.starts import Search, fit_optimum
 from inference.posterior.draws import CHAINS, estimate_from_draws
 from inference.posterior.points import to_natural
 from models.errors import FitError
-from models.programs.density import Density, density
+from models.programs.density import density
 from models.settings import Count, check_settings
 from models.spec import Model
 
@@ -82,32 +82,3 @@ class Laplace(Method):
             top + 0.5 * target.size * np.log(2 * np.pi) + float(np.log(np.diag(factor)).sum())
         )
         return estimate_from_draws(model, data, draws, record=record, problems=problems)
-
-
-def mean_shift(
-    target: Density, mode: np.ndarray, covariance: np.ndarray, about: np.ndarray
-) -> np.ndarray:
-    """How far the mean is off the mode, to first order in 1/N: δ = ½ Σ ∇ tr(∇²f · S).
-
-    The third derivative is contracted by second differences of the gradient along the columns of
-    the Cholesky factor of S.
-
-    Args:
-        target: whose log posterior is f.
-        mode: unconstrained, shape (k,).
-        covariance: Σ, the inverse of −∇²f at the mode, shape (k, k).
-        about: S, the covariance about the mode: Σ for the posterior, that of q for the Gaussian q
-            nearest to it, since E_q[∇f] = 0.
-
-    Returns:
-        Shape (k,).
-    """
-    value_and_gradient = derivatives(target, "posterior").value_and_gradient
-
-    def gradients(points: np.ndarray) -> np.ndarray:
-        return np.stack([value_and_gradient(jnp.asarray(u))[1] for u in points])
-
-    step = 0.05 * np.linalg.cholesky(about).T
-    both = gradients(mode + step) + gradients(mode - step)
-    contracted = (both - 2 * gradients(mode[None])).sum(axis=0) / 0.05**2
-    return 0.5 * covariance @ contracted

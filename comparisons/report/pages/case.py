@@ -22,10 +22,16 @@ from inference.method import label
 
 MEANINGS = {
     "AGREE": "within the practical bound, Monte Carlo error included",
+    "CONSISTENT": "no difference seen, and one that matters would have been",
     "EXPLAINED": "outside the bound, by as much as a named theory predicts",
     "DIFFER": "outside the bound, and nothing predicts it",
     "UNSURE": "more draws are needed to tell",
     "NOT COMPARABLE": "an input is missing, undefined or did not converge",
+}
+GRADES = {
+    "ok": "its 95 % interval holds 93 to 98.5 % of the posterior",
+    "careful": "85 to 93 %, or more than 98.5 %",
+    "no": "less than 85 %",
 }
 
 
@@ -42,6 +48,7 @@ def case_page(known: Facts, files: Mapping[str, str], command: str) -> str:
         title=" on ".join(identity(known.result).values()),
         known=known,
         matrix=matrix(known.found),
+        grades=GRADES,
         forest=forest(known.found, known.drawn, known.notable),
         sections=sections(known, command),
         files=files,

@@ -10,21 +10,25 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from comparisons.answer import Answer
 from comparisons.report.difference import differences
 from comparisons.report.facts import Facts, as_json, facts, plain, same_data
 from comparisons.report.files import check_slugs, links, published, put
 from comparisons.report.pages.case import case_page, index_page
 from comparisons.report.pages.study import studies_page
 from comparisons.report.result import CaseResult
-from comparisons.report.tables import CRITERIA, ESTIMATES, VERDICTS, csv_text, identity
+from comparisons.report.tables import CRITERIA, ESTIMATES, GRADES, VERDICTS, csv_text, identity
 from comparisons.store.keys import digest, files_digest, versions
 from models.errors import DataError
 
 _SOURCES = (".py", ".html", ".css")
-_TABLES = {"estimates": ESTIMATES, "criteria": CRITERIA, "verdicts": VERDICTS}
+_TABLES = {
+    **{"estimates": ESTIMATES, "criteria": CRITERIA},
+    **{"verdicts": VERDICTS, "grades": GRADES},
+}
 
 
-def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
+def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path, list[Answer]]:
     """Writes the report of a run.
 
     Everything is written beside the report that is there, and takes its place at the end.
@@ -35,7 +39,7 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
         command: the command line that made the run, for the pages to repeat.
 
     Returns:
-        The path of the first page.
+        The path of the first page, and the first screen of each case.
 
     Raises:
         ConfigError: a case's `slug` is no name for a page, or two cases share one.
@@ -64,7 +68,7 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> Path:
         put(stage, {"results.json": text, "index.html": index_page(every, compared, command)})
         if not (out / "studies.html").is_file():
             put(stage, {"studies.html": studies_page(out, command)})
-    return out / "index.html"
+    return out / "index.html", [known.answer for known in every]
 
 
 def _page(known: Facts, out: Path, command: str) -> str:

@@ -1,12 +1,12 @@
-"""The first screen's table: methods × scalars, or × parameters where there are many."""
+"""The table behind the first screen: methods × scalars, or × parameters where there are many."""
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from comparisons.report import headline
+from comparisons.grades import MARKS
 from comparisons.report.formats import number
-from comparisons.report.headline import Agreement
+from comparisons.report.headline import Agreement, Cell
 from inference.method import label
 
 _COLUMNS = 12
@@ -14,7 +14,7 @@ _COLUMNS = 12
 
 
 class MatrixRow(NamedTuple):
-    """One method: its worst shift and ratios as text, and (location, sd) for each column."""
+    """One method: its worst shift and ratios as text, and (grade, content) for each column."""
 
     method: str
     shift: str
@@ -46,12 +46,16 @@ def matrix(found: Agreement) -> Matrix | None:
         ratios = [cell.ratio for cell in cells.values() if not math.isnan(cell.ratio)]
         span = sorted({f"{min(ratios):.2f}", f"{max(ratios):.2f}"}) if ratios else ["–"]
         reported = [[cells[s] for s in group if s in cells] for group in groups.values()]
-        outcomes = [
-            (headline.summary(c.location for c in group), headline.summary(c.sd for c in group))
-            if group
-            else None
-            for group in reported
-        ]
         text = number(worst.shift, max(worst.shift_error, 0.01)) if worst else "–"
-        rows.append(MatrixRow(label(method), text, "–".join(span), outcomes))
+        shown = [_worst(group) for group in reported]
+        rows.append(MatrixRow(label(method), text, "–".join(span), shown))
     return Matrix(tuple(groups), rows, grouped)
+
+
+def _worst(cells: Sequence[Cell]) -> tuple[str, str] | None:
+    """The worst grade with its content; None where nothing is reported."""
+    graded = [cell for cell in cells if cell.mark in MARKS]
+    if not graded:
+        return ("", "–") if cells else None
+    worst = max(graded, key=lambda cell: (MARKS.index(cell.mark), -cell.holds))
+    return worst.mark, "–" if math.isnan(worst.holds) else f"{100 * worst.holds:.0f}"

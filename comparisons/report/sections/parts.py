@@ -21,6 +21,7 @@ _SECTION = {
 """Where a comparison is told; one that is not named here is told under `agreement`."""
 _SENTENCES = {
     "AGREE": "All that could be compared agrees.",
+    "CONSISTENT": "No difference is seen, and one that matters would have been.",
     "EXPLAINED": "Whatever differs is as large as theory predicts.",
     "UNSURE": "Nothing differs for certain; some comparisons need more draws.",
     "DIFFER": "Something differs that no theory named here predicts.",
@@ -32,6 +33,7 @@ _HEADINGS: dict[Outcome, str] = {
     "EXPLAINED": "what differs as theory predicts",
     "NOT COMPARABLE": "what could not be compared",
     "UNSURE": "what needs more draws",
+    "CONSISTENT": "where no difference is seen",
     "AGREE": "what agrees",
 }
 """How the verdicts of a comparison are told, what matters most first."""
@@ -46,7 +48,7 @@ class Cell(NamedTuple):
     """A cell of a table: text, and a verdict's mark where it has one."""
 
     text: str
-    outcome: Outcome | None = None
+    outcome: str | None = None
 
 
 class Column(NamedTuple):
@@ -78,6 +80,11 @@ def numbers(what: Get, error: float | str = 0.0, *, shown: bool = False) -> Colu
         return Cell(form(row[what], row[error] if isinstance(error, str) else error))
 
     return Column(cell, numeric=True)
+
+
+def marks(get: Callable[[Any], str]) -> Column:
+    """A column of grades with their marks."""
+    return Column(lambda row: Cell(get(row) or "–", get(row) or None), numeric=False)
 
 
 def outcomes(get: Callable[[Any], Outcome]) -> Column:
@@ -175,7 +182,10 @@ def _verdict_tables(result: CaseResult, told: Mapping[str, Sequence[Verdict]]) -
     for name, verdicts in told.items():
         title = result.titles.get(name, name)
         published = result.figures.get(name)
-        if published is not None and not tables.has_criteria(published):
+        own = published is not None and (
+            tables.has_criteria(published) or tables.has_grades(published)
+        )
+        if published is not None and not own:
             found.append(_published(f"{title}: its table", published))
         for outcome, heading in _HEADINGS.items():
             rows = [v for v in verdicts if v.outcome == outcome]

@@ -103,35 +103,3 @@ class LaplaceMarginal:
         """log π(θ) on the natural scale, a scalar."""
         terms = self._program.at(self.whole(theta, jnp.zeros(self._inner.size)))
         return total({name: terms.prior[name] for name in self.names})
-
-    def importance_check(
-        self, theta: Array, rng: np.random.Generator, count: int
-    ) -> tuple[float, float]:
-        """log p(x | θ) by importance sampling from Student's t around the mode, minus Laplace's.
-
-        Args:
-            theta: coordinates of the parameters.
-            rng: the stream of the draws.
-            count: number of draws.
-
-        Returns:
-            The difference in nats, and its Monte Carlo error.
-        """
-        z = self.mode(theta)
-        factor = np.linalg.cholesky(np.linalg.inv(-np.asarray(jax.hessian(self._joint)(z, theta))))
-        m, nu = z.size, 7.0
-        noise = rng.standard_normal((count, m))
-        scale = np.sqrt(nu / rng.chisquare(nu, count))
-        t = noise * scale[:, None]
-        from scipy.special import gammaln
-
-        log_q = gammaln((nu + m) / 2) - gammaln(nu / 2) - m / 2 * np.log(nu * np.pi)
-        log_q -= (nu + m) / 2 * np.log1p((t**2).sum(axis=1) / nu)
-        log_q -= np.log(np.diag(factor)).sum()
-        draws = jnp.asarray(np.asarray(z) + t @ factor.T)
-        log_p = np.asarray(jax.jit(jax.vmap(lambda at: self._joint(at, theta)))(draws))
-        ratio = log_p - log_q
-        weights = np.exp(ratio - ratio.max())
-        value = ratio.max() + np.log(weights.mean())
-        error = float(weights.std() / weights.mean() / np.sqrt(count))
-        return float(value - self.log_likelihood(theta)), error

@@ -1,0 +1,306 @@
+"""May the cheap answer be used on these data, and at what cost: the first screen, as data and text.
+
+The page, the terminal and a notebook show the same: a sentence by consequence, warnings above it,
+a line for each method.  A method is as good as its worst quantity (`comparisons.grades`); a fit
+that misses its own target is not to be used, whatever its grade.
+"""
+
+from __future__ import annotations
+
+from math import isfinite, isnan, nan
+from typing import TYPE_CHECKING, NamedTuple, final
+
+from comparisons.claims import GATE
+from comparisons.grades import MARKS
+from comparisons.policy import INTERVAL, POSTERIOR, PULL
+from comparisons.reference import exact_posterior, reference, scalars
+from inference.method import label
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from comparisons.grades import Grade, Mark
+    from comparisons.verdict import Verdict
+    from inference.estimate import Estimate, Scalar
+    from inference.method import Method
+    from models.spec import Model
+
+SHOWN = 3
+"""Quantities on a line of the first screen."""
+_WORDS = {"ok": "ok", "careful": "careful", "no": "NO"}
+
+
+@final
+class Line(NamedTuple):
+    """One method.
+
+    Attributes:
+        method: its label, or those of several that agree.
+        numbers: mean ± sd of each shown quantity, as text.
+        holds: what its 95 % interval holds of the posterior at worst; NaN where unknown.
+        mark: its grade; "" for the reference and for other samplers.
+        words: the grade or the agreement in words.
+        seconds: how long the fit took; NaN where unknown.
+    """
+
+    method: str
+    numbers: tuple[str, ...]
+    holds: float
+    mark: Mark | str
+    words: str
+    seconds: float
+
+
+@final
+class Answer(NamedTuple):
+    """The first screen.
+
+    Attributes:
+        title: model and data.
+        sentence: the answer.
+        warnings: what stands above it.
+        shown: flat names of the quantities in the lines.
+        lines: the reference first.
+        programs: whether the two programs are one model, in words; "" of one program.
+    """
+
+    title: str
+    sentence: str
+    warnings: tuple[str, ...]
+    shown: tuple[str, ...]
+    lines: tuple[Line, ...]
+    programs: str
+
+    def text(self) -> str:
+        """The screen as lines of text."""
+        rows = [
+            (
+                line.method,
+                *line.numbers,
+                "–" if isnan(line.holds) else f"{100 * line.holds:.1f} %",
+                line.words,
+                "" if isnan(line.seconds) else f"{line.seconds:.3g} s",
+            )
+            for line in self.lines
+        ]
+        head = ("", *self.shown, "holds, at worst", "", "time")
+        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+        table = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in ((head, *rows) if rows else ())
+        ]
+        warnings = [f"WARNING: {warning}" for warning in self.warnings]
+        last = [self.programs] if self.programs else []
+        return "\n".join([self.title, *warnings, self.sentence, *table, *last])
+
+
+def answer(
+    model: Model,
+    title: str,
+    fits: Mapping[Method, Estimate],
+    verdicts: Mapping[str, Sequence[Verdict]],
+    grades: Sequence[Grade],
+    warnings: Sequence[str] = (),
+) -> Answer:
+    """The first screen of a case.
+
+    Args:
+        model: the model.
+        title: model and data in words.
+        fits: every estimate.
+        verdicts: those of each claim, by its name.
+        grades: of every method and quantity.
+        warnings: further ones, known to the caller.
+
+    Returns:
+        The screen.
+    """
+    gate = verdicts.get(GATE, ())
+    programs = _programs(gate)
+    parted = [verdict for verdict in gate if verdict.outcome != "AGREE"]
+    if parted and not fits:
+        told = f"NOTHING WAS FITTED: the two programs are not one model ({parted[0].about})."
+        return Answer(title, told, tuple(warnings), (), (), programs)
+    against = reference(fits)
+    numbers = {method: scalars(model, fit) for method, fit in fits.items()}
+    pulled = _pulled(fits, numbers)
+    above = (*warnings, *pulled, *_missed(verdicts))
+    if against is None:
+        told = (
+            "UNKNOWN: no sampler of the posterior passed its checks, so nothing vouches for the "
+            "cheap methods; estimates can still be compared with one another."
+        )
+        return Answer(title, told, above, (), (), programs)
+    own: dict[str, list[Grade]] = {}
+    for grade in grades:
+        own.setdefault(grade.method, []).append(grade)
+    shown = _shown(grades, list(numbers[against]))
+    lines = [_line(against, fits[against], numbers[against], shown, nan, "", "the reference")]
+    for method, fit in fits.items():
+        if method != against:
+            lines.append(_judged(method, fit, numbers[method], shown, own, verdicts))
+    return Answer(title, _sentence(fits, own, verdicts), above, shown, tuple(lines), programs)
+
+
+def _programs(gate: Sequence[Verdict]) -> str:
+    if not gate:
+        return ""
+    if all(verdict.outcome == "AGREE" for verdict in gate):
+        return f"PyMC = NumPyro: one model ({len(gate)} statements agree)."
+    return "PyMC ≠ NumPyro: the two programs are not shown to be one model."
+
+
+def _pulled(
+    fits: Mapping[Method, Estimate], numbers: Mapping[Method, Mapping[str, Scalar]]
+) -> Iterator[str]:
+    """Where the prior moves the optimum by more than a standard error of the data."""
+    sound = [m for m in fits if m.kind in ("optimum", "exact") and not fits[m].problems]
+    likelihood = next((numbers[m] for m in sound if m.target == "likelihood"), None)
+    joint = next((numbers[m] for m in sound if m.target == "posterior" and m.kind == "optimum"), {})
+    if likelihood is None:
+        return
+    pulls = {
+        name: (joint[name].location - one.location) / one.sd
+        for name, one in likelihood.items()
+        if name in joint and one.sd > 0
+    }
+    name = max(pulls, key=lambda name: abs(pulls[name]), default=None)
+    if name is not None and abs(pulls[name]) > PULL:
+        yield (
+            "the prior disagrees with the data: it moves "
+            f"{name} from {likelihood[name].location:.4g} to {joint[name].location:.4g}, "
+            f"{abs(pulls[name]):.1f} standard errors; widen the prior, or check the units"
+        )
+
+
+def _missed(verdicts: Mapping[str, Sequence[Verdict]]) -> Iterator[str]:
+    """Differences that must not be, a sentence for each claim."""
+    for name, found in verdicts.items():
+        bad = [verdict for verdict in found if verdict.outcome == "DIFFER"]
+        if bad and name != GATE:
+            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+            first = bad[0]
+            numbers = f"{first.observed:.4g}, not {first.expected:.4g}"
+            yield f"{name.replace('_', ' ')}: {first.about} is {numbers}{more}"
+
+
+def _shown(grades: Sequence[Grade], every: Sequence[str]) -> tuple[str, ...]:
+    """The quantities that the methods get most wrong, in their own order."""
+    gap: dict[str, float] = dict.fromkeys(every, 0.0)
+    for grade in grades:
+        size = abs(INTERVAL - grade.holds) if isfinite(grade.holds) else abs(grade.shift) / 4
+        gap[grade.parameter] = max(gap.get(grade.parameter, 0.0), size)
+    chosen = sorted(gap, key=lambda name: -gap[name])[:SHOWN]
+    return tuple(name for name in every if name in chosen)
+
+
+def _line(
+    method: Method,
+    fit: Estimate,
+    own: Mapping[str, Scalar],
+    shown: Sequence[str],
+    holds: float,
+    mark: str,
+    words: str,
+) -> Line:
+    numbers = [own.get(name) for name in shown]
+    parts = [fit.record.attrs.get(name, nan) for name in ("compile", "warm_up", "run")]
+    known = [float(part) for part in parts if isfinite(part)]
+    texts = tuple("–" if one is None else with_sd(one) for one in numbers)
+    return Line(label(method), texts, holds, mark, words, sum(known) if known else nan)
+
+
+def with_sd(one: Scalar) -> str:
+    """An estimate ± its sd, with two digits of the sd."""
+    if not (isfinite(one.sd) and one.sd > 0 and isfinite(one.location)):
+        return f"{one.location:.4g}"
+    size = f"{one.sd:.1e}"
+    digits = max(0, 1 - int(size.partition("e")[2]))
+    return f"{one.location:.{digits}f} ± {one.sd:.{digits}f}"
+
+
+def _judged(
+    method: Method,
+    fit: Estimate,
+    own: Mapping[str, Scalar],
+    shown: Sequence[str],
+    grades: Mapping[str, Sequence[Grade]],
+    verdicts: Mapping[str, Sequence[Verdict]],
+) -> Line:
+    """One method beside the reference."""
+    if fit.problems:
+        return _line(method, fit, own, shown, nan, "", f"not judged: {fit.problems[0]}")
+    found = grades.get(label(method), ())
+    if not found:
+        return _line(method, fit, own, shown, nan, "", "not judged")
+    worst = worst_of(found)
+    if method.kind == "sampler" or exact_posterior(method):
+        words = _agreement(label(method), verdicts)
+        return _line(method, fit, own, shown, worst.holds, "", words)
+    off = _off(label(method), verdicts)
+    why = "it misses its own target" if off else worst.cause
+    mark: Mark = "no" if off else worst.mark
+    words = mark if mark == "ok" else f"{_WORDS[mark]}: {worst.parameter}: {why}"
+    return _line(method, fit, own, shown, worst.holds, mark, words)
+
+
+def worst_of(grades: Sequence[Grade]) -> Grade:
+    """The grade of the quantity that a method gets most wrong.
+
+    Args:
+        grades: those of one method, one at least.
+    """
+
+    def size(grade: Grade) -> tuple[int, float]:
+        gap = abs(INTERVAL - grade.holds) if isfinite(grade.holds) else abs(grade.shift)
+        return MARKS.index(grade.mark), gap
+
+    return max(grades, key=size)
+
+
+def _off(name: str, verdicts: Mapping[str, Sequence[Verdict]]) -> bool:
+    own = (v for v in verdicts.get("own_target", ()) if v.method == name)
+    return any(verdict.outcome == "DIFFER" for verdict in own)
+
+
+def _agreement(name: str, verdicts: Mapping[str, Sequence[Verdict]]) -> str:
+    """How a sampler stands beside the reference, with what would have been seen."""
+    rows = [v for v in verdicts.get("posterior_agreement", ()) if v.method == name]
+    means = [v for v in rows if v.quantity == "mean" and isfinite(v.error) and v.bound > 0]
+    if any(verdict.outcome == "DIFFER" for verdict in rows):
+        return "DIFFERS from the reference"
+    if not means:
+        return "not judged"
+    seen = max(verdict.z * verdict.error / verdict.bound * POSTERIOR for verdict in means)
+    return f"no difference seen (one of {seen:.2f} sd would have been)"
+
+
+def _sentence(
+    fits: Mapping[Method, Estimate],
+    own: Mapping[str, Sequence[Grade]],
+    verdicts: Mapping[str, Sequence[Verdict]],
+) -> str:
+    """May the cheapest method be used; if not, which may."""
+    marks: dict[str, tuple[Mark, Grade]] = {}
+    for method in sorted(fits, key=lambda m: m.target != "likelihood"):
+        found = own.get(label(method), ())
+        if found and method.kind != "sampler" and not exact_posterior(method):
+            worst = worst_of(found)
+            mark = "no" if _off(label(method), verdicts) else worst.mark
+            name = method.name.replace("_", " ") + (f" ({method.family})" if method.family else "")
+            if name not in marks or MARKS.index(mark) > MARKS.index(marks[name][0]):
+                marks[name] = mark, worst
+    if not marks:
+        return "No cheap method was fitted that could be judged."
+    first, (mark, worst) = next(iter(marks.items()))
+    at_worst = f"Its estimate of {worst.parameter} is {worst.shift:+.2f} posterior sd off."
+    if not isnan(worst.holds):
+        held = f"{100 * worst.holds:.1f} % of the posterior ({worst.parameter})"
+        at_worst = f"Its worst 95 % interval holds {held}."
+    if mark == "ok":
+        return f"YES: {first} will do. {at_worst}"
+    good = [name for name, (other, _) in marks.items() if other == "ok"]
+    instead = f"{' and '.join(good)} will do." if good else "No cheap method is better graded."
+    start = "WITH CARE: {} is usable." if mark == "careful" else "NO: {} will not do."
+    cause = f"{worst.cause[:1].upper()}{worst.cause[1:]}. " if worst.cause else ""
+    return f"{start.format(first)} {at_worst} {cause}{instead}"

@@ -1,0 +1,146 @@
+"""Every method finds what it looks for: its own optimum, or its own approximation of the posterior.
+
+An optimum of ℓ or of ℓ + log π is where Newton's method ends in the other program; Laplace's
+approximation is the Gaussian at the mode; a variational Gaussian is the member of its family
+nearest to the posterior.  Each is held against that target by another route (`comparisons.targets`)
+and a difference is an error of the fit: whether the target is near the posterior is another
+question, which the grades answer.
+References: Nocedal & Wright (2006), Numerical Optimization, ch. 3; Opper & Archambeau (2009),
+Neural Comput. 21.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from comparisons.policy import OPTIMUM, POSTERIOR, STANDARD_ERROR
+from comparisons.reference import exact_posterior, parameter_draws, scalars, unreliable
+from comparisons.targets import laplace, nearest, optimum
+from comparisons.verdict import Verdict, not_comparable
+from inference.method import label
+from inference.posterior.diagnostics import moments
+from inference.posterior.labels import exchangeable, one_fold
+from models.capabilities import HasSigns
+from models.programs.density import density
+from models.programs.precision import float64
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from comparisons.case import Case
+    from comparisons.targets import Gaussian
+    from inference.estimate import Estimate
+    from inference.method import Method
+    from models.programs.density import Density
+
+_FOLDED = 40_000
+"""Draws of a Gaussian that is cut by a fold."""
+
+
+@float64
+def compare(case: Case) -> Iterator[Verdict]:
+    """Every fit but a sampler's against its own target."""
+    for method, fit in case.estimates().items():
+        if method.kind == "sampler" or exact_posterior(method):
+            continue
+        if fit.problems:
+            name = label(method)
+            yield not_comparable("own target of {method}", unreliable(name, fit), method=name)
+        elif method.kind in ("laplace", "variational"):
+            yield from _gaussian(case, method, fit)
+        else:
+            yield from _optimum(case, method, fit)
+
+
+def _optimum(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
+    """Location, and standard error where it is that of J."""
+    name, target = label(method), optimum(case, method, fit)
+    if target is None:
+        cause = "Newton's method finds no maximum inside: on an edge, or a direction is flat"
+        yield not_comparable("own target of {method}", cause, method=name)
+        return
+    side = {"method": name, "reference": "its optimum by Newton's method"}
+    for scalar, one in scalars(case.model, fit).items():
+        sd = target.sd[scalar]
+        verdict = partial(Verdict, error=0.0, parameter=scalar, **side)
+        claim, found = "{quantity} of {parameter}: {method} − {reference}", target.location[scalar]
+        yield verdict(claim, one.location, found, bound=OPTIMUM * sd, quantity="estimate")
+        if fit.sd_kind == "observed" and np.isfinite(one.sd):
+            bound = STANDARD_ERROR * sd
+            yield verdict(claim, one.sd, sd, bound=bound, quantity="standard error")
+
+
+def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
+    """Mean and sd of every coordinate of the unconstrained space, by the method's own draws."""
+    name = label(method)
+    if method.language is None or (method.kind == "variational" and not method.family):
+        cause = "no Gaussian of a known family and space is its target"
+        yield not_comparable("own target of {method}", cause, method=name)
+        return
+    target = density(case.model, case.data, method.language)
+    draws = parameter_draws(case, fit, target)
+    flat = draws.reshape(-1, target.size)
+    if _folds(case):  # the law may be at any of the equal modes, its target at one
+        flat = one_fold(case.model, target, flat, flat.mean(axis=0))[0]
+        draws = flat.reshape(draws.shape)
+    rng = case.rng("own target", repr(method))
+    near, spread = flat.mean(axis=0), np.atleast_2d(np.cov(flat, rowvar=False))
+    if method.kind == "laplace":
+        found, words = laplace(target, near), "N(mode, H⁻¹)"
+    else:
+        if method.family == "mean_field":
+            spread = np.diag(np.diag(spread))
+        found = nearest(target, near, spread, method.family, rng)
+        words = f"the nearest Gaussian ({method.family})"
+    if found is None:
+        cause = f"the posterior is not concave about it: no way to {words}"
+        yield not_comparable("own target of {method}", cause, method=name)
+        return
+    expected = _moments(case, target, found, near, rng)
+    names = _coordinates(target.coordinates)
+    for i, (one, other) in enumerate(zip(np.stack(moments(draws), 1), expected, strict=True)):
+        for quantity, at in (("mean", 0), ("sd", 2)):
+            yield Verdict(
+                "{quantity} of {parameter}, unconstrained: {method} − {reference}",
+                float(one[at]),
+                float(other[at]),
+                error=float(np.hypot(one[at + 1], other[at + 1])),
+                bound=POSTERIOR * float(other[2]),
+                quantity=quantity,
+                parameter=names[i],
+                method=name,
+                reference=words,
+            )
+
+
+def _folds(case: Case) -> bool:
+    """Whether signs or labels make equal modes."""
+    return isinstance(case.model, HasSigns) or exchangeable(case.model)
+
+
+def _moments(
+    case: Case, target: Density, found: Gaussian, pivot: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Mean, its error, sd and its error for each coordinate, of one fold of equal modes."""
+    if not _folds(case):
+        return np.stack([found.mean, found.mean_error, found.sd, found.sd_error], axis=1)
+    noise = rng.standard_normal((_FOLDED, target.size))
+    points = found.mean + noise @ np.linalg.cholesky(found.covariance).T
+    folded = one_fold(case.model, target, points, pivot)[0]
+    mean, mean_error, sd, sd_error = moments(folded.reshape(4, -1, target.size))
+    errors = np.hypot(mean_error, found.mean_error), np.hypot(sd_error, found.sd_error)
+    return np.stack([mean, errors[0], sd, errors[1]], axis=1)
+
+
+def _coordinates(owners: tuple[str, ...]) -> list[str]:
+    """A name for each coordinate of the unconstrained space."""
+    seen = Counter[str]()
+    names = []
+    for owner in owners:
+        names.append(f"{owner}[{seen[owner]}]" if owners.count(owner) > 1 else owner)
+        seen[owner] += 1
+    return names

@@ -1,0 +1,212 @@
+"""Is an approximation good enough: what its own 95 % interval holds under the reference posterior.
+
+The interval is between quantiles of the method's draws, or the estimate ± 1.96 standard errors; its
+content is the share of the reference's draws in it (of its law, where that is known). A method
+without standard errors is graded by its shift alone.  A grade is no verdict: an approximation that
+is far off has done what it promises. Its causes are told in numbers.
+"""
+
+from __future__ import annotations
+
+from math import hypot, isnan, nan, sqrt
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+from scipy.stats import norm
+
+from comparisons.policy import CAUSE, GOOD, INTERVAL, POOR, SHIFTS, WIDE
+from comparisons.reference import own_draws, reference, scalars
+from comparisons.targets import corrected
+from inference.method import label
+from models.capabilities import HasExactPosterior
+from models.programs.density import flat_names, quantity_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from comparisons.case import Case
+    from inference.estimate import Estimate, Scalar
+    from inference.method import Method
+    from models.spec import Model
+
+type Mark = Literal["ok", "careful", "no"]
+
+MARKS: tuple[Mark, ...] = ("ok", "careful", "no")
+"""Every mark, best first."""
+_ENDS = (1 - INTERVAL) / 2, (1 + INTERVAL) / 2
+_HALF = float(norm.ppf(_ENDS[1]))
+
+
+class Grade(NamedTuple):
+    """One method for one quantity.
+
+    Attributes:
+        method: its label.
+        parameter: flat name of the quantity.
+        mean, sd: the method's, natural scale.
+        low, high: ends of its 95 % interval; NaN without a standard error.
+        below, above: posterior probability below and above it.
+        holds: that within.
+        holds_error: its Monte Carlo standard error.
+        shift: estimate less the posterior mean, in posterior standard deviations.
+        ratio: its sd over the posterior's.
+        mark: `ok`, `careful` or `no`.
+        cause: what makes it so, in words and numbers; "" for `ok`.
+    """
+
+    method: str
+    parameter: str
+    mean: float
+    sd: float
+    low: float
+    high: float
+    below: float
+    above: float
+    holds: float
+    holds_error: float
+    shift: float
+    ratio: float
+    mark: Mark
+    cause: str
+
+
+def grades(case: Case) -> list[Grade]:
+    """The grade of every method but the reference for every quantity that both report.
+
+    Args:
+        case: the case.
+
+    Raises:
+        StoreError: the store cannot be read or written.
+    """
+    return list(graded(case.model, case.data, case.estimates(), corrected(case).problem))
+
+
+def graded(
+    model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate], problem: str = ""
+) -> Iterator[Grade]:
+    """The same of given fits.
+
+    Args:
+        model: the model.
+        data: the data.
+        fits: by method.
+        problem: why nothing else is known of the posterior; "" if something is.
+    """
+    against = reference(fits)
+    if against is None:
+        return
+    truths = scalars(model, fits[against])
+    content = _content(model, data, fits[against], list(truths))
+    if content is None:
+        return
+    for method, fit in fits.items():
+        if method == against or fit.problems:
+            continue
+        own = {name: one for name, one in scalars(model, fit).items() if name in truths}
+        ends = _intervals(fit, own)
+        for name, one in own.items():
+            low, high = ends[name]
+            below, above, error = content(name, low, high)
+            holds, posterior = 1 - below - above, truths[name]
+            shift, ratio = (one.location - posterior.location) / posterior.sd, one.sd / posterior.sd
+            mark = _mark_of_shift(shift) if isnan(holds) else _mark(holds)
+            numbers = low, high, below, above, holds, error, shift, ratio
+            cause = "" if mark == "ok" else _cause(method, shift, ratio, below, above) or problem
+            yield Grade(label(method), name, one.location, one.sd, *numbers, mark, cause)
+
+
+def as_table(rows: Sequence[Grade]) -> xr.Dataset:
+    """Grades as a table that a comparison publishes."""
+    return xr.Dataset({n: ("row", [getattr(row, n) for row in rows]) for n in Grade._fields})
+
+
+def from_table(table: xr.Dataset) -> list[Grade]:
+    """Grades from a table that a comparison has published; none from any other."""
+    if not set(Grade._fields) <= set(map(str, table.data_vars)):
+        return []
+    columns = [table[name].values.tolist() for name in Grade._fields]
+    return [Grade(*row) for row in zip(*columns, strict=True)]
+
+
+def _intervals(fit: Estimate, own: dict[str, Scalar]) -> dict[str, tuple[float, float]]:
+    """A method's 95 % interval for each scalar: quantiles of its draws where it has them."""
+    draws = own_draws(fit, list(own)) if own else None
+    if draws is not None:
+        ends = np.quantile(draws.reshape(-1, len(own)), _ENDS, axis=0).T.tolist()
+        return {name: (low, high) for name, (low, high) in zip(own, ends, strict=True)}
+    half = {name: _HALF * one.sd for name, one in own.items()}
+    return {n: (one.location - half[n], one.location + half[n]) for n, one in own.items()}
+
+
+def _content(
+    model: Model, data: xr.Dataset, truth: Estimate, names: list[str]
+) -> Callable[[str, float, float], tuple[float, float, float]] | None:
+    """(name, low, high) ↦ posterior probability below and above, and the error of that within."""
+    draws = own_draws(truth, names)
+    if draws is not None:
+        flat = draws.reshape(-1, len(names))
+        column = {name: flat[:, i] for i, name in enumerate(names)}
+        size = {n: _effective(one, flat.shape[0]) for n, one in scalars(model, truth).items()}
+
+        def drawn(name: str, low: float, high: float) -> tuple[float, float, float]:
+            if isnan(low) or isnan(high):
+                return nan, nan, nan
+            below, above = float((column[name] < low).mean()), float((column[name] > high).mean())
+            holds = 1 - below - above
+            return below, above, sqrt(max(holds * (1 - holds), 1e-12) / size[name])
+
+        return drawn
+    if not isinstance(model, HasExactPosterior):
+        return None
+    laws = model.exact_posterior(data)
+    place = {
+        name: (parameter.name, i)
+        for parameter in quantity_table(model)
+        for i, name in enumerate(flat_names({parameter.name: truth.location.value[parameter.name]}))
+    }
+
+    def exact(name: str, low: float, high: float) -> tuple[float, float, float]:
+        variable, i = place[name]
+        below, above = np.ravel(laws[variable].cdf(low))[i], np.ravel(laws[variable].sf(high))[i]
+        return float(below), float(above), 0.0
+
+    return exact
+
+
+def _effective(one: Scalar, most: int) -> float:
+    """How many independent draws a mean is worth."""
+    return (one.sd / one.location_error) ** 2 if one.location_error > 0 else float(most)
+
+
+def _mark(holds: float) -> Mark:
+    if holds < POOR:
+        return "no"
+    return "careful" if holds < GOOD or holds > WIDE else "ok"
+
+
+def _mark_of_shift(shift: float) -> Mark:
+    good, poor = SHIFTS
+    return "ok" if abs(shift) <= good else "careful" if abs(shift) <= poor else "no"
+
+
+def _cause(method: Method, shift: float, ratio: float, below: float, above: float) -> str:
+    """Why an interval does not hold what it should, with the size of each cause."""
+    found = []
+    if abs(shift) > CAUSE:
+        found.append(f"its {_location(method)} is {shift:+.2f} posterior sd off the mean")
+    if not isnan(ratio) and abs(ratio - 1) > CAUSE:
+        left_out = method.family == "mean_field" and ratio < 1
+        words = ": it leaves correlations out" if left_out else ""
+        found.append(f"its sd is {ratio:.2f} of the posterior's{words}")
+    outside = (1 - INTERVAL) / 2
+    if not isnan(below) and hypot(below - outside, above - outside) > CAUSE / 2:
+        found.append(
+            f"{100 * below:.1f} % of the posterior is below its interval, {100 * above:.1f} % above"
+        )
+    return "; ".join(found)
+
+
+def _location(method: Method) -> str:
+    return "optimum" if method.kind in ("optimum", "exact") else "mean"

@@ -1,0 +1,58 @@
+"""The modes of a posterior in its unconstrained space, with the curvature at each.
+
+Reference: Nocedal & Wright (2006), Numerical Optimization, ch. 3, 6.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import numpy as np
+
+from inference.information.derivatives import derivatives
+from inference.optimisation.newton import bfgs, climb, negative
+from inference.posterior.importance import Mode
+from inference.posterior.labels import canonical
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from models.programs.density import Density
+    from models.spec import Model
+
+_SAME = 1e-3
+"""Difference of the log density of two modes, in nats, within which they are one."""
+_MOST = 8
+"""Modes, at most."""
+
+
+def modes(
+    model: Model, data: xr.Dataset, target: Density, rng: np.random.Generator, starts: int
+) -> list[Mode]:
+    """The distinct maxima of the log posterior that some starts lead to, highest first.
+
+    Those of equal height are copies under relabelling, of which one is kept.
+
+    Args:
+        model: the model.
+        data: its data.
+        target: its density on them.
+        rng: draws the starts.
+        starts: how many.
+    """
+    compiled = derivatives(target, "posterior")
+    minus = negative(compiled.value_and_gradient)
+    found: list[Mode] = []
+    for stream in rng.spawn(starts):
+        end = bfgs(minus, np.asarray(target.unconstrain(model.start(stream, data))), 1e-3)
+        if end is None or any(abs(mode.value + end.fun) < _SAME for mode in found):
+            continue
+        values = canonical(model, target.constrain(jnp.asarray(end.x)))
+        top = climb(compiled, np.asarray(target.unconstrain(values)))
+        if top is None:
+            continue
+        value = float(compiled.value_and_gradient(jnp.asarray(top[0]))[0])
+        if not any(abs(mode.value - value) < _SAME for mode in found):
+            found.append(Mode(top[0], value, np.linalg.inv(top[1])))
+    return sorted(found, key=lambda mode: -mode.value)[:_MOST]

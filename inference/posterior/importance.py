@@ -1,0 +1,202 @@
+"""Laplace's approximation, corrected: the posterior's moments by importance sampling at its modes.
+
+Draws come from a mixture g of Student's t laws at the modes of f = p(x | θ) π(θ) |∂θ/∂u|, with the
+inverse Hessians as scales and the modes' Laplace evidence as weights.  Their weights f/g are
+smoothed by a Pareto law, whose shape k̂ tells whether a mean under them can be trusted: below 0.5
+their variance is finite.  Where it is not, one t law more, with the weighted moments of the draws
+so far, joins the mixture.  Where signs or labels make equal modes, f is taken as 0 outside of one
+fold.
+References: Tierney & Kadane (1986), JASA 81; Cappé, Douc, Guillin, Marin & Robert (2008), Stat.
+Comput. 18; Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, final
+
+import numpy as np
+from scipy.special import logsumexp
+from scipy.stats import multivariate_t
+
+from inference.posterior.labels import one_fold
+from inference.posterior.points import terms
+from inference.threads import one_blas_thread
+from models.programs.density import units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import xarray as xr
+
+    from models.programs.density import Density
+    from models.spec import Model
+
+DRAWS = 20_000
+_FREEDOM = 5.0
+"""Degrees of freedom of the t laws: tails that are heavier than most posteriors'."""
+_REFITS = 3
+_WANTED = 0.5
+"""The shape k̂ above which the proposal is refitted."""
+
+
+class Mode(NamedTuple):
+    """A maximum of the log posterior in the unconstrained space."""
+
+    u: np.ndarray
+    value: float
+    covariance: np.ndarray
+    """The inverse of minus the Hessian."""
+
+
+@final
+class Importance(NamedTuple):
+    """Weighted draws that stand for the posterior.
+
+    Attributes:
+        points: unconstrained, shape (s, k).
+        weights: theirs, of sum 1.
+        khat: the Pareto shape of the raw weights; infinite where none is finite.
+        largest: the largest log weight seen.
+        proposals: the t laws, by which the weight anywhere else is known.
+    """
+
+    points: np.ndarray
+    weights: np.ndarray
+    khat: float
+    largest: float
+    proposals: _Mixture
+
+    def moments(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Means and standard deviations under the weights, each with its Monte Carlo error.
+
+        Args:
+            values: of some functions of the points, shape (s, m).
+
+        Returns:
+            Mean, its error, sd, its error, each of shape (m,).
+        """
+        w = self.weights[:, None]
+        mean = (w * values).sum(axis=0)
+        square = (values - mean) ** 2
+        variance = (w * square).sum(axis=0)
+        sd, error = np.sqrt(variance), np.sqrt((w**2 * square).sum(axis=0))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            sd_error = np.sqrt((w**2 * (square - variance) ** 2).sum(axis=0)) / (2 * sd)
+        return mean, error, sd, np.where(sd > 0, sd_error, 0.0)
+
+    def uncovered(self, log_density: np.ndarray, points: np.ndarray) -> float:
+        """Share of posterior draws at places whose weight exceeds all that were seen.
+
+        Args:
+            log_density: log f at the draws, shape (n,).
+            points: the draws, unconstrained, shape (n, k).
+        """
+        return float(np.mean(log_density - self.proposals.log(points) > self.largest))
+
+
+class _Mixture:
+    """A mixture of multivariate t laws."""
+
+    def __init__(self, modes: Iterable[Mode]) -> None:
+        self._modes = list(modes)
+        k = self._modes[0].u.size
+        logs = [m.value + 0.5 * np.linalg.slogdet(m.covariance)[1] for m in self._modes]
+        # no mode gets less than a tenth of an equal share: Laplace may misjudge its weight
+        share = np.exp(np.asarray(logs) - logsumexp(logs))
+        self._share = 0.9 * share + 0.1 / len(logs)
+        self._laws = [
+            multivariate_t(m.u, (m.covariance + m.covariance.T) / 2, df=_FREEDOM)
+            for m in self._modes
+        ]
+        self._size = k
+
+    def with_moments(self, mean: np.ndarray, covariance: np.ndarray) -> _Mixture:
+        """One more law, with a share as large as that of all others."""
+        value = logsumexp([m.value + 0.5 * np.linalg.slogdet(m.covariance)[1] for m in self._modes])
+        scale = covariance * (_FREEDOM - 2) / _FREEDOM
+        value -= 0.5 * np.linalg.slogdet(scale)[1]
+        return _Mixture([*self._modes, Mode(mean, float(value), scale)])
+
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        which = rng.choice(len(self._laws), count, p=self._share)
+        points = np.empty((count, self._size))
+        for i, law in enumerate(self._laws):
+            here = which == i
+            if n := int(here.sum()):
+                points[here] = np.reshape(law.rvs(n, random_state=rng), (n, self._size))
+        return points
+
+    def log(self, points: np.ndarray) -> np.ndarray:
+        logs = [np.reshape(law.logpdf(points), len(points)) for law in self._laws]
+        return logsumexp(np.stack(logs, axis=1), axis=1, b=self._share)
+
+
+def importance(
+    model: Model,
+    data: xr.Dataset,
+    target: Density,
+    at: list[Mode],
+    rng: np.random.Generator,
+) -> Importance:
+    """Weighted draws for the posterior, from t laws at its modes.
+
+    Args:
+        model: the model.
+        data: its data.
+        target: its density on them.
+        at: the modes, one at least.
+        rng: the stream of the draws.
+    """
+    mixture, best = _Mixture(at), None
+    for refit in range(_REFITS + 1):
+        found = _weighted(model, data, target, mixture, at[0].u, rng)
+        if best is None or found.khat < best.khat:
+            best = found
+        if found.khat < _WANTED or refit == _REFITS or not np.isfinite(found.khat):
+            break
+        w = found.weights[:, None]
+        mean = (w * found.points).sum(axis=0)
+        covariance = (w * (found.points - mean)).T @ (found.points - mean)
+        if np.linalg.eigvalsh(covariance)[0] <= 0:
+            break
+        mixture = mixture.with_moments(mean, covariance)
+    assert best is not None
+    return best
+
+
+def _weighted(
+    model: Model,
+    data: xr.Dataset,
+    target: Density,
+    mixture: _Mixture,
+    pivot: np.ndarray,
+    rng: np.random.Generator,
+) -> Importance:
+    from arviz_stats.base.array import array_stats
+
+    points = mixture.draw(rng, DRAWS)
+    log_density = log_posterior_at(model, data, target, points)
+    inside = one_fold(model, target, points, pivot)[1] & np.isfinite(log_density)
+    ratio = np.where(inside, log_density - mixture.log(points), -np.inf)
+    if not inside.any():
+        return Importance(points, np.full(len(points), 1 / len(points)), np.inf, np.inf, mixture)
+    # it takes the negative of the log weights, and no infinite ones
+    smooth, khat = array_stats.psislw(-np.where(inside, ratio, ratio.max() - 700))
+    weights = np.exp(np.asarray(smooth) - logsumexp(smooth))
+    return Importance(points, weights, float(khat), float(ratio.max()), mixture)
+
+
+def log_posterior_at(
+    model: Model, data: xr.Dataset, target: Density, points: np.ndarray
+) -> np.ndarray:
+    """Log posterior density, up to its constant, at many points; −∞ where it is not finite.
+
+    Args:
+        model: the model.
+        data: its data.
+        target: its density on them.
+        points: unconstrained, shape (s, k).
+    """
+    with one_blas_thread():
+        total = sum(terms(target, units(model, data)).totals(points))
+    return np.where(np.isfinite(total), total, -np.inf)
