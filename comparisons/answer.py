@@ -15,6 +15,7 @@ from comparisons.grades import MARKS
 from comparisons.policy import INTERVAL, POSTERIOR, PULL
 from comparisons.reference import exact_posterior, reference, scalars
 from inference.method import label
+from models.programs.density import quantity_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -134,12 +135,26 @@ def answer(
     own: dict[str, list[Grade]] = {}
     for grade in grades:
         own.setdefault(grade.method, []).append(grade)
-    shown = _shown(grades, list(numbers[against]))
+    shown = _shown(grades, _free(model, list(numbers[against])))
     lines = [_line(against, fits[against], numbers[against], shown, nan, "", "the reference")]
+    grouped: dict[tuple[str, ...], list[tuple[Method, Line]]] = {}
     for method, fit in fits.items():
         if method != against:
-            lines.append(_judged(method, fit, numbers[method], shown, own, verdicts))
+            line = _judged(method, fit, numbers[method], shown, own, verdicts)
+            alike = label(method) if method.kind == "sampler" else f"{method.name}{method.family}"
+            grouped.setdefault((alike, line.mark, line.words[:40]), []).append((method, line))
+    lines += [_together(group) for group in grouped.values()]
     return Answer(title, _sentence(fits, own, verdicts), above, shown, tuple(lines), programs)
+
+
+def _together(group: Sequence[tuple[Method, Line]]) -> Line:
+    """One line for the languages of a method that fare alike: the worst of them, all their time."""
+    worst = min((line for _, line in group), key=lambda line: (line.holds, line.method))
+    if len(group) == 1:
+        return worst
+    method = group[0][0]
+    name = f"{method.name}[{method.family}]" if method.family else method.name
+    return worst._replace(method=name, seconds=sum(line.seconds for _, line in group))
 
 
 def _programs(gate: Sequence[Verdict]) -> str:
@@ -184,12 +199,21 @@ def _missed(verdicts: Mapping[str, Sequence[Verdict]]) -> Iterator[str]:
             yield f"{name.replace('_', ' ')}: {first.about} is {numbers}{more}"
 
 
+def _free(model: Model, every: Sequence[str]) -> list[str]:
+    """Without the last entry of a simplex, which the others tell."""
+    simplices = [p.name for p in quantity_table(model) if p.support == "simplex"]
+    last = {[n for n in every if n.startswith(f"{p}[")][-1] for p in simplices}
+    return [name for name in every if name not in last]
+
+
 def _shown(grades: Sequence[Grade], every: Sequence[str]) -> tuple[str, ...]:
     """The quantities that the methods get most wrong, in their own order."""
     gap: dict[str, float] = dict.fromkeys(every, 0.0)
     for grade in grades:
+        if grade.parameter not in gap:
+            continue
         size = abs(INTERVAL - grade.holds) if isfinite(grade.holds) else abs(grade.shift) / 4
-        gap[grade.parameter] = max(gap.get(grade.parameter, 0.0), size)
+        gap[grade.parameter] = max(gap[grade.parameter], size)
     chosen = sorted(gap, key=lambda name: -gap[name])[:SHOWN]
     return tuple(name for name in every if name in chosen)
 
@@ -240,7 +264,8 @@ def _judged(
     off = _off(label(method), verdicts)
     why = "it misses its own target" if off else worst.cause
     mark: Mark = "no" if off else worst.mark
-    words = mark if mark == "ok" else f"{_WORDS[mark]}: {worst.parameter}: {why}"
+    first = why.partition(";")[0]
+    words = mark if mark == "ok" else f"{_WORDS[mark]}: {worst.parameter}: {first}"
     return _line(method, fit, own, shown, worst.holds, mark, words)
 
 
@@ -275,6 +300,13 @@ def _agreement(name: str, verdicts: Mapping[str, Sequence[Verdict]]) -> str:
     return f"no difference seen (one of {seen:.2f} sd would have been)"
 
 
+def _called(method: Method) -> str:
+    """A cheap method in words: all routes to the maximum of the likelihood are one."""
+    if method.target == "likelihood":
+        return "maximum likelihood"
+    return method.name.replace("_", " ") + (f" ({method.family})" if method.family else "")
+
+
 def _sentence(
     fits: Mapping[Method, Estimate],
     own: Mapping[str, Sequence[Grade]],
@@ -287,7 +319,7 @@ def _sentence(
         if found and method.kind != "sampler" and not exact_posterior(method):
             worst = worst_of(found)
             mark = "no" if _off(label(method), verdicts) else worst.mark
-            name = method.name.replace("_", " ") + (f" ({method.family})" if method.family else "")
+            name = _called(method)
             if name not in marks or MARKS.index(mark) > MARKS.index(marks[name][0]):
                 marks[name] = mark, worst
     if not marks:

@@ -876,7 +876,7 @@ def test_hostile_names_are_shown_and_never_obeyed(pages: dict[str, Page]) -> Non
 def test_the_first_screen_answers(pages: dict[str, Page]) -> None:
     page = pages["gaussian-simulated"]
     (answer,) = re.findall(r'<p class="headline">(.*?)</p>', page.text)
-    assert answer.startswith("YES: expectation maximisation will do. Its worst 95 % interval holds")
+    assert answer.startswith("YES: maximum likelihood will do. Its worst 95 % interval holds")
     for count in ("3 agree", "1 explained", "1 differ", "1 unsure", "1 not comparable"):
         assert count in page.text
     assert "same maximum: mean[1]: statsmodels" in page.text  # a difference stands above the answer
