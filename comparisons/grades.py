@@ -195,17 +195,18 @@ def _cause(method: Method, shift: float, ratio: float, below: float, above: floa
     """Why an interval does not hold what it should, with the size of each cause."""
     found = []
     if abs(shift) > CAUSE:
-        found.append(f"its {_location(method)} is {shift:+.2f} posterior sd off the mean")
+        told = f"its {_location(method)} is {shift:+.2f} posterior sd off the mean"
+        found.append((abs(shift), told))
     if not isnan(ratio) and abs(ratio - 1) > CAUSE:
         left_out = method.family == "mean_field" and ratio < 1
         words = ": it leaves correlations out" if left_out else ""
-        found.append(f"its sd is {ratio:.2f} of the posterior's{words}")
+        found.append((abs(ratio - 1), f"its sd is {ratio:.2f} of the posterior's{words}"))
+    causes = [told for _, told in sorted(found, reverse=True)]
     outside = (1 - INTERVAL) / 2
     if not isnan(below) and hypot(below - outside, above - outside) > CAUSE / 2:
-        found.append(
-            f"{100 * below:.1f} % of the posterior is below its interval, {100 * above:.1f} % above"
-        )
-    return "; ".join(found)
+        sides = f"{100 * below:.1f} % of the posterior is below its interval, {100 * above:.1f} %"
+        causes.append(f"{sides} above")
+    return "; ".join(causes)
 
 
 def _location(method: Method) -> str:
