@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from comparisons.runs.check import check as check
     from comparisons.runs.comparison import Comparison as Comparison
     from comparisons.runs.comparison import compare as compare
+    from comparisons.runs.studying import study as study
+    from comparisons.studies import Study as Study
     from comparisons.verdict import Verdict as Verdict
 
 _HOMES = {
@@ -22,11 +24,13 @@ _HOMES = {
     "Checked": "comparisons.runs.check",
     "Comparison": "comparisons.runs.comparison",
     "SamePosterior": "comparisons.posteriors",
+    "Study": "comparisons.studies",
     "Verdict": "comparisons.verdict",
     "check": "comparisons.runs.check",
     "compare": "comparisons.runs.comparison",
     "distances": "",
     "same_posterior": "comparisons.posteriors",
+    "study": "comparisons.runs.studying",
     "testing": "",
 }
 """Where each public name is defined; "" where it is a module of this package."""
@@ -36,11 +40,13 @@ __all__ = [
     "Checked",
     "Comparison",
     "SamePosterior",
+    "Study",
     "Verdict",
     "check",
     "compare",
     "distances",
     "same_posterior",
+    "study",
     "testing",
 ]
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Literal, final
 
@@ -24,7 +25,7 @@ from inference.posterior.stored import completed, reduced
 from models.data.dataset import as_dataset, content_hash
 from models.errors import ConfigError, FitError, StoreError, told
 from models.notebook import table
-from models.programs.adopted.classes import adopt_class, reason_to_adopt
+from models.programs.adopted.classes import adopt_class, missing, reason_to_adopt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +95,8 @@ class Case:
         if profile not in ("quick", "standard", "thorough"):
             raise ConfigError(f"profile is {profile!r}; expected quick, standard or thorough")
         self.data: xr.Dataset
-        self.model, self.data = _as_read(model, as_dataset(data, model, name=data_name))
+        model, self.data = _as_read(model, data, data_name)
+        self.model = model
         self.seed = int(seed)
         self.data_name = data_name
         self.profile: Profile = profile
@@ -267,12 +269,17 @@ class Case:
         return (label(method) if method in self.methods else repr(method)) + self._suffix
 
 
-def _as_read(model: Model, data: xr.Dataset) -> tuple[Model, xr.Dataset]:
-    """A model and its data; adopted where its programs say more than its parameter table."""
-    if not reason_to_adopt(model, data):
-        return model, data
-    source = digest([canonical(model), source_digest(type(model))])
-    adopted = adopt_class(model, data).known_as(model.name, source, model.truth)
+def _as_read(model: Model, data: object, name: str) -> tuple[Model, xr.Dataset]:
+    """A model and its data; adopted where its class leaves something out, or says more."""
+    if not missing(model):
+        data = as_dataset(data, model, name=name)
+        if not reason_to_adopt(model, data):
+            return model, data
+    adopted = adopt_class(model, data)
+    with suppress(ConfigError):  # of a class without a source, which no store can keep
+        settings = canonical(model) if is_dataclass(model) else repr(model)
+        source = digest([settings, source_digest(type(model))])
+        adopted = adopted.known_as(model.name, source)
     return adopted, adopted.data
 
 

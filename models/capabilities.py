@@ -40,6 +40,25 @@ class HasOwnPrograms(Protocol):
     """A user's own programs with their data: everything is read off them."""
 
     @property
+    def source(self) -> str:
+        """A digest of the programs and of how they are read."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """What n counts in its data: units, or all rows where they are one."""
+        ...
+
+    @property
+    def grows(self) -> bool:
+        """Whether it can have data of another size."""
+        ...
+
+    def known_as(self, name: str, source: str, truth: Mapping[str, Any] | None = None) -> Any:
+        """The same model under another name, to be studied at another truth."""
+        ...
+
+    @property
     def languages(self) -> tuple[str, ...]:
         """The languages of its programs; the first is read unless another is asked for."""
         ...
@@ -55,8 +74,18 @@ class HasOwnPrograms(Protocol):
         ...
 
     @property
-    def samples_parameters(self) -> bool:
-        """Whether its NumPyro program samples the parameters under their own names."""
+    def draws_by_itself(self) -> bool:
+        """Whether its programs draw its data, not a class of the user's."""
+        ...
+
+    @property
+    def likelihood_problem(self) -> str:
+        """Why its likelihood must not be maximised, as a sentence; "" if it may."""
+        ...
+
+    @property
+    def prior_problem(self) -> str:
+        """Why its prior cannot be drawn from, as a sentence; "" if it can."""
         ...
 
     def functions(self, data: xr.Dataset, language: str) -> Program:
@@ -64,12 +93,21 @@ class HasOwnPrograms(Protocol):
         ...
 
     def simulated_sets(
-        self, rng: np.random.Generator, values: Mapping[str, Any]
+        self,
+        rng: np.random.Generator | np.ndarray,
+        values: Mapping[str, Any],
+        data: xr.Dataset | None = None,
     ) -> dict[str, np.ndarray]:
-        """A draw of what the programs observe at each of many points, shape (points, …)."""
+        """A draw of what the programs observe at each of many points, shape (points, …).
+
+        `rng` is the stream of all draws or a seed of each; shapes and covariates are those of the
+        data, or its own if None.
+        """
         ...
 
-    def prior_draws(self, rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
+    def prior_draws(
+        self, rng: np.random.Generator | np.ndarray, count: int
+    ) -> dict[str, np.ndarray]:
         """Draws of the parameters, shape (count, …); empty where the prior cannot be drawn from."""
         ...
 

@@ -9,9 +9,9 @@ closed-form E step, is a protocol here; a model has it by defining the methods.
 from __future__ import annotations
 
 import inspect
-from abc import ABC, abstractmethod
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, final, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final, get_args
 
 from models.errors import ModelError
 from models.notebook import table
@@ -64,52 +64,82 @@ class Parameter:
             )
 
 
-class Model(ABC):
+PROGRAMS = ("numpyro", "pymc")
+"""The programs of a model: one of them is enough."""
+PARTS = ("parameters", "start", "simulate", "truth")
+"""What a model may leave out: it is then read off its programs on the data."""
+
+
+class Model:
     """A statistical model; final subclasses are frozen dataclasses of hyper-parameters.
 
     A hyper-parameter's annotation gives its range (`models.settings`), which is checked here.
     Programs read a data variable as `data["y"].data`, so that they accept both plain arrays and
-    the traced ones of a vectorised simulation study.
+    the traced ones of a vectorised simulation study.  A user's class may define `numpyro` or `pymc`
+    alone; models of the catalogue define everything.
     """
 
     name: ClassVar[str]
-    """The model's name, that of its module or a variant of it."""
+    """The model's name, that of its module or a variant of it; by default made of its class's."""
 
     free_dims: ClassVar[tuple[str, ...]] = ()
     """Dimensions of the data, beside the leading one, whose size the data decide."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A class without a name is called like itself, in lower case."""
+        super().__init_subclass__(**kwargs)
+        if not hasattr(cls, "name") and "name" not in inspect.get_annotations(cls):
+            cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+
     def __post_init__(self) -> None:
         check_settings(self)
 
+    def __repr__(self) -> str:
+        """Its class, where that is no dataclass."""
+        return f"{type(self).__name__}()"
+
     @property
-    @abstractmethod
     def parameters(self) -> tuple[Parameter, ...]:
         """The parameter table, in the order of the programs."""
+        raise _absent(self, "parameters")
 
     @property
-    @abstractmethod
     def truth(self) -> Values:
         """A regular point at which the suite studies the model."""
+        raise _absent(self, "truth")
 
-    @abstractmethod
     def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
         """`n` exchangeable units drawn at `values`; variables and dims are the data's schema."""
+        raise _absent(self, "simulate")
 
-    @abstractmethod
     def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
         """A random, data-driven starting point; never looks at `truth`."""
+        raise _absent(self, "start")
 
-    @abstractmethod
     def numpyro(self, data: xr.Dataset) -> None:
         """The NumPyro program."""
+        raise _absent(self, "numpyro")
 
-    @abstractmethod
     def pymc(self, data: xr.Dataset) -> pm.Model:
         """The PyMC program, with dims and coords."""
+        raise _absent(self, "pymc")
 
     def _repr_html_(self) -> str:
         """The formula that opens the model's file, and the parameter table, for a notebook."""
         module = inspect.getmodule(type(self))
         formula = (inspect.getdoc(module) or inspect.getdoc(type(self)) or "").partition("\n")[0]
-        rows = [(p.name, p.support, ", ".join(p.dims) or "scalar") for p in self.parameters]
+        known = self.parameters if defines(type(self), "parameters") else ()
+        rows = [(p.name, p.support, ", ".join(p.dims) or "scalar") for p in known]
         return table(repr(self), (formula,), ("parameter", "support", "dims"), rows)
+
+
+def defines(cls: type[Model], name: str) -> bool:
+    """Whether a class, or one that it is derived from, defines a program or a part."""
+    return getattr(cls, name) is not getattr(Model, name)
+
+
+def _absent(model: Model, name: str) -> ModelError:
+    return ModelError(
+        f"{type(model).__name__} defines no {name}: it is known with data only, as in "
+        f"cc.compare({model!r}, data)"
+    )

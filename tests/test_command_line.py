@@ -372,18 +372,11 @@ from models.spec import Model
         ("raise SystemExit(3)", ModelError, "my_model.py:1: SystemExit"),
         (HEAD + "class MyModle(Model): ...", ConfigError, "Did you mean 'MyModle'?"),
         (HEAD + "class MyModel: ...", ModelError, "my_model.py:5: MyModel is not a model"),
-        (HEAD + "class MyModel(Model): ...", ModelError, "lacks numpyro, parameters, pymc"),
+        (HEAD + "class MyModel(Model): ...", ModelError, "has no program; define numpyro"),
         (
-            HEAD + "class MyModel(Model):\n    numpyro = parameters = pymc = simulate = start = "
-            "truth = None",
+            HEAD + "class MyModel(Model):\n    scale: float = 1.0\n    numpyro = None",
             ModelError,
             "not a dataclass",
-        ),
-        (
-            HEAD + "@dataclass(frozen=True)\nclass MyModel(Model):\n    numpyro = parameters = "
-            "pymc = simulate = start = truth = None",
-            ModelError,
-            "has no name",
         ),
     ],
 )

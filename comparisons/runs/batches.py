@@ -22,6 +22,8 @@ from comparisons.runs.executor import LostError
 from comparisons.runs.remote import require_same
 from comparisons.store.keys import canonical, digest, source_digest, versions
 from inference.method import label
+from models.capabilities import HasOwnPrograms
+from models.data.dataset import content_hash
 from models.errors import ConcordError, FitError, told
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from comparisons.runs.executor import Cluster, Told
     from comparisons.studies import Setting
+    from models.spec import Model
 
 _LOOKS = 6
 """Replicates looked at singly to tell whether all of a batch fail."""
@@ -207,6 +210,7 @@ def description(module: ModuleType, setting: Setting) -> dict[str, object]:
     return {
         "study": module.__name__,
         "model": canonical(setting.model),
+        "own": _own(setting.model),
         "seed": setting.seed,
         "methods": canonical(setting.methods),
         "versions": versions(),
@@ -216,6 +220,13 @@ def description(module: ModuleType, setting: Setting) -> dict[str, object]:
             *map(type, setting.methods),
         ),
     }
+
+
+def _own(model: Model) -> object:
+    """The data and the truth of a user's own programs; None of a model that is a value."""
+    if not isinstance(model, HasOwnPrograms):
+        return None
+    return [content_hash(model.data), canonical(model.truth)]
 
 
 @lru_cache(maxsize=8)

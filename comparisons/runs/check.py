@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ from models.data.load import load_data
 from models.errors import ConcordError, DataError, ModelError
 from models.notebook import table
 from models.programs.adopt import adopt
-from models.programs.adopted.classes import adopt_class, reason_to_adopt
+from models.programs.adopted.classes import adopt_class, missing, reason_to_adopt
 from models.programs.density import density, languages, units
 from models.programs.precision import float64
 from models.programs.readings import outside_support
@@ -69,17 +70,24 @@ def staged(case: CaseSettings, seed: int) -> Iterator[tuple[str, str]]:
         return
     instance = built(model_class(case.model), case.set)
     yield "import", repr(instance)
-    data = load_data(case.data, instance, case.columns) if case.data else None
-    yield from stages(instance, data, seed)
+    data: Any = None
+    if case.data:
+        own = missing(instance) or case.latent
+        read = table_of if own else partial(load_data, model=instance)
+        data = read(case.data, columns=case.columns)
+    yield from stages(instance, data, seed, latent=case.latent)
 
 
-def stages(model: Model, data: xr.Dataset | None, seed: int) -> Iterator[tuple[str, str]]:
+def stages(
+    model: Model, data: Any, seed: int, *, latent: Sequence[str] = ()
+) -> Iterator[tuple[str, str]]:
     """Runs the stages one by one.
 
     Args:
         model: the model.
         data: data on which to check it; simulated at its truth if None.
         seed: the seed of every random stream.
+        latent: variables to integrate out of the likelihood.
 
     Yields:
         (stage, what was found), as each passes.
@@ -87,6 +95,12 @@ def stages(model: Model, data: xr.Dataset | None, seed: int) -> Iterator[tuple[s
     Raises:
         ModelError: a stage fails; names the stage and what was expected.
     """
+    if (absent := missing(model)) or latent:
+        adopted = _guarded("programs", lambda: adopt_class(model, data, latent=latent))
+        if absent:
+            yield "class", f"{', '.join(absent)}: left out, and read off the rest where needed"
+        yield from _adopted_stages(adopted, seed)
+        return
     rng = np.random.default_rng(seed)
     yield "parameter table", _guarded("parameter table", lambda: _table(model))
     given = data is not None
@@ -311,7 +325,9 @@ def check(
             matching = {"names": names, "latent": latent, "likelihood": likelihood}
             found = program_stages(pymc, numpyro, data, seed, **matching)
         else:
-            found = stages(model, None if data is None else as_dataset(data, model), seed)
+            if data is not None and not missing(model):
+                data = as_dataset(data, model)
+            found = stages(model, data, seed, latent=latent)
         for stage, text in found:
             now = time.perf_counter()
             rows.append((stage, "ok", text, now - began))

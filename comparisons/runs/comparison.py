@@ -25,6 +25,7 @@ from inference.method import label
 from models.errors import ConfigError, ModelError, did_you_mean
 from models.notebook import table
 from models.programs.adopt import adopt
+from models.programs.adopted.classes import adopt_class
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
@@ -214,6 +215,8 @@ def compare(
         model = adopt(pymc, numpyro, data, names=names, latent=latent, likelihood=likelihood)
     elif pymc is not None or numpyro is not None:
         raise ConfigError("pass a model, or pymc= and numpyro=, not both")
+    elif latent or likelihood is not None:
+        model = adopt_class(model, data, latent=latent, likelihood=likelihood)
     case = Case(model, data, seed, profile=profile, methods=methods)
     return Comparison(case, _found(case, claims))
 

@@ -19,16 +19,17 @@ import models.catalogue
 from comparisons.case import Case, Profile, all_methods
 from comparisons.runs import selection as _catalogue
 from comparisons.runs.environment import memory_limit
-from comparisons.runs.programs import adopted, programs_spec
+from comparisons.runs.programs import adopted, adopted_class, programs_spec
 from comparisons.runs.settings import explained
 from comparisons.runs.user_model import user_class
 from inference.catalogue import catalogue
 from inference.method import Method, label
 from inference.posterior.draws import CHAINS, thinning
-from models.capabilities import HasExamples
+from models.capabilities import HasExamples, HasOwnPrograms
 from models.data.files import bundled_names
 from models.data.load import data_name, load_data
 from models.errors import ConfigError, DataError, did_you_mean, refuse
+from models.programs.adopted.classes import missing
 from models.programs.density import units
 from models.programs.readings import outside_support
 from models.registry import lookup, subclasses
@@ -95,7 +96,7 @@ def plans(settings: Settings, mistakes: Sequence[str] = ()) -> list[Plan]:
         ModelError: a user's model file cannot be used.
     """
     mistakes = list(mistakes)
-    wanted: list[tuple[str, Model, str, tuple[str, ...]]] = []
+    wanted: list[tuple[str, Model, str, tuple[str, ...], tuple[str, ...]]] = []
     own: list[dict[str, Any]] = []
     for number, case in enumerate(settings.cases):
         path = f"cases[{number}]" if len(settings.cases) > 1 else ""
@@ -105,9 +106,10 @@ def plans(settings: Settings, mistakes: Sequence[str] = ()) -> list[Plan]:
         if not case.model:
             mistakes.append(f"{path}.model: missing; or name your own pymc or numpyro program")
             continue
-        wanted += _collected(mistakes, path, lambda case=case: _studies(case)) or []
+        found = _collected(mistakes, path, lambda case=case: _studies(case)) or []
+        wanted += [(*one, case.latent) for one in found]
     if not settings.cases and not mistakes:
-        wanted = _every_example(settings.profile)
+        wanted = [(*one, ()) for one in _every_example(settings.profile)]
     _collected(mistakes, "", lambda: _catalogue.chosen(settings.only))
     chosen = (settings.profile, settings.methods, settings.settings)
     methods = _collected(mistakes, "", lambda: chosen_methods(*chosen))
@@ -116,9 +118,9 @@ def plans(settings: Settings, mistakes: Sequence[str] = ()) -> list[Plan]:
         mode="json", include={"methods", "only", "profile", "seed", "standardise", "settings"}
     )
     found = []
-    for reference, model, data, columns in wanted:
+    for reference, model, data, columns, latent in wanted:
         spec = {"model": reference, "set": dumped(model), "data": data, "columns": list(columns)}
-        spec |= common
+        spec |= {**common, "latent": list(latent)}
         found.append(plan(spec, _slug(model, data, [p.slug for p in found])))
         if ":" in reference or data not in bundled_names():  # the bundled ones suit the catalogue
             _refuse_outside_support(found[-1])
@@ -140,9 +142,12 @@ def plan(spec: Mapping[str, Any], slug: str) -> Plan:
     if "programs" in spec:
         return _adopted_plan(spec, (), slug)
     model = built(model_class(spec["model"]), spec["set"])
-    columns = tuple(spec["columns"])
+    columns, name = tuple(spec["columns"]), data_name(spec["data"])
+    if missing(model) or spec.get("latent"):
+        model = adopted_class(model, spec["data"], columns, spec.get("latent", ()))
+        return Plan(slug, model, name, model.data, spec)
     data = load_data(spec["data"], model, columns, standardised=spec["standardise"])
-    return Plan(slug, model, data_name(spec["data"]), data, spec)
+    return Plan(slug, model, name, data, spec)
 
 
 def _adopted_plan(spec: Mapping[str, Any], taken: Sequence[str], slug: str = "") -> Plan:
@@ -179,7 +184,7 @@ def built[T](cls: type[T], values: Mapping[str, Any]) -> T:
         ConfigError: lists every unknown field and every value of a wrong type or out of range.
     """
     hints = get_type_hints(cls)
-    known = [f.name for f in dataclasses.fields(cls) if f.init]  # pyright: ignore[reportArgumentType]
+    known = [f.name for f in _fields(cls) if f.init]
     where = cls.__name__
     mistakes: list[str] = []
     typed: dict[str, Any] = {}
@@ -206,9 +211,14 @@ def dumped(instance: Any) -> dict[str, Any]:
     hints = get_type_hints(type(instance))
     return {
         f.name: TypeAdapter(hints[f.name]).dump_python(getattr(instance, f.name), mode="json")
-        for f in dataclasses.fields(instance)
+        for f in _fields(instance)
         if f.init
     }
+
+
+def _fields(instance: Any) -> tuple[dataclasses.Field[Any], ...]:
+    """Of a dataclass; none of a user's class that is no such."""
+    return dataclasses.fields(instance) if dataclasses.is_dataclass(instance) else ()
 
 
 def chosen_methods(
@@ -289,6 +299,8 @@ def _collected[T](mistakes: list[str], path: str, attempt: Callable[[], T]) -> T
 
 
 def _refuse_outside_support(plan: Plan) -> None:
+    if isinstance(plan.model, HasOwnPrograms):
+        return
     try:
         problem = outside_support(plan.model, plan.data)
     except Exception:  # whatever a user's program raises: the gate names it, and where
@@ -321,7 +333,7 @@ def _refuse_memory(plan: Plan, methods: Sequence[Method]) -> None:
 
 def _slug(model: Model, source: str, taken: Sequence[str]) -> str:
     """A unique name of lower-case letters, digits, `_` and `-`: it names files."""
-    defaults = {f.name: f.default for f in dataclasses.fields(model)}  # pyright: ignore[reportArgumentType]
+    defaults = {f.name: f.default for f in _fields(model)}
     changed = "".join(
         f"-{name}{value}"
         for name, value in dumped(model).items()

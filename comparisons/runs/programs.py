@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import models.programs.adopt as _adopt
 from comparisons.runs.user_model import user_program
-from comparisons.store.keys import source_digest
+from comparisons.store.keys import digest, source_digest
 from models.data.files import bundled, bundled_names, read
 from models.errors import ConfigError
 from models.programs.adopt import adopt
+from models.programs.adopted.classes import adopt_class
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
     from comparisons.runs.settings import CaseSettings
     from models.programs.adopted.model import AdoptedModel
+    from models.spec import Model
 
 LANGUAGES = ("pymc", "numpyro")
 
@@ -49,8 +51,26 @@ def adopted(spec: Mapping[str, Any]) -> AdoptedModel:
     frame = None if spec["data"] is None else table(spec["data"], tuple(spec["columns"]))
     model = adopt(**programs, data=frame, names=spec["names"], latent=spec["latent"])
     files = {parts(text)[0] for text in spec["programs"].values()}
-    digest = source_digest(Path(str(_adopt.__file__)), *sorted(files))
-    return model.known_as(model.name, digest)
+    source = source_digest(Path(str(_adopt.__file__)), *sorted(files))
+    return model.known_as(model.name, source)
+
+
+def adopted_class(
+    model: Model, source: str | None, columns: tuple[str, ...], latent: Sequence[str]
+) -> AdoptedModel:
+    """A class of which something is left out, with a table.
+
+    Args:
+        model: the class's instance.
+        source: a bundled data set or a file; drawn by the class itself if None.
+        columns: those to use; all if empty.
+        latent: variables to integrate out of the likelihood.
+
+    Raises:
+        ConcordError: the table, a name in it, or a program cannot be used.
+    """
+    found = adopt_class(model, table(source, columns) if source else None, latent=latent)
+    return found.known_as(model.name, digest([repr(model), *latent, source_digest(type(model))]))
 
 
 def table(source: str, columns: tuple[str, ...] = ()) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from models.errors import ConfigError, ModelError, did_you_mean
-from models.spec import Model
+from models.spec import PROGRAMS, Model, defines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,13 +42,10 @@ def user_class(path: Path, name: str) -> type[Model]:
     where = f"{path}:{inspect.getsourcelines(found)[1]}: {name}"
     if not issubclass(found, Model):
         raise ModelError(f"{where} is not a model; derive it from models.spec.Model")
-    if inspect.isabstract(found):
-        missing = ", ".join(sorted(found.__abstractmethods__))
-        raise ModelError(f"{where} lacks {missing}; define them, as models/gaussian.py does")
-    if not dataclasses.is_dataclass(found):
+    if not any(defines(found, name) for name in PROGRAMS):
+        raise ModelError(f"{where} has no program; define numpyro(self, data), pymc or both")
+    if inspect.get_annotations(found).keys() - {"name"} and not dataclasses.is_dataclass(found):
         raise ModelError(f"{where} is not a dataclass; put @dataclass(frozen=True) above it")
-    if not isinstance(vars(found).get("name"), str):
-        raise ModelError(f'{where} has no name; add `name: ClassVar[str] = "my_model"`')
     return found
 
 

@@ -7,11 +7,12 @@ row per replicate, and `judge(setting, summaries)`, verdicts on their moments.  
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from types import ModuleType
-from typing import NamedTuple, final
+from typing import TYPE_CHECKING, NamedTuple, final
 
 import numpy as np
 
@@ -20,12 +21,17 @@ from comparisons.replicated.moments import Moments
 from comparisons.replicated.sampling import Bound, cramer_rao_bound
 from comparisons.verdict import Verdict
 from inference.information.derivatives import quantity_jacobian
-from inference.method import Method, label
+from inference.method import Method, label, refusal
 from inference.replicates.simulated import Batch, simulated
+from models.capabilities import HasOwnPrograms
 from models.errors import refuse
+from models.notebook import table
 from models.programs.density import density, flat_names, flatten, quantities
 from models.registry import entries, lookup
 from models.spec import Model
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 type Summaries = Mapping[int, Mapping[str, Moments]]
 """By number of units, then by column."""
@@ -72,7 +78,9 @@ class Setting:
     def varying(self) -> list[tuple[int, str]]:
         """Place and flat name of every quantity that is not a constant."""
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0, 0)))
-        target = density(self.model, self.model.simulate(rng, self.model.truth, 2))
+        own = isinstance(self.model, HasOwnPrograms)
+        data = self.model.data if own else self.model.simulate(rng, self.model.truth, 2)
+        target = density(self.model, data)
         jacobian = quantity_jacobian(self.model, target)(target.unconstrain(self.model.truth))
         moves = np.asarray(jacobian).any(axis=1)
         return [(i, name) for i, name in enumerate(self.names) if moves[i]]
@@ -112,7 +120,7 @@ class Descriptive(NamedTuple):
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """The outcome of a study.
 
@@ -135,6 +143,30 @@ class Study:
     verdicts: tuple[Verdict, ...]
     failures: Mapping[int, Mapping[str, int]]
     descriptive: tuple[Descriptive, ...] = ()
+
+    def table(self) -> pd.DataFrame:
+        """One row for each verdict: what was measured, what theory says, and whether they agree."""
+        import pandas as pd
+
+        fields = ("quantity", "parameter", "method", "n", "outcome")
+        fields = (*fields, "observed", "expected", "error", "bound", "cause")
+        rows = [{name: getattr(one, name) for name in fields} for one in self.verdicts]
+        return pd.DataFrame(rows).rename(columns={"outcome": "verdict"})
+
+    def __repr__(self) -> str:
+        """The study and how many verdicts of each kind there are."""
+        counts = Counter(verdict.outcome for verdict in self.verdicts)
+        listed = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+        ladder = ", ".join(f"{n:,}" for n in self.units)
+        start = f"{self.name} of {self.model!r}, N = {ladder}, {self.replicates:,} data sets each"
+        return "\n".join([f"{start}: {listed}", *self.failed])
+
+    def _repr_html_(self) -> str:
+        """What differs or is open, for a notebook."""
+        rows = [
+            (one.outcome, one.about, one.cause) for one in self.verdicts if one.outcome != "AGREE"
+        ]
+        return table(repr(self), (), ("verdict", "about", "cause"), rows)
 
     @property
     def failed(self) -> list[str]:
@@ -180,7 +212,7 @@ def further(name: str, module: ModuleType, model: Model, methods: Sequence[Metho
         takers = ", ".join(n for n, m in studies().items() if "TAKES_METHODS" in vars(m))
         mistakes.append(f"--methods is for the studies {takers}; {name} has methods of its own")
     for method in methods:
-        reason = method.refusal(model)
+        reason = refusal(method, model)
         if method.target != "posterior":
             reason = "it has no posterior draws"
         if reason:

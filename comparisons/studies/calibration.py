@@ -37,6 +37,8 @@ from inference.replicates.nuts import autocorrelation, sample
 from inference.replicates.posteriors import posteriors
 from inference.replicates.simulated import Batch, simulated
 from inference.replicates.stages import compiled
+from models.capabilities import HasOwnPrograms
+from models.errors import FitError
 from models.programs.density import Language, flatten, quantities
 from models.programs.numpyro import numpyro_prior
 
@@ -80,10 +82,18 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
 def _from_the_prior(setting: Setting, n: int, indices: Sequence[int]) -> tuple[Batch, np.ndarray]:
     """Data sets at draws of the prior, and the quantities at these, shape (R, m)."""
     model = setting.model
-    template = model.simulate(np.random.default_rng(setting.seed), model.truth, n)
     streams = (np.random.SeedSequence(setting.seed, spawn_key=(n, i, 1)) for i in indices)
     seeds = np.array([stream.generate_state(1)[0] for stream in streams])
-    prior = numpyro_prior(model, template, jax.vmap(jax.random.key)(jnp.asarray(seeds)))
+    if isinstance(model, HasOwnPrograms):
+        if problem := model.prior_problem:
+            raise FitError(
+                f"calibration draws parameters from their prior, and {problem}: give it a proper "
+                "one, or study coverage, which needs none"
+            )
+        prior = model.prior_draws(seeds, len(seeds))
+    else:
+        template = model.simulate(np.random.default_rng(setting.seed), model.truth, n)
+        prior = numpyro_prior(model, template, jax.vmap(jax.random.key)(jnp.asarray(seeds)))
     values: list[Any] = [
         {name: array[i] for name, array in prior.items()} for i in range(len(seeds))
     ]

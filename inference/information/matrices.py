@@ -187,7 +187,7 @@ def _scores_at_design(
     sets = max(20, _UNITS // log_likelihood(data, u).size)
     try:
         many = {k: np.broadcast_to(x, (sets, *jnp.shape(x))) for k, x in values.items()}
-        drawn = model.simulated_sets(rng, many)
+        drawn = model.simulated_sets(rng, many, data)
     except ModelError as error:
         raise FitError(f"the expected information needs simulated data: {error}") from error
     dims = {name: data[name].dims for name in drawn}

@@ -23,7 +23,7 @@ from inference.optimisation.newton import Point
 from inference.replicates.everywhere import everywhere
 from inference.replicates.simulated import Batch
 from inference.replicates.stages import EM_AT_ONCE, NEWTON_AT_ONCE, STATIONARY, Stages, compiled
-from models.capabilities import HasClosedFormMaximum, HasDegeneracy, HasEM
+from models.capabilities import HasClosedFormMaximum, HasDegeneracy, HasEM, HasOwnPrograms
 from models.errors import FitError
 from models.spec import Model, Values
 
@@ -66,8 +66,11 @@ def replicate(model: Model, batch: Batch) -> Replicates:
     """Fits every data set of a batch by maximum likelihood.
 
     Raises:
-        FitError: the model's programs cannot be traced over data.
+        FitError: the model's programs cannot be traced over data, or its likelihood must not be
+            maximised.
     """
+    if isinstance(model, HasOwnPrograms) and (problem := model.likelihood_problem):
+        raise FitError(problem)
     if isinstance(model, HasClosedFormMaximum):
         return _confirmed(model, batch)
     best = _attempt(model, batch, starts(model, batch), None)
@@ -109,9 +112,16 @@ def climbed(
 
 
 def starts(model: Model, batch: Batch) -> np.ndarray:
-    """A data-driven start of each replicate in the unconstrained space, shape (R, k)."""
+    """A data-driven start of each replicate in the unconstrained space, shape (R, k).
+
+    For a user's own programs, of whose data nothing is known, it is where the data were drawn:
+    theory speaks of the maximum near there.
+    """
     pairs = zip(batch.streams, batch.sets, strict=True)
-    values = [model.start(rng, data) for rng, data in pairs]
+    if isinstance(model, HasOwnPrograms):
+        values = batch.points
+    else:
+        values = [model.start(rng, data) for rng, data in pairs]
     stacked = {name: np.stack([one[name] for one in values]) for name in values[0]}
     return everywhere(compiled(model, batch).unconstrain, (stacked,))
 

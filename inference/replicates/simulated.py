@@ -4,6 +4,7 @@ A NumPyro program whose observed sites are the measured variables draws data, to
 parameters at θ and nothing observed, its sites are a data set from p(· | θ), and a compiled call
 makes a batch of them.  One that observes functions of the data, such as contrasts, or by laws that
 look at them cannot, nor can one whose covariates vary; then `simulate` makes the sets one by one.
+A user's own programs draw their data with the covariates as they are.
 Either way a set depends on the seed, n and the replicate's index alone, so that batches of any size
 have the same.
 Reference: Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3, SC11.
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import Any, final
+from typing import Any, cast, final
 
 import jax
 import numpy as np
@@ -45,7 +46,9 @@ class Batch:
         indices: numbers of the replicates.
         seed: of all streams.
         template: a data set like them.
-        stacked: every variable of the sets, with a leading axis of replicates.
+        stacked: variables of the sets, with a leading axis of replicates: those of a user's own
+            programs that are observed, of any other model all.
+        points: the parameters at which each was drawn.
     """
 
     n: int
@@ -53,6 +56,7 @@ class Batch:
     seed: int
     template: xr.Dataset
     stacked: dict[str, np.ndarray]
+    points: Sequence[Values]
 
     @property
     def count(self) -> int:
@@ -153,6 +157,10 @@ def simulated(
     ]
     if isinstance(values, dict):
         points *= len(indices)
+    if isinstance(model, HasOwnPrograms):
+        if model.draws_by_itself:
+            return _by_own_programs(model, points, n, indices, seed)
+        return _one_by_one(model, _own_template(model, n), points, n, indices, seed)
     template, draw = _sampler(model, n)
     if draw is None:
         return _one_by_one(model, template, points, n, indices, seed)
@@ -163,7 +171,7 @@ def simulated(
     drawn = everywhere(draw, arguments, most=_MOST, numbers=size)
     arrays = {str(name): np.asarray(array.data) for name, array in template.data_vars.items()}
     same = {name: np.broadcast_to(one, (len(indices), *one.shape)) for name, one in arrays.items()}
-    return Batch(n, indices, seed, template, same | drawn)
+    return Batch(n, indices, seed, template, same | drawn, points)
 
 
 @lru_cache(maxsize=32)
@@ -185,13 +193,29 @@ def _sampler(model: Model, n: int) -> tuple[xr.Dataset, Callable[..., Any] | Non
     return one, jax.jit(jax.vmap(draw))
 
 
+def _by_own_programs(
+    model: Model, points: Sequence[Values], n: int, indices: Sequence[int], seed: int
+) -> Batch:
+    """The data sets of a user's own programs, whose covariates are the same in each."""
+    own = cast("HasOwnPrograms", model)
+    template = _own_template(model, n)
+    streams = [np.random.SeedSequence(seed, spawn_key=(n, index, _DATA)) for index in indices]
+    seeds = np.array([one.generate_state(1, np.uint64)[0] >> 1 for one in streams], np.int64)
+    stacked = {name: np.stack([at[name] for at in points]) for name in points[0]}
+    drawn = own.simulated_sets(seeds, stacked, template)
+    return Batch(n, indices, seed, template, drawn, points)
+
+
+@lru_cache(maxsize=32)
+def _own_template(model: Model, n: int) -> xr.Dataset:
+    return model.simulate(np.random.default_rng(0), model.truth, n)
+
+
 def _draws(model: Model, one: xr.Dataset, other: xr.Dataset) -> bool:
     """Whether the program observes the measured variables, by laws that do not look at them.
 
     Laws are looked at where they are at several points, since one alone may hide what they look at.
     """
-    if isinstance(model, HasOwnPrograms) and not model.samples_parameters:
-        return False
     observed = set(observed_sites(model, one, model.truth))
     if not observed or not observed <= set(one.data_vars) or not _fixed(model, observed):
         return False
@@ -249,7 +273,7 @@ def _one_by_one(
         _require_alike(model, stacked, arrays)
         for name, array in arrays.items():
             stacked[name][i] = array  # while it is in the cache
-    return Batch(n, indices, seed, template, stacked)
+    return Batch(n, indices, seed, template, stacked, points)
 
 
 def _stream(seed: int, n: int, index: int, what: int) -> np.random.Generator:

@@ -14,7 +14,8 @@ import numpy as np
 from models.errors import ConfigError, ModelError, did_you_mean
 from models.programs.adopted.arguments import called, columns
 from models.programs.adopted.functions import Adopted
-from models.programs.adopted.model import AdoptedModel, Own
+from models.programs.adopted.model import AdoptedModel
+from models.programs.adopted.own import Own
 from models.programs.adopted.pair import pair
 from models.programs.adopted.program import UserProgram
 
@@ -55,21 +56,28 @@ def adopt(
     calls = {name: _function(name, own) for name, own in given.items() if own is not None}
     if not calls:
         raise ConfigError("nothing to adopt: pass pymc=, numpyro= or both")
+    calls = {name: calls[name] for name in _READ if name in calls}
     built = pymc is not None and not callable(pymc)
-    arrays = columns(data, *calls.values())
-    bound = partial(_program, given=data, built=built)
-    programs = {name: bound(name, calls[name], arrays=arrays) for name in _READ if name in calls}
-    matched = pair(programs["numpyro"], programs["pymc"], names) if len(programs) == 2 else None
-    found = {
-        name: _likelihood(program, partial(bound, name, calls[name]), arrays, likelihood)
-        for name, program in programs.items()
-    }
-    undecided = [factor for _, unknown in found.values() for factor in unknown]
-    adopted = Adopted(programs, matched, tuple(latent), {n: seen for n, (seen, _) in found.items()})
-    _refuse_unknown(latent, adopted.named)
+
+    def build(arrays: Mapping[str, np.ndarray], whole: Any) -> Own:
+        bound = partial(_program, given=whole, built=built)
+        programs = {name: bound(name, call, arrays=arrays) for name, call in calls.items()}
+        matched = pair(programs["numpyro"], programs["pymc"], names) if len(calls) == 2 else None
+        found = {
+            name: _likelihood(program, partial(bound, name, calls[name]), arrays, likelihood)
+            for name, program in programs.items()
+        }
+        undecided = [factor for _, unknown in found.values() for factor in unknown]
+        factors = {name: seen for name, (seen, _) in found.items()}
+        adopted = Adopted(programs, matched, tuple(latent), factors)
+        _refuse_unknown(latent, adopted.named)
+        return Own(adopted, calls, whole, arrays, undecided, None if built else build)
+
+    own = build(columns(data, *calls.values()), data)
+    programs = own.adopted.programs
     texts = [_source(calls[language], program) for language, program in programs.items()]
     model = AdoptedModel(_title(given), _digest([*texts, dict(names or {}), latent, likelihood]))
-    object.__setattr__(model, "own", Own(adopted, calls, data, arrays, undecided))
+    object.__setattr__(model, "own", own)
     return model
 
 

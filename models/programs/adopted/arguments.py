@@ -134,3 +134,25 @@ def _checked(name: str, array: np.ndarray) -> np.ndarray:
             "for example to days since a date"
         )
     return array
+
+
+def replaced(data: Any, arrays: Mapping[str, np.ndarray], rows: np.ndarray | None = None) -> Any:
+    """The data as they were given, with other columns and perhaps other rows.
+
+    Args:
+        data: what `columns` takes.
+        arrays: the other columns.
+        rows: places of the rows; all of them if None.
+    """
+    if isinstance(data, Mapping) or data is None:
+        return None if data is None else {**data, **arrays}
+    if hasattr(data, "data_vars"):
+        data = data if rows is None else data.isel({next(iter(data.dims)): rows})
+        return data.assign({name: (data[name].dims, array) for name, array in arrays.items()})
+    if hasattr(data, "columns"):
+        if hasattr(data, "with_columns"):  # of polars
+            data = data if rows is None else data[rows]
+            return data.with_columns(**{n: type(data[n])(n, array) for n, array in arrays.items()})
+        data = data if rows is None else data.iloc[rows].reset_index(drop=True)
+        return data.assign(**arrays)
+    return next(iter(arrays.values()))

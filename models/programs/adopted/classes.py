@@ -1,36 +1,58 @@
-"""A user's model class whose programs say more than its parameter table: read as own programs.
+"""A user's model class, read as own programs where it says less, or more, than a model must.
 
-A factor or potential that may be likelihood, latent variables sized by the data, an initial value
-that PyMC cannot do without: the reader of the catalogue's programs has no words for these.
+One program is enough: the other, `parameters`, `start`, `simulate` and `truth` may be left out, and
+what is given is taken.  So is a class read whose programs say more than its parameter table: a
+factor or potential that may be likelihood, latent variables sized by the data, an initial value
+that PyMC cannot do without; the reader of the catalogue's programs has no words for these.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import inspect
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
+from models.capabilities import HasOwnPrograms
+from models.data.dataset import as_dataset
+from models.errors import ConfigError, ModelError, did_you_mean
 from models.programs.adopt import adopt
+from models.programs.adopted.arguments import columns
 from models.programs.numpyro import numpyro_trace
 from models.programs.pymc import pymc_program
+from models.spec import PARTS, PROGRAMS, defines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import xarray as xr
-
     from models.programs.adopted.model import AdoptedModel
     from models.spec import Model
 
+_UNNAMED = re.compile(r"No variable named '?(\w+)|object has no attribute '(\w+)'")
+_ROWS = 40
+"""Of data that a class draws where none are given."""
+
+
+def missing(model: Model) -> tuple[str, ...]:
+    """What a class leaves out of what a model has; () of a user's own programs."""
+    if isinstance(model, HasOwnPrograms):
+        return ()
+    return tuple(name for name in (*PROGRAMS, *PARTS) if not defines(type(model), name))
+
 
 def reason_to_adopt(model: Model, data: xr.Dataset) -> str:
-    """Why a model is read as a user's own programs, as a sentence; "" if it is not.
+    """Why a model that lacks nothing is read as own programs, as a sentence; "" if it is not.
 
     Args:
         model: the model.
         data: the data, as its programs read them.
     """
-    if type(model).__module__.startswith("models.catalogue"):
+    if type(model).__module__.startswith("models."):
         return ""
     rows = next(iter(data.data_vars.values())).dims[:1]
     sized = [p.name for p in model.parameters if set(p.dims) & set(rows)]
@@ -53,24 +75,134 @@ def reason_to_adopt(model: Model, data: xr.Dataset) -> str:
     return f"{', '.join(started)} has an initial value" if started else ""
 
 
-def adopt_class(model: Model, data: xr.Dataset) -> AdoptedModel:
+def adopt_class(
+    model: Model,
+    data: Any = None,
+    *,
+    latent: Sequence[str] = (),
+    likelihood: Sequence[str] | None = None,
+) -> AdoptedModel:
     """A model class's programs, adopted with data.
+
+    A program of one argument `data` gets a Dataset, `data["y"].data`; one of other arguments gets
+    the columns of these names.
 
     Args:
         model: the model.
-        data: the data, as its programs read them.
+        data: a mapping, a frame or a Dataset, by whose names the programs read; whatever suits the
+            simulation of a class that has one, with truth and parameters; None to draw by that.
+        latent: variables to integrate out by Laplace's method.
+        likelihood: factors or potentials that belong to the likelihood.
 
     Raises:
+        ConfigError: there is no program, there are no data, or a name that they do not have.
+        DataError: the data do not suit the simulation.
         ModelError: a program cannot be evaluated; says which site is to blame.
     """
+    absent = missing(model)
+    if isinstance(model, HasOwnPrograms) or set(PROGRAMS) <= set(absent):
+        lacking = "is adopted already" if isinstance(model, HasOwnPrograms) else "has no program"
+        raise ConfigError(f"{model!r} {lacking}: define numpyro(self, data), pymc(self, data)")
+    given = _named(model, data, absent)
+    programs: dict[str, Any] = {
+        language: _bound(model, getattr(model, language), given)
+        for language in PROGRAMS
+        if language not in absent
+    }
+    found = adopt(**programs, data=given, latent=latent, likelihood=likelihood)
+    text = hashlib.sha256(f"{model!r} {found.source}".encode()).hexdigest()
+    # a class that knows nothing of integrating out gives what is left of its truth
+    told = [name for name in PARTS if name not in absent and (name == "truth" or not latent)]
+    return found.known_as(model.name, text).with_class(model, told)
 
-    def bound(program: Callable[[xr.Dataset], Any]) -> Callable[..., Any]:
-        def call(**arrays: Any) -> Any:
-            changed = {n: (data[n].dims, x) for n, x in arrays.items() if n in data.data_vars}
-            return program(data.assign(changed))
 
-        return call
+def _named(model: Model, data: Any, absent: Sequence[str]) -> Any:
+    """The data as something that has names."""
+    schema = not {"parameters", "simulate", "truth"} & set(absent)
+    if data is None and not {"simulate", "truth"} & set(absent):
+        return model.simulate(np.random.default_rng(0), model.truth, _ROWS)
+    if isinstance(data, xr.Dataset) or (data is None and not any(map(_arguments, _calls(model)))):
+        return data
+    if schema:
+        return as_dataset(data, model)
+    if data is None:
+        raise ConfigError(
+            f"{model.name} needs data: give it data={{…}} (on the command line: --data mine.csv), "
+            "or define simulate and truth in its class"
+        )
+    if isinstance(data, Mapping) or hasattr(data, "columns"):
+        return data
+    if name := getattr(data, "name", None):
+        return {str(name): data}
+    raise ConfigError(
+        f'{model.name} reads data by their names, and an array has none: data={{"y": y}}'
+    )
 
-    given = {str(name): variable.values for name, variable in data.data_vars.items()}
-    found = adopt(bound(model.pymc), bound(model.numpyro), given)
-    return found.known_as(model.name, repr(model), model.truth)
+
+def _calls(model: Model) -> list[Callable[..., Any]]:
+    return [getattr(model, name) for name in PROGRAMS if defines(type(model), name)]
+
+
+def _arguments(program: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(program).parameters)
+
+
+def _bound(model: Model, program: Callable[..., Any], given: Any) -> Callable[..., Any]:
+    """A program as a function of named arrays, if it is one of a Dataset; else itself."""
+    if _arguments(program) != ["data"]:
+        return program
+    first = _as_dataset(columns(given))
+    if isinstance(given, xr.Dataset):
+        first = given
+
+    def call(**arrays: Any) -> Any:
+        named = {
+            n: (first[n].dims if n in first else [f"{n}_dim_{i}" for i in range(np.ndim(x))], x)
+            for n, x in arrays.items()
+            if n not in first.coords
+        }
+        sizes = {d: s for dims, x in named.values() for d, s in zip(dims, x.shape, strict=True)}
+        kept = {
+            n: c
+            for n, c in first.coords.items()
+            if all(sizes.get(d) == s for d, s in c.sizes.items())
+        }
+        try:
+            return program(xr.Dataset(named, kept))
+        except (AttributeError, KeyError) as error:
+            raise _explained(model, error, list(arrays)) from error
+
+    functools.update_wrapper(call, program)
+    every = inspect.Parameter("arrays", inspect.Parameter.VAR_KEYWORD)
+    vars(call)["__signature__"] = inspect.Signature([every])
+    return call
+
+
+def _as_dataset(arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
+    """Arrays that have their first dimension in common where that is as long."""
+    rows = max((len(array) for array in arrays.values() if array.ndim), default=0)
+    return xr.Dataset(
+        {
+            name: (
+                [
+                    "row" if i == 0 and size == rows else f"{name}_dim_{i}"
+                    for i, size in enumerate(array.shape)
+                ],
+                array,
+            )
+            for name, array in arrays.items()
+        }
+    )
+
+
+def _explained(model: Model, error: Exception, names: Sequence[str]) -> Exception:
+    """An error of a program, in words where it is about a name that the data do not have."""
+    found = _UNNAMED.search(str(error))
+    if not found or ("Dataset" not in str(error) and isinstance(error, AttributeError)):
+        return ModelError(f"{type(error).__name__}: {error}")
+    name = found.group(1) or found.group(2)
+    return ConfigError(
+        f"{model.name} reads data[{name!r}], which the data do not have."
+        f"{did_you_mean(name, names)} Name the column so: data={{{name!r}: …}}, or in the first "
+        "line of the file"
+    )

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from models.programs.adopted.marginal import LaplaceMarginal
+from models.programs.adopted.marginal import Groups, LaplaceMarginal
 from models.programs.adopted.pair import Pair
 from models.programs.adopted.program import Site, Terms, UserProgram, total
 from models.programs.form import Program
@@ -72,6 +72,21 @@ class Adopted:
             return dict(self.pair.names)
         return {name: name for name in program.names}
 
+    def integrated(self, program: UserProgram) -> tuple[str, ...]:
+        """The variables of a program that are integrated out."""
+        if not self.latent:
+            return ()
+        kept = [self.own_names(program)[site.name] for site in self.sites]
+        return tuple(name for name in program.names if name not in kept)
+
+    def drawing(self) -> tuple[UserProgram, dict[str, Site]]:
+        """The program that draws data, and by parameter its own variable: NumPyro's if it can."""
+        program, pair = self.named, self.pair
+        if pair is not None and pair.same_sites:
+            program = self.programs["numpyro"]
+        own, sites = self.own_names(program), {site.name: site for site in program.sites}
+        return program, {site.name: sites[own[site.name]] for site in self.sites}
+
     def parameters(self, program: UserProgram, terms: Terms) -> Values:
         """The values of the parameters that are left, at a point of a program."""
         if self.pair is not None and program is self.pair.one:
@@ -89,7 +104,7 @@ def functions(
     Args:
         adopted: the programs.
         program: one of them.
-        rows: how its terms are summed to units.
+        rows: how its terms are summed to rows, and these to units.
         observed: other data than its own, by site.
     """
     if adopted.latent:
@@ -128,13 +143,12 @@ def _marginal(
     adopted: Adopted, program: UserProgram, rows: Rows, observed: Mapping[str, Array] | None
 ) -> Program:
     """The functions of the program with latent variables integrated out."""
-    kept = [adopted.own_names(program)[site.name] for site in adopted.sites]
-    latent = tuple(name for name in program.names if name not in kept)
 
-    def likelihood(u: Array) -> Array:
-        return jnp.sum(rows.summed(adopted.likelihood_terms(program, program.at(u, observed))))
+    def each(terms: Terms) -> Array:
+        return rows.summed(adopted.likelihood_terms(program, terms))
 
-    marginal = LaplaceMarginal(program, latent, likelihood)
+    latent = adopted.integrated(program)
+    marginal = LaplaceMarginal(program, latent, each, rows.cut, observed)
     called = {theirs: name for name, theirs in adopted.own_names(program).items()}
     left = [site for site in program.sites if site.name in marginal.names]
     shapes = {called[site.name]: site.unconstrained for site in left}
@@ -144,7 +158,7 @@ def _marginal(
         return program.at(marginal.whole(_flat(parts, shapes), origin))
 
     def log_likelihood(parts: Values) -> list[Array]:
-        return [jnp.reshape(marginal.log_likelihood(_flat(parts, shapes)), (1,))]
+        return [marginal.log_likelihood(_flat(parts, shapes))]
 
     def constrain(parts: Values) -> Values:
         return adopted.parameters(program, at(parts))
@@ -217,13 +231,16 @@ class Rows:
         axes: of each term the axis of the rows; None where they have none in common, so that all
             data are one unit.
         count: N.
+        cut: the groups of rows that are the units instead, where latent variables are integrated
+            out; None if all rows are then one.
     """
 
     axes: tuple[int, ...] | None
     count: int
+    cut: Groups | None = None
 
     def summed(self, terms: list[Array]) -> Array:
-        """One number for each unit, shape (N,)."""
+        """One number for each row, shape (N,)."""
         if self.axes is None:
             return jnp.reshape(sum((jnp.sum(term) for term in terms), jnp.zeros(())), (1,))
         found = jnp.zeros(self.count)

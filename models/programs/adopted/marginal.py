@@ -1,29 +1,125 @@
 """The likelihood with latent variables z integrated out by Laplace's method.
 
-    log p(x | θ) ≈ log p(x, ẑ | θ) + (m/2) log 2π − ½ log |H|,    H = −∂² log p(x, z | θ)/∂z² at ẑ,
+    log p(x | θ) ≈ Σ_g [log p(x_g, ẑ_g | θ) + (m/2) log 2π − ½ log |H_g|],
 
-with ẑ(θ) the mode in the unconstrained coordinates of z.  Exact where the latent variables are
-Gaussian given data and θ, H then being constant.  The mode is found by Newton steps without
-derivatives; two further steps that are differentiated carry the first and second derivatives of
-ẑ(θ), by the implicit function theorem.
+with H_g = −∂² log p(x_g, z_g | θ)/∂z_g² at ẑ_g, and ẑ(θ) the mode in the unconstrained coordinates
+of z.  Groups g are what neither the likelihood nor the prior of z ties together: independent units,
+found by derivatives; all data are one where the program cannot be cut so.  Exact where the latent
+variables are Gaussian given data and θ, H then being constant.  The mode is found by Newton steps
+without derivatives; two further steps that are differentiated carry the first and second
+derivatives of ẑ(θ), by the implicit function theorem.
 Reference: Tierney & Kadane (1986), JASA 81; Kristensen et al. (2016), J. Stat. Software 70(5).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import final
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
-from models.programs.adopted.program import UserProgram, total
+from models.programs.adopted.program import Terms, UserProgram, total
+from models.programs.compilation import once
 
 _STEPS = 100
 _TOLERANCE = 1e-10
 _HALVINGS = 12
+_POINTS = 3
+"""Points at which it is looked what depends on what."""
+_MOST = 20_000_000
+"""Numbers of a matrix of derivatives that are kept at a time."""
+
+
+@final
+class Groups(NamedTuple):
+    """The independent groups of rows and latent variables, numbered by their first rows.
+
+    Attributes:
+        row: the group of each row of the likelihood, shape (N,).
+        coordinates: of the latent variables of each group, among theirs, shape (G, m).
+        prior: by latent variable, the group of each term of its log prior.
+    """
+
+    row: np.ndarray
+    coordinates: np.ndarray
+    prior: dict[str, np.ndarray]
+
+
+def groups(
+    program: UserProgram,
+    latent: tuple[str, ...],
+    rows: Callable[[Array], Array],
+    rng: np.random.Generator,
+) -> Groups | None:
+    """Cuts a program into independent groups, all with as many latent variables.
+
+    Args:
+        program: the program.
+        latent: the variables to integrate over.
+        rows: u ↦ the log-likelihood of each row, shape (N,).
+        rng: draws the points at which derivatives are looked at.
+
+    Returns:
+        The groups; None if there is one, or if they differ.
+    """
+    inner = np.flatnonzero(np.isin(program.coordinates, latent))
+    m, points = inner.size, jnp.asarray(program.starts(rng)[:_POINTS])
+    if jax.eval_shape(rows, points[0]).size * m > _MOST:
+        return None
+
+    def joint(z: Array, u: Array) -> Array:
+        terms = program.at(u.at[inner].set(z))
+        priors = sum((jnp.sum(terms.prior[name]) for name in latent), jnp.zeros(()))
+        return jnp.sum(rows(u.at[inner].set(z))) + priors
+
+    def ties(u: Array) -> tuple[Array, Array]:
+        slopes = jax.jacfwd(lambda z: rows(u.at[inner].set(z)))(u[inner])
+        return slopes, jax.hessian(joint)(u[inner], u)
+
+    slopes, curvature = (
+        np.any(np.nan_to_num(np.asarray(found)) != 0, axis=0)
+        for found in once(jax.vmap(ties))(points)
+    )
+    count, tied = connected_components(
+        csr_matrix(np.block([[curvature, slopes.T], [slopes, np.zeros((len(slopes),) * 2)]])),
+        directed=False,
+    )
+    first, row = np.unique(tied[m:], return_index=True)[1], tied[m:]
+    sizes = np.bincount(tied[:m], minlength=count)
+    if count == 1 or first.size < count or np.ptp(sizes):
+        return None
+    number = np.empty(count, int)
+    number[row[np.sort(first)]] = np.arange(count)
+    own = number[tied[:m]]
+    prior = _terms_of(program, latent, own)
+    coordinates = np.argsort(own, kind="stable").reshape(count, -1)
+    return None if prior is None else Groups(number[row], coordinates, prior)
+
+
+def _terms_of(
+    program: UserProgram, latent: tuple[str, ...], own: np.ndarray
+) -> dict[str, np.ndarray] | None:
+    """The group of each term of the log prior of each variable; None if terms are of several."""
+    shapes = jax.eval_shape(program.at, jnp.zeros(program.size)).prior
+    found, start = {}, 0
+    for site in program.sites:
+        if site.name not in latent:
+            continue
+        size = int(np.prod(site.unconstrained))
+        of = own[start : start + size].reshape(site.unconstrained)
+        start += size
+        shape = shapes[site.name].shape
+        if site.support != "real" or shape != site.unconstrained[: len(shape)]:
+            return None
+        found[site.name] = of.reshape((*shape, -1))[..., 0]
+        if np.ptp(of.reshape((*shape, -1)), axis=-1).any():
+            return None
+    return found
 
 
 @final
@@ -39,43 +135,79 @@ class LaplaceMarginal:
         self,
         program: UserProgram,
         latent: tuple[str, ...],
-        likelihood: Callable[[Array], Array],
+        rows: Callable[[Terms], Array],
+        cut: Groups | None,
+        observed: Mapping[str, Array] | None = None,
     ) -> None:
         """Splits the coordinates.
 
         Args:
             program: the program.
             latent: the variables to integrate over.
-            likelihood: u ↦ log p(x | z, θ), a scalar.
+            rows: terms ↦ log p(x_i | z, θ), shape (N,).
+            cut: the independent groups; None if all data are one.
+            observed: other data than the program's own, by site.
         """
-        self._program, self._latent, self._likelihood = program, latent, likelihood
+        self._program, self._latent, self._cut = program, latent, cut
+        self._observed = observed
+
+        def at(u: Array, observed: Mapping[str, Array] | None) -> tuple[Terms, Array]:
+            terms = program.at(u, observed)
+            return terms, rows(terms)
+
+        # traced once, whatever derivatives are taken of it
+        self._at = jax.jit(at)
         of = np.array(program.coordinates)
         self.names = tuple(name for name in program.names if name not in latent)
         self.coordinates = np.flatnonzero(~np.isin(of, latent))
         self._inner = np.flatnonzero(np.isin(of, latent))
+        one = np.arange(self._inner.size)[None]
+        self._blocks = one if cut is None else cut.coordinates
 
     def whole(self, theta: Array, z: Array) -> Array:
         """All coordinates of the program, of those of parameters and of latent variables."""
         u = jnp.zeros(self._program.size).at[self.coordinates].set(theta)
         return u.at[self._inner].set(z)
 
+    def _by_group(self, z: Array, theta: Array) -> Array:
+        """log p(x_g, z_g | θ) in the coordinates of z, shape (G,)."""
+        u = self.whole(theta, z)
+        terms, rows = self._at(u, self._observed)
+        if self._cut is None:
+            own = (terms.prior, terms.jacobians)
+            priors = sum(jnp.sum(group[name]) for group in own for name in self._latent)
+            return jnp.reshape(jnp.sum(rows) + priors, (1,))
+        found = jnp.zeros(len(self._blocks)).at[self._cut.row].add(rows)
+        for name, group in self._cut.prior.items():
+            found = found.at[group].add(terms.prior[name])
+        return found
+
     def _joint(self, z: Array, theta: Array) -> Array:
         """log p(x, z | θ) in the coordinates of z, a scalar."""
-        u = self.whole(theta, z)
-        terms = self._program.at(u)
-        own = (terms.prior, terms.jacobians)
-        priors = sum(jnp.sum(group[name]) for group in own for name in self._latent)
-        return self._likelihood(u) + priors
+        return jnp.sum(self._by_group(z, theta))
+
+    def _curvature(self, z: Array, theta: Array) -> Array:
+        """H_g, shape (G, m, m): one derivative takes the same column of every group."""
+        slope = jax.grad(self._joint)
+
+        def column(place: Array) -> Array:
+            direction = jnp.zeros(z.size).at[jnp.asarray(self._blocks)[:, place]].set(1.0)
+            return jax.jvp(lambda at: slope(at, theta), (z,), (direction,))[1][self._blocks]
+
+        columns = jax.vmap(column)(jnp.arange(self._blocks.shape[1]))
+        return -jnp.moveaxis(columns, 0, -1)
 
     def mode(self, theta: Array) -> Array:
         """ẑ(θ), differentiable twice."""
-        slope, curvature = jax.grad(self._joint), jax.hessian(self._joint)
+        slope, blocks = jax.grad(self._joint), self._blocks
         halvings = 0.5 ** jnp.arange(_HALVINGS)
 
         def climb(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
             z, value, count, _ = state
-            values, vectors = jnp.linalg.eigh(-curvature(z, theta))
-            step = vectors @ ((vectors.T @ slope(z, theta)) / jnp.maximum(jnp.abs(values), 1e-8))
+            values, vectors = jnp.linalg.eigh(self._curvature(z, theta))
+            turned = jnp.einsum("gij,gi->gj", vectors, slope(z, theta)[blocks])
+            turned = turned / jnp.maximum(jnp.abs(values), 1e-8)
+            step = jnp.zeros(z.size).at[blocks].set(jnp.einsum("gij,gj->gi", vectors, turned))
             tried = jax.vmap(lambda a: self._joint(z + a * step, theta))(halvings)
             tried = jnp.where(jnp.isfinite(tried), tried, -jnp.inf)
             best = jnp.argmax(tried)
@@ -89,15 +221,16 @@ class LaplaceMarginal:
         end = jax.lax.while_loop(lambda s: (s[3] > _TOLERANCE) & (s[2] < _STEPS), climb, state)
         z = jax.lax.stop_gradient(end[0])
         for _ in range(2):
-            z = z - jnp.linalg.solve(curvature(z, theta), slope(z, theta))
+            slopes = slope(z, theta)[blocks][..., None]
+            z = z.at[blocks].add(jnp.linalg.solve(self._curvature(z, theta), slopes)[..., 0])
         return z
 
     def log_likelihood(self, theta: Array) -> Array:
-        """log p(x | θ), a scalar in nats; NaN where ẑ is no maximum."""
+        """log p(x_g | θ), shape (G,), in nats; NaN where ẑ is no maximum."""
         z = self.mode(theta)
-        sign, log_determinant = jnp.linalg.slogdet(-jax.hessian(self._joint)(z, theta))
-        value = self._joint(z, theta) + (z.size * jnp.log(2 * jnp.pi) - log_determinant) / 2
-        return jnp.where(sign > 0, value, jnp.nan)
+        sign, log_determinant = jnp.linalg.slogdet(self._curvature(z, theta))
+        gain = (self._blocks.shape[1] * jnp.log(2 * jnp.pi) - log_determinant) / 2
+        return jnp.where(sign > 0, self._by_group(z, theta) + gain, jnp.nan)
 
     def log_prior(self, theta: Array) -> Array:
         """log π(θ) on the natural scale, a scalar."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -25,7 +25,6 @@ from numpyro.primitives import Messenger
 
 from models.errors import ModelError
 from models.programs.adopted.program import Site, Terms, UserProgram, total
-from models.programs.keys import key_of
 from models.spec import Values
 
 _BATCH = 1_000
@@ -163,40 +162,40 @@ class NumpyroProgram(UserProgram):
             }
         )
 
-    def prior_draws(self, rng: np.random.Generator, count: int) -> dict[str, np.ndarray] | str:
+    @property
+    def prior_problem(self) -> str:
         if self._improper:
             return f"the prior of {', '.join(self._improper)} is improper: it cannot be drawn from"
-        if self.factors:
-            return f"draws do not see {', '.join(self.factors)}"
-        names = [*self.names, *self.observed]
+        return f"draws do not see {', '.join(self.factors)}" if self.factors else ""
 
-        def draw(key: Array) -> Values:
-            program = handlers.uncondition(self._seeded(key))
-            widened = handlers.substitute(program, substitute_fn=partial(self._as_observed, key))
-            trace = self._traced(widened, None)
-            return {name: trace[name]["value"] for name in names}
-
-        return _in_batches(draw, jax.random.split(key_of(rng), count))
-
-    def simulate(self, rng: np.random.Generator, values: Values) -> dict[str, np.ndarray]:
+    def draws(self, seeds: np.ndarray, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
         if not self.observed:
             raise ModelError(
                 f"the data are seen by {', '.join(self.factors)} alone, which cannot be drawn from"
             )
-        stacked = {name: jnp.asarray(array) for name, array in values.items()}
-        keys = jax.random.split(key_of(rng), len(next(iter(stacked.values()))))
-        return _in_batches(self.simulated, stacked, keys)
+        every = {name: np.asarray(array) for name, array in values.items()}, np.asarray(seeds)
+        parts = [
+            self._batch(*jax.tree.map(lambda x, at=at: x[at : at + _BATCH], every))
+            for at in range(0, len(seeds), _BATCH)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def simulated(self, values: Values, key: Array) -> Values:
-        """Draws of the observed sites at natural values; traceable by JAX."""
+    @cached_property
+    def _batch(self) -> Callable[..., Values]:
+        return jax.jit(jax.vmap(self._draw))
+
+    def _draw(self, values: Values, seed: Array) -> Values:
+        """One joint draw with some latent variables held."""
+        key, other = jax.random.split(jax.random.key(seed))
 
         def substitute(site: dict[str, Any]) -> Any:
-            found = values.get(site["name"])
-            return self._as_observed(key, site) if found is None else found
+            held = values.get(site["name"])
+            return self._as_observed(other, site) if held is None else held
 
         program = handlers.uncondition(self._seeded(key))
         trace = self._traced(handlers.substitute(program, substitute_fn=substitute), None)
-        return {name: trace[name]["value"] for name in self.observed}
+        names = [name for name in (*self.names, *self.observed) if name not in values]
+        return {name: trace[name]["value"] for name in names}
 
     def _as_observed(self, key: Array, site: dict[str, Any]) -> Any:
         """A draw as wide as the data: without a plate a site is so only through broadcasting."""
@@ -242,17 +241,6 @@ def _log_prob(site: Mapping[str, Any]) -> Array:
         law.log_prob(value, site["intermediates"]) if site["intermediates"] else law.log_prob(value)
     )
     return term if site["scale"] is None else site["scale"] * term
-
-
-def _in_batches(draw: Callable[..., Values], *arguments: Any) -> dict[str, np.ndarray]:
-    """A function of one point at many, a thousand at a time."""
-    batch = jax.jit(jax.vmap(draw))
-    count = len(arguments[-1])
-    parts = [
-        batch(*jax.tree.map(lambda x, at=at: x[at : at + _BATCH], arguments))
-        for at in range(0, count, _BATCH)
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _refuse(

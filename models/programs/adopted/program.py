@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, final
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -108,24 +108,35 @@ class UserProgram(ABC):
     def unconstrain(self, values: Mapping[str, Array]) -> Array:
         """Coordinates of the natural values of every site, at their current supports."""
 
+    @property
     @abstractmethod
-    def prior_draws(self, rng: np.random.Generator, count: int) -> dict[str, np.ndarray] | str:
-        """Draws of latent and observed sites, shape (count, …), or why there are none."""
+    def prior_problem(self) -> str:
+        """Why nothing can be drawn from the prior, as a sentence; "" if it can."""
 
     @abstractmethod
-    def simulate(self, rng: np.random.Generator, values: Values) -> dict[str, np.ndarray]:
-        """A draw of every observed site at each of many points.
+    def draws(self, seeds: np.ndarray, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """A joint draw of all sites for each seed, which depends on that and its values alone.
 
         Args:
-            rng: the stream of the draws.
-            values: of the latent variables, on the natural scale, shape (points, …).
+            seeds: non-negative integers, shape (draws,).
+            values: latent variables that are held, on the natural scale, shape (draws, …).
 
         Returns:
-            By site, shape (points, …).
+            Latent variables that are not held and observed sites, shape (draws, …).
 
         Raises:
-            ModelError: the program cannot draw its data; says why.
+            ModelError: the program cannot draw; says why.
         """
+
+    @final
+    def prior_draws(self, rng: np.random.Generator, count: int) -> dict[str, np.ndarray] | str:
+        """Draws of latent and observed sites, shape (count, …), or why there are none."""
+        if self.prior_problem:
+            return self.prior_problem
+        try:
+            return self.draws(rng.integers(2**63, size=count), {})
+        except ModelError as error:
+            return str(error)
 
     @final
     def factors_with_arrays(self) -> tuple[str, ...]:

@@ -18,7 +18,6 @@ from jax import Array
 from models.errors import ModelError, told
 from models.programs.adopted.program import Site, Terms, UserProgram
 from models.programs.pymc import float64_constants, jaxified
-from models.spec import Values
 
 _WIDER = {"float16": "float64", "float32": "float64", "int8": "int64", "int16": "int64"}
 _SUPPORTS = {
@@ -71,6 +70,7 @@ class PymcProgram(UserProgram):
         names = {v.name: tuple(map(str, dims.get(v.name, ()))) for v in model.observed_RVs}
         self.observed_dims = names
         self._with_observed: Callable[..., Any] | None = None
+        self._drawers: dict[tuple[str, ...], tuple[Any, Any]] = {}
 
     def _graph(self, model: Any, wide: Mapping[Any, Any]) -> None:
         """The functions of all terms, of natural values and of coordinates, and the sites."""
@@ -208,36 +208,61 @@ class PymcProgram(UserProgram):
         parts = self._forward(*(jnp.asarray(values[name], float) for name in self.names))
         return self.join(dict(zip(self.names, parts, strict=True)))
 
-    def prior_draws(self, rng: np.random.Generator, count: int) -> dict[str, np.ndarray] | str:
+    @property
+    def prior_problem(self) -> str:
         if self.factors:
             return f"draws do not see {', '.join(self.factors)}"
         unordered = [v.name for v in self._free if type(self._transform[v]).__name__ == "Ordered"]
         if unordered:
             return f"PyMC draws {', '.join(unordered)} without the order that its density has"
-        free, seen = self._draws_from
-        try:
-            drawn = _draw([*free, *seen], [], rng, [[]] * count)
-        except Exception as error:  # PyMC's distributions and a user's own raise anything
-            return told(error)
-        arrays = map(np.stack, zip(*drawn, strict=True))
-        return dict(zip([*self.names, *self.observed], arrays, strict=True))
+        flat = [v.name for v in self._free if "Flat" in type(v.owner.op).__name__]
+        if flat:
+            return f"the prior of {', '.join(flat)} is improper: it cannot be drawn from"
+        return ""
 
-    def simulate(self, rng: np.random.Generator, values: Values) -> dict[str, np.ndarray]:
-        from pytensor.graph.replace import clone_replace
-
-        free, seen = self._draws_from
-        if not seen:
+    def draws(self, seeds: np.ndarray, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        if not self.observed:
             names = ", ".join(self.factors)
             raise ModelError(f"the data are seen by {names} alone, which cannot be drawn from")
-        symbols = {v: v.type() for v in free}
-        with float64_constants():
-            graphs = clone_replace(seen, symbols)
-        points = list(zip(*(np.asarray(values[v.name]) for v in free), strict=True))
+        held = tuple(name for name in self.names if name in values)
+        points = zip(*(np.asarray(values[name]) for name in held), strict=True)
         try:
-            drawn = _draw(graphs, list(symbols.values()), rng, points)
+            if held not in self._drawers:
+                self._drawers[held] = self._drawer(held)
+            draw, reseed = self._drawers[held]
+            found = []
+            for seed, point in zip(seeds, points if held else [()] * len(seeds), strict=True):
+                reseed(int(seed))
+                found.append([np.asarray(one) for one in draw(*point)])
         except Exception as error:  # PyMC's distributions and a user's own raise anything
-            raise ModelError(f"the PyMC program cannot draw its data: {told(error)}") from error
-        return dict(zip(self.observed, map(np.stack, zip(*drawn, strict=True)), strict=True))
+            raise ModelError(f"the PyMC program cannot draw: {told(error)}") from error
+        names = [name for name in (*self.names, *self.observed) if name not in held]
+        return dict(zip(names, map(np.stack, zip(*found, strict=True)), strict=True))
+
+    def _drawer(self, held: tuple[str, ...]) -> tuple[Callable[..., Any], Callable[[int], None]]:
+        """A joint draw with some variables held, by Python, and what sets its stream.
+
+        Compiling samplers would take many times as long as they run.
+        """
+        import pymc as pm
+        import pytensor
+        from pymc.pytensorf import reseed_rngs
+        from pytensor.graph.replace import clone_replace
+        from pytensor.tensor.random.type import RandomType
+
+        free, seen = self._draws_from
+        symbols = {v: v.type() for v in free if v.name in held}
+        drawn = [*(v for v in free if v.name not in held), *seen]
+        with pytensor.config.change_flags(cxx="", cast_policy="numpy+floatX"):
+            function = pm.compile(
+                list(symbols.values()),
+                clone_replace(drawn, symbols),
+                random_seed=0,
+                mode="FAST_COMPILE",
+                on_unused_input="ignore",
+            )
+        streams = [v for v in function.get_shared() if isinstance(v.type, RandomType)]
+        return function, lambda seed: reseed_rngs(streams, seed)
 
 
 def _as_model(program: Any) -> Any:
@@ -321,25 +346,3 @@ def _constant(value: Any) -> np.ndarray:
 def _support(transform: Any) -> str:
     name = type(transform).__name__
     return _SUPPORTS.get(name, name.removesuffix("Transform").lower())
-
-
-def _draw(
-    variables: Sequence[Any],
-    inputs: Sequence[Any],
-    rng: np.random.Generator,
-    points: Sequence[Sequence[np.ndarray]],
-) -> list[list[np.ndarray]]:
-    """A joint draw at each point, by Python: compiling samplers would take many times as long."""
-    import pymc as pm
-    import pytensor
-
-    seed = int(rng.integers(2**31))
-    with pytensor.config.change_flags(cxx="", cast_policy="numpy+floatX"):
-        function = pm.compile(
-            list(inputs),
-            list(variables),
-            random_seed=seed,
-            mode="FAST_COMPILE",
-            on_unused_input="ignore",
-        )
-        return [[np.asarray(draw) for draw in function(*point)] for point in points]

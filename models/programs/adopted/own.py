@@ -1,0 +1,318 @@
+"""Everything that belongs to an adopted model beside its name: programs, data, rows and units."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from models.errors import ModelError, told
+from models.programs.adopted.arguments import called, label_names, replaced
+from models.programs.adopted.functions import Adopted, Rows, functions, rows_of
+from models.programs.adopted.marginal import groups
+from models.programs.adopted.program import UserProgram
+from models.programs.adopted.sizes import resized
+from models.programs.adopted.structure import Structure, structure
+from models.spec import Values
+
+_ROW = "row"
+"""The dim of the rows of the data."""
+
+type Rebuild = Callable[[Mapping[str, np.ndarray], Any], Own]
+"""Arrays, and the data in the form in which they are given ↦ the same programs on those."""
+
+
+@final
+class Own:
+    """Everything that belongs to an adopted model beside its name."""
+
+    def __init__(
+        self,
+        adopted: Adopted,
+        calls: Mapping[str, Callable[..., Any]],
+        given: Any,
+        arrays: Mapping[str, np.ndarray],
+        undecided: Sequence[str],
+        rebuild: Rebuild | None = None,
+    ) -> None:
+        """Keeps what belongs to a model.
+
+        Args:
+            adopted: the programs.
+            calls: the user's functions, by language.
+            given: the data as they were given.
+            arrays: `columns` of them.
+            undecided: factors of which it cannot be told whether they are likelihood.
+            rebuild: all of this on other data; None if the programs hold theirs.
+        """
+        self.adopted, self._calls = adopted, calls
+        self._given, self._arrays, self._undecided = given, arrays, tuple(undecided)
+        self._rebuild = rebuild
+        self.primary = next(iter(adopted.programs.values()))
+        self.rows_of = {name: _rows(adopted, one) for name, one in adopted.programs.items()}
+        self.rows = self.rows_of[self.primary.language]
+        self.column_of = _columns_of(adopted.programs.values(), arrays)
+        self.data = _dataset(adopted, arrays, self.column_of, self.rows.count, given)
+        self.measured = tuple(dict.fromkeys(self.column_of.values()))
+        self.covariates = tuple(str(n) for n in self.data.data_vars if n not in self.measured)
+        self._others: dict[int, Own] = {}
+        self._sized: dict[int, Own] = {}
+
+    @property
+    def units(self) -> int:
+        """N: rows, groups of rows, or 1 where all data are one unit."""
+        if not self.adopted.latent:
+            return self.rows.count
+        return 1 if self.rows.cut is None else len(self.rows.cut.coordinates)
+
+    @property
+    def size(self) -> int:
+        """What n counts: units, or all rows where they are one."""
+        return self.units if self.units > 1 else self._length(self.data)
+
+    @property
+    def grows(self) -> bool:
+        """Whether there can be data of another size."""
+        return (
+            self._rebuild is not None and self.units > 1 and set(self.measured) <= set(self._arrays)
+        )
+
+    def _length(self, data: xr.Dataset) -> int:
+        """The rows of a data set, which tell it from those of other sizes."""
+        return next(iter(data[self.measured[0]].shape), 1) if self.measured else 0
+
+    def like(self, data: xr.Dataset) -> Own:
+        """The programs on data of that size, if they were asked for; else these."""
+        return self if data is self.data else self._others.get(self._length(data), self)
+
+    def sized(self, n: int, draw: Callable[[int], Mapping[str, np.ndarray]] | None = None) -> Own:
+        """The programs on data of n units, or of all rows where they are one unit.
+
+        Args:
+            n: the number of units.
+            draw: makes data of n units; the user's own, over again, if None.
+
+        Raises:
+            ModelError: the programs do not take such data; says what to change.
+        """
+        if n == self.size and draw is None:
+            return self
+        if n not in self._sized:
+            self._sized[n] = self._resized(n, draw)
+            self._others[self._length(self._sized[n].data)] = self._sized[n]
+        return self._sized[n]
+
+    def _resized(self, n: int, draw: Callable[[int], Mapping[str, np.ndarray]] | None) -> Own:
+        now = self.size
+        only = f"or study them at n=[{now}]"
+        if self._rebuild is None or not set(self.measured) <= set(self._arrays):
+            raise ModelError(
+                f"the programs hold their {now} rows: pass functions of the data, and data=, {only}"
+            )
+        if self.units == 1:
+            raise ModelError(
+                "the likelihood is one term for all rows, so that others are no more of the same: "
+                f"study it at n=[{now}]"
+            )
+        unit = self.rows.cut.row if self.rows.cut else np.arange(self.rows.count)
+        sizes = {size for site in self.adopted.named.sites for size in site.shape}
+        try:
+            if draw is not None:
+                arrays = {**self._arrays, **draw(n)}
+                found = self._rebuild(arrays, arrays)
+            else:
+                other = resized(self._arrays, unit, n, sizes)
+                every = isinstance(self._given, Mapping) or not hasattr(self._given, "shape")
+                new = other.arrays if every else {k: other.arrays[k] for k in other.labels}
+                given = replaced(self._given, new, other.rows)
+                found = self._rebuild(other.arrays, given)
+        except Exception as error:  # whatever a user's program raises
+            raise ModelError(
+                f"the programs do not take the data of {n} units ({told(error)}): pass all that "
+                f"has a row in data=, {only}"
+            ) from error
+        shapes = [{s.name: s.shape for s in own.adopted.sites} for own in (self, found)]
+        changed = [name for name, shape in shapes[0].items() if shapes[1].get(name) != shape]
+        if changed:
+            listed = ", ".join(map(repr, changed))
+            raise ModelError(
+                f"{', '.join(changed)} has another shape with {n} units than with {now}: integrate "
+                f"it out with latent=({listed},), {only}"
+            )
+        if found.units != n:
+            raise ModelError(
+                f"of {n} units the programs see {found.units}: study them at n=[{now}]"
+            )
+        return found
+
+    def call(self, language: str, data: xr.Dataset) -> Any:
+        if language not in self._calls:
+            raise ModelError(f"there is no {language} program")
+        arrays, given = dict(self._arrays), self._given
+        if data is not self.data:
+            new = {n: data[n].data for n in self.measured if n in arrays}
+            arrays |= new
+            given = replaced(given, new) if new else given
+        return called(self._calls[language], given, arrays)
+
+    def text_of(self, language: str) -> str:
+        try:
+            return inspect.getsource(self._calls[language])
+        except (KeyError, OSError, TypeError):
+            return ""
+
+    def observed_in(self, program: UserProgram, data: xr.Dataset) -> dict[str, Array]:
+        return {site: data[self.column_of[site]].data for site in program.observed}
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        return self.primary.starts(np.random.default_rng(0))
+
+    @cached_property
+    def parameters_at(self) -> Callable[[Array], Values]:
+        return jax.jit(lambda u: self.adopted.parameters(self.primary, self.primary.at(u)))
+
+    @cached_property
+    def mode(self) -> Values:
+        """Parameters at the mode of their posterior density in unconstrained coordinates."""
+        from scipy.optimize import minimize
+
+        program = functions(self.adopted, self.primary, self.rows, None)
+        first, unravel = ravel_pytree(
+            program.unconstrain(self.parameters_at(jnp.asarray(self.starts[0])))
+        )
+
+        def height(u: Array) -> Array:
+            parts = unravel(u)
+            priors = program.log_prior(parts) + program.log_jacobian(parts)
+            return priors + sum(jnp.sum(term) for term in program.log_likelihood(parts))
+
+        both = jax.jit(jax.value_and_grad(lambda u: -height(u)))
+
+        def minus(u: np.ndarray) -> tuple[float, np.ndarray]:
+            value, slope = both(jnp.asarray(u))
+            fine = np.isfinite(value) and np.isfinite(slope).all()
+            return (float(value), np.asarray(slope)) if fine else (1e300, np.zeros(u.size))
+
+        end = minimize(minus, np.asarray(first), jac=True, method="L-BFGS-B")
+        return program.constrain(unravel(jnp.asarray(end.x)))
+
+    @cached_property
+    def structure(self) -> Structure:
+        program, adopted = self.primary, self.adopted
+
+        def terms(u: Array) -> Array:
+            found = adopted.likelihood_terms(program, program.at(u))
+            return jnp.concatenate([jnp.ravel(term) for term in found])
+
+        return structure(program, terms, np.random.default_rng(0))
+
+    @cached_property
+    def likelihood_problem(self) -> str:
+        if self._undecided:
+            names = ", ".join(self._undecided)
+            listed = ", ".join(map(repr, self._undecided))
+            return (
+                f"which part of {names} is likelihood? name what is with likelihood=({listed},), "
+                "or likelihood=() if none is"
+            )
+        if self.adopted.latent:
+            return ""
+        found = self.structure
+        if not found.absent and not found.nullity:
+            return ""
+        if found.latent:
+            names = ", ".join(found.latent)
+            count = sum(found.sizes[name] for name in found.latent)
+            listed = ", ".join(map(repr, found.latent))
+            be = "is a latent variable" if len(found.latent) == 1 else "are latent variables"
+            return (
+                f"{names} {be}: {count} values for {self.rows.count} rows; integrate it out "
+                f"with latent=({listed},)"
+            )
+        if found.absent:
+            return f"the likelihood does not depend on {', '.join(found.absent)}"
+        those = " and ".join(found.loose) or "its parameters"
+        return f"the likelihood leaves {found.nullity} directions of {those} undetermined"
+
+
+def _rows(adopted: Adopted, program: UserProgram) -> Rows:
+    """How the terms of a program's log-likelihood are summed to units."""
+    terms = jax.eval_shape(program.at, jnp.zeros(program.size))
+    rows = rows_of([term.shape for term in adopted.likelihood_terms(program, terms)])
+    if not adopted.latent or rows.axes is None:
+        return rows
+
+    def each(u: Array) -> Array:
+        return rows.summed(adopted.likelihood_terms(program, program.at(u)))
+
+    latent = adopted.integrated(program)
+    return replace(rows, cut=groups(program, latent, each, np.random.default_rng(0)))
+
+
+def _columns_of(programs: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """By observed site, the name of the data that it observes; its own where there is none."""
+    found: dict[str, str] = {}
+    for program in programs:
+        for site, array in program.observed.items():
+            alike = (
+                name
+                for name, given in arrays.items()
+                if given.shape == array.shape and np.array_equal(given, array)
+            )
+            found[site] = next(alike, site)
+    return found
+
+
+def _dataset(
+    adopted: Adopted,
+    arrays: Mapping[str, np.ndarray],
+    column_of: Mapping[str, str],
+    count: int,
+    given: Any,
+) -> xr.Dataset:
+    """The observed data first, then everything else that has a name, with its labels."""
+    seen = {
+        column_of[site]: array
+        for program in adopted.programs.values()
+        for site, array in program.observed.items()
+    }
+    numbers = {n: a for n, a in arrays.items() if a.dtype.kind in "biuf" and n not in seen}
+    variables, coords = {}, _coords(adopted)
+    for name, array in {**seen, **numbers}.items():
+        dims = [f"{name}_dim_{i}" for i in range(array.ndim)]
+        if array.ndim and array.shape[0] == count > 1:
+            dims[0] = _ROW
+        # a dim of the parameters of the same name has labels of its own
+        variables[f"{name}_index" if name in coords else name] = (tuple(dims), array)
+    for name in numbers:
+        column: Any = (
+            given[name] if isinstance(given, Mapping) or hasattr(given, "columns") else None
+        )
+        labels = None if column is None else label_names(column)
+        if labels is not None and f"{name}_label" not in coords:
+            coords[f"{name}_label"] = labels
+        if column is not None and hasattr(column, "columns"):
+            coords[f"{name}_dim_1"] = np.array(list(map(str, column.columns)))
+    return xr.Dataset(variables, coords)
+
+
+def _coords(adopted: Adopted) -> dict[str, np.ndarray]:
+    """The coordinates that a PyMC model names."""
+    found = {}
+    for program in adopted.programs.values():
+        model = getattr(program, "model", None)
+        for dim, labels in getattr(model, "coords", {}).items():
+            if labels is not None:
+                found[str(dim)] = np.asarray([str(x) for x in labels])
+    sizes = {d: n for s in adopted.sites for d, n in zip(s.dims, s.shape, strict=False)}
+    return {dim: labels for dim, labels in found.items() if sizes.get(dim) == len(labels)}
