@@ -46,7 +46,7 @@ class HasOwnPrograms(Protocol):
 
     @property
     def size(self) -> int:
-        """What n counts in its data: units, or all rows where they are one."""
+        """The n of its data: units, or all rows where they are one."""
         ...
 
     @property

@@ -217,7 +217,7 @@ def dumped(instance: Any) -> dict[str, Any]:
 
 
 def _fields(instance: Any) -> tuple[dataclasses.Field[Any], ...]:
-    """Of a dataclass; none of a user's class that is no such."""
+    """Fields of a dataclass; none of a user's class that is no such."""
     return dataclasses.fields(instance) if dataclasses.is_dataclass(instance) else ()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comparisons.runs.conduct import conduct
 from comparisons.store.entries import Store
@@ -47,54 +47,49 @@ def study(
     methods: Sequence[Method] = (),
     seed: int = 0,
 ) -> Study:
-    """Checks what theory says of repeated data sets on data sets drawn at a truth.
-
-    A model of the catalogue is studied at its `truth`. Of your own programs the covariates and
-    groups of your data are kept, in all sets alike; data of n units have your rows, or your groups
-    of rows where latent variables are integrated out, in one random order that never changes, and
-    over again when all are taken.
+    """Checks what theory says of repeated data sets; `models.programs.adopted.sizes` says which.
 
     Args:
         name: the study: `coverage`, `calibration`, `asymptotics`, …
         model: a model of the catalogue or of your own class; else pass `pymc`, `numpyro` or both.
-        data: for programs a mapping or a frame, whose names are their arguments; for a class of
-            which something is left out, what `compare` takes.
+        data: as `compare` takes them.
         pymc: a built `pm.Model`, or a function of the data that returns one.
         numpyro: a NumPyro function of the data.
         names: which name of one program is which of the other, where they differ.
-        latent: variables of the programs to integrate out of the likelihood.
-        likelihood: factors or potentials that belong to the likelihood, where that is asked for.
-        truth: values of parameters at which your own programs draw; the posterior mode at your
-            data for those that are not given.
-        n: numbers of units; 50, 200 and 800 of the catalogue, the units of your data and four
-            times as many of your own programs, by default.
+        latent: as `compare` takes them.
+        likelihood: as `compare` takes it.
+        truth: where your own programs draw; at your posterior mode for what is not given.
+        n: numbers of units; by default `default_ladder`.
         replicates: most data sets at each n; fewer if all is decided.
-        methods: those to study besides the study's own, each data set by itself.
+        methods: those to study besides its own, each data set by itself.
         seed: of every random stream.
 
     Returns:
         The verdicts, with a table of them.
 
     Raises:
-        ConfigError: there is no such study, or a name or number that cannot be used.
-        DataError: the data do not suit the model.
-        FitError: the model cannot be studied so; says why, and what to change.
-        ModelError: a program cannot be evaluated, or does not take data of n units.
+        ConcordError: the study, a name, a number, the data or a program cannot be used; says why.
     """
     module = find_study(name)
-    if model is None:
-        model = adopt(pymc, numpyro, data, names=names, latent=latent, likelihood=likelihood)
-    elif pymc is not None or numpyro is not None:
-        raise ConfigError("pass a model, or pymc= and numpyro=, not both")
-    elif missing(model) or data is not None:
-        model = adopt_class(model, data, latent=latent, likelihood=likelihood)
+    programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
+    model = _model(model, data, programs, {"latent": latent, "likelihood": likelihood})
     model = studied(model, truth)
     ladder = tuple(sorted({n} if isinstance(n, int) else set(n))) or default_ladder(model)
     refuse(_mistakes(ladder, replicates, seed))
     further(name, module, model, methods)
+    setting = Setting(model, seed, tuple(methods))
     with tempfile.TemporaryDirectory() as folder:
-        setting, store = Setting(model, seed, tuple(methods)), Store(Path(folder))
-        return conduct(module, setting, ladder, replicates, store, lambda *_: None)
+        return conduct(module, setting, ladder, replicates, Store(Path(folder)), lambda *_: None)
+
+
+def _model(
+    model: Model | None, data: object, programs: dict[str, Any], parts: dict[str, Any]
+) -> Model:
+    if model is None:
+        return adopt(**programs, data=data, **parts)
+    if any(value is not None for value in programs.values()):
+        raise ConfigError("pass a model, or pymc= and numpyro=, not both")
+    return adopt_class(model, data, **parts) if missing(model) or data is not None else model
 
 
 def studied(model: Model, truth: Mapping[str, object] | None) -> Model:

@@ -78,8 +78,10 @@ class Setting:
     def varying(self) -> list[tuple[int, str]]:
         """Place and flat name of every quantity that is not a constant."""
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0, 0)))
-        own = isinstance(self.model, HasOwnPrograms)
-        data = self.model.data if own else self.model.simulate(rng, self.model.truth, 2)
+        if isinstance(self.model, HasOwnPrograms):
+            data = self.model.data
+        else:
+            data = self.model.simulate(rng, self.model.truth, 2)
         target = density(self.model, data)
         jacobian = quantity_jacobian(self.model, target)(target.unconstrain(self.model.truth))
         moves = np.asarray(jacobian).any(axis=1)
@@ -162,7 +164,7 @@ class Study:
         return "\n".join([f"{start}: {listed}", *self.failed])
 
     def _repr_html_(self) -> str:
-        """What differs or is open, for a notebook."""
+        """The verdicts that differ or are open, for a notebook."""
         rows = [
             (one.outcome, one.about, one.cause) for one in self.verdicts if one.outcome != "AGREE"
         ]

@@ -59,6 +59,24 @@ def adopt(
     calls = {name: calls[name] for name in _READ if name in calls}
     built = pymc is not None and not callable(pymc)
 
+    build = _builder(calls, built, names, tuple(latent), likelihood)
+    own = build(columns(data, *calls.values()), data)
+    programs = own.adopted.programs
+    texts = [_source(calls[language], program) for language, program in programs.items()]
+    model = AdoptedModel(_title(given), _digest([*texts, dict(names or {}), latent, likelihood]))
+    object.__setattr__(model, "own", own)
+    return model
+
+
+def _builder(
+    calls: Mapping[str, Callable[..., Any]],
+    built: bool,
+    names: Mapping[str, str] | None,
+    latent: tuple[str, ...],
+    likelihood: Sequence[str] | None,
+) -> Callable[[Mapping[str, np.ndarray], Any], Own]:
+    """Adopts the programs with any data: arrays, and the data as they are given."""
+
     def build(arrays: Mapping[str, np.ndarray], whole: Any) -> Own:
         bound = partial(_program, given=whole, built=built)
         programs = {name: bound(name, call, arrays=arrays) for name, call in calls.items()}
@@ -69,16 +87,11 @@ def adopt(
         }
         undecided = [factor for _, unknown in found.values() for factor in unknown]
         factors = {name: seen for name, (seen, _) in found.items()}
-        adopted = Adopted(programs, matched, tuple(latent), factors)
+        adopted = Adopted(programs, matched, latent, factors)
         _refuse_unknown(latent, adopted.named)
         return Own(adopted, calls, whole, arrays, undecided, None if built else build)
 
-    own = build(columns(data, *calls.values()), data)
-    programs = own.adopted.programs
-    texts = [_source(calls[language], program) for language, program in programs.items()]
-    model = AdoptedModel(_title(given), _digest([*texts, dict(names or {}), latent, likelihood]))
-    object.__setattr__(model, "own", own)
-    return model
+    return build
 
 
 def _refuse_forgotten(

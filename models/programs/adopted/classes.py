@@ -39,7 +39,7 @@ _ROWS = 40
 
 
 def missing(model: Model) -> tuple[str, ...]:
-    """What a class leaves out of what a model has; () of a user's own programs."""
+    """The parts of a model that a class leaves out; () of a user's own programs."""
     if isinstance(model, HasOwnPrograms):
         return ()
     return tuple(name for name in (*PROGRAMS, *PARTS) if not defines(type(model), name))

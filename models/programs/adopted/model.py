@@ -139,7 +139,7 @@ class AdoptedModel(Model):
 
     @property
     def size(self) -> int:
-        """What n counts in its data: units, or all rows where they are one."""
+        """The n of its data: units, or all rows where they are one."""
         return self._own.size
 
     @property

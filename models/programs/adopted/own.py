@@ -76,7 +76,7 @@ class Own:
 
     @property
     def size(self) -> int:
-        """What n counts: units, or all rows where they are one."""
+        """The number that n is: of units, or of all rows where they are one."""
         return self.units if self.units > 1 else self._length(self.data)
 
     @property
