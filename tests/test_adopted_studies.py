@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,8 @@ import xarray as xr
 from scipy.stats import multivariate_normal, norm
 
 import concord as cc
-from comparisons.studies import Setting
+from comparisons.replicated.moments import Moments
+from comparisons.studies import Setting, coverage
 from inference.replicates.fits import replicate, standard_errors
 from inference.replicates.simulated import simulated
 from models.programs.adopted.sizes import resized
@@ -165,26 +167,44 @@ def test_group_likelihoods_are_exact_and_groups_are_the_units() -> None:
     made = model.simulate(np.random.default_rng(0), values, 8)
     assert units(model, model.data) == 4
     assert units(model, made) == 8
-    for data in (made,):
-        target = density(model, data)
-        found = target.log_likelihood(target.unconstrain(values))
-        codes, seen = np.asarray(data["g"].data), np.asarray(data["y"].data)
-        sizes = np.bincount(codes)
-        exact = [
-            multivariate_normal(np.full(m, 0.3), 0.64 * np.ones((m, m)) + 0.25 * np.eye(m)).logpdf(
-                seen[codes == k]
-            )
-            for k, m in enumerate(sizes)
-        ]
-        np.testing.assert_allclose(found, exact, rtol=1e-10)
+    target = density(model, made)
+    found = jax.jit(target.log_likelihood)(target.unconstrain(values))
+    codes, seen = np.asarray(made["g"].data), np.asarray(made["y"].data)
+    exact = [
+        multivariate_normal(np.full(m, 0.3), 0.64 * np.ones((m, m)) + 0.25 * np.eye(m)).logpdf(
+            seen[codes == k]
+        )
+        for k, m in enumerate(np.bincount(codes))
+    ]
+    np.testing.assert_allclose(found, exact, rtol=1e-10)
 
 
 def test_what_cannot_be_studied_is_refused_in_words() -> None:
     data = {"g": np.array([0, 0, 1, 1, 2, 2]), "y": np.arange(6.0)}
+    truth = {"mu": 2.0, "tau": 1.0, "a": np.arange(3.0)}
     with pytest.raises(cc.FitError, match=r"latent=\('a',\)"):
-        cc.study("coverage", numpyro=groups, data=data, n=6)
+        cc.study("coverage", numpyro=groups, data=data, truth=truth, n=6)
     with pytest.raises(cc.FitError, match="order"):
-        cc.study("bic_consistency", numpyro=counts, data=FRAME, n=40)
+        cc.study("bic_consistency", numpyro=counts, data=FRAME, truth=TRUTH, n=40)
+
+
+def test_what_needs_units_is_refused_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def joint(y=None) -> None:
+        a = numpyro.sample("a", dist.Normal(0, 1))
+        numpyro.sample("y", dist.Normal(a * jnp.ones(6), 1).to_event(1), obs=y)
+
+    model = cc.adopt(numpyro=joint, data={"y": np.arange(6.0)})
+    setting = Setting(model.known_as("joint", "test", {"a": 0.5}), 0)
+    batch = setting.batch(6, range(8))
+    errors = dict.fromkeys(("observed", "opg", "sandwich", "expected"), np.ones((8, 1)))
+    monkeypatch.setattr(coverage, "standard_errors", lambda *_: errors)
+    fits = SimpleNamespace(estimate=np.ones((8, 1)), converged=np.ones(8, bool))
+    found = coverage._wald(setting, batch, cast("Any", fits))
+    assert set(found) == {"wald[observed]", "wald[expected]"}
+    verdicts = list(coverage.judge(setting, {6: {n: Moments.of(x) for n, x in found.items()}}))
+    refused = {one.method: one.cause for one in verdicts if one.outcome == "NOT COMPARABLE"}
+    assert set(refused) == {"wald[opg]", "wald[sandwich]", "bootstrap"}
+    assert all(cause.endswith("use wald[observed] instead") for cause in refused.values())
 
 
 def test_a_flat_prior_has_no_calibration_and_says_what_to_do() -> None:
@@ -193,7 +213,7 @@ def test_a_flat_prior_has_no_calibration_and_says_what_to_do() -> None:
         numpyro.sample("y", dist.Normal(a, 1), obs=y)
 
     with pytest.raises(cc.FitError, match=r"prior of a is improper.*give it a proper"):
-        cc.study("calibration", numpyro=flat, data={"y": np.arange(5.0)}, n=5)
+        cc.study("calibration", numpyro=flat, data={"y": np.arange(5.0)}, truth={"a": 2}, n=5)
 
 
 def test_mistakes_name_what_is_valid() -> None:
@@ -203,17 +223,17 @@ def test_mistakes_name_what_is_valid() -> None:
         cc.study("coverage", cc.Gaussian(), truth={"mu": 1.0})
     built = cc.adopt(pymc=build_counts(FRAME.x.to_numpy(), FRAME.y.to_numpy()))
     with pytest.raises(cc.ModelError, match=r"hold their 40 rows.*n=\[40\]"):
-        built.simulate(np.random.default_rng(0), built.truth, 80)
+        built.simulate(np.random.default_rng(0), TRUTH, 80)
 
 
 # --- classes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cls", [Counts, Built, Both])
+@pytest.mark.parametrize("cls", [Counts, Built])
 def test_one_program_is_a_class(cls: Any) -> None:
     found = cc.check(cls(), FRAME)
     assert found.passed, found
-    assert cls().name == {"Counts": "counts"}.get(cls.__name__, "built")
+    assert cls().name == cls.__name__.lower()
 
 
 def test_a_class_is_compared_and_its_truth_is_taken() -> None:

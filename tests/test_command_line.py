@@ -536,6 +536,34 @@ def test_a_run_its_repetition_and_its_exit_codes(tmp_path: Path) -> None:
     assert project.fitted() == ["one", "two", "three"]
 
 
+OWN_CLASS = """
+import concord as cc
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+
+class MyModel(cc.Model):
+    def numpyro(self, x, y=None):
+        a = numpyro.sample("a", dist.Normal(0, 1))
+        b = numpyro.sample("b", dist.Normal(0, 1))
+        numpyro.sample("y", dist.Poisson(jnp.exp(a + b * x)), obs=y)
+"""
+
+
+def test_a_class_of_one_program_is_run(
+    concord: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "my_model.py").write_text(OWN_CLASS)
+    rows = (f"{i / 10 - 1},{i // 5}\n" for i in range(20))
+    (tmp_path / "mine.csv").write_text("x,y\n" + "".join(rows))
+    methods = ("--profile", "quick", "--methods", "maximum_likelihood,laplace", "--jobs", "1")
+    start = ("run", "my_model.py:MyModel", "--data", "mine.csv", "--only", "same_model")
+    code, output, errors = concord(*start, *methods)
+    assert (code, output) == (0, f"{tmp_path / 'reports' / 'index.html'}\n"), errors
+    page = (tmp_path / "reports" / "my_model-mine.html").read_text()
+    assert "a depends on nothing; b depends on nothing; y depends on a, b" in page
+
+
 # --- the environment ----------------------------------------------------------------------------
 
 

@@ -1040,6 +1040,8 @@ def test_the_graph_has_the_parents_of_every_site() -> None:
     found, _ = _graph.parents(conjugate, data)
     assert found["mu"] == ("sigma2",)  # σ² scales the prior of μ, and not the reverse
     assert _graph.levels(found) == {"sigma2": 0, "mu": 1, "y": 2}
+    cycle = {"a": ("b",), "b": ("a",), "y": ("a", "b")}
+    assert _graph.levels(cycle) == {"a": 0, "b": 1, "y": 2}
 
 
 def test_models_of_the_same_data_are_compared_and_others_are_not() -> None:

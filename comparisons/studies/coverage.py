@@ -44,7 +44,7 @@ from inference.replicates.posteriors import posteriors
 from inference.replicates.simulated import Batch
 from inference.replicates.stages import compiled
 from models.errors import FitError
-from models.programs.density import Language, density
+from models.programs.density import Language, density, units
 
 DRAWS = 39
 """Of NUTS and the bootstrap: of the 40 ranks among them, 0 … 39, the interval holds 36."""
@@ -53,6 +53,8 @@ SHARE = 5
 """NUTS takes one in so many data sets: it costs more than all of the others together."""
 TAKES_METHODS = True
 EXPECTED, AT_TRUTH = "wald[expected]", "wald[expected, at the truth]"
+BY_UNITS = "wald[opg]", "wald[sandwich]", "bootstrap"
+"""They learn the variance of an estimate from the differences between units."""
 QUANTITY = f"coverage of the {LEVEL:.0%} interval"
 
 
@@ -65,8 +67,9 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
     for name, draws in (posteriors(setting.model, batch, fits.u) | approximate).items():
         below = ((draws.quantities <= setting.truth) * draws.weights[:, :, None]).sum(axis=1)
         found[name] = where(draws.usable, (np.abs(below - 0.5) <= LEVEL / 2).astype(float))
-    resampled, fine = bootstrap(setting.model, batch, fits, draws=DRAWS)
-    found["bootstrap"] = where(fine, _inside(resampled, setting.truth))
+    if units(setting.model, batch.template) > 1:
+        resampled, fine = bootstrap(setting.model, batch, fits, draws=DRAWS)
+        found[BY_UNITS[-1]] = where(fine, _inside(resampled, setting.truth))
     found |= _sampled(setting, batch, fits)
     for further in drawn(setting, setting.batch(n, indices), indices, DRAWS):
         found[further.column] = where(further.usable, _inside(further.draws, setting.truth))
@@ -79,6 +82,8 @@ def _wald(setting: Setting, batch: Batch, fits: Replicates) -> dict[str, np.ndar
     """Wald intervals by information estimator."""
     errors = standard_errors(setting.model, batch, fits)
     by_method = {f"wald[{estimator}]": error for estimator, error in errors.items()}
+    if units(setting.model, batch.template) == 1:
+        by_method = {name: error for name, error in by_method.items() if name not in BY_UNITS}
     if EXPECTED not in by_method:
         with suppress(FitError):  # of which `judge` tells
             by_method[AT_TRUTH] = setting.bound(batch.n).deviation
@@ -119,6 +124,8 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
             setting.bound(n)
         except FitError as error:
             yield _refused(EXPECTED, n, str(error))
+    for method in [one for one in BY_UNITS if one not in columns]:
+        yield _refused(method, max(summaries), "all data are one unit: use wald[observed] instead")
     for method in columns:
         if method == LAGGED:
             continue

@@ -92,7 +92,7 @@ class NumpyroProgram(UserProgram):
     def again(self) -> NumpyroProgram:
         return self  # it is traced anew at every point
 
-    def at(self, u: Array, observed: Mapping[str, Array] | None = None) -> Terms:
+    def at(self, u: Array | Values, observed: Mapping[str, Array] | None = None) -> Terms:
         parts = self.split(u)
         flat_jacobians: Values = {}
 

@@ -96,11 +96,11 @@ class UserProgram(ABC):
         """The program built once more, with what its library's functions are now."""
 
     @abstractmethod
-    def at(self, u: Array, observed: Mapping[str, Array] | None = None) -> Terms:
+    def at(self, u: Array | Values, observed: Mapping[str, Array] | None = None) -> Terms:
         """The program's terms.
 
         Args:
-            u: unconstrained coordinates, shape (k,).
+            u: unconstrained coordinates, shape (k,), or those of each site.
             observed: what to observe in place of the program's own data, by site.
         """
 
@@ -169,8 +169,10 @@ class UserProgram(ABC):
         return len(self.coordinates)
 
     @final
-    def split(self, u: Array) -> Values:
+    def split(self, u: Array | Values) -> Values:
         """The coordinates of each site."""
+        if isinstance(u, dict):
+            return {name: u[name] for name in self.names}
         parts, first = {}, 0
         for site in self.sites:
             last = first + int(np.prod(site.unconstrained))

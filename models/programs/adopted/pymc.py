@@ -18,6 +18,7 @@ from jax import Array
 from models.errors import ModelError, told
 from models.programs.adopted.program import Site, Terms, UserProgram
 from models.programs.pymc import float64_constants, jaxified
+from models.spec import Values
 
 _WIDER = {"float16": "float64", "float32": "float64", "int8": "int64", "int16": "int64"}
 _SUPPORTS = {
@@ -167,7 +168,7 @@ class PymcProgram(UserProgram):
     def again(self) -> PymcProgram:
         return PymcProgram(self._build, built=self._built)
 
-    def at(self, u: Array, observed: Mapping[str, Array] | None = None) -> Terms:
+    def at(self, u: Array | Values, observed: Mapping[str, Array] | None = None) -> Terms:
         parts = list(self.split(u).values())
         terms_at = self._terms_at if observed is None else self._observing(observed)
         out = list(terms_at(*parts))
