@@ -17,15 +17,14 @@ from scipy.stats import norm
 
 from comparisons.policy import CAUSE, GOOD, INTERVAL, POOR, SHIFTS, WIDE
 from comparisons.reference import own_draws, reference, scalars
-from comparisons.targets import corrected
 from inference.method import label
 from models.capabilities import HasExactPosterior
 from models.programs.density import flat_names, quantity_table
+from models.programs.precision import float64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from comparisons.case import Case
     from inference.estimate import Estimate, Scalar
     from inference.method import Method
     from models.spec import Model
@@ -71,29 +70,22 @@ class Grade(NamedTuple):
     cause: str
 
 
-def grades(case: Case) -> list[Grade]:
+@float64
+def graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> list[Grade]:
     """The grade of every method but the reference for every quantity that both report.
-
-    Args:
-        case: the case.
-
-    Raises:
-        StoreError: the store cannot be read or written.
-    """
-    return list(graded(case.model, case.data, case.estimates(), corrected(case).problem))
-
-
-def graded(
-    model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate], problem: str = ""
-) -> Iterator[Grade]:
-    """The same of given fits.
 
     Args:
         model: the model.
         data: the data.
         fits: by method.
-        problem: why nothing else is known of the posterior; "" if something is.
+
+    Returns:
+        A grade for each pair, in the order of the fits; none without a reference.
     """
+    return list(_graded(model, data, fits))
+
+
+def _graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> Iterator[Grade]:
     against = reference(fits)
     if against is None:
         return
@@ -111,19 +103,37 @@ def graded(
             below, above, error = content(name, low, high)
             holds, posterior = 1 - below - above, truths[name]
             shift, ratio = (one.location - posterior.location) / posterior.sd, one.sd / posterior.sd
-            mark = _mark_of_shift(shift) if isnan(holds) else _mark(holds)
+            size = 0 if fit.draws is None else fit.draws["posterior"].sizes.get("draw", 0)
+            if size:  # both ends are quantiles of draws
+                chains = fit.draws["posterior"].sizes["chain"] if fit.draws is not None else 1
+                error = hypot(error, sqrt(2 * _ENDS[0] * _ENDS[1] / (size * chains)))
+            mark = _mark_of_shift(shift) if isnan(holds) else _mark(holds, error)
             numbers = low, high, below, above, holds, error, shift, ratio
-            cause = "" if mark == "ok" else _cause(method, shift, ratio, below, above) or problem
+            cause = "" if mark == "ok" else _cause(method, shift, ratio, below, above)
             yield Grade(label(method), name, one.location, one.sd, *numbers, mark, cause)
 
 
 def as_table(rows: Sequence[Grade]) -> xr.Dataset:
-    """Grades as a table that a comparison publishes."""
+    """Grades as a table that a comparison publishes.
+
+    Args:
+        rows: the grades.
+
+    Returns:
+        A variable for each field, along the dim `row`.
+    """
     return xr.Dataset({n: ("row", [getattr(row, n) for row in rows]) for n in Grade._fields})
 
 
 def from_table(table: xr.Dataset) -> list[Grade]:
-    """Grades from a table that a comparison has published; none from any other."""
+    """Grades from a table that a comparison has published.
+
+    Args:
+        table: the table.
+
+    Returns:
+        Them, in order; none from a table of something else.
+    """
     if not set(Grade._fields) <= set(map(str, table.data_vars)):
         return []
     columns = [table[name].values.tolist() for name in Grade._fields]
@@ -180,10 +190,12 @@ def _effective(one: Scalar, most: int) -> float:
     return (one.sd / one.location_error) ** 2 if one.location_error > 0 else float(most)
 
 
-def _mark(holds: float) -> Mark:
-    if holds < POOR:
+def _mark(holds: float, error: float) -> Mark:
+    """By the content, in favour of the method within two errors of it."""
+    slack = 2 * error
+    if holds < POOR - slack:
         return "no"
-    return "careful" if holds < GOOD or holds > WIDE else "ok"
+    return "careful" if holds < GOOD - slack or holds > WIDE + slack else "ok"
 
 
 def _mark_of_shift(shift: float) -> Mark:

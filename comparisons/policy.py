@@ -10,8 +10,6 @@ from __future__ import annotations
 
 Z = 3.2905267314919255
 """Two-sided normal quantile at a false-alarm rate of 0.001."""
-RESOLUTION = 2.5
-"""Times its bound, a difference that would have been seen where none was."""
 FAMILY = 2e-4
 """False-alarm rate of all rows that a test suite demands together."""
 PRACTICAL = 1_000
@@ -49,6 +47,8 @@ EM_RATE = 0.01
 POSTERIOR = 0.1
 """Difference of a posterior mean in posterior standard deviations, and of one of these, relative;
 also where the mean is held against an optimum, and the sd against its standard error."""
+RESOLUTION = 0.25
+"""Difference of two posteriors, in the same units, that would have been seen where none was."""
 PARETO = 0.5
 """Largest shape k̂ of importance weights whose mean and sd are taken for the posterior's."""
 UNCOVERED = 0.005

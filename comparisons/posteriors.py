@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from comparisons.policy import POSTERIOR
+from comparisons.policy import POSTERIOR, RESOLUTION
 from comparisons.verdict import OUTCOMES, Verdict, not_comparable
 from inference.estimate import Estimate, Scalar
 from inference.posterior.diagnostics import gate, moments, not_finite
@@ -133,6 +133,7 @@ def _rows(a: _Side, b: _Side) -> Iterator[Verdict]:
                 expected,
                 float(np.hypot(error, their_error)),
                 POSTERIOR * other.sd,
+                resolution=RESOLUTION * other.sd,
                 quantity=quantity,
                 parameter=name,
             )

@@ -25,15 +25,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.policy import PARETO, UNCOVERED, Z
-from comparisons.reference import reference_posterior, unconstrained_draws, values_at
-from inference.information.delta import quantity_covariance
-from inference.information.derivatives import derivatives, log_posterior
+from comparisons.policy import PARETO, POSTERIOR, UNCOVERED, Z
+from comparisons.reference import (
+    positions,
+    reference_posterior,
+    scalars,
+    unconstrained_draws,
+    values_at,
+)
+from comparisons.verdict import Verdict
+from inference.information.delta import bound_error, quantity_covariance, standard_deviations
+from inference.information.derivatives import derivatives, log_posterior, quantity_jacobian
 from inference.information.inversion import invert
+from inference.information.matrices import simulated_scores
 from inference.optimisation.modes import modes
 from inference.optimisation.newton import climb
 from inference.posterior.importance import importance, log_posterior_at
+from inference.posterior.labels import canonical
 from inference.posterior.points import reported, to_natural
+from models.capabilities import HasExpectedInformation, HasOwnPrograms
 from models.programs.density import (
     density,
     flatten,
@@ -41,24 +51,28 @@ from models.programs.density import (
     names_of_entries,
     quantities,
     quantity_table,
+    units,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from comparisons.case import Case
-    from comparisons.verdict import Verdict
     from inference.estimate import Estimate
     from inference.information.derivatives import Objective
     from inference.method import Method
-    from inference.posterior.importance import Importance
+    from inference.posterior.importance import Importance, Mode
     from models.programs.density import Density
 
 FINITE = "prior, skewness and finite N: the posterior itself, by importance sampling"
-_STARTS = 20
-"""Starts of the search for modes."""
+_STARTS = {"quick": 8, "standard": 20, "thorough": 60}
+"""Starts of the search for modes, by profile."""
+_OUTSIDE = 0.005
+"""Largest share of the posterior outside of one fold, where the fold cuts it."""
 _CHECKED = 2_000
 """Draws of the reference by which the proposal is checked."""
+_STEPS = 20
+"""Natural-gradient steps from Laplace's approximation to the nearest Gaussian."""
 _POINTS, _BATCHES = 2_048, 16
 """Points by which the expectations of a Gaussian are averaged, and their batches."""
 
@@ -69,7 +83,7 @@ class Corrected(NamedTuple):
     mean: dict[str, tuple[float, float]]
     """With the Monte Carlo error, as below."""
     sd: dict[str, tuple[float, float]]
-    center: np.ndarray
+    location: np.ndarray
     """Mean in the unconstrained space of the first program, shape (k,)."""
     covariance: np.ndarray
     """There, shape (k, k)."""
@@ -115,10 +129,16 @@ def corrected(case: Case) -> Corrected:
     """
     target, rng = density(case.model, case.data), case.rng("importance sampling")
     nothing = Corrected({}, {}, np.empty(0), np.empty(0), np.inf)
-    found = modes(case.model, case.data, target, rng, _STARTS)
+    found = _modes(case)
     if not found:
         return nothing._replace(problem="no interior mode of the posterior was found")
-    drawn = importance(case.model, case.data, target, found, rng)
+    try:
+        drawn = importance(case.model, case.data, target, list(found), rng)
+    except np.linalg.LinAlgError:
+        return nothing._replace(problem="the curvature at a mode of the posterior is degenerate")
+    if drawn.outside > _OUTSIDE:
+        told = "its components overlap, so that no order of their labels makes one mode"
+        return nothing._replace(khat=drawn.khat, problem=told)
     if not drawn.khat < PARETO:
         told = f"Pareto k̂ of the importance weights is {drawn.khat:.2f}; expected below {PARETO:g}"
         return nothing._replace(khat=drawn.khat, problem=told)
@@ -132,12 +152,12 @@ def corrected(case: Case) -> Corrected:
     mean, mean_error, sd, sd_error = drawn.moments(flat)
     one = {name: x[0] for name, x in values.items()}
     names = names_of_entries(quantity_table(case.model), case.data, one)
-    center = drawn.weights @ drawn.points
-    off = drawn.points - center
+    location = drawn.weights @ drawn.points
+    off = drawn.points - location
     return Corrected(
         dict(zip(names, zip(mean.tolist(), mean_error.tolist(), strict=True), strict=True)),
         dict(zip(names, zip(sd.tolist(), sd_error.tolist(), strict=True), strict=True)),
-        center,
+        location,
         (drawn.weights[:, None] * off).T @ off,
         drawn.khat,
     )
@@ -173,6 +193,50 @@ def explained(
         return verdict
     cause = f"outside the bound, and the posterior at this N has no known value: {theory.problem}"
     return replace(verdict, expected=nan, cause=cause)
+
+
+def declared(case: Case, top: Estimate, deviation: np.ndarray) -> list[Verdict]:
+    """The expected information that a model declares, against the scores of simulated units.
+
+    Args:
+        case: the case.
+        top: a maximum of the likelihood.
+        deviation: the standard errors there that the declared information gives, shape (m,).
+
+    Returns:
+        A verdict on each standard error; none where nothing is declared, or the data have a design
+        that simulated ones would not have.
+    """
+    model, one_column = case.model, len(case.data.data_vars) == 1
+    if isinstance(model, HasOwnPrograms) or not isinstance(model, HasExpectedInformation):
+        return []
+    if not one_column:
+        return []
+    target = density(model, case.data)
+    u = target.unconstrain(canonical(model, values_at(top)))
+    per_unit = simulated_scores(model, target, u, case.rng("simulated scores"))
+    n = units(model, case.data)
+    inverse = invert(model, target, u, n * per_unit.T @ per_unit / len(per_unit))
+    if inverse.problem or inverse.boundary.any():
+        return []
+    jacobian = np.asarray(quantity_jacobian(model, target)(u))
+    found = standard_deviations(jacobian, inverse.covariance)
+    error = found * bound_error(jacobian, inverse.covariance, per_unit) / 2
+    place = positions(top)
+    return [
+        Verdict(
+            "{quantity} of {parameter}: as declared − {reference}",
+            float(deviation[place[scalar]]),
+            float(found[place[scalar]]),
+            error=float(error[place[scalar]]),
+            bound=POSTERIOR * float(found[place[scalar]]),
+            quantity="expected standard error",
+            parameter=scalar,
+            reference="by the scores of simulated units",
+        )
+        for scalar in scalars(model, top)
+        if found[place[scalar]] > 0
+    ]
 
 
 # --- optima ---------------------------------------------------------------------------------------
@@ -218,11 +282,16 @@ def optimum(case: Case, method: Method, fit: Estimate) -> Optimum | None:
 
 
 @lru_cache(maxsize=8)
+def _modes(case: Case) -> tuple[Mode, ...]:
+    """The modes of the posterior in the space of the first program, highest first."""
+    target, rng = density(case.model, case.data), case.rng("modes")
+    return tuple(modes(case.model, case.data, target, rng, _STARTS[case.profile]))
+
+
 def _mode(case: Case) -> list[dict[str, jax.Array]]:
     """The values of the parameters at the highest mode of the posterior; none without one."""
-    target, rng = density(case.model, case.data), case.rng("importance sampling")
-    found = modes(case.model, case.data, target, rng, _STARTS)
-    return [dict(target.constrain(jnp.asarray(one.u))) for one in found[:1]]
+    target = density(case.model, case.data)
+    return [dict(target.constrain(jnp.asarray(one.u))) for one in _modes(case)[:1]]
 
 
 # --- Gaussians in the unconstrained space ---------------------------------------------------------
@@ -258,6 +327,8 @@ def nearest(
         It, with Monte Carlo errors; None where the posterior curves up about the fitted law, which
         then is nowhere near.
     """
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        return None
     half = rng.standard_normal((_POINTS // 2, mean.size))
     # each point beside its mirror image, so that odd terms drop out
     noise = np.stack([half, -half], axis=1).reshape(_POINTS, mean.size)
@@ -277,6 +348,31 @@ def nearest(
     scale = np.sqrt(_BATCHES - 1)  # of the jackknife
     mean, covariance = whole
     return Gaussian(mean, covariance, scale * means.std(axis=0), scale * sds.std(axis=0))
+
+
+def from_the_mode(case: Case, target: Density, family: str) -> Gaussian | None:
+    """The Gaussian of a family nearest to the posterior, by steps from Laplace's approximation.
+
+    Args:
+        case: the case, whose highest mode is where the steps begin.
+        target: the density in whose space it is.
+        family: `mean_field` or `full_rank`; "" for Laplace's approximation itself.
+
+    Returns:
+        It, with the Monte Carlo errors of the last step; None where a step leads nowhere.
+    """
+    for values in _mode(case):
+        found = laplace(target, np.asarray(target.unconstrain(values)))
+        for step in range(_STEPS if family else 0):
+            if found is None:
+                break
+            spread = found.covariance
+            if family == "mean_field":
+                spread = np.diag(1 / np.diag(np.linalg.inv(spread))) if step == 0 else spread
+            rng = np.random.default_rng(0)  # the same points, so that the steps end
+            found = nearest(target, found.mean, spread, family, rng)
+        return found
+    return None
 
 
 def _step(

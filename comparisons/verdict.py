@@ -1,7 +1,7 @@
 """The calculus of verdicts: an equivalence test with both numbers' Monte Carlo errors.
 
 With difference d = observed − expected, combined standard error e, practical bound b, the finest
-difference asked for r and the two-sided normal quantile z of the false-alarm rate α = 0.001:
+difference r that must be seen, and z the two-sided normal quantile of the false-alarm rate 0.001:
 
 * AGREE            |d| + z·e ≤ b            inside the bound even at the far end of the interval
 * CONSISTENT       |d| ≤ z·e ≤ r            no difference seen, and one of r would have been
@@ -24,7 +24,7 @@ from math import ceil, inf, isfinite, nan
 from statistics import NormalDist
 from typing import Any, Literal, final
 
-from comparisons.policy import FAMILY, PRACTICAL, RESOLUTION, Z
+from comparisons.policy import FAMILY, PRACTICAL, Z
 
 type Outcome = Literal["AGREE", "CONSISTENT", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE"]
 
@@ -64,6 +64,8 @@ class Verdict:
         statement: the sentence of a theory of which the claim is an instance; "" without one.
         fixed: the part of `error` that more draws or replicates do not make smaller.
         z: the normal quantile of the false-alarm rate.
+        resolution: the finest difference that must have been seen for none to be seen to count,
+            same units; 0 where only agreement counts.
     """
 
     claim: str
@@ -84,6 +86,7 @@ class Verdict:
     statement: str = ""
     fixed: float = 0.0
     z: float = Z
+    resolution: float = 0.0
 
     @property
     def about(self) -> str:
@@ -104,7 +107,7 @@ class Verdict:
         difference, blur = self.excess, self.z * self.error
         if difference + blur <= self.bound:
             return "AGREE"
-        if difference <= blur <= RESOLUTION * self.bound:
+        if difference <= blur <= self.resolution:
             return "CONSISTENT"
         if self._explained:
             return "EXPLAINED"
@@ -118,7 +121,7 @@ class Verdict:
         margin = abs(self.bound - self.excess)
         blur = self.z * self.error
         factor = (blur / margin) ** 2 if margin else inf
-        enough = ceil((blur / (RESOLUTION * self.bound)) ** 2) if self.bound else inf
+        enough = ceil((blur / self.resolution) ** 2) if self.resolution else inf
         if enough < factor and self.excess <= blur / enough**0.5:
             factor = enough  # after which no difference is seen, and one that matters would be
         if factor > PRACTICAL and margin < 0.05 * self.bound:
@@ -153,6 +156,9 @@ def together(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
     Args:
         verdicts: m of them.
+
+    Returns:
+        The same, each at level α/m.
     """
     rows = list(verdicts)
     z = NormalDist().inv_cdf(1 - FAMILY / (2 * max(1, len(rows))))

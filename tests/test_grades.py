@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
-from comparisons.answer import answer, worst_of
 from comparisons.case import all_methods
+from comparisons.first_screen import first_screen, worst_of
 from comparisons.grades import Grade, as_table, from_table, graded
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Quantity, named_covariance
@@ -137,7 +137,7 @@ def test_grades_survive_being_published() -> None:
 
 def screen(found: Mapping[Method, Estimate], verdicts: Any = (), warnings: Any = ()) -> Any:
     rows = list(graded(MODEL, DATA, found))
-    return answer(MODEL, "gaussian · data", found, dict(verdicts), rows, warnings)
+    return first_screen(MODEL, "gaussian · data", found, dict(verdicts), rows, warnings)
 
 
 def test_the_cheapest_method_is_answered_for() -> None:
@@ -180,7 +180,7 @@ def test_a_fit_that_misses_its_own_target_is_not_to_be_used() -> None:
     shown = screen(found, {"own_target": [row]})
     assert shown.lines[1].mark == "no"
     assert "it misses its own target" in shown.lines[1].words
-    assert shown.sentence.startswith("NO: laplace will not do.")
+    assert shown.sentence == "NO: not found by its own definition: laplace[numpyro]."
     assert "own target: x is 1, not 0" in shown.warnings
 
 
@@ -196,6 +196,6 @@ def test_a_prior_that_disagrees_with_the_data_is_a_warning() -> None:
 
 def test_programs_that_differ_are_told_before_all() -> None:
     gate = [Verdict("log prior mu", 1.0, 0.0, 0.0, 1e-9)]
-    shown = answer(MODEL, "t", {}, {"same_model": gate}, [])
+    shown = first_screen(MODEL, "t", {}, {"same_model": gate}, [])
     assert shown.sentence.startswith("NOTHING WAS FITTED")
     assert replace(gate[0], observed=0.0).outcome == "AGREE"

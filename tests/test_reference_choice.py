@@ -105,4 +105,4 @@ def test_it_is_the_reference_of_the_headline() -> None:
     found = agreement(result)
     assert found.reference == Walker()
     assert list(found.cells) == [ClosedForm()]
-    assert facts(result).answer.lines[0].method == label(Walker())
+    assert facts(result).screen.lines[0].method == label(Walker())

@@ -52,7 +52,7 @@ from comparisons.reference import (
 from comparisons.replicated.ladder import Statistic, vanishing
 from comparisons.replicated.moments import Moments
 from comparisons.replicated.sampling import Sampling, cramer_rao_bound
-from comparisons.targets import corrected, explained
+from comparisons.targets import corrected, declared, explained
 from comparisons.verdict import Verdict, not_comparable
 from inference.information.delta import bound_error, standard_deviations
 from inference.information.derivatives import quantity_jacobian
@@ -68,7 +68,7 @@ from models.programs.density import density, flatten, names_of_entries, quantiti
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from jax import Array
 
@@ -92,6 +92,14 @@ def compare(case: Case) -> Iterator[Verdict]:
     """The posterior's sd, then repeated sampling."""
     yield from _posterior(case)
     yield from repeated_sampling(case)
+
+
+type _Theory = tuple[Corrected, Callable[..., Verdict]]
+"""What importance sampling has, and how a verdict is told with it."""
+
+
+def _as_it_is(verdict: Verdict, *_: object) -> Verdict:
+    return verdict
 
 
 # --- 1. the posterior against the bound -----------------------------------------------------------
@@ -122,6 +130,9 @@ def _posterior(case: Case) -> Iterator[Verdict]:
     bound = standard_deviations(jacobian, inverse.covariance)
     uncertain = bound_error(jacobian, inverse.covariance, information.scores) / 2
     theory, place = corrected(case), positions(top)
+    # a bound that simulation does not bear out is explained by nothing
+    wrong = any(v.outcome == "DIFFER" for v in declared(case, top, bound))
+    explain = _as_it_is if wrong else explained
     for scalar, one in scalars(case.model, posterior).items():
         i = place[scalar]
         verdict = Verdict(
@@ -137,18 +148,19 @@ def _posterior(case: Case) -> Iterator[Verdict]:
         )
         value, error = theory.sd.get(scalar, (np.nan, np.nan))
         predicted = None if theory.problem else (value / bound[i], error / bound[i])
-        yield explained(verdict, predicted, theory)
+        yield explain(verdict, predicted, theory)
     if posterior.draws is not None:
         points, size = unconstrained_draws(case, posterior, target), posterior_size(posterior)
         fields = {"method": label(method)}
-        yield from _eigenvalues(points, size, theory, inverse.covariance, **fields)
-        yield from _normal_limit(points, size, theory, (target, u), **fields)
+        yield from _eigenvalues(points, size, (theory, explain), inverse.covariance, **fields)
+        yield from _normal_limit(points, size, (theory, explain), (target, u), **fields)
 
 
 def _eigenvalues(
-    points: np.ndarray, size: float, theory: Corrected, bound: np.ndarray, **fields: Any
+    points: np.ndarray, size: float, by: _Theory, bound: np.ndarray, **fields: Any
 ) -> Iterator[Verdict]:
     """The same question for the whole covariance, of `size` effective draws in u."""
+    theory, explain = by
 
     def ends(covariance: np.ndarray) -> np.ndarray:
         return np.sqrt(scipy.linalg.eigh(covariance, bound, eigvals_only=True)[[0, -1]])
@@ -167,17 +179,17 @@ def _eigenvalues(
             quantity=f"{which} generalised eigenvalue",
             **fields,
         )
-        yield explained(verdict, None if known is None else (float(known[i]), 0.0), theory)
+        yield explain(verdict, None if known is None else (float(known[i]), 0.0), theory)
 
 
 def _normal_limit(
-    points: np.ndarray, size: float, theory: Corrected, at: tuple[Density, Array], **fields: Any
+    points: np.ndarray, size: float, by: _Theory, at: tuple[Density, Array], **fields: Any
 ) -> Iterator[Verdict]:
     """N(θ̂, J⁻¹) against the normal law with the posterior's moments."""
-    target, u = at
+    (theory, explain), (target, u) = by, at
     k, limit = target.size, (np.asarray(u), np.linalg.inv(observed(target, u)))
     moments = points.mean(axis=0), np.atleast_2d(np.cov(points, rowvar=False))
-    exact = None if theory.problem else (theory.center, theory.covariance)
+    exact = None if theory.problem else (theory.location, theory.covariance)
     kullback = "KL divergence", "nats per parameter", _kl_normal, k
     distance = "Wasserstein distance", "in sd per √parameter", _wasserstein_normal, np.sqrt(k)
     errors = {"KL divergence": k / size, "Wasserstein distance": float(np.sqrt(k / size))}
@@ -193,7 +205,7 @@ def _normal_limit(
             **fields,
         )
         predicted = None if exact is None else (float(measure(*exact, *limit) / per), 0.0)
-        yield explained(verdict, predicted, theory)
+        yield explain(verdict, predicted, theory)
 
 
 def _wasserstein_normal(m0: np.ndarray, s0: np.ndarray, m1: np.ndarray, s1: np.ndarray) -> float:

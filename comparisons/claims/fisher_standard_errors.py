@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.policy import POSTERIOR, TWO_PROGRAMS
+from comparisons.policy import POSTERIOR, RESOLUTION, TWO_PROGRAMS
 from comparisons.reference import (
     maximum,
     positions,
@@ -25,19 +25,13 @@ from comparisons.reference import (
     scalars,
     values_at,
 )
-from comparisons.targets import corrected, explained
+from comparisons.targets import corrected, declared, explained
 from comparisons.verdict import Verdict, not_comparable
 from inference.information.delta import bound_error, quantity_covariance, standard_deviations
 from inference.information.derivatives import derivatives, quantity_jacobian
 from inference.information.inversion import invert
-from inference.information.matrices import (
-    expected,
-    observed,
-    outer_product,
-    simulated_scores,
-)
+from inference.information.matrices import expected, observed, outer_product
 from inference.method import label
-from models.capabilities import HasExpectedInformation, HasOwnPrograms
 from models.errors import FitError
 from models.programs.compilation import once
 from models.programs.density import density, languages, units
@@ -79,14 +73,15 @@ def compare(case: Case) -> Iterator[Verdict]:
     yield from _reported(case, top, errors)
     checks = _two_programs(case, top, errors)
     yield from checks.values()
-    declared = list(_by_simulation(case, top, errors))
-    yield from declared
+    expected_sd, _ = errors.found.get("expected", (None, None))
+    simulated = [] if expected_sd is None else declared(case, top, expected_sd)
+    yield from simulated
     reference = reference_posterior(case)
     if reference is None:
         yield not_comparable(CLAIM, "no sampler of the posterior converged")
         return
     trusted = {e for e in errors.found if e not in checks or checks[e].outcome == "AGREE"}
-    if any(verdict.outcome == "DIFFER" for verdict in declared):
+    if any(verdict.outcome == "DIFFER" for verdict in simulated):
         trusted.discard("expected")
     yield from _against(case, *reference, errors.found, positions(top), trusted)
 
@@ -110,6 +105,7 @@ def _against(
                 own,
                 error=float(np.hypot(posterior.sd_error, error[place[scalar]])),
                 bound=POSTERIOR * own,
+                resolution=RESOLUTION * own,
                 quantity="sd",
                 parameter=scalar,
                 method=label(method),
@@ -174,38 +170,6 @@ def _two_programs(case: Case, top: Estimate, errors: StandardErrors) -> dict[str
             quantity=f"{name} standard errors",
         )
     return found
-
-
-def _by_simulation(case: Case, top: Estimate, errors: StandardErrors) -> Iterator[Verdict]:
-    """The expected information that a model declares, against the scores of simulated units."""
-    model, one_column = case.model, len(case.data.data_vars) == 1
-    if not (isinstance(model, HasExpectedInformation) and one_column):
-        return
-    if "expected" not in errors.found or isinstance(model, HasOwnPrograms):
-        return
-    target = density(model, case.data)
-    u = target.unconstrain(values_at(top))
-    per_unit = simulated_scores(model, target, u, case.rng("simulated scores"))
-    n = units(model, case.data)
-    inverse = invert(model, target, u, n * per_unit.T @ per_unit / len(per_unit))
-    if inverse.problem or inverse.boundary.any():
-        return
-    jacobian = np.asarray(quantity_jacobian(model, target)(u))
-    found = standard_deviations(jacobian, inverse.covariance)
-    error = found * bound_error(jacobian, inverse.covariance, per_unit) / 2
-    place = positions(top)
-    for scalar in scalars(model, top):
-        i = place[scalar]
-        yield Verdict(
-            "{quantity} of {parameter}: as declared − {reference}",
-            float(errors.found["expected"][0][i]),
-            float(found[i]),
-            error=float(error[i]),
-            bound=POSTERIOR * float(found[i]),
-            quantity="expected standard error",
-            parameter=scalar,
-            reference="by the scores of simulated units",
-        )
 
 
 def standard_errors(case: Case, top: Estimate) -> StandardErrors:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.policy import LABEL_FREE, POSTERIOR
+from comparisons.policy import LABEL_FREE, POSTERIOR, RESOLUTION
 from comparisons.verdict import Verdict, not_comparable
 from inference.method import label
 from inference.posterior.diagnostics import gate, moments, not_finite
@@ -73,6 +73,7 @@ def compare(case: Case) -> Iterator[Verdict]:
                     float(expected[mean][i]),
                     error=float(np.hypot(observed[sd][i], expected[sd][i])),
                     bound=max(least, POSTERIOR * float(expected[2][i])),
+                    resolution=max(least, RESOLUTION * float(expected[2][i])),
                     quantity=words,
                     parameter=name,
                     method=other,

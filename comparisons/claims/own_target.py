@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comparisons.policy import OPTIMUM, POSTERIOR, STANDARD_ERROR
+from comparisons.policy import OPTIMUM, POSTERIOR, RESOLUTION, STANDARD_ERROR
 from comparisons.reference import exact_posterior, parameter_draws, scalars, unreliable
-from comparisons.targets import laplace, nearest, optimum
+from comparisons.targets import from_the_mode, laplace, nearest, optimum
 from comparisons.verdict import Verdict, not_comparable
 from inference.method import label
 from inference.posterior.diagnostics import moments
@@ -66,6 +66,8 @@ def _optimum(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
     side = {"method": name, "reference": "its optimum by Newton's method"}
     for scalar, one in scalars(case.model, fit).items():
         sd = target.sd[scalar]
+        if not sd > 0:  # a constant
+            continue
         verdict = partial(Verdict, error=0.0, parameter=scalar, **side)
         claim, found = "{quantity} of {parameter}: {method} − {reference}", target.location[scalar]
         yield verdict(claim, one.location, found, bound=OPTIMUM * sd, quantity="estimate")
@@ -84,25 +86,30 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
     target = density(case.model, case.data, method.language)
     draws = parameter_draws(case, fit, target)
     flat = draws.reshape(-1, target.size)
-    if _folds(case):  # the law may be at any of the equal modes, its target at one
+    finite = np.isfinite(flat).all(axis=1)
+    flat = flat[finite]  # a probability may round to 1
+    if finite.all() and _folds(case):  # the law may be at any of the equal modes, its target at one
         flat = one_fold(case.model, target, flat, flat.mean(axis=0))[0]
-        draws = flat.reshape(draws.shape)
     rng = case.rng("own target", repr(method))
-    near, spread = flat.mean(axis=0), np.atleast_2d(np.cov(flat, rowvar=False))
+    near, covariance = flat.mean(axis=0), np.atleast_2d(np.cov(flat, rowvar=False))
     if method.kind == "laplace":
         found, words = laplace(target, near), "N(mode, H⁻¹)"
     else:
         if method.family == "mean_field":
-            spread = np.diag(np.diag(spread))
-        found = nearest(target, near, spread, method.family, rng)
+            covariance = np.diag(np.diag(covariance))
+        found = nearest(target, near, covariance, method.family, rng)
         words = f"the nearest Gaussian ({method.family})"
+    if found is None:  # it is nowhere near
+        found = from_the_mode(case, target, method.family)
     if found is None:
-        cause = f"the posterior is not concave about it: no way to {words}"
+        cause = f"the posterior is not concave where it should be: no way to {words}"
         yield not_comparable("own target of {method}", cause, method=name)
         return
     expected = _moments(case, target, found, near, rng)
     names = _coordinates(target.coordinates)
-    for i, (one, other) in enumerate(zip(np.stack(moments(draws), 1), expected, strict=True)):
+    for i, (one, other) in enumerate(
+        zip(np.stack(moments(_chains(flat)), 1), expected, strict=True)
+    ):
         for quantity, at in (("mean", 0), ("sd", 2)):
             yield Verdict(
                 "{quantity} of {parameter}, unconstrained: {method} − {reference}",
@@ -110,11 +117,17 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
                 float(other[at]),
                 error=float(np.hypot(one[at + 1], other[at + 1])),
                 bound=POSTERIOR * float(other[2]),
+                resolution=RESOLUTION * float(other[2]),
                 quantity=quantity,
                 parameter=names[i],
                 method=name,
                 reference=words,
             )
+
+
+def _chains(flat: np.ndarray) -> np.ndarray:
+    """Independent draws, shape (n, k), as four chains."""
+    return flat[: len(flat) // 4 * 4].reshape(4, -1, flat.shape[1])
 
 
 def _folds(case: Case) -> bool:

@@ -9,13 +9,12 @@ References: Vehtari et al. (2021), Bayesian Anal. 16; Vehtari et al. (2024), JML
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from comparisons.grades import as_table, grades
-from comparisons.policy import POSTERIOR
+from comparisons.grades import as_table, graded
+from comparisons.policy import POSTERIOR, RESOLUTION
 from comparisons.reference import exact_posterior, reference_posterior, scalars, shared, unreliable
 from comparisons.targets import corrected
 from comparisons.verdict import Verdict, not_comparable
@@ -23,13 +22,12 @@ from inference.method import label
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import xarray as xr
 
     from comparisons.case import Case
-
-_CLAIM = "{quantity} of {parameter}: {method} − {reference}"
+    from inference.estimate import Scalar
 
 
 @float64
@@ -49,28 +47,46 @@ def compare(case: Case) -> Iterator[Verdict]:
             yield not_comparable("{method} against {reference}", cause, **sides)
             continue
         for scalar, one, other in shared(case.model, fit, truth):
-            verdict = partial(
-                Verdict, _CLAIM, bound=POSTERIOR * other.sd, parameter=scalar, **sides
-            )
-            error = float(np.hypot(one.location_error, other.location_error))
-            yield verdict(one.location, other.location, error=error, quantity="mean")
-            error = float(np.hypot(one.sd_error, other.sd_error))
-            yield verdict(one.sd, other.sd, error=error, quantity="sd")
+            expected = other.location, other.location_error, other.sd, other.sd_error
+            yield from _both(scalar, one, expected, other.sd, sides)
     theory = corrected(case)
     sides = {"method": label(against), "reference": "importance sampling"}
     if theory.problem:
         yield not_comparable("{method} against {reference}", theory.problem, **sides)
         return
     for scalar, one in scalars(case.model, truth).items():
-        (mean, mean_error), (sd, sd_error) = theory.mean[scalar], theory.sd[scalar]
-        verdict = partial(Verdict, _CLAIM, bound=POSTERIOR * one.sd, parameter=scalar, **sides)
-        error = float(np.hypot(one.location_error, mean_error))
-        yield verdict(one.location, mean, error=error, quantity="mean")
-        yield verdict(one.sd, sd, error=float(np.hypot(one.sd_error, sd_error)), quantity="sd")
+        expected = *theory.mean[scalar], *theory.sd[scalar]
+        yield from _both(scalar, one, expected, one.sd, sides)
+
+
+def _both(
+    parameter: str,
+    one: Scalar,
+    expected: tuple[float, float, float, float],
+    unit: float,
+    sides: Mapping[str, Any],
+) -> Iterator[Verdict]:
+    """Mean and sd against others with their errors, in units of a posterior sd."""
+    mean, mean_error, sd, sd_error = expected
+    for quantity, observed, error, other, its in (
+        ("mean", one.location, one.location_error, mean, mean_error),
+        ("sd", one.sd, one.sd_error, sd, sd_error),
+    ):
+        yield Verdict(
+            "{quantity} of {parameter}: {method} − {reference}",
+            observed,
+            other,
+            error=float(np.hypot(error, its)),
+            bound=POSTERIOR * unit,
+            resolution=RESOLUTION * unit,
+            quantity=quantity,
+            parameter=parameter,
+            **sides,
+        )
 
 
 @float64
 def table(case: Case) -> xr.Dataset | None:
     """The grade of every method for every quantity; None without a reference."""
-    rows = grades(case)
+    rows = graded(case.model, case.data, case.estimates())
     return as_table(rows) if rows else None

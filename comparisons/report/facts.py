@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from arviz_stats.utils import ELPDDataLOO
 
-from comparisons.answer import Answer, answer
 from comparisons.criteria import leave_one_out
+from comparisons.first_screen import FirstScreen, first_screen
 from comparisons.policy import MISFIT
 from comparisons.reference import samplers
 from comparisons.report import draws, headline, tables
@@ -39,7 +39,7 @@ class Facts:
     Attributes:
         result: the case.
         found: every method against the reference.
-        answer: the first screen.
+        screen: the first screen.
         source: the method whose draws stand for the posterior; None if none can be relied on.
         loo: its expected log predictive density, unit by unit; None where that is unknown.
         notable: the scalars of figures that show every method.
@@ -53,7 +53,7 @@ class Facts:
 
     result: CaseResult
     found: Agreement
-    answer: Answer
+    screen: FirstScreen
     source: Method | None
     loo: ELPDDataLOO | None
     notable: tuple[str, ...]
@@ -98,7 +98,7 @@ def facts(result: CaseResult) -> Facts:
     return Facts(
         result=result,
         found=found,
-        answer=_answer(result, predictive),
+        screen=_screen(result, predictive),
         source=source,
         loo=_loo(result, source) if source else None,
         notable=notable,
@@ -118,7 +118,7 @@ def facts(result: CaseResult) -> Facts:
     )
 
 
-def _answer(result: CaseResult, predictive: Sequence[Row]) -> Answer:
+def _screen(result: CaseResult, predictive: Sequence[Row]) -> FirstScreen:
     """The first screen, with what the replicated data say of the model."""
     told = []
     for row in predictive:
@@ -131,7 +131,7 @@ def _answer(result: CaseResult, predictive: Sequence[Row]) -> Answer:
             )
     fits, grades = result.estimates, headline.published_grades(result)
     title = " · ".join(tables.identity(result).values())
-    return answer(result.model, title, fits, result.verdicts, grades, told[:1])
+    return first_screen(result.model, title, fits, result.verdicts, grades, told[:1])
 
 
 def _source(result: CaseResult, found: Agreement) -> Method | None:
@@ -192,8 +192,8 @@ def as_json(known: Facts, command: str) -> dict[str, Any]:
         "data": result.data_name,
         "columns": list(result.columns),
         "sizes": {str(dim): size for dim, size in result.data.sizes.items()},
-        "headline": known.answer.sentence,
-        "warnings": list(known.answer.warnings),
+        "headline": known.screen.sentence,
+        "warnings": list(known.screen.warnings),
         "reference": label(known.found.reference) if known.found.reference else "",
         "counts": known.counts,
         "titles": dict(result.titles),

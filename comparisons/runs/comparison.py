@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import pandas as pd
 
-from comparisons.answer import answer
 from comparisons.case import Case
 from comparisons.claims import GATE
-from comparisons.grades import grades
+from comparisons.first_screen import first_screen
+from comparisons.grades import graded
 from comparisons.reference import scalars
 from comparisons.runs.flow import closed
 from comparisons.runs.selection import chosen
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from comparisons.answer import Answer
     from comparisons.case import Profile
+    from comparisons.first_screen import FirstScreen
     from comparisons.grades import Grade
     from comparisons.verdict import Verdict
     from inference.estimate import Estimate
@@ -72,14 +72,14 @@ class Comparison:
 
     @cached_property
     def _grades(self) -> list[Grade]:
-        return grades(self.case)
+        return graded(self.case.model, self.case.data, self.case.estimates())
 
     @property
-    def answer(self) -> Answer:
+    def first_screen(self) -> FirstScreen:
         """The first screen: may the cheap answer be used on these data."""
         title = f"{self.case.model.name} · {self.case.data_name}"
         fits = self.case.estimates()
-        return answer(self.case.model, title, fits, self.claims, self._grades)
+        return first_screen(self.case.model, title, fits, self.claims, self._grades)
 
     def table(self) -> pd.DataFrame:
         """One row for each method and parameter, in the units of the data.
@@ -153,11 +153,11 @@ class Comparison:
         """The first screen, and how many verdicts of each kind there are."""
         counts = self.verdicts()["verdict"].value_counts()
         listed = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-        return f"{self.answer.text()}\nverdicts: {listed or 'none'}"
+        return f"{self.first_screen.text()}\nverdicts: {listed or 'none'}"
 
     def _repr_html_(self) -> str:
         """The first screen as a table."""
-        screen = self.answer
+        screen = self.first_screen
         rows = [
             (
                 line.method,

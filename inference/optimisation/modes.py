@@ -13,7 +13,8 @@ import numpy as np
 from inference.information.derivatives import derivatives
 from inference.optimisation.newton import bfgs, climb, negative
 from inference.posterior.importance import Mode
-from inference.posterior.labels import canonical
+from inference.posterior.labels import canonical, exchangeable
+from models.capabilities import HasSigns
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _SAME = 1e-3
 """Difference of the log density of two modes, in nats, within which they are one."""
+_NEAR = 0.1
+"""Distance of two ends, in standard deviations, within which they may be one."""
 _MOST = 8
 """Modes, at most."""
 
@@ -32,7 +35,7 @@ def modes(
 ) -> list[Mode]:
     """The distinct maxima of the log posterior that some starts lead to, highest first.
 
-    Those of equal height are copies under relabelling, of which one is kept.
+    Where signs or labels can be changed, those of one value are copies, of which one is kept.
 
     Args:
         model: the model.
@@ -40,19 +43,30 @@ def modes(
         target: its density on them.
         rng: draws the starts.
         starts: how many.
+
+    Returns:
+        At most eight.
     """
     compiled = derivatives(target, "posterior")
     minus = negative(compiled.value_and_gradient)
+    symmetric = isinstance(model, HasSigns) or exchangeable(model)
     found: list[Mode] = []
+
+    def same(mode: Mode, u: np.ndarray, value: float) -> bool:
+        if abs(mode.value - value) > _SAME:
+            return False
+        off = u - mode.u
+        return symmetric or bool(off @ np.linalg.solve(mode.covariance, off) < _NEAR**2)
+
     for stream in rng.spawn(starts):
         end = bfgs(minus, np.asarray(target.unconstrain(model.start(stream, data))), 1e-3)
-        if end is None or any(abs(mode.value + end.fun) < _SAME for mode in found):
+        if end is None or any(same(mode, end.x, -end.fun) for mode in found):
             continue
         values = canonical(model, target.constrain(jnp.asarray(end.x)))
         top = climb(compiled, np.asarray(target.unconstrain(values)))
         if top is None:
             continue
         value = float(compiled.value_and_gradient(jnp.asarray(top[0]))[0])
-        if not any(abs(mode.value - value) < _SAME for mode in found):
+        if not any(same(mode, top[0], value) for mode in found):
             found.append(Mode(top[0], value, np.linalg.inv(top[1])))
     return sorted(found, key=lambda mode: -mode.value)[:_MOST]

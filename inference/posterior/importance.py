@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, final
 
 import numpy as np
-from scipy.special import logsumexp
-from scipy.stats import multivariate_t
+from scipy.linalg import solve_triangular
+from scipy.special import gammaln, logsumexp
 
 from inference.posterior.labels import one_fold
 from inference.posterior.points import terms
@@ -57,6 +57,7 @@ class Importance(NamedTuple):
         weights: theirs, of sum 1.
         khat: the Pareto shape of the raw weights; infinite where none is finite.
         largest: the largest log weight seen.
+        outside: the share of the posterior near these modes that is outside of the fold.
         proposals: the t laws, by which the weight anywhere else is known.
     """
 
@@ -64,6 +65,7 @@ class Importance(NamedTuple):
     weights: np.ndarray
     khat: float
     largest: float
+    outside: float
     proposals: _Mixture
 
     def moments(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -94,6 +96,30 @@ class Importance(NamedTuple):
         return float(np.mean(log_density - self.proposals.log(points) > self.largest))
 
 
+class _Student:
+    """A multivariate t law, its scale in units of its own so that none is singular for size."""
+
+    def __init__(self, location: np.ndarray, scale: np.ndarray) -> None:
+        self._location, self._unit = location, np.sqrt(np.diag(scale))
+        self._factor = np.linalg.cholesky(scale / np.outer(self._unit, self._unit))
+        k = location.size
+        self._constant = gammaln((_FREEDOM + k) / 2) - gammaln(_FREEDOM / 2)
+        self._constant -= k / 2 * np.log(_FREEDOM * np.pi)
+        self._constant -= np.log(np.diag(self._factor)).sum() + np.log(self._unit).sum()
+
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        normal = rng.standard_normal((count, self._location.size)) @ self._factor.T
+        tail = np.sqrt(_FREEDOM / rng.chisquare(_FREEDOM, count))
+        return self._location + self._unit * normal * tail[:, None]
+
+    def log(self, points: np.ndarray) -> np.ndarray:
+        standard = ((points - self._location) / self._unit).T
+        standard = solve_triangular(self._factor, standard, lower=True)
+        square = (standard**2).sum(axis=0)
+        power = (_FREEDOM + self._location.size) / 2
+        return self._constant - power * np.log1p(square / _FREEDOM)
+
+
 class _Mixture:
     """A mixture of multivariate t laws."""
 
@@ -104,10 +130,7 @@ class _Mixture:
         # no mode gets less than a tenth of an equal share: Laplace may misjudge its weight
         share = np.exp(np.asarray(logs) - logsumexp(logs))
         self._share = 0.9 * share + 0.1 / len(logs)
-        self._laws = [
-            multivariate_t(m.u, (m.covariance + m.covariance.T) / 2, df=_FREEDOM)
-            for m in self._modes
-        ]
+        self._laws = [_Student(m.u, m.covariance) for m in self._modes]
         self._size = k
 
     def with_moments(self, mean: np.ndarray, covariance: np.ndarray) -> _Mixture:
@@ -123,11 +146,11 @@ class _Mixture:
         for i, law in enumerate(self._laws):
             here = which == i
             if n := int(here.sum()):
-                points[here] = np.reshape(law.rvs(n, random_state=rng), (n, self._size))
+                points[here] = law.draw(rng, n)
         return points
 
     def log(self, points: np.ndarray) -> np.ndarray:
-        logs = [np.reshape(law.logpdf(points), len(points)) for law in self._laws]
+        logs = [law.log(points) for law in self._laws]
         return logsumexp(np.stack(logs, axis=1), axis=1, b=self._share)
 
 
@@ -146,6 +169,9 @@ def importance(
         target: its density on them.
         at: the modes, one at least.
         rng: the stream of the draws.
+
+    Returns:
+        The draws, of the proposal whose weights have the lightest tail.
     """
     mixture, best = _Mixture(at), None
     for refit in range(_REFITS + 1):
@@ -176,14 +202,18 @@ def _weighted(
 
     points = mixture.draw(rng, DRAWS)
     log_density = log_posterior_at(model, data, target, points)
-    inside = one_fold(model, target, points, pivot)[1] & np.isfinite(log_density)
-    ratio = np.where(inside, log_density - mixture.log(points), -np.inf)
+    possible = np.isfinite(log_density)
+    inside = one_fold(model, target, points, pivot)[1] & possible
+    every = np.where(possible, log_density - mixture.log(points), -np.inf)
+    ratio = np.where(inside, every, -np.inf)
     if not inside.any():
-        return Importance(points, np.full(len(points), 1 / len(points)), np.inf, np.inf, mixture)
+        same = np.full(len(points), 1 / len(points))
+        return Importance(points, same, np.inf, np.inf, 1.0, mixture)
     # it takes the negative of the log weights, and no infinite ones
     smooth, khat = array_stats.psislw(-np.where(inside, ratio, ratio.max() - 700))
     weights = np.exp(np.asarray(smooth) - logsumexp(smooth))
-    return Importance(points, weights, float(khat), float(ratio.max()), mixture)
+    outside = 1 - float(np.exp(logsumexp(ratio) - logsumexp(every)))
+    return Importance(points, weights, float(khat), float(ratio.max()), outside, mixture)
 
 
 def log_posterior_at(
@@ -196,6 +226,9 @@ def log_posterior_at(
         data: its data.
         target: its density on them.
         points: unconstrained, shape (s, k).
+
+    Returns:
+        Shape (s,), nats.
     """
     with one_blas_thread():
         total = sum(terms(target, units(model, data)).totals(points))

@@ -62,12 +62,12 @@ def _evaluated(model: Model, data: xr.Dataset) -> str:
     try:
         program = remove_value_transforms(pymc_program(model, data))
         inputs = [program.rvs_to_values[variable] for variable in program.free_RVs]
-        start = model.start(np.random.default_rng(0), data)
+        point = program.initial_point(0)
         with pytensor.config.change_flags(cxx=""):
             density = pytensor.function(
                 inputs, program.logp(sum=False), mode=by_numpy, on_unused_input="ignore"
             )
-        density(*(np.asarray(start[variable.name]) for variable in program.free_RVs))
+        density(*(point[value.name] for value in inputs))
     except IndexError as error:
         return str(error).partition("\n")[0]
     except Exception:  # whatever a user's program raises: the stage it belongs to will name it

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from comparisons.answer import Answer
+from comparisons.first_screen import FirstScreen
 from comparisons.report.difference import differences
 from comparisons.report.facts import Facts, as_json, facts, plain, same_data
 from comparisons.report.files import check_slugs, links, published, put
@@ -28,7 +28,7 @@ _TABLES = {
 }
 
 
-def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path, list[Answer]]:
+def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path, list[FirstScreen]]:
     """Writes the report of a run.
 
     Everything is written beside the report that is there, and takes its place at the end.
@@ -68,7 +68,7 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path,
         put(stage, {"results.json": text, "index.html": index_page(every, compared, command)})
         if not (out / "studies.html").is_file():
             put(stage, {"studies.html": studies_page(out, command)})
-    return out / "index.html", [known.answer for known in every]
+    return out / "index.html", [known.screen for known in every]
 
 
 def _page(known: Facts, out: Path, command: str) -> str:

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy.sparse import csr_matrix
+from scipy.sparse import bmat, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from models.programs.adopted.program import Terms, UserProgram, total
@@ -86,7 +86,7 @@ def groups(
         for found in once(jax.vmap(ties))(points)
     )
     count, tied = connected_components(
-        csr_matrix(np.block([[curvature, slopes.T], [slopes, np.zeros((len(slopes),) * 2)]])),
+        bmat([[csr_matrix(curvature), csr_matrix(slopes.T)], [csr_matrix(slopes), None]]),
         directed=False,
     )
     first, row = np.unique(tied[m:], return_index=True)[1], tied[m:]

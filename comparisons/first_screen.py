@@ -7,6 +7,7 @@ that misses its own target is not to be used, whatever its grade.
 
 from __future__ import annotations
 
+from itertools import chain
 from math import isfinite, isnan, nan
 from typing import TYPE_CHECKING, NamedTuple, final
 
@@ -53,8 +54,8 @@ class Line(NamedTuple):
 
 
 @final
-class Answer(NamedTuple):
-    """The first screen.
+class FirstScreen(NamedTuple):
+    """The first screen of a case.
 
     Attributes:
         title: model and data.
@@ -95,14 +96,14 @@ class Answer(NamedTuple):
         return "\n".join([self.title, *warnings, self.sentence, *table, *last])
 
 
-def answer(
+def first_screen(
     model: Model,
     title: str,
     fits: Mapping[Method, Estimate],
     verdicts: Mapping[str, Sequence[Verdict]],
     grades: Sequence[Grade],
     warnings: Sequence[str] = (),
-) -> Answer:
+) -> FirstScreen:
     """The first screen of a case.
 
     Args:
@@ -121,7 +122,7 @@ def answer(
     parted = [verdict for verdict in gate if verdict.outcome != "AGREE"]
     if parted and not fits:
         told = f"NOTHING WAS FITTED: the two programs are not one model ({parted[0].about})."
-        return Answer(title, told, tuple(warnings), (), (), programs)
+        return FirstScreen(title, told, tuple(warnings), (), (), programs)
     against = reference(fits)
     numbers = {method: scalars(model, fit) for method, fit in fits.items()}
     pulled = _pulled(fits, numbers)
@@ -131,7 +132,7 @@ def answer(
             "UNKNOWN: no sampler of the posterior passed its checks, so nothing vouches for the "
             "cheap methods; estimates can still be compared with one another."
         )
-        return Answer(title, told, above, (), (), programs)
+        return FirstScreen(title, told, above, (), (), programs)
     own: dict[str, list[Grade]] = {}
     for grade in grades:
         own.setdefault(grade.method, []).append(grade)
@@ -144,7 +145,7 @@ def answer(
             alike = label(method) if method.kind == "sampler" else f"{method.name}{method.family}"
             grouped.setdefault((alike, line.mark, line.words[:40]), []).append((method, line))
     lines += [_together(group) for group in grouped.values()]
-    return Answer(title, _sentence(fits, own, verdicts), above, shown, tuple(lines), programs)
+    return FirstScreen(title, _sentence(fits, own, verdicts), above, shown, tuple(lines), programs)
 
 
 def _together(group: Sequence[tuple[Method, Line]]) -> Line:
@@ -291,13 +292,22 @@ def _off(name: str, verdicts: Mapping[str, Sequence[Verdict]]) -> bool:
 def _agreement(name: str, verdicts: Mapping[str, Sequence[Verdict]]) -> str:
     """How a sampler stands beside the reference, with what would have been seen."""
     rows = [v for v in verdicts.get("posterior_agreement", ()) if v.method == name]
-    means = [v for v in rows if v.quantity == "mean" and isfinite(v.error) and v.bound > 0]
-    if any(verdict.outcome == "DIFFER" for verdict in rows):
+    known = [v for v in rows if v.outcome != "NOT COMPARABLE" and v.bound > 0]
+    if any(verdict.outcome == "DIFFER" for verdict in known):
         return "DIFFERS from the reference"
-    if not means:
+    if any(verdict.outcome == "UNSURE" for verdict in known):
+        return "not decided: more draws would tell"
+    if not known:
         return "not judged"
-    seen = max(verdict.z * verdict.error / verdict.bound * POSTERIOR for verdict in means)
-    return f"no difference seen (one of {seen:.2f} sd would have been)"
+
+    def in_sd(verdict: Verdict, size: float) -> float:
+        return size / verdict.bound * POSTERIOR
+
+    seen = [in_sd(v, v.excess) for v in known if v.excess > v.z * v.error]
+    if seen:
+        return f"within {max(seen):.2f} sd"
+    finest = max(in_sd(verdict, verdict.z * verdict.error) for verdict in known)
+    return f"no difference seen (one of {finest:.2f} sd would have been)"
 
 
 def _called(method: Method) -> str:
@@ -314,14 +324,18 @@ def _sentence(
 ) -> str:
     """May the cheapest method be used; if not, which may."""
     marks: dict[str, tuple[Mark, Grade]] = {}
+    missed: dict[str, list[str]] = {}
     for method in sorted(fits, key=lambda m: m.target != "likelihood"):
         found = own.get(label(method), ())
         if found and method.kind != "sampler" and not exact_posterior(method):
-            worst = worst_of(found)
-            mark = "no" if _off(label(method), verdicts) else worst.mark
-            name = _called(method)
-            if name not in marks or MARKS.index(mark) > MARKS.index(marks[name][0]):
-                marks[name] = mark, worst
+            worst, name = worst_of(found), _called(method)
+            if _off(label(method), verdicts):
+                missed.setdefault(name, []).append(label(method))
+            elif name not in marks or MARKS.index(worst.mark) > MARKS.index(marks[name][0]):
+                marks[name] = worst.mark, worst
+    if missed and not marks:
+        told = ", ".join(chain.from_iterable(missed.values()))
+        return f"NO: not found by its own definition: {told}."
     if not marks:
         return "No cheap method was fitted that could be judged."
     first, (mark, worst) = next(iter(marks.items()))
