@@ -170,13 +170,13 @@ def _rate(path: np.ndarray, information: np.ndarray) -> tuple[float, float]:
     """Ratio of successive steps, and the last step, both in standard errors.
 
     The ratio is taken at the last step above rounding, where the slowest direction dominates; it is
-    NaN where there is none.
+    0 after one step that led to the end, and NaN where no step is above rounding.
     """
     step = np.diff(path, axis=0)
     size = np.sqrt(np.abs(np.einsum("ij,jk,ik->i", step, information, step)))
     above = np.flatnonzero(size[1:] > _ROUNDING) + 1
     if not above.size:
-        return float("nan"), float(size[-1])
+        return 0.0 if size[0] > _ROUNDING else float("nan"), float(size[-1])
     return float(size[above[-1]] / size[above[-1] - 1]), float(size[-1])
 
 
