@@ -217,8 +217,10 @@ def test_multivariate_gaussian() -> None:
     corners, _, problem = standard_errors(of, estimate)
     assert problem == ""
     names = [str(name) for name in estimate.covariance["quantity"].data]
-    order = [names.index(f"mean[{i}]") for i in (0, 1)]
-    order += [names.index(f"covariance[{i}, {j}]") for i, j in ((0, 0), (1, 0), (1, 1))]
+    columns = ("eruptions", "waiting")
+    order = [names.index(f"mean[{columns[i]}]") for i in (0, 1)]
+    pairs = ((0, 0), (1, 0), (1, 1))
+    order += [names.index(f"covariance[{columns[i]}, {columns[j]}]") for i, j in pairs]
     close(corners["expected"][0][order], theirs["se_analytic_expected"], 1e-8)
     for corner, key in (("observed", "obs"), ("sandwich", "sandwich"), ("opg", "opg")):
         close(corners[corner][0][order], theirs[f"se_{key}"], 1e-6)
@@ -484,7 +486,8 @@ def test_standard_errors_of_factor_analysis() -> None:
     corners, _, problem = standard_errors(of, estimate)
     assert problem == ""
     names = [str(name) for name in estimate.covariance["quantity"].data]
-    reported = [names.index(f"{v}[{i}]") for v in ("uniqueness", "mean") for i in range(6)]
+    columns = of.data["variable"].data
+    reported = [names.index(f"{v}[{c}]") for v in ("uniqueness", "mean") for c in columns]
     for corner in ("observed", "expected", "sandwich"):
         close(corners[corner][0][reported], errors(found[corner])[6:], 1e-8)
 
