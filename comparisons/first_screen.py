@@ -132,7 +132,8 @@ def first_screen(
             "UNKNOWN: no sampler of the posterior passed its checks, so nothing vouches for the "
             "cheap methods; estimates can still be compared with one another."
         )
-        return FirstScreen(title, told, above, (), (), programs)
+        shown, lines = _unjudged(model, fits, numbers)
+        return FirstScreen(title, told, above, shown, lines, programs)
     own: dict[str, list[Grade]] = {}
     for grade in grades:
         own.setdefault(grade.method, []).append(grade)
@@ -156,6 +157,18 @@ def _together(group: Sequence[tuple[Method, Line]]) -> Line:
     method = group[0][0]
     name = f"{method.name}[{method.family}]" if method.family else method.name
     return worst._replace(method=name, seconds=sum(line.seconds for _, line in group))
+
+
+def _unjudged(
+    model: Model,
+    fits: Mapping[Method, Estimate],
+    numbers: Mapping[Method, Mapping[str, Scalar]],
+) -> tuple[tuple[str, ...], tuple[Line, ...]]:
+    """The first quantities and a line for each method, where there is no reference."""
+    every = list(max(numbers.values(), key=len, default={}))
+    shown, words = tuple(_free(model, every)[:SHOWN]), "nothing to judge it by"
+    lines = (_line(m, fit, numbers[m], shown, nan, "", words) for m, fit in fits.items())
+    return shown, tuple(lines)
 
 
 def _programs(gate: Sequence[Verdict]) -> str:

@@ -25,7 +25,7 @@ def test_a_table_has_a_row_for_each_method_and_parameter(found: cc.Comparison) -
     table = found.table()
     assert len(table) == 4
     mean = table.loc[("maximum_likelihood[numpyro]", "mu")]
-    assert mean["location"] == pytest.approx(Y.mean(), rel=1e-9)
+    assert mean["mean"] == pytest.approx(Y.mean(), rel=1e-9)
     assert mean["sd"] == pytest.approx(Y.std() / np.sqrt(Y.size), rel=1e-7)
     assert "maximum_likelihood[pymc]" in found._repr_html_()
 
