@@ -113,9 +113,6 @@ def first_screen(
         verdicts: those of each claim, by its name.
         grades: of every method and quantity.
         warnings: further ones, known to the caller.
-
-    Returns:
-        The screen.
     """
     gate = verdicts.get(GATE, ())
     programs = _programs(gate)
@@ -138,15 +135,23 @@ def first_screen(
     for grade in grades:
         own.setdefault(grade.method, []).append(grade)
     shown = _shown(grades, _free(model, list(numbers[against])))
-    lines = [_line(against, fits[against], numbers[against], shown, nan, "", "the reference")]
+    first = _line(against, fits[against], numbers[against], shown, nan, "", "the reference")
+    judged = {
+        method: _judged(method, fit, numbers[method], shown, own, verdicts)
+        for method, fit in fits.items()
+        if method != against
+    }
+    lines = (first, *_grouped(judged))
+    return FirstScreen(title, _sentence(fits, own, verdicts), above, shown, lines, programs)
+
+
+def _grouped(judged: Mapping[Method, Line]) -> Iterator[Line]:
+    """The lines, one for the languages of a method that fare alike."""
     grouped: dict[tuple[str, ...], list[tuple[Method, Line]]] = {}
-    for method, fit in fits.items():
-        if method != against:
-            line = _judged(method, fit, numbers[method], shown, own, verdicts)
-            alike = label(method) if method.kind == "sampler" else f"{method.name}{method.family}"
-            grouped.setdefault((alike, line.mark, line.words[:40]), []).append((method, line))
-    lines += [_together(group) for group in grouped.values()]
-    return FirstScreen(title, _sentence(fits, own, verdicts), above, shown, tuple(lines), programs)
+    for method, line in judged.items():
+        alike = label(method) if method.kind == "sampler" else f"{method.name}{method.family}"
+        grouped.setdefault((alike, line.mark, line.words[:40]), []).append((method, line))
+    yield from map(_together, grouped.values())
 
 
 def _together(group: Sequence[tuple[Method, Line]]) -> Line:
