@@ -251,6 +251,7 @@ def _studied(
     name: str, options: dict[str, Any], own: dict[str, Any], debug: bool
 ) -> tuple[Path, int]:
     """Page and exit code of a study; `own` are the options that `theory` does not have."""
+    from comparisons.policy import LADDER
     from comparisons.runs.plan import absolute, built, model_class
     from comparisons.runs.run import study, theory, told_command
     from comparisons.runs.settings import numbers, parse_set, settings
@@ -264,7 +265,7 @@ def _studied(
         refuse(mistakes)
         return theory(chosen, told_command(), debug=debug)
     find_study(name)
-    units, more = numbers("--n", own["n"] or "50,200,800")
+    units, more = numbers("--n", own["n"] or ",".join(map(str, LADDER)))
     reference = own["model"] or ""
     mistakes += more
     mistakes += [] if reference else [f"the study {name} needs --model"]

@@ -23,7 +23,7 @@ from models.programs.density import flat_names, quantity_table
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from inference.estimate import Estimate, Scalar
     from inference.method import Method
@@ -82,17 +82,11 @@ def graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> l
     Returns:
         A grade for each pair, in the order of the fits; none without a reference.
     """
-    return list(_graded(model, data, fits))
-
-
-def _graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> Iterator[Grade]:
-    against = reference(fits)
-    if against is None:
-        return
-    truths = scalars(model, fits[against])
-    content = _content(model, data, fits[against], list(truths))
+    against, found = reference(fits), list[Grade]()
+    truths = {} if against is None else scalars(model, fits[against])
+    content = _content(model, data, fits[against], list(truths)) if against else None
     if content is None:
-        return
+        return found
     for method, fit in fits.items():
         if method == against or fit.problems:
             continue
@@ -103,14 +97,16 @@ def _graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> 
             below, above, error = content(name, low, high)
             holds, posterior = 1 - below - above, truths[name]
             shift, ratio = (one.location - posterior.location) / posterior.sd, one.sd / posterior.sd
-            size = 0 if fit.draws is None else fit.draws["posterior"].sizes.get("draw", 0)
-            if size:  # both ends are quantiles of draws
-                chains = fit.draws["posterior"].sizes["chain"] if fit.draws is not None else 1
-                error = hypot(error, sqrt(2 * _ENDS[0] * _ENDS[1] / (size * chains)))
+            if fit.draws is not None:  # both ends are quantiles of draws
+                sizes = fit.draws["posterior"].sizes
+                drawn = sizes["chain"] * sizes["draw"]
+                error = hypot(error, sqrt(2 * _ENDS[0] * _ENDS[1] / drawn))
             mark = _mark_of_shift(shift) if isnan(holds) else _mark(holds, error)
             numbers = low, high, below, above, holds, error, shift, ratio
             cause = "" if mark == "ok" else _cause(method, shift, ratio, below, above)
-            yield Grade(label(method), name, one.location, one.sd, *numbers, mark, cause)
+            place = label(method), name, one.location, one.sd
+            found.append(Grade(*place, *numbers, mark, cause))
+    return found
 
 
 def as_table(rows: Sequence[Grade]) -> xr.Dataset:

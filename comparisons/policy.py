@@ -108,6 +108,8 @@ CHOICE = 0.05
 
 # --- repeated data sets ---------------------------------------------------------------------------
 
+LADDER = (50, 200, 800)
+"""The N at which a model is studied, unless others are named."""
 NEXT_ORDER = 10.0
 """The next term of an expansion in N^−power, relative to the first, is at most so many N^−power."""
 SHRINKS = 0.75

@@ -5,13 +5,10 @@
   for whatever is held against the posterior;
 * an optimum of ℓ, or of ℓ + log π: where Newton's method leads in the other program, from the
   method's own point or from the posterior's mode, whichever ends higher;
-* Laplace's approximation: N(û, H⁻¹) in the space of the method's program;
-* the Gaussian N(m, S) nearest to the posterior, which alone has E[∇f] = 0 and E[−∇²f] = S⁻¹, of
-  which a mean field needs the diagonal: one natural-gradient step from the fitted law, averaged
-  over points of its own, ends there to first order.
+* the Gaussians of Laplace's approximation and of variational inference, in the space of the
+  method's program (`inference.optimisation.gaussians`).
 
-References: Tierney & Kadane (1986), JASA 81; Opper & Archambeau (2009), Neural Comput. 21;
-Khan & Rue (2023), JMLR 24.
+Reference: Tierney & Kadane (1986), JASA 81.
 """
 
 from __future__ import annotations
@@ -21,7 +18,6 @@ from functools import lru_cache
 from math import nan
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -35,7 +31,7 @@ from comparisons.reference import (
 )
 from comparisons.verdict import Verdict
 from inference.information.delta import bound_error, quantity_covariance, standard_deviations
-from inference.information.derivatives import derivatives, log_posterior, quantity_jacobian
+from inference.information.derivatives import derivatives, quantity_jacobian
 from inference.information.inversion import invert
 from inference.information.matrices import simulated_scores
 from inference.optimisation.modes import modes
@@ -55,8 +51,6 @@ from models.programs.density import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from comparisons.case import Case
     from inference.estimate import Estimate
     from inference.information.derivatives import Objective
@@ -71,10 +65,6 @@ _OUTSIDE = 0.005
 """Largest share of the posterior outside of one fold, where the fold cuts it."""
 _CHECKED = 2_000
 """Draws of the reference by which the proposal is checked."""
-_STEPS = 20
-"""Natural-gradient steps from Laplace's approximation to the nearest Gaussian."""
-_POINTS, _BATCHES = 2_048, 16
-"""Points by which the expectations of a Gaussian are averaged, and their batches."""
 
 
 class Corrected(NamedTuple):
@@ -87,7 +77,6 @@ class Corrected(NamedTuple):
     """Mean in the unconstrained space of the first program, shape (k,)."""
     covariance: np.ndarray
     """There, shape (k, k)."""
-    khat: float
     problem: str = ""
     """Why it does not stand for the posterior; "" if it does."""
 
@@ -97,20 +86,6 @@ class Optimum(NamedTuple):
 
     location: dict[str, float]
     sd: dict[str, float]
-
-
-class Gaussian(NamedTuple):
-    """A Gaussian in an unconstrained space, with the errors of its means and sds."""
-
-    mean: np.ndarray
-    covariance: np.ndarray
-    mean_error: np.ndarray
-    sd_error: np.ndarray
-
-    @property
-    def sd(self) -> np.ndarray:
-        """Standard deviations, shape (k,)."""
-        return np.sqrt(np.diag(self.covariance))
 
 
 # --- the posterior --------------------------------------------------------------------------------
@@ -124,11 +99,14 @@ def corrected(case: Case) -> Corrected:
         case: the case; where it has a reference with draws, these tell whether the proposal misses
             a place.
 
+    Returns:
+        Its moments, or why they do not stand for the posterior.
+
     Raises:
         StoreError: the store cannot be read or written.
     """
     target, rng = density(case.model, case.data), case.rng("importance sampling")
-    nothing = Corrected({}, {}, np.empty(0), np.empty(0), np.inf)
+    nothing = Corrected({}, {}, np.empty(0), np.empty(0))
     found = _modes(case)
     if not found:
         return nothing._replace(problem="no interior mode of the posterior was found")
@@ -138,14 +116,14 @@ def corrected(case: Case) -> Corrected:
         return nothing._replace(problem="the curvature at a mode of the posterior is degenerate")
     if drawn.outside > _OUTSIDE:
         told = "its components overlap, so that no order of their labels makes one mode"
-        return nothing._replace(khat=drawn.khat, problem=told)
+        return nothing._replace(problem=told)
     if not drawn.khat < PARETO:
         told = f"Pareto k̂ of the importance weights is {drawn.khat:.2f}; expected below {PARETO:g}"
-        return nothing._replace(khat=drawn.khat, problem=told)
+        return nothing._replace(problem=told)
     if (missed := _missed(case, target, drawn)) > UNCOVERED:
         where = "where importance sampling saw nothing"
         told = f"{100 * missed:.1f} % of the reference's draws lie {where}"
-        return nothing._replace(khat=drawn.khat, problem=told)
+        return nothing._replace(problem=told)
     natural = {name: x[0] for name, x in to_natural(target, drawn.points[None]).items()}
     values = reported(case.model)(natural)
     flat = np.concatenate([np.reshape(x, (len(drawn.points), -1)) for x in values.values()], axis=1)
@@ -159,7 +137,6 @@ def corrected(case: Case) -> Corrected:
         dict(zip(names, zip(sd.tolist(), sd_error.tolist(), strict=True), strict=True)),
         location,
         (drawn.weights[:, None] * off).T @ off,
-        drawn.khat,
     )
 
 
@@ -258,9 +235,8 @@ def optimum(case: Case, method: Method, fit: Estimate) -> Optimum | None:
     other = both[-1] if method.language == both[0] else both[0]
     target = density(case.model, case.data, other)
     compiled = derivatives(target, objective)
-    starts = [values_at(fit)] if fit.point.data_vars else []
-    starts += _mode(case)
-    ends = [climb(compiled, np.asarray(target.unconstrain(values))) for values in starts]
+    starts = [np.asarray(target.unconstrain(values_at(fit)))] if fit.point.data_vars else []
+    ends = [climb(compiled, start) for start in (*starts, *highest_mode(case, target))]
     inside = [end for end in ends if end is not None]
     if not inside:
         return None
@@ -288,110 +264,16 @@ def _modes(case: Case) -> tuple[Mode, ...]:
     return tuple(modes(case.model, case.data, target, rng, _STARTS[case.profile]))
 
 
-def _mode(case: Case) -> list[dict[str, jax.Array]]:
-    """The values of the parameters at the highest mode of the posterior; none without one."""
-    target = density(case.model, case.data)
-    return [dict(target.constrain(jnp.asarray(one.u))) for one in _modes(case)[:1]]
-
-
-# --- Gaussians in the unconstrained space ---------------------------------------------------------
-
-
-def laplace(target: Density, near: np.ndarray) -> Gaussian | None:
-    """Laplace's approximation by Newton's method from a point nearby; None without a mode.
+def highest_mode(case: Case, target: Density) -> list[np.ndarray]:
+    """The highest known mode of the posterior in the space of a density; none without one.
 
     Args:
-        target: the density in whose space it is.
-        near: unconstrained, shape (k,).
-    """
-    top = climb(derivatives(target, "posterior"), near)
-    if top is None:
-        return None
-    none = np.zeros(near.size)
-    return Gaussian(top[0], np.linalg.inv(top[1]), none, none)
-
-
-def nearest(
-    target: Density, mean: np.ndarray, covariance: np.ndarray, family: str, rng: np.random.Generator
-) -> Gaussian | None:
-    """The Gaussian of a family nearest to the posterior, to first order in the distance from one.
-
-    Args:
-        target: the density in whose space it is.
-        mean: of the fitted law, shape (k,).
-        covariance: of the fitted law, shape (k, k); diagonal for a mean field.
-        family: `mean_field` or `full_rank`.
-        rng: draws the points.
+        case: the case.
+        target: the density, of either program.
 
     Returns:
-        It, with Monte Carlo errors; None where the posterior curves up about the fitted law, which
-        then is nowhere near.
+        At most one point, unconstrained, shape (k,).
     """
-    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-        return None
-    half = rng.standard_normal((_POINTS // 2, mean.size))
-    # each point beside its mirror image, so that odd terms drop out
-    noise = np.stack([half, -half], axis=1).reshape(_POINTS, mean.size)
-    points = mean + noise @ np.linalg.cholesky(covariance).T
-    slopes, curvatures = map(np.asarray, _slopes(target)(jnp.asarray(points)))
-    batches = [part.reshape(_BATCHES, -1, *part.shape[1:]) for part in (slopes, -curvatures)]
-    whole = _step(mean, slopes.mean(axis=0), -curvatures.mean(axis=0), family)
-    left_out = []
-    for i in range(_BATCHES):
-        slope, precision = (np.delete(part, i, axis=0).mean(axis=(0, 1)) for part in batches)
-        left_out.append(_step(mean, slope, precision, family))
-    steps = [one for one in left_out if one is not None]
-    if whole is None or len(steps) < _BATCHES:
-        return None
-    means = np.stack([one[0] for one in steps])
-    sds = np.sqrt([np.diag(one[1]) for one in steps])
-    scale = np.sqrt(_BATCHES - 1)  # of the jackknife
-    mean, covariance = whole
-    return Gaussian(mean, covariance, scale * means.std(axis=0), scale * sds.std(axis=0))
-
-
-def from_the_mode(case: Case, target: Density, family: str) -> Gaussian | None:
-    """The Gaussian of a family nearest to the posterior, by steps from Laplace's approximation.
-
-    Args:
-        case: the case, whose highest mode is where the steps begin.
-        target: the density in whose space it is.
-        family: `mean_field` or `full_rank`; "" for Laplace's approximation itself.
-
-    Returns:
-        It, with the Monte Carlo errors of the last step; None where a step leads nowhere.
-    """
-    for values in _mode(case):
-        found = laplace(target, np.asarray(target.unconstrain(values)))
-        for step in range(_STEPS if family else 0):
-            if found is None:
-                break
-            spread = found.covariance
-            if family == "mean_field":
-                spread = np.diag(1 / np.diag(np.linalg.inv(spread))) if step == 0 else spread
-            rng = np.random.default_rng(0)  # the same points, so that the steps end
-            found = nearest(target, found.mean, spread, family, rng)
-        return found
-    return None
-
-
-def _step(
-    mean: np.ndarray, slope: np.ndarray, precision: np.ndarray, family: str
-) -> tuple[np.ndarray, np.ndarray] | None:
-    if not np.isfinite(precision).all() or np.linalg.eigvalsh(precision)[0] <= 0:
-        return None
-    kept = np.diag(np.diag(precision)) if family == "mean_field" else precision
-    return mean + np.linalg.solve(precision, slope), np.linalg.inv(kept)
-
-
-@lru_cache(maxsize=64)
-def _slopes(target: Density) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
-    """Gradient and Hessian of the log posterior at many points, compiled."""
-
-    def both(u: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def one(at: jax.Array) -> jax.Array:
-            return log_posterior(target, at)
-
-        return jax.grad(one)(u), jax.hessian(one)(u)
-
-    return jax.jit(lambda points: jax.lax.map(both, points, batch_size=16))
+    own = density(case.model, case.data)
+    found = [own.constrain(jnp.asarray(one.u)) for one in _modes(case)[:1]]
+    return [np.asarray(target.unconstrain(values)) for values in found]

@@ -240,18 +240,10 @@ def build(x, y):
 """
 
 
-def test_the_command_line_checks_programs_of_a_file(tmp_path: Path, monkeypatch, capfd) -> None:
-    from comparisons.__main__ import main
-
+def test_the_command_line_checks_programs_of_a_file(tmp_path: Path, concord) -> None:
     (tmp_path / "port.py").write_text(PORT)
     FRAME[["x", "y"]].to_csv(tmp_path / "mine.csv", index=False)
-    monkeypatch.chdir(tmp_path)
-    arguments = ["check", "--pymc", "port.py:build", "--numpyro", "port.py:model"]
-    monkeypatch.setattr(
-        "sys.argv", ["concord", *arguments, "--names", "b=beta", "--data", "mine.csv"]
-    )
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    output = capfd.readouterr().out
-    assert stopped.value.code in (0, None), output
+    programs = ["--pymc", "port.py:build", "--numpyro", "port.py:model"]
+    code, output, _ = concord("check", *programs, "--names", "b=beta", "--data", "mine.csv")
+    assert code == 0, output
     assert "ok  same model: all" in output

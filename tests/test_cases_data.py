@@ -22,10 +22,8 @@ import pytest
 import xarray as xr
 
 import concord as cc
-from comparisons import __main__ as command_line
 from comparisons.report import draws
 from comparisons.report.figures import predictive
-from comparisons.runs import environment
 from comparisons.runs.check import stages
 from models.data.dataset import as_dataset
 from models.data.undefined import undefined
@@ -34,7 +32,7 @@ from models.programs.readings import outside_support
 from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     import pymc as pm
 
@@ -192,24 +190,6 @@ def covariates() -> pd.DataFrame:
 
 
 DISTRICTS = {"y": np.arange(8) / 4, "district": ["Ely", "Bath", "York", "Ely"] * 2}
-
-
-@pytest.fixture
-def concord(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., tuple[int, str, str]]:
-    monkeypatch.setattr(environment, "prepare", lambda: None)
-    monkeypatch.setattr("signal.signal", lambda number, handler: None)
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["concord", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, *capsys.readouterr()
-
-    return call
 
 
 # --- numbers stay numbers -----------------------------------------------------------------------

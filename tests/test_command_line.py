@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ import scratch
 import xarray as xr
 
 import models.catalogue
-from comparisons import __main__ as command_line
 from comparisons.report.difference import COLUMNS, differences
 from comparisons.runs import environment as _environment
 from comparisons.runs import plan as _plan
@@ -44,25 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pymc as pm
-
-
-@pytest.fixture
-def concord(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line in this process: (exit code, standard output, standard error)."""
-    monkeypatch.setattr(_environment, "prepare", lambda: None)
-    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["concord", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, *capsys.readouterr()
-
-    return call
 
 
 # --- help and lists -----------------------------------------------------------------------------

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 import xarray as xr
 from scipy.special import digamma
 
+import concord as cc
 from comparisons import criteria
 from comparisons.case import all_methods
 from comparisons.claims import (
@@ -43,6 +46,7 @@ from inference.posterior.draws import estimate_from_draws
 from inference.posterior.evidence import Measured, bridge, wbic
 from inference.replicates.fits import Replicates
 from inference.replicates.simulated import Batch
+from models.capabilities import HasOwnPrograms
 from models.catalogue.gaussian import ConjugateGaussian, Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.data.dataset import as_dataset
@@ -366,6 +370,40 @@ def test_a_laplace_with_half_the_hessian_is_caught(conjugate: Fits) -> None:
         assert [row[: len(one)] for row, one in zip(found, about * differs, strict=True)] == (
             about * differs
         )
+
+
+def squared(y: Any) -> None:
+    """Two modes, near 2 and −2, of which the prior favours the first."""
+    x = numpyro.sample("x", dist.Normal(0.5, 1.0))
+    numpyro.sample("y", dist.Normal(x**2, 0.3), obs=y)
+
+
+@planted(own_target)
+def test_a_laplace_at_the_lower_of_two_modes_is_caught() -> None:
+    model = cc.adopt(numpyro=squared, data={"y": np.full(5, 4.0)})
+    assert isinstance(model, HasOwnPrograms)
+    noise = 0.033 * np.random.default_rng(0).standard_normal((4, 5_000))  # about 1/√H at both
+    for place, differs in ((2.0, False), (-2.0, True)):
+        fit = sampler(model, model.data, {"x": place + noise})
+        case = Fits(model, model.data, {}, {"laplace[numpyro]": fit})
+        found = differing(verdicts(own_target, case))
+        assert any(about.startswith("mean of x") for about in found) is differs
+
+
+def test_draws_on_an_edge_of_the_space_are_not_compared(conjugate: Fits) -> None:
+    right = conjugate.posterior["laplace[numpyro]"]
+    assert right.draws is not None
+    draws = {n: x.to_numpy().copy() for n, x in right.draws["posterior"].data_vars.items()}
+    draws["sigma2"][0, :500] = 0.0
+    tree = xr.DataTree.from_dict(
+        {"posterior": xr.Dataset({str(n): (("chain", "draw"), x) for n, x in draws.items()})}
+    )
+    case = replace(
+        conjugate, likelihood={}, posterior={"laplace[numpyro]": replace(right, draws=tree)}
+    )
+    (row,) = verdicts(own_target, case)
+    assert row.outcome == "NOT COMPARABLE"
+    assert row.cause == "500 of 40,000 draws are on an edge of the space"
 
 
 @planted(own_target)

@@ -11,8 +11,8 @@ import xarray as xr
 from scipy.stats import norm
 
 from comparisons.case import all_methods
-from comparisons.first_screen import first_screen, worst_of
 from comparisons.grades import Grade, as_table, from_table, graded
+from comparisons.report.first_screen import first_screen, worst_of
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Quantity, named_covariance
 from inference.method import label
@@ -146,6 +146,9 @@ def test_the_cheapest_method_is_answered_for() -> None:
     said = screen(fits(ml=fit(0.45), laplace=fit())).sentence
     assert said.startswith("WITH CARE: maximum likelihood is usable.")
     assert said.endswith("laplace will do.")
+    said = screen(fits(ml=fit(1.5), laplace=fit(0.45))).sentence
+    assert said.startswith("NO: maximum likelihood will not do.")
+    assert said.endswith("laplace is better graded.")
     said = screen(fits(ml=fit(1.5), vi=fit(0.0, 0.4, drawn=True))).sentence
     assert said.startswith("NO: maximum likelihood will not do.")
     assert said.endswith("No cheap method is better graded.")
@@ -179,7 +182,7 @@ def test_a_fit_that_misses_its_own_target_is_not_to_be_used() -> None:
     found = fits(laplace=fit())
     shown = screen(found, {"own_target": [row]})
     assert shown.lines[1].mark == "no"
-    assert "it misses its own target" in shown.lines[1].words
+    assert shown.lines[1].words == "NO: it misses its own target"
     assert shown.sentence == "NO: not found by its own definition: laplace[numpyro]."
     assert "own target: x is 1, not 0" in shown.warnings
 

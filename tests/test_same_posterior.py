@@ -14,7 +14,6 @@ import pytest
 import xarray as xr
 
 import concord as cc
-from comparisons import __main__ as command_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,21 +145,6 @@ def test_files_are_compared_as_trees_are(tmp_path: Path) -> None:
     assert found.table().equals(cc.same_posterior(tree(draws(1)), tree(draws(2))).table())
     cc.testing.assert_same_posterior(old, old)
     assert new
-
-
-@pytest.fixture
-def concord(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["concord", *arguments])
-        monkeypatch.setattr("signal.signal", lambda number, handler: None)
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, *capsys.readouterr()
-
-    return call
 
 
 def test_the_command_prints_the_rows(tmp_path: Path, concord) -> None:

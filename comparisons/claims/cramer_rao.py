@@ -98,10 +98,6 @@ type _Theory = tuple[Corrected, Callable[..., Verdict]]
 """What importance sampling has, and how a verdict is told with it."""
 
 
-def _as_it_is(verdict: Verdict, *_: object) -> Verdict:
-    return verdict
-
-
 # --- 1. the posterior against the bound -----------------------------------------------------------
 
 
@@ -132,7 +128,7 @@ def _posterior(case: Case) -> Iterator[Verdict]:
     theory, place = corrected(case), positions(top)
     # a bound that simulation does not bear out is explained by nothing
     wrong = any(v.outcome == "DIFFER" for v in declared(case, top, bound))
-    explain = _as_it_is if wrong else explained
+    explain = (lambda verdict, *_: verdict) if wrong else explained
     for scalar, one in scalars(case.model, posterior).items():
         i = place[scalar]
         verdict = Verdict(

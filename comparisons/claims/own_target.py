@@ -19,9 +19,10 @@ import numpy as np
 
 from comparisons.policy import OPTIMUM, POSTERIOR, RESOLUTION, STANDARD_ERROR
 from comparisons.reference import exact_posterior, parameter_draws, scalars, unreliable
-from comparisons.targets import from_the_mode, laplace, nearest, optimum
+from comparisons.targets import highest_mode, optimum
 from comparisons.verdict import Verdict, not_comparable
 from inference.method import label
+from inference.optimisation.gaussians import from_the_mode, laplace, nearest
 from inference.posterior.diagnostics import moments
 from inference.posterior.labels import exchangeable, one_fold
 from models.capabilities import HasSigns
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from comparisons.case import Case
-    from comparisons.targets import Gaussian
     from inference.estimate import Estimate
     from inference.method import Method
+    from inference.optimisation.gaussians import Gaussian
     from models.programs.density import Density
 
+_ROUNDED = 0.001
+"""Largest share of draws whose probabilities round to 1, which are left out."""
 _FOLDED = 40_000
 """Draws of a Gaussian that is cut by a fold."""
 
@@ -84,32 +87,26 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
         yield not_comparable("own target of {method}", cause, method=name)
         return
     target = density(case.model, case.data, method.language)
-    draws = parameter_draws(case, fit, target)
-    flat = draws.reshape(-1, target.size)
+    flat = parameter_draws(case, fit, target).reshape(-1, target.size)
     finite = np.isfinite(flat).all(axis=1)
-    flat = flat[finite]  # a probability may round to 1
-    if finite.all() and _folds(case):  # the law may be at any of the equal modes, its target at one
-        flat = one_fold(case.model, target, flat, flat.mean(axis=0))[0]
-    rng = case.rng("own target", repr(method))
-    near, covariance = flat.mean(axis=0), np.atleast_2d(np.cov(flat, rowvar=False))
-    if method.kind == "laplace":
-        found, words = laplace(target, near), "N(mode, H⁻¹)"
-    else:
-        if method.family == "mean_field":
-            covariance = np.diag(np.diag(covariance))
-        found = nearest(target, near, covariance, method.family, rng)
-        words = f"the nearest Gaussian ({method.family})"
-    if found is None:  # it is nowhere near
-        found = from_the_mode(case, target, method.family)
-    if found is None:
-        cause = f"the posterior is not concave where it should be: no way to {words}"
+    if finite.mean() < 1 - _ROUNDED:
+        cause = f"{(~finite).sum():,} of {finite.size:,} draws are on an edge of the space"
         yield not_comparable("own target of {method}", cause, method=name)
         return
+    flat = flat[finite]
+    if _folds(case):  # the law may be at any of the equal modes, its target at one
+        flat = one_fold(case.model, target, flat, flat.mean(axis=0))[0]
+    near = flat.mean(axis=0)
+    found = _target(case, method, target, flat)
+    if found is None:
+        cause = "the posterior is not concave where its target should be"
+        yield not_comparable("own target of {method}", cause, method=name)
+        return
+    words = f"the nearest Gaussian ({method.family})" if method.family else "N(mode, H⁻¹)"
+    rng = case.rng("fold", repr(method))
     expected = _moments(case, target, found, near, rng)
     names = _coordinates(target.coordinates)
-    for i, (one, other) in enumerate(
-        zip(np.stack(moments(_chains(flat)), 1), expected, strict=True)
-    ):
+    for i, (one, other) in enumerate(zip(np.stack(moments(flat[None]), 1), expected, strict=True)):
         for quantity, at in (("mean", 0), ("sd", 2)):
             yield Verdict(
                 "{quantity} of {parameter}, unconstrained: {method} − {reference}",
@@ -125,9 +122,20 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
             )
 
 
-def _chains(flat: np.ndarray) -> np.ndarray:
-    """Independent draws, shape (n, k), as four chains."""
-    return flat[: len(flat) // 4 * 4].reshape(4, -1, flat.shape[1])
+def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Gaussian | None:
+    """The Gaussian that a fit with these draws should be; None where there is none."""
+    near = flat.mean(axis=0)
+    if method.kind == "laplace":
+        return laplace(target, [near, *highest_mode(case, target)])
+    covariance = np.atleast_2d(np.cov(flat, rowvar=False))
+    if method.family == "mean_field":
+        covariance = np.diag(np.diag(covariance))
+    rng = case.rng("own target", repr(method))
+    found = nearest(target, near, covariance, method.family, rng)
+    # a fit from which no step leads anywhere is nowhere near
+    if found is None:
+        return from_the_mode(target, highest_mode(case, target), method.family)
+    return found
 
 
 def _folds(case: Case) -> bool:
@@ -144,7 +152,7 @@ def _moments(
     noise = rng.standard_normal((_FOLDED, target.size))
     points = found.mean + noise @ np.linalg.cholesky(found.covariance).T
     folded = one_fold(case.model, target, points, pivot)[0]
-    mean, mean_error, sd, sd_error = moments(folded.reshape(4, -1, target.size))
+    mean, mean_error, sd, sd_error = moments(folded[None])
     errors = np.hypot(mean_error, found.mean_error), np.hypot(sd_error, found.sd_error)
     return np.stack([mean, errors[0], sd, errors[1]], axis=1)
 

@@ -12,11 +12,11 @@ import pandas as pd
 from arviz_stats.utils import ELPDDataLOO
 
 from comparisons.criteria import leave_one_out
-from comparisons.first_screen import FirstScreen, first_screen
 from comparisons.policy import MISFIT
 from comparisons.reference import samplers
 from comparisons.report import draws, headline, tables
 from comparisons.report.draws import Comparable, Replicates
+from comparisons.report.first_screen import FirstScreen, first_screen
 from comparisons.report.headline import Agreement
 from comparisons.report.result import CaseResult
 from comparisons.report.tables import Row

@@ -7,7 +7,7 @@ from, and gives back tables.
 from __future__ import annotations
 
 from functools import cached_property
-from math import isnan, nan
+from math import nan
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -15,17 +15,16 @@ import pandas as pd
 
 from comparisons.case import Case
 from comparisons.claims import GATE
-from comparisons.first_screen import first_screen
 from comparisons.grades import graded
 from comparisons.reference import scalars
+from comparisons.report.first_screen import first_screen
 from comparisons.runs.flow import closed
 from comparisons.runs.selection import chosen
 from comparisons.verdict import not_comparable
 from inference.method import label
 from models.errors import ConfigError, ModelError, did_you_mean
 from models.notebook import table
-from models.programs.adopt import adopt
-from models.programs.adopted.classes import adopt_class
+from models.programs.adopted.classes import chosen as chosen_model
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from comparisons.case import Profile
-    from comparisons.first_screen import FirstScreen
     from comparisons.grades import Grade
+    from comparisons.report.first_screen import FirstScreen
     from comparisons.verdict import Verdict
     from inference.estimate import Estimate
     from inference.method import Method
@@ -88,26 +87,15 @@ class Comparison:
         95 % interval, what it holds of the reference posterior, and the grade; NaN or "" where
         there is no reference.
         """
-        graded = {(grade.method, grade.parameter): grade for grade in self._grades}
-        rows = []
-        for method, fit in self.case.estimates().items():
-            for name, one in scalars(self.case.model, fit).items():
-                grade = graded.get((label(method), name))
-                rows.append(
-                    {
-                        "method": label(method),
-                        "parameter": name,
-                        "mean": one.location,
-                        "mean_error": one.location_error,
-                        "sd": one.sd,
-                        "sd_error": one.sd_error,
-                        "low": grade.low if grade else nan,
-                        "high": grade.high if grade else nan,
-                        "holds": grade.holds if grade else nan,
-                        "grade": grade.mark if grade else "",
-                    }
-                )
-        return pd.DataFrame(rows).set_index(["method", "parameter"]) if rows else pd.DataFrame()
+        known = {(g.method, g.parameter): (g.low, g.high, g.holds, g.mark) for g in self._grades}
+        rows = [
+            (label(method), name, *one, *known.get((label(method), name), (nan, nan, nan, "")))
+            for method, fit in self.case.estimates().items()
+            for name, one in scalars(self.case.model, fit).items()
+        ]
+        columns = ["mean", "mean_error", "sd", "sd_error", "low", "high", "holds", "grade"]
+        table = pd.DataFrame(rows, columns=["method", "parameter", *columns])
+        return table.set_index(["method", "parameter"])
 
     def verdicts(self) -> pd.DataFrame:
         """One row for each claim that was checked."""
@@ -158,16 +146,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         """The first screen as a table."""
         screen = self.first_screen
-        rows = [
-            (
-                line.method,
-                *line.numbers,
-                "–" if isnan(line.holds) else f"{100 * line.holds:.1f} %",
-                line.words,
-            )
-            for line in screen.lines
-        ]
-        head = ("method", *screen.shown, "95 % interval holds, at worst", "")
+        head, *rows = screen.rows
         lines = (*screen.warnings, screen.sentence, screen.programs)
         return table(screen.title, lines, head, rows)
 
@@ -211,12 +190,8 @@ def compare(
         DataError: the data do not suit the model.
         ModelError: a program cannot be evaluated, or the two are not shown to be one model.
     """
-    if model is None:
-        model = adopt(pymc, numpyro, data, names=names, latent=latent, likelihood=likelihood)
-    elif pymc is not None or numpyro is not None:
-        raise ConfigError("pass a model, or pymc= and numpyro=, not both")
-    elif latent or likelihood is not None:
-        model = adopt_class(model, data, latent=latent, likelihood=likelihood)
+    programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
+    model = chosen_model(model, data, programs, latent=latent, likelihood=likelihood)
     case = Case(model, data, seed, profile=profile, methods=methods)
     return Comparison(case, _found(case, claims))
 

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from comparisons.policy import LADDER
+
 Column = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="A column to use; repeat it for several."),
@@ -87,7 +89,7 @@ Units = Annotated[
         "--n",
         metavar="N,N,…",
         help="Numbers of units, separated by commas.",
-        show_default="50,200,800",
+        show_default=",".join(map(str, LADDER)),
     ),
 ]
 StudyProfile = Annotated[

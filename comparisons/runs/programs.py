@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from models.programs.adopted.model import AdoptedModel
     from models.spec import Model
 
-LANGUAGES = ("pymc", "numpyro")
-
 
 def programs_spec(case: CaseSettings) -> dict[str, Any]:
     """How to adopt the programs of a case in any process, in plain JSON types.

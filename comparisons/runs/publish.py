@@ -28,16 +28,16 @@ def publish(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Pat
     mark = out / ".report.json"
     written = _read_mark(mark)
     if written.get("key") == key and _hashes(out, written["files"]) == written["files"]:
-        return out / written["page"], written["answers"]
+        return out / written["page"], written["screens"]
 
     from comparisons.report.pages.write import write
 
     before = _stamps(out)
     mark.unlink(missing_ok=True)
-    page, answers = write(results, out, command)
-    texts = [answer.text() for answer in answers]
+    page, screens = write(results, out, command)
+    texts = [screen.text() for screen in screens]
     files = [name for name, stamp in _stamps(out).items() if before.get(name) != stamp]
-    written = {"key": key, "page": page.name, "files": _hashes(out, files), "answers": texts}
+    written = {"key": key, "page": page.name, "files": _hashes(out, files), "screens": texts}
     mark.write_text(json.dumps(written, indent=1))
     return page, texts
 
@@ -47,7 +47,7 @@ def _read_mark(mark: Path) -> dict[str, Any]:
         found = json.loads(mark.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    whole = isinstance(found, dict) and {"key", "page", "files", "answers"} <= found.keys()
+    whole = isinstance(found, dict) and {"key", "page", "files", "screens"} <= found.keys()
     # the page is one of the files that are checked, which lie directly in the directory
     return found if whole and _names(found["files"]) and found["page"] in [*found["files"]] else {}
 

@@ -96,9 +96,9 @@ def run(
         if not results:
             reasons = "".join(f"\n  {slug}: {reason}" for slug, reason in broken.items())
             raise FitError(f"no case could be run:{reasons}")
-        page, answers = publish(results, place.out, command)
-    for answer in answers:
-        typer.echo(f"{answer}\n")
+        page, screens = publish(results, place.out, command)
+    for screen in screens:
+        typer.echo(f"{screen}\n")
     every = (verdict for r in results for verdicts in r.verdicts.values() for verdict in verdicts)
     return page, conclude(every, case_errors(results, records, broken))
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from comparisons.policy import LADDER
 from comparisons.runs.conduct import conduct
 from comparisons.store.entries import Store
 from comparisons.studies import Setting, further
 from comparisons.studies import study as find_study
 from models.capabilities import HasOwnPrograms
 from models.errors import ConfigError, refuse
-from models.programs.adopt import adopt
-from models.programs.adopted.classes import adopt_class, missing
+from models.programs.adopted.classes import adopt_class, chosen
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from inference.method import Method
     from models.spec import Model
 
-LADDER = (50, 200, 800)
-"""The N of a model of the catalogue, unless others are named."""
 _TIMES = 4
 """The second N of a user's own programs is so many times that of their data."""
 _LEAST = 100
@@ -72,8 +70,8 @@ def study(
     """
     module = find_study(name)
     programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
-    model = _model(model, data, programs, {"latent": latent, "likelihood": likelihood})
-    model = studied(model, truth)
+    given = chosen(model, data, programs, latent=latent, likelihood=likelihood)
+    model = studied(given, data, truth)
     ladder = tuple(sorted({n} if isinstance(n, int) else set(n))) or default_ladder(model)
     refuse(_mistakes(ladder, replicates, seed))
     further(name, module, model, methods)
@@ -82,23 +80,23 @@ def study(
         return conduct(module, setting, ladder, replicates, Store(Path(folder)), lambda *_: None)
 
 
-def _model(
-    model: Model | None, data: object, programs: dict[str, Any], parts: dict[str, Any]
-) -> Model:
-    if model is None:
-        return adopt(**programs, data=data, **parts)
-    if any(value is not None for value in programs.values()):
-        raise ConfigError("pass a model, or pymc= and numpyro=, not both")
-    return adopt_class(model, data, **parts) if missing(model) or data is not None else model
+def studied(model: Model, data: object, truth: Mapping[str, object] | None) -> Model:
+    """The model at a truth, with the covariates of the data.
 
+    Args:
+        model: the model.
+        data: as they were given; None for what the model draws.
+        truth: values of some parameters; the model's own for the rest, and if None.
 
-def studied(model: Model, truth: Mapping[str, object] | None) -> Model:
-    """The model at a truth.
+    Returns:
+        The model that is studied.
 
     Raises:
         ConfigError: there is no such parameter, it has another shape, or the model has a truth of
             its own.
     """
+    if data is not None and not isinstance(model, HasOwnPrograms):
+        model = adopt_class(model, data)
     if not truth:
         return model
     if not isinstance(model, HasOwnPrograms):
@@ -110,7 +108,14 @@ def studied(model: Model, truth: Mapping[str, object] | None) -> Model:
 
 
 def default_ladder(model: Model) -> tuple[int, ...]:
-    """The N at which a model is studied unless others are named."""
+    """The N at which a model is studied unless others are named.
+
+    Args:
+        model: the model.
+
+    Returns:
+        Numbers of units, smallest first.
+    """
     if not isinstance(model, HasOwnPrograms):
         return LADDER
     units = model.size

@@ -29,6 +29,7 @@ from scipy.special import logsumexp
 from inference.information.derivatives import derivatives
 from inference.posterior.chains import Tuning, numpyro_chains, starting_points
 from inference.posterior.diagnostics import gate, moments
+from inference.posterior.importance import log_posterior_at
 from inference.posterior.labels import one_fold
 from inference.posterior.points import terms
 from inference.threads import one_blas_thread
@@ -83,8 +84,8 @@ def bridge(
     equal, same = one_fold(model, target, both, normal.mean)
     # a draw stands for its equal in the fold; a proposal outside of it does not
     using, proposed = equal[: len(using)], both[len(using) :]
-    at_posterior = _log_posterior(model, data, using) - normal.log(using)
-    at_proposal = _log_posterior(model, data, proposed) - normal.log(proposed)
+    at_posterior = log_posterior_at(model, data, target, using) - normal.log(using)
+    at_proposal = log_posterior_at(model, data, target, proposed) - normal.log(proposed)
     at_proposal = np.where(same[len(using) :], at_proposal, -np.inf)
     n1, n2 = effective / 2, float(proposed.shape[0])
     log_s1, log_s2 = np.log(n1 / (n1 + n2)), np.log(n2 / (n1 + n2))
@@ -126,7 +127,7 @@ def importance(
     target = density(model, data)
     normal = _Normal(mode, covariance)
     points = normal.draw(rng, _PROPOSALS)
-    log_target, log_proposal = _log_posterior(model, data, points), normal.log(points)
+    log_target, log_proposal = log_posterior_at(model, data, target, points), normal.log(points)
     inside = one_fold(model, target, points, mode)[1] & np.isfinite(log_target)
     ratio = np.where(inside, log_target - log_proposal, -np.inf)
     weight = np.exp(ratio - ratio.max())
@@ -156,13 +157,6 @@ class _Normal:
         standard = np.linalg.solve(self._factor, (points - self.mean).T)
         constant = 0.5 * self.mean.size * np.log(2 * np.pi) + np.log(np.diag(self._factor)).sum()
         return -0.5 * (standard**2).sum(axis=0) - constant
-
-
-def _log_posterior(model: Model, data: xr.Dataset, points: np.ndarray) -> np.ndarray:
-    """Log-likelihood + log prior + log-Jacobian, −∞ where it is not finite, shape (s,)."""
-    with one_blas_thread():
-        total = sum(terms(density(model, data), units(model, data)).totals(points))
-    return np.where(np.isfinite(total), total, -np.inf)
 
 
 def wbic(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Measured:

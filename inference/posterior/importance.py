@@ -66,7 +66,7 @@ class Importance(NamedTuple):
     khat: float
     largest: float
     outside: float
-    proposals: _Mixture
+    proposals: Mixture
 
     def moments(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Means and standard deviations under the weights, each with its Monte Carlo error.
@@ -92,6 +92,9 @@ class Importance(NamedTuple):
         Args:
             log_density: log f at the draws, shape (n,).
             points: the draws, unconstrained, shape (n, k).
+
+        Returns:
+            Between 0 and 1.
         """
         return float(np.mean(log_density - self.proposals.log(points) > self.largest))
 
@@ -120,10 +123,16 @@ class _Student:
         return self._constant - power * np.log1p(square / _FREEDOM)
 
 
-class _Mixture:
-    """A mixture of multivariate t laws."""
+@final
+class Mixture:
+    """A mixture of multivariate t laws, in the unconstrained space."""
 
     def __init__(self, modes: Iterable[Mode]) -> None:
+        """One law for each mode, its share by Laplace's evidence.
+
+        Args:
+            modes: one at least.
+        """
         self._modes = list(modes)
         k = self._modes[0].u.size
         logs = [m.value + 0.5 * np.linalg.slogdet(m.covariance)[1] for m in self._modes]
@@ -133,14 +142,20 @@ class _Mixture:
         self._laws = [_Student(m.u, m.covariance) for m in self._modes]
         self._size = k
 
-    def with_moments(self, mean: np.ndarray, covariance: np.ndarray) -> _Mixture:
-        """One more law, with a share as large as that of all others."""
+    def with_moments(self, mean: np.ndarray, covariance: np.ndarray) -> Mixture:
+        """One more law, with a share as large as that of all others.
+
+        Args:
+            mean: its mean, shape (k,).
+            covariance: its covariance, shape (k, k), positive definite.
+        """
         value = logsumexp([m.value + 0.5 * np.linalg.slogdet(m.covariance)[1] for m in self._modes])
         scale = covariance * (_FREEDOM - 2) / _FREEDOM
         value -= 0.5 * np.linalg.slogdet(scale)[1]
-        return _Mixture([*self._modes, Mode(mean, float(value), scale)])
+        return Mixture([*self._modes, Mode(mean, float(value), scale)])
 
     def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Independent draws, shape (count, k)."""
         which = rng.choice(len(self._laws), count, p=self._share)
         points = np.empty((count, self._size))
         for i, law in enumerate(self._laws):
@@ -150,6 +165,7 @@ class _Mixture:
         return points
 
     def log(self, points: np.ndarray) -> np.ndarray:
+        """Log density at points of shape (s, k), shape (s,), nats."""
         logs = [law.log(points) for law in self._laws]
         return logsumexp(np.stack(logs, axis=1), axis=1, b=self._share)
 
@@ -173,7 +189,7 @@ def importance(
     Returns:
         The draws, of the proposal whose weights have the lightest tail.
     """
-    mixture, best = _Mixture(at), None
+    mixture, best = Mixture(at), None
     for refit in range(_REFITS + 1):
         found = _weighted(model, data, target, mixture, at[0].u, rng)
         if best is None or found.khat < best.khat:
@@ -194,7 +210,7 @@ def _weighted(
     model: Model,
     data: xr.Dataset,
     target: Density,
-    mixture: _Mixture,
+    mixture: Mixture,
     pivot: np.ndarray,
     rng: np.random.Generator,
 ) -> Importance:

@@ -14,11 +14,9 @@ from comparisons.report.facts import Facts
 from comparisons.report.figures.agreement import forest
 from comparisons.report.formats import short, visible
 from comparisons.report.sections import sections
-from comparisons.report.sections.first import matrix
 from comparisons.report.sections.order import same_data
 from comparisons.report.tables import identity
 from comparisons.verdict import OUTCOMES
-from inference.method import label
 
 MEANINGS = {
     "AGREE": "within the practical bound, Monte Carlo error included",
@@ -47,12 +45,10 @@ def case_page(known: Facts, files: Mapping[str, str], command: str) -> str:
         "case.html",
         title=" on ".join(identity(known.result).values()),
         known=known,
-        matrix=matrix(known.found),
         grades=GRADES,
         forest=forest(known.found, known.drawn, known.notable),
         sections=sections(known, command),
         files=files,
-        reference=label(known.found.reference) if known.found.reference else "",
     )
 
 

@@ -10,10 +10,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from comparisons.first_screen import FirstScreen
 from comparisons.report.difference import differences
 from comparisons.report.facts import Facts, as_json, facts, plain, same_data
 from comparisons.report.files import check_slugs, links, published, put
+from comparisons.report.first_screen import FirstScreen
 from comparisons.report.pages.case import case_page, index_page
 from comparisons.report.pages.study import studies_page
 from comparisons.report.result import CaseResult

@@ -116,6 +116,39 @@ def adopt_class(
     return found.known_as(model.name, text).with_class(model, told)
 
 
+def chosen(
+    model: Model | None,
+    data: Any,
+    programs: Mapping[str, Any],
+    *,
+    latent: Sequence[str] = (),
+    likelihood: Sequence[str] | None = None,
+) -> Model:
+    """The model that is meant: one that is given, or own programs, adopted.
+
+    Args:
+        model: a model of the catalogue or of a user's class; None for own programs.
+        data: as they were given.
+        programs: `pymc`, `numpyro` and `names`, as `adopt` takes them.
+        latent: variables to integrate out by Laplace's method.
+        likelihood: factors or potentials that belong to the likelihood.
+
+    Returns:
+        The model itself where nothing of it is missing or asked for.
+
+    Raises:
+        ConfigError: both are given, or none.
+        ModelError: a program cannot be evaluated; says which site is to blame.
+    """
+    parts: dict[str, Any] = {"latent": latent, "likelihood": likelihood}
+    if model is None:
+        return adopt(**programs, data=data, **parts)
+    if programs.get("pymc") is not None or programs.get("numpyro") is not None:
+        raise ConfigError("pass a model, or pymc= and numpyro=, not both")
+    asked = latent or likelihood is not None or missing(model)
+    return adopt_class(model, data, **parts) if asked else model
+
+
 def _named(model: Model, data: Any, absent: Sequence[str]) -> Any:
     """The data as something that has names."""
     schema = not {"parameters", "simulate", "truth"} & set(absent)

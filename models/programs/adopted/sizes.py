@@ -40,6 +40,9 @@ def resized(
         unit: the unit of each row, 0 … U−1.
         n: how many units.
         sizes: of the dims of latent variables, which labels may index.
+
+    Returns:
+        The arrays with new rows and labels.
     """
     count = int(unit.max()) + 1
     taken, grouped = _taken(count, n), count < unit.size

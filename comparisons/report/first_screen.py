@@ -73,23 +73,23 @@ class FirstScreen(NamedTuple):
     lines: tuple[Line, ...]
     programs: str
 
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """The lines as cells of text, with a head."""
+        rows = [("", *self.shown, "holds, at worst", "", "time")]
+        for line in self.lines:
+            holds = "–" if isnan(line.holds) else f"{100 * line.holds:.1f} %"
+            seconds = "" if isnan(line.seconds) else f"{line.seconds:.3g} s"
+            rows.append((line.method, *line.numbers, holds, line.words, seconds))
+        return rows
+
     def text(self) -> str:
         """The screen as lines of text."""
-        rows = [
-            (
-                line.method,
-                *line.numbers,
-                "–" if isnan(line.holds) else f"{100 * line.holds:.1f} %",
-                line.words,
-                "" if isnan(line.seconds) else f"{line.seconds:.3g} s",
-            )
-            for line in self.lines
-        ]
-        head = ("", *self.shown, "holds, at worst", "", "time")
-        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+        rows = self.rows if self.lines else []
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         table = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in ((head, *rows) if rows else ())
+            for row in rows
         ]
         warnings = [f"WARNING: {warning}" for warning in self.warnings]
         last = [self.programs] if self.programs else []
@@ -113,6 +113,9 @@ def first_screen(
         verdicts: those of each claim, by its name.
         grades: of every method and quantity.
         warnings: further ones, known to the caller.
+
+    Returns:
+        The screen; its lines are without grades where no sampler can be relied on.
     """
     gate = verdicts.get(GATE, ())
     programs = _programs(gate)
@@ -147,10 +150,10 @@ def first_screen(
 
 def _grouped(judged: Mapping[Method, Line]) -> Iterator[Line]:
     """The lines, one for the languages of a method that fare alike."""
-    grouped: dict[tuple[str, ...], list[tuple[Method, Line]]] = {}
+    grouped: dict[tuple[str, str], list[tuple[Method, Line]]] = {}
     for method, line in judged.items():
         alike = label(method) if method.kind == "sampler" else f"{method.name}{method.family}"
-        grouped.setdefault((alike, line.mark, line.words[:40]), []).append((method, line))
+        grouped.setdefault((alike, line.mark), []).append((method, line))
     yield from map(_together, grouped.values())
 
 
@@ -249,11 +252,11 @@ def _line(
     numbers = [own.get(name) for name in shown]
     parts = [fit.record.attrs.get(name, nan) for name in ("compile", "warm_up", "run")]
     known = [float(part) for part in parts if isfinite(part)]
-    texts = tuple("–" if one is None else with_sd(one) for one in numbers)
+    texts = tuple("–" if one is None else _with_sd(one) for one in numbers)
     return Line(label(method), texts, holds, mark, words, sum(known) if known else nan)
 
 
-def with_sd(one: Scalar) -> str:
+def _with_sd(one: Scalar) -> str:
     """An estimate ± its sd, with two digits of the sd."""
     if not (isfinite(one.sd) and one.sd > 0 and isfinite(one.location)):
         return f"{one.location:.4g}"
@@ -280,12 +283,12 @@ def _judged(
     if method.kind == "sampler" or exact_posterior(method):
         words = _agreement(label(method), verdicts)
         return _line(method, fit, own, shown, worst.holds, "", words)
-    off = _off(label(method), verdicts)
-    why = "it misses its own target" if off else worst.cause
-    mark: Mark = "no" if off else worst.mark
-    first = why.partition(";")[0]
-    words = mark if mark == "ok" else f"{_WORDS[mark]}: {worst.parameter}: {first}"
-    return _line(method, fit, own, shown, worst.holds, mark, words)
+    if _off(label(method), verdicts):
+        return _line(method, fit, own, shown, worst.holds, "no", "NO: it misses its own target")
+    words = _WORDS[worst.mark]
+    if worst.cause:
+        words = f"{words}: {worst.parameter}: {worst.cause.partition(';')[0]}"
+    return _line(method, fit, own, shown, worst.holds, worst.mark, words)
 
 
 def worst_of(grades: Sequence[Grade]) -> Grade:
@@ -293,6 +296,9 @@ def worst_of(grades: Sequence[Grade]) -> Grade:
 
     Args:
         grades: those of one method, one at least.
+
+    Returns:
+        One of them.
     """
 
     def size(grade: Grade) -> tuple[int, float]:
@@ -363,8 +369,13 @@ def _sentence(
         at_worst = f"Its worst 95 % interval holds {held}."
     if mark == "ok":
         return f"YES: {first} will do. {at_worst}"
-    good = [name for name, (other, _) in marks.items() if other == "ok"]
-    instead = f"{' and '.join(good)} will do." if good else "No cheap method is better graded."
+    better = [name for name, (other, _) in marks.items() if other == "ok"]
+    instead = f"{' and '.join(better)} will do."
+    if not better:
+        better = [n for n, (other, _) in marks.items() if MARKS.index(other) < MARKS.index(mark)]
+        instead = f"{' and '.join(better)} is better graded."
+    if not better:
+        instead = "No cheap method is better graded."
     start = "WITH CARE: {} is usable." if mark == "careful" else "NO: {} will not do."
     cause = f"{worst.cause[:1].upper()}{worst.cause[1:]}. " if worst.cause else ""
     return f"{start.format(first)} {at_worst} {cause}{instead}"

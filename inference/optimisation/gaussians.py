@@ -1,0 +1,149 @@
+"""The Gaussians that Laplace's method and variational inference look for, by another route.
+
+Laplace's approximation is N(û, H⁻¹) at the mode û of the log posterior f.  The Gaussian N(m, S)
+nearest to the posterior alone has E[∇f] = 0 and E[−∇²f] = S⁻¹, of which a mean field needs the
+diagonal: one natural-gradient step from a law nearby, averaged over points of its own, ends there
+to first order.
+References: Tierney & Kadane (1986), JASA 81; Opper & Archambeau (2009), Neural Comput. 21; Khan &
+Rue (2023), JMLR 24.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from inference.information.derivatives import derivatives, log_posterior
+from inference.optimisation.newton import climb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from models.programs.density import Density
+
+_STEPS = 20
+"""Natural-gradient steps from Laplace's approximation to the nearest Gaussian."""
+_POINTS, _BATCHES = 2_048, 16
+"""Points by which the expectations of a Gaussian are averaged, and their batches."""
+
+
+class Gaussian(NamedTuple):
+    """A Gaussian in an unconstrained space, with the errors of its means and sds."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    mean_error: np.ndarray
+    sd_error: np.ndarray
+
+    @property
+    def sd(self) -> np.ndarray:
+        """Standard deviations, shape (k,)."""
+        return np.sqrt(np.diag(self.covariance))
+
+
+def laplace(target: Density, starts: Sequence[np.ndarray]) -> Gaussian | None:
+    """Laplace's approximation at the highest mode to which Newton's method leads.
+
+    Args:
+        target: the density in whose space it is.
+        starts: where it begins, unconstrained, each of shape (k,).
+
+    Returns:
+        It, exact; None where no start leads to a mode.
+    """
+    compiled = derivatives(target, "posterior")
+    tops = [top for top in (climb(compiled, start) for start in starts) if top is not None]
+    if not tops:
+        return None
+    u, information = max(
+        tops, key=lambda top: float(compiled.value_and_gradient(jnp.asarray(top[0]))[0])
+    )
+    return Gaussian(u, np.linalg.inv(information), np.zeros(u.size), np.zeros(u.size))
+
+
+def nearest(
+    target: Density, mean: np.ndarray, covariance: np.ndarray, family: str, rng: np.random.Generator
+) -> Gaussian | None:
+    """The Gaussian of a family nearest to the posterior, to first order in the distance from one.
+
+    Args:
+        target: the density in whose space it is.
+        mean: of the fitted law, shape (k,).
+        covariance: of the fitted law, shape (k, k); diagonal for a mean field.
+        family: `mean_field` or `full_rank`.
+        rng: draws the points.
+
+    Returns:
+        It, with Monte Carlo errors; None where the posterior curves up about the fitted law, which
+        then is nowhere near.
+    """
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        return None
+    half = rng.standard_normal((_POINTS // 2, mean.size))
+    # each point beside its mirror image, so that odd terms drop out
+    noise = np.stack([half, -half], axis=1).reshape(_POINTS, mean.size)
+    points = mean + noise @ np.linalg.cholesky(covariance).T
+    slopes, curvatures = map(np.asarray, _slopes(target)(jnp.asarray(points)))
+    batches = [part.reshape(_BATCHES, -1, *part.shape[1:]) for part in (slopes, -curvatures)]
+    whole = _step(mean, slopes.mean(axis=0), -curvatures.mean(axis=0), family)
+    left_out = []
+    for i in range(_BATCHES):
+        slope, precision = (np.delete(part, i, axis=0).mean(axis=(0, 1)) for part in batches)
+        left_out.append(_step(mean, slope, precision, family))
+    steps = [one for one in left_out if one is not None]
+    if whole is None or len(steps) < _BATCHES:
+        return None
+    means = np.stack([one[0] for one in steps])
+    sds = np.sqrt([np.diag(one[1]) for one in steps])
+    scale = np.sqrt(_BATCHES - 1)  # of the jackknife
+    mean, covariance = whole
+    return Gaussian(mean, covariance, scale * means.std(axis=0), scale * sds.std(axis=0))
+
+
+def from_the_mode(target: Density, starts: Sequence[np.ndarray], family: str) -> Gaussian | None:
+    """The Gaussian of a family nearest to the posterior, by steps from Laplace's approximation.
+
+    Args:
+        target: the density in whose space it is.
+        starts: of the search for the mode, unconstrained, each of shape (k,).
+        family: `mean_field` or `full_rank`.
+
+    Returns:
+        It, with the Monte Carlo errors of the last step; None where a step leads nowhere.
+    """
+    found = laplace(target, starts)
+    for step in range(_STEPS):
+        if found is None:
+            break
+        covariance = found.covariance
+        if family == "mean_field" and step == 0:
+            covariance = np.diag(1 / np.diag(np.linalg.inv(covariance)))
+        rng = np.random.default_rng(0)  # the same points, so that the steps end
+        found = nearest(target, found.mean, covariance, family, rng)
+    return found
+
+
+def _step(
+    mean: np.ndarray, slope: np.ndarray, precision: np.ndarray, family: str
+) -> tuple[np.ndarray, np.ndarray] | None:
+    if not np.isfinite(precision).all() or np.linalg.eigvalsh(precision)[0] <= 0:
+        return None
+    kept = np.diag(np.diag(precision)) if family == "mean_field" else precision
+    return mean + np.linalg.solve(precision, slope), np.linalg.inv(kept)
+
+
+@lru_cache(maxsize=64)
+def _slopes(target: Density) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+    """Gradient and Hessian of the log posterior at many points, compiled."""
+
+    def both(u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def one(at: jax.Array) -> jax.Array:
+            return log_posterior(target, at)
+
+        return jax.grad(one)(u), jax.hessian(one)(u)
+
+    return jax.jit(lambda points: jax.lax.map(both, points, batch_size=16))
