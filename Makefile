@@ -5,6 +5,7 @@
 #   make exhaustive          further pairs of users' programs, of kinds that the suite shows already
 #   make lint                style, formatting, types and the direction of dependencies
 #   make bench               the benchmarks
+#   make engines             the README's table of the libraries' own fits
 #   make .venv               the environment alone
 #   make lock                requirements.lock anew, from the bounds in pyproject.toml
 #   make clean               removes the environment, caches and written reports (not reports/verdicts.csv)
@@ -13,7 +14,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: report test lint bench lock clean .venv
+.PHONY: report test exhaustive lint bench engines lock clean .venv
 
 ARGS ?=
 PYTHON ?=
@@ -56,6 +57,9 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+engines: $(VENV)/.installed
+	$(BIN)/python benchmarks/engines.py $(ARGS)
 
 .venv: $(VENV)/.installed
 

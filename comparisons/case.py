@@ -20,7 +20,7 @@ from comparisons.store.entries import Store
 from comparisons.store.keys import canonical, digest, source_digest, versions
 from inference.catalogue import catalogue
 from inference.estimate import Estimate
-from inference.method import Method, label, refusal, variants
+from inference.method import PROFILES, Method, Profile, label, refusal, variants
 from inference.posterior.stored import completed, reduced
 from models.data.dataset import as_dataset, content_hash
 from models.errors import ConfigError, FitError, StoreError, told
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from models.spec import Model
 
-type Profile = Literal["quick", "standard", "thorough"]
 
 type Progress = Callable[[str, str, float], None]
 """Told (event, name of the fit, seconds); events: `fit`, `fitted`, `stored`, `failed`."""
@@ -92,7 +91,7 @@ class Case:
         """
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
             raise ConfigError(f"seed is {seed!r}; expected an integer of at least 0")
-        if profile not in ("quick", "standard", "thorough"):
+        if profile not in PROFILES:
             raise ConfigError(f"profile is {profile!r}; expected quick, standard or thorough")
         self.data: xr.Dataset
         model, self.data = _as_read(model, data, data_name)
@@ -100,7 +99,7 @@ class Case:
         self.seed = int(seed)
         self.data_name = data_name
         self.profile: Profile = profile
-        self.methods = tuple(all_methods(profile) if methods is None else methods)
+        self.methods = tuple(usual_methods(profile) if methods is None else methods)
         reasons = {method: refusal(method, model) for method in self.methods}
         self.refusals = {method: reason for method, reason in reasons.items() if reason}
         self.failed: dict[str, str] = {}
@@ -286,6 +285,12 @@ def _as_read(model: Model, data: object, name: str) -> tuple[Model, xr.Dataset]:
 def all_methods(profile: str) -> tuple[Method, ...]:
     """All variants of all methods at the settings of a profile, in catalogue order."""
     return tuple(method for cls in catalogue().values() for method in variants(cls, profile))
+
+
+def usual_methods(profile: Profile) -> tuple[Method, ...]:
+    """Those that a profile runs unasked."""
+    ran = PROFILES[: PROFILES.index(profile) + 1]
+    return tuple(method for method in all_methods(profile) if method.begins in ran)
 
 
 def _changes(model: Model, other: Model) -> str:

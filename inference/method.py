@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections import ChainMap
-from collections.abc import Mapping  # read at run time by get_type_hints
+from collections.abc import Callable, Mapping  # read at run time by get_type_hints
 from dataclasses import fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_type_hints
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 type Kind = Literal["optimum", "laplace", "variational", "sampler", "exact"]
 """A maximum that is searched for, a Gaussian at it, a law fitted by its divergence, draws, or a
 formula."""
+type Profile = Literal["quick", "standard", "thorough"]
+"""How long the methods run."""
+PROFILES: tuple[Profile, ...] = get_args(Profile.__value__)
 
 
 class Method(ABC):
@@ -39,8 +42,12 @@ class Method(ABC):
     """Whose code fits: `concord`, `numpyro`, `pymc`, `statsmodels`, …"""
     language: ClassVar[Literal["numpyro", "pymc"] | None] = None
     """Whose program is fitted, and in whose unconstrained space; None where it uses neither."""
+    shipped: ClassVar[bool] = False
+    """Whether it is a public call of its library, as that ships it."""
     family: str = ""
     """The family that it fits, where it has one: `mean_field`, `full_rank`."""
+    begins: ClassVar[Profile | None] = "quick"
+    """The shortest profile that runs it unasked; None where it must be asked for."""
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     """Settings by profile: quick, standard, thorough; within one, also by the name of a choice."""
 
@@ -74,7 +81,12 @@ def refusal(method: Method, model: Model) -> str:
 
 def from_field(name: str) -> Any:
     """A declaration that a field makes, such as that of a method's language by its `engine`."""
-    return property(attrgetter(name))
+    return derived(attrgetter(name))
+
+
+def derived(read: Callable[[Any], object]) -> Any:
+    """A declaration that follows from a method's settings, which are what is read."""
+    return property(read)
 
 
 def variants(cls: type[Method], profile: str) -> tuple[Method, ...]:

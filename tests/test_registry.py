@@ -23,7 +23,7 @@ import models.catalogue
 
 models.catalogue.__path__.append({folder!r})
 """
-LAWS = ("test_laws.py", "test_same_model.py::test_the_gate_passes", "test_plain_programs.py")
+LAWS = ("test_laws.py", "test_same_model.py::test_the_gate_passes", "test_engines.py")
 
 
 def test_the_model_of_the_readme_is_an_entry_that_passes_every_law(tmp_path: Path) -> None:

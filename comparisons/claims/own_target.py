@@ -12,7 +12,9 @@ Neural Comput. 21.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,10 +55,45 @@ def compare(case: Case) -> Iterator[Verdict]:
         if fit.problems:
             name = label(method)
             yield not_comparable("own target of {method}", unreliable(name, fit), method=name)
-        elif method.kind in ("laplace", "variational"):
-            yield from _gaussian(case, method, fit)
-        else:
-            yield from _optimum(case, method, fit)
+            continue
+        gaussian = method.kind in ("laplace", "variational")
+        found = list((_gaussian if gaussian else _optimum)(case, method, fit))
+        yield from _with_causes(found, POSTERIOR if gaussian else OPTIMUM, fit)
+
+
+def _with_causes(verdicts: list[Verdict], unit: float, fit: Estimate) -> Iterator[Verdict]:
+    """The verdicts on one fit; where it misses its target, how far, and what it claimed.
+
+    A bound is `unit` standard deviations.
+    """
+    judged = [verdict for verdict in verdicts if isfinite(verdict.observed)]
+    claims = str(fit.record.attrs.get("claims", ""))
+    if not judged:
+        yield from verdicts
+        return
+    worst = max(judged, key=lambda verdict: verdict.excess / verdict.bound)
+    off = unit * worst.excess / worst.bound
+    cause = f"has not converged: {off:.2g} sd from {worst.reference}"
+    if worst.quantity in ("sd", "standard error"):
+        ratio = worst.observed / worst.expected
+        cause = f"its {worst.quantity} is {ratio:.2g} of that of {worst.reference}"
+    cause += f", though it shows {claims}" if claims else ""
+    for verdict in verdicts:
+        yield replace(verdict, cause=cause) if verdict.outcome == "DIFFER" else verdict
+    if claims:
+        yield Verdict(
+            "{method} shows {quantity}: its distance from its own target, in sd",
+            off,
+            0.0,
+            error=unit * worst.error / worst.bound,
+            bound=unit,
+            resolution=unit * worst.resolution / worst.bound,
+            cause=cause if worst.outcome == "DIFFER" else "",
+            quantity=claims,
+            parameter=worst.parameter,
+            method=worst.method,
+            reference=worst.reference,
+        )
 
 
 def _optimum(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
@@ -106,7 +143,12 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
     rng = case.rng("fold", repr(method))
     expected = _moments(case, target, found, near, rng)
     names = _coordinates(target.coordinates)
-    for i, (one, other) in enumerate(zip(np.stack(moments(flat[None]), 1), expected, strict=True)):
+    observed = np.stack(moments(flat[None]), 1)
+    if fit.record.attrs.get("runs", 1) > 1:  # the optimiser's noise
+        for column, moment in ((1, "run_mean"), (3, "run_sd")):
+            scatter = fit.record[moment].values.std(axis=0, ddof=1)
+            observed[:, column] = np.hypot(observed[:, column], scatter)
+    for i, (one, other) in enumerate(zip(observed, expected, strict=True)):
         for quantity, at in (("mean", 0), ("sd", 2)):
             yield Verdict(
                 "{quantity} of {parameter}, unconstrained: {method} − {reference}",

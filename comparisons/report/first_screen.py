@@ -152,7 +152,8 @@ def _grouped(judged: Mapping[Method, Line]) -> Iterator[Line]:
     """The lines, one for the languages of a method that fare alike."""
     grouped: dict[tuple[str, str], list[tuple[Method, Line]]] = {}
     for method, line in judged.items():
-        alike = label(method) if method.kind == "sampler" else f"{method.name}{method.family}"
+        alone = method.kind == "sampler" or method.shipped
+        alike = label(method) if alone else f"{method.name}{method.family}"
         grouped.setdefault((alike, line.mark), []).append((method, line))
     yield from map(_together, grouped.values())
 
@@ -283,8 +284,8 @@ def _judged(
     if method.kind == "sampler" or exact_posterior(method):
         words = _agreement(label(method), verdicts)
         return _line(method, fit, own, shown, worst.holds, "", words)
-    if _off(label(method), verdicts):
-        return _line(method, fit, own, shown, worst.holds, "no", "NO: it misses its own target")
+    if cause := _off(label(method), verdicts):
+        return _line(method, fit, own, shown, worst.holds, "no", f"NO: {cause}")
     words = _WORDS[worst.mark]
     if worst.cause:
         words = f"{words}: {worst.parameter}: {worst.cause.partition(';')[0]}"
@@ -308,9 +309,11 @@ def worst_of(grades: Sequence[Grade]) -> Grade:
     return max(grades, key=size)
 
 
-def _off(name: str, verdicts: Mapping[str, Sequence[Verdict]]) -> bool:
+def _off(name: str, verdicts: Mapping[str, Sequence[Verdict]]) -> str:
+    """How a fit misses its own target; "" if it does not."""
     own = (v for v in verdicts.get("own_target", ()) if v.method == name)
-    return any(verdict.outcome == "DIFFER" for verdict in own)
+    causes = (verdict.cause for verdict in own if verdict.outcome == "DIFFER")
+    return next((cause or "it misses its own target" for cause in causes), "")
 
 
 def _agreement(name: str, verdicts: Mapping[str, Sequence[Verdict]]) -> str:

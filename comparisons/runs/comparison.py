@@ -17,6 +17,7 @@ from comparisons.case import Case
 from comparisons.claims import GATE
 from comparisons.grades import graded
 from comparisons.reference import scalars
+from comparisons.report.engines import Engine, engines
 from comparisons.report.first_screen import first_screen
 from comparisons.runs.flow import closed
 from comparisons.runs.selection import chosen
@@ -32,12 +33,11 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from comparisons.case import Profile
     from comparisons.grades import Grade
     from comparisons.report.first_screen import FirstScreen
     from comparisons.verdict import Verdict
     from inference.estimate import Estimate
-    from inference.method import Method
+    from inference.method import Method, Profile
     from models.spec import Model
 
 
@@ -96,6 +96,12 @@ class Comparison:
         columns = ["mean", "mean_error", "sd", "sd_error", "low", "high", "holds", "grade"]
         table = pd.DataFrame(rows, columns=["method", "parameter", *columns])
         return table.set_index(["method", "parameter"])
+
+    def engines(self) -> pd.DataFrame:
+        """One row for each library's own fit: how far from its own target, its grade, its cost."""
+        failed = {label(method): reason for method, reason in self.case.failures.items()}
+        rows = engines(self.case.estimates(), failed, self.claims, self._grades)
+        return pd.DataFrame(rows, columns=Engine._fields).set_index("engine")
 
     def verdicts(self) -> pd.DataFrame:
         """One row for each claim that was checked."""

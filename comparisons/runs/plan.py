@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 import models.catalogue
-from comparisons.case import Case, Profile, all_methods
+from comparisons.case import Case, all_methods, usual_methods
 from comparisons.runs import selection as _catalogue
 from comparisons.runs.environment import memory_limit
 from comparisons.runs.programs import adopted, adopted_class, programs_spec
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from comparisons.case import Progress
     from comparisons.runs.settings import CaseSettings, Settings
     from comparisons.store.entries import Store
+    from inference.method import Profile
 
 
 _ANYWHERE = 2**28
@@ -222,14 +223,14 @@ def _fields(instance: Any) -> tuple[dataclasses.Field[Any], ...]:
 
 
 def chosen_methods(
-    profile: str, names: Sequence[str], settings: Mapping[str, Mapping[str, Any]]
+    profile: Profile, names: Sequence[str], settings: Mapping[str, Mapping[str, Any]]
 ) -> tuple[Method, ...]:
-    """The methods named, by name or label, with their settings; all of them if none is named.
+    """The methods named, by name or label, with their settings; the usual ones if none is named.
 
     Raises:
         ConfigError: lists every unknown name or setting.
     """
-    everything = all_methods(profile)
+    everything, usual = all_methods(profile), set(usual_methods(profile))
     methods = catalogue()
     labels = {label(method): method for method in everything}
     valid = dict.fromkeys([*methods, *labels])
@@ -241,7 +242,7 @@ def chosen_methods(
     refuse(mistakes)
     found: list[Method] = []
     for name, method in labels.items():
-        if names and name not in names and method.name not in names:
+        if not {name, method.name} & set(names) if names else method not in usual:
             continue
         changes = {**settings.get(method.name, {}), **settings.get(name, {})}
         if changes:

@@ -89,7 +89,7 @@ def starting_points(
     return found
 
 
-def in_threads[T](work: Callable[[int], T], count: int) -> list[T]:
+def _in_threads[T](work: Callable[[int], T], count: int) -> list[T]:
     """Calls it with 0, 1, …, count − 1."""
     with pool(count) as threads:
         return list(threads.map(work, range(count)))
@@ -121,12 +121,30 @@ def numpyro_chains(
         return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
 
     ready = time.perf_counter()
-    in_threads(lambda chain: run(chain, tuning.warm_up), tuning.chains)
+    _in_threads(lambda chain: run(chain, tuning.warm_up), tuning.chains)
     warm = time.perf_counter()
-    chains = in_threads(lambda chain: run(chain, tuning.draws), tuning.chains)
+    chains = _in_threads(lambda chain: run(chain, tuning.draws), tuning.chains)
     end = time.perf_counter()
     points, energy, steps, accepted, diverging = map(np.stack, zip(*chains, strict=True))
-    stats = {
+    stats = sample_stats(energy, steps, accepted, diverging)
+    return Run(points, stats, ready - began, warm - ready, end - warm)
+
+
+def sample_stats(
+    energy: np.ndarray, steps: np.ndarray, accepted: np.ndarray, diverging: np.ndarray
+) -> dict[str, np.ndarray]:
+    """NumPyro's fields by ArviZ's names, each of shape (chain, draw).
+
+    Args:
+        energy: of the Hamiltonian.
+        steps: leapfrog steps of the trajectory.
+        accepted: its mean acceptance probability.
+        diverging: whether its energy error exploded.
+
+    Returns:
+        These and `tree_depth`.
+    """
+    return {
         "energy": energy,
         "diverging": diverging,
         "n_steps": steps,
@@ -134,7 +152,6 @@ def numpyro_chains(
         "tree_depth": np.ceil(np.log2(steps + 1)).astype(int),
         "acceptance_rate": accepted,
     }
-    return Run(points, stats, ready - began, warm - ready, end - warm)
 
 
 def _kernel(target: Density, tuning: Tuning, block: int) -> tuple[Callable[..., Any], Any]:

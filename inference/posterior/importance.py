@@ -19,14 +19,15 @@ from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
 from inference.posterior.labels import one_fold
-from inference.posterior.points import terms
+from inference.posterior.points import terms, to_unconstrained
 from inference.threads import one_blas_thread
 from models.programs.density import units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import xarray as xr
+    from jax.typing import ArrayLike
 
     from models.programs.density import Density
     from models.spec import Model
@@ -249,3 +250,33 @@ def log_posterior_at(
     with one_blas_thread():
         total = sum(terms(target, units(model, data)).totals(points))
     return np.where(np.isfinite(total), total, -np.inf)
+
+
+def gaussian_khat(
+    model: Model, data: xr.Dataset, target: Density, draws: Mapping[str, ArrayLike]
+) -> float:
+    """Pareto k̂ of posterior over approximation, for draws of a Gaussian in a density's space.
+
+    Args:
+        model: the model.
+        data: its data.
+        target: its density on them, in whose space the law is Gaussian.
+        draws: of the law, on the natural scale, shape (chain, draw, …).
+
+    Returns:
+        The shape; infinite where the law is degenerate.
+    """
+    from arviz_stats.base.array import array_stats
+
+    rows = {name: np.reshape(x, (-1, *np.shape(x)[2:])) for name, x in draws.items()}
+    points = to_unconstrained(target, rows)
+    points = points[np.isfinite(points).all(axis=1)]
+    try:
+        factor = np.linalg.cholesky(np.atleast_2d(np.cov(points, rowvar=False)))
+    except np.linalg.LinAlgError:
+        return np.inf
+    standard = solve_triangular(factor, (points - points.mean(axis=0)).T, lower=True)
+    ratio = log_posterior_at(model, data, target, points) + 0.5 * (standard**2).sum(axis=0)
+    if not np.isfinite(ratio).any():
+        return np.inf
+    return float(array_stats.psislw(-np.maximum(ratio, ratio.max() - 700))[1])

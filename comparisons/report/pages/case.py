@@ -15,6 +15,7 @@ from comparisons.report.figures.agreement import forest
 from comparisons.report.formats import short, visible
 from comparisons.report.sections import sections
 from comparisons.report.sections.order import same_data
+from comparisons.report.sections.trust import engines_table
 from comparisons.report.tables import identity
 from comparisons.verdict import OUTCOMES
 
@@ -60,7 +61,13 @@ def index_page(
     total = {name: sum(known.counts[name] for known in every) for name in OUTCOMES}
     models = same_data(compared)
     return render(
-        "index.html", title="Concord", rows=cases, counts=total, command=command, models=models
+        "index.html",
+        title="Concord",
+        rows=cases,
+        counts=total,
+        command=command,
+        models=models,
+        engines=engines_table(every),
     )
 
 

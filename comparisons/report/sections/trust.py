@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 
+from comparisons.report.engines import HEAD, cells, engines
 from comparisons.report.facts import Facts
 from comparisons.report.figures import runs
 from comparisons.report.figures.canvas import Picture
 from comparisons.report.formats import number
+from comparisons.report.headline import published_grades
 from comparisons.report.sections.parts import Column, Get, Section, Table, numbers, table, words
-from comparisons.report.tables import RUN_ATTRIBUTES, sampled
+from comparisons.report.tables import RUN_ATTRIBUTES, identity, sampled
 from inference.method import label
 
 _TITLES = {"newton_decrement": "standard errors from the optimum", "runner_up": "next best"}
@@ -52,7 +54,41 @@ def section(known: Facts) -> Section:
         "Did every sampler converge, and did every optimiser find its optimum?",
         f"{verdict}." if result.estimates else "Nothing was fitted.",
         pictures=_pictures(known),
-        tables=[_convergence(known), missing, ends, climbs],
+        tables=[_convergence(known), engines_table([known]), missing, ends, climbs],
+    )
+
+
+def engines_table(cases: Sequence[Facts]) -> Table:
+    """The libraries' own fits, of one case or of all.
+
+    Args:
+        cases: the cases, analysed.
+
+    Returns:
+        A table with a row for each engine; with the case where there are several.
+    """
+    rows = [
+        {
+            "case": " on ".join(identity(known.result).values()),
+            **dict(zip(HEAD, cells(one), strict=True)),
+        }
+        for known in cases
+        for one in engines(
+            known.result.estimates,
+            known.result.failures,
+            known.result.verdicts,
+            published_grades(known.result),
+        )
+    ]
+    head = HEAD if len(cases) == 1 else ("case", *HEAD)
+    return table(
+        "The libraries' own fits, each against its own target",
+        rows,
+        {name: words(name) for name in head},
+        note="Its own target: the optimum, the Gaussian at the mode, the nearest Gaussian of its "
+        "family, or the posterior; the largest distance in standard deviations, and whether more "
+        "than noise. What it shows of its convergence is the library's own word.",
+        file="verdicts.csv",
     )
 
 

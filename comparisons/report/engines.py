@@ -1,0 +1,136 @@
+"""The libraries' own fits: how far each is from its own target, and what it costs."""
+
+from __future__ import annotations
+
+from math import isfinite, isnan, nan
+from typing import TYPE_CHECKING, NamedTuple
+
+from comparisons.policy import OPTIMUM, POSTERIOR
+from comparisons.report.first_screen import worst_of
+from inference.catalogue import catalogue
+from inference.method import label
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from comparisons.grades import Grade
+    from comparisons.verdict import Verdict
+    from inference.estimate import Estimate
+    from inference.method import Method
+
+HEAD = (
+    *("engine", "from its own target", "it shows", "k̂"),
+    *("95 % interval holds", "grade", "seconds", "ESS per second"),
+)
+
+
+class Engine(NamedTuple):
+    """One engine on one case.
+
+    Attributes:
+        engine: its label.
+        off: fit error, the largest distance from its own target, in sd; NaN where unknown.
+        outcome: the worst verdict on it; "" where there is none.
+        claims: what the library says of its convergence.
+        khat: Pareto k̂ of the posterior over the fit; NaN where there is none.
+        holds: what its 95 % interval holds of the posterior at worst.
+        mark: its grade.
+        seconds: of the fit, compilation included.
+        ess_per_second: of a sampler that passed its checks; NaN of others.
+        trouble: why there is no result, or why it must not be relied on.
+    """
+
+    engine: str
+    off: float = nan
+    outcome: str = ""
+    claims: str = ""
+    khat: float = nan
+    holds: float = nan
+    mark: str = ""
+    seconds: float = nan
+    ess_per_second: float = nan
+    trouble: str = ""
+
+
+def engines(
+    fits: Mapping[Method, Estimate],
+    failures: Mapping[str, str],
+    verdicts: Mapping[str, Sequence[Verdict]],
+    grades: Sequence[Grade],
+) -> list[Engine]:
+    """The engines among the methods of a case, and what became of them.
+
+    Args:
+        fits: every estimate.
+        failures: reasons by label of the methods that have none.
+        verdicts: those of each claim, by its name.
+        grades: of every method and quantity.
+
+    Returns:
+        A row for each, failed ones last.
+    """
+    found = [
+        _row(method, fit, verdicts, [grade for grade in grades if grade.method == label(method)])
+        for method, fit in fits.items()
+        if method.shipped
+    ]
+    shipped = {name for name, cls in catalogue().items() if cls.shipped}
+    failed = [
+        Engine(name, trouble=reason)
+        for name, reason in failures.items()
+        if name.partition("[")[0] in shipped
+    ]
+    return found + failed
+
+
+def cells(one: Engine) -> tuple[str, ...]:
+    """A row as text: fit error, what the library claims, k̂, interval, grade, seconds, ESS/s.
+
+    Args:
+        one: the row.
+
+    Returns:
+        The cells under `HEAD`; of one without a result, the reason.
+    """
+    if one.trouble:
+        return (one.engine, f"– {one.trouble}", *[""] * (len(HEAD) - 2))
+    off = "–" if isnan(one.off) else f"{one.off:.2g} sd"
+    return (
+        one.engine,
+        f"{off}{', DIFFER' if one.outcome == 'DIFFER' else ''}",
+        one.claims or "–",
+        "–" if isnan(one.khat) else f"{one.khat:.2f}",
+        "–" if isnan(one.holds) else f"{100 * one.holds:.0f} %",
+        one.mark or "–",
+        f"{one.seconds:.2g}",
+        "–" if isnan(one.ess_per_second) else f"{one.ess_per_second:.2g}",
+    )
+
+
+def _row(
+    method: Method,
+    fit: Estimate,
+    verdicts: Mapping[str, Sequence[Verdict]],
+    grades: Sequence[Grade],
+) -> Engine:
+    name, told = label(method), fit.record.attrs
+    claim = "posterior_agreement" if method.kind == "sampler" else "own_target"
+    rows = [v for v in verdicts.get(claim, ()) if v.method == name and isfinite(v.observed)]
+    unit = OPTIMUM if method.kind == "optimum" else POSTERIOR
+    worst = max(rows, key=lambda v: v.excess / v.bound, default=None)
+    off = nan if worst is None else unit * worst.excess / worst.bound
+    seconds = sum(float(told.get(part, 0)) for part in ("compile", "warm_up", "run"))
+    sampler = method.kind == "sampler" and not fit.problems
+    claims = told.get("claims", "") or (f"R-hat {told['rhat']:.3f}" if "rhat" in told else "")
+    return Engine(
+        name,
+        off,
+        "" if worst is None else worst.outcome,
+        claims,
+        float(told.get("khat", nan)),
+        min((g.holds for g in grades if not isnan(g.holds)), default=nan),
+        worst_of(grades).mark if grades and not sampler else "",
+        seconds,
+        float(told["ess"]) / seconds if sampler and "ess" in told and seconds > 0 else nan,
+        fit.problems[0] if fit.problems else "",
+    )

@@ -1,0 +1,96 @@
+"""`pm.fit(method="advi")` and `"fullrank_advi"`: PyMC's variational inference as its users call it.
+
+`default` is what `pm.fit` does when told nothing else: 10,000 steps of windowed Adagrad.  `decayed`
+is Adam at 0.05 for 20,000 steps, whose rate falls a thousandfold over 10,000 more.  Several runs
+with seeds of their own tell the optimiser's noise.
+Reference: Kucukelbir, Tran, Ranganath, Gelman & Blei (2017), JMLR 18.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, final
+
+import numpy as np
+import xarray as xr
+from annotated_types import Ge
+
+from inference.engines._shipped import Engine, seed_of
+from inference.estimate import Estimate
+from inference.method import Kind, derived
+from inference.posterior.draws import CHAINS
+from models.settings import Count, check_settings
+from models.spec import Model, Values
+
+STEPS = {"default": 10_000, "decayed": 30_000}
+_RATE = 0.05
+_CONSTANT, _FALL = 20_000, 1e-3
+"""Steps before the rate of `decayed` falls, and how far it falls in the rest."""
+_USUAL = ("mean_field", "default")
+_CALLS = {"mean_field": "advi", "full_rank": "fullrank_advi"}
+
+
+@final
+@dataclass(frozen=True)
+class PymcADVI(Engine):
+    """PyMC's own ADVI, `pm.fit(method="advi")` or `"fullrank_advi"`.
+
+    Attributes:
+        family: `mean_field` or `full_rank`.
+        schedule: `default`, or `decayed`, whose learning rate falls.
+        runs: fits with seeds of their own; the first is reported.
+        draws: draws per pseudo-chain, of which there are four.
+    """
+
+    family: Literal["mean_field", "full_rank"] = "mean_field"  # pyright: ignore[reportIncompatibleVariableOverride]
+    schedule: Literal["default", "decayed"] = "default"
+    runs: Annotated[int, Ge(3)] = 3
+    draws: Count = 2_500
+
+    name: ClassVar[str] = "pymc_advi"
+    kind: ClassVar[Kind] = "variational"
+    library: ClassVar[str] = "pymc"
+    language: ClassVar[Literal["numpyro", "pymc"]] = "pymc"
+    begins = derived(
+        lambda self: "standard" if (self.family, self.schedule) == _USUAL else "thorough"
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def call(
+        self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
+    ) -> Estimate:
+        import pymc as pm
+
+        began = time.perf_counter()
+        drawn, losses = [], []
+        for stream in rng.spawn(self.runs):
+            with model.pymc(data):
+                found = pm.fit(
+                    STEPS[self.schedule],
+                    method=_CALLS[self.family],
+                    random_seed=seed_of(stream),
+                    start=start,
+                    progressbar=False,
+                    **(_decayed() if self.schedule == "decayed" else {}),
+                )
+                tree = found.sample(CHAINS * self.draws, random_seed=seed_of(stream))
+            drawn.append({str(name): x.values[0] for name, x in tree["posterior"].items()})
+            losses.append(np.asarray(found.hist))
+        return self.drawn(model, data, drawn, began, losses[0])
+
+
+def _decayed() -> dict[str, Any]:
+    """Optimiser of the schedule whose rate falls, by the library's own callbacks."""
+    import pymc as pm
+    import pytensor
+
+    rate = pytensor.shared(np.float64(_RATE))
+
+    def fall(_: object, __: object, step: int) -> None:
+        fallen = np.clip((step - _CONSTANT) / (STEPS["decayed"] - _CONSTANT), 0, 1)
+        rate.set_value(np.float64(_RATE * _FALL**fallen))
+
+    return {"obj_optimizer": pm.adam(learning_rate=rate), "callbacks": [fall]}

@@ -1,0 +1,304 @@
+"""Every engine on every program of the folder, and each held to what it promises.
+
+An engine is the library's own call, so it is tested on a handful of steps: that it takes the plain
+program, that its variables become the model's parameters, that its failures are data.  What it is
+held to is shown by planted fits: right ones hold, wrong ones get the verdict and cause meant for
+them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from catalogue import at_truth, called
+
+import concord as cc
+import models.catalogue
+from comparisons.case import Case, usual_methods
+from comparisons.claims import own_target
+from inference.catalogue import catalogue
+from inference.engines import _numpyro, pymc_advi
+from inference.engines._shipped import Engine, flat
+from inference.engines.numpyro_delta import NumpyroDelta
+from inference.engines.numpyro_laplace import NumpyroLaplace
+from inference.engines.numpyro_nuts import NumpyroNUTS
+from inference.engines.numpyro_svi import NumpyroSVI
+from inference.engines.pymc_advi import PymcADVI
+from inference.engines.pymc_find_map import PymcFindMAP
+from inference.engines.pymc_nuts import PymcNUTS
+from inference.method import Profile, label
+from models.registry import subclasses
+from models.spec import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pymc as pm
+
+    from inference.estimate import Estimate
+    from inference.method import Method
+
+FEW = 20
+ENTRIES = [cls() for cls in subclasses(models.catalogue, Model).values()]
+"""The smallest variant of each: what a program does not share with it, the gate and laws see."""
+NUMPYRO = (
+    NumpyroNUTS(chains=2, warm_up=FEW, draws=FEW),
+    NumpyroSVI("AutoNormal", draws=FEW),
+    NumpyroDelta(),
+)
+GUIDES = (
+    NumpyroSVI("AutoMultivariateNormal", draws=FEW),
+    NumpyroSVI("AutoLowRankMultivariateNormal", draws=FEW),
+    NumpyroSVI("AutoIAFNormal", draws=FEW),
+    NumpyroSVI("AutoNormal", "decayed", draws=FEW),
+    NumpyroLaplace(draws=FEW),
+)
+PYMC = (
+    PymcNUTS(chains=2, warm_up=FEW, draws=FEW),
+    PymcADVI("mean_field", draws=FEW),
+    PymcFindMAP(),
+)
+
+each = pytest.mark.parametrize("model", ENTRIES, ids=called)
+
+
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A handful of steps; PyMC's functions run by Python, as compiling them would take minutes."""
+    import pytensor
+
+    monkeypatch.setattr(_numpyro, "STEPS", {"adam": FEW, "decayed": FEW})
+    monkeypatch.setattr(pymc_advi, "STEPS", {"default": FEW, "decayed": FEW})
+    with pytensor.config.change_flags(mode="FAST_COMPILE", cxx=""):
+        yield
+
+
+def fitted(engine: Method, model: Model) -> Estimate:
+    return engine.fit(model, at_truth(model, 30), np.random.default_rng(1))
+
+
+def assert_finite(model: Model, fit: Estimate) -> None:
+    """Numbers for every quantity, of a fit that tells how long it took."""
+    for name, array in fit.location.value.items():
+        assert np.isfinite(array).all(), name
+    assert set(fit.point) == {parameter.name for parameter in model.parameters}
+    assert fit.record.attrs["run"] > 0
+
+
+@pytest.mark.usefixtures("unoptimised", "few_steps")
+@each
+def test_numpyro(model: Model) -> None:
+    for engine in NUMPYRO:
+        assert_finite(model, fitted(engine, model))
+
+
+@pytest.mark.usefixtures("few_steps")
+@each
+def test_pymc(model: Model) -> None:
+    import pymc as pm
+
+    with model.pymc(at_truth(model, 30)):
+        prior = pm.sample_prior_predictive(draws=FEW, random_seed=1)["prior"]
+    for parameter in model.parameters:
+        assert np.isfinite(prior[parameter.name]).all()
+    for engine in PYMC:
+        assert_finite(model, fitted(engine, model))
+
+
+@pytest.mark.usefixtures("unoptimised", "few_steps")
+@pytest.mark.parametrize("engine", GUIDES, ids=label)
+def test_every_guide_and_schedule(engine: Engine) -> None:
+    model = models.catalogue.gaussian.Gaussian()
+    first, again = (fitted(engine, model) for _ in range(2))
+    assert_finite(model, first)
+    assert first.location.value.equals(again.location.value)  # the same seed, the same result
+    assert ("khat" in first.record.attrs) == ("IAF" not in label(engine))
+
+
+@pytest.mark.usefixtures("few_steps")
+@pytest.mark.parametrize("family", ["mean_field", "full_rank"])
+def test_every_advi(family: Any) -> None:
+    model = models.catalogue.gaussian.Gaussian()
+    for schedule in ("default", "decayed"):
+        assert_finite(model, fitted(PymcADVI(family, schedule, draws=FEW), model))
+
+
+@pytest.mark.slow
+def test_pymc_samples_as_it_compiles_by_default() -> None:
+    model = models.catalogue.gaussian_mixture.GaussianMixture()
+    assert_finite(model, fitted(PYMC[0], model))
+
+
+# --- own programs ---------------------------------------------------------------------------------
+
+X = np.linspace(-1, 1, 40)
+FRAME = {"x": X, "y": 1.0 + 2.0 * X + 0.3 * np.sin(40 * X)}
+
+
+def line(x: Any, y: Any = None) -> None:
+    a = numpyro.sample("a", dist.Normal(0, 5))
+    b = numpyro.sample("b", dist.Normal(0, 5))
+    s = numpyro.sample("s", dist.HalfNormal(1))
+    numpyro.sample("y", dist.Normal(a + b * x, s), obs=y)
+
+
+def other_line(x: Any, y: Any) -> pm.Model:
+    """The same law with the intercept at x = 1: its `a` is a deterministic."""
+    import pymc as pm
+
+    with pm.Model() as built:
+        end = pm.Normal("end", 0, 5)
+        b = pm.Normal("b", 0, 5)
+        s = pm.HalfNormal("s", 1)
+        pm.Deterministic("a", end - b)
+        pm.Normal("y", end + b * (x - 1), s, observed=y)
+    return built
+
+
+@pytest.mark.usefixtures("few_steps")
+def test_own_programs_with_variables_of_their_own() -> None:
+    model = cc.adopt(numpyro=line, pymc=other_line, data=FRAME)
+    data: Any = model.data
+    for engine in (NumpyroSVI(draws=FEW), PymcFindMAP()):
+        fit = engine.fit(model, data, np.random.default_rng(0))
+        assert set(fit.location.value) == {p.name for p in model.parameters}
+    found = PymcFindMAP().fit(model, data, np.random.default_rng(0)).location.value
+    assert float(found["b"]) == pytest.approx(2.0, abs=0.1)
+    assert float(found["a"]) == pytest.approx(1.0, abs=0.1)
+
+
+def groups(g: Any, y: Any = None) -> None:
+    tau = numpyro.sample("tau", dist.HalfNormal(1))
+    with numpyro.plate("groups", 4):
+        a = numpyro.sample("a", dist.Normal(0, tau))
+    numpyro.sample("y", dist.Normal(a[g], 1), obs=y)
+
+
+def test_what_is_integrated_out_is_for_samplers() -> None:
+    data = {"g": np.repeat(np.arange(4), 5), "y": np.sin(np.arange(20.0))}
+    model = cc.adopt(numpyro=groups, data=data, latent=("a",))
+    assert "fits a, too" in NumpyroSVI().refusal(model)
+    assert NumpyroNUTS().refusal(model) == ""
+
+
+# --- failures are data ----------------------------------------------------------------------------
+
+
+def test_a_start_that_is_the_cause_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def call(self: Engine, model: Model, data: Any, rng: Any, start: Any) -> Any:
+        if start is None:
+            raise RuntimeError("Cannot find valid initial parameters.\nLook here.")
+        raise ValueError("nor there") if self.chains == 3 else KeyError
+
+    monkeypatch.setattr(NumpyroNUTS, "call", call)
+    told = "numpyro_nuts failed: RuntimeError: Cannot find valid initial parameters."
+    model = models.catalogue.gaussian.Gaussian()
+    with pytest.raises(cc.FitError) as caught:
+        fitted(NumpyroNUTS(chains=3), model)
+    assert str(caught.value) == f"{told}; from a data-driven start: ValueError: nor there"
+    monkeypatch.setattr(NumpyroNUTS, "call", lambda *given: given[-1] or call(*given))
+    with pytest.raises(cc.FitError) as caught:
+        fitted(NumpyroNUTS(), model)
+    assert str(caught.value) == f"{told}; from a data-driven start it runs"
+
+
+def test_profiles_run_what_they_should() -> None:
+    ran: dict[Profile, set[str]] = {
+        profile: {label(m) for m in usual_methods(profile) if isinstance(m, Engine)}
+        for profile in ("quick", "standard", "thorough")
+    }
+    assert ran["quick"] == {"numpyro_nuts", "numpyro_svi[AutoNormal, adam]"}
+    assert {"pymc_nuts", "pymc_find_map", "pymc_advi[mean_field, default]"} < ran["standard"]
+    assert "pymc_advi[full_rank, decayed]" in ran["thorough"] - ran["standard"]
+    assert all(
+        name.startswith(cls.library) for name, cls in catalogue().items() if issubclass(cls, Engine)
+    )
+
+
+# --- held to what they promise --------------------------------------------------------------------
+
+
+def test_a_loss_is_flat_or_not() -> None:
+    noise = np.random.default_rng(0).standard_normal(10_000)
+    assert flat(noise) == "a flat loss"
+    assert flat(noise + np.linspace(0, 10, 10_000)) == ""
+    assert flat(np.full(10_000, np.inf)) == ""
+
+
+STEEP: dict[str, Any] = {"x": X + 2, "y": FRAME["y"]}
+
+
+def held(model: Any, engine: Engine) -> dict[str, str]:
+    """What differs from its own target, with its cause."""
+    case = Case(model, model.data, 3, profile="quick", methods=(engine,))
+    rows = list(own_target.compare(case))
+    assert len(rows) > 3, rows
+    assert {row.outcome for row in rows} <= {"AGREE", "CONSISTENT", "DIFFER"}
+    return {row.about: row.cause for row in rows if row.outcome == "DIFFER"}
+
+
+def as_another(monkeypatch: pytest.MonkeyPatch, guide: str) -> None:
+    """Every guide is another than its engine says."""
+    init = _numpyro.Climb.__init__
+
+    def planted(self: Any, model: Any, data: Any, _: str, *rest: Any) -> None:
+        init(self, model, data, guide, *rest)
+
+    monkeypatch.setattr(_numpyro.Climb, "__init__", planted)
+
+
+def test_a_guide_without_correlation_is_not_full_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, engine = (
+        cc.adopt(numpyro=line, data=STEEP),
+        NumpyroSVI("AutoMultivariateNormal", "decayed"),
+    )
+    assert held(model, engine) == {}
+    as_another(monkeypatch, "AutoNormal")
+    found = held(model, engine)
+    about = "sd of a, unconstrained: numpyro_svi[AutoMultivariateNormal, decayed]"
+    cause = next(cause for name, cause in found.items() if name.startswith(about))
+    assert cause.startswith("its sd is 0.")
+    assert cause.endswith("the nearest Gaussian (full_rank), though it shows a flat loss")
+
+
+def test_a_laplace_with_half_the_hessian_is_told_by_its_sd(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numpyro.distributions.transforms import LowerCholeskyAffine
+    from numpyro.infer import autoguide
+
+    model = cc.adopt(numpyro=line, data=STEEP)
+    assert held(model, NumpyroLaplace()) == {}
+    right = autoguide.AutoLaplaceApproximation.get_transform
+
+    def half(self: Any, params: Any) -> Any:
+        law = right(self, params)
+        return LowerCholeskyAffine(law.loc, np.sqrt(2) * law.scale_tril)
+
+    monkeypatch.setattr(autoguide.AutoLaplaceApproximation, "get_transform", half)
+    found = held(model, NumpyroLaplace())
+    assert any(
+        cause.startswith("its sd is 1.4 of that of N(mode, H⁻¹)") for cause in found.values()
+    )
+
+
+def test_a_map_with_the_jacobian_has_not_converged(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = cc.adopt(numpyro=line, data=STEEP)
+    assert held(model, NumpyroDelta()) == {}
+    as_another(monkeypatch, "AutoLaplaceApproximation")
+    found = held(model, NumpyroDelta())
+    assert any(about.startswith("estimate of s: numpyro_delta") for about in found)
+    assert all(cause.startswith("has not converged") for cause in found.values())
+
+
+def test_advi_that_stops_after_500_steps_has_not_converged(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pytensor
+
+    monkeypatch.setattr(pymc_advi, "STEPS", {"default": 500})
+    model = cc.adopt(pymc=other_line, data=STEEP)
+    with pytensor.config.change_flags(mode="FAST_COMPILE", cxx=""):
+        found = held(model, PymcADVI())
+    assert found
+    assert all(cause.startswith(("has not converged", "its sd is")) for cause in found.values())
