@@ -1,7 +1,8 @@
 """Every promise of speed, both sides measured in one run; the table goes to `README.md` here.
 
-Each file beside this one that has no underscore is a benchmark, but for `engines.py`: its docstring says what is
-measured, its `rows()` measures (its `planted()`: what finds planted errors, and how soon).
+Each file beside this one that has no underscore is a benchmark, but for `engines.py`: its docstring
+says what is measured, its `rows()` measures (its `planted()`: what finds planted errors, and how
+soon).
 Usage: `python benchmarks/run.py [NAME …]`.  It takes some minutes; nothing else should run
 meanwhile.
 """

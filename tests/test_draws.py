@@ -18,7 +18,7 @@ from scipy.signal import lfilter
 
 from inference.estimate import Estimate
 from inference.posterior import draws as _draws
-from inference.posterior.diagnostics import gate, not_finite
+from inference.posterior.diagnostics import divergences, gate, not_finite
 from inference.posterior.draws import QUANTILES, estimate_from_draws
 from inference.posterior.labels import align
 from models.catalogue.factor_analysis import FactorAnalysis
@@ -299,10 +299,36 @@ def test_gate_names_too_few_effective_draws() -> None:
     )
 
 
-def test_gate_counts_divergences() -> None:
+def test_one_divergence_is_a_note_and_many_are_a_problem() -> None:
     flat, healthy = _healthy()
     healthy["diverging"][2, 5] = True
-    assert gate(flat, NAMES, healthy) == ("1 of 4000 transitions diverged; expected none",)
+    assert gate(flat, NAMES, healthy) == ()
+    note = "1 of 4,000 transitions diverged; without the draws around them no mean moves by 0.1 sd"
+    assert divergences(flat, healthy) == ("", note)
+    healthy["diverging"][2, 5:10] = True
+    (problem,) = gate(flat, NAMES, healthy)
+    assert problem.startswith("5 of 4,000 transitions diverged; expected at most 0.1 %")
+    assert "raise target_accept" in problem
+
+
+def test_few_divergences_where_a_mean_rests_on_them_are_a_problem() -> None:
+    flat, healthy = _healthy()
+    flat[:, :150, 1] += 3.0 * flat[..., 1].std()
+    healthy["diverging"][:, 75] = True  # 0.1 %, all in one place
+    problem, note = divergences(flat, healthy)
+    assert problem
+    assert not note
+
+
+def test_chains_of_one_key_are_one_chain() -> None:
+    flat, healthy = _healthy()
+    assert gate(flat, NAMES, healthy) == ()
+    noise = np.random.default_rng(3).standard_normal(flat[1].shape)
+    flat[3] = flat[1] + 0.1 * flat[1].std(axis=0) * noise
+    (problem,) = gate(flat, NAMES, healthy)
+    assert problem.startswith(
+        "chains 1 and 3 are one chain: the correlation of their draws is 0.99"
+    )
 
 
 def test_gate_names_the_chain_whose_energy_barely_moves() -> None:

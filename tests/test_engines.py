@@ -20,6 +20,9 @@ import concord as cc
 import models.catalogue
 from comparisons.case import Case, usual_methods
 from comparisons.claims import own_target
+from comparisons.report.engines import HEAD, cells
+from comparisons.report.engines import Engine as Row
+from comparisons.targets import highest_mode
 from inference.catalogue import catalogue
 from inference.engines import _numpyro, pymc_advi
 from inference.engines._shipped import Engine, flat
@@ -31,6 +34,7 @@ from inference.engines.pymc_advi import PymcADVI
 from inference.engines.pymc_find_map import PymcFindMAP
 from inference.engines.pymc_nuts import PymcNUTS
 from inference.method import Profile, label
+from models.programs.density import density
 from models.registry import subclasses
 from models.spec import Model
 
@@ -302,3 +306,47 @@ def test_advi_that_stops_after_500_steps_has_not_converged(monkeypatch: pytest.M
         found = held(model, PymcADVI())
     assert found
     assert all(cause.startswith(("has not converged", "its sd is")) for cause in found.values())
+
+
+def test_every_engine_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def call(*_: Any) -> Any:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(NumpyroDelta, "call", call)
+    found = cc.compare(
+        numpyro=line,
+        data=STEEP,
+        methods=(
+            cc.NUTS(warm_up=500, draws=2_000),
+            NumpyroNUTS(),
+            NumpyroSVI("AutoMultivariateNormal", "decayed"),
+            NumpyroDelta(),
+        ),
+        claims=("own_target", "posterior_agreement"),
+    )
+    table = found.engines()
+    sampler = table.loc["numpyro_nuts"]
+    assert sampler.off < 0.2
+    assert sampler.claims.startswith("R-hat 1.00")
+    assert sampler.ess_per_second > 0
+    fitted = table.loc["numpyro_svi[AutoMultivariateNormal, decayed]"]
+    assert fitted.off < 0.1
+    assert fitted.claims == "a flat loss"
+    assert fitted.khat < 0.7
+    assert (fitted.mark, sampler.mark) == ("ok", "")
+    assert table.loc["numpyro_delta"].trouble.startswith("numpyro_delta failed: RuntimeError")
+    assert [len(cells(Row(name, **row))) for name, row in table.iterrows()] == [len(HEAD)] * 3
+
+
+def test_a_fit_far_away_is_held_to_the_nearest_gaussian_of_all() -> None:
+    model = cc.adopt(numpyro=line, data=STEEP)
+    target = density(model, model.data)
+    case = Case(model, model.data, 3, profile="quick", methods=())
+    spread = 0.01 * np.random.default_rng(0).standard_normal((4_000, 3))
+    (top,) = highest_mode(case, target)
+    found = [
+        own_target._target(case, NumpyroSVI(), target, top + off + spread) for off in (0.0, 3.0)
+    ]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[1].mean == pytest.approx(found[0].mean, abs=0.05 * found[0].sd.min())

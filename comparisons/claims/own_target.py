@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 _ROUNDED = 0.001
 """Largest share of draws whose probabilities round to 1, which are left out."""
+_NEAR = 0.3
+"""Distance of a fit from the nearest Gaussian, in sd or logs of sd, from which on that is found by
+steps from the mode."""
 _FOLDED = 40_000
 """Draws of a Gaussian that is cut by a fold."""
 
@@ -174,10 +177,12 @@ def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Ga
         covariance = np.diag(np.diag(covariance))
     rng = case.rng("own target", repr(method))
     found = nearest(target, near, covariance, method.family, rng)
-    # a fit from which no step leads anywhere is nowhere near
-    if found is None:
-        return from_the_mode(target, highest_mode(case, target), method.family)
-    return found
+    if found is not None:  # a step is exact to first order in its length
+        moved = abs(found.mean - near) / found.sd
+        stretched = abs(np.log(found.sd) - 0.5 * np.log(np.diag(covariance)))
+        if max(moved.max(), stretched.max()) < _NEAR:
+            return found
+    return from_the_mode(target, highest_mode(case, target), method.family) or found
 
 
 def _folds(case: Case) -> bool:

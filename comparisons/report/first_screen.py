@@ -134,6 +134,8 @@ def first_screen(
         )
         shown, lines = _unjudged(model, fits, numbers)
         return FirstScreen(title, told, above, shown, lines, programs)
+    if note := fits[against].record.attrs.get("note"):
+        above = (*above, f"{label(against)}: {note}")
     own: dict[str, list[Grade]] = {}
     for grade in grades:
         own.setdefault(grade.method, []).append(grade)

@@ -14,6 +14,11 @@ import numpy as np
 
 R_HAT, ESS, E_BFMI = 1.01, 400, 0.3
 """The convergence gate."""
+DIVERGENT, AROUND, MOVED = 0.001, 100, 0.1
+"""Largest share of divergent transitions that may be of no matter; so many draws on either side of
+one are its place; largest distance in sd by which a mean moves without them."""
+SAME = 0.9
+"""Correlation of the draws of two chains, of every scalar, beyond which they are one."""
 _AXES: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
 
 
@@ -46,9 +51,10 @@ def gate(
                     f"too few effective draws: {part} ESS of {names[moves[worst]]} is "
                     f"{size[worst]:.0f}; expected at least {ESS}"
                 )
-    if "diverging" in sample_stats and (count := int(np.sum(sample_stats["diverging"]))):
-        transitions = flat.shape[0] * flat.shape[1]
-        found.append(f"{count} of {transitions} transitions diverged; expected none")
+        found += _alike(flat[..., moves])
+    problem, _ = divergences(flat, sample_stats)
+    if problem:
+        found.append(problem)
     if "energy" in sample_stats:
         fractions: Any = array_stats.bfmi(np.asarray(sample_stats["energy"]), **_AXES)
         fraction = np.asarray(fractions)
@@ -58,6 +64,46 @@ def gate(
                 f"{fraction.min():.2f}; expected at least {E_BFMI}"
             )
     return tuple(found)
+
+
+def divergences(flat: np.ndarray, sample_stats: Mapping[str, np.ndarray]) -> tuple[str, str]:
+    """Whether divergent transitions matter: few ones do not where no mean rests on their places.
+
+    Args:
+        flat: the reported scalars, shape (chain, draw, m).
+        sample_stats: by ArviZ's names, each of shape (chain, draw).
+
+    Returns:
+        A problem that names the remedy, and a note where there is none; "" for either.
+    """
+    from scipy.ndimage import maximum_filter1d
+
+    diverging = np.asarray(sample_stats.get("diverging", np.zeros(flat.shape[:2])), bool)
+    if not (count := int(diverging.sum())):
+        return "", ""
+    told = f"{count:,} of {diverging.size:,} transitions diverged"
+    moves = _moving(flat)
+    away = ~maximum_filter1d(diverging, 2 * AROUND + 1, axis=1)
+    if count <= DIVERGENT * diverging.size and moves.any() and away.any():
+        every = flat[..., moves]
+        off = abs(every[away].mean(axis=0) - every.mean(axis=(0, 1))) / every.std(axis=(0, 1))
+        if off.max() < MOVED:
+            return "", f"{told}; without the draws around them no mean moves by {MOVED} sd"
+    return (
+        f"{told}; expected at most {100 * DIVERGENT:g} % and nothing that rests on their places: "
+        "raise target_accept, or write a hierarchy in its non-centred form"
+    ), ""
+
+
+def _alike(flat: np.ndarray) -> list[str]:
+    """The sentence about two chains that run side by side, as those of one key do."""
+    standard = (flat - flat.mean(axis=1, keepdims=True)) / flat.std(axis=1, keepdims=True)
+    together = np.einsum("adm,bdm->abm", standard, standard).min(axis=2) / flat.shape[1]
+    first, second = np.unravel_index(np.argmax(np.triu(together, 1)), together.shape)
+    if not together[first, second] > SAME or first == second:
+        return []
+    told = f"the correlation of their draws is {together[first, second]:.2f}"
+    return [f"chains {first} and {second} are one chain: {told}; give each a key of its own"]
 
 
 def not_finite(flat: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:

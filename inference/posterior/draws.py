@@ -16,7 +16,7 @@ import xarray as xr
 from jax.typing import ArrayLike
 
 from inference.estimate import Estimate, Quantity, named_covariance
-from inference.posterior.diagnostics import gate, moments, not_finite, worst
+from inference.posterior.diagnostics import divergences, gate, moments, not_finite, worst
 from inference.posterior.labels import align, canonical, exchangeable
 from inference.posterior.points import reported, terms, to_unconstrained
 from models.errors import FitError
@@ -69,6 +69,8 @@ def estimate_from_draws(
     if sample_stats is not None:
         diagnostics = diagnostics | worst(flat)
         found += gate(flat, names, sample_stats)
+        if note := divergences(flat, sample_stats)[1]:
+            record = record.assign_attrs(note=note)
     point, log_likelihood = _point(model, data, drawn)
     covariance = np.atleast_2d(np.cov(flat.reshape(-1, flat.shape[2]), rowvar=False))
     return Estimate(
