@@ -372,6 +372,17 @@ def test_a_laplace_with_half_the_hessian_is_caught(conjugate: Fits) -> None:
         )
 
 
+def test_a_laplace_without_an_evidence_predicts_none(conjugate: Fits) -> None:
+    right = conjugate.posterior["laplace[numpyro]"]
+    record = right.record.copy()
+    record.attrs.pop("log_evidence", None)
+    others = {name: fit for name, fit in conjugate.posterior.items() if "laplace" not in name}
+    engine = {"numpyro_laplace": replace(right, record=record)}
+    rows = verdicts(bic, replace(conjugate, posterior=engine | others))
+    assert rows
+    assert "laplace" not in " ".join(row.cause for row in rows)
+
+
 def squared(y: Any) -> None:
     """Two modes, near 2 and −2, of which the prior favours the first."""
     x = numpyro.sample("x", dist.Normal(0.5, 1.0))

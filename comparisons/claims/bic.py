@@ -128,7 +128,8 @@ def _gap(case: Case) -> Iterator[Verdict]:
     source = "exact" if exact_posterior(method) else f"bridge sampling of {label(method)}"
     k, n = density(case.model, case.data).size, units(case.model, case.data)
     fits = case.estimates("posterior")
-    laplace = next((m for m in fits if m.kind == "laplace"), None)
+    told = (m for m in fits if m.kind == "laplace" and "log_evidence" in fits[m].record.attrs)
+    laplace = next(told, None)
     predicted = None
     if laplace is not None and not fits[laplace].problems:
         predicted = -2 * log_evidence(case.model, laplace, fits[laplace])

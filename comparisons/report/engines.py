@@ -102,8 +102,8 @@ def cells(one: Engine) -> tuple[str, ...]:
         "–" if isnan(one.khat) else f"{one.khat:.2f}",
         "–" if isnan(one.holds) else f"{100 * one.holds:.0f} %",
         one.mark or "–",
-        f"{one.seconds:.2g}",
-        "–" if isnan(one.ess_per_second) else f"{one.ess_per_second:.2g}",
+        f"{one.seconds:.3g}",
+        "–" if isnan(one.ess_per_second) else f"{one.ess_per_second:.0f}",
     )
 
 
