@@ -40,7 +40,7 @@ report: $(VENV)/.installed
 	$(BIN)/python -m comparisons $(ARGS) || { [ $$? -eq 1 ] && $(BIN)/python -c 'import comparisons.__main__'; }
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not exhaustive" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not exhaustive" --durations=25 $(ARGS)
 
 # What the suite leaves to a change of the adoption of users' programs: every pair of them, every way round.
 exhaustive: $(VENV)/.installed

@@ -126,7 +126,7 @@ def first_screen(
     against = reference(fits)
     numbers = {method: scalars(model, fit) for method, fit in fits.items()}
     pulled = _pulled(fits, numbers)
-    above = (*warnings, *pulled, *_missed(verdicts))
+    above = (*warnings, *pulled, *_missed(verdicts), *_noted(against, fits))
     if against is None:
         told = (
             "UNKNOWN: no sampler of the posterior passed its checks, so nothing vouches for the "
@@ -134,8 +134,6 @@ def first_screen(
         )
         shown, lines = _unjudged(model, fits, numbers)
         return FirstScreen(title, told, above, shown, lines, programs)
-    if note := fits[against].record.attrs.get("note"):
-        above = (*above, f"{label(against)}: {note}")
     own: dict[str, list[Grade]] = {}
     for grade in grades:
         own.setdefault(grade.method, []).append(grade)
@@ -222,6 +220,12 @@ def _missed(verdicts: Mapping[str, Sequence[Verdict]]) -> Iterator[str]:
             first = bad[0]
             numbers = f"{first.observed:.4g}, not {first.expected:.4g}"
             yield f"{name.replace('_', ' ')}: {first.about} is {numbers}{more}"
+
+
+def _noted(against: Method | None, fits: Mapping[Method, Estimate]) -> Iterator[str]:
+    """The note on the reference, where there is one: few of its transitions diverged."""
+    if against is not None and (note := fits[against].record.attrs.get("note")):
+        yield f"{label(against)}: {note}"
 
 
 def _free(model: Model, every: Sequence[str]) -> list[str]:

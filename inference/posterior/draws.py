@@ -16,7 +16,7 @@ import xarray as xr
 from jax.typing import ArrayLike
 
 from inference.estimate import Estimate, Quantity, named_covariance
-from inference.posterior.diagnostics import divergences, gate, moments, not_finite, worst
+from inference.posterior.diagnostics import gate, moments, not_finite, notes, worst
 from inference.posterior.labels import align, canonical, exchangeable
 from inference.posterior.points import reported, terms, to_unconstrained
 from models.errors import FitError
@@ -67,10 +67,8 @@ def estimate_from_draws(
     names = flat_names({name: location.value[name] for name in scalars})
     found, diagnostics = [*problems, *not_finite(flat, names)], drawn.diagnostics
     if sample_stats is not None:
-        diagnostics = diagnostics | worst(flat)
+        diagnostics = diagnostics | worst(flat) | notes(flat, sample_stats)
         found += gate(flat, names, sample_stats)
-        if note := divergences(flat, sample_stats)[1]:
-            record = record.assign_attrs(note=note)
     point, log_likelihood = _point(model, data, drawn)
     covariance = np.atleast_2d(np.cov(flat.reshape(-1, flat.shape[2]), rowvar=False))
     return Estimate(
@@ -99,7 +97,7 @@ class _Drawn(NamedTuple):
     log_prior: np.ndarray
     best: int
     pivot: Values
-    diagnostics: dict[str, float]
+    diagnostics: dict[str, Any]
 
 
 def _drawn(model: Model, data: xr.Dataset, draws: Mapping[str, ArrayLike]) -> _Drawn:
@@ -112,7 +110,7 @@ def _drawn(model: Model, data: xr.Dataset, draws: Mapping[str, ArrayLike]) -> _D
         raise FitError(f"{model.name}: the density is finite at none of {log_density.size} draws")
     best = int(np.argmax(np.where(np.isfinite(log_density), log_density, -np.inf)))
     pivot = canonical(model, {name: x[best] for name, x in values.items()})
-    diagnostics: dict[str, float] = {}
+    diagnostics: dict[str, Any] = {}
     if exchangeable(model):
         diagnostics = worst(_flat(reported(model)(values), shape), "_unaligned")
         values = align(model, values, pivot)
