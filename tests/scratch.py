@@ -28,11 +28,13 @@ import importlib.util
 import sys
 
 import comparisons.claims
+import inference.engines
 import inference.methods
 from models.spec import Model, Parameter
 
 HERE = Path(__file__).parent
 inference.methods.__path__[:] = [str(HERE / "methods")]
+inference.engines.__path__[:] = []
 comparisons.claims.__path__[:] = [str(HERE / "statements")]
 spec = importlib.util.spec_from_file_location("comparisons.report.pages.write", HERE / "report.py")
 sys.modules[spec.name] = importlib.util.module_from_spec(spec)

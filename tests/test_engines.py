@@ -133,7 +133,7 @@ def test_every_advi(family: Any) -> None:
 
 @pytest.mark.slow
 def test_pymc_samples_as_it_compiles_by_default() -> None:
-    model = models.catalogue.gaussian_mixture.GaussianMixture()
+    model = models.catalogue.gaussian.Gaussian()
     assert_finite(model, fitted(PYMC[0], model))
 
 
