@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_type_hin
 
 from models.capabilities import HasOwnPrograms
 from models.programs.precision import float64
+from models.settings import check_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +57,9 @@ class Method(ABC):
         super().__init_subclass__(**kwargs)
         if "fit" in vars(cls):
             cls.fit = float64(cls.fit)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     @abstractmethod
     def refusal(self, model: Model) -> str:

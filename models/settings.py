@@ -20,6 +20,7 @@ from models.errors import ConfigError
 
 Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0), Lt(inf)]
+Share = Annotated[float, Gt(0), Lt(1)]
 Finite = Annotated[float, Gt(-inf), Lt(inf)]
 
 
@@ -63,6 +64,8 @@ def _expected(hint: Any, value: Any) -> str:
         return ""
     if kind is int:
         return f"an integer of at least {bounds[0].ge}"
+    if Lt(1) in bounds:
+        return "between 0 and 1"
     return "> 0 and finite" if Gt(0) in bounds else "a finite number"
 
 

@@ -331,6 +331,13 @@ def test_chains_of_one_key_are_one_chain() -> None:
     )
 
 
+def test_chains_that_are_stuck_are_not_taken_for_one() -> None:
+    flat, healthy = _healthy()
+    flat[1] = flat[1, :1]
+    flat[2] = flat[2, :1]
+    assert not any("are one chain" in problem for problem in gate(flat, NAMES, healthy))
+
+
 def test_gate_names_the_chain_whose_energy_barely_moves() -> None:
     flat, healthy = _healthy()
     healthy["energy"][1] = np.cumsum(healthy["energy"][1])

@@ -10,22 +10,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
 from catalogue import at_truth, called
+from numpyro.distributions.transforms import LowerCholeskyAffine
+from numpyro.infer import Predictive, autoguide
 
 import concord as cc
 import models.catalogue
 from comparisons.case import Case, usual_methods
 from comparisons.claims import own_target
-from comparisons.report.engines import HEAD, cells
-from comparisons.report.engines import Engine as Row
+from comparisons.report.sections.trust import engines_table
 from comparisons.targets import highest_mode
+from inference import engine as engines
 from inference.catalogue import catalogue
-from inference.engines import _numpyro, pymc_advi
-from inference.engines._shipped import Engine, flat
+from inference.engine import Engine, LibraryError, flat
 from inference.engines.numpyro_delta import NumpyroDelta
 from inference.engines.numpyro_laplace import NumpyroLaplace
 from inference.engines.numpyro_nuts import NumpyroNUTS
@@ -39,7 +41,7 @@ from models.registry import subclasses
 from models.spec import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import pymc as pm
 
@@ -75,8 +77,8 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A handful of steps; PyMC's functions run by Python, as compiling them would take minutes."""
     import pytensor
 
-    monkeypatch.setattr(_numpyro, "STEPS", {"adam": FEW, "decayed": FEW})
-    monkeypatch.setattr(pymc_advi, "STEPS", {"default": FEW, "decayed": FEW})
+    for schedule in engines.STEPS:
+        monkeypatch.setitem(engines.STEPS, schedule, FEW)
     with pytensor.config.change_flags(mode="FAST_COMPILE", cxx=""):
         yield
 
@@ -85,19 +87,33 @@ def fitted(engine: Method, model: Model) -> Estimate:
     return engine.fit(model, at_truth(model, 30), np.random.default_rng(1))
 
 
-def assert_finite(model: Model, fit: Estimate) -> None:
+def assert_drawn(model: Model, draws: Mapping[str, Any]) -> None:
+    """Finite values of every parameter, in order where they have one."""
+    for parameter in model.parameters:
+        array = np.asarray(draws[parameter.name])
+        assert np.isfinite(array).all(), parameter.name
+        if parameter.support == "ordered":
+            assert (np.diff(array, axis=-1) > 0).all(), parameter.name
+
+
+def assert_fitted(model: Model, fit: Estimate) -> None:
     """Numbers for every quantity, of a fit that tells how long it took."""
     for name, array in fit.location.value.items():
         assert np.isfinite(array).all(), name
-    assert set(fit.point) == {parameter.name for parameter in model.parameters}
+    assert_drawn(model, fit.point)
+    if fit.draws is not None:
+        assert_drawn(model, fit.draws["posterior"])
+    assert np.isfinite(fit.record.get("loss", 0.0)).all()
     assert fit.record.attrs["run"] > 0
 
 
 @pytest.mark.usefixtures("unoptimised", "few_steps")
 @each
 def test_numpyro(model: Model) -> None:
+    data = at_truth(model, 30)
+    assert_drawn(model, Predictive(model.numpyro, num_samples=FEW)(jax.random.key(0), data))
     for engine in NUMPYRO:
-        assert_finite(model, fitted(engine, model))
+        assert_fitted(model, fitted(engine, model))
 
 
 @pytest.mark.usefixtures("few_steps")
@@ -106,11 +122,10 @@ def test_pymc(model: Model) -> None:
     import pymc as pm
 
     with model.pymc(at_truth(model, 30)):
-        prior = pm.sample_prior_predictive(draws=FEW, random_seed=1)["prior"]
-    for parameter in model.parameters:
-        assert np.isfinite(prior[parameter.name]).all()
+        assert_drawn(model, pm.sample_prior_predictive(draws=FEW, random_seed=1)["prior"])
+        by_default(model)
     for engine in PYMC:
-        assert_finite(model, fitted(engine, model))
+        assert_fitted(model, fitted(engine, model))
 
 
 @pytest.mark.usefixtures("unoptimised", "few_steps")
@@ -118,7 +133,7 @@ def test_pymc(model: Model) -> None:
 def test_every_guide_and_schedule(engine: Engine) -> None:
     model = models.catalogue.gaussian.Gaussian()
     first, again = (fitted(engine, model) for _ in range(2))
-    assert_finite(model, first)
+    assert_fitted(model, first)
     assert first.location.value.equals(again.location.value)  # the same seed, the same result
     assert ("khat" in first.record.attrs) == ("IAF" not in label(engine))
 
@@ -128,13 +143,23 @@ def test_every_guide_and_schedule(engine: Engine) -> None:
 def test_every_advi(family: Any) -> None:
     model = models.catalogue.gaussian.Gaussian()
     for schedule in ("default", "decayed"):
-        assert_finite(model, fitted(PymcADVI(family, schedule, draws=FEW), model))
+        assert_fitted(model, fitted(PymcADVI(family, schedule, draws=FEW), model))
 
 
 @pytest.mark.slow
 def test_pymc_samples_as_it_compiles_by_default() -> None:
-    model = models.catalogue.gaussian.Gaussian()
-    assert_finite(model, fitted(PYMC[0], model))
+    model = models.catalogue.gaussian_mixture.GaussianMixture()
+    with model.pymc(at_truth(model, 30)):
+        by_default(model)
+    assert_fitted(model, fitted(PYMC[0], model))
+
+
+def by_default(model: Model) -> None:
+    """`pm.sample()` as it is: where nutpie is installed, it means that."""
+    import pymc as pm
+
+    chain = {"draws": FEW, "tune": FEW, "chains": 1, "random_seed": 3}
+    assert_drawn(model, pm.sample(**chain)["posterior"])
 
 
 # --- own programs ---------------------------------------------------------------------------------
@@ -193,21 +218,39 @@ def test_what_is_integrated_out_is_for_samplers() -> None:
 
 
 def test_a_start_that_is_the_cause_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def call(self: Engine, model: Model, data: Any, rng: Any, start: Any) -> Any:
+    def call(self: NumpyroNUTS, model: Model, data: Any, rng: Any, start: Any) -> Any:
         if start is None:
-            raise RuntimeError("Cannot find valid initial parameters.\nLook here.")
-        raise ValueError("nor there") if self.chains == 3 else KeyError
+            raise LibraryError("RuntimeError: Cannot find valid initial parameters.")
+        if self.chains == 3:
+            raise LibraryError("ValueError: nor there")
+        return start
 
     monkeypatch.setattr(NumpyroNUTS, "call", call)
     told = "numpyro_nuts failed: RuntimeError: Cannot find valid initial parameters."
     model = models.catalogue.gaussian.Gaussian()
-    with pytest.raises(cc.FitError) as caught:
-        fitted(NumpyroNUTS(chains=3), model)
-    assert str(caught.value) == f"{told}; from a data-driven start: ValueError: nor there"
-    monkeypatch.setattr(NumpyroNUTS, "call", lambda *given: given[-1] or call(*given))
-    with pytest.raises(cc.FitError) as caught:
-        fitted(NumpyroNUTS(), model)
-    assert str(caught.value) == f"{told}; from a data-driven start it runs"
+    for chains, found in ((3, ": ValueError: nor there"), (4, " it runs")):
+        with pytest.raises(cc.FitError) as caught:
+            fitted(NumpyroNUTS(chains=chains), model)
+        assert str(caught.value) == f"{told}; from a data-driven start{found}"
+
+
+def broken(*_: Any) -> None:
+    raise FloatingPointError("planted")
+
+
+def test_what_a_library_raises_is_its_failure_and_what_we_raise_is_a_bug(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = models.catalogue.gaussian.Gaussian()
+    monkeypatch.setattr(type(model), "numpyro", broken)
+    with pytest.raises(LibraryError) as caught:
+        NumpyroNUTS().call(model, at_truth(model, 30), np.random.default_rng(0), None)
+    assert "FloatingPointError: planted" in str(caught.value)
+    monkeypatch.undo()
+    monkeypatch.setattr(NumpyroDelta, "at", lambda *_: 1 / 0)
+    monkeypatch.setitem(engines.STEPS, "adam", FEW)
+    with pytest.raises(ZeroDivisionError):
+        fitted(NumpyroDelta(), model)
 
 
 def test_profiles_run_what_they_should() -> None:
@@ -245,23 +288,13 @@ def held(model: Any, engine: Engine) -> dict[str, str]:
     return {row.about: row.cause for row in rows if row.outcome == "DIFFER"}
 
 
-def as_another(monkeypatch: pytest.MonkeyPatch, guide: str) -> None:
-    """Every guide is another than its engine says."""
-    init = _numpyro.Climb.__init__
-
-    def planted(self: Any, model: Any, data: Any, _: str, *rest: Any) -> None:
-        init(self, model, data, guide, *rest)
-
-    monkeypatch.setattr(_numpyro.Climb, "__init__", planted)
-
-
 def test_a_guide_without_correlation_is_not_full_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     model, engine = (
         cc.adopt(numpyro=line, data=STEEP),
         NumpyroSVI("AutoMultivariateNormal", "decayed"),
     )
     assert held(model, engine) == {}
-    as_another(monkeypatch, "AutoNormal")
+    monkeypatch.setattr(autoguide, "AutoMultivariateNormal", autoguide.AutoNormal)
     found = held(model, engine)
     about = "sd of a, unconstrained: numpyro_svi[AutoMultivariateNormal, decayed]"
     cause = next(cause for name, cause in found.items() if name.startswith(about))
@@ -270,9 +303,6 @@ def test_a_guide_without_correlation_is_not_full_rank(monkeypatch: pytest.Monkey
 
 
 def test_a_laplace_with_half_the_hessian_is_told_by_its_sd(monkeypatch: pytest.MonkeyPatch) -> None:
-    from numpyro.distributions.transforms import LowerCholeskyAffine
-    from numpyro.infer import autoguide
-
     model = cc.adopt(numpyro=line, data=STEEP)
     assert held(model, NumpyroLaplace()) == {}
     right = autoguide.AutoLaplaceApproximation.get_transform
@@ -291,7 +321,7 @@ def test_a_laplace_with_half_the_hessian_is_told_by_its_sd(monkeypatch: pytest.M
 def test_a_map_with_the_jacobian_has_not_converged(monkeypatch: pytest.MonkeyPatch) -> None:
     model = cc.adopt(numpyro=line, data=STEEP)
     assert held(model, NumpyroDelta()) == {}
-    as_another(monkeypatch, "AutoLaplaceApproximation")
+    monkeypatch.setattr(autoguide, "AutoDelta", autoguide.AutoLaplaceApproximation)
     found = held(model, NumpyroDelta())
     assert any(about.startswith("estimate of s: numpyro_delta") for about in found)
     assert all(cause.startswith("has not converged") for cause in found.values())
@@ -300,7 +330,7 @@ def test_a_map_with_the_jacobian_has_not_converged(monkeypatch: pytest.MonkeyPat
 def test_advi_that_stops_after_500_steps_has_not_converged(monkeypatch: pytest.MonkeyPatch) -> None:
     import pytensor
 
-    monkeypatch.setattr(pymc_advi, "STEPS", {"default": 500})
+    monkeypatch.setitem(engines.STEPS, "default", 500)
     model = cc.adopt(pymc=other_line, data=STEEP)
     with pytensor.config.change_flags(mode="FAST_COMPILE", cxx=""):
         found = held(model, PymcADVI())
@@ -310,7 +340,7 @@ def test_advi_that_stops_after_500_steps_has_not_converged(monkeypatch: pytest.M
 
 def test_every_engine_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def call(*_: Any) -> Any:
-        raise RuntimeError("planted")
+        raise LibraryError("RuntimeError: planted")
 
     monkeypatch.setattr(NumpyroDelta, "call", call)
     found = cc.compare(
@@ -335,7 +365,13 @@ def test_every_engine_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fitted.khat < 0.7
     assert (fitted.mark, sampler.mark) == ("ok", "")
     assert table.loc["numpyro_delta"].trouble.startswith("numpyro_delta failed: RuntimeError")
-    assert [len(cells(Row(name, **row))) for name, row in table.iterrows()] == [len(HEAD)] * 3
+    shown = engines_table(table.reset_index().to_dict("records"))
+    assert len(shown.rows) == 3
+    first = dict(zip(shown.columns, [cell.text for cell in shown.rows[0]], strict=True))
+    assert first["engine"] == "numpyro_nuts"
+    assert first["verdict"] in ("agree", "consistent")
+    assert first["it shows"] == sampler.claims
+    assert shown.rows[-1][2].text == table.loc["numpyro_delta"].trouble
 
 
 def test_a_fit_far_away_is_held_to_the_nearest_gaussian_of_all() -> None:

@@ -175,7 +175,7 @@ def test_a_sampler_that_raises_is_a_failed_fit(monkeypatch: pytest.MonkeyPatch) 
         raise FloatingPointError("planted")
 
     monkeypatch.setattr(nuts, "numpyro_chains", raises)
-    with pytest.raises(FitError, match=r"numpyro sampler failed on gaussian: .*planted") as caught:
+    with pytest.raises(FitError, match=r"numpyro program of gaussian failed: .*planted") as caught:
         NUTS().fit(GAUSSIAN, data(GAUSSIAN), np.random.default_rng(0))
     assert isinstance(caught.value.__cause__, FloatingPointError)
 

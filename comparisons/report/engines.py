@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from comparisons.policy import OPTIMUM, POSTERIOR
 from comparisons.report.first_screen import worst_of
 from inference.catalogue import catalogue
-from inference.method import label
+from inference.method import label, variants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,13 +18,8 @@ if TYPE_CHECKING:
     from inference.estimate import Estimate
     from inference.method import Method
 
-HEAD = (
-    *("engine", "from its own target", "it shows", "k̂"),
-    *("95 % interval holds", "grade", "seconds", "ESS per second"),
-)
 
-
-class Engine(NamedTuple):
+class EngineResult(NamedTuple):
     """One engine on one case.
 
     Attributes:
@@ -57,7 +52,7 @@ def engines(
     failures: Mapping[str, str],
     verdicts: Mapping[str, Sequence[Verdict]],
     grades: Sequence[Grade],
-) -> list[Engine]:
+) -> list[EngineResult]:
     """The engines among the methods of a case, and what became of them.
 
     Args:
@@ -74,37 +69,16 @@ def engines(
         for method, fit in fits.items()
         if method.shipped
     ]
-    shipped = {name for name, cls in catalogue().items() if cls.shipped}
+    shipped = {
+        label(method)
+        for cls in catalogue().values()
+        if cls.shipped
+        for method in variants(cls, "standard")
+    }
     failed = [
-        Engine(name, trouble=reason)
-        for name, reason in failures.items()
-        if name.partition("[")[0] in shipped
+        EngineResult(name, trouble=reason) for name, reason in failures.items() if name in shipped
     ]
     return found + failed
-
-
-def cells(one: Engine) -> tuple[str, ...]:
-    """A row as text: fit error, what the library claims, k̂, interval, grade, seconds, ESS/s.
-
-    Args:
-        one: the row.
-
-    Returns:
-        The cells under `HEAD`; of one without a result, the reason.
-    """
-    if one.trouble:
-        return (one.engine, f"– {one.trouble}", *[""] * (len(HEAD) - 2))
-    off = "–" if isnan(one.off) else f"{one.off:.2g} sd"
-    return (
-        one.engine,
-        f"{off}{', DIFFER' if one.outcome == 'DIFFER' else ''}",
-        one.claims or "–",
-        "–" if isnan(one.khat) else f"{one.khat:.2f}",
-        "–" if isnan(one.holds) else f"{100 * one.holds:.0f} %",
-        one.mark or "–",
-        f"{one.seconds:.3g}",
-        "–" if isnan(one.ess_per_second) else f"{one.ess_per_second:.0f}",
-    )
 
 
 def _row(
@@ -112,7 +86,7 @@ def _row(
     fit: Estimate,
     verdicts: Mapping[str, Sequence[Verdict]],
     grades: Sequence[Grade],
-) -> Engine:
+) -> EngineResult:
     name, told = label(method), fit.record.attrs
     claim = "posterior_agreement" if method.kind == "sampler" else "own_target"
     rows = [v for v in verdicts.get(claim, ()) if v.method == name and isfinite(v.observed)]
@@ -122,7 +96,7 @@ def _row(
     seconds = sum(float(told.get(part, 0)) for part in ("compile", "warm_up", "run"))
     sampler = method.kind == "sampler" and not fit.problems
     claims = told.get("claims", "") or (f"R-hat {told['rhat']:.3f}" if "rhat" in told else "")
-    return Engine(
+    return EngineResult(
         name,
         off,
         "" if worst is None else worst.outcome,

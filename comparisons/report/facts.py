@@ -16,6 +16,7 @@ from comparisons.policy import MISFIT
 from comparisons.reference import samplers
 from comparisons.report import draws, headline, tables
 from comparisons.report.draws import Comparable, Replicates
+from comparisons.report.engines import engines
 from comparisons.report.first_screen import FirstScreen, first_screen
 from comparisons.report.headline import Agreement
 from comparisons.report.result import CaseResult
@@ -46,7 +47,7 @@ class Facts:
         drawn: draws of every method at these.
         replicates: replicated data, if there are any; `no_replicates` says why not.
         estimates, criteria, verdicts, grades: the rows of the tidy tables.
-        convergence, optimisers, agreement, forest, predictive, costs: the rows of the page's.
+        convergence, engines, optimisers, agreement, forest, predictive, costs: those of the page's.
         changes: what changed since the last run, as (statement, change, reason); None if there
             was none.
     """
@@ -65,6 +66,7 @@ class Facts:
     verdicts: list[Row]
     grades: list[Row]
     convergence: list[Row]
+    engines: list[Row]
     optimisers: list[Row]
     agreement: list[Row]
     forest: list[Row]
@@ -79,7 +81,7 @@ class Facts:
 
 
 _ROWS = (
-    *("estimates", "criteria", "verdicts", "grades", "convergence", "optimisers"),
+    *("estimates", "criteria", "verdicts", "grades", "convergence", "engines", "optimisers"),
     *("agreement", "forest", "predictive", "costs"),
 )
 
@@ -110,12 +112,19 @@ def facts(result: CaseResult) -> Facts:
         verdicts=tables.verdict_rows(result),
         grades=tables.grade_rows(result),
         convergence=convergence,
+        engines=_engines(result),
         optimisers=tables.optimiser_rows(result),
         agreement=tables.agreement_rows(result, found),
         forest=tables.forest_rows(drawn, notable),
         predictive=predictive,
         costs=tables.cost_rows(result, convergence),
     )
+
+
+def _engines(result: CaseResult) -> list[Row]:
+    grades = headline.published_grades(result)
+    found = engines(result.estimates, result.failures, result.verdicts, grades)
+    return [{"case": " on ".join(tables.identity(result).values()), **r._asdict()} for r in found]
 
 
 def _screen(result: CaseResult, predictive: Sequence[Row]) -> FirstScreen:

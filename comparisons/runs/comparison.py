@@ -17,7 +17,7 @@ from comparisons.case import Case
 from comparisons.claims import GATE
 from comparisons.grades import graded
 from comparisons.reference import scalars
-from comparisons.report.engines import Engine, engines
+from comparisons.report.engines import EngineResult, engines
 from comparisons.report.first_screen import first_screen
 from comparisons.runs.flow import closed
 from comparisons.runs.selection import chosen
@@ -101,7 +101,7 @@ class Comparison:
         """One row for each library's own fit: how far from its own target, its grade, its cost."""
         failed = {label(method): reason for method, reason in self.case.failures.items()}
         rows = engines(self.case.estimates(), failed, self.claims, self._grades)
-        return pd.DataFrame(rows, columns=Engine._fields).set_index("engine")
+        return pd.DataFrame(rows, columns=EngineResult._fields).set_index("engine")
 
     def verdicts(self) -> pd.DataFrame:
         """One row for each claim that was checked."""

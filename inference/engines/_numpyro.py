@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from inference.engine import STEPS, library_call, rate_left
+
 if TYPE_CHECKING:
     import xarray as xr
     from jax import Array
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
 
 _RATE = 1e-2
 """What tutorials give Adam."""
-STEPS = {"adam": 10_000, "decayed": 30_000}
-_CONSTANT, _FALL = 20_000, 1e-3
-"""Steps before the rate of `decayed` falls, and how far it falls in the rest."""
 
 
 class Climb:
@@ -51,27 +50,28 @@ class Climb:
         Returns:
             The program's variables by run, shape (draw, …), and the loss of the first by step.
         """
-        climbs, samples = zip(*(jax.random.split(key) for key in keys), strict=True)
-        made = [self._made() for _ in keys]
-        first = [svi.init(key, self._data) for (_, svi), key in zip(made, climbs, strict=True)]
-        states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *first)
-        guide, svi = made[0]
+        with library_call():
+            climbs, samples = zip(*(jax.random.split(key) for key in keys), strict=True)
+            made = [self._made() for _ in keys]
+            first = [svi.init(key, self._data) for (_, svi), key in zip(made, climbs, strict=True)]
+            states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *first)
+            guide, svi = made[0]
 
-        def run(state: Any) -> Any:
-            key = jax.random.key(0)  # not used where the state is given
-            return svi.run(key, self._steps, self._data, progress_bar=False, init_state=state)
+            def run(state: Any) -> Any:
+                key = jax.random.key(0)  # not used where the state is given
+                return svi.run(key, self._steps, self._data, progress_bar=False, init_state=state)
 
-        found = jax.jit(jax.vmap(run))(states)
-        sites = []
-        for place, key in enumerate(samples):
-            params = jax.tree.map(lambda leaf, place=place: leaf[place], found.params)
-            drawn = (
-                guide.sample_posterior(key, params, self._data, sample_shape=(draws,))
-                if draws
-                else guide.median(params)
-            )
-            sites.append(jax.tree.map(np.asarray, drawn))
-        return sites, np.asarray(found.losses[0])
+            found = jax.jit(jax.vmap(run))(states)
+            sites = []
+            for place, key in enumerate(samples):
+                params = jax.tree.map(lambda leaf, place=place: leaf[place], found.params)
+                drawn = (
+                    guide.sample_posterior(key, params, self._data, sample_shape=(draws,))
+                    if draws
+                    else guide.median(params)
+                )
+                sites.append(jax.tree.map(np.asarray, drawn))
+            return sites, np.asarray(found.losses[0])
 
     def _made(self) -> tuple[Any, Any]:
         """A guide of its own, which starts on its own, and its SVI."""
@@ -90,5 +90,4 @@ def started(keyword: str, start: Values | None) -> dict[str, Any]:
 
 
 def _decayed(step: Any) -> Any:
-    fallen = jnp.clip((step - _CONSTANT) / (STEPS["decayed"] - _CONSTANT), 0, 1)
-    return _RATE * _FALL**fallen
+    return _RATE * rate_left(step)

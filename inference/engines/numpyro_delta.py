@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import ClassVar, final
 
 import numpy as np
 import xarray as xr
 
+from inference.engine import NumpyroEngine, flat
 from inference.engines._numpyro import Climb
-from inference.engines._shipped import Engine, flat
 from inference.estimate import Estimate
 from inference.method import Kind, Profile
 from models.programs.keys import key_of
@@ -19,13 +19,11 @@ from models.spec import Model, Values
 
 @final
 @dataclass(frozen=True)
-class NumpyroDelta(Engine):
+class NumpyroDelta(NumpyroEngine):
     """NumPyro's own MAP, `AutoDelta`, by Adam(0.01)."""
 
     name: ClassVar[str] = "numpyro_delta"
     kind: ClassVar[Kind] = "optimum"
-    library: ClassVar[str] = "numpyro"
-    language: ClassVar[Literal["numpyro", "pymc"]] = "numpyro"
     begins: ClassVar[Profile | None] = "standard"
 
     def call(

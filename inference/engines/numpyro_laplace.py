@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import ClassVar, final
 
 import numpy as np
 import xarray as xr
 
+from inference.engine import NumpyroEngine
 from inference.engines._numpyro import Climb
-from inference.engines._shipped import Engine
 from inference.estimate import Estimate
 from inference.method import Kind, Profile
 from inference.posterior.draws import CHAINS
 from models.programs.keys import key_of
-from models.settings import Count, check_settings
+from models.settings import Count
 from models.spec import Model, Values
 
 
 @final
 @dataclass(frozen=True)
-class NumpyroLaplace(Engine):
+class NumpyroLaplace(NumpyroEngine):
     """NumPyro's own Laplace approximation, `AutoLaplaceApproximation`, by Adam(0.01).
 
     Attributes:
@@ -35,12 +35,7 @@ class NumpyroLaplace(Engine):
 
     name: ClassVar[str] = "numpyro_laplace"
     kind: ClassVar[Kind] = "laplace"
-    library: ClassVar[str] = "numpyro"
-    language: ClassVar[Literal["numpyro", "pymc"]] = "numpyro"
     begins: ClassVar[Profile | None] = "standard"
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def call(
         self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None

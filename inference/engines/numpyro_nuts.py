@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, final
+from typing import ClassVar, final
 
 import jax
 import numpy as np
 import xarray as xr
-from annotated_types import Ge
 
+from inference.engine import NumpyroEngine, Sampler, library_call
 from inference.engines._numpyro import started
-from inference.engines._shipped import Engine
 from inference.estimate import Estimate
-from inference.method import Kind
 from inference.posterior.chains import sample_stats
 from inference.posterior.draws import estimate_from_draws
 from models.programs.keys import key_of
 from models.programs.plain import parameters_of
-from models.settings import Count, check_settings
 from models.spec import Model, Values
 
 _FIELDS = ("energy", "num_steps", "accept_prob", "diverging")
@@ -30,45 +27,35 @@ _FIELDS = ("energy", "num_steps", "accept_prob", "diverging")
 
 @final
 @dataclass(frozen=True)
-class NumpyroNUTS(Engine):
+class NumpyroNUTS(NumpyroEngine, Sampler):
     """NumPyro's own NUTS: `MCMC(NUTS(program), num_warmup=1000, num_samples=1000, num_chains=4)`.
 
-    Attributes:
-        chains: independent chains.
-        warm_up: draws of each chain spent on adaptation and dropped.
-        draws: draws kept of each chain.
+    Its settings are those of `Sampler`.
     """
 
-    chains: Annotated[int, Ge(2)] = 4
-    warm_up: Count = 1_000
-    draws: Annotated[int, Ge(4)] = 1_000
-
     name: ClassVar[str] = "numpyro_nuts"
-    kind: ClassVar[Kind] = "sampler"
-    library: ClassVar[str] = "numpyro"
-    language: ClassVar[Literal["numpyro", "pymc"]] = "numpyro"
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def call(
         self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
     ) -> Estimate:
         from numpyro.infer import MCMC, NUTS
 
-        chain = MCMC(
-            NUTS(model.numpyro, **started("init_strategy", start)),
-            num_warmup=self.warm_up,
-            num_samples=self.draws,
-            num_chains=self.chains,
-            # what it falls back on by itself, with a warning
-            chain_method="parallel" if jax.local_device_count() >= self.chains else "sequential",
-            progress_bar=False,
-        )
         began = time.perf_counter()
-        chain.run(key_of(rng), data, extra_fields=_FIELDS)
-        sites = jax.tree.map(np.asarray, chain.get_samples(group_by_chain=True))
-        stats = chain.get_extra_fields(group_by_chain=True)
+        with library_call():
+            chain = MCMC(
+                NUTS(model.numpyro, **started("init_strategy", start)),
+                num_warmup=self.warm_up,
+                num_samples=self.draws,
+                num_chains=self.chains,
+                # what it falls back on by itself, with a warning
+                chain_method="parallel"
+                if jax.local_device_count() >= self.chains
+                else "sequential",
+                progress_bar=False,
+            )
+            chain.run(key_of(rng), data, extra_fields=_FIELDS)
+            sites = jax.tree.map(np.asarray, chain.get_samples(group_by_chain=True))
+            stats = chain.get_extra_fields(group_by_chain=True)
         record = xr.Dataset(attrs={"run": time.perf_counter() - began})
         draws = parameters_of(model, "numpyro", sites)
         kept = sample_stats(*(np.asarray(stats[name]) for name in _FIELDS))

@@ -17,28 +17,24 @@ import xarray as xr
 from annotated_types import Ge
 from jax import random
 
+from inference.engine import NumpyroEngine
 from inference.engines._numpyro import Climb
-from inference.engines._shipped import Engine
 from inference.estimate import Estimate
-from inference.method import Kind, Profile, derived
+from inference.method import Kind, derived
 from inference.posterior.draws import CHAINS
 from models.programs.keys import key_of
-from models.settings import Count, check_settings
+from models.settings import Count
 from models.spec import Model, Values
 
 _FAMILIES = {"AutoNormal": "mean_field", "AutoMultivariateNormal": "full_rank"}
-"""Of the guides whose best member is known."""
-_BEGINS: dict[tuple[str, str], Profile] = {
-    ("AutoNormal", "adam"): "quick",
-    ("AutoNormal", "decayed"): "standard",
-    ("AutoMultivariateNormal", "adam"): "standard",
-    ("AutoMultivariateNormal", "decayed"): "standard",
-}
+"""Of the guides whose best member is known; the others run in the profile `thorough`."""
+_FIRST = ("AutoNormal", "adam")
+"""What the profile `quick` runs."""
 
 
 @final
 @dataclass(frozen=True)
-class NumpyroSVI(Engine):
+class NumpyroSVI(NumpyroEngine):
     """NumPyro's own SVI, `SVI(program, AutoNormal(program), Adam(0.01), Trace_ELBO())`.
 
     Attributes:
@@ -57,13 +53,16 @@ class NumpyroSVI(Engine):
 
     name: ClassVar[str] = "numpyro_svi"
     kind: ClassVar[Kind] = "variational"
-    library: ClassVar[str] = "numpyro"
-    language: ClassVar[Literal["numpyro", "pymc"]] = "numpyro"
     family = derived(lambda self: _FAMILIES.get(self.guide, ""))
-    begins = derived(lambda self: _BEGINS.get((self.guide, self.schedule), "thorough"))
-
-    def __post_init__(self) -> None:
-        check_settings(self)
+    begins = derived(
+        lambda self: (
+            "quick"
+            if (self.guide, self.schedule) == _FIRST
+            else "standard"
+            if self.family
+            else "thorough"
+        )
+    )
 
     def call(
         self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None

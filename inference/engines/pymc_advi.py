@@ -16,24 +16,22 @@ import numpy as np
 import xarray as xr
 from annotated_types import Ge
 
-from inference.engines._shipped import Engine, seed_of
+from inference.engine import STEPS, PymcEngine, library_call, rate_left
 from inference.estimate import Estimate
 from inference.method import Kind, derived
 from inference.posterior.draws import CHAINS
-from models.settings import Count, check_settings
+from models.settings import Count
 from models.spec import Model, Values
 
-STEPS = {"default": 10_000, "decayed": 30_000}
-_RATE = 0.05
-_CONSTANT, _FALL = 20_000, 1e-3
-"""Steps before the rate of `decayed` falls, and how far it falls in the rest."""
+_RATE, _EVERY = 0.05, 100
+"""The first learning rate, and the steps after which it is set anew."""
 _USUAL = ("mean_field", "default")
 _CALLS = {"mean_field": "advi", "full_rank": "fullrank_advi"}
 
 
 @final
 @dataclass(frozen=True)
-class PymcADVI(Engine):
+class PymcADVI(PymcEngine):
     """PyMC's own ADVI, `pm.fit(method="advi")` or `"fullrank_advi"`.
 
     Attributes:
@@ -50,14 +48,9 @@ class PymcADVI(Engine):
 
     name: ClassVar[str] = "pymc_advi"
     kind: ClassVar[Kind] = "variational"
-    library: ClassVar[str] = "pymc"
-    language: ClassVar[Literal["numpyro", "pymc"]] = "pymc"
     begins = derived(
         lambda self: "standard" if (self.family, self.schedule) == _USUAL else "thorough"
     )
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def call(
         self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
@@ -67,16 +60,16 @@ class PymcADVI(Engine):
         began = time.perf_counter()
         drawn, losses = [], []
         for stream in rng.spawn(self.runs):
-            with model.pymc(data):
+            with library_call(), model.pymc(data):
                 found = pm.fit(
                     STEPS[self.schedule],
                     method=_CALLS[self.family],
-                    random_seed=seed_of(stream),
+                    random_seed=self.seed(stream),
                     start=start,
                     progressbar=False,
                     **(_decayed() if self.schedule == "decayed" else {}),
                 )
-                tree = found.sample(CHAINS * self.draws, random_seed=seed_of(stream))
+                tree = found.sample(CHAINS * self.draws, random_seed=self.seed(stream))
             drawn.append({str(name): x.values[0] for name, x in tree["posterior"].items()})
             losses.append(np.asarray(found.hist))
         return self.drawn(model, data, drawn, began, losses[0])
@@ -90,7 +83,7 @@ def _decayed() -> dict[str, Any]:
     rate = pytensor.shared(np.float64(_RATE))
 
     def fall(_: object, __: object, step: int) -> None:
-        fallen = np.clip((step - _CONSTANT) / (STEPS["decayed"] - _CONSTANT), 0, 1)
-        rate.set_value(np.float64(_RATE * _FALL**fallen))
+        if step % _EVERY == 0:
+            rate.set_value(np.float64(_RATE * rate_left(step)))
 
     return {"obj_optimizer": pm.adam(learning_rate=rate), "callbacks": [fall]}

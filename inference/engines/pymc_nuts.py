@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, final
+from typing import ClassVar, final
 
 import numpy as np
 import xarray as xr
-from annotated_types import Ge
 
-from inference.engines._shipped import Engine, seed_of
+from inference.engine import PymcEngine, Sampler, library_call
 from inference.estimate import Estimate
-from inference.method import Kind, Profile
+from inference.method import Profile
 from inference.posterior.draws import estimate_from_draws
 from models.programs.plain import parameters_of
-from models.settings import Count, check_settings
 from models.spec import Model, Values
 
 _STATS = ("energy", "diverging", "n_steps", "tree_depth", "acceptance_rate")
@@ -27,27 +25,14 @@ _STATS = ("energy", "diverging", "n_steps", "tree_depth", "acceptance_rate")
 
 @final
 @dataclass(frozen=True)
-class PymcNUTS(Engine):
+class PymcNUTS(PymcEngine, Sampler):
     """PyMC's own NUTS: `pm.sample(nuts_sampler="pymc", cores=1)`.
 
-    Attributes:
-        chains: independent chains.
-        warm_up: draws of each chain spent on adaptation and dropped.
-        draws: draws kept of each chain.
+    Its settings are those of `Sampler`.
     """
 
-    chains: Annotated[int, Ge(2)] = 4
-    warm_up: Count = 1_000
-    draws: Annotated[int, Ge(4)] = 1_000
-
     name: ClassVar[str] = "pymc_nuts"
-    kind: ClassVar[Kind] = "sampler"
-    library: ClassVar[str] = "pymc"
-    language: ClassVar[Literal["numpyro", "pymc"]] = "pymc"
     begins: ClassVar[Profile | None] = "standard"
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def call(
         self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
@@ -55,14 +40,14 @@ class PymcNUTS(Engine):
         import pymc as pm
 
         began = time.perf_counter()
-        with model.pymc(data):
+        with library_call(), model.pymc(data):
             tree = pm.sample(
                 self.draws,
                 tune=self.warm_up,
                 chains=self.chains,
                 cores=1,
                 nuts_sampler="pymc",
-                random_seed=seed_of(rng),
+                random_seed=self.seed(rng),
                 initvals=start,
                 progressbar=False,
                 compute_convergence_checks=False,

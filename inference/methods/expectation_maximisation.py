@@ -28,7 +28,7 @@ from inference.posterior.labels import canonical
 from models.capabilities import HasEM
 from models.errors import FitError
 from models.programs.density import Density, density
-from models.settings import Count, check_settings
+from models.settings import Count
 from models.spec import Model
 
 _SHORT = 1e-6
@@ -67,9 +67,6 @@ class ExpectationMaximisation(Method):
         "quick": {"restarts": 4},
         "thorough": {"restarts": 50},
     }
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def refusal(self, model: Model) -> str:
         return "" if isinstance(model, HasEM) else f"{model.name} has no closed-form E and M steps"

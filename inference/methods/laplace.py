@@ -27,7 +27,7 @@ from inference.posterior.draws import CHAINS, estimate_from_draws
 from inference.posterior.points import to_natural
 from models.errors import FitError
 from models.programs.density import density
-from models.settings import Count, check_settings
+from models.settings import Count
 from models.spec import Model
 
 
@@ -54,9 +54,6 @@ class Laplace(Method):
         "quick": {"restarts": 10, "draws": 4_000},
         "thorough": {"restarts": 100, "draws": 20_000},
     }
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def refusal(self, model: Model) -> str:
         return ""

@@ -18,7 +18,7 @@ import xarray as xr
 from inference.estimate import Estimate
 from inference.method import Kind, Method, from_field
 from inference.optimisation.starts import Search, optimum_estimate
-from models.settings import Count, check_settings
+from models.settings import Count
 from models.spec import Model
 
 
@@ -43,9 +43,6 @@ class MaximumAPosteriori(Method):
         "quick": {"restarts": 10},
         "thorough": {"restarts": 100},
     }
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def refusal(self, model: Model) -> str:
         return ""

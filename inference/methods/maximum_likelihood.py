@@ -17,7 +17,7 @@ import xarray as xr
 from inference.estimate import Estimate
 from inference.method import Kind, Method, from_field
 from inference.optimisation.starts import Search, optimum_estimate, refuse_undefined
-from models.settings import Count, check_settings
+from models.settings import Count
 from models.spec import Model
 
 
@@ -42,9 +42,6 @@ class MaximumLikelihood(Method):
         "quick": {"restarts": 10},
         "thorough": {"restarts": 100},
     }
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def refusal(self, model: Model) -> str:
         return ""

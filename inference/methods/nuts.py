@@ -22,17 +22,13 @@ from annotated_types import Ge
 
 from inference.estimate import Estimate
 from inference.method import Kind, Method, from_field
-from inference.posterior.chains import (
-    Tuning,
-    numpyro_chains,
-    starting_points,
-)
+from inference.posterior.chains import Tuning, numpyro_chains, starting_points
 from inference.posterior.draws import estimate_from_draws
 from inference.posterior.points import to_natural
 from inference.threads import one_blas_thread
-from models.errors import ConcordError, ConfigError, FitError
+from models.errors import ConcordError, FitError
 from models.programs.density import density
-from models.settings import Count, check_settings
+from models.settings import Count, Share
 from models.spec import Model
 
 
@@ -53,7 +49,7 @@ class NUTS(Method):
     chains: Annotated[int, Ge(2)] = 4
     warm_up: Count = 1_000
     draws: Annotated[int, Ge(4)] = 10_000
-    target_accept: float = 0.9
+    target_accept: Share = 0.9
 
     name: ClassVar[str] = "nuts"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
@@ -64,13 +60,6 @@ class NUTS(Method):
         "quick": {"warm_up": 500, "draws": 4_000},
         "thorough": {"warm_up": 2_000, "draws": 20_000},
     }
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-        if not 0 < self.target_accept < 1:
-            raise ConfigError(
-                f"nuts.target_accept is {self.target_accept}; expected between 0 and 1"
-            )
 
     def refusal(self, model: Model) -> str:
         return ""
@@ -88,7 +77,8 @@ class NUTS(Method):
             raise
         except Exception as error:  # of the model's programs, which a user wrote
             raise FitError(
-                f"the {self.engine} sampler failed on {model.name}: {type(error).__name__}: {error}"
+                f"sampling from the {self.engine} program of {model.name} failed: "
+                f"{type(error).__name__}: {error}"
             ) from error
         record = xr.Dataset(
             attrs={

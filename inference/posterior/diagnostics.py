@@ -103,12 +103,16 @@ def notes(flat: np.ndarray, sample_stats: Mapping[str, np.ndarray]) -> dict[str,
 
 def _alike(flat: np.ndarray) -> list[str]:
     """The sentence about two chains that run side by side, as those of one key do."""
-    standard = (flat - flat.mean(axis=1, keepdims=True)) / flat.std(axis=1, keepdims=True)
+    deviation = flat.std(axis=1, keepdims=True)
+    off = flat - flat.mean(axis=1, keepdims=True)
+    # a chain that is stuck runs beside none
+    standard = np.divide(off, deviation, out=np.zeros_like(off), where=deviation > 0)
     together = np.einsum("adm,bdm->abm", standard, standard).min(axis=2) / flat.shape[1]
-    first, second = np.unravel_index(np.argmax(np.triu(together, 1)), together.shape)
-    if not together[first, second] > SAME or first == second:
+    others = np.triu(together, 1)
+    first, second = np.unravel_index(np.argmax(others), others.shape)
+    if not others[first, second] > SAME:
         return []
-    told = f"the correlation of their draws is {together[first, second]:.2f}"
+    told = f"the correlation of their draws is {others[first, second]:.2f}"
     return [f"chains {first} and {second} are one chain: {told}; give each a key of its own"]
 
 

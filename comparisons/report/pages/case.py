@@ -67,7 +67,9 @@ def index_page(
         counts=total,
         command=command,
         models=models,
-        engines=engines_table(every),
+        engines=engines_table(
+            [row for known in every for row in known.engines], cases=len(every) > 1
+        ),
     )
 
 

@@ -3,14 +3,21 @@
 import math
 from collections.abc import Sequence
 
-from comparisons.report.engines import HEAD, cells, engines
 from comparisons.report.facts import Facts
 from comparisons.report.figures import runs
 from comparisons.report.figures.canvas import Picture
-from comparisons.report.formats import number
-from comparisons.report.headline import published_grades
-from comparisons.report.sections.parts import Column, Get, Section, Table, numbers, table, words
-from comparisons.report.tables import RUN_ATTRIBUTES, identity, sampled
+from comparisons.report.formats import number, seconds
+from comparisons.report.sections.parts import (
+    Column,
+    Get,
+    Section,
+    Table,
+    marks,
+    numbers,
+    table,
+    words,
+)
+from comparisons.report.tables import RUN_ATTRIBUTES, Row, sampled
 from inference.method import label
 
 _TITLES = {"newton_decrement": "standard errors from the optimum", "runner_up": "next best"}
@@ -54,42 +61,40 @@ def section(known: Facts) -> Section:
         "Did every sampler converge, and did every optimiser find its optimum?",
         f"{verdict}." if result.estimates else "Nothing was fitted.",
         pictures=_pictures(known),
-        tables=[_convergence(known), engines_table([known]), missing, ends, climbs],
+        tables=[_convergence(known), engines_table(known.engines), missing, ends, climbs],
     )
 
 
-def engines_table(cases: Sequence[Facts]) -> Table:
-    """The libraries' own fits, of one case or of all.
+def engines_table(rows: Sequence[Row], *, cases: bool = False) -> Table:
+    """The libraries' own fits.
 
     Args:
-        cases: the cases, analysed.
-
-    Returns:
-        A table with a row for each engine; with the case where there are several.
+        rows: one for each engine, of `Facts.engines`.
+        cases: whether they are of several cases, which are named.
     """
-    rows = [
-        {
-            "case": " on ".join(identity(known.result).values()),
-            **dict(zip(HEAD, cells(one), strict=True)),
-        }
-        for known in cases
-        for one in engines(
-            known.result.estimates,
-            known.result.failures,
-            known.result.verdicts,
-            published_grades(known.result),
-        )
-    ]
-    head = HEAD if len(cases) == 1 else ("case", *HEAD)
+    columns: dict[str, Column] = {
+        "engine": words("engine"),
+        "from its own target, sd": numbers("off", 0.01),
+        "verdict": words(lambda row: row["trouble"] or row["outcome"].lower() or "–"),
+        "it shows": words(lambda row: row["claims"] or "–"),
+        "k̂": numbers("khat", 0.1),
+        "95 % interval holds": numbers(lambda row: _percent(row["holds"])),
+        "grade": marks(lambda row: row["mark"]),
+        "seconds": numbers(lambda row: seconds(row["seconds"])),
+        "ESS per second": numbers(lambda row: seconds(row["ess_per_second"])),
+    }
     return table(
         "The libraries' own fits, each against its own target",
         rows,
-        {name: words(name) for name in head},
+        {"case": words("case"), **columns} if cases else columns,
         note="Its own target: the optimum, the Gaussian at the mode, the nearest Gaussian of its "
-        "family, or the posterior; the largest distance in standard deviations, and whether more "
-        "than noise. What it shows of its convergence is the library's own word.",
-        file="verdicts.csv",
+        "family, or the posterior; the largest distance, and whether it is more than noise. What "
+        "it shows of its convergence is the library's own word.",
     )
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{100 * share:.1f} %"
 
 
 def _pictures(known: Facts) -> list[Picture | None]:

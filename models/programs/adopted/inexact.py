@@ -87,7 +87,7 @@ def _truncated(self: Any, value: Array) -> Array:
 
 INEXACT = (
     Inexact(
-        "JAX's betaln, which is accurate to 6e-7",
+        "JAX's betaln, which is accurate to about 1e-6",
         ("numpyro.distributions.conjugate", "numpyro.distributions.continuous"),
         "betaln",
         _betaln,

@@ -1,4 +1,4 @@
-"""The library's call as shipped, its failures, and what it claims: shared by all engines.
+"""An engine: a library's own fit, called as its users call it, with its failures and its claims.
 
 An engine calls a public function of its library on the plain program, with the library's defaults
 unless a setting is named, and starts where the library starts.  What comes back is judged, not
@@ -14,14 +14,17 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from annotated_types import Ge
 
 from inference.estimate import Estimate
 from inference.information.derivatives import derivatives
-from inference.method import Method, label
+from inference.method import Kind, Method, label
 from inference.optimisation.standard_errors import exact_estimate
 from inference.posterior.draws import CHAINS, estimate_from_draws
 from inference.posterior.importance import gaussian_khat
@@ -31,10 +34,15 @@ from models.capabilities import HasOwnPrograms
 from models.errors import ConcordError, FitError, told
 from models.programs.density import density, flatten, labelled, quantities
 from models.programs.plain import parameters_of, somewhere
+from models.settings import Count
 from models.spec import Model, Values
 
-_TAIL = 10
-"""The last two such parts of a loss tell whether it is flat."""
+STEPS = {"default": 10_000, "adam": 10_000, "decayed": 30_000}
+"""Steps of stochastic gradients, by schedule."""
+_CONSTANT, _FALL = 20_000, 1e-3
+"""Steps before the rate of `decayed` falls, and how far it falls in the rest."""
+_TAIL, _BATCHES = 10, 10
+"""The last two such parts of a loss tell whether it is flat, by so many means of each."""
 _FLAT = 2.0
 """Standard errors of the difference of their means within which it looks flat."""
 _SHOWN = 500
@@ -44,8 +52,12 @@ type Sites = Mapping[str, np.ndarray]
 """A program's variables by name."""
 
 
+class LibraryError(Exception):
+    """A library, or the program that it was given, raised."""
+
+
 class Engine(Method):
-    """A library's own fit of the plain program."""
+    """A library's own fit of the plain program; its subclasses give `library` and `language`."""
 
     shipped: ClassVar[bool] = True
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
@@ -55,13 +67,16 @@ class Engine(Method):
     def call(
         self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
     ) -> Estimate:
-        """The library's fit.
+        """The library's fit, its call in `library_call`.
 
         Args:
             model: the model.
             data: the data.
             rng: seeds it.
             start: values of the program's variables; the library's own start if None.
+
+        Raises:
+            LibraryError: the library raised.
         """
 
     def refusal(self, model: Model) -> str:
@@ -72,20 +87,14 @@ class Engine(Method):
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
         try:
-            with _quiet():
-                return self.call(model, data, rng, None)
-        except ConcordError:
-            raise
-        except Exception as error:  # of a library, or of a program that a user wrote
-            reason = f"{label(self)} failed: {told(error)}"
-            cause = error
+            return self.call(model, data, rng, None)
+        except LibraryError as error:
+            reason, cause = f"{label(self)} failed: {error}; from a data-driven start", error
         try:
-            with _quiet():
-                self.call(model, data, rng, somewhere(model, data, self.language, rng))
-            reason += "; from a data-driven start it runs"
-        except Exception as error:  # the same, once more
-            reason += f"; from a data-driven start: {told(error)}"
-        raise FitError(reason) from cause
+            self.call(model, data, rng, somewhere(model, data, self.language, rng))
+        except (LibraryError, ConcordError) as error:
+            raise FitError(f"{reason}: {error}") from cause
+        raise FitError(f"{reason} it runs") from cause
 
     def drawn(
         self,
@@ -175,18 +184,31 @@ def flat(losses: np.ndarray) -> str:
         losses: by step.
     """
     part = len(losses) // _TAIL
-    if not np.isfinite(losses[-2 * part :]).all():
+    if part < _BATCHES or not np.isfinite(losses[-2 * part :]).all():
         return ""
     before, last = losses[-2 * part : -part], losses[-part:]
-    batches = [np.resize(x, (10, part // 10)).mean(axis=1) for x in (before, last)]
-    error = np.hypot(*(x.std(ddof=1) / np.sqrt(10) for x in batches))
+    batches = [np.resize(x, (_BATCHES, part // _BATCHES)).mean(axis=1) for x in (before, last)]
+    error = np.hypot(*(x.std(ddof=1) / np.sqrt(_BATCHES) for x in batches))
     moved = abs(batches[1].mean() - batches[0].mean())
     return "a flat loss" if moved <= _FLAT * error else ""
 
 
+def rate_left(step: Any) -> Any:
+    """The share of the first learning rate that `decayed` has left at a step.
+
+    Args:
+        step: a number, or an array that JAX traces.
+    """
+    return _FALL ** jnp.clip((step - _CONSTANT) / (STEPS["decayed"] - _CONSTANT), 0, 1)
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the libraries' own messages on the terminal; what they return is judged."""
+def library_call() -> Iterator[None]:
+    """Around a call of a library: its messages stay off the terminal, what it raises is its own.
+
+    Raises:
+        LibraryError: whatever it raised.
+    """
     logger = logging.getLogger("pymc")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -194,10 +216,43 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except Exception as error:  # of a library, or of a program that a user wrote
+        raise LibraryError(told(error)) from error
     finally:
         logger.setLevel(level)
 
 
-def seed_of(rng: np.random.Generator) -> int:
-    """A seed of PyMC's."""
-    return int(rng.integers(2**31))
+class NumpyroEngine(Engine):
+    """An engine of NumPyro's."""
+
+    library: ClassVar[str] = "numpyro"
+    language: ClassVar[Literal["numpyro", "pymc"]] = "numpyro"
+
+
+class PymcEngine(Engine):
+    """An engine of PyMC's."""
+
+    library: ClassVar[str] = "pymc"
+    language: ClassVar[Literal["numpyro", "pymc"]] = "pymc"
+
+    @staticmethod
+    def seed(rng: np.random.Generator) -> int:
+        """A seed in the form that PyMC takes."""
+        return int(rng.integers(2**31))
+
+
+@dataclass(frozen=True)
+class Sampler(Engine):
+    """An engine that draws Markov chains.
+
+    Attributes:
+        chains: independent chains.
+        warm_up: draws of each chain spent on adaptation and dropped.
+        draws: draws kept of each chain.
+    """
+
+    chains: Annotated[int, Ge(2)] = 4
+    warm_up: Count = 1_000
+    draws: Annotated[int, Ge(4)] = 1_000
+
+    kind: ClassVar[Kind] = "sampler"
