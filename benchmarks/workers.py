@@ -19,6 +19,8 @@ from _row import Row, timed
 from comparisons.runs.batches import Here, There, Work, from_spec
 from comparisons.runs.environment import prepare
 from comparisons.runs.executor import ONE_THREAD, Cluster
+from comparisons.runs.plan import studied_spec
+from comparisons.runs.settings import CaseSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 REPLICATES, BATCH, UNITS, REPEATS = 10_000, 250, 200, 3
 SPEC = {
     "study": "asymptotics",
-    "model": "gaussian_mixture",
-    "set": {"k": 2},
+    "model": studied_spec(CaseSettings(model="gaussian_mixture", set={"k": 2})),
+    "truth": None,
     "seed": 0,
     "methods": [],
 }

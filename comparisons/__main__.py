@@ -30,6 +30,7 @@ from comparisons.runs.options import (
     Standardise,
     StudyMethods,
     StudyProfile,
+    Truth,
     Units,
     Values,
     which,
@@ -197,12 +198,22 @@ def check(
 
 @app.command(epilog=EXIT_CODES)
 def study(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="The study; `concord list studies` lists them.")],
     model: Annotated[
         str | None,
         typer.Option(help="A model of the catalogue, or your own: my_model.py:MyModel."),
     ] = None,
     values: Values = None,
+    pymc: Pymc = None,
+    numpyro: Numpyro = None,
+    names: Names = None,
+    latent: Latent = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data whose covariates and groups the simulated ones have.")
+    ] = None,
+    column: Column = None,
+    truth: Truth = None,
     replicates: Replicates = None,
     n: Units = None,
     profile: StudyProfile = None,
@@ -220,6 +231,7 @@ def study(
 
     Data are simulated at the model's truth, fitted, and summarised, until every statement is
     decided or the replicates are spent. A study that was interrupted goes on where it stopped.
+    Your own programs draw theirs at --truth, and at the posterior mode of --data for the rest.
     The study `theory` is about no one model: it shows each claim of the theory by running it.
 
     Examples:
@@ -228,58 +240,54 @@ def study(
 
       concord study coverage --model gaussian_mixture --set k=2 --replicates 10000
 
+      concord study coverage --numpyro port.py:model --data mine.csv --truth slope=0.5
+
       concord study theory --profile quick
     """
-    from comparisons.runs.settings import split_names
-
     environment.prepare()
-    options = {
-        "seed": seed,
-        "out": out,
-        "jobs": jobs,
-        "scheduler": scheduler,
-        "profile": profile,
-        "methods": split_names(methods or ()),
-    }
-    names = ("model", "set", "replicates", "n", "methods", "keep")
-    given = (model, values, replicates, n, methods, keep)
-    own: dict[str, Any] = dict(zip(names, given, strict=True))
-    _finish(lambda: _studied(name, options, own, debug))
+    _finish(lambda: _studied(context.params))
 
 
-def _studied(
-    name: str, options: dict[str, Any], own: dict[str, Any], debug: bool
-) -> tuple[Path, int]:
-    """Page and exit code of a study; `own` are the options that `theory` does not have."""
-    from comparisons.policy import LADDER
-    from comparisons.runs.plan import absolute, built, model_class
+def _studied(given: dict[str, Any]) -> tuple[Path, int]:
+    """Page and exit code of a study, by the options of its command."""
+    from comparisons.runs.plan import studied_spec
     from comparisons.runs.run import study, theory, told_command
-    from comparisons.runs.settings import numbers, parse_set, settings
+    from comparisons.runs.settings import CaseSettings, numbers, parse_set, settings, split_names
     from comparisons.runs.theory import NAME
     from comparisons.studies import study as find_study
     from models.errors import refuse
 
-    chosen, mistakes = settings(options)
+    name, debug = given["name"], given["debug"]
+    every = ("profile", "seed", "out", "jobs", "scheduler")
+    options = {option: given[option] for option in every}
+    chosen, mistakes = settings({**options, "methods": split_names(given["methods"] or ())})
     if name == NAME:
-        mistakes += [f"--{option} is not for the study {NAME}" for option in own if own[option]]
+        unused = [one for one in given if given[one] and one not in (*every, "name", "debug")]
+        mistakes += [
+            f"--{one.replace('values', 'set')} is not for the study {NAME}" for one in unused
+        ]
         refuse(mistakes)
         return theory(chosen, told_command(), debug=debug)
     find_study(name)
-    units, more = numbers("--n", own["n"] or ",".join(map(str, LADDER)))
-    reference = own["model"] or ""
-    mistakes += more
-    mistakes += [] if reference else [f"the study {name} needs --model"]
-    mistakes += [f"--profile is for the study {NAME} alone"] if options["profile"] else []
+    units, more = numbers("--n", given["n"]) if given["n"] else ((), [])
+    mistakes += [*more, *([f"--profile is for the study {NAME} alone"] if given["profile"] else [])]
     refuse(mistakes)
+    programs = {key: given[key] for key in ("model", "pymc", "numpyro", "names", "latent")}
+    case = CaseSettings(
+        **which(**programs),
+        set=parse_set(given["values"] or ()),
+        data=given["data"],
+        columns=tuple(given["column"] or ()),
+    )
     return study(
         name,
-        absolute(reference),
-        built(model_class(reference), parse_set(own["set"] or ())),
+        studied_spec(case),
         units,
-        own["replicates"] or 4_000,
+        given["replicates"] or 4_000,
         chosen,
         told_command(),
-        keep=own["keep"],
+        truth=parse_set(given["truth"] or (), "--truth"),
+        keep=given["keep"],
         debug=debug,
     )
 

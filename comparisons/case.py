@@ -161,9 +161,7 @@ class Case:
         try:
             estimate = method.fit(self.model, self.data, self.rng("fit", repr(method)))
             if self._store:
-                fitted = method.kind in ("laplace", "variational")
-                kept = reduced(self.model, self.data, estimate, fitted=fitted)
-                self._store.save(description, kept)
+                self._store.save(description, kept(self, method, estimate))
         except StoreError:
             raise
         except Exception as error:  # a user's program may raise anything; the others go on
@@ -266,6 +264,18 @@ class Case:
     def _name(self, method: Method) -> str:
         """The label where it is one of the case's own methods; else all its settings."""
         return (label(method) if method in self.methods else repr(method)) + self._suffix
+
+
+def kept(case: Case, method: Method, fit: Estimate) -> Estimate:
+    """A fit as a store keeps it; `inference.posterior.stored.completed` reads it back.
+
+    Args:
+        case: the case.
+        method: whose fit it is.
+        fit: the fit.
+    """
+    fitted = method.kind in ("laplace", "variational")
+    return reduced(case.model, case.data, fit, fitted=fitted)
 
 
 def _as_read(model: Model, data: object, name: str) -> tuple[Model, xr.Dataset]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,6 +20,9 @@ from scipy.stats import multivariate_normal, norm
 
 import concord as cc
 from comparisons.replicated.moments import Moments
+from comparisons.runs.batches import description, from_spec, spec
+from comparisons.runs.plan import studied_model, studied_spec
+from comparisons.runs.settings import CaseSettings
 from comparisons.studies import Setting, coverage
 from inference.replicates.fits import replicate, standard_errors
 from inference.replicates.simulated import simulated
@@ -219,11 +224,68 @@ def test_a_flat_prior_has_no_calibration_and_says_what_to_do() -> None:
 def test_mistakes_name_what_is_valid() -> None:
     with pytest.raises(cc.ConfigError, match=r"truth: there is no 'aa'. Did you mean 'a'"):
         cc.study("coverage", numpyro=counts, data=FRAME, truth={"aa": 1.0})
-    with pytest.raises(cc.ConfigError, match="truth= is for your own programs"):
+    with pytest.raises(cc.ConfigError, match="a truth can be given for your own programs"):
         cc.study("coverage", cc.Gaussian(), truth={"mu": 1.0})
     built = cc.adopt(pymc=build_counts(FRAME.x.to_numpy(), FRAME.y.to_numpy()))
     with pytest.raises(cc.ModelError, match=r"hold their 40 rows.*n=\[40\]"):
         built.simulate(np.random.default_rng(0), TRUTH, 80)
+
+
+PORT = """
+import jax.numpy as jnp, numpyro, numpyro.distributions as dist
+
+def model(x, y=None):
+    a = numpyro.sample("a", dist.Normal(0, 1))
+    b = numpyro.sample("b", dist.Normal(0, 1))
+    numpyro.sample("y", dist.Poisson(jnp.exp(a + b * x)), obs=y)
+"""
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> tuple[str, str]:
+    (tmp_path / "port.py").write_text(PORT)
+    FRAME.to_csv(tmp_path / "mine.csv", index=False)
+    return f"{tmp_path / 'port.py'}:model", str(tmp_path / "mine.csv")
+
+
+def test_a_worker_makes_the_same_setting_of_a_users_files(port: tuple[str, str]) -> None:
+    described = studied_spec(CaseSettings(numpyro=port[0], data=port[1]))
+    setting = Setting(studied_model(described, {"a": 0.3}), 7)
+    module, other = from_spec(json.dumps(spec("coverage", described, setting)))
+    # the mode of what was not given is not looked for again
+    assert float(other.model.truth["b"]) == float(setting.model.truth["b"])
+    assert description(module, other) == description(module, setting)
+    elsewhere = Setting(studied_model(described, {"a": 0.4}), 7)
+    assert description(module, elsewhere) != description(module, setting)
+
+
+def test_the_command_line_studies_a_users_files(
+    concord: Any, port: tuple[str, str], tmp_path: Path
+) -> None:
+    program, data = port
+    asked = ("study", "asymptotics", "--numpyro", program, "--data", data, "--replicates", "100")
+    code, page, told = concord(*asked, "--n", "40", "--truth", "a=0.5", "--jobs", "1", "--out", "o")
+    assert code == 0, told
+    assert "100 data sets at each N" in told
+    assert page == f"{tmp_path / 'o' / 'study-asymptotics-model.html'}\n"
+    assert (tmp_path / "o" / "study.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("coverage",), "name a model, such as gaussian, or your own programs"),
+        (("coverage", "--model", "gaussian", "--truth", "mu=1"), "is studied at its own"),
+        (("coverage", "--model", "gaussian", "--truth", "mu"), "--truth mu: expected NAME=VALUE"),
+        (("theory", "--data", "mine.csv", "--set", "k=2"), "--data is not for the study theory"),
+    ],
+)
+def test_what_cannot_be_studied_from_the_command_line_says_what_to_type(
+    concord: Any, arguments: tuple[str, ...], told: str
+) -> None:
+    code, _, message = concord("study", *arguments)
+    assert code == 2
+    assert told in message
 
 
 # --- classes --------------------------------------------------------------------------------------

@@ -24,9 +24,9 @@ from comparisons.runs import remote as _remote
 from comparisons.runs.batches import Here, There, Work, description, from_spec, measured
 from comparisons.runs.conduct import conduct
 from comparisons.runs.executor import Cluster
-from comparisons.runs.plan import dumped
+from comparisons.runs.plan import dumped, studied_spec
 from comparisons.runs.run import study as run_study
-from comparisons.runs.settings import Settings
+from comparisons.runs.settings import CaseSettings, Settings
 from comparisons.runs.user_model import user_class
 from comparisons.store.entries import Store
 from comparisons.store.keys import digest
@@ -106,17 +106,13 @@ def fragile(tmp_path: Path) -> str:
     return f"{path}:Fragile"
 
 
+GAUSSIAN = studied_spec(CaseSettings(model="gaussian"))
 AGREED = Verdict("x", 0.0, 0.0, 0.0, 1.0)
 
 
 def spec(reference: str, model: Any) -> dict[str, Any]:
-    return {
-        "study": "asymptotics",
-        "model": reference,
-        "set": dumped(model),
-        "seed": 3,
-        "methods": [],
-    }
+    described = studied_spec(CaseSettings(model=reference, set=dumped(model)))
+    return {"study": "asymptotics", "model": described, "truth": None, "seed": 3, "methods": []}
 
 
 def test_workers_give_the_numbers_of_this_process(cluster: Cluster, tmp_path: Path) -> None:
@@ -139,7 +135,7 @@ def test_a_scheduler_that_runs_already_gives_the_same_study(
     address, rows = cluster.client.scheduler_info()["address"], []
     for out, scheduler in ((tmp_path / "here", None), (tmp_path / "there", address)):
         settings = Settings(out=str(out), jobs=None if scheduler else 1, scheduler=scheduler)
-        run_study("asymptotics", "gaussian", Gaussian(), (30,), 250, settings, "")
+        run_study("asymptotics", GAUSSIAN, (30,), 250, settings, "")
         rows.append((out / "study.csv").read_text())
     assert rows[0] == rows[1]
 
@@ -245,7 +241,7 @@ def test_a_study_that_was_killed_goes_on_where_it_stopped(tmp_path: Path) -> Non
     studies = []
     for out in ("killed", "whole"):
         settings = Settings(out=str(tmp_path / out), jobs=1)
-        run_study("asymptotics", "gaussian", Gaussian(), (30,), 1_000, settings, "")
+        run_study("asymptotics", GAUSSIAN, (30,), 1_000, settings, "")
         studies.append(pd.read_csv(tmp_path / out / "study.csv"))
     assert {path: path.stat().st_mtime_ns for path in kept} == before
     pd.testing.assert_frame_equal(*studies, rtol=1e-9)
@@ -334,7 +330,7 @@ def test_no_failure_is_stored(tmp_path: Path) -> None:
 def test_kept_replicates_are_written_whole(tmp_path: Path) -> None:
     for seed, keep in ((0, True), (1, False), (1, True)):
         settings = Settings(out=str(tmp_path), jobs=1, seed=seed)
-        run_study("asymptotics", "gaussian", Gaussian(), (30,), 300, settings, "", keep=keep)
+        run_study("asymptotics", GAUSSIAN, (30,), 300, settings, "", keep=keep)
     # numbers of one seed never stand for those of another
     folders = list((tmp_path / "replicates" / "asymptotics-gaussian").iterdir())
     assert len(folders) == 2

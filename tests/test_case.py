@@ -12,7 +12,6 @@ import xarray as xr
 
 from comparisons.case import Case
 from comparisons.runs.flow import case_result, run_case, stored_record
-from comparisons.runs.plan import Plan
 from comparisons.store.entries import Store
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Quantity
@@ -267,8 +266,7 @@ def run(case: Case, store: Store, skip: dict[str, str] | None = None):
 
 
 def result(case: Case, store: Store, record):
-    spec = {"columns": ["x"], "only": []}
-    return case_result(Plan("a-case", case.model, "data", case.data, spec), case, record, store)
+    return case_result("a-case", ["x"], case, record, store)
 
 
 def outcomes(found) -> dict[str, list[str]]:

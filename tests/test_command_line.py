@@ -120,7 +120,7 @@ def test_lists(concord) -> None:
         (("run", "gaussian", "--jobs", "0"), "--jobs"),
         (("run", "model.py"), "model.py:MyModel"),
         (("run", "model.py:MyModel"), "no such file"),
-        (("run",), "name a model (concord run gaussian …), or your own programs with --pymc"),
+        (("run",), "name a model, such as gaussian, or your own programs with --pymc"),
         (("run", "gaussian", "--pymc", "port.py:build"), "name a model"),
         (("run", "--pymc", "port.py"), "port.py:model"),
         (("run", "--pymc", "port.py:build"), "port.py: no such file"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import concord as cc
@@ -40,10 +43,29 @@ def test_verdicts_are_rows_of_the_claims_asked_for(found: cc.Comparison) -> None
 def test_an_estimate_is_found_by_its_method_or_its_label(found: cc.Comparison) -> None:
     method = found.case.methods[1]
     assert found[method] is found["maximum_likelihood[pymc]"]
+    assert found[method] is found[cc.MaximumLikelihood("pymc")]
+    assert found["maximum_likelihood"] is found["maximum_likelihood[numpyro]"]
     with pytest.raises(cc.ConfigError, match=r"Did you mean 'maximum_likelihood\[pymc\]'"):
         found["maximum_likelihood[pymcs]"]
     with pytest.raises(cc.ConfigError, match="no draws"):
         found.idata(method)
+
+
+def test_its_pages_are_those_of_the_command_line(found: cc.Comparison, tmp_path: Path) -> None:
+    page = found.report(tmp_path)
+    assert page == tmp_path / "index.html"
+    assert found.first_screen.sentence in html.unescape(page.read_text("utf-8"))
+    verdicts = pd.read_csv(tmp_path / "verdicts.csv")
+    assert len(verdicts) == len(found.verdicts())
+    linked = re.findall(
+        r'href="(fits/[^"]+)"', (tmp_path / "gaussian-data.html").read_text("utf-8")
+    )
+    assert len(set(linked)) == 2
+    assert all((tmp_path / path).is_file() for path in linked)
+    # a second report in the same place is the same report
+    before = page.stat().st_mtime_ns
+    assert found.report(tmp_path) == page
+    assert page.stat().st_mtime_ns == before
 
 
 def test_it_runs_in_float64_in_a_process_that_is_in_float32() -> None:

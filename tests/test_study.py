@@ -32,8 +32,9 @@ from comparisons.report.pages.study import _remedy
 from comparisons.runs import batches as _batches
 from comparisons.runs import conduct as _conduct
 from comparisons.runs.conduct import conduct
+from comparisons.runs.plan import studied_spec
 from comparisons.runs.run import study as run_study
-from comparisons.runs.settings import Settings, numbers
+from comparisons.runs.settings import CaseSettings, Settings, numbers
 from comparisons.store.entries import Store
 from comparisons.studies import (
     Setting,
@@ -76,6 +77,9 @@ if TYPE_CHECKING:
     from comparisons.studies import Study, Summaries
     from inference.replicates.fits import Replicates
     from inference.replicates.simulated import Batch
+
+
+GAUSSIAN = studied_spec(CaseSettings(model="gaussian"))
 
 
 def conducted(
@@ -881,7 +885,7 @@ def test_weighted_draws_are_the_exact_posterior() -> None:
 def test_a_study_writes_its_page_and_its_rows_beside_those_of_others(tmp_path: Path) -> None:
     settings = Settings(out=str(tmp_path), jobs=1)
     for name in ("asymptotics", "bernstein_von_mises", "asymptotics"):
-        page, code = run_study(name, "gaussian", Gaussian(), (30, 60), 40, settings, "a <command>")
+        page, code = run_study(name, GAUSSIAN, (30, 60), 40, settings, "a <command>")
         assert code in (0, 1)
         text = page.read_text("utf-8")
         assert "a &lt;command&gt;" in text
@@ -916,7 +920,7 @@ def test_an_undecided_statement_says_how_many_data_sets_would_decide() -> None:
 
 def test_an_unknown_study_is_told_with_the_valid_ones(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"unknown study 'covrage'. Did you mean 'coverage'"):
-        run_study("covrage", "gaussian", Gaussian(), (30,), 40, Settings(out=str(tmp_path)), "")
+        run_study("covrage", GAUSSIAN, (30,), 40, Settings(out=str(tmp_path)), "")
     assert set(studies()) >= {"asymptotics", "bernstein_von_mises", "coverage"}
 
 

@@ -231,30 +231,33 @@ def _own(model: Model) -> object:
 
 @lru_cache(maxsize=8)
 def from_spec(spec: str) -> tuple[ModuleType, Setting]:
-    """The study and the setting of a JSON object of `study`, `model`, `set`, `seed`, `methods`."""
-    from comparisons.runs.plan import built, chosen_methods, model_class
+    """The study and the setting of a JSON object that `spec` made."""
+    from comparisons.runs.plan import chosen_methods, studied_model
     from comparisons.studies import Setting, study
 
     content = json.loads(spec)
-    model = built(model_class(content["model"]), content["set"])
+    model = studied_model(content["model"], content["truth"])
     methods = chosen_methods("quick", content["methods"], {}) if content["methods"] else ()
     return study(content["study"]), Setting(model, content["seed"], methods)
 
 
-def spec(name: str, reference: str, setting: Setting) -> dict[str, Any]:
+def spec(name: str, model: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
     """A study and a setting in plain JSON types, which `from_spec` reads.
+
+    The truth of a user's own programs goes with it: a mode that a worker finds again may differ in
+    its last digit.
 
     Args:
         name: the study.
-        reference: the model's catalogue name, or `file.py:Class`.
+        model: how to build the model, of `plan.studied_spec`.
         setting: what is studied.
     """
-    from comparisons.runs.plan import dumped
-
+    own = isinstance(setting.model, HasOwnPrograms)
+    truth = {n: np.asarray(x).tolist() for n, x in setting.model.truth.items()} if own else None
     return {
         "study": name,
-        "model": reference,
-        "set": dumped(setting.model),
+        "model": model,
+        "truth": truth,
         "seed": setting.seed,
         "methods": [label(method) for method in setting.methods],
     }

@@ -6,6 +6,8 @@ from, and gives back tables.
 
 from __future__ import annotations
 
+import time
+from dataclasses import asdict
 from functools import cached_property
 from math import nan
 from typing import TYPE_CHECKING, Any, final
@@ -13,14 +15,18 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import pandas as pd
 
-from comparisons.case import Case
+from comparisons.case import Case, kept
 from comparisons.claims import GATE
 from comparisons.grades import graded
 from comparisons.reference import scalars
 from comparisons.report.engines import EngineResult, engines
 from comparisons.report.first_screen import first_screen
-from comparisons.runs.flow import closed
+from comparisons.runs.flow import case_result, closed, tabulated
+from comparisons.runs.plan import unique
+from comparisons.runs.publish import publish
+from comparisons.runs.run import place
 from comparisons.runs.selection import chosen
+from comparisons.runs.settings import Settings
 from comparisons.verdict import not_comparable
 from inference.method import label
 from models.errors import ConfigError, ModelError, did_you_mean
@@ -30,6 +36,7 @@ from models.programs.precision import float64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     import xarray as xr
 
@@ -48,26 +55,29 @@ class Comparison:
     Attributes:
         case: the model, the data, the seed and the fits.
         claims: the verdicts of each claim, by its name.
+        seconds: how long it took.
     """
 
-    def __init__(self, case: Case, claims: Mapping[str, Sequence[Verdict]]) -> None:
+    def __init__(self, case: Case, claims: Mapping[str, Sequence[Verdict]], seconds: float) -> None:
         """Keeps what was found; use `compare` to find it."""
         self.case = case
         self.claims = claims
+        self.seconds = seconds
 
     def __getitem__(self, method: Method | str) -> Estimate:
-        """The estimate of a method, or of the method with a label.
+        """The estimate of a method, by itself, its label or its name: the first that answers to it.
 
         Raises:
-            ConfigError: no method with that label.
+            ConfigError: no such method.
             FitError: the method refuses the model, or its fit failed.
         """
-        if not isinstance(method, str):
+        if method in self.case.methods:
             return self.case.fit(method)
-        methods = {label(one): one for one in self.case.methods}
-        if method not in methods:
-            raise ConfigError(f"unknown method {method!r}.{did_you_mean(method, methods)}")
-        return self.case.fit(methods[method])
+        asked = method if isinstance(method, str) else label(method)
+        methods = {word: m for m in reversed(self.case.methods) for word in (m.name, label(m))}
+        if asked not in methods:
+            raise ConfigError(f"unknown method {asked!r}.{did_you_mean(asked, methods)}")
+        return self.case.fit(methods[asked])
 
     @cached_property
     def _grades(self) -> list[Grade]:
@@ -137,6 +147,37 @@ class Comparison:
         fits = self.case.estimates().items()
         return {label(method): fit.draws for method, fit in fits if fit.draws is not None}
 
+    @float64
+    def report(self, out: str | Path) -> Path:
+        """Writes the pages of the case and keeps its fits beside them, as the command line does.
+
+        Args:
+            out: the directory, made if it is not there.
+
+        Returns:
+            The path of the first page.
+
+        Raises:
+            InUseError: a run writes to the directory.
+            StoreError: the directory cannot be written.
+        """
+        case, problems = self.case, dict[str, str]()
+        with place(Settings(out=str(out), jobs=1), {}, debug=False) as working:
+            for method, fit in case.estimates().items():
+                working.store.save(case.fit_description(method), kept(case, method, fit))
+            modules = chosen(tuple(self.claims))
+            record = {
+                "fits": list(map(label, case.estimates())),
+                "failures": case.failed,
+                "problems": problems,
+                "tables": tabulated(case, modules, lambda *_: None, {}, problems),
+                "verdicts": {n: list(map(asdict, found)) for n, found in self.claims.items()},
+                "seconds": self.seconds,
+            }
+            slug = unique(f"{case.model.name}-{case.data_name}", ())
+            result = case_result(slug, (), case, record, working.store)
+            return publish([result], working.out, "cc.compare(…).report(…)")[0]
+
     def plot(self) -> Any:
         """The forest of all methods with draws, an ArviZ PlotCollection."""
         import arviz_plots as azp
@@ -198,8 +239,10 @@ def compare(
     """
     programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
     model = chosen_model(model, data, programs, latent=latent, likelihood=likelihood)
+    began = time.perf_counter()
     case = Case(model, data, seed, profile=profile, methods=methods)
-    return Comparison(case, _found(case, claims))
+    found = _found(case, claims)
+    return Comparison(case, found, time.perf_counter() - began)
 
 
 def _found(case: Case, claims: Sequence[str]) -> dict[str, Sequence[Verdict]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from comparisons.case import Case
-    from comparisons.runs.plan import Plan
 
 _CASE = Path(str(_case.__file__))
 """Every comparison is given a case, and therefore depends on its code."""
@@ -109,7 +108,7 @@ def run_case(
     for name, module in modules.items():
         if name != GATE:
             verdicts[name] = [not_comparable(title(module), cause)] if cause else compared(name)
-    tables = {} if cause else _tables(case, modules, activity, skip, problems)
+    tables = {} if cause else tabulated(case, modules, activity, skip, problems)
     record = {
         "fits": fits,
         "failures": dict(case.failed),
@@ -159,11 +158,14 @@ def record_description(case: Case, only: tuple[str, ...]) -> dict[str, object]:
     }
 
 
-def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store) -> CaseResult:
+def case_result(
+    slug: str, columns: Sequence[str], case: Case, record: Mapping[str, Any], store: Store
+) -> CaseResult:
     """A case as the report is given it: its record, and its estimates read when asked for.
 
     Args:
-        plan: the case's name, data and settings.
+        slug: the name of its page.
+        columns: those of the data that are used; empty where all are.
         case: the case.
         record: its record, as `run_case` returns it.
         store: where its fits are.
@@ -172,12 +174,12 @@ def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store)
     fitted = [methods[name] for name in record["fits"]]
     descriptions = {method: case.fit_description(method) for method in fitted}
     timeless = {name: value for name, value in record.items() if name != "seconds"}
-    titles = {name: title(module) for name, module in chosen(plan.spec["only"]).items()}
+    titles = {name: title(module) for name, module in chosen(tuple(record["verdicts"])).items()}
     return CaseResult(
-        slug=plan.slug,
+        slug=slug,
         model=case.model,
         data_name=case.data_name,
-        columns=tuple(plan.spec["columns"]),
+        columns=tuple(columns),
         data=case.data,
         seed=case.seed,
         profile=case.profile,
@@ -191,7 +193,7 @@ def case_result(plan: Plan, case: Case, record: Mapping[str, Any], store: Store)
         titles=titles,
         seconds=record["seconds"],
         figures={name: xr.Dataset.from_dict(table) for name, table in record["tables"].items()},
-        key=digest([plan.slug, plan.spec["columns"], plan.data_name, case.key, timeless, titles]),
+        key=digest([slug, list(columns), case.data_name, case.key, timeless, titles]),
         files={method: store.fit_path(content) for method, content in descriptions.items()},
     )
 
@@ -258,7 +260,7 @@ def _compared(
     return verdicts, ""
 
 
-def _tables(
+def tabulated(
     case: Case,
     modules: Mapping[str, ModuleType],
     activity: Activity,
@@ -268,6 +270,16 @@ def _tables(
     """Tables that comparisons publish beside their verdicts, where they define `table(case)`.
 
     It returns None where it has nothing to say about the case.
+
+    Args:
+        case: the case.
+        modules: the comparisons by name.
+        activity: told of every table.
+        skip: why a comparison is not to be attempted, by name.
+        problems: why a comparison could not be made, by name; those of tables are added.
+
+    Raises:
+        StoreError: the store cannot be read or written.
     """
     tables = {}
     for name, module in modules.items():

@@ -89,7 +89,7 @@ Units = Annotated[
         "--n",
         metavar="N,N,…",
         help="Numbers of units, separated by commas.",
-        show_default=",".join(map(str, LADDER)),
+        show_default=",".join(map(str, LADDER)) + "; those of your data for your own programs",
     ),
 ]
 StudyProfile = Annotated[
@@ -106,6 +106,13 @@ StudyMethods = Annotated[
         "--methods",
         metavar="NAMES",
         help="Methods to study besides the study's own, each data set by itself: nuts[pymc].",
+    ),
+]
+Truth = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="Where your own programs draw their data: a=0.5, or b=[1,2]; may repeat.",
     ),
 ]
 Debug = Annotated[
@@ -155,7 +162,7 @@ def which(
 
     if (model is None) == (pymc is None and numpyro is None):
         raise ConfigError(
-            "name a model (concord run gaussian …), or your own programs with --pymc FILE:NAME, "
+            "name a model, such as gaussian, or your own programs with --pymc FILE:NAME, "
             "--numpyro FILE:NAME or both"
         )
     pairs = [text.partition("=") for text in names or ()]

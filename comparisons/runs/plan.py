@@ -19,7 +19,13 @@ import models.catalogue
 from comparisons.case import Case, all_methods, usual_methods
 from comparisons.runs import selection as _catalogue
 from comparisons.runs.environment import memory_limit
-from comparisons.runs.programs import adopted, adopted_class, programs_spec
+from comparisons.runs.programs import (
+    absolute_data,
+    adopted,
+    adopted_class,
+    at_truth,
+    programs_spec,
+)
 from comparisons.runs.settings import explained
 from comparisons.runs.user_model import user_class
 from inference.catalogue import catalogue
@@ -143,18 +149,49 @@ def plan(spec: Mapping[str, Any], slug: str) -> Plan:
     if "programs" in spec:
         return _adopted_plan(spec, (), slug)
     model = built(model_class(spec["model"]), spec["set"])
-    columns, name = tuple(spec["columns"]), data_name(spec["data"])
-    if missing(model) or spec.get("latent"):
-        model = adopted_class(model, spec["data"], columns, spec.get("latent", ()))
+    name = data_name(spec["data"])
+    if missing(model) or spec["latent"]:
+        model = adopted_class(model, spec)
         return Plan(slug, model, name, model.data, spec)
-    data = load_data(spec["data"], model, columns, standardised=spec["standardise"])
+    data = load_data(spec["data"], model, tuple(spec["columns"]), standardised=spec["standardise"])
     return Plan(slug, model, name, data, spec)
+
+
+def studied_spec(case: CaseSettings) -> dict[str, Any]:
+    """How to build the model of a study in any process, in plain JSON types.
+
+    Raises:
+        ConfigError: a model, a program or a hyper-parameter cannot be used.
+        ModelError: the user's file cannot be used.
+    """
+    if case.pymc or case.numpyro:
+        return programs_spec(case)
+    given = {"data": case.data and absolute_data(case.data), "columns": list(case.columns)}
+    values = dumped(built(model_class(case.model), case.set))
+    return {"model": absolute(case.model), "set": values, "latent": list(case.latent), **given}
+
+
+def studied_model(spec: Mapping[str, Any], truth: Mapping[str, Any] | None = None) -> Model:
+    """The model of a `studied_spec`, at a truth.
+
+    Args:
+        spec: how to build it.
+        truth: values of some parameters of a user's own programs.
+
+    Raises:
+        ConcordError: it cannot be built, or has no such truth.
+    """
+    if "programs" in spec:
+        return at_truth(adopted(spec), truth)
+    model = built(model_class(spec["model"]), spec["set"])
+    own = missing(model) or spec["latent"] or spec["data"]
+    return at_truth(adopted_class(model, spec) if own else model, truth)
 
 
 def _adopted_plan(spec: Mapping[str, Any], taken: Sequence[str], slug: str = "") -> Plan:
     model = adopted(spec)
     name = data_name(spec["data"]) if spec["data"] else "own-data"
-    return Plan(slug or _unique(f"{model.name}-{name}", taken), model, name, model.data, spec)
+    return Plan(slug or unique(f"{model.name}-{name}", taken), model, name, model.data, spec)
 
 
 def model_class(reference: str) -> type[Model]:
@@ -333,17 +370,17 @@ def _refuse_memory(plan: Plan, methods: Sequence[Method]) -> None:
 
 
 def _slug(model: Model, source: str, taken: Sequence[str]) -> str:
-    """A unique name of lower-case letters, digits, `_` and `-`: it names files."""
     defaults = {f.name: f.default for f in _fields(model)}
     changed = "".join(
         f"-{name}{value}"
         for name, value in dumped(model).items()
         if defaults[name] != value and isinstance(value, int | str) and not isinstance(value, bool)
     )
-    return _unique(f"{model.name}{changed}-{data_name(source)}", taken)
+    return unique(f"{model.name}{changed}-{data_name(source)}", taken)
 
 
-def _unique(words: str, taken: Sequence[str]) -> str:
+def unique(words: str, taken: Sequence[str]) -> str:
+    """The name of a page, of lower-case letters, digits, `_` and `-`, that is not taken yet."""
     text = re.sub(r"[^a-z0-9_]+", "-", words.lower())
     stem = text[:80].strip("-") or "case"
     number, slug = 1, stem

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import models.programs.adopt as _adopt
 from comparisons.runs.user_model import user_program
 from comparisons.store.keys import digest, source_digest
+from models.capabilities import HasOwnPrograms
 from models.data.files import bundled, bundled_names, read
 from models.errors import ConfigError
 from models.programs.adopt import adopt
 from models.programs.adopted.classes import adopt_class
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import pandas as pd
 
@@ -34,7 +35,7 @@ def programs_spec(case: CaseSettings) -> dict[str, Any]:
         "programs": {name: _absolute(text) for name, text in given.items() if text},
         "names": dict(case.names),
         "latent": list(case.latent),
-        "data": _absolute_data(case.data),
+        "data": case.data and absolute_data(case.data),
         "columns": list(case.columns),
     }
 
@@ -53,22 +54,42 @@ def adopted(spec: Mapping[str, Any]) -> AdoptedModel:
     return model.known_as(model.name, source)
 
 
-def adopted_class(
-    model: Model, source: str | None, columns: tuple[str, ...], latent: Sequence[str]
-) -> AdoptedModel:
+def adopted_class(model: Model, spec: Mapping[str, Any]) -> AdoptedModel:
     """A class of which something is left out, with a table.
 
     Args:
         model: the class's instance.
-        source: a bundled data set or a file; drawn by the class itself if None.
-        columns: those to use; all if empty.
-        latent: variables to integrate out of the likelihood.
+        spec: `data`, a bundled data set or a file, None for data that the class draws; the
+            `columns` to use, all if empty; `latent`, to be integrated out of the likelihood.
 
     Raises:
         ConcordError: the table, a name in it, or a program cannot be used.
     """
-    found = adopt_class(model, table(source, columns) if source else None, latent=latent)
+    source, latent = spec["data"], spec["latent"]
+    frame = table(source, tuple(spec["columns"])) if source else None
+    found = adopt_class(model, frame, latent=latent)
     return found.known_as(model.name, digest([repr(model), *latent, source_digest(type(model))]))
+
+
+def at_truth(model: Model, truth: Mapping[str, Any] | None) -> Model:
+    """The model at a truth.
+
+    Args:
+        model: the model.
+        truth: values of some parameters; the model's own for the rest, and if None or empty.
+
+    Raises:
+        ConfigError: there is no such parameter, it has another shape, or the model has a truth of
+            its own.
+    """
+    if not truth:
+        return model
+    if not isinstance(model, HasOwnPrograms):
+        raise ConfigError(
+            f"a truth can be given for your own programs; {model.name} is studied at its own: "
+            "define `truth` in a class derived from it"
+        )
+    return model.known_as(model.name, model.source, truth)
 
 
 def table(source: str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -99,5 +120,6 @@ def _absolute(reference: str) -> str:
     return f"{path.absolute()}:{name}"
 
 
-def _absolute_data(data: str | None) -> str | None:
-    return data if data is None or data in bundled_names() else str(Path(data).absolute())
+def absolute_data(data: str) -> str:
+    """The same reference to data from any working directory."""
+    return data if data in bundled_names() else str(Path(data).absolute())

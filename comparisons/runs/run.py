@@ -27,9 +27,10 @@ from comparisons.runs.batches import There, spec
 from comparisons.runs.conduct import conduct
 from comparisons.runs.executor import ONE_THREAD, Cluster, Executor, Here
 from comparisons.runs.flow import case_result, closed, record_description, stored_record
-from comparisons.runs.plan import chosen_methods, plans
+from comparisons.runs.plan import chosen_methods, plans, studied_model
 from comparisons.runs.progress import Counting, Report, say
 from comparisons.runs.publish import publish
+from comparisons.runs.studying import default_ladder
 from comparisons.store.entries import Store, disk_error
 from comparisons.store.keys import digest
 from comparisons.studies import Setting, further
@@ -84,19 +85,25 @@ def run(
         StoreError: the output directory cannot be written.
     """
     planned = plans(settings, mistakes)
-    with _place(settings, {}, debug=debug, most=len(planned)) as place:
-        cases = {plan.slug: plan.case(place.store) for plan in planned}
-        with place.executor as executor:
-            records, broken = _records(planned, cases, place.store, executor)
+    with place(settings, {}, debug=debug, most=len(planned)) as working:
+        cases = {plan.slug: plan.case(working.store) for plan in planned}
+        with working.executor as executor:
+            records, broken = _records(planned, cases, working.store, executor)
         results = [
-            case_result(plan, cases[plan.slug], records[plan.slug], place.store)
+            case_result(
+                plan.slug,
+                plan.spec["columns"],
+                cases[plan.slug],
+                records[plan.slug],
+                working.store,
+            )
             for plan in planned
             if plan.slug in records
         ]
         if not results:
             reasons = "".join(f"\n  {slug}: {reason}" for slug, reason in broken.items())
             raise FitError(f"no case could be run:{reasons}")
-        page, screens = publish(results, place.out, command)
+        page, screens = publish(results, working.out, command)
     for screen in screens:
         typer.echo(f"{screen}\n")
     every = (verdict for r in results for verdicts in r.verdicts.values() for verdict in verdicts)
@@ -105,13 +112,13 @@ def run(
 
 def study(
     name: str,
-    reference: str,
-    model: Model,
+    described: Mapping[str, Any],
     units: Sequence[int],
     replicates: int,
     settings: Settings,
     command: str,
     *,
+    truth: Mapping[str, Any] | None = None,
     keep: bool = False,
     debug: bool = False,
 ) -> tuple[Path, int]:
@@ -119,12 +126,12 @@ def study(
 
     Args:
         name: the study.
-        reference: how workers find the model's class: its catalogue name, or `file.py:Class`.
-        model: the model, studied at its `truth`.
-        units: the ladder of N.
+        described: how to build the model in any process, of `plan.studied_spec`.
+        units: the ladder of N; the usual one of the model if empty.
         replicates: most data sets at each N.
         settings: the seed, the output directory, the workers, and methods to study besides.
         command: the command line, for the page.
+        truth: values at which a user's own programs draw; their mode for the rest.
         keep: whether what was measured of every replicate is written too, as Parquet.
         debug: measure in this process.
 
@@ -133,24 +140,24 @@ def study(
         replicates failed.
 
     Raises:
-        ConfigError: there is no such study, or no scheduler at the address.
-        FitError: the model cannot be fitted to many data sets at once.
-        InUseError: another run uses the output directory.
-        StoreError: the output directory cannot be written.
+        ConcordError: the study, the model or the scheduler cannot be used, or the output directory
+            is in use or cannot be written.
     """
+    model = studied_model(described, truth)
+    units = units or default_ladder(model)
     module, setting = _setting(name, model, settings)
-    with _place(settings, ONE_THREAD, debug=debug) as place, Counting() as progress:
+    with place(settings, ONE_THREAD, debug=debug) as working, Counting() as progress:
         workers = MeasuringHere(module, setting)
-        if isinstance(place.executor, Cluster):
-            workers = There(place.executor, spec(name, reference, setting), progress.listen)
-        raw = _replicates(place.out, name, model) if keep else None
-        with place.executor:
+        if isinstance(working.executor, Cluster):
+            workers = There(working.executor, spec(name, described, setting), progress.listen)
+        raw = _replicates(working.out, name, model) if keep else None
+        with working.executor:
             found = conduct(
-                module, setting, units, replicates, place.store, progress.told, workers, raw
+                module, setting, units, replicates, working.store, progress.told, workers, raw
             )
         from comparisons.report.pages.study import write
 
-        page = write(found, place.out, command)
+        page = write(found, working.out, command)
     start = f"{found.replicates:,} data sets at each N; "
     return page, conclude(found.verdicts, found.failed, start)
 
@@ -174,16 +181,16 @@ def theory(settings: Settings, command: str, *, debug: bool = False) -> tuple[Pa
     """
     planned = [(_theory.NAME, name) for name in _theory.catalogue()]
     with (
-        _place(settings, ONE_THREAD, debug=debug) as place,
+        place(settings, ONE_THREAD, debug=debug) as working,
         Report(planned, "entries") as report,
     ):
         effort = _theory.EFFORT[settings.profile]
         listen = partial(report.told, _theory.NAME)
-        with place.executor as executor:
-            found = _theory.demonstrations(settings.seed, effort, place.store, executor, listen)
+        with working.executor as executor:
+            found = _theory.demonstrations(settings.seed, effort, working.store, executor, listen)
         from comparisons.report.pages.theory import write
 
-        page = write(found, place.out, command)
+        page = write(found, working.out, command)
     errors = [f"{one.name}: {one.failure}" for one in found if one.failure]
     return page, conclude((claim for one in found for claim in one.claims), errors, noun="claims")
 
@@ -234,7 +241,7 @@ def told_command() -> str:
 
 
 @contextmanager
-def _place(
+def place(
     settings: Settings, environment: Mapping[str, str], *, debug: bool, most: int = 1024
 ) -> Iterator[Place]:
     """The output directory, made if it is not there and kept from other runs, and an executor.

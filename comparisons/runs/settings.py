@@ -121,7 +121,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
-def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
+def parse_set(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """`["k=2", "covariance=tied"]` as a mapping; a value is read as TOML, else as text.
 
     Raises:
@@ -132,9 +132,9 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
     for text in assignments:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not name.isidentifier():
-            mistakes.append(f"--set {text}: expected NAME=VALUE, such as --set k=2")
+            mistakes.append(f"{option} {text}: expected NAME=VALUE, such as {option} k=2")
         elif name in values:
-            mistakes.append(f"--set {name}: given twice")
+            mistakes.append(f"{option} {name}: given twice")
         else:
             values[name] = _toml_value(value)
     refuse(mistakes)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from comparisons.policy import LADDER
 from comparisons.runs.conduct import conduct
+from comparisons.runs.programs import at_truth
 from comparisons.store.entries import Store
 from comparisons.studies import Setting, further
 from comparisons.studies import study as find_study
 from models.capabilities import HasOwnPrograms
-from models.errors import ConfigError, refuse
+from models.errors import refuse
 from models.programs.adopted.classes import adopt_class, chosen
 from models.programs.precision import float64
 
@@ -71,40 +72,14 @@ def study(
     module = find_study(name)
     programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
     given = chosen(model, data, programs, latent=latent, likelihood=likelihood)
-    model = studied(given, data, truth)
+    own = data is None or isinstance(given, HasOwnPrograms)
+    model = at_truth(given if own else adopt_class(given, data), truth)
     ladder = tuple(sorted({n} if isinstance(n, int) else set(n))) or default_ladder(model)
     refuse(_mistakes(ladder, replicates, seed))
     further(name, module, model, methods)
     setting = Setting(model, seed, tuple(methods))
     with tempfile.TemporaryDirectory() as folder:
         return conduct(module, setting, ladder, replicates, Store(Path(folder)), lambda *_: None)
-
-
-def studied(model: Model, data: object, truth: Mapping[str, object] | None) -> Model:
-    """The model at a truth, with the covariates of the data.
-
-    Args:
-        model: the model.
-        data: as they were given; None for what the model draws.
-        truth: values of some parameters; the model's own for the rest, and if None.
-
-    Returns:
-        The model that is studied.
-
-    Raises:
-        ConfigError: there is no such parameter, it has another shape, or the model has a truth of
-            its own.
-    """
-    if data is not None and not isinstance(model, HasOwnPrograms):
-        model = adopt_class(model, data)
-    if not truth:
-        return model
-    if not isinstance(model, HasOwnPrograms):
-        raise ConfigError(
-            f"truth= is for your own programs; {model.name} is studied at its own: define `truth` "
-            "in a class derived from it"
-        )
-    return model.known_as(model.name, model.source, truth)
 
 
 def default_ladder(model: Model) -> tuple[int, ...]:
