@@ -14,6 +14,7 @@ from comparisons.runs.options import (
     Column,
     Config,
     Debug,
+    FailOn,
     Jobs,
     Latent,
     Methods,
@@ -30,6 +31,7 @@ from comparisons.runs.options import (
     Standardise,
     StudyMethods,
     StudyProfile,
+    Tolerance,
     Truth,
     Units,
     Values,
@@ -72,6 +74,8 @@ def everything(
     jobs: Jobs = None,
     scheduler: Scheduler = None,
     config: Config = None,
+    tolerance: Tolerance = None,
+    fail_on: FailOn = None,
     standardise: Standardise = False,
     debug: Debug = False,
     version: Annotated[
@@ -122,6 +126,8 @@ def run(
     jobs: Jobs = None,
     scheduler: Scheduler = None,
     config: Config = None,
+    tolerance: Tolerance = None,
+    fail_on: FailOn = None,
     standardise: Standardise = False,
     debug: Debug = False,
 ) -> None:
@@ -220,6 +226,7 @@ def study(
     jobs: Jobs = None,
     methods: StudyMethods = None,
     scheduler: Scheduler = None,
+    tolerance: Tolerance = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Also write every replicate's numbers, as Parquet.")
     ] = False,
@@ -259,7 +266,7 @@ def _studied(given: dict[str, Any]) -> tuple[Path, int]:
 
     name, debug = given["name"], given["debug"]
     every = ("profile", "seed", "out", "jobs", "scheduler")
-    options = {option: given[option] for option in every}
+    options = {option: given[option] for option in (*every, "tolerance")}
     chosen, mistakes = settings({**options, "methods": split_names(given["methods"] or ())})
     if name == NAME:
         unused = [one for one in given if given[one] and one not in (*every, "name", "debug")]
@@ -370,8 +377,8 @@ def _options(context: typer.Context) -> dict[str, Any]:
     """The options of a run that a command was given."""
     from comparisons.runs.settings import split_names
 
-    shared = ("methods", "only", "profile", "seed", "out", "jobs", "scheduler", "standardise")
-    given = {name: context.params[name] for name in shared}
+    shared = ("profile", "seed", "out", "jobs", "scheduler", "tolerance", "fail_on", "standardise")
+    given = {name: context.params[name] for name in ("methods", "only", *shared)}
     names = {name: split_names(given[name] or ()) for name in ("methods", "only")}
     return given | names
 

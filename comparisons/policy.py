@@ -110,6 +110,8 @@ CHOICE = 0.05
 
 LADDER = (50, 200, 800)
 """The N at which a model is studied, unless others are named."""
+FIRST = 2.5
+"""The first term of an expansion in N^−power is at most so many N to that power."""
 NEXT_ORDER = 10.0
 """The next term of an expansion in N^−power, relative to the first, is at most so many N^−power."""
 SHRINKS = 0.75
@@ -121,8 +123,10 @@ CORRELATED = 0.1
 independent: chains of few draws have no other diagnostics, but all of them together have this."""
 LEVEL = 0.9
 """Probability that the intervals whose coverage is measured are to hold."""
-PROBABILITY = 0.03
+PROBABILITY = 0.025
 """Difference of a probability, a coverage among them."""
+STUDIED = 2.0
+"""Bounds by which a statistic would have been seen to differ, where no difference was."""
 LIMIT_SD = 0.05
 """Relative difference of a standard deviation from its limit."""
 LIMIT_MEAN = 0.1

@@ -19,7 +19,7 @@ import pandas as pd
 import xarray as xr
 
 from comparisons.policy import POSTERIOR, RESOLUTION
-from comparisons.verdict import OUTCOMES, Verdict, not_comparable
+from comparisons.verdict import OUTCOMES, Verdict, at_tolerance, not_comparable
 from inference.estimate import Estimate, Scalar
 from inference.posterior.diagnostics import gate, moments, not_finite
 from models.errors import DataError
@@ -78,7 +78,7 @@ class SamePosterior:
         return f"<div>{self!r}</div>{self.table().to_html(index=False, float_format=numbers)}"
 
 
-def same_posterior(first: Posterior, second: Posterior) -> SamePosterior:
+def same_posterior(first: Posterior, second: Posterior, *, tolerance: float = 1.0) -> SamePosterior:
     """Holds two posteriors against each other: those of two languages, versions or machines.
 
     Chains and draws may differ in number. Names are matched by the labels of their entries where
@@ -88,6 +88,7 @@ def same_posterior(first: Posterior, second: Posterior) -> SamePosterior:
         first: an estimate, an ArviZ tree with a group `posterior` whose variables have the dims
             (chain, draw, …), or the path of one as netCDF.
         second: the one that it is held against.
+        tolerance: factor on the bounds, a tenth of the second posterior's sd.
 
     Returns:
         The verdicts. A posterior that is not to be relied on is one of them.
@@ -99,7 +100,7 @@ def same_posterior(first: Posterior, second: Posterior) -> SamePosterior:
         _of_estimate(one) if isinstance(one, Estimate) else _of_draws(*_draws(one, which))
         for one, which in ((first, "the first posterior"), (second, "the second posterior"))
     )
-    return SamePosterior(tuple(_rows(*sides)))
+    return SamePosterior(at_tolerance(_rows(*sides), tolerance))
 
 
 class _Side(NamedTuple):

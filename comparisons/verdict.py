@@ -25,6 +25,7 @@ from statistics import NormalDist
 from typing import Any, Literal, final
 
 from comparisons.policy import FAMILY, PRACTICAL, Z
+from models.errors import ConfigError
 
 type Outcome = Literal["AGREE", "CONSISTENT", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE"]
 
@@ -147,6 +148,24 @@ class Verdict:
 def not_comparable(claim: str, cause: str, **fields: Any) -> Verdict:
     """A verdict that says why nothing could be compared; `fields` are further ones of Verdict."""
     return Verdict(claim, nan, nan, nan, nan, cause=cause, **fields)
+
+
+def at_tolerance(verdicts: Iterable[Verdict], tolerance: float) -> tuple[Verdict, ...]:
+    """Verdicts whose practical bounds are so many times as wide, and what must have been seen.
+
+    Args:
+        verdicts: at the bounds of `comparisons.policy`.
+        tolerance: the factor.
+
+    Raises:
+        ConfigError: the factor is not above 0 and finite.
+    """
+    if not 0 < tolerance < inf:
+        raise ConfigError(f"tolerance is {tolerance}; expected > 0 and finite")
+    return tuple(
+        replace(row, bound=tolerance * row.bound, resolution=tolerance * row.resolution)
+        for row in verdicts
+    )
 
 
 def together(verdicts: Iterable[Verdict]) -> list[Verdict]:

@@ -545,6 +545,21 @@ def test_a_class_of_one_program_is_run(
     assert "a depends on nothing; b depends on nothing; y depends on a, b" in page
 
 
+def test_a_grade_fails_a_run_only_where_that_is_asked_for(
+    concord: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.csv").write_text("x\n1.0\n2.0\n4.0\n")
+    given = ("conjugate_gaussian", "--data", "mine.csv", "--methods", "exact_posterior,laplace")
+    start = ("run", *given, "--jobs", "1", "--only", "posterior_agreement")
+    assert concord(*start)[0] == 0
+    code, _, errors = concord(*start, "--fail-on", "careful")
+    assert code == 1
+    assert "laplace[numpyro] for sigma2 is careful" in errors
+    assert concord(*start, "--fail-on", "never")[0] == 2
+    code, _, errors = concord(*start[:-1], "same_model", "--fail-on", "no")
+    assert (code, "no method was graded" in errors) == (1, True)
+
+
 # --- the environment ----------------------------------------------------------------------------
 
 

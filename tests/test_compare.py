@@ -68,6 +68,33 @@ def test_its_pages_are_those_of_the_command_line(found: cc.Comparison, tmp_path:
     assert page.stat().st_mtime_ns == before
 
 
+def test_a_program_that_holds_its_data_meets_the_bound_at_their_size() -> None:
+    import pymc as pm
+
+    with pm.Model() as built:
+        mean, sd = pm.Normal("mean", 0, 10), pm.HalfNormal("sd", 5)
+        pm.Normal("y", mean, sd, observed=Y)
+    method = cc.MaximumLikelihood("pymc", restarts=2)
+    found = cc.compare(pymc=built, methods=(method,), claims=("cramer_rao",))
+    rows = [row for row in found.claims["cramer_rao"] if row.method]
+    assert {row.n for row in rows} == {Y.size}
+    assert "AGREE" in {row.outcome for row in rows}
+    assert "DIFFER" not in {row.outcome for row in rows}
+
+
+def test_a_claim_that_fails_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(case: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("comparisons.claims.same_maximum.compare", broken)
+    found = cc.compare(cc.Gaussian(), Y, methods=(), claims=("same_maximum",))
+    [row] = found.claims["same_maximum"]
+    assert (row.outcome, row.cause) == (
+        "NOT COMPARABLE",
+        "the comparison failed: ZeroDivisionError: a bug",
+    )
+
+
 def test_it_runs_in_float64_in_a_process_that_is_in_float32() -> None:
     script = f"""
 import jax, jax.numpy as jnp, numpy as np, concord as cc

@@ -23,7 +23,7 @@ from scipy.special import digamma
 
 import concord as cc
 from comparisons import criteria
-from comparisons.case import all_methods
+from comparisons.case import Case, all_methods
 from comparisons.claims import (
     bic,
     cramer_rao,
@@ -632,6 +632,7 @@ def by_closed_form(
 
 def cramer_rao_rows(case: Fits, monkeypatch: pytest.MonkeyPatch, **bug: Any) -> list[Verdict]:
     monkeypatch.setattr(cramer_rao, "replicate", by_closed_form(**bug))
+    monkeypatch.setattr(cramer_rao, "rungs", lambda case: (200, 800))
     cramer_rao.ladder.cache_clear()
     return verdicts(cramer_rao, case)
 
@@ -644,6 +645,22 @@ def test_the_maximum_keeps_to_the_bound(conjugate: Fits, monkeypatch: pytest.Mon
     exact = [row for row in rows if "its exact law" in row.about]
     assert [row.outcome for row in exact] == ["AGREE"] * 4
     assert all(row.observed == pytest.approx(1.0, abs=4 * row.error) for row in exact)
+
+
+@pytest.mark.parametrize(
+    ("n", "profile", "expected"),
+    [
+        (8, "quick", (8, 32, 128, 512)),
+        (272, "quick", (272, 1_088)),
+        (5_000, "quick", (2_000, 8_000)),
+        (60, "standard", (10, 50, 60, 100, 500, 1_000, 5_000)),
+    ],
+)
+def test_the_ladder_begins_at_the_size_of_the_data(
+    n: int, profile: Any, expected: tuple[int, ...]
+) -> None:
+    case = Case(Gaussian(), np.arange(float(n)), profile=profile, methods=())
+    assert cramer_rao.rungs(case) == expected
 
 
 @planted(cramer_rao)

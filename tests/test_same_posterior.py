@@ -57,6 +57,12 @@ def test_planted_differences_are_found(plant, row) -> None:
     assert {parameter for parameter, _ in differing} == {row[0]}
 
 
+def test_a_wider_tolerance_lets_a_difference_pass() -> None:
+    plant, row = PLANTED["mean off by half an sd"]
+    sides = tree(plant(draws(1))), tree(draws(2))
+    assert outcomes(cc.same_posterior(*sides, tolerance=6.0))[row] == "AGREE"
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_equal_posteriors_pass(seed: int) -> None:
     found = cc.same_posterior(tree(draws(2 * seed)), tree(draws(2 * seed + 1)))

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from comparisons.policy import PRACTICAL, Z
-from comparisons.verdict import HOLDS, Verdict, not_comparable, together
+from comparisons.verdict import HOLDS, Verdict, at_tolerance, not_comparable, together
+from models.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,6 +142,16 @@ def test_no_number_of_draws_decides_on_the_bound() -> None:
 def test_an_error_far_above_the_bound_is_told_in_numbers() -> None:
     # (Z · 100/2.5)² times as many bring Z errors down to what would have been seen
     assert verdict(0.0, 100.0).remedy == "about 17,325 times as many draws would decide"
+
+
+def test_a_tolerance_scales_what_matters_and_what_must_be_seen() -> None:
+    rows = [verdict(1.5, 0.1), verdict(0.9, 0.5)]
+    assert [row.outcome for row in at_tolerance(rows, 1.0)] == ["DIFFER", "CONSISTENT"]
+    assert [row.outcome for row in at_tolerance(rows, 2.0)] == ["AGREE", "CONSISTENT"]
+    assert [row.outcome for row in at_tolerance(rows, 0.5)] == ["DIFFER", "UNSURE"]
+    for tolerance in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(ConfigError, match="expected > 0 and finite"):
+            at_tolerance(rows, tolerance)
 
 
 def test_rows_that_are_judged_together_share_one_false_alarm_rate() -> None:

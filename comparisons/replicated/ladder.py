@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from comparisons.policy import NEXT_ORDER, SHRINKS, Z
+from comparisons.policy import FIRST, NEXT_ORDER, SHRINKS, STUDIED, Z
 from comparisons.verdict import Verdict
 
 _LEAST = 1e-12
@@ -53,7 +53,8 @@ def vanishing(statistic: Statistic, claim: str, **fields: Any) -> Iterator[Verdi
 
     The prediction at a rung is the law through all the others, so that no number explains itself.
     A departure that the law does not explain, yet is mostly gone at the largest N, is one before
-    the asymptotics set in: NOT COMPARABLE.
+    the asymptotics set in: NOT COMPARABLE. So is one at the only N, while
+    it is no larger than first terms of expansions in N^−power are.
 
     Args:
         statistic: along the ladder.
@@ -63,7 +64,10 @@ def vanishing(statistic: Statistic, claim: str, **fields: Any) -> Iterator[Verdi
     _, limit, bound, power = statistic
     for rung in statistic.rungs:
         predicted, uncertain = None, 0.0
-        cause = f"whether the departure vanishes like N^−{power:g} would need a second N"
+        cause = (
+            f"whether the departure vanishes like N^−{power:g} takes a second N, such as "
+            f"n=[{rung.n}, {4 * rung.n}]"
+        )
         others = statistic.but(rung)
         if others.rungs:
             cause = f"the departure vanishes like N^−{power:g}: from the other N"
@@ -82,8 +86,12 @@ def vanishing(statistic: Statistic, claim: str, **fields: Any) -> Iterator[Verdi
             prediction_error=uncertain,
             n=rung.n,
             fixed=rung.fixed,
+            resolution=STUDIED * bound,
             **fields,
         )
+        surely = verdict.excess - Z * rung.error
+        if verdict.outcome == "DIFFER" and not others.rungs and surely < (FIRST / rung.n) ** power:
+            verdict = replace(verdict, bound=float("nan"))
         last = max(statistic.rungs)
         left = abs(last.value - limit) + Z * last.error
         if verdict.outcome == "DIFFER" and left < SHRINKS * abs(rung.value - limit):

@@ -12,7 +12,6 @@ from functools import cached_property
 from math import nan
 from typing import TYPE_CHECKING, Any, final
 
-import numpy as np
 import pandas as pd
 
 from comparisons.case import Case, kept
@@ -25,11 +24,11 @@ from comparisons.runs.flow import case_result, closed, tabulated
 from comparisons.runs.plan import unique
 from comparisons.runs.publish import publish
 from comparisons.runs.run import place
-from comparisons.runs.selection import chosen
+from comparisons.runs.selection import chosen, title
 from comparisons.runs.settings import Settings
-from comparisons.verdict import not_comparable
+from comparisons.verdict import at_tolerance, not_comparable
 from inference.method import label
-from models.errors import ConfigError, ModelError, did_you_mean
+from models.errors import ConfigError, ModelError, did_you_mean, told
 from models.notebook import table
 from models.programs.adopted.classes import chosen as chosen_model
 from models.programs.precision import float64
@@ -211,6 +210,7 @@ def compare(
     methods: Sequence[Method] | None = None,
     claims: Sequence[str] = (),
     profile: Profile = "quick",
+    tolerance: float = 1.0,
     seed: int = 0,
 ) -> Comparison:
     """Fits a model to data by every method and checks every claim, in this process.
@@ -227,6 +227,7 @@ def compare(
         methods: the methods; all of the catalogue at the profile by default.
         claims: names of the claims to check besides the gate; all by default.
         profile: how long the methods run: `quick`, `standard` or `thorough`.
+        tolerance: factor on the practical bound of every claim; the gate has none.
         seed: of every random stream.
 
     Returns:
@@ -239,9 +240,13 @@ def compare(
     """
     programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
     model = chosen_model(model, data, programs, latent=latent, likelihood=likelihood)
+    at_tolerance((), tolerance)  # refused before anything is fitted
     began = time.perf_counter()
     case = Case(model, data, seed, profile=profile, methods=methods)
-    found = _found(case, claims)
+    found = {
+        name: at_tolerance(verdicts, 1.0 if name == GATE else tolerance)
+        for name, verdicts in _found(case, claims).items()
+    }
     return Comparison(case, found, time.perf_counter() - began)
 
 
@@ -257,6 +262,6 @@ def _found(case: Case, claims: Sequence[str]) -> dict[str, Sequence[Verdict]]:
             continue
         try:
             found[name] = list(module.compare(case))
-        except (ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
-            found[name] = [not_comparable(name, f"{type(error).__name__}: {error}")]
+        except Exception as error:  # a user's program may raise anything; the fits are kept
+            found[name] = [not_comparable(title(module), f"the comparison failed: {told(error)}")]
     return found

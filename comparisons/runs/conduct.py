@@ -19,6 +19,7 @@ from comparisons.runs.batches import Here, Work, description
 from comparisons.store.entries import disk_error
 from comparisons.store.keys import digest
 from comparisons.studies import Study
+from comparisons.verdict import at_tolerance
 from models.errors import ConfigError, FitError
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ BATCH = 250
 _SHARE = 1 / 20
 """Most of a worker's memory that the simulated data of a batch take: what is computed of them takes
 as much again a few times."""
+_OPEN = {"UNSURE", "CONSISTENT"}
+"""What more replicates may still turn into AGREE or DIFFER."""
 FIRST = 1_000
 """Replicates before the first look at the verdicts; each further look is at twice as many."""
 
@@ -49,7 +52,7 @@ def conduct(
     workers: Workers | None = None,
     keep: Path | None = None,
 ) -> Study:
-    """Replicates until every verdict is decided or the budget is spent.
+    """Replicates until every verdict is decided within its bound or the budget is spent.
 
     Each look at the verdicts has their false-alarm rate anew: there are log₂(budget / FIRST) + 1.
 
@@ -77,8 +80,8 @@ def conduct(
         works = [work for n in reversed(units) for work in _works(n, before, total, sizes[n])]
         _fill(module, setting, works, sums, store, progress, workers, keep)
         summaries = _summaries(sums)
-        verdicts = tuple(module.judge(setting, summaries))
-        if total >= replicates or all(verdict.outcome != "UNSURE" for verdict in verdicts):
+        verdicts = at_tolerance(module.judge(setting, summaries), setting.tolerance)
+        if total >= replicates or not {one.outcome for one in verdicts} & _OPEN:
             break
     name = module.__name__.rpartition(".")[2]
     if not verdicts:

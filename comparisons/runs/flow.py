@@ -23,7 +23,7 @@ from comparisons.runs.remote import require_same
 from comparisons.runs.selection import chosen, title
 from comparisons.store.entries import Store
 from comparisons.store.keys import digest, source_digest
-from comparisons.verdict import Verdict, not_comparable
+from comparisons.verdict import Verdict, at_tolerance, not_comparable
 from inference.estimate import Estimate
 from inference.method import Method, label
 from inference.posterior.stored import completed
@@ -159,7 +159,12 @@ def record_description(case: Case, only: tuple[str, ...]) -> dict[str, object]:
 
 
 def case_result(
-    slug: str, columns: Sequence[str], case: Case, record: Mapping[str, Any], store: Store
+    slug: str,
+    columns: Sequence[str],
+    case: Case,
+    record: Mapping[str, Any],
+    store: Store,
+    tolerance: float = 1.0,
 ) -> CaseResult:
     """A case as the report is given it: its record, and its estimates read when asked for.
 
@@ -169,6 +174,7 @@ def case_result(
         case: the case.
         record: its record, as `run_case` returns it.
         store: where its fits are.
+        tolerance: factor on the practical bounds of every comparison but the gate.
     """
     methods = {label(method): method for method in case.methods}
     fitted = [methods[name] for name in record["fits"]]
@@ -187,13 +193,15 @@ def case_result(
         refusals=case.refusals,
         failures=record["failures"],
         verdicts={
-            name: tuple(Verdict(**verdict) for verdict in verdicts)
+            name: at_tolerance(
+                (Verdict(**verdict) for verdict in verdicts), 1.0 if name == GATE else tolerance
+            )
             for name, verdicts in record["verdicts"].items()
         },
         titles=titles,
         seconds=record["seconds"],
         figures={name: xr.Dataset.from_dict(table) for name, table in record["tables"].items()},
-        key=digest([slug, list(columns), case.data_name, case.key, timeless, titles]),
+        key=digest([slug, list(columns), case.data_name, case.key, timeless, titles, tolerance]),
         files={method: store.fit_path(content) for method, content in descriptions.items()},
     )
 

@@ -71,6 +71,14 @@ Config = Annotated[
         "columns, and [settings.METHOD]. Options given here win.",
     ),
 ]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(help="Factor on every practical bound: 2 lets twice as much pass. Default: 1."),
+]
+FailOn = Annotated[
+    str | None,
+    typer.Option(metavar="careful|no", help="Exit with 1 also where a grade is so bad, or worse."),
+]
 Standardise = Annotated[
     bool,
     typer.Option(

@@ -13,13 +13,15 @@ from collections import Counter
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
+import pandas as pd
 import typer
 from filelock import FileLock, Timeout
 
 from comparisons.claims import GATE
+from comparisons.grades import MARKS
 from comparisons.runs import signals
 from comparisons.runs import theory as _theory
 from comparisons.runs.batches import Here as MeasuringHere
@@ -30,20 +32,18 @@ from comparisons.runs.flow import case_result, closed, record_description, store
 from comparisons.runs.plan import chosen_methods, plans, studied_model
 from comparisons.runs.progress import Counting, Report, say
 from comparisons.runs.publish import publish
-from comparisons.runs.studying import default_ladder
+from comparisons.runs.studying import default_ladder, prepared
 from comparisons.store.entries import Store, disk_error
 from comparisons.store.keys import digest
-from comparisons.studies import Setting, further
-from comparisons.studies import study as find_study
 from comparisons.verdict import OUTCOMES
 from inference.method import label
 from models.errors import ConcordError, FitError, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from types import ModuleType
 
     from comparisons.case import Case
+    from comparisons.grades import Mark
     from comparisons.report.result import CaseResult
     from comparisons.runs.plan import Plan
     from comparisons.runs.settings import Settings
@@ -76,7 +76,8 @@ def run(
 
     Returns:
         The path of the report's first page, and the exit code: 0 all hold, 1 some verdict is
-        DIFFER, 4 some fits errored or, where the gate did not agree, were not made.
+        DIFFER or some grade as bad as `fail_on`, 4 some fits errored or, where the gate did not
+        agree, were not made.
 
     Raises:
         ConfigError, DataError, ModelError: what was asked for cannot be run.
@@ -96,6 +97,7 @@ def run(
                 cases[plan.slug],
                 records[plan.slug],
                 working.store,
+                settings.tolerance,
             )
             for plan in planned
             if plan.slug in records
@@ -107,7 +109,8 @@ def run(
     for screen in screens:
         typer.echo(f"{screen}\n")
     every = (verdict for r in results for verdicts in r.verdicts.values() for verdict in verdicts)
-    return page, conclude(every, case_errors(results, records, broken))
+    code = conclude(every, case_errors(results, records, broken))
+    return page, code or _failed_on(settings.fail_on, working.out)
 
 
 def study(
@@ -145,7 +148,8 @@ def study(
     """
     model = studied_model(described, truth)
     units = units or default_ladder(model)
-    module, setting = _setting(name, model, settings)
+    methods = chosen_methods("quick", settings.methods, {}) if settings.methods else ()
+    module, setting = prepared(name, model, methods, settings.seed, settings.tolerance)
     with place(settings, ONE_THREAD, debug=debug) as working, Counting() as progress:
         workers = MeasuringHere(module, setting)
         if isinstance(working.executor, Cluster):
@@ -217,6 +221,21 @@ def conclude(
     if counts["DIFFER"]:
         return 1
     return 4 if errors else 0
+
+
+def _failed_on(mark: str | None, out: Path) -> int:
+    """1 if a grade of the report is that mark or a worse one, or there is none: said; else 0."""
+    if mark is None:
+        return 0
+    grades = pd.read_csv(out / "grades.csv")
+    if grades.empty:
+        say("no method was graded: that takes a sampler that passes, and posterior_agreement")
+        return 1
+    worse = grades[grades["mark"].isin(MARKS[MARKS.index(cast("Mark", mark)) :])]
+    for row in worse.itertuples():
+        about = f"{row.model} on {row.data}: {row.method} for {row.parameter}"
+        say(f"{about} is {row.mark}: {row.cause}")
+    return int(len(worse) > 0)
 
 
 def case_errors(
@@ -311,13 +330,6 @@ def _records(
         except KeyboardInterrupt as interruption:
             raise KeyboardInterrupt(_interrupted(report, store)) from interruption
     return records, broken
-
-
-def _setting(name: str, model: Model, settings: Settings) -> tuple[ModuleType, Setting]:
-    module = find_study(name)
-    methods = chosen_methods("quick", settings.methods, {}) if settings.methods else ()
-    further(name, module, model, methods)
-    return module, Setting(model, settings.seed, methods)
 
 
 def _replicates(out: Path, name: str, model: Model) -> Path:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from comparisons.runs.console import say
+from comparisons.runs.options import Tolerance
 
 
 def diff(
@@ -36,6 +37,7 @@ def diff(
 def posterior(
     old: Annotated[Path, typer.Argument(help="Draws as netCDF, as ArviZ writes them.")],
     new: Annotated[Path, typer.Argument(help="Other draws.")],
+    tolerance: Tolerance = None,
 ) -> None:
     """Says whether two stored posteriors are the same, as far as their Monte Carlo errors can tell.
 
@@ -48,7 +50,7 @@ def posterior(
     from comparisons.posteriors import same_posterior
     from comparisons.report.formats import short
 
-    found = same_posterior(old, new)
+    found = same_posterior(old, new, tolerance=tolerance or 1.0)
     frame = found.table().rename(columns={"first": old.name, "second": new.name})
     say(
         frame.to_string(

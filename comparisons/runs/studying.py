@@ -19,6 +19,7 @@ from models.programs.precision import float64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from types import ModuleType
 
     from comparisons.studies import Study
     from inference.method import Method
@@ -44,6 +45,7 @@ def study(
     n: Sequence[int] | int = (),
     replicates: int = 1_000,
     methods: Sequence[Method] = (),
+    tolerance: float = 1.0,
     seed: int = 0,
 ) -> Study:
     """Checks what theory says of repeated data sets; `models.programs.adopted.sizes` says which.
@@ -61,6 +63,7 @@ def study(
         n: numbers of units; by default `default_ladder`.
         replicates: most data sets at each n; fewer if all is decided.
         methods: those to study besides its own, each data set by itself.
+        tolerance: factor on every practical bound.
         seed: of every random stream.
 
     Returns:
@@ -69,17 +72,36 @@ def study(
     Raises:
         ConcordError: the study, a name, a number, the data or a program cannot be used; says why.
     """
-    module = find_study(name)
+    find_study(name)
     programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
     given = chosen(model, data, programs, latent=latent, likelihood=likelihood)
     own = data is None or isinstance(given, HasOwnPrograms)
     model = at_truth(given if own else adopt_class(given, data), truth)
     ladder = tuple(sorted({n} if isinstance(n, int) else set(n))) or default_ladder(model)
     refuse(_mistakes(ladder, replicates, seed))
-    further(name, module, model, methods)
-    setting = Setting(model, seed, tuple(methods))
+    module, setting = prepared(name, model, methods, seed, tolerance)
     with tempfile.TemporaryDirectory() as folder:
         return conduct(module, setting, ladder, replicates, Store(Path(folder)), lambda *_: None)
+
+
+def prepared(
+    name: str, model: Model, methods: Sequence[Method], seed: int, tolerance: float
+) -> tuple[ModuleType, Setting]:
+    """The study and what it is to study.
+
+    Args:
+        name: the study.
+        model: the model, at its truth.
+        methods: those to study besides its own.
+        seed: of every random stream.
+        tolerance: factor on every practical bound.
+
+    Raises:
+        ConfigError: there is no such study, or it takes no such methods.
+    """
+    module = find_study(name)
+    further(name, module, model, methods)
+    return module, Setting(model, seed, tuple(methods), tolerance)
 
 
 def default_ladder(model: Model) -> tuple[int, ...]:

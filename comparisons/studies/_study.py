@@ -46,11 +46,13 @@ class Setting:
         model: the model; data are simulated at its `truth`.
         seed: of every random stream.
         methods: those that are studied besides the study's own, one data set at a time.
+        tolerance: factor on every practical bound.
     """
 
     model: Model
     seed: int
     methods: tuple[Method, ...] = ()
+    tolerance: float = 1.0
 
     @cached_property
     def names(self) -> list[str]:

@@ -248,6 +248,13 @@ class Rows:
             found += jnp.sum(jnp.reshape(jnp.moveaxis(term, axis, 0), (self.count, -1)), axis=1)
         return found
 
+    def of(self, shapes: list[tuple[int, ...]]) -> np.ndarray | None:
+        """The row of every entry of raveled terms of these shapes; None where all are one unit."""
+        if self.axes is None:
+            return None
+        places = zip(shapes, self.axes, strict=True)
+        return np.concatenate([np.indices(shape)[axis].ravel() for shape, axis in places])
+
 
 def rows_of(shapes: list[tuple[int, ...]]) -> Rows:
     """The rows that the terms have in common: the first axis of the first, an axis of every other.

@@ -143,10 +143,9 @@ class Own:
         shapes = [{s.name: s.shape for s in own.adopted.sites} for own in (self, found)]
         changed = [name for name, shape in shapes[0].items() if shapes[1].get(name) != shape]
         if changed:
-            listed = ", ".join(map(repr, changed))
             raise ModelError(
                 f"{', '.join(changed)} has another shape with {n} units than with {now}: integrate "
-                f"it out with latent=({listed},), {only}"
+                f"it out with latent={tuple(changed)!r}, {only}"
             )
         if found.units != n:
             raise ModelError(
@@ -214,30 +213,38 @@ class Own:
             found = adopted.likelihood_terms(program, program.at(u))
             return jnp.concatenate([jnp.ravel(term) for term in found])
 
-        return structure(program, terms, np.random.default_rng(0))
+        shapes = jax.eval_shape(
+            lambda u: adopted.likelihood_terms(program, program.at(u)), jnp.zeros(program.size)
+        )
+        row = self.rows.of([term.shape for term in shapes])
+        return structure(program, terms, row, np.random.default_rng(0))
 
     @cached_property
     def likelihood_problem(self) -> str:
         if self._undecided:
             names = ", ".join(self._undecided)
-            listed = ", ".join(map(repr, self._undecided))
             return (
-                f"which part of {names} is likelihood? name what is with likelihood=({listed},), "
+                f"which part of {names} is likelihood? name what is with likelihood={self._undecided!r}, "
                 "or likelihood=() if none is"
             )
         if self.adopted.latent:
             return ""
         found = self.structure
-        if not found.absent and not found.nullity:
+        if not found.absent and not found.nullity and not found.single:
             return ""
+        if found.redundant and found.latent == found.spare:
+            those = " and ".join(found.redundant)
+            return (
+                f"the likelihood leaves a direction of {those} undetermined whatever their values: "
+                f"leave out what is redundant, or integrate it out with latent={found.spare!r}"
+            )
         if found.latent:
             names = ", ".join(found.latent)
             count = sum(found.sizes[name] for name in found.latent)
-            listed = ", ".join(map(repr, found.latent))
             be = "is a latent variable" if len(found.latent) == 1 else "are latent variables"
             return (
                 f"{names} {be}: {count} values for {self.rows.count} rows; integrate it out "
-                f"with latent=({listed},)"
+                f"with latent={found.latent!r}"
             )
         if found.absent:
             return f"the likelihood does not depend on {', '.join(found.absent)}"

@@ -3,6 +3,8 @@
 At a few points: a variable is *absent* where ∂ℓ/∂θ ≡ 0 (hyper-parameters of a centred hierarchy);
 its *parents* are the variables that its log prior has a derivative in; the *nullity* is k minus the
 rank of the scores of all rows (a non-centred hierarchy has more variables than the rows determine).
+A direction that no row tells anything of at *any* point is *redundant* (an intercept beside every
+level of a factor); variables of which each value is in *one* row alone grow with the rows.
 Without integrating over the latent variables the likelihood of such a program has no maximum that
 means anything: Neyman & Scott (1948), Econometrica 16.
 """
@@ -25,6 +27,8 @@ _ZERO = 1e-12
 """A derivative below this at every point is none."""
 _RANK = 1e-8
 """Singular values of scaled scores, relative to their size, below which they count as zero."""
+_INSIDE = 1e-6
+"""Components of a unit vector below which it has none."""
 _MOST = 20_000_000
 """Numbers of a matrix of scores that are kept at a time; of more rows some are looked at."""
 
@@ -39,6 +43,8 @@ class Structure(NamedTuple):
         nullity: number of directions that the likelihood says nothing about.
         loose: variables of fewer values than rows, undetermined even if all others were known.
         spare: variables without which the likelihood determines all others.
+        redundant: variables with a common direction that says nothing at any point.
+        single: variables of several values, each of which one row alone depends on.
         sizes: number of values of each variable.
     """
 
@@ -47,23 +53,30 @@ class Structure(NamedTuple):
     nullity: int
     loose: tuple[str, ...]
     spare: tuple[str, ...]
+    redundant: tuple[str, ...]
+    single: tuple[str, ...]
     sizes: dict[str, int]
 
     @property
     def latent(self) -> tuple[str, ...]:
         """The variables to integrate over, as far as can be told; () if all are parameters."""
-        children = tuple(n for n, above in self.parents.items() if set(above) & set(self.absent))
-        return children if children or not self.nullity else self.spare
+        children = {n for n, above in self.parents.items() if set(above) & set(self.absent)}
+        found = tuple(name for name in self.sizes if name in children or name in self.single)
+        return found if found or not self.nullity else self.spare
 
 
 def structure(
-    program: UserProgram, terms: Callable[[Array], Array], rng: np.random.Generator
+    program: UserProgram,
+    terms: Callable[[Array], Array],
+    row: np.ndarray | None,
+    rng: np.random.Generator,
 ) -> Structure:
     """Looks at the derivatives of a program at a few of its starts.
 
     Args:
         program: the program.
         terms: u ↦ the terms of its log-likelihood, shape (n,).
+        row: the row that each belongs to, shape (n,); None where all data are one unit.
         rng: draws the points.
     """
     starts = program.starts(rng)
@@ -81,6 +94,10 @@ def structure(
         if above:
             parents[name] = above
     sizes = {site.name: int(np.prod(site.shape)) for site in program.sites}
+    touched = np.any([np.abs(score) > _ZERO for score in scores], axis=0)
+    rows = np.zeros(len(columns))
+    if row is not None and len(row) == len(touched):  # all terms were looked at
+        rows = np.array([len(set(row[one])) for one in touched.T])
 
     def nullity(chosen: np.ndarray) -> int:
         return int(chosen.sum()) - max(_rank(score[:, chosen]) for score in scores)
@@ -89,7 +106,29 @@ def structure(
     loose = tuple(n for n in few if nullity(columns == n))
     many = [s for s in program.sites if sizes[s.name] > 1 and s.name not in loose]
     spare = _spare(many, lambda without: nullity(~np.isin(columns, without)))
-    return Structure(absent, parents, nullity(columns == columns), loose, spare, sizes)
+    return Structure(
+        absent,
+        parents,
+        nullity=nullity(columns == columns),
+        loose=loose,
+        spare=spare,
+        redundant=_redundant(np.concatenate(scores), columns, absent),
+        single=tuple(n for n in names if sizes[n] > 1 and (rows[columns == n] == 1).all()),
+        sizes=sizes,
+    )
+
+
+def _redundant(scores: np.ndarray, columns: np.ndarray, absent: tuple[str, ...]) -> tuple[str, ...]:
+    """The variables of the directions in which no score at any point has a component."""
+    here = ~np.isin(columns, absent)
+    if not scores.size or not here.any():
+        return ()
+    seen = scores[:, here]
+    scale = np.maximum(np.abs(seen).max(axis=0), np.finfo(float).tiny)
+    _, values, directions = np.linalg.svd(seen / scale, full_matrices=True)
+    rank = int((values > _RANK * np.sqrt(len(seen))).sum())
+    inside = np.abs(directions[rank:]).max(axis=0, initial=0.0) > _INSIDE
+    return tuple(dict.fromkeys(map(str, columns[here][inside])))
 
 
 def _spare(sites: list[Site], nullity: Callable[[list[str]], int]) -> tuple[str, ...]:
