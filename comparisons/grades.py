@@ -87,6 +87,12 @@ def graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> l
     content = _content(model, data, fits[against], list(truths)) if against else None
     if content is None:
         return found
+    full = {
+        (method.name, method.language, name): one.sd
+        for method, fit in fits.items()
+        if method.family == "full_rank" and not fit.problems
+        for name, one in scalars(model, fit).items()
+    }
     for method, fit in fits.items():
         if method == against or fit.problems:
             continue
@@ -103,7 +109,9 @@ def graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> l
                 error = hypot(error, sqrt(2 * _ENDS[0] * _ENDS[1] / drawn))
             mark = _mark_of_shift(shift) if isnan(holds) else _mark(holds, error)
             numbers = low, high, below, above, holds, error, shift, ratio
-            cause = "" if mark == "ok" else _cause(method, shift, ratio, below, above)
+            wider = full.get((method.name, method.language, name), posterior.sd) / posterior.sd
+            left_out = method.family == "mean_field" and ratio < wider - CAUSE
+            cause = "" if mark == "ok" else _cause(method, shift, ratio, left_out, below, above)
             place = label(method), name, one.location, one.sd
             found.append(Grade(*place, *numbers, mark, cause))
     return found
@@ -199,14 +207,24 @@ def _mark_of_shift(shift: float) -> Mark:
     return "ok" if abs(shift) <= good else "careful" if abs(shift) <= poor else "no"
 
 
-def _cause(method: Method, shift: float, ratio: float, below: float, above: float) -> str:
-    """Why an interval does not hold what it should, with the size of each cause."""
+def _cause(
+    method: Method, shift: float, ratio: float, left_out: bool, below: float, above: float
+) -> str:
+    """Why an interval does not hold what it should, with the size of each cause.
+
+    Args:
+        method: whose interval it is.
+        shift: its mean less the posterior's, in posterior sd.
+        ratio: its sd over the posterior's.
+        left_out: whether it is the want of correlations that makes it narrow.
+        below: posterior probability below the interval.
+        above: that above it.
+    """
     found = []
     if abs(shift) > CAUSE:
         told = f"its {_location(method)} is {shift:+.2f} posterior sd off the mean"
         found.append((abs(shift), told))
     if not isnan(ratio) and abs(ratio - 1) > CAUSE:
-        left_out = method.family == "mean_field" and ratio < 1
         words = ": it leaves correlations out" if left_out else ""
         found.append((abs(ratio - 1), f"its sd is {ratio:.2f} of the posterior's{words}"))
     causes = [told for _, told in sorted(found, reverse=True)]

@@ -13,7 +13,7 @@ import numpy as np
 
 from inference.posterior.labels import fold
 from inference.posterior.points import to_natural, to_unconstrained
-from models.capabilities import HasSigns
+from models.capabilities import HasOwnPrograms, HasSigns
 from models.programs.density import quantity_table
 
 if TYPE_CHECKING:
@@ -91,6 +91,15 @@ def maximum(case: Case) -> Estimate | None:
     """The first estimate of maximum likelihood without problems whose point is known."""
     fits = case.estimates("likelihood").values()
     return next((fit for fit in fits if not fit.problems and fit.point.data_vars), None)
+
+
+def no_maximum(case: Case) -> str:
+    """Why there is no maximum-likelihood estimate to rest on, as a sentence."""
+    reasons = [why for one, why in case.refusals.items() if one.target == "likelihood"]
+    own = case.model.likelihood_problem if isinstance(case.model, HasOwnPrograms) else ""
+    if own and own in reasons:
+        return f"there is no maximum-likelihood estimate: {own}"
+    return "no maximum-likelihood estimate is reliable"
 
 
 def values_at(estimate: Estimate) -> Values:

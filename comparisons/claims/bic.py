@@ -35,6 +35,7 @@ from comparisons.policy import EVIDENCE, LAPLACE_GAP, PENALTY_SLOPE, Z
 from comparisons.reference import (
     exact_posterior,
     maximum,
+    no_maximum,
     posterior_size,
     samplers,
     unconstrained_draws,
@@ -119,7 +120,7 @@ def _gap(case: Case) -> Iterator[Verdict]:
     claim = "BIC against −2 log evidence"
     top, known = maximum(case), evidence(case)
     if top is None:
-        yield not_comparable(claim, "no maximum-likelihood estimate is reliable")
+        yield not_comparable(claim, no_maximum(case))
         return
     if known is None:
         yield not_comparable(claim, "no sampler of the posterior converged")

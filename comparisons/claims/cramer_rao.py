@@ -43,6 +43,7 @@ from comparisons.policy import (
 )
 from comparisons.reference import (
     maximum,
+    no_maximum,
     positions,
     posterior_size,
     reference_posterior,
@@ -114,7 +115,7 @@ def _posterior(case: Case) -> Iterator[Verdict]:
     claim = "posterior sd / Cramér–Rao bound"
     top, reference = maximum(case), reference_posterior(case)
     if top is None:
-        yield not_comparable(claim, "no maximum-likelihood estimate is reliable")
+        yield not_comparable(claim, no_maximum(case))
         return
     if reference is None:
         yield not_comparable(claim, "no sampler of the posterior converged")

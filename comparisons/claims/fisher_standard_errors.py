@@ -20,6 +20,7 @@ import numpy as np
 from comparisons.policy import POSTERIOR, RESOLUTION, TWO_PROGRAMS
 from comparisons.reference import (
     maximum,
+    no_maximum,
     positions,
     reference_posterior,
     scalars,
@@ -65,7 +66,7 @@ def compare(case: Case) -> Iterator[Verdict]:
     """The posterior's standard deviations against the four information estimators."""
     top = maximum(case)
     if top is None:
-        yield not_comparable(CLAIM, "no maximum-likelihood estimate is reliable")
+        yield not_comparable(CLAIM, no_maximum(case))
         return
     errors = standard_errors(case, top)
     if errors.problem:

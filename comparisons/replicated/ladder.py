@@ -34,6 +34,8 @@ class Statistic(NamedTuple):
     bound: float
     """Largest difference from the limit that does not matter."""
     power: float = 1.0
+    first: float = FIRST
+    """At the only N, departures up to (first / N)^power are taken for finite N's."""
 
     def but(self, rung: Rung) -> Statistic:
         """Without one rung."""
@@ -61,7 +63,7 @@ def vanishing(statistic: Statistic, claim: str, **fields: Any) -> Iterator[Verdi
         claim: of each verdict, in which `{n}` stands for its N.
         fields: further ones of the verdicts, such as `quantity`.
     """
-    _, limit, bound, power = statistic
+    _, limit, bound, power, first = statistic
     for rung in statistic.rungs:
         predicted, uncertain = None, 0.0
         cause = (
@@ -90,7 +92,7 @@ def vanishing(statistic: Statistic, claim: str, **fields: Any) -> Iterator[Verdi
             **fields,
         )
         surely = verdict.excess - Z * rung.error
-        if verdict.outcome == "DIFFER" and not others.rungs and surely < (FIRST / rung.n) ** power:
+        if verdict.outcome == "DIFFER" and not others.rungs and surely < (first / rung.n) ** power:
             verdict = replace(verdict, bound=float("nan"))
         last = max(statistic.rungs)
         left = abs(last.value - limit) + Z * last.error

@@ -16,6 +16,7 @@ from comparisons.grades import MARKS
 from comparisons.policy import INTERVAL, POSTERIOR, PULL
 from comparisons.reference import exact_posterior, reference, scalars
 from inference.method import label
+from models.capabilities import HasOwnPrograms
 from models.programs.density import quantity_table
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class FirstScreen(NamedTuple):
         warnings: what stands above it.
         shown: flat names of the quantities in the lines.
         lines: the reference first.
-        programs: whether the two programs are one model, in words; "" of one program.
+        notes: whether the two programs are one model, and what could not be fitted and why.
     """
 
     title: str
@@ -71,7 +72,7 @@ class FirstScreen(NamedTuple):
     warnings: tuple[str, ...]
     shown: tuple[str, ...]
     lines: tuple[Line, ...]
-    programs: str
+    notes: tuple[str, ...]
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
@@ -92,8 +93,7 @@ class FirstScreen(NamedTuple):
             for row in rows
         ]
         warnings = [f"WARNING: {warning}" for warning in self.warnings]
-        last = [self.programs] if self.programs else []
-        return "\n".join([self.title, *warnings, self.sentence, *table, *last])
+        return "\n".join([self.title, *warnings, self.sentence, *table, *self.notes])
 
 
 def first_screen(
@@ -118,11 +118,11 @@ def first_screen(
         The screen; its lines are without grades where no sampler can be relied on.
     """
     gate = verdicts.get(GATE, ())
-    programs = _programs(gate)
+    notes = tuple(_notes(model, gate))
     parted = [verdict for verdict in gate if verdict.outcome != "AGREE"]
     if parted and not fits:
         told = f"NOTHING WAS FITTED: the two programs are not one model ({parted[0].about})."
-        return FirstScreen(title, told, tuple(warnings), (), (), programs)
+        return FirstScreen(title, told, tuple(warnings), (), (), notes)
     against = reference(fits)
     numbers = {method: scalars(model, fit) for method, fit in fits.items()}
     pulled = _pulled(fits, numbers)
@@ -133,7 +133,7 @@ def first_screen(
             "cheap methods; estimates can still be compared with one another."
         )
         shown, lines = _unjudged(model, fits, numbers)
-        return FirstScreen(title, told, above, shown, lines, programs)
+        return FirstScreen(title, told, above, shown, lines, notes)
     own: dict[str, list[Grade]] = {}
     for grade in grades:
         own.setdefault(grade.method, []).append(grade)
@@ -145,7 +145,7 @@ def first_screen(
         if method != against
     }
     lines = (first, *_grouped(judged))
-    return FirstScreen(title, _sentence(fits, own, verdicts), above, shown, lines, programs)
+    return FirstScreen(title, _sentence(fits, own, verdicts), above, shown, lines, notes)
 
 
 def _grouped(judged: Mapping[Method, Line]) -> Iterator[Line]:
@@ -180,12 +180,13 @@ def _unjudged(
     return shown, tuple(lines)
 
 
-def _programs(gate: Sequence[Verdict]) -> str:
-    if not gate:
-        return ""
-    if all(verdict.outcome == "AGREE" for verdict in gate):
-        return f"PyMC = NumPyro: one model ({len(gate)} statements agree)."
-    return "PyMC ≠ NumPyro: the two programs are not shown to be one model."
+def _notes(model: Model, gate: Sequence[Verdict]) -> Iterator[str]:
+    if gate and all(verdict.outcome == "AGREE" for verdict in gate):
+        yield f"PyMC = NumPyro: one model ({len(gate)} statements agree)."
+    elif gate:
+        yield "PyMC ≠ NumPyro: the two programs are not shown to be one model."
+    if isinstance(model, HasOwnPrograms) and (reason := model.likelihood_problem):
+        yield f"Maximum likelihood, MAP and Laplace's method were not fitted: {reason}."
 
 
 def _pulled(
@@ -350,6 +351,12 @@ def _called(method: Method) -> str:
     return method.name.replace("_", " ") + (f" ({method.family})" if method.family else "")
 
 
+def _badness(grade: Grade) -> tuple[int, float]:
+    """The mark and, among equal marks, by how much the interval fails."""
+    off = abs(grade.shift) if isnan(grade.holds) else abs(grade.holds - INTERVAL)
+    return MARKS.index(grade.mark), off
+
+
 def _sentence(
     fits: Mapping[Method, Estimate],
     own: Mapping[str, Sequence[Grade]],
@@ -364,14 +371,16 @@ def _sentence(
             worst, name = worst_of(found), _called(method)
             if _off(label(method), verdicts):
                 missed.setdefault(name, []).append(label(method))
-            elif name not in marks or MARKS.index(worst.mark) > MARKS.index(marks[name][0]):
+            elif name not in marks or _badness(worst) > _badness(marks[name][1]):
                 marks[name] = worst.mark, worst
     if missed and not marks:
         told = ", ".join(chain.from_iterable(missed.values()))
         return f"NO: not found by its own definition: {told}."
     if not marks:
         return "No cheap method was fitted that could be judged."
-    first, (mark, worst) = next(iter(marks.items()))
+    best = min(marks, key=lambda name: _badness(marks[name][1]))
+    first = "maximum likelihood" if "maximum likelihood" in marks else best
+    mark, worst = marks[first]
     at_worst = f"Its estimate of {worst.parameter} is {worst.shift:+.2f} posterior sd off."
     if not isnan(worst.holds):
         held = f"{100 * worst.holds:.1f} % of the posterior ({worst.parameter})"

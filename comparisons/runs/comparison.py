@@ -193,7 +193,7 @@ class Comparison:
         """The first screen as a table."""
         screen = self.first_screen
         head, *rows = screen.rows
-        lines = (*screen.warnings, screen.sentence, screen.programs)
+        lines = (*screen.warnings, screen.sentence, *screen.notes)
         return table(screen.title, lines, head, rows)
 
 

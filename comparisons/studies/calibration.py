@@ -129,7 +129,7 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
                 yield from here.values()
             rungs = [one.furthest(n, place) for n, one in shares.items() if n not in here]
             if limited:
-                yield from vanishing(Statistic(rungs, 0.0, RANKS, 0.5), claim, **fields)
+                yield from vanishing(Statistic(rungs, 0.0, RANKS, 0.5, first=0.0), claim, **fields)
                 continue
             for n, gap, error, _ in rungs:
                 yield Verdict(claim, gap, 0.0, error, RANKS, n=n, **fields)
@@ -139,7 +139,7 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
             yield not_comparable(claim, verdict.cause, n=n, **fields)
         if limited:
             rungs = [one.together(n)[0] for n, one in shares.items()]
-            yield from vanishing(Statistic(rungs, 0.0, RANKS, 0.5), claim, **fields)
+            yield from vanishing(Statistic(rungs, 0.0, RANKS, 0.5, first=0.0), claim, **fields)
             continue
         for n in (n for n in ladder if n not in refused):
             yield _uniform(shares[n], n, claim, **fields)

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from models.errors import ConfigError, ModelError, did_you_mean
-from models.programs.adopted.arguments import called, columns
+from models.programs.adopted.arguments import called, columns, on_jax_arrays
 from models.programs.adopted.functions import Adopted
 from models.programs.adopted.model import AdoptedModel
 from models.programs.adopted.own import Own
@@ -59,8 +60,16 @@ def adopt(
     calls = {name: calls[name] for name in _READ if name in calls}
     built = pymc is not None and not callable(pymc)
 
-    build = _builder(calls, built, names, tuple(latent), likelihood)
-    own = build(columns(data, *calls.values()), data)
+    arrays = columns(data, *calls.values())
+    matching = built, names, tuple(latent), likelihood
+    try:
+        own = _builder(calls, *matching)(arrays, data)
+    except ModelError as error:
+        if not isinstance(error.__cause__, jax.errors.TracerArrayConversionError):
+            raise
+        # it indexes its data with what is traced, which NumPy's arrays do not take
+        calls["numpyro"] = on_jax_arrays(calls["numpyro"])
+        own = _builder(calls, *matching)(arrays, data)
     programs = own.adopted.programs
     texts = [_source(calls[language], program) for language, program in programs.items()]
     model = AdoptedModel(_title(given), _digest([*texts, dict(names or {}), latent, likelihood]))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -134,6 +136,17 @@ def _checked(name: str, array: np.ndarray) -> np.ndarray:
             "for example to days since a date"
         )
     return array
+
+
+def on_jax_arrays(program: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, which is given JAX's arrays in the place of NumPy's."""
+
+    @wraps(program)
+    def converted(**given: Any) -> Any:
+        arrays = {n: jnp.asarray(x) for n, x in given.items() if isinstance(x, np.ndarray)}
+        return program(**{**given, **arrays})
+
+    return converted
 
 
 def replaced(data: Any, arrays: Mapping[str, np.ndarray], rows: np.ndarray | None = None) -> Any:

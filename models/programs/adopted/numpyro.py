@@ -7,8 +7,10 @@ as a factor site `_{name}_log_det`.  Discrete latent variables are summed out by
 
 from __future__ import annotations
 
+import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
@@ -67,7 +69,8 @@ class NumpyroProgram(UserProgram):
         improper = [n for n in latent if isinstance(_base(sampled[n]["fn"]), dist.ImproperUniform)]
         self._improper = (*improper, *self._flat)
         self._enumerated = self._enumeration(sampled) if self.discrete else None
-        _refuse_branches(self)
+        with _traceable():
+            jax.eval_shape(self.at, jnp.zeros(self.size))
 
     def _first_trace(self) -> dict[str, Any]:
         from numpyro.infer.initialization import init_to_uniform
@@ -75,7 +78,7 @@ class NumpyroProgram(UserProgram):
         program = handlers.substitute(
             handlers.seed(self._bound, 0), substitute_fn=init_to_uniform(radius=0.5)
         )
-        with _JaxObservations({}):
+        with _JaxObservations({}), _traceable():
             return handlers.trace(program).get_trace()
 
     def _enumeration(self, sampled: Mapping[str, Any]) -> Callable[..., Any]:
@@ -268,19 +271,31 @@ def _refuse(
         )
 
 
-def _refuse_branches(program: NumpyroProgram) -> None:
-    """Refuses programs that cannot be traced because they look at the value of a variable."""
+@contextmanager
+def _traceable() -> Iterator[None]:
+    """Refuses programs that look at the value of a variable, or mix 32 bits with 64."""
     try:
-        jax.eval_shape(program.at, jnp.zeros(program.size))
+        yield
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
-        own = (str(Path(__file__).parents[2]), "site-packages")
-        frames = traceback.extract_tb(error.__traceback__)
-        users = [f for f in frames if not any(part in f.filename for part in own)]
-        where = f"{users[-1].filename}:{users[-1].lineno}" if users else "an unknown line"
         raise ModelError(
-            f"the NumPyro program branches on, or converts, the value of a variable at {where}: "
-            "use jnp.where in the place of `if`, and jnp in that of np"
+            f"the NumPyro program branches on, or converts, the value of a variable at "
+            f"{_place(error)}: use jnp.where in the place of `if`, and jnp in that of np"
         ) from error
+    except TypeError as error:
+        if not re.search(r"(int|float)32.*(int|float)64", str(error), re.DOTALL):
+            raise
+        raise ModelError(
+            f"the NumPyro program mixes 32-bit numbers with 64-bit ones at {_place(error)}; here "
+            "it runs in 64 bits: leave out dtype=jnp.int32 and jnp.float32, or write int and float"
+        ) from error
+
+
+def _place(error: Exception) -> str:
+    """Where in the user's own code something was raised."""
+    own = (str(Path(__file__).parents[2]), "site-packages")
+    frames = traceback.extract_tb(error.__traceback__)
+    users = [f for f in frames if not any(part in f.filename for part in own)]
+    return f"{users[-1].filename}:{users[-1].lineno}" if users else "an unknown line"
 
 
 def _site(name: str, site: Mapping[str, Any], support: Any) -> Site:

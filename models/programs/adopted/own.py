@@ -224,8 +224,8 @@ class Own:
         if self._undecided:
             names = ", ".join(self._undecided)
             return (
-                f"which part of {names} is likelihood? name what is with likelihood={self._undecided!r}, "
-                "or likelihood=() if none is"
+                f"which part of {names} is likelihood? name what is with "
+                f"likelihood={self._undecided!r}, or likelihood=() if none is"
             )
         if self.adopted.latent:
             return ""
