@@ -23,9 +23,6 @@ def equal(
         expected: the prediction, same units.
         bound: the largest difference that does not matter in practice, same units.
         **explained: `cause` and `predicted` of a departure that theory predicts, too.
-
-    Returns:
-        The verdict on it.
     """
     value, error = found if isinstance(found, Measured) else (found, 0.0)
     numbers = float(value), float(expected), float(error), float(bound)
@@ -43,9 +40,6 @@ def at_least(
         found: the number measured; alone it has no error.
         least: what it is to reach, same units.
         slack: how far below does not matter in practice, same units.
-
-    Returns:
-        The verdict on it.
     """
     return equal(statement, about, found, least, slack, relation="at_least")
 

@@ -22,8 +22,7 @@ def kronecker(a: np.ndarray, G: np.ndarray) -> np.ndarray:
 
 def _block(a: np.ndarray, G: np.ndarray) -> np.ndarray:
     """E[a aᵀ ⊗ G]."""
-    i, o = a.shape[1], G.shape[1]
-    return np.einsum("ni,nj,nop->iojp", a, a, G).reshape(i * o, i * o) / len(a)
+    return across(a, a, G)
 
 
 def _covariance(a: np.ndarray, G: np.ndarray) -> np.ndarray:
@@ -58,9 +57,10 @@ def networks(rng: np.random.Generator, n: int) -> Exhibits:
         layers = ((before, np.einsum("noi,nop,npj->nij", back, H, back)), (after, H))
         for place, ((a, G), jacobian) in enumerate(zip(layers, jacobians, strict=True), start=1):
             exact = np.einsum("noi,nop,npj->ij", jacobian, H, jacobian) / n
-            error, found, rest = _errors(a, G, exact)
+            away, where = kronecker(a, G) - exact, f"{name}, layer {place}"
+            parts = _block(a, G) - exact, away, away + _covariance(a, G)
+            error, found, rest = (np.linalg.norm(part) / np.linalg.norm(exact) for part in parts)
             rows.append((name, float(place), error, found))
-            where = f"{name}, layer {place}"
             statement = "A layer's block of the Fisher matrix is E[a aᵀ ⊗ G], exactly."
             yield equal(statement, f"{where}: relative distance of the two", error, 0.0, EXACT)
             statement = "K-FAC's factors miss exactly the covariance of a aᵀ and G."
@@ -87,18 +87,12 @@ def _jacobians(
         return second @ jnp.append(hidden, 1.0)
 
     at = jnp.asarray(x), jnp.asarray(W1), jnp.asarray(W2)
-    p = np.asarray(jax.nn.softmax(jax.jit(jax.vmap(output, (0, None, None)))(*at)))
     both = jax.jit(jax.vmap(jax.jacfwd(output, argnums=(1, 2)), (0, None, None)))(*at)
     flat = [np.swapaxes(np.asarray(one), 2, 3).reshape(len(x), 2, -1) for one in both]
-    return flat, np.tile(np.eye(2), (len(x), 1, 1)) if linear else _softmax_metric(p)
-
-
-def _errors(a: np.ndarray, G: np.ndarray, exact: np.ndarray) -> tuple[float, float, float]:
-    """Relative errors of a layer's block, of its factors, and of these with what they leave out."""
-    away = kronecker(a, G) - exact
-    parts = (_block(a, G) - exact, away, away + _covariance(a, G))
-    block, factors, rest = (float(np.linalg.norm(x) / np.linalg.norm(exact)) for x in parts)
-    return block, factors, rest
+    if linear:
+        return flat, np.tile(np.eye(2), (len(x), 1, 1))
+    p = np.asarray(jax.nn.softmax(jax.jit(jax.vmap(output, (0, None, None)))(*at)))
+    return flat, p[:, :, None] * np.eye(2) - p[:, :, None] * p[:, None, :]
 
 
 def _between(
@@ -107,18 +101,11 @@ def _between(
     """The block of the whole matrix that those of the layers leave out, by the chain rule."""
     every, first = np.concatenate(jacobians, axis=2), jacobians[0].shape[2]
     whole = np.einsum("noi,nop,npj->ij", every, H, every) / len(H)
-    kept = whole.copy()
-    kept[:first, first:] = kept[first:, :first] = 0
-    size = np.linalg.norm(whole)
+    corner, size = whole[:first, first:], np.linalg.norm(whole)
     statement = "The block between two layers is E[a₁ a₂ᵀ ⊗ g₁g₂ᵀ], exactly."
-    distance = np.linalg.norm(whole[:first, first:] - block) / size
-    yield equal(statement, f"{name}: relative distance of the two", distance, 0.0, EXACT)
+    about = f"{name}: relative distance of the two"
+    yield equal(statement, about, np.linalg.norm(corner - block) / size, 0.0, EXACT)
     statement = "Blocks of the layers leave out E[a₁ a₂ᵀ ⊗ g₁g₂ᵀ] between them, twice."
     about = f"{name}: relative error of the exact block diagonal / √2 times the norm of that block"
-    expected = np.sqrt(2) * np.linalg.norm(block) / size
-    yield equal(statement, about, np.linalg.norm(whole - kept) / size, expected, EXACT)
-
-
-def _softmax_metric(p: np.ndarray) -> np.ndarray:
-    """diag(p) − p pᵀ of each row, shape (n, o, o)."""
-    return np.einsum("no,op->nop", p, np.eye(p.shape[1])) - p[:, :, None] * p[:, None, :]
+    left = np.linalg.norm([corner, whole[first:, :first].T]) / size
+    yield equal(statement, about, left, np.sqrt(2) * np.linalg.norm(block) / size, EXACT)

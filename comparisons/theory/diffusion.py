@@ -28,7 +28,7 @@ from comparisons.theory._claims import equal
 from comparisons.theory._estimates import Measured, mean
 from comparisons.theory._plane import NATURE, NEGLIGIBLE, draws, moments
 from comparisons.theory.densities import everywhere, gradient, log_density_at, mesh, perceptron
-from comparisons.theory.densities.diffusion import FIRST, Denoiser, flow, levels
+from comparisons.theory.densities.diffusion import FIRST, Denoiser, along_the_flow, levels
 from models.programs.keys import key_of
 from models.spec import Values
 
@@ -80,7 +80,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     alpha, sigma = (float(level) for level in levels(jnp.asarray(FIRST)))
     x = alpha * clean[:POINTS] + sigma * rng.standard_normal((POINTS, 2))
     known = everywhere(log_density_at(NATURE, noised(jnp.asarray(FIRST))), x)
-    away = everywhere(_along_the_flow, x) - known
+    away = everywhere(lambda x: along_the_flow(Exact(), x), x) - known
     statement = (
         "Along the probability flow of the exact scores every point has the likelihood of its law."
     )
@@ -120,9 +120,3 @@ def by_quadrature(guess: Denoiser, t: float) -> float:
     away = mass @ ((learnt - true) ** 2).sum(axis=1)
     information = mass @ (true**2).sum(axis=1)
     return float(1 + levels(time)[1] ** 2 * (away - information) / 2)
-
-
-def _along_the_flow(x: Array) -> Array:
-    """log p_t₀ of points, shape (M, 2), by the probability flow of the exact scores."""
-    end, gain = jax.vmap(lambda one: flow(Exact(), one))(x)
-    return -0.5 * jnp.sum(end**2, axis=1) - jnp.log(2 * jnp.pi) + gain

@@ -19,32 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from comparisons.exhibits import Curves, Exhibits, Table
+from comparisons.policy import LIMIT_SD
+from comparisons.theory import _two_modes as modes
 from comparisons.theory import sampling
 from comparisons.theory._claims import at_least, equal, missing
 from comparisons.theory._discretised import diffusion, langevin, learnt
 from comparisons.theory._estimates import Measured, mean
-from comparisons.theory._two_modes import (
-    DRAWS,
-    LOCATION,
-    RELATIVE,
-    REPETITIONS,
-    SCALE,
-    SLOPE,
-    measured,
-    normal,
-    relative,
-    target,
-    truth,
-)
-from comparisons.theory.sampling import Drawn, Sampler
-from comparisons.theory.sampling.importance import (
-    RELIABLE,
-    Importance,
-    chi_squared,
-    effective,
-    tail_index,
-    tail_size,
-)
+from comparisons.theory._two_modes import DRAWS, measured, target
+from comparisons.theory.sampling import Drawn, Sampler, importance
+from comparisons.theory.sampling.importance import RELIABLE, Importance, chi_squared, tail_index
 from comparisons.theory.sampling.rejection import Rejection, bound
 from comparisons.theory.sampling.reparameterised import transport
 from comparisons.verdict import Verdict
@@ -63,15 +46,15 @@ TAIL = 0.05
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """Every sampler on one target, and the biases of those that have one."""
-    repetitions = REPETITIONS * effort
-    found = subclasses(sampling, Sampler)
-    every = {name: cls() for name, cls in found.items()}  # pyright: ignore[reportAbstractUsage]
-    drawn = {name: s.draw(target(), rng, repetitions, DRAWS) for name, s in every.items()}
-    for name, sampler in every.items():
-        if drawn[name].problems:
-            yield missing(f"{name} has run well", name, drawn[name].problems[0])
+    repetitions = modes.REPETITIONS * effort
+    drawn = {}
+    for name, cls in subclasses(sampling, Sampler).items():
+        sampler = cls()  # pyright: ignore[reportAbstractUsage]
+        drawn[name] = one = sampler.draw(target(), rng, repetitions, DRAWS)
+        if one.problems:
+            yield missing(f"{name} has run well", name, one.problems[0])
         elif sampler.exact:
-            yield from _unbiased(name, drawn[name])
+            yield from _unbiased(name, one)
     yield from _cost(drawn)
     yield from _tails(drawn["importance"], rng, repetitions)
     yield _derivative(rng, effort)
@@ -86,13 +69,13 @@ def _unbiased(name: str, drawn: Drawn) -> Exhibits:
     location, variance = measured(drawn)
     about = f"mean along the axis, in standard deviations: {name} / exact"
     statement = f"the mean of the draws is the target's: {name}"
-    yield equal(statement, about, location, relative(truth()).mean, LOCATION)
+    yield equal(statement, about, location, modes.relative(modes.truth()).mean, modes.LOCATION)
     about = f"variance along the axis, relative to the true one: {name} / exact"
     statement = f"the variance of the draws is the target's: {name}"
-    yield equal(statement, about, variance, 1.0, RELATIVE)
+    yield equal(statement, about, variance, 1.0, LIMIT_SD)
     about = f"slope of log error of the mean against log n, n = {SIZES[0]} … {SIZES[-1]}: {name}"
     statement = f"the error falls as the square root of the number of draws: {name}"
-    yield equal(statement, about, _error_slope(drawn), -0.5, SLOPE)
+    yield equal(statement, about, _error_slope(drawn), -0.5, modes.SLOPE)
 
 
 def _squared_errors(drawn: Drawn, size: int) -> np.ndarray:
@@ -115,8 +98,8 @@ def _efficiency(drawn: dict[str, Drawn]) -> Table:
     for name, one in drawn.items():
         square = float(_squared_errors(one, DRAWS).mean())
         price = one.evaluations * DRAWS * square / total
-        row = (name, one.acceptance, one.warm_up, one.evaluations, float(np.sqrt(square)), price)
-        rows.append(row)
+        cost = one.acceptance, one.warm_up, one.evaluations
+        rows.append((name, *cost, float(np.sqrt(square)), price))
     columns = (
         "sampler",
         "accepted share",
@@ -152,12 +135,13 @@ def _cost(drawn: dict[str, Drawn]) -> Exhibits:
     error = np.sqrt(1 - 1 / many) * many / np.sqrt(draws.shape[0] * draws.shape[1])
     tried = Measured(drawn["rejection"].evaluations, error).per(many)
     statement = "rejection accepts one proposal in M"
-    yield equal(statement, "proposals per draw, in units of M", tried, 1.0, RELATIVE)
+    yield equal(statement, "proposals per draw, in units of M", tried, 1.0, LIMIT_SD)
     weights = drawn["importance"].weights
-    share = mean(effective(np.ones((2, DRAWS)) if weights is None else weights))
+    weights = np.ones((2, DRAWS)) if weights is None else weights
+    share = mean(weights.sum(axis=1) ** 2 / (weights**2).sum(axis=1) / DRAWS)
     statement = "importance weights are worth n/(1 + χ²) draws"
     found = share.per(1 / (1 + chi_squared(target(), Importance().ratio)))
-    yield equal(statement, "ESS/n, in units of 1/(1 + χ²)", found, 1.0, RELATIVE)
+    yield equal(statement, "ESS/n, in units of 1/(1 + χ²)", found, 1.0, LIMIT_SD)
 
 
 def _tails(wide: Drawn, rng: np.random.Generator, repetitions: int) -> Exhibits:
@@ -166,9 +150,9 @@ def _tails(wide: Drawn, rng: np.random.Generator, repetitions: int) -> Exhibits:
     statement = "k̂ vouches for a proposal with heavier tails than the target's"
     about = f"{RELIABLE} − k̂, {DRAWS} draws of a wider proposal"
     yield at_least(statement, about, Measured(RELIABLE - k.value, k.error), 0.0)
-    k = _tail_index(Importance(NARROW).draw(normal(), rng, repetitions, TAILS))
+    k = _tail_index(Importance(NARROW).draw(modes.normal(), rng, repetitions, TAILS))
     # ‖x‖² is exponential in the plane, so w is Pareto; k̂ is pulled to ½ as if by ten draws
-    tail, true = tail_size(TAILS), 1 - NARROW**2
+    tail, true = importance.tail_size(TAILS), 1 - NARROW**2
     statement = (
         "k̂ is the tail index of the weights, 1 − s²/σ² for a normal proposal that is too narrow"
     )
@@ -185,15 +169,12 @@ def _derivative(rng: np.random.Generator, effort: int) -> Verdict:
     law = target()
     uniform = jax.random.uniform(key_of(rng), (effort * 50_000, 2))
 
-    @jax.jit
-    def pathwise(scale: jax.Array) -> jax.Array:
-        def squares(scale: jax.Array) -> jax.Array:
-            x = transport(law._replace(scale=scale), uniform)
-            return jnp.sum((x - law.mean) ** 2, axis=1)
+    def squares(scale: jax.Array) -> jax.Array:
+        x = transport(law._replace(scale=scale), uniform)
+        return jnp.sum((x - law.mean) ** 2, axis=1)
 
-        return jax.jvp(squares, (scale,), (jnp.ones(()),))[1]
-
-    found = mean(np.asarray(pathwise(law.scale))).per(4 * SCALE)
+    pathwise = jax.jit(lambda scale: jax.jvp(squares, (scale,), (jnp.ones(()),))[1])
+    found = mean(np.asarray(pathwise(law.scale))).per(4 * modes.SCALE)
     statement = "reparameterised draws carry the derivative of an expectation"
     about = "∂E‖x − Ex‖²/∂σ, in units of 2dσ, along the paths of the draws"
-    return equal(statement, about, found, 1.0, RELATIVE)
+    return equal(statement, about, found, 1.0, LIMIT_SD)

@@ -126,13 +126,6 @@ def perceptron(key: Array, inputs: int, outputs: int, width: int) -> eqx.nn.MLP:
     return eqx.nn.MLP(inputs, outputs, width, 2, activation=jax.nn.tanh, key=key)
 
 
-def size(network: Any) -> int:
-    """How many numbers are fitted."""
-    return sum(
-        int(leaf.size) for leaf in jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array))
-    )
-
-
 class Standard(NamedTuple):
     """The units in which networks see the data: x = location + scale · z."""
 

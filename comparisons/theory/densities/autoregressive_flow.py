@@ -7,7 +7,7 @@ Reference: Huang, Krueger, Lacoste & Courville (2018), ICML (deep sigmoidal flow
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import equinox as eqx
 import jax
@@ -17,11 +17,13 @@ from jax import Array
 from jax.nn import log_sigmoid, log_softmax, softplus
 from jax.scipy.special import logsumexp
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted
-from comparisons.theory.densities._flow import fit_flow
+from comparisons.theory.densities._fitted import Fitted, Network, by_likelihood
+from comparisons.theory.densities._flow import ACCESS, Flow
 from comparisons.theory.densities._networks import perceptron
 from models.programs.keys import key_of
 
+_SIGMOIDS = 8
+"""J, units of each transformation."""
 _REACH = 60.0
 """Half the width of the interval that bisection starts from, standardised units."""
 _HALVINGS = 60
@@ -30,25 +32,15 @@ _HALVINGS = 60
 
 @final
 @dataclass(frozen=True)
-class AutoregressiveFlow(DensityEstimator):
-    """Deep sigmoidal flow in the plane.
+class AutoregressiveFlow(Network):
+    """Deep sigmoidal flow in the plane."""
 
-    Attributes:
-        sigmoids: J, units of each transformation.
-        width: units of each of the two hidden layers of a conditioner.
-        updates: steps of Adam at effort 1.
-    """
-
-    sigmoids: int = 8
-    width: int = 32
     updates: int = 2_000
-
-    name: ClassVar[str] = "autoregressive_flow"
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
         one, two = jax.random.split(key_of(rng))
-        flow = Sigmoidal(tuple(_layer(key, self.sigmoids, self.width) for key in (one, two)))
-        return fit_flow(flow, train, rng, updates=self.updates * effort, rate=5e-3)
+        flow = Sigmoidal(tuple(_layer(key, _SIGMOIDS, self.width) for key in (one, two)))
+        return by_likelihood(ACCESS, flow, train, rng, self.updates * effort)
 
 
 class Layer(eqx.Module):
@@ -64,7 +56,7 @@ class Layer(eqx.Module):
         return self.first + self.second(x[None]).reshape(self.first.shape)
 
 
-class Sigmoidal(eqx.Module):
+class Sigmoidal(Flow):
     """Layers one after another, each with the coordinates in the other order."""
 
     layers: tuple[Layer, ...]

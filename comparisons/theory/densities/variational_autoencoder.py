@@ -12,7 +12,7 @@ Stat. Comput. 11.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import equinox as eqx
 import jax
@@ -27,7 +27,7 @@ from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 from numpyro.infer import SVI, Trace_ELBO
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_training
+from comparisons.theory.densities._fitted import Fitted, Network, from_training
 from comparisons.theory.densities._networks import Standard, Trained, perceptron, standard, timed
 from models.programs.keys import key_of
 
@@ -114,18 +114,8 @@ class LatentVariable(eqx.Module):
 
 @final
 @dataclass(frozen=True)
-class VariationalAutoencoder(DensityEstimator):
-    """A nonlinear factor of one dimension, learnt by stochastic variational inference in NumPyro.
-
-    Attributes:
-        width: units of each of the two hidden layers, of both networks.
-        updates: steps of Adam at effort 1.
-    """
-
-    width: int = 32
-    updates: int = 4_000
-
-    name: ClassVar[str] = "variational_autoencoder"
+class VariationalAutoencoder(Network):
+    """A nonlinear factor of one dimension, learnt by stochastic variational inference."""
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
         units, trained = self.learn(train, rng, effort)
@@ -138,7 +128,8 @@ class VariationalAutoencoder(DensityEstimator):
         return from_training(
             "lower bound; by quadrature over one latent dimension",
             trained,
-            log_density=lambda x: network.log_marginal(units.to(x)) - units.log_volume,
+            units,
+            network.log_marginal,
             bound=lambda key, x, k: network.bound(key, units.to(x), k) - units.log_volume,
             sample=sample,
         )

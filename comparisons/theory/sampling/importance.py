@@ -11,7 +11,7 @@ examples, ch. 9; Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25 (k̂).
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -37,9 +37,6 @@ class Importance(Sampler):
 
     ratio: float = 2.0
 
-    name: ClassVar[str] = "importance"
-    exact: ClassVar[bool] = True
-
     def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
         proposal = widened(target, self.ratio)
         draws = proposal.draws(key_of(rng), (runs, n))
@@ -51,11 +48,6 @@ class Importance(Sampler):
             weights / weights.sum(axis=1, keepdims=True),
             problems=() if k < RELIABLE else (problem,),
         )
-
-
-def effective(weights: np.ndarray) -> np.ndarray:
-    """ESS/n of each row of weights."""
-    return weights.sum(axis=-1) ** 2 / (weights**2).sum(axis=-1) / weights.shape[-1]
 
 
 def chi_squared(target: NormalMixture, ratio: float) -> float:

@@ -9,7 +9,7 @@ References: von Neumann (1951), Nat. Bur. Stand. Appl. Math. Ser. 12; Robert & C
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import jax
 import numpy as np
@@ -32,9 +32,6 @@ class Rejection(Sampler):
     """
 
     ratio: float = 2.0
-
-    name: ClassVar[str] = "rejection"
-    exact: ClassVar[bool] = True
 
     def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
         proposal = widened(target, self.ratio)
