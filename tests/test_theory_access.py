@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 import comparisons.theory.densities
 from comparisons.theory import access, excess_loss
-from comparisons.theory._estimates import Measured
+from comparisons.theory._claims import Measured
 from comparisons.theory._plane import (
     HIGH,
     LOW,

@@ -11,8 +11,7 @@ from jax import Array
 from comparisons.exhibits import Curves, Exhibits
 from comparisons.policy import LIMIT_SD
 from comparisons.theory import _two_modes as modes
-from comparisons.theory._claims import equal, missing
-from comparisons.theory._estimates import Measured, mean, order, slope
+from comparisons.theory._claims import Measured, equal, mean, missing, order, slope
 from comparisons.theory._minima import stationary
 from comparisons.theory._two_modes import DRAWS, SCALE, Moments, line, measured, truth
 from comparisons.theory.densities.score_matching import ScoreMatching

@@ -12,8 +12,7 @@ from jax import Array
 
 from comparisons.exhibits import Curves, Exhibits, Table
 from comparisons.policy import LIMIT_SLOPE
-from comparisons.theory._claims import at_least, equal, missing
-from comparisons.theory._estimates import order, slope
+from comparisons.theory._claims import at_least, equal, missing, order, slope
 
 EXACT = 1e-9
 """What sums of some thousand terms may be off in float64, relative to their size."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.theory._estimates import Measured, mean
+from comparisons.theory._claims import Measured, mean
 from comparisons.theory.sampling import Drawn, NormalMixture
 
 AXIS = np.array([0.8, 0.6])

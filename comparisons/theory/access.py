@@ -28,8 +28,7 @@ from scipy.stats import multivariate_normal
 import comparisons.theory.densities
 from comparisons.exhibits import Exhibits, Table
 from comparisons.theory import _plane as plane
-from comparisons.theory._claims import at_least, equal, missing
-from comparisons.theory._estimates import Measured, proportion
+from comparisons.theory._claims import Measured, at_least, equal, missing, proportion
 from comparisons.theory._plane import APART, NATURE, NEGLIGIBLE, draws, grid, stream
 from comparisons.theory.densities import DensityEstimator, Fitted, Pointwise, everywhere, variants
 from comparisons.theory.densities.factor_analysis_density import FactorAnalysisDensity
@@ -181,7 +180,20 @@ def claims(name: str, one: Known, chance: float) -> Exhibits:
     elif one.fitted.log_density is not None:
         yield from _of_density(name, one)
     elif one.fitted.sample is not None:
-        yield from _of_draws(name, one, chance)
+        box, furthest = grid(), float(pdist(np.asarray(NATURE.truth["mean"])).max())
+        statement = (
+            f"the draws of {name} are no further from nature than if a tenth of the mass had moved"
+        )
+        about = f"energy distance of {COMPARED} draws: {name} / 0"
+        yield equal(statement, about, Measured(one.energy, chance), 0.0, 2 * APART**2 * furthest)
+        normal = box.jensen_shannon(np.exp(box.log_density), _normal_law().pdf(box.points))
+        told = Measured(normal - (one.told.value - bound(0.0)), one.told.error)
+        statement = (
+            f"draws of {name} leave a new discriminator less than half of what those of the normal "
+            "law with nature's moments do"
+        )
+        about = f"half of 2·JSD of the normal law − (V + log 4) of {name} on fresh draws, nats"
+        yield at_least(statement, about, told, 0.0)
 
 
 def _of_density(name: str, one: Known) -> Exhibits:
@@ -201,27 +213,8 @@ def _of_density(name: str, one: Known) -> Exhibits:
         yield at_least(statement, about, learnt, 0.0)
     if one.fitted.sample is not None:
         share = Measured(one.share, proportion(one.inside, DRAWS).error)
-        statement = f"the draws of {name} follow its density"
         about = f"probability of its region of highest density: {name}, draws / quadrature"
-        yield equal(statement, about, share, one.inside, APART)
-
-
-def _of_draws(name: str, one: Known, chance: float) -> Exhibits:
-    furthest = float(pdist(np.asarray(NATURE.truth["mean"])).max())
-    statement = (
-        f"the draws of {name} are no further from nature than if a tenth of the mass had moved"
-    )
-    about = f"energy distance of {COMPARED} draws: {name} / 0"
-    yield equal(statement, about, Measured(one.energy, chance), 0.0, 2 * APART**2 * furthest)
-    box = grid()
-    normal = box.jensen_shannon(np.exp(box.log_density), _normal_law().pdf(box.points))
-    told = Measured(normal - (one.told.value - bound(0.0)), one.told.error)
-    statement = (
-        f"draws of {name} leave a new discriminator less than half of what those of the normal law "
-        "with nature's moments do"
-    )
-    about = f"half of 2·JSD of the normal law − (V + log 4) of {name} on fresh draws, nats"
-    yield at_least(statement, about, told, 0.0)
+        yield equal(f"the draws of {name} follow its density", about, share, one.inside, APART)
 
 
 def _normal_law() -> Any:

@@ -24,8 +24,7 @@ import numpy as np
 from jax import Array
 
 from comparisons.exhibits import Curves, Exhibits
-from comparisons.theory._claims import equal
-from comparisons.theory._estimates import Measured, mean
+from comparisons.theory._claims import equal, mean
 from comparisons.theory._plane import NATURE, NEGLIGIBLE, draws, moments
 from comparisons.theory.densities import everywhere, gradient, log_density_at, mesh, perceptron
 from comparisons.theory.densities.diffusion import FIRST, Denoiser, along_the_flow, levels
@@ -60,23 +59,27 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """The objective at some noise levels, then the flow of the exact scores."""
     guess = Denoiser(perceptron(key_of(rng), 6, 2, 32))
     clean = (draws(rng, DRAWS * effort) - MEAN) / SD
+
+    @jax.jit
+    def objective(t: float, x: Array, noise: Array) -> Array:
+        alpha, sigma = levels(jnp.asarray(t))
+        guessed = jax.vmap(lambda x: guess.noise(x, jnp.asarray(t)))(alpha * x + sigma * noise)
+        return jnp.mean((guessed - noise) ** 2)
+
     statement = (
         "The diffusion objective is the Fisher divergence of the noised law up to a constant."
     )
     measured, theory = [], []
     for t in TIMES:
-        found, expected = _objective(guess, t, clean, rng), by_quadrature(guess, t)
+        parts = [objective(t, x, rng.standard_normal(x.shape)) for x in np.split(clean, BLOCKS)]
+        found, expected = mean(np.array(parts)), by_quadrature(guess, t)
         measured.append(found.value)
         theory.append(expected)
         about = f"E‖ε̂ − ε‖²/D at t = {t:g}, by draws / by quadrature"
         yield equal(statement, about, found, expected, SMALL * expected)
-    yield Curves(
-        "the objective of a network that has learnt nothing",
-        "time of the diffusion",
-        "E‖ε̂ − ε‖²/D",
-        {"by draws": (TIMES, measured)},
-        {"by quadrature": (TIMES, theory)},
-    )
+    title, x = "the objective of a network that has learnt nothing", "time of the diffusion"
+    known = {"by quadrature": (TIMES, theory)}
+    yield Curves(title, x, "E‖ε̂ − ε‖²/D", {"by draws": (TIMES, measured)}, known)
     alpha, sigma = (float(level) for level in levels(jnp.asarray(FIRST)))
     x = alpha * clean[:POINTS] + sigma * rng.standard_normal((POINTS, 2))
     known = everywhere(log_density_at(NATURE, noised(jnp.asarray(FIRST))), x)
@@ -94,20 +97,6 @@ def noised(t: Array) -> Values:
     scale = jnp.sqrt((alpha * NATURE.truth["scale"] / SD) ** 2 + sigma**2)
     mean = alpha * (NATURE.truth["mean"] - MEAN) / SD
     return {**NATURE.truth, "mean": mean, "scale": scale}
-
-
-def _objective(guess: Denoiser, t: float, clean: np.ndarray, rng: np.random.Generator) -> Measured:
-    """E‖ε̂ − ε‖²/D over draws."""
-
-    @jax.jit
-    def part(x: Array, noise: Array) -> Array:
-        time = jnp.asarray(t)
-        alpha, sigma = levels(time)
-        guessed = jax.vmap(lambda x: guess.noise(x, time))(alpha * x + sigma * noise)
-        return jnp.mean((guessed - noise) ** 2)
-
-    parts = np.split(clean, BLOCKS)
-    return mean(np.array([float(part(x, rng.standard_normal(x.shape))) for x in parts]))
 
 
 def by_quadrature(guess: Denoiser, t: float) -> float:

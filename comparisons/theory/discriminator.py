@@ -21,8 +21,7 @@ from scipy.special import rel_entr
 
 from comparisons.exhibits import Exhibits, Table
 from comparisons.theory import densities
-from comparisons.theory._claims import at_least, equal, missing
-from comparisons.theory._estimates import Measured
+from comparisons.theory._claims import Measured, at_least, equal, missing
 from comparisons.theory._plane import NEGLIGIBLE, draws, grid
 from comparisons.theory.densities import Pointwise, everywhere
 from models.catalogue.factor_analysis import ProbabilisticPCA
@@ -129,16 +128,13 @@ def pointwise_maximum(p: Array, q: Array) -> Array:
 def trained(
     real: np.ndarray, other: np.ndarray, rng: np.random.Generator, updates: int
 ) -> tuple[Pointwise, tuple[str, ...]]:
-    """Trains a network to tell draws of two laws apart.
+    """A network trained to tell draws of two laws apart: its logit, and what went wrong.
 
     Args:
         real: draws of one law, shape (n, 2).
         other: draws of the other, shape (n, 2).
         rng: of the network's start and the minibatches.
         updates: steps of Adam.
-
-    Returns:
-        The logit, and what went wrong.
     """
     units = densities.standard(np.concatenate([real, other]))
     pairs = np.concatenate([units.to(real), units.to(other)], axis=1)

@@ -34,8 +34,7 @@ from jax.scipy.stats import norm
 
 from comparisons.exhibits import Curves, Exhibits, Table
 from comparisons.policy import LIMIT_SD, PROBABILITY
-from comparisons.theory._claims import at_least, equal, missing
-from comparisons.theory._estimates import Measured
+from comparisons.theory._claims import Measured, at_least, equal, missing
 from comparisons.theory._minima import EXACT, minimiser, nearest
 from comparisons.theory.densities import LINE, log_density_at
 from inference.methods.maximum_likelihood import MaximumLikelihood
@@ -73,8 +72,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """Both optima by several routes, both divergences at both, and what lies between."""
     covers, seeks = nearest(forward, 1.0), nearest(reverse, 2.0)
     if covers is None or seeks is None:
-        cause = "the minimiser of a divergence did not converge"
-        yield missing(OWN_OPTIMUM, "optima", cause)
+        yield missing(OWN_OPTIMUM, "optima", "the minimiser of a divergence did not converge")
         return
     yield from _covers(rng, effort, covers)
     yield from _seeks(rng, seeks)
@@ -149,8 +147,7 @@ def overlap() -> Overlap:
 def _covers(rng: np.random.Generator, effort: int, law: np.ndarray) -> Exhibits:
     deviation = float(np.hypot(DEVIATION, MODE))
     statement = "The least forward divergence matches moments: mean 0 and variance s² + m²."
-    about = "location of least KL(p ‖ q), by quadrature"
-    yield equal(statement, about, law[0], 0.0, EXACT)
+    yield equal(statement, "location of least KL(p ‖ q), by quadrature", law[0], 0.0, EXACT)
     about = "standard deviation of least KL(p ‖ q), by quadrature"
     yield equal(statement, about, np.exp(law[1]), deviation, EXACT)
     data = NATURE.simulate(rng, target(), UNITS * effort)

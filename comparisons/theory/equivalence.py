@@ -32,8 +32,7 @@ from scipy.stats import chi, kurtosis, norm, skew
 
 from comparisons.exhibits import Curves, Exhibits, Table
 from comparisons.policy import LIMIT_SD, LIMIT_SLOPE
-from comparisons.theory._claims import equal, missing
-from comparisons.theory._estimates import Measured, mean, power
+from comparisons.theory._claims import Measured, equal, mean, missing, power
 from comparisons.theory._minima import slopes
 from comparisons.theory.densities import mesh
 from inference.methods.maximum_a_posteriori import MaximumAPosteriori
@@ -156,16 +155,28 @@ def _equivalent(these: Objectives) -> Exhibits:
         about = f"{these.name}, grid of {len(nodes):,}: nodes between the least {name} and the MLE"
         yield equal(statement, about, abs(best[name] - best["likelihood"]), 0.0, 0.0)
     yield from _optimised(these)
-    yield from _apart(these, *values.values())
+    likelihood, cross, divergence = values.values()
+    rounding = ROUNDING * np.abs(cross).max()
+    for name, gap, expected in (
+        ("likelihood", likelihood - cross, 0.0),
+        ("divergence", cross - divergence, these.entropy),
+    ):
+        statement = "The three objectives differ by constants in θ."
+        about = f"{these.name}: range over θ of cross-entropy less {name}, nats"
+        yield equal(statement, about, np.ptp(gap), 0.0, rounding)
+        statement = (
+            "Cross-entropy is minus the mean log-likelihood, and exceeds divergence by an entropy."
+        )
+        about = f"{these.name}: cross-entropy less {name}, nats"
+        yield equal(statement, about, gap.mean(), expected, rounding)
     rows = [(name, objective.min()) for name, objective in values.items()]
     rows.append(("entropy, the constant", these.entropy))
     title = f"{these.name}: the least value of each objective on the grid"
     yield Table(title, ("objective", "nats per unit"), tuple(rows))
-    title = f"{these.name}: three objectives, one optimum"
     x = "log λ less its estimate" if k == 1 else "log σ less its estimate"
     # a line through the middle of the grid, along its last axis
     lines = {name: (axis, one.reshape(-1, axis.size)[50 * (k - 1)]) for name, one in values.items()}
-    yield Curves(title, x, "nats per unit", lines, {})
+    yield Curves(f"{these.name}: three objectives, one optimum", x, "nats per unit", lines, {})
 
 
 def _optimised(these: Objectives) -> Exhibits:
@@ -183,25 +194,6 @@ def _optimised(these: Objectives) -> Exhibits:
             continue
         away = end.x - these.maximum
         yield equal(statement, about, np.sqrt(UNITS * away @ curvature @ away), 0.0, SAME)
-
-
-def _apart(
-    these: Objectives, likelihood: np.ndarray, cross: np.ndarray, divergence: np.ndarray
-) -> Exhibits:
-    """Claims on the differences of objectives at the nodes of a grid."""
-    rounding = ROUNDING * np.abs(cross).max()
-    for name, gap, expected in (
-        ("likelihood", likelihood - cross, 0.0),
-        ("divergence", cross - divergence, these.entropy),
-    ):
-        statement = "The three objectives differ by constants in θ."
-        about = f"{these.name}: range over θ of cross-entropy less {name}, nats"
-        yield equal(statement, about, np.ptp(gap), 0.0, rounding)
-        statement = (
-            "Cross-entropy is minus the mean log-likelihood, and exceeds divergence by an entropy."
-        )
-        about = f"{these.name}: cross-entropy less {name}, nats"
-        yield equal(statement, about, gap.mean(), expected, rounding)
 
 
 def _divergent(rng: np.random.Generator) -> Exhibits:
@@ -266,10 +258,9 @@ def _repeated(rng: np.random.Generator, effort: int) -> Exhibits:
         # σ̂ = σ χ_{N−1}/√N and its bound is σ/√(2N)
         laws = {"mu": norm(), "sigma": chi(n - 1, -np.sqrt(2) * np.sqrt(n), np.sqrt(2))}
         for i, (name, law) in enumerate(laws.items()):
-            found, exact = _moments(error[:, i]), law.stats("mvsk")
-            yield from _held(f"{name}, N = {n}", found, exact)
+            found, (bias, variance, *higher) = _moments(error[:, i]), map(float, law.stats("mvsk"))
+            yield from _held(f"{name}, N = {n}", found, bias, higher)
             sds[name].append(found[1].per(1 / bound[i]))
-            bias, variance = map(float, exact[:2])
             rows.append((name, float(n), found[0].value, bias, found[1].value, variance**0.5))
     measured = ("parameter", "N", "bias / bound", "exact bias / bound", "sd / bound")
     columns = (*measured, "exact sd / bound")
@@ -294,10 +285,7 @@ def _errors(n: int, bound: np.ndarray, seed: int, effort: int) -> np.ndarray | N
 
 
 def _moments(z: np.ndarray) -> tuple[Measured, Measured, Measured, Measured]:
-    """Mean, sd, skewness and excess kurtosis of a sample, shape (R,).
-
-    Null laws of the higher ones are N(0, 6/R) and N(0, 24/R): Jarque & Bera.
-    """
+    """Mean, sd, skewness and excess kurtosis; null laws N(0, 6/R) and N(0, 24/R): Jarque & Bera."""
     sd, tails, root = float(z.std(ddof=1)), float(kurtosis(z)), np.sqrt(z.size)
     # of the sd, √((κ − 1)/4R) of it
     deviation = Measured(sd, float(sd * np.sqrt(tails + 2) / (2 * root)))
@@ -305,15 +293,16 @@ def _moments(z: np.ndarray) -> tuple[Measured, Measured, Measured, Measured]:
     return mean(z), deviation, *higher
 
 
-def _held(what: str, found: Sequence[Measured], exact: Sequence[float]) -> Exhibits:
-    """Claims on the moments of errors in units of the Cramér–Rao bound, and of their exact law."""
+def _held(what: str, found: Sequence[Measured], bias: float, higher: Sequence[float]) -> Exhibits:
+    """Claims on moments of errors in units of the Cramér–Rao bound, and what they are at this N."""
     statement = "The bias vanishes against the standard deviation."
     about = f"mean of (estimate − truth) / bound, {what}"
     cause = "σ̂ is σ χ_{N−1}/√N: its bias is of order 1/N"
-    yield equal(statement, about, found[0], 0.0, BIAS, cause=cause, predicted=float(exact[0]))
+    yield equal(statement, about, found[0], 0.0, BIAS, cause=cause, predicted=bias)
     yield equal(EFFICIENT, f"sd / bound, {what}", found[1], 1.0, LIMIT_SD)
-    for i, name, bound in ((2, "skewness", SKEWNESS), (3, "excess kurtosis", KURTOSIS)):
+    names, bounds = ("skewness", "excess kurtosis"), (SKEWNESS, KURTOSIS)
+    for name, value, expected, bound in zip(names, found[2:], higher, bounds, strict=True):
         statement = (
             f"The {name} of the estimator is that of N(0, 1/N) or of χ_{{N−1}}, and so vanishes."
         )
-        yield equal(statement, f"{name}, {what} / exact", found[i], exact[i], bound)
+        yield equal(statement, f"{name}, {what} / exact", value, expected, bound)

@@ -21,8 +21,7 @@ from jax import Array
 
 from comparisons.exhibits import Exhibits
 from comparisons.policy import LIMIT_SD
-from comparisons.theory._claims import equal, missing
-from comparisons.theory._estimates import mean
+from comparisons.theory._claims import equal, mean, missing
 from comparisons.theory._minima import climbed
 from comparisons.theory._plane import NATURE, STEP, draws, grid
 from comparisons.theory.densities import TEMPLATE, as_data

@@ -30,8 +30,7 @@ import xarray as xr
 
 from comparisons.exhibits import Curves, Exhibits, Table
 from comparisons.policy import LIMIT_SLOPE
-from comparisons.theory._claims import equal
-from comparisons.theory._estimates import slope
+from comparisons.theory._claims import equal, slope
 from comparisons.theory._fisher_blocks import networks
 from comparisons.theory._natural_gradient import EXACT, natural_gradient, optimisers
 from inference.information.derivatives import scores
@@ -121,18 +120,16 @@ def _nested(order: int) -> Values:
     Further components are copies of the second, with equal shares of its weight.
     """
     truth = {k: np.asarray(v) for k, v in GaussianMixture(2, 2, "spherical").truth.items()}
-    weights, mean = truth["weights"], truth["mean"]
+    weights, mean, scale = truth["weights"], truth["mean"], truth["scale"]
     if order == 1:
         middle = weights @ mean
         between = weights @ ((mean - middle) ** 2).mean(axis=1)
-        scale = np.sqrt(truth["scale"] ** 2 + between)
-        return {"mean": jnp.asarray(middle[None]), "scale": jnp.asarray(scale)}
-    copies = order - 1
-    return {
-        "weights": jnp.asarray(np.append(weights[0], np.full(copies, weights[1] / copies))),
-        "mean": jnp.asarray(np.vstack([mean[0], np.tile(mean[1], (copies, 1))])),
-        "scale": jnp.asarray(truth["scale"]),
-    }
+        values = {"mean": middle[None], "scale": np.sqrt(scale**2 + between)}
+    else:
+        counts = np.array([1, order - 1])
+        shares, copies = np.repeat(weights / counts, counts), np.repeat(mean, counts, axis=0)
+        values = {"weights": shares, "mean": copies, "scale": scale}
+    return {name: jnp.asarray(value) for name, value in values.items()}
 
 
 def _ranks(rng: np.random.Generator, n: int) -> Exhibits:

@@ -22,14 +22,10 @@ from jax import Array
 from jax.scipy.stats import norm
 
 from comparisons.exhibits import Curves, Exhibits
-from comparisons.theory._claims import at_least, equal, missing
-from comparisons.theory._estimates import Measured, mean
+from comparisons.theory._claims import Measured, at_least, equal, mean, missing
 from comparisons.theory._plane import NEGLIGIBLE, draws
-from comparisons.theory.densities.variational_autoencoder import (
-    LATENT,
-    LatentVariable,
-    VariationalAutoencoder,
-)
+from comparisons.theory.densities import variational_autoencoder
+from comparisons.theory.densities.variational_autoencoder import LATENT, LatentVariable
 from comparisons.verdict import Verdict
 from models.programs.keys import key_of
 
@@ -46,7 +42,7 @@ PARTICLES = 200
 def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """A ladder of bounds of one model, against its likelihood by quadrature and by annealing."""
     train = draws(rng, TRAIN * effort)
-    units, trained = VariationalAutoencoder().learn(train, rng, effort)
+    units, trained = variational_autoencoder.VariationalAutoencoder().learn(train, rng, effort)
     if trained.problems:
         about = "lower bounds of a trained model"
         yield missing("the model has been trained", about, trained.problems[0])
@@ -74,17 +70,14 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     annealed = np.asarray(eqx.filter_jit(model.annealed)(key_of(rng), x, PARTICLES * effort))
     statement = "annealed importance sampling reaches log q(x) without the proposal"
     yield _means(statement, "log q(x): annealing / quadrature", annealed, exact)
-    yield Curves(
-        "importance weights close the gap of the lower bound",
-        "importance samples K",
-        "mean held-out bound, nats per observation in standardised units",
-        {"L_K": (SAMPLES, [b.mean() for b in bounds.values()])},
-        {
-            "log q(x) by quadrature": (SAMPLES, [exact.mean()] * len(SAMPLES)),
-            "ELBO by quadrature": (SAMPLES, [(exact - gap).mean()] * len(SAMPLES)),
-        },
-        "x",
-    )
+    lines = {"L_K": (SAMPLES, [one.mean() for one in bounds.values()])}
+    theory = {
+        "log q(x) by quadrature": (SAMPLES, [exact.mean()] * len(SAMPLES)),
+        "ELBO by quadrature": (SAMPLES, [(exact - gap).mean()] * len(SAMPLES)),
+    }
+    title = "importance weights close the gap of the lower bound"
+    y = "mean held-out bound, nats per observation in standardised units"
+    yield Curves(title, "importance samples K", y, lines, theory, "x")
 
 
 def bound(

@@ -25,8 +25,7 @@ from scipy.special import rel_entr
 
 from comparisons.exhibits import Curves, Exhibits
 from comparisons.policy import LIMIT_SD
-from comparisons.theory._claims import equal, missing
-from comparisons.theory._estimates import Measured, mean
+from comparisons.theory._claims import Measured, equal, mean, missing
 from comparisons.theory._minima import slopes, stationary
 from inference.optimisation.newton import bfgs
 from models.programs.keys import key_of
@@ -78,17 +77,12 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     yield equal(statement, about, found, 1.0, LIMIT_SD)
     learnt = [np.exp(rate + excess.mean()) for _, _, excess in ladder]
     expected = np.exp(rate + k / (2 * np.array(LENGTHS)))
-    yield Curves(
-        "perplexity of a learnt chain",
-        "tokens learnt from",
-        "expected perplexity of the next token",
-        {"learnt": (LENGTHS, learnt)},
-        {
-            "exp(H + k/(2T))": (LENGTHS, expected),
-            "exp(H)": (LENGTHS, [np.exp(rate)] * len(LENGTHS)),
-        },
-        "x",
-    )
+    theory = {
+        "exp(H + k/(2T))": (LENGTHS, expected),
+        "exp(H)": (LENGTHS, [np.exp(rate)] * len(LENGTHS)),
+    }
+    title, y = "perplexity of a learnt chain", "expected perplexity of the next token"
+    yield Curves(title, "tokens learnt from", y, {"learnt": (LENGTHS, learnt)}, theory, "x")
 
 
 def learn(

@@ -22,19 +22,18 @@ from comparisons.exhibits import Curves, Exhibits, Table
 from comparisons.policy import LIMIT_SD
 from comparisons.theory import _two_modes as modes
 from comparisons.theory import sampling
-from comparisons.theory._claims import at_least, equal, missing
+from comparisons.theory._claims import Measured, at_least, equal, mean, missing
 from comparisons.theory._discretised import diffusion, langevin, learnt
-from comparisons.theory._estimates import Measured, mean
 from comparisons.theory._two_modes import DRAWS, measured, target
 from comparisons.theory.sampling import Drawn, Sampler, importance
 from comparisons.theory.sampling.importance import RELIABLE, Importance, chi_squared, tail_index
-from comparisons.theory.sampling.rejection import Rejection, bound
+from comparisons.theory.sampling.rejection import RATIO, bound
 from comparisons.theory.sampling.reparameterised import transport
 from comparisons.verdict import Verdict
 from models.programs.keys import key_of
 from models.registry import subclasses
 
-SIZES = (16, 32, 64, 128, 256, 512)
+SIZES = (16, 32, 64, 128, 256, DRAWS)
 TAILS = 16_384
 """Draws to which one k̂ is fitted."""
 NARROW = 0.5
@@ -61,8 +60,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     yield from langevin(drawn["unadjusted_langevin"], rng, repetitions)
     yield from learnt(rng, effort)
     yield from diffusion(rng, repetitions)
-    yield _efficiency(drawn)
-    yield _errors(drawn)
+    yield from _errors(drawn)
 
 
 def _unbiased(name: str, drawn: Drawn) -> Exhibits:
@@ -75,7 +73,11 @@ def _unbiased(name: str, drawn: Drawn) -> Exhibits:
     yield equal(statement, about, variance, 1.0, LIMIT_SD)
     about = f"slope of log error of the mean against log n, n = {SIZES[0]} … {SIZES[-1]}: {name}"
     statement = f"the error falls as the square root of the number of draws: {name}"
-    yield equal(statement, about, _error_slope(drawn), -0.5, modes.SLOPE)
+    few, many = _squared_errors(drawn, SIZES[0]), _squared_errors(drawn, SIZES[-1])
+    factor = 2 * np.log(SIZES[-1] / SIZES[0])
+    influence = (many / many.mean() - few / few.mean()) / factor
+    found = Measured(np.log(many.mean() / few.mean()) / factor, mean(influence).error)
+    yield equal(statement, about, found, -0.5, modes.SLOPE)
 
 
 def _squared_errors(drawn: Drawn, size: int) -> np.ndarray:
@@ -84,52 +86,28 @@ def _squared_errors(drawn: Drawn, size: int) -> np.ndarray:
     return (away**2).sum(axis=-1).mean(axis=1)
 
 
-def _error_slope(drawn: Drawn) -> Measured:
-    """Slope of the log root mean squared error from the first to the last size."""
-    few, many = _squared_errors(drawn, SIZES[0]), _squared_errors(drawn, SIZES[-1])
-    factor = 2 * np.log(SIZES[-1] / SIZES[0])
-    influence = (many / many.mean() - few / few.mean()) / factor
-    return Measured(np.log(many.mean() / few.mean()) / factor, mean(influence).error)
-
-
-def _efficiency(drawn: dict[str, Drawn]) -> Table:
-    total = float(jnp.trace(target().covariance))
-    rows = []
+def _errors(drawn: dict[str, Drawn]) -> Exhibits:
+    """The error of the mean of all draws, and of fewer, and what they cost."""
+    total, rows, lines = float(jnp.trace(target().covariance)), [], {}
     for name, one in drawn.items():
-        square = float(_squared_errors(one, DRAWS).mean())
-        price = one.evaluations * DRAWS * square / total
-        cost = one.acceptance, one.warm_up, one.evaluations
-        rows.append((name, *cost, float(np.sqrt(square)), price))
-    columns = (
-        "sampler",
-        "accepted share",
-        "evaluations of warm-up",
-        "evaluations per draw",
-        "root mean squared error of the mean vector",
-        "evaluations worth one independent draw",
-    )
-    return Table(f"error of the mean of {DRAWS} draws, and what it cost", columns, tuple(rows))
-
-
-def _errors(drawn: dict[str, Drawn]) -> Curves:
-    total = float(jnp.trace(target().covariance))
-    lines = {}
-    for name, one in drawn.items():
+        squares = [float(_squared_errors(one, size).mean()) for size in SIZES]
+        price = one.evaluations * DRAWS * squares[-1] / total
+        error = float(np.sqrt(squares[-1]))
+        rows.append((name, one.acceptance, one.warm_up, one.evaluations, error, price))
         cost = [one.warm_up + one.evaluations * size for size in SIZES]
-        lines[name] = cost, [float(np.sqrt(_squared_errors(one, s).mean())) for s in SIZES]
-    ends = [float(SIZES[0]), max(cost[-1] for cost, _ in lines.values())]
-    return Curves(
-        "error against cost",
-        "evaluations of density or gradient, warm-up included",
-        "root mean squared error of the mean vector",
-        lines,
-        {"one evaluation per independent draw": (ends, [np.sqrt(total / x) for x in ends])},
-        "xy",
-    )
+        lines[name] = cost, np.sqrt(squares)
+    vector = "root mean squared error of the mean vector"
+    columns = ("sampler", "accepted share", "evaluations of warm-up", "evaluations per draw")
+    columns += (vector, "evaluations worth one independent draw")
+    yield Table(f"error of the mean of {DRAWS} draws, and what it cost", columns, tuple(rows))
+    ends = np.array([float(SIZES[0]), max(cost[-1] for cost, _ in lines.values())])
+    x = "evaluations of density or gradient, warm-up included"
+    known = {"one evaluation per independent draw": (ends, np.sqrt(total / ends))}
+    yield Curves("error against cost", x, vector, lines, known, "xy")
 
 
 def _cost(drawn: dict[str, Drawn]) -> Exhibits:
-    many = bound(target(), Rejection().ratio)
+    many = bound(target(), RATIO)
     draws = drawn["rejection"].draws
     # of a mean of geometric numbers
     error = np.sqrt(1 - 1 / many) * many / np.sqrt(draws.shape[0] * draws.shape[1])

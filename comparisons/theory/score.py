@@ -17,8 +17,7 @@ import numpy as np
 
 from comparisons.exhibits import Curves, Exhibits
 from comparisons.policy import LIMIT_SD
-from comparisons.theory._claims import at_least, equal, missing
-from comparisons.theory._estimates import Measured, mean
+from comparisons.theory._claims import Measured, at_least, equal, mean, missing
 from comparisons.theory._plane import NATURE, draws, grid
 from comparisons.theory.densities import Pointwise, everywhere, gradient, log_density_at
 from comparisons.theory.densities.score_matching import LOSSES, NOISE, ScoreMatching

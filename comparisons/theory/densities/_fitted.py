@@ -69,23 +69,17 @@ class DensityEstimator(ABC):
 
     @abstractmethod
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
-        """Learns the law that `train`, shape (N, 2), was drawn from.
-
-        `effort` multiplies the updates of estimators that are trained by gradients.
-        """
+        """Learns the law of `train`, shape (N, 2); `effort` multiplies the updates of networks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network(DensityEstimator):
-    """An estimator that is trained by gradients.
-
-    Attributes:
-        width: units of each of the two hidden layers, of every network.
-        updates: steps of Adam at effort 1.
-    """
+    """An estimator that is trained by gradients."""
 
     width: int = 32
+    """Units of each of the two hidden layers, of every network."""
     updates: int = 4_000
+    """Steps of Adam at effort 1."""
 
 
 def variants(cls: type[DensityEstimator]) -> dict[str, DensityEstimator]:

@@ -86,13 +86,10 @@ def _game(players: Players, key: Array, real: Array) -> Array:
     """One loss whose gradients are each player's own: the other is held fixed in each term."""
     z = jax.random.normal(key, (real.shape[0], _LATENT))
     drawn = jax.vmap(players.generator)(z)
-    judge = jax.vmap(lambda x: _held(players.discriminator)(x)[0])
+    free, fixed = eqx.partition(players.discriminator, eqx.is_inexact_array)
+    held = eqx.combine(jax.lax.stop_gradient(free), fixed)
+    judge = jax.vmap(lambda x: held(x)[0])
     slope = jax.vmap(jax.grad(lambda x: players.discriminator(x)[0]))(real)
     penalty = _PENALTY / 2 * jnp.mean(jnp.sum(slope**2, axis=1))
     told = value(players.discriminator, real, jax.lax.stop_gradient(drawn))
     return penalty - told - jnp.mean(log_sigmoid(judge(drawn)))
-
-
-def _held[T](network: T) -> T:
-    free, fixed = eqx.partition(network, eqx.is_inexact_array)
-    return eqx.combine(jax.lax.stop_gradient(free), fixed)

@@ -10,7 +10,6 @@ References: Bishop (1994), mixture density networks; Uria, Murray & Larochelle (
 from dataclasses import dataclass
 from typing import final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +19,7 @@ from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 
 from comparisons.theory.densities._fitted import Fitted, Network, by_likelihood
-from comparisons.theory.densities._networks import perceptron
+from comparisons.theory.densities._networks import Conditional, perceptron
 from models.programs.keys import key_of
 
 _COMPONENTS = 4
@@ -42,15 +41,8 @@ class Autoregressive(Network):
         return by_likelihood(access, start, train, rng, self.updates * effort)
 
 
-class Conditionals(eqx.Module):
-    """The laws of x₁ and of x₂ given x₁: logits, means and log standard deviations, (3, K)."""
-
-    first: Array
-    second: eqx.nn.MLP
-
-    def after(self, x: Array) -> Array:
-        """The parameters of x₂'s law."""
-        return self.first + self.second(x[None]).reshape(self.first.shape)
+class Conditionals(Conditional):
+    """The laws of x₁ and of x₂ given x₁: logits, means and log standard deviations."""
 
     def log_density(self, x: Array) -> Array:
         """log q at one point."""

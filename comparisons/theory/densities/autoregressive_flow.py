@@ -9,7 +9,6 @@ Reference: Huang, Krueger, Lacoste & Courville (2018), ICML (deep sigmoidal flow
 from dataclasses import dataclass
 from typing import final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +18,7 @@ from jax.scipy.special import logsumexp
 
 from comparisons.theory.densities._fitted import Fitted, Network, by_likelihood
 from comparisons.theory.densities._flow import ACCESS, Flow
-from comparisons.theory.densities._networks import perceptron
+from comparisons.theory.densities._networks import Conditional, perceptron
 from models.programs.keys import key_of
 
 _SIGMOIDS = 8
@@ -43,43 +42,31 @@ class AutoregressiveFlow(Network):
         return by_likelihood(ACCESS, flow, train, rng, self.updates * effort)
 
 
-class Layer(eqx.Module):
-    """Both coordinates' transformations."""
-
-    first: Array
-    """Raw parameters (w, a, b) of the first coordinate's, shape (3, J)."""
-    second: eqx.nn.MLP
-    """From the first coordinate to the raw parameters of the second's."""
-
-    def conditional(self, x: Array) -> Array:
-        """Raw parameters of the second coordinate's transformation, shape (3, J)."""
-        return self.first + self.second(x[None]).reshape(self.first.shape)
-
-
 class Sigmoidal(Flow):
     """Layers one after another, each with the coordinates in the other order."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[Conditional, ...]
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         log_jacobian = jnp.zeros(())
         for layer in self.layers:
             one, slope = _increasing(layer.first, x[0])
-            two, steepness = _increasing(layer.conditional(x[0]), x[1])
+            two, steepness = _increasing(layer.after(x[0]), x[1])
             x, log_jacobian = jnp.stack([two, one]), log_jacobian + slope + steepness
         return x, log_jacobian
 
     def inverse(self, z: Array) -> Array:
         for layer in reversed(self.layers):
             one = _bisect(layer.first, z[1])
-            z = jnp.stack([one, _bisect(layer.conditional(one), z[0])])
+            z = jnp.stack([one, _bisect(layer.after(one), z[0])])
         return z
 
 
-def _layer(key: Array, sigmoids: int, width: int) -> Layer:
+def _layer(key: Array, sigmoids: int, width: int) -> Conditional:
+    """Raw parameters (w, a, b) of both coordinates' transformations."""
     shifts = jnp.linspace(-2.0, 2.0, sigmoids)
     raw = jnp.stack([jnp.zeros(sigmoids), jnp.full(sigmoids, 0.5), shifts])
-    return Layer(raw, perceptron(key, 1, 3 * sigmoids, width))
+    return Conditional(raw, perceptron(key, 1, 3 * sigmoids, width))
 
 
 def _increasing(raw: Array, x: Array) -> tuple[Array, Array]:

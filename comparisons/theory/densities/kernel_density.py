@@ -31,13 +31,10 @@ _PARTS = 5
 @final
 @dataclass(frozen=True)
 class KernelDensity(DensityEstimator):
-    """Product of normal kernels.
-
-    Attributes:
-        bandwidth: statsmodels' selector.
-    """
+    """Product of normal kernels."""
 
     bandwidth: Selector = "cv_ml"
+    """statsmodels' selector."""
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
         began = time.perf_counter()

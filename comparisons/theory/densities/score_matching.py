@@ -30,13 +30,10 @@ NOISE = 0.3
 @final
 @dataclass(frozen=True)
 class ScoreMatching(Network):
-    """A network for the score.
-
-    Attributes:
-        objective: which form of the divergence is minimised.
-    """
+    """A network for the score."""
 
     objective: Literal["denoising", "sliced"] = "denoising"
+    """Which form of the divergence is minimised."""
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
         units = standard(train)
@@ -54,10 +51,7 @@ class ScoreMatching(Network):
 
 
 def _denoising(score: Callable[[Array], Array], key: Array, x: Array) -> Array:
-    """½ mean ‖s(x + σε) + ε/σ‖², with D/σ² for ‖ε/σ‖², which does not depend on the score.
-
-    A score is a function of one point.
-    """
+    """½ mean ‖s(x + σε) + ε/σ‖², s of one point; with D/σ² for ‖ε/σ‖², in which there is no s."""
     noise = jax.random.normal(key, x.shape)
     guess = jax.vmap(score)(x + NOISE * noise)
     cross = jnp.sum(guess * noise, axis=1) / NOISE

@@ -33,14 +33,10 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Chain(Sampler):
-    """Chains from dispersed starts; each step costs one evaluation of density and score.
-
-    Attributes:
-        step: h, half the variance of a proposal in each coordinate, units of x squared.
-    """
+    """Chains from dispersed starts; each step costs one evaluation of density and score."""
 
     step: float = 0.5
-
+    """h, half the variance of a proposal in each coordinate, units of x squared."""
     drift: ClassVar[bool] = True
     """Whether proposals move along the score."""
     adjusted: ClassVar[bool] = True

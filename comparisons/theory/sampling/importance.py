@@ -29,13 +29,10 @@ _FEWEST = 5
 @final
 @dataclass(frozen=True)
 class Importance(Sampler):
-    """Draws of a normal law around the target's mean.
-
-    Attributes:
-        ratio: its scale over the components'.
-    """
+    """Draws of a normal law around the target's mean."""
 
     ratio: float = 2.0
+    """Its scale over the components'."""
 
     def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
         proposal = widened(target, self.ratio)

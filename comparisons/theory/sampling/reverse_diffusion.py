@@ -27,13 +27,10 @@ HORIZON = 6.0
 @final
 @dataclass(frozen=True)
 class ReverseDiffusion(Sampler):
-    """Euler steps of the reverse diffusion with the exact score.
-
-    Attributes:
-        steps: N, of equal length.
-    """
+    """Euler steps of the reverse diffusion with the exact score."""
 
     steps: int = 32
+    """N, of equal length."""
 
     exact: ClassVar[bool] = False
 
