@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 import comparisons.theory.densities
 from comparisons.theory import access, excess_loss
-from comparisons.theory._estimates import Measured
+from comparisons.theory._claims import Measured
 from comparisons.theory._plane import (
     HIGH,
     LOW,
@@ -34,7 +34,6 @@ from comparisons.theory.densities import (
     perceptron,
     variants,
 )
-from comparisons.theory.densities._flow import log_density as flow_density
 from comparisons.theory.densities.autoregressive import Conditionals
 from comparisons.theory.densities.autoregressive_flow import Sigmoidal, _layer
 from comparisons.theory.densities.coupling_flow import Couplings
@@ -89,7 +88,7 @@ def test_an_untrained_flow_integrates_to_one(name: str) -> None:
     made = FLOWS[name]()
     axis = np.arange(-20.0, 20.0, 0.1)
     points = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
-    values = everywhere(lambda x: jax.vmap(lambda x: flow_density(made, x))(x), points)
+    values = everywhere(lambda x: jax.vmap(lambda x: made.log_density(x))(x), points)
     # the trapezoidal rule of a smooth density: what is left is beyond the box
     assert abs(np.exp(values).sum() * 0.01 - 1) < 1e-6
 

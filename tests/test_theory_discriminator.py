@@ -8,7 +8,7 @@ import pytest
 from jax.nn import sigmoid
 
 from comparisons.theory import discriminator
-from comparisons.theory._estimates import Measured
+from comparisons.theory._claims import Measured
 from comparisons.verdict import Verdict
 
 

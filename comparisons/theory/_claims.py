@@ -1,9 +1,61 @@
-"""A claim of the theory: the number that it predicts and the one measured, as a verdict."""
+"""Claims of the theory as verdicts: numbers measured, with their errors, and those predicted."""
 
-from typing import Any, SupportsFloat
+from __future__ import annotations
 
-from comparisons.theory._estimates import Measured
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple, SupportsFloat
+
+import numpy as np
+
+from comparisons.exhibits import Numbers
 from comparisons.verdict import Verdict, not_comparable
+
+
+class Measured(NamedTuple):
+    """A number and its Monte Carlo standard error, in the same units."""
+
+    value: float
+    error: float = 0.0
+
+    def per(self, unit: float) -> Measured:
+        """The same in another unit."""
+        return Measured(float(self.value / unit), float(self.error / abs(unit)))
+
+    def less(self, shift: float) -> Measured:
+        """The difference from a number without error."""
+        return Measured(float(self.value - shift), self.error)
+
+
+def mean(values: np.ndarray) -> Measured:
+    """The mean of independent replicates, shape (R,)."""
+    return Measured(float(values.mean()), float(values.std(ddof=1) / np.sqrt(values.size)))
+
+
+def proportion(share: float, size: float) -> Measured:
+    """A share of so many independent trials, with the error that it has if it is the truth."""
+    return Measured(share, float(np.sqrt(share * (1 - share) / size)))
+
+
+def slope(x: np.ndarray, y: np.ndarray, error: np.ndarray | float = 0.0) -> Measured:
+    """The slope of a straight line by least squares through points of so large errors in y."""
+    weight = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+    return Measured(float(weight @ y), float(np.sqrt((weight**2 * np.square(error)).sum())))
+
+
+def power(sizes: Sequence[float], values: Sequence[Measured]) -> Measured:
+    """The slope of log |value| against log size, weighted by inverse squares of relative errors."""
+    x, (y, error) = np.log(sizes), np.array(values).T
+    weight = (y / np.maximum(error, 1e-12)) ** 2
+    away = x - np.average(x, weights=weight)
+    total = float((weight * away**2).sum())
+    return Measured(float((weight * away * np.log(np.abs(y))).sum()) / total, total**-0.5)
+
+
+def order(sizes: Numbers, errors: Numbers) -> float:
+    """The slope of log error against log size between the last two; NaN if the sign changes."""
+    ratio = errors[-2] / errors[-1]
+    return float(np.log(ratio) / np.log(sizes[-2] / sizes[-1])) if ratio > 0 else float("nan")
 
 
 def equal(
@@ -11,7 +63,7 @@ def equal(
     about: str,
     found: Measured | SupportsFloat,
     expected: float,
-    bound: float,
+    bound: float = 0.0,
     **explained: Any,
 ) -> Verdict:
     """The claim that a number is what theory predicts.
@@ -22,32 +74,15 @@ def equal(
         found: the number measured; alone it has no error.
         expected: the prediction, same units.
         bound: the largest difference that does not matter in practice, same units.
-        **explained: `cause` and `predicted` of a departure that theory predicts, too.
-
-    Returns:
-        The verdict on it.
+        **explained: further fields: `cause` and `predicted` of a departure that theory predicts.
     """
     value, error = found if isinstance(found, Measured) else (found, 0.0)
     numbers = float(value), float(expected), float(error), float(bound)
     return Verdict(about, *numbers, **explained, statement=statement)
 
 
-def at_least(
-    statement: str, about: str, found: Measured | SupportsFloat, least: float, slack: float = 0.0
-) -> Verdict:
-    """The claim that a number is no less than another.
-
-    Args:
-        statement: a sentence of the theory that can be true or false, without the numbers.
-        about: what is compared, with units.
-        found: the number measured; alone it has no error.
-        least: what it is to reach, same units.
-        slack: how far below does not matter in practice, same units.
-
-    Returns:
-        The verdict on it.
-    """
-    return equal(statement, about, found, least, slack, relation="at_least")
+at_least = partial(equal, relation="at_least")
+"""The claim that a number is no less than another, or not by more than a bound."""
 
 
 def missing(statement: str, about: str, cause: str) -> Verdict:

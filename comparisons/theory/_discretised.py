@@ -6,28 +6,18 @@ The theorems are those of `samplers`; laws are found by quadrature along the tar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from comparisons.exhibits import Curves, Exhibits
-from comparisons.theory._claims import equal, missing
-from comparisons.theory._estimates import Measured, mean, order, slope
-from comparisons.theory._two_modes import (
-    DRAWS,
-    LOCATION,
-    RELATIVE,
-    REPETITIONS,
-    SCALE,
-    SLOPE,
-    Moments,
-    line,
-    measured,
-    normal,
-    relative,
-    target,
-    truth,
-)
+from comparisons.policy import LIMIT_SD
+from comparisons.theory import _two_modes as modes
+from comparisons.theory._claims import Measured, equal, mean, missing, order, slope
+from comparisons.theory._minima import stationary
+from comparisons.theory._two_modes import DRAWS, SCALE, Moments, line, measured, truth
 from comparisons.theory.densities.score_matching import ScoreMatching
-from comparisons.theory.sampling import Drawn, Learnt
-from comparisons.theory.sampling.reverse_diffusion import HORIZON, ReverseDiffusion, step_mean
+from comparisons.theory.sampling import Drawn, Learnt, NormalMixture
+from comparisons.theory.sampling import reverse_diffusion as reverse
+from comparisons.theory.sampling.reverse_diffusion import HORIZON, ReverseDiffusion
 from comparisons.theory.sampling.unadjusted_langevin import UnadjustedLangevin
 from models.programs.keys import key_of
 
@@ -72,10 +62,9 @@ def moments(mass: np.ndarray) -> Moments:
 def _normal_bias(step: float, rng: np.random.Generator, repetitions: int) -> Measured:
     """Relative bias of the variance on N(0, σ²I) by draws."""
     # the smaller the bias, the more draws it takes
-    times = max(1, round(FEW / step))
-    runs = [UnadjustedLangevin(step).draw(normal(), rng, repetitions, DRAWS) for _ in range(times)]
-    squares = np.concatenate([(one.draws**2).mean(axis=(1, 2)) for one in runs]) / SCALE**2
-    return mean(squares).less(1)
+    sampler, times = UnadjustedLangevin(step), range(max(1, round(FEW / step)))
+    runs = [sampler.draw(modes.normal(), rng, repetitions, DRAWS).draws for _ in times]
+    return mean((np.concatenate(runs) ** 2).mean(axis=(1, 2)) / SCALE**2).less(1)
 
 
 def stationary_variance(step: float) -> float:
@@ -86,26 +75,24 @@ def stationary_variance(step: float) -> float:
 def langevin_law(step: float) -> Moments:
     """Stationary moments of unadjusted Langevin along the axis, by quadrature."""
     place = jnp.asarray(NODES[:, None])
-    matrix = _kernel(np.asarray(place + step * line().score(place))[:, 0], 2 * step)
-    system = np.vstack([matrix - np.eye(len(NODES)), np.ones(len(NODES))])
-    return moments(np.linalg.lstsq(system, np.append(np.zeros(len(NODES)), 1.0))[0])
+    kernel = _kernel(np.asarray(place + step * line().score(place))[:, 0], 2 * step)
+    return moments(stationary(kernel.T))
 
 
 def langevin(drawn: Drawn, rng: np.random.Generator, repetitions: int) -> Exhibits:
     """The bias as the step shrinks: of a normal law and of the mixture, whose draws are given."""
-    steps, last = STEPS + FINE, FINE[-1]
-    curved = {step: relative(langevin_law(step)).variance - 1 for step in steps}
+    steps = np.array(STEPS + FINE)
+    curved = np.array([modes.relative(langevin_law(step)).variance - 1 for step in steps])
     statement = "the bias of unadjusted Langevin falls in proportion to the step: mixture"
-    about = f"slope of log bias of the variance against log h at {last}, by quadrature"
-    yield equal(statement, about, order(FINE, [curved[step] for step in FINE]), 1.0, SLOPE)
-    exact = {step: stationary_variance(step) / SCALE**2 - 1 for step in steps}
-    biases = {step: _normal_bias(step, rng, repetitions) for step in STEPS}
+    about = f"slope of log bias of the variance against log h at {FINE[-1]}, by quadrature"
+    yield equal(statement, about, order(steps, curved), 1.0, modes.SLOPE)
+    exact = np.array([stationary_variance(step) for step in steps]) / SCALE**2 - 1
+    known, biases = exact[: len(STEPS)], [_normal_bias(step, rng, repetitions) for step in STEPS]
     statement = "draws of unadjusted Langevin have the bias of its step: normal law"
-    for step, bias in biases.items():
+    for step, bias, expected in zip(STEPS, biases, known, strict=True):
         about = f"relative bias of the variance, h = {step}: draws / h/(2σ² − h)"
-        yield equal(statement, about, bias, exact[step], HALF * exact[step])
-    places, known = np.log(STEPS), np.array([exact[step] for step in STEPS])
-    found, error = np.array(list(biases.values())).T
+        yield equal(statement, about, bias, expected, HALF * expected)
+    places, (found, error) = np.log(STEPS), np.array(biases).T
     statement = (
         "the bias of draws of unadjusted Langevin falls in proportion to the step: normal law"
     )
@@ -115,46 +102,33 @@ def langevin(drawn: Drawn, rng: np.random.Generator, repetitions: int) -> Exhibi
     step = UnadjustedLangevin().step
     statement = "draws of unadjusted Langevin have the bias of its step: mixture"
     about = f"variance along the axis, relative to the true one, h = {step}"
-    yield equal(
-        statement,
-        about,
-        measured(drawn)[1],
-        1.0,
-        RELATIVE,
-        cause="the law that the Euler step leaves invariant, by quadrature",
-        predicted=relative(langevin_law(step)).variance,
-    )
-    yield Curves(
-        "bias of unadjusted Langevin as the step shrinks",
-        "step h",
-        "relative bias of the variance",
-        {
-            "normal law, draws": (STEPS, found),
-            "mixture, quadrature": (steps, [curved[step] for step in steps]),
-        },
-        {
-            "normal law, h/(2σ² − h)": (steps, [exact[step] for step in steps]),
-            "mixture, in proportion to h": (steps, [curved[last] * h / last for h in steps]),
-        },
-        "xy",
-    )
+    cause = "the law that the Euler step leaves invariant, by quadrature"
+    explained = {"cause": cause, "predicted": modes.relative(langevin_law(step)).variance}
+    yield equal(statement, about, measured(drawn)[1], 1.0, LIMIT_SD, **explained)
+    title = "bias of unadjusted Langevin as the step shrinks"
+    draws = {"normal law, draws": (STEPS, found), "mixture, quadrature": (steps, curved)}
+    theory = {
+        "normal law, h/(2σ² − h)": (steps, exact),
+        "mixture, in proportion to h": (steps, curved[-1] * steps / steps[-1]),
+    }
+    yield Curves(title, "step h", "relative bias of the variance", draws, theory, "xy")
 
 
 def learnt(rng: np.random.Generator, effort: int) -> Exhibits:
     """Langevin with a score that a network has learnt from draws, held to the exact score's law."""
-    train = np.asarray(target().draws(key_of(rng), (TRAIN * effort,)))
+    train = np.asarray(modes.target().draws(key_of(rng), (TRAIN * effort,)))
     fit = ScoreMatching("sliced").fit(train, rng, effort)
     statement = "Langevin dynamics with a learnt score sample what the score was learnt from"
     if fit.problems or fit.score is None:
         yield missing(statement, "Langevin with a learnt score", fit.problems[0])
         return
     law = Learnt(jnp.asarray(train.mean(axis=0)), jnp.asarray(np.cov(train.T)), fit.score)
-    drawn = UnadjustedLangevin(CLOSE).draw(law, rng, REPETITIONS * effort, DRAWS)
-    (location, variance), exact = measured(drawn), relative(langevin_law(CLOSE))
+    drawn = UnadjustedLangevin(CLOSE).draw(law, rng, modes.REPETITIONS * effort, DRAWS)
+    (location, variance), exact = measured(drawn), modes.relative(langevin_law(CLOSE))
     about = f"mean along the axis, standard deviations, h = {CLOSE}: learnt score / exact score"
-    yield equal(statement, about, location, exact.mean, LOCATION)
+    yield equal(statement, about, location, exact.mean, modes.LOCATION)
     about = f"variance, relative to the target's, h = {CLOSE}: learnt score / exact score"
-    yield equal(statement, about, variance, exact.variance, RELATIVE)
+    yield equal(statement, about, variance, exact.variance, LIMIT_SD)
 
 
 def _reversed_law(steps: int) -> np.ndarray:
@@ -168,51 +142,46 @@ def _reversed_law(steps: int) -> np.ndarray:
     return mass
 
 
-_step_mean = jax.jit(step_mean)
+@jax.jit
+def _step_mean(law: NormalMixture, x: Array, t: float, length: float) -> Array:
+    return reverse.step_mean(reverse.diffused(law, t), x, length)
 
 
 def diffusion(rng: np.random.Generator, repetitions: int) -> Exhibits:
     """The bias of the mean and the total variation as the steps grow in number."""
-    laws = {steps: _reversed_law(steps) for steps in COUNTS}
-    bias = [moments(mass).mean - truth().mean for mass in laws.values()]
+    laws = [_reversed_law(steps) for steps in COUNTS]
+    sd = np.sqrt(truth().variance)
+    bias = np.array([moments(mass).mean - truth().mean for mass in laws])
     true = np.exp(np.asarray(line().log_density(jnp.asarray(NODES[:, None])))) * WIDTH
-    apart = [float(abs(mass - true).sum() / 2) for mass in laws.values()]
-    most, few = COUNTS[-1], COUNTS[0]
+    apart = [float(abs(mass - true).sum() / 2) for mass in laws]
+    most, few, variances = COUNTS[-1], COUNTS[0], {}
     statement = "the bias of reverse diffusion falls in proportion to its step"
     about = f"order of the bias of the mean in 1/N at N = {most}, by quadrature"
     # differences leave out what no step can mend: the start N(0, I)
-    yield equal(statement, about, order([2.0, 1.0], np.diff(bias)), 1.0, SLOPE)
+    yield equal(statement, about, order([2.0, 1.0], np.diff(bias)), 1.0, modes.SLOPE)
     statement = "reverse diffusion with many steps draws from the target"
     yield equal(statement, f"total variation by quadrature, N = {most}", apart[-1], 0.0, APART)
-    sd = np.sqrt(truth().variance)
-    exact: dict[int, float] = dict(zip(COUNTS, np.array(bias) / sd, strict=True))
-    runs = {
-        steps: measured(ReverseDiffusion(steps).draw(target(), rng, times * repetitions, DRAWS))
-        for steps, times in DRAWN.items()
-    }
-    statement = "draws of reverse diffusion have the bias of its step"
-    for steps, (location, _) in runs.items():
-        found, expected = location.less(truth().mean / sd), exact[steps]
+    statement, exact = "draws of reverse diffusion have the bias of its step", bias / sd
+    for steps, times in DRAWN.items():
+        drawn = ReverseDiffusion(steps).draw(modes.target(), rng, times * repetitions, DRAWS)
+        location, variances[steps] = measured(drawn)
+        found, expected = location.less(truth().mean / sd), exact[COUNTS.index(steps)]
         about = f"bias of the mean, in standard deviations, N = {steps}: draws / quadrature"
         yield equal(statement, about, found, expected, HALF * abs(expected))
-    yield equal(
-        statement,
-        f"variance along the axis, relative to the true one, N = {few}",
-        runs[few][1],
-        1.0,
-        RELATIVE,
-        cause="the law of the Euler steps from N(0, I), by quadrature",
-        predicted=relative(moments(laws[few])).variance,
-    )
-    shares = [abs(one) for one in exact.values()]
+    about = f"variance along the axis, relative to the true one, N = {few}"
+    cause = "the law of the Euler steps from N(0, I), by quadrature"
+    explained = {"cause": cause, "predicted": modes.relative(moments(laws[0])).variance}
+    yield equal(statement, about, variances[few], 1.0, LIMIT_SD, **explained)
+    counts = np.array(COUNTS)
+    lines = {"mean, in standard deviations": abs(exact), "total variation": np.array(apart)}
     yield Curves(
         "bias of reverse diffusion as its steps grow in number",
         "steps N",
         "distance from the target, by quadrature",
-        {"mean, in standard deviations": (COUNTS, shares), "total variation": (COUNTS, apart)},
+        {name: (COUNTS, line) for name, line in lines.items()},
         {
-            f"{name}, in proportion to 1/N": (COUNTS, [last * most / n for n in COUNTS])
-            for name, last in (("mean", shares[-1]), ("total variation", apart[-1]))
+            f"{name.partition(',')[0]}, in proportion to 1/N": (counts, line[-1] * most / counts)
+            for name, line in lines.items()
         },
         "xy",
     )

@@ -3,8 +3,6 @@
 The theorems are those of `information`.
 """
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,8 +20,7 @@ def kronecker(a: np.ndarray, G: np.ndarray) -> np.ndarray:
 
 def _block(a: np.ndarray, G: np.ndarray) -> np.ndarray:
     """E[a aᵀ ⊗ G]."""
-    i, o = a.shape[1], G.shape[1]
-    return np.einsum("ni,nj,nop->iojp", a, a, G).reshape(i * o, i * o) / len(a)
+    return across(a, a, G)
 
 
 def _covariance(a: np.ndarray, G: np.ndarray) -> np.ndarray:
@@ -54,13 +51,26 @@ def networks(rng: np.random.Generator, n: int) -> Exhibits:
         bend = np.ones_like(hidden) if linear else 1 - hidden**2
         back = W2[:, :-1] * bend[:, None, :]  # ∂output/∂(first layer), (n, 2, 4)
         block = across(before, after, np.einsum("noi,nop->nip", back, H))
-        yield from _between(name, jacobians, H, block)
+        # the block of the whole matrix that those of the layers leave out
+        every, first = np.concatenate(jacobians, axis=2), jacobians[0].shape[2]
+        whole = np.einsum("noi,nop,npj->ij", every, H, every) / n
+        corner, size = whole[:first, first:], np.linalg.norm(whole)
+        statement = "The block between two layers is E[a₁ a₂ᵀ ⊗ g₁g₂ᵀ], exactly."
+        about = f"{name}: relative distance of the two"
+        yield equal(statement, about, np.linalg.norm(corner - block) / size, 0.0, EXACT)
+        statement = "Blocks of the layers leave out E[a₁ a₂ᵀ ⊗ g₁g₂ᵀ] between them, twice."
+        about = (
+            f"{name}: relative error of the exact block diagonal / √2 times the norm of that block"
+        )
+        left = np.linalg.norm([corner, whole[first:, :first].T]) / size
+        yield equal(statement, about, left, np.sqrt(2) * np.linalg.norm(block) / size, EXACT)
         layers = ((before, np.einsum("noi,nop,npj->nij", back, H, back)), (after, H))
         for place, ((a, G), jacobian) in enumerate(zip(layers, jacobians, strict=True), start=1):
             exact = np.einsum("noi,nop,npj->ij", jacobian, H, jacobian) / n
-            error, found, rest = _errors(a, G, exact)
+            away, where = kronecker(a, G) - exact, f"{name}, layer {place}"
+            parts = _block(a, G) - exact, away, away + _covariance(a, G)
+            error, found, rest = (np.linalg.norm(part) / np.linalg.norm(exact) for part in parts)
             rows.append((name, float(place), error, found))
-            where = f"{name}, layer {place}"
             statement = "A layer's block of the Fisher matrix is E[a aᵀ ⊗ G], exactly."
             yield equal(statement, f"{where}: relative distance of the two", error, 0.0, EXACT)
             statement = "K-FAC's factors miss exactly the covariance of a aᵀ and G."
@@ -76,10 +86,7 @@ def networks(rng: np.random.Generator, n: int) -> Exhibits:
 def _jacobians(
     x: np.ndarray, W1: np.ndarray, W2: np.ndarray, *, linear: bool
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """By differentiation of the whole network, each layer's Jacobian, and the output's metric.
-
-    Rows of a matrix vary fastest, as in the blocks: shapes (n, 2, ·), and (n, 2, 2).
-    """
+    """Each layer's Jacobian by differentiation, (n, 2, ·), and the output's metric, (n, 2, 2)."""
 
     def output(one: Array, first: Array, second: Array) -> Array:
         hidden = first @ jnp.append(one, 1.0)
@@ -87,38 +94,10 @@ def _jacobians(
         return second @ jnp.append(hidden, 1.0)
 
     at = jnp.asarray(x), jnp.asarray(W1), jnp.asarray(W2)
-    p = np.asarray(jax.nn.softmax(jax.jit(jax.vmap(output, (0, None, None)))(*at)))
     both = jax.jit(jax.vmap(jax.jacfwd(output, argnums=(1, 2)), (0, None, None)))(*at)
+    # rows of a matrix vary fastest, as in the blocks
     flat = [np.swapaxes(np.asarray(one), 2, 3).reshape(len(x), 2, -1) for one in both]
-    return flat, np.tile(np.eye(2), (len(x), 1, 1)) if linear else _softmax_metric(p)
-
-
-def _errors(a: np.ndarray, G: np.ndarray, exact: np.ndarray) -> tuple[float, float, float]:
-    """Relative errors of a layer's block, of its factors, and of these with what they leave out."""
-    away = kronecker(a, G) - exact
-    parts = (_block(a, G) - exact, away, away + _covariance(a, G))
-    block, factors, rest = (float(np.linalg.norm(x) / np.linalg.norm(exact)) for x in parts)
-    return block, factors, rest
-
-
-def _between(
-    name: str, jacobians: Sequence[np.ndarray], H: np.ndarray, block: np.ndarray
-) -> Exhibits:
-    """The block of the whole matrix that those of the layers leave out, by the chain rule."""
-    every, first = np.concatenate(jacobians, axis=2), jacobians[0].shape[2]
-    whole = np.einsum("noi,nop,npj->ij", every, H, every) / len(H)
-    kept = whole.copy()
-    kept[:first, first:] = kept[first:, :first] = 0
-    size = np.linalg.norm(whole)
-    statement = "The block between two layers is E[a₁ a₂ᵀ ⊗ g₁g₂ᵀ], exactly."
-    distance = np.linalg.norm(whole[:first, first:] - block) / size
-    yield equal(statement, f"{name}: relative distance of the two", distance, 0.0, EXACT)
-    statement = "Blocks of the layers leave out E[a₁ a₂ᵀ ⊗ g₁g₂ᵀ] between them, twice."
-    about = f"{name}: relative error of the exact block diagonal / √2 times the norm of that block"
-    expected = np.sqrt(2) * np.linalg.norm(block) / size
-    yield equal(statement, about, np.linalg.norm(whole - kept) / size, expected, EXACT)
-
-
-def _softmax_metric(p: np.ndarray) -> np.ndarray:
-    """diag(p) − p pᵀ of each row, shape (n, o, o)."""
-    return np.einsum("no,op->nop", p, np.eye(p.shape[1])) - p[:, :, None] * p[:, None, :]
+    if linear:
+        return flat, np.tile(np.eye(2), (len(x), 1, 1))
+    p = np.asarray(jax.nn.softmax(jax.jit(jax.vmap(output, (0, None, None)))(*at)))
+    return flat, p[:, :, None] * np.eye(2) - p[:, :, None] * p[:, None, :]

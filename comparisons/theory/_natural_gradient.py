@@ -11,14 +11,11 @@ import numpy as np
 from jax import Array
 
 from comparisons.exhibits import Curves, Exhibits, Table
-from comparisons.theory._claims import at_least, equal, missing
-from comparisons.theory._estimates import order, slope
-from comparisons.verdict import Verdict
+from comparisons.policy import LIMIT_SLOPE
+from comparisons.theory._claims import at_least, equal, missing, order, slope
 
 EXACT = 1e-9
 """What sums of some thousand terms may be off in float64, relative to their size."""
-SLOPE = 0.05
-"""Largest difference of exponents that does not matter, as in `asymptotics`."""
 RATE = 0.02
 """Largest difference of linear rates: it changes how many steps a digit takes by a few per cent."""
 UNITS = 300
@@ -39,7 +36,7 @@ CHARTS: dict[str, tuple[Callable[[Array], Array], np.ndarray]] = {
     ),
     "(μ/σ², −1/2σ²)": (
         lambda v: jnp.stack([-v[0] / (2 * v[1]), jnp.sqrt(-1 / (2 * v[1]))]),
-        np.array([BEGIN[0] / BEGIN[1] ** 2, -0.5 / BEGIN[1] ** 2]),
+        np.array([BEGIN[0], -0.5]) / BEGIN[1] ** 2,
     ),
     "(E x, E x²)": (
         lambda v: jnp.stack([v[0], jnp.sqrt(v[1] - v[0] ** 2)]),
@@ -101,22 +98,18 @@ def natural_gradient() -> Exhibits:
         ("natural gradient to the flow", "path and straight line"),
     ):
         about = f"{name}: slope of the log distance at time 1 against log h, {between}"
-        yield equal(statement, about, order(steps, gaps[name]), 1.0, SLOPE)
+        yield equal(statement, about, order(steps, gaps[name]), 1.0, LIMIT_SLOPE)
     statement = "Plain gradient paths in two charts stay apart as h tends to 0."
     about = "plain gradient: slope of the log distance against log h"
-    yield equal(statement, about, order(steps, gaps["plain gradient"]), 0.0, SLOPE)
+    yield equal(statement, about, order(steps, gaps["plain gradient"]), 0.0, LIMIT_SLOPE)
     landed = np.abs(_paths(mean, natural=True)(1) - np.array(TARGET)).max()
     statement = "In the mean parameters one full natural gradient step is at the maximum."
     about = f"distance from the optimum after one natural step in {mean}"
     yield equal(statement, about, landed, 0.0, EXACT)
-    yield Curves(
-        "Distance at time 1 of gradient paths in two charts",
-        "step h",
-        "distance in (μ, σ)",
-        {name: (steps, values) for name, values in gaps.items()},
-        {"slope 1": (steps, gaps["natural gradient"][0] * steps / steps[0])},
-        "xy",
-    )
+    title = "Distance at time 1 of gradient paths in two charts"
+    measured = {name: (steps, values) for name, values in gaps.items()}
+    theory = {"slope 1": (steps, gaps["natural gradient"][0] * steps / steps[0])}
+    yield Curves(title, "step h", "distance in (μ, σ)", measured, theory, "xy")
 
 
 type Move = Callable[[np.ndarray], np.ndarray]
@@ -136,8 +129,8 @@ def optimisers(rng: np.random.Generator) -> Exhibits:
     for _ in range(50):
         best = best - np.linalg.solve(hessian(best), gradient(best))
     curvature = np.asarray(hessian(best))
-    values = np.linalg.eigvalsh(curvature)
-    if np.abs(gradient(best)).max() > 1e-12 or values[0] <= 0:
+    least, most = np.linalg.eigvalsh(curvature)
+    if np.abs(gradient(best)).max() > 1e-12 or least <= 0:
         yield missing(SCORING, "optimisers", "Newton's method found no minimum")
         return
 
@@ -145,11 +138,11 @@ def optimisers(rng: np.random.Generator) -> Exhibits:
         return np.diag([0.5 * np.exp(-2 * v[1]), 0.5])
 
     scoring = np.linalg.eigvals(np.eye(2) - np.linalg.solve(fisher(best), curvature))
-    longest = 2 / (values[0] + values[1])
+    longest = 2 / (least + most)
     methods: dict[str, tuple[Move, float]] = {
         "plain gradient, best step": (
             lambda v: longest * np.asarray(gradient(v)),
-            float((values[1] - values[0]) / (values[1] + values[0])),
+            float((most - least) / (most + least)),
         ),
         "Fisher scoring, natural gradient": (
             lambda v: np.linalg.solve(fisher(v), gradient(v)),
@@ -178,7 +171,16 @@ def _raced(
     for faster, slower in ((newton, scoring), (scoring, plain)):
         about = f"steps to 1e-9 standard errors: {slower} − {faster}"
         yield at_least(statement, about, counts[slower] - counts[faster], 0.0)
-    yield _order(best, curvature, methods[newton][0])
+    # the power of the distance from the minimum that one step of Newton's method leaves
+    steps, move, left = 2.0 ** -np.arange(5, 10), methods[newton][0], []
+    direction = np.linalg.solve(np.linalg.cholesky(curvature).T, np.ones(2) / np.sqrt(2))
+    for step in steps:
+        v = best + step * direction
+        away = v - move(v) - best
+        left.append(np.sqrt(away @ curvature @ away))
+    about = "slope of log distance after a step against log distance before it"
+    power = slope(np.log(steps), np.log(left)).value
+    yield equal("Newton's method converges quadratically.", about, power, 2.0, LIMIT_SLOPE)
     columns = ("method", "steps", "measured linear rate", "predicted linear rate")
     yield Table("Optimisers of a Cauchy likelihood, location and log scale", columns, tuple(rows))
 
@@ -199,17 +201,3 @@ def _steps(
     pairs = len(near) - 1 - (len(near) - 1) % 2
     rate = (near[-1] / near[-1 - pairs]) ** (1 / pairs) if pairs > 1 else float("nan")
     return len(away) - 1, rate
-
-
-def _order(best: np.ndarray, curvature: np.ndarray, move: Move) -> Verdict:
-    """The power of the distance from the minimum that one step of Newton's method leaves."""
-    steps = 2.0 ** -np.arange(5, 10)
-    direction = np.linalg.solve(np.linalg.cholesky(curvature).T, np.ones(2) / np.sqrt(2))
-    left = []
-    for step in steps:
-        v = best + step * direction
-        away = v - move(v) - best
-        left.append(np.sqrt(away @ curvature @ away))
-    about = "slope of log distance after a step against log distance before it"
-    rate = slope(np.log(steps), np.log(left)).value
-    return equal("Newton's method converges quadratically.", about, rate, 2.0, SLOPE)

@@ -7,7 +7,7 @@ deviation is exact to rounding for it, and for a law q as smooth as it.
 
 import zlib
 from functools import cache
-from typing import NamedTuple, final
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import rel_entr
@@ -29,7 +29,6 @@ NEGLIGIBLE = 2 * APART**2
 Kullback–Leibler divergence below this cannot move two laws further apart than `APART`."""
 
 
-@final
 class Grid(NamedTuple):
     """Points of the box and nature's density there."""
 

@@ -5,24 +5,16 @@ The theorems are those of `distances`.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple, final
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import gammaln
 from scipy.stats import norm
 
-from comparisons.distances import (
-    Distance,
-    classifier,
-    cubic,
-    discrepancy,
-    frechet,
-    gaussian,
-    wasserstein,
-)
+from comparisons import distances
+from comparisons.distances import classifier, cubic, discrepancy, frechet, wasserstein
 from comparisons.exhibits import Curves, Exhibits
-from comparisons.theory._claims import at_least, equal
-from comparisons.theory._estimates import Measured, mean
+from comparisons.theory._claims import Measured, at_least, equal, mean
 
 POWER = 0.05
 """Of a probability: what a rejection rate must not be off by at N = 100, the project's bound."""
@@ -45,7 +37,6 @@ AT_ONCE = 30_000
 
 type Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(x, y) ↦ a number for each pair of samples, shapes (R, N, d)."""
-
 type Features = Callable[[np.ndarray], np.ndarray]
 """(n,) ↦ (n, F): the a with k(x, y) = a(x)ᵀ a(y)."""
 
@@ -120,7 +111,6 @@ def wasserstein_limit(shift: float, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([np.abs(part).sum(axis=1) for part in parts]) * (x[1] - x[0])
 
 
-@final
 class Test(NamedTuple):
     """A distance as a test of equal laws."""
 
@@ -135,19 +125,15 @@ class Test(NamedTuple):
 
 def tests() -> dict[str, Test]:
     """By name of the distance."""
-
-    def mmd(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return TESTED * discrepancy(gaussian(BANDWIDTH), x, y).unbiased.value
-
-    def along(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.sqrt(TESTED) * wasserstein(x, y).value[..., 0]
-
-    cubic_limit, many = partial(kernel_limit, cubic_features), CHEAP * TESTS
+    kernel, many, root = distances.gaussian(BANDWIDTH), CHEAP * TESTS, np.sqrt(TESTED)
+    limit, cubic_limit = (partial(kernel_limit, f) for f in (normal_features, cubic_features))
     return {
-        "MMD": Test(mmd, TESTS, partial(kernel_limit, normal_features)),
+        "MMD": Test(lambda x, y: TESTED * discrepancy(kernel, x, y).unbiased.value, TESTS, limit),
         "KID": Test(lambda x, y: TESTED * kid(x, y), TESTS, cubic_limit, invariant=False),
         "Fréchet": Test(lambda x, y: TESTED * frechet(x, y).value, many, frechet_limit),
-        "Wasserstein": Test(along, many, wasserstein_limit),
+        "Wasserstein": Test(
+            lambda x, y: root * wasserstein(x, y).value[..., 0], many, wasserstein_limit
+        ),
         "classifier": Test(accuracy, CLASSIFIER_TESTS),
     }
 
@@ -159,9 +145,10 @@ def power(rng: np.random.Generator, effort: int) -> Exhibits:
         found = list(rejections(test, rng, effort))
         for one in found:
             yield from judged(name, test, *one)
-        measured[name] = SHIFTS, [rate.value for _, rate, _ in found]
+        _, rates, predicted = zip(*found, strict=True)
+        measured[name] = SHIFTS, [rate.value for rate in rates]
         if test.limit:
-            theory[name] = SHIFTS, [predicted for _, _, predicted in found]
+            theory[name] = SHIFTS, list(predicted)
     title = f"power against a shift, N = {TESTED}"
     yield Curves(title, "shift, standard deviations", "rejection rate", measured, theory)
 
@@ -201,9 +188,6 @@ def judged(name: str, test: Test, shift: float, rate: Measured, predicted: float
         shift: between the laws, standard deviations.
         rate: measured.
         predicted: by the limit law; NaN without one.
-
-    Yields:
-        Their verdicts.
     """
     about = f"rejection rate at level {LEVEL:g}, shift of {shift:g}, N = {TESTED}: {name}"
     best = _most_powerful(shift)
@@ -236,11 +220,11 @@ def _untied(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def permutation_tests(rng: np.random.Generator, effort: int) -> Exhibits:
     """How often each distance, against those of relabelled rows, rejects equal and shifted laws."""
-    statistics: dict[str, Callable[[np.ndarray, np.ndarray], Distance]] = {
-        "Fréchet": frechet,
-        "KID": lambda x, y: discrepancy(cubic, x, y).unbiased,
-        "Wasserstein": lambda x, y: Distance(*(part[..., 0] for part in wasserstein(x, y))),
-        "classifier": classifier,
+    statistics: dict[str, Statistic] = {
+        "Fréchet": lambda x, y: frechet(x, y).value,
+        "KID": kid,
+        "Wasserstein": lambda x, y: wasserstein(x, y).value[..., 0],
+        "classifier": accuracy,
     }
     for shift, replicates in PERMUTATIONS.items():
         rejected: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
@@ -251,12 +235,11 @@ def permutation_tests(rng: np.random.Generator, effort: int) -> Exhibits:
             order[:, 1:] = rng.permuted(order[:, 1:], axis=-2)
             parts = np.split(np.take_along_axis(rows, order, axis=-2), 2, axis=-2)
             for name, statistic in statistics.items():
-                values = _untied(statistic(*parts).value, rng)
+                values = _untied(statistic(*parts), rng)
                 rejected[name].append(values.argmax(axis=1) == 0)
         expected, bound = (1.0, POWER) if shift else (LEVEL, OFF * LEVEL)
         does = "finds a large shift" if shift else "keeps its level"
         for name, found in rejected.items():
-            statement = f"a test by permutations of {name} {does}"
             about = f"rejection rate, shift of {shift:g}, N = {PERMUTED}: {name} by permutations"
             rate = mean(np.concatenate(found).astype(float))
-            yield equal(statement, about, rate, expected, bound)
+            yield equal(f"a test by permutations of {name} {does}", about, rate, expected, bound)

@@ -1,11 +1,11 @@
 """The target of the samplers, a mixture of two normals, and what draws tell of its moments."""
 
-from typing import NamedTuple, final
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.theory._estimates import Measured, mean
+from comparisons.theory._claims import Measured, mean
 from comparisons.theory.sampling import Drawn, NormalMixture
 
 AXIS = np.array([0.8, 0.6])
@@ -19,14 +19,11 @@ REPETITIONS = 200
 
 LOCATION = 0.05
 """Error of a mean, in standard deviations, that does not matter: the project's bound."""
-RELATIVE = 0.05
-"""Relative error of a variance or a cost that does not matter: the project's bound for an sd."""
 SLOPE = 0.1
 """Error of a power that does not matter: over the factor of 32 from the smallest to the largest n,
 or as much of a step, it changes what is extrapolated by less than 32^0.1 = 1.4."""
 
 
-@final
 class Moments(NamedTuple):
     """Mean and variance along the axis."""
 

@@ -17,7 +17,7 @@ References: Cover & Thomas (2006), Elements of Information Theory, §2.6; Mohame
 Trans. Inf. Theory 37.
 """
 
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,19 +27,9 @@ from scipy.stats import multivariate_normal
 
 import comparisons.theory.densities
 from comparisons.exhibits import Exhibits, Table
-from comparisons.theory._claims import at_least, equal, missing
-from comparisons.theory._estimates import Measured, proportion
-from comparisons.theory._plane import (
-    APART,
-    NATURE,
-    NEGLIGIBLE,
-    draws,
-    frame,
-    grid,
-    log_density,
-    moments,
-    stream,
-)
+from comparisons.theory import _plane as plane
+from comparisons.theory._claims import Measured, at_least, equal, missing, proportion
+from comparisons.theory._plane import APART, NATURE, NEGLIGIBLE, draws, grid, stream
 from comparisons.theory.densities import DensityEstimator, Fitted, Pointwise, everywhere, variants
 from comparisons.theory.densities.factor_analysis_density import FactorAnalysisDensity
 from comparisons.theory.discriminator import FRESH, UPDATES, bound, judged, trained
@@ -69,7 +59,6 @@ JUDGED = 20_000
 """Draws of each law that the judge of a law without a density is trained on."""
 
 
-@final
 class Known(NamedTuple):
     """All that is known of one fitted law; NaN where it does not exist."""
 
@@ -97,7 +86,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     seed = int(rng.integers(2**63))
     train = draws(stream(seed, "train"), TRAIN * effort)
     test = draws(stream(seed, "held out"), HELD_OUT * effort)
-    truth = everywhere(log_density(), test)
+    truth = everywhere(plane.log_density(), test)
     other = draws(stream(seed, "compared"), COMPARED)
     pairs = stream(seed, "chance").spawn(PAIRS)
     chance = [energy_distance(draws(r, COMPARED), draws(r, COMPARED)) for r in pairs]
@@ -128,9 +117,6 @@ def measure(
         truth: log p there, shape (M,).
         other: draws of nature, of which the distance is taken, shape (n, 2).
         rng: of the draws.
-
-    Returns:
-        What is known.
     """
     one = Known(fitted)
     if fitted.score is not None:
@@ -143,8 +129,8 @@ def measure(
     if fitted.bound is not None:
         few, mean = jnp.asarray(test[:BOUNDED]), float(truth[:BOUNDED].mean())
         lower = jax.jit(fitted.bound, static_argnums=2)
-        below = [float(lower(key_of(rng), few, k).mean()) for k in SAMPLES]
-        one = one._replace(bounds=tuple(mean - value for value in below))
+        short = tuple(mean - float(lower(key_of(rng), few, k).mean()) for k in SAMPLES)
+        one = one._replace(bounds=short)
     if fitted.log_density is not None:
         return _with_density(one, fitted.log_density, test, truth, drawn)
     if fitted.sample is None:
@@ -159,7 +145,7 @@ def _with_density(
     one: Known, density: Pointwise, test: np.ndarray, truth: np.ndarray, drawn: np.ndarray
 ) -> Known:
     """The gain by a density: its mass, its divergence twice, and whether draws follow it."""
-    box, (around, area) = grid(), frame()
+    box, (around, area) = grid(), plane.frame()
     log_q = everywhere(density, box.points)
     ratio = truth - everywhere(density, test)
     outside = float(np.exp(everywhere(density, around)).sum() * area)
@@ -178,10 +164,7 @@ def _with_density(
 
 
 def energy_distance(x: np.ndarray, y: np.ndarray) -> float:
-    """2E‖X − Y‖ − E‖X − X′‖ − E‖Y − Y′‖ between two samples, shapes (n, 2) and (m, 2).
-
-    Unbiased, so that it may be negative.
-    """
+    """2E‖X − Y‖ − E‖X − X′‖ − E‖Y − Y′‖ by samples, shape (n, 2); unbiased, so maybe negative."""
     within = sum(cdist(z, z).sum() / (len(z) * (len(z) - 1)) for z in (x, y))
     return float(2 * cdist(x, y).mean() - within)
 
@@ -197,7 +180,20 @@ def claims(name: str, one: Known, chance: float) -> Exhibits:
     elif one.fitted.log_density is not None:
         yield from _of_density(name, one)
     elif one.fitted.sample is not None:
-        yield from _of_draws(name, one, chance)
+        box, furthest = grid(), float(pdist(np.asarray(NATURE.truth["mean"])).max())
+        statement = (
+            f"the draws of {name} are no further from nature than if a tenth of the mass had moved"
+        )
+        about = f"energy distance of {COMPARED} draws: {name} / 0"
+        yield equal(statement, about, Measured(one.energy, chance), 0.0, 2 * APART**2 * furthest)
+        normal = box.jensen_shannon(np.exp(box.log_density), _normal_law().pdf(box.points))
+        told = Measured(normal - (one.told.value - bound(0.0)), one.told.error)
+        statement = (
+            f"draws of {name} leave a new discriminator less than half of what those of the normal "
+            "law with nature's moments do"
+        )
+        about = f"half of 2·JSD of the normal law − (V + log 4) of {name} on fresh draws, nats"
+        yield at_least(statement, about, told, 0.0)
 
 
 def _of_density(name: str, one: Known) -> Exhibits:
@@ -217,32 +213,13 @@ def _of_density(name: str, one: Known) -> Exhibits:
         yield at_least(statement, about, learnt, 0.0)
     if one.fitted.sample is not None:
         share = Measured(one.share, proportion(one.inside, DRAWS).error)
-        statement = f"the draws of {name} follow its density"
         about = f"probability of its region of highest density: {name}, draws / quadrature"
-        yield equal(statement, about, share, one.inside, APART)
-
-
-def _of_draws(name: str, one: Known, chance: float) -> Exhibits:
-    furthest = float(pdist(np.asarray(NATURE.truth["mean"])).max())
-    statement = (
-        f"the draws of {name} are no further from nature than if a tenth of the mass had moved"
-    )
-    about = f"energy distance of {COMPARED} draws: {name} / 0"
-    yield equal(statement, about, Measured(one.energy, chance), 0.0, 2 * APART**2 * furthest)
-    box = grid()
-    normal = box.jensen_shannon(np.exp(box.log_density), _normal_law().pdf(box.points))
-    told = Measured(normal - (one.told.value - bound(0.0)), one.told.error)
-    statement = (
-        f"draws of {name} leave a new discriminator less than half of what those of the normal law "
-        "with nature's moments do"
-    )
-    about = f"half of 2·JSD of the normal law − (V + log 4) of {name} on fresh draws, nats"
-    yield at_least(statement, about, told, 0.0)
+        yield equal(f"the draws of {name} follow its density", about, share, one.inside, APART)
 
 
 def _normal_law() -> Any:
     """The normal law with nature's moments."""
-    return multivariate_normal(*moments())  # pyright: ignore[reportArgumentType]
+    return multivariate_normal(*plane.moments())  # pyright: ignore[reportArgumentType]
 
 
 def _gibbs(found: dict[str, Known]) -> Verdict:
@@ -255,7 +232,7 @@ def _gibbs(found: dict[str, Known]) -> Verdict:
 
 def _normal(one: Known, train: np.ndarray) -> Verdict:
     """The divergence of the normal law from moments alone."""
-    mean, covariance = moments()
+    mean, covariance = plane.moments()
     away, fitted = train.mean(axis=0) - mean, np.cov(train.T, ddof=0)
     trace = np.trace(np.linalg.solve(fitted, covariance + np.outer(away, away)))
     entropy = -grid().mean(grid().log_density)

@@ -24,11 +24,10 @@ import numpy as np
 from jax import Array
 
 from comparisons.exhibits import Curves, Exhibits
-from comparisons.theory._claims import equal
-from comparisons.theory._estimates import Measured, mean
+from comparisons.theory._claims import equal, mean
 from comparisons.theory._plane import NATURE, NEGLIGIBLE, draws, moments
 from comparisons.theory.densities import everywhere, gradient, log_density_at, mesh, perceptron
-from comparisons.theory.densities.diffusion import FIRST, Denoiser, flow, levels
+from comparisons.theory.densities.diffusion import FIRST, Denoiser, along_the_flow, levels
 from models.programs.keys import key_of
 from models.spec import Values
 
@@ -60,27 +59,31 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """The objective at some noise levels, then the flow of the exact scores."""
     guess = Denoiser(perceptron(key_of(rng), 6, 2, 32))
     clean = (draws(rng, DRAWS * effort) - MEAN) / SD
+
+    @jax.jit
+    def objective(t: float, x: Array, noise: Array) -> Array:
+        alpha, sigma = levels(jnp.asarray(t))
+        guessed = jax.vmap(lambda x: guess.noise(x, jnp.asarray(t)))(alpha * x + sigma * noise)
+        return jnp.mean((guessed - noise) ** 2)
+
     statement = (
         "The diffusion objective is the Fisher divergence of the noised law up to a constant."
     )
     measured, theory = [], []
     for t in TIMES:
-        found, expected = _objective(guess, t, clean, rng), by_quadrature(guess, t)
+        parts = [objective(t, x, rng.standard_normal(x.shape)) for x in np.split(clean, BLOCKS)]
+        found, expected = mean(np.array(parts)), by_quadrature(guess, t)
         measured.append(found.value)
         theory.append(expected)
         about = f"E‖ε̂ − ε‖²/D at t = {t:g}, by draws / by quadrature"
         yield equal(statement, about, found, expected, SMALL * expected)
-    yield Curves(
-        "the objective of a network that has learnt nothing",
-        "time of the diffusion",
-        "E‖ε̂ − ε‖²/D",
-        {"by draws": (TIMES, measured)},
-        {"by quadrature": (TIMES, theory)},
-    )
+    title, x = "the objective of a network that has learnt nothing", "time of the diffusion"
+    known = {"by quadrature": (TIMES, theory)}
+    yield Curves(title, x, "E‖ε̂ − ε‖²/D", {"by draws": (TIMES, measured)}, known)
     alpha, sigma = (float(level) for level in levels(jnp.asarray(FIRST)))
     x = alpha * clean[:POINTS] + sigma * rng.standard_normal((POINTS, 2))
     known = everywhere(log_density_at(NATURE, noised(jnp.asarray(FIRST))), x)
-    away = everywhere(_along_the_flow, x) - known
+    away = everywhere(lambda x: along_the_flow(Exact(), x), x) - known
     statement = (
         "Along the probability flow of the exact scores every point has the likelihood of its law."
     )
@@ -96,20 +99,6 @@ def noised(t: Array) -> Values:
     return {**NATURE.truth, "mean": mean, "scale": scale}
 
 
-def _objective(guess: Denoiser, t: float, clean: np.ndarray, rng: np.random.Generator) -> Measured:
-    """E‖ε̂ − ε‖²/D over draws."""
-
-    @jax.jit
-    def part(x: Array, noise: Array) -> Array:
-        time = jnp.asarray(t)
-        alpha, sigma = levels(time)
-        guessed = jax.vmap(lambda x: guess.noise(x, time))(alpha * x + sigma * noise)
-        return jnp.mean((guessed - noise) ** 2)
-
-    parts = np.split(clean, BLOCKS)
-    return mean(np.array([float(part(x, rng.standard_normal(x.shape))) for x in parts]))
-
-
 def by_quadrature(guess: Denoiser, t: float) -> float:
     """(σ² E‖s − ∇ log p_t‖² + D − σ² I(p_t))/D."""
     points, time = mesh(AXIS, AXIS), jnp.asarray(t)
@@ -120,9 +109,3 @@ def by_quadrature(guess: Denoiser, t: float) -> float:
     away = mass @ ((learnt - true) ** 2).sum(axis=1)
     information = mass @ (true**2).sum(axis=1)
     return float(1 + levels(time)[1] ** 2 * (away - information) / 2)
-
-
-def _along_the_flow(x: Array) -> Array:
-    """log p_t₀ of points, shape (M, 2), by the probability flow of the exact scores."""
-    end, gain = jax.vmap(lambda one: flow(Exact(), one))(x)
-    return -0.5 * jnp.sum(end**2, axis=1) - jnp.log(2 * jnp.pi) + gain

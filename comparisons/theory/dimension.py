@@ -31,8 +31,7 @@ from scipy.stats import wishart
 
 from comparisons.exhibits import Curves, Exhibits, Table
 from comparisons.policy import LIMIT_SD, PROBABILITY
-from comparisons.theory._claims import equal
-from comparisons.theory._estimates import Measured, mean, power, proportion, slope
+from comparisons.theory._claims import Measured, equal, mean, power, proportion, slope
 from comparisons.theory.densities.kernel_density import Selector, bandwidths
 
 RATE = 0.04
@@ -61,7 +60,15 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     yield from _norms(rng, effort)
     yield from _rates(rng, effort)
     yield from _selected(rng, effort)
-    yield from _needed()
+    rows = [
+        (float(dim), units_needed(dim), float(published))
+        for dim, published in enumerate(SILVERMAN, start=1)
+    ]
+    title = "Units for a relative mean squared error of 0.1 at the mode of N(0, I_D)"
+    yield Table(title, ("D", "N needed", "Silverman (1986), table 4.2"), tuple(rows))
+    statement = "The units needed for one accuracy explode with the dimension."
+    about = "N needed at D = 10, against Silverman's table"
+    yield equal(statement, about, rows[-1][1], 842_000, 500.0)
 
 
 def ball_volume(dim: int) -> float:
@@ -80,29 +87,21 @@ def _balls(rng: np.random.Generator, effort: int) -> Exhibits:
         ratio = proportion(inside / (size * parts), size * parts).per(ball_volume(dim) / 2**dim)
         about = f"volume of the unit ball, D = {dim}: Monte Carlo / closed form"
         yield equal(statement, about, ratio, 1.0, LIMIT_SD)
-    size = 20_000 * effort
-    dims = (1, 2, 5, 10, 20, 50)
+    size, dims, every = 20_000 * effort, (1, 2, 5, 10, 20, 50), np.arange(1, 51)
     outer = [float((_ball_radii(rng, dim, size) > 1 - SHELL).mean()) for dim in dims]
-    every = np.arange(1, 51)
-    yield Curves(
-        f"Mass of the unit ball within {SHELL:g} of its surface",
-        "dimension D",
-        "share of the volume",
-        {"Monte Carlo": (dims, outer)},
-        {"1 − (1 − ε)^D": (every, 1 - (1 - SHELL) ** every)},
-    )
-    predicted = 1 - (1 - SHELL) ** 20
-    found = Measured(outer[dims.index(20)], proportion(predicted, size).error)
+    share = 1 - (1 - SHELL) ** every
+    title = f"Mass of the unit ball within {SHELL:g} of its surface"
+    theory = {"1 − (1 − ε)^D": (every, share)}
+    measured = {"Monte Carlo": (dims, outer)}
+    yield Curves(title, "dimension D", "share of the volume", measured, theory)
+    found = Measured(outer[dims.index(20)], proportion(share[19], size).error)
     statement = "A thin outer shell holds 1 − (1 − ε)^D of a ball: nearly all of it as D grows."
     about = f"share of the ball within {SHELL:g} of its surface, D = 20"
-    yield equal(statement, about, found, predicted, PROBABILITY)
+    yield equal(statement, about, found, share[19], PROBABILITY)
 
 
 def _ball_radii(rng: np.random.Generator, dim: int, size: int) -> np.ndarray:
-    """Norms of uniform points of the ball: D coordinates of a point on the sphere in D + 2.
-
-    So the law of the radius, which is to be shown, is not put in by hand (Archimedes).
-    """
+    """Norms of uniform points of the ball: D coordinates on the sphere in D + 2 (Archimedes)."""
     square = rng.standard_normal((size, dim + 2)) ** 2
     return np.sqrt(square[:, :dim].sum(axis=1) / square.sum(axis=1))
 
@@ -151,12 +150,7 @@ def _kernel_errors(rng: np.random.Generator, n: int, dim: int, count: int) -> np
 
 
 def squared_error(x: np.ndarray, h: np.ndarray) -> float:
-    """(4π)^{D/2} ISE of the kernel estimate of N(0, I_D) by points, with a bandwidth for each axis.
-
-    Args:
-        x: the points, shape (N, D).
-        h: the bandwidths, shape (D,).
-    """
+    """(4π)^{D/2} ISE of the kernel estimate of N(0, I_D) by points, with bandwidths, shape (D,)."""
     pairs = np.exp(-pdist(x / h, "sqeuclidean") / 4).sum()
     own = (len(x) + 2 * pairs) / (len(x) ** 2 * np.prod(h))
     return float(own - 2 * _smoothed(x, h**2).mean() + 1)
@@ -188,50 +182,37 @@ def _exact(sizes: Sequence[float], dim: int) -> np.ndarray:
 def _rates(rng: np.random.Generator, effort: int) -> Exhibits:
     measured, theory = {}, {}
     for dim, replicates in KERNEL.items():
+        name, exact = f"kernel, D = {dim}", _exact(UNITS, dim)
         found = [mean(_kernel_errors(rng, n, dim, replicates * effort)) for n in UNITS]
-        exact = _exact(UNITS, dim)
-        yield from _of_kernel(dim, found, exact)
-        measured[f"kernel, D = {dim}"] = UNITS, [one.value for one in found]
-        theory[f"kernel, D = {dim}"] = UNITS, exact
+        measured[name], theory[name] = (UNITS, [one.value for one in found]), (UNITS, exact)
+        weighted = [
+            Measured(x, x * one.error / one.value) for x, one in zip(exact, found, strict=True)
+        ]
+        statement = (
+            "The mean integrated squared error of a kernel estimate is the closed form, so its "
+            "slope at finite N is predicted exactly."
+        )
+        about = f"slope of log MISE against log N, kernel estimate, D = {dim}, N = 25 … 400"
+        yield equal(statement, about, power(UNITS, found), power(UNITS, weighted).value, RATE)
+        limit = slope(np.array([8.0, 9.0]), np.log10(_exact((1e8, 1e9), dim)))
+        statement = (
+            "The error of a kernel estimate falls like N^{−4/(4+D)}: the curse of dimensionality."
+        )
+        about = f"slope of the exact log MISE, kernel estimate, D = {dim}, N = 10⁸ … 10⁹"
+        yield equal(statement, about, limit.value, -4 / (4 + dim), RATE)
+        name, constant = f"maximum likelihood, D = {dim}", dim / 2 + dim * (dim + 2) / 8
         found = [mean(_parametric_errors(rng, n, dim, 20_000 * effort)) for n in MANY]
-        constant = dim / 2 + dim * (dim + 2) / 8
-        yield from _of_likelihood(dim, found, constant)
-        measured[f"maximum likelihood, D = {dim}"] = MANY, [one.value for one in found]
-        theory[f"maximum likelihood, D = {dim}"] = MANY, constant / np.array(MANY)
-    yield Curves(
-        "Integrated squared error of two estimates of a normal density",
-        "units N",
-        "mean integrated squared error, units of ∫f²",
-        measured,
-        theory,
-        "xy",
-    )
-
-
-def _of_kernel(dim: int, found: Sequence[Measured], exact: np.ndarray) -> Exhibits:
-    """Claims on the slope of the kernel estimate's error, exact slopes by the measured weights."""
-    weighted = [Measured(x, x * one.error / one.value) for x, one in zip(exact, found, strict=True)]
-    statement = (
-        "The mean integrated squared error of a kernel estimate is the closed form, so its "
-        "slope at finite N is predicted exactly."
-    )
-    about = f"slope of log MISE against log N, kernel estimate, D = {dim}, N = 25 … 400"
-    yield equal(statement, about, power(UNITS, found), power(UNITS, weighted).value, RATE)
-    limit = slope(np.array([8.0, 9.0]), np.log10(_exact((1e8, 1e9), dim)))
-    statement = (
-        "The error of a kernel estimate falls like N^{−4/(4+D)}: the curse of dimensionality."
-    )
-    about = f"slope of the exact log MISE, kernel estimate, D = {dim}, N = 10⁸ … 10⁹"
-    yield equal(statement, about, limit.value, -4 / (4 + dim), RATE)
-
-
-def _of_likelihood(dim: int, found: Sequence[Measured], constant: float) -> Exhibits:
-    about = f"slope of log MISE against log N, maximum likelihood, D = {dim}, N = 200 … 3200"
-    statement = "The error of a correct parametric model falls like 1/N in every dimension."
-    yield equal(statement, about, power(MANY, found), -1.0, RATE)
-    about = f"N (4π)^{{D/2}} MISE over D/2 + D(D+2)/8, maximum likelihood, D = {dim}, N = 3200"
-    statement = "The constant of the parametric rate grows only like D²."
-    yield equal(statement, about, found[-1].per(constant / MANY[-1]), 1.0, LIMIT_SD)
+        measured[name] = MANY, [one.value for one in found]
+        theory[name] = MANY, constant / np.array(MANY)
+        about = f"slope of log MISE against log N, {name}, N = 200 … 3200"
+        statement = "The error of a correct parametric model falls like 1/N in every dimension."
+        yield equal(statement, about, power(MANY, found), -1.0, RATE)
+        about = f"N (4π)^{{D/2}} MISE over D/2 + D(D+2)/8, {name}, N = 3200"
+        statement = "The constant of the parametric rate grows only like D²."
+        yield equal(statement, about, found[-1].per(constant / MANY[-1]), 1.0, LIMIT_SD)
+    title = "Integrated squared error of two estimates of a normal density"
+    y = "mean integrated squared error, units of ∫f²"
+    yield Curves(title, "units N", y, measured, theory, "xy")
 
 
 def _selected(rng: np.random.Generator, effort: int) -> Exhibits:
@@ -272,17 +253,3 @@ def units_needed(dim: int, target: float = 0.1) -> float:
         return float(minimize_scalar(error, bounds=(-4, 2), method="bounded").fun)  # pyright: ignore[reportAttributeAccessIssue]
 
     return float(np.exp(brentq(lambda log_n: best(log_n) - target, 0.0, 20.0)))  # pyright: ignore[reportArgumentType]
-
-
-def _needed() -> Exhibits:
-    found = [units_needed(dim) for dim in range(1, len(SILVERMAN) + 1)]
-    rows = [
-        (float(dim), needed, float(published))
-        for dim, (needed, published) in enumerate(zip(found, SILVERMAN, strict=True), start=1)
-    ]
-    columns = ("D", "N needed", "Silverman (1986), table 4.2")
-    title = "Units for a relative mean squared error of 0.1 at the mode of N(0, I_D)"
-    yield Table(title, columns, tuple(rows))
-    statement = "The units needed for one accuracy explode with the dimension."
-    about = "N needed at D = 10, against Silverman's table"
-    yield equal(statement, about, found[-1], 842_000, 500.0)

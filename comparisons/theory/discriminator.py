@@ -20,18 +20,10 @@ from jax.nn import log_sigmoid, sigmoid
 from scipy.special import rel_entr
 
 from comparisons.exhibits import Exhibits, Table
-from comparisons.theory._claims import at_least, equal, missing
-from comparisons.theory._estimates import Measured
+from comparisons.theory import densities
+from comparisons.theory._claims import Measured, at_least, equal, missing
 from comparisons.theory._plane import NEGLIGIBLE, draws, grid
-from comparisons.theory.densities import (
-    Pointwise,
-    as_data,
-    everywhere,
-    log_density_at,
-    minimise,
-    perceptron,
-    standard,
-)
+from comparisons.theory.densities import Pointwise, everywhere
 from models.catalogue.factor_analysis import ProbabilisticPCA
 from models.programs.keys import key_of
 
@@ -54,23 +46,35 @@ STAYS_BELOW = "a trained discriminator stays below the best one by 2 E_m KL(D* �
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """Nature against the normal law with its moments, on densities, then with a network."""
-    box = grid()
-    points = draws(rng, N * effort)
-    normal = ProbabilisticPCA(1)
-    values = normal.maximum_likelihood(as_data(points))
-    log_q = everywhere(log_density_at(normal, values), box.points)
+    box, normal, points = grid(), ProbabilisticPCA(1), draws(rng, N * effort)
+    values = normal.maximum_likelihood(densities.as_data(points))
+    log_q = everywhere(densities.log_density_at(normal, values), box.points)
     p, q = np.exp(box.log_density), np.exp(log_q)
     p, q = p / box.integral(p), q / box.integral(q)
-    most = bound(box.jensen_shannon(p, q))
+    divergence, star = box.jensen_shannon(p, q), p / (p + q)
+    most = bound(divergence)
     found = np.asarray(pointwise_maximum(jnp.asarray(p), jnp.asarray(q)))
-    yield from _pointwise(found, p, q, most)
+    best = value(found, p, q)
+    away = np.abs(np.asarray(sigmoid(found)) - star)[p + q > FLOOR].max()
+    statement = "the discriminator that maximises V at every point is p/(p + q)"
+    yield equal(statement, "largest |D − p/(p + q)|", away, 0.0, ROUNDING)
+    statement = "the maximum of V over discriminators is 2·JSD − log 4"
+    yield equal(statement, "max V / 2·JSD − log 4, nats", best, most, ROUNDING)
+    statement = "between equal laws nothing is left to tell: V = −log 4"
+    same = value(np.asarray(pointwise_maximum(jnp.asarray(p), jnp.asarray(p))), p, p)
+    yield equal(statement, "max V at q = p / −log 4, nats", same, bound(0.0), ROUNDING)
     others = np.asarray(normal.simulate(rng, values, N * effort)["y"].data)
     logit, problems = trained(points, others, rng, UPDATES * effort)
     if problems:
         yield missing(STAYS_BELOW, "V of a trained discriminator", problems[0])
         return
-    reached = np.asarray(everywhere(logit, box.points))
-    yield from _of_network(reached, value(found, p, q), p, q)
+    learnt = np.asarray(everywhere(logit, box.points))
+    reached, ours, middle = value(learnt, p, q), np.asarray(sigmoid(learnt)), (p + q) / 2
+    gap = 2 * box.integral(middle * (rel_entr(star, ours) + rel_entr(1 - star, 1 - ours)))
+    yield equal(STAYS_BELOW, "V of a network / V* − 2 E_m KL, nats", reached, best - gap, ROUNDING)
+    statement = "a trained discriminator finds most of what there is to tell"
+    about = "(V + log 4)/(2·JSD) of a network, by quadrature"
+    yield at_least(statement, about, (reached - bound(0.0)) / (2 * divergence), FOUND)
     fresh = np.asarray(normal.simulate(rng, values, FRESH)["y"].data)
     measured = judged(logit, draws(rng, FRESH), fresh)
     statement = "on fresh draws no trained discriminator does better than 2·JSD − log 4"
@@ -78,38 +82,13 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     less = Measured(most - measured.value, measured.error)
     yield at_least(statement, about, less, 0.0, NEGLIGIBLE)
     rows = (
-        ("D* by quadrature", value(found, p, q)),
+        ("D* by quadrature", best),
         ("2·JSD − log 4", most),
-        ("a network, by quadrature", value(reached, p, q)),
+        ("a network, by quadrature", reached),
         ("a network, on fresh draws", measured.value),
         ("equal laws, −log 4", bound(0.0)),
     )
     yield Table("the discriminator's value between nature and a normal law", ("", "V, nats"), rows)
-
-
-def _pointwise(logit: np.ndarray, p: np.ndarray, q: np.ndarray, most: float) -> Exhibits:
-    """Claims on the discriminator that maximises V at every point of the grid."""
-    kept = p + q > FLOOR
-    away = np.abs(np.asarray(sigmoid(logit)) - p / (p + q))[kept].max()
-    statement = "the discriminator that maximises V at every point is p/(p + q)"
-    yield equal(statement, "largest |D − p/(p + q)|", away, 0.0, ROUNDING)
-    statement = "the maximum of V over discriminators is 2·JSD − log 4"
-    yield equal(statement, "max V / 2·JSD − log 4, nats", value(logit, p, q), most, ROUNDING)
-    statement = "between equal laws nothing is left to tell: V = −log 4"
-    same = value(np.asarray(pointwise_maximum(jnp.asarray(p), jnp.asarray(p))), p, p)
-    yield equal(statement, "max V at q = p / −log 4, nats", same, bound(0.0), ROUNDING)
-
-
-def _of_network(logit: np.ndarray, best: float, p: np.ndarray, q: np.ndarray) -> Exhibits:
-    """Claims on a trained discriminator by quadrature; `best` is the value of the best one."""
-    box, star, ours = grid(), p / (p + q), np.asarray(sigmoid(logit))
-    middle, reached = (p + q) / 2, value(logit, p, q)
-    gap = 2 * box.integral(middle * (rel_entr(star, ours) + rel_entr(1 - star, 1 - ours)))
-    yield equal(STAYS_BELOW, "V of a network / V* − 2 E_m KL, nats", reached, best - gap, ROUNDING)
-    statement = "a trained discriminator finds most of what there is to tell"
-    about = "(V + log 4)/(2·JSD) of a network, by quadrature"
-    share = (reached - bound(0.0)) / (2 * box.jensen_shannon(p, q))
-    yield at_least(statement, about, share, FOUND)
 
 
 def value(logit: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
@@ -149,24 +128,21 @@ def pointwise_maximum(p: Array, q: Array) -> Array:
 def trained(
     real: np.ndarray, other: np.ndarray, rng: np.random.Generator, updates: int
 ) -> tuple[Pointwise, tuple[str, ...]]:
-    """Trains a network to tell draws of two laws apart.
+    """A network trained to tell draws of two laws apart: its logit, and what went wrong.
 
     Args:
         real: draws of one law, shape (n, 2).
         other: draws of the other, shape (n, 2).
         rng: of the network's start and the minibatches.
         updates: steps of Adam.
-
-    Returns:
-        The logit, and what went wrong, one sentence each.
     """
-    units = standard(np.concatenate([real, other]))
+    units = densities.standard(np.concatenate([real, other]))
     pairs = np.concatenate([units.to(real), units.to(other)], axis=1)
 
     def loss(network: MLP, key: Array, rows: Array) -> Array:
         logit = jax.vmap(lambda x: network(x)[0])
         return -jnp.mean(log_sigmoid(logit(rows[:, :2])) + log_sigmoid(-logit(rows[:, 2:])))
 
-    start = perceptron(key_of(rng), 2, 1, 32)
-    run = minimise(loss, start, pairs, rng, updates=updates)
+    start = densities.perceptron(key_of(rng), 2, 1, 32)
+    run = densities.minimise(loss, start, pairs, rng, updates=updates)
     return (lambda x: jax.vmap(run.network)(units.to(x))[:, 0]), run.problems

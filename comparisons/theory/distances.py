@@ -26,20 +26,10 @@ Forsyth (2020), CVPR; Bińkowski et al. (2018), ICLR; Jayasumana et al. (2024), 
 import numpy as np
 from scipy.stats import binom, norm
 
-from comparisons.distances import (
-    BINS,
-    classifier,
-    cubic,
-    discrepancy,
-    divergence,
-    frechet,
-    gaussian,
-    normal_frechet,
-    wasserstein,
-)
+from comparisons import distances
+from comparisons.distances import classifier, discrepancy, divergence, frechet, normal_frechet
 from comparisons.exhibits import Curves, Exhibits, Table
-from comparisons.theory._claims import at_least, equal
-from comparisons.theory._estimates import Measured, mean, slope
+from comparisons.theory._claims import at_least, equal, mean, slope
 from comparisons.theory._power import BANDWIDTH, accuracy, chunked, kid, permutation_tests, power
 
 ROUNDING = 1e-10
@@ -75,28 +65,24 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     yield from permutation_tests(rng, effort)
 
 
-def _shortcut(covariance_1: np.ndarray, covariance_2: np.ndarray) -> float:
+def _shortcut(one: np.ndarray, other: np.ndarray) -> float:
     """tr(Σ₁ + Σ₂) − 2 tr (Σ₁Σ₂)^½ by `eigh`, which the product is not made for."""
-    eigenvalues = np.linalg.eigvalsh(covariance_1 @ covariance_2)
-    roots = np.sqrt(np.maximum(eigenvalues, 0.0))
-    return float(np.trace(covariance_1 + covariance_2) - 2 * roots.sum())
+    roots = np.sqrt(np.maximum(np.linalg.eigvalsh(one @ other), 0.0))
+    return float(np.trace(one + other) - 2 * roots.sum())
 
 
 def _turned(angle: float) -> np.ndarray:
     """diag(4, ¼) with its axes turned by an angle."""
-    c, s = np.cos(angle), np.sin(angle)
-    turn = np.array([[c, -s], [s, c]])
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return turn @ np.diag([4.0, 0.25]) @ turn.T
 
 
-def _in_plane(
-    covariance_1: np.ndarray, covariance_2: np.ndarray, *, symmetric: bool = False
-) -> float:
+def _in_plane(one: np.ndarray, other: np.ndarray, *, symmetric: bool = False) -> float:
     """The distance by tr √P = √(tr P + 2 √(p₁₁p₂₂ − p₁₂p₂₁)), or with p₂₁² for p₁₂p₂₁."""
-    p = covariance_1 @ covariance_2
+    p = one @ other
     off = p[1, 0] ** 2 if symmetric else p[0, 1] * p[1, 0]
     root = np.sqrt(np.trace(p) + 2 * np.sqrt(p[0, 0] * p[1, 1] - off))
-    return float(np.trace(covariance_1 + covariance_2) - 2 * root)
+    return float(np.trace(one + other) - 2 * root)
 
 
 def closed_forms(rng: np.random.Generator) -> Exhibits:
@@ -108,8 +94,7 @@ def closed_forms(rng: np.random.Generator) -> Exhibits:
     expected = shift @ shift + ((np.sqrt(first) - np.sqrt(second)) ** 2).sum()
     found = float(normal_frechet(zero, one, shift, other))
     statement = "where covariances commute, the Fréchet distance is ‖Δμ‖² + Σ (√λ₁ − √λ₂)²"
-    about = "Fréchet distance, same axes"
-    yield equal(statement, about, found, expected, ROUNDING * expected)
+    yield equal(statement, "Fréchet distance, same axes", found, expected, ROUNDING * expected)
     location, root = rng.normal(size=(100, 3, 3)), rng.normal(size=(100, 3, 3, 6))
     covariance = root @ np.swapaxes(root, -1, -2)
     sides = [
@@ -119,11 +104,7 @@ def closed_forms(rng: np.random.Generator) -> Exhibits:
     slack = (sides[0] + sides[1] - sides[2]).min()
     statement = "its square root obeys the triangle inequality"
     yield at_least(statement, "least slack of 100 triangles", slack, 0.0, ROUNDING)
-    yield from _in_the_plane()
-
-
-def _in_the_plane() -> Exhibits:
-    """The distance of laws whose axes are turned against each other, and the shortcut's number."""
+    # axes turned against each other in the plane, and the shortcut's number
     origin, one, other = np.zeros(2), _turned(0.0), _turned(np.pi / 6)
     true, found = _in_plane(one, other), float(normal_frechet(origin, one, origin, other))
     statement = "the symmetric form is right where covariances do not commute"
@@ -138,26 +119,13 @@ def _in_the_plane() -> Exhibits:
     about = "relative error of the shortcut, axes 30° apart, against what would not matter"
     yield at_least(statement, about, abs(short / true - 1), BOUND)
     angles = np.linspace(0.0, np.pi / 2, 46)
-    turned = [_turned(angle) for angle in angles]
-    forms = {
-        "symmetric form": lambda b: float(normal_frechet(origin, one, origin, b)),
-        "shortcut": lambda b: _shortcut(one, b),
-        "closed form": lambda b: _in_plane(one, b),
-    }
-    lines = {name: (np.degrees(angles), list(map(form, turned))) for name, form in forms.items()}
-    yield Curves(
-        "Fréchet distance of two normal laws whose axes are turned against each other",
-        "angle, degrees",
-        "distance",
-        lines,
-        {"closed form": lines.pop("closed form")},
-    )
-
-
-def _frechet_bias(eigenvalues: np.ndarray) -> float:
-    """c of the head of this file: the second-order term of W₂² in two sample covariances."""
-    i, j = eigenvalues[:, None], eigenvalues
-    return float(2 * eigenvalues.sum() + (i * j * (1 + np.eye(j.size)) / (i + j)).sum())
+    turned, degrees = [_turned(angle) for angle in angles], np.degrees(angles)
+    found = [float(normal_frechet(origin, one, origin, other)) for other in turned]
+    shortcut = [_shortcut(one, other) for other in turned]
+    closed = [_in_plane(one, other) for other in turned]
+    title = "Fréchet distance of two normal laws whose axes are turned against each other"
+    lines = {"symmetric form": (degrees, found), "shortcut": (degrees, shortcut)}
+    yield Curves(title, "angle, degrees", "distance", lines, {"closed form": (degrees, closed)})
 
 
 def wasserstein_bias(n: int) -> float:
@@ -170,41 +138,37 @@ def wasserstein_bias(n: int) -> float:
 def at_finite_n(rng: np.random.Generator, effort: int) -> Exhibits:
     """Plug-in distances of a law from itself along a ladder of N."""
     eigenvalues, ladder = np.array([1.0, 2.0, 4.0]), np.array(ROWS)
+    i, j, sd = eigenvalues[:, None], eigenvalues, np.sqrt(eigenvalues)
+    # c of the head of this file
+    c = 2 * eigenvalues.sum() + (i * j * (1 + np.eye(3)) / (i + j)).sum()
     within = kernel_mean(np.zeros(3), 2 * np.diag(eigenvalues))
     theories = {
-        "Fréchet": (_frechet_bias(eigenvalues) / ladder, -1.0),
+        "Fréchet": (float(c) / ladder, -1.0),
         "MMD², V-statistic": (2 * (1 - within) / ladder, -1.0),
         "Wasserstein": (np.array([wasserstein_bias(n) for n in ROWS]), -0.5),
     }
-    found = [_plugged_in(rng, n, effort, np.sqrt(eigenvalues)) for n in ROWS]
+    rungs, kernel = [], distances.gaussian(BANDWIDTH)
+    for n in ROWS:
+        pairs = (rng.normal(size=(2, REPLICATES, n, 3)) * sd for _ in range(FRECHET * effort))
+        plugged = np.concatenate([frechet(*pair).value for pair in pairs])
+        x, y = rng.normal(size=(2, REPLICATES * effort, n, 3)) * sd
+        biased = chunked(lambda x, y: discrepancy(kernel, x, y).biased.value, x, y)
+        along = distances.wasserstein(x[..., :1], y[..., :1]).value
+        rungs.append([mean(values) for values in (plugged, biased, along)])
     measured, theory = {}, {}
-    for i, (name, (expected, exponent)) in enumerate(theories.items()):
-        values, errors = np.array([rung[i] for rung in found]).T
+    for (name, (expected, exponent)), found in zip(
+        theories.items(), zip(*rungs, strict=True), strict=True
+    ):
+        values, errors = np.array(found).T
         measured[name], theory[name] = (ROWS, values), (ROWS, expected)
-        last = found[-1][i].per(expected[-1])
         statement = f"the {name} distance of a law from itself has the mean that theory gives"
         about = f"mean over that of theory: {name}, N = {ROWS[-1]}"
-        yield equal(statement, about, last, 1.0, BOUND)
+        yield equal(statement, about, found[-1].per(expected[-1]), 1.0, BOUND)
         rate = slope(np.log(ladder), np.log(values), errors / values)
         statement = f"the {name} distance of a law from itself falls as a power of N"
-        about = f"slope of log mean in log N: {name}"
-        yield equal(statement, about, rate, exponent, RATE)
+        yield equal(statement, f"slope of log mean in log N: {name}", rate, exponent, RATE)
     title = "distances of a law from itself"
     yield Curves(title, "rows N of each sample", "mean distance", measured, theory, "xy")
-
-
-def _plugged_in(
-    rng: np.random.Generator, n: int, effort: int, sd: np.ndarray
-) -> tuple[Measured, Measured, Measured]:
-    """Mean distances of pairs of samples of N(0, diag sd²): Fréchet, V-statistic, Wasserstein."""
-    plugged = []
-    for _ in range(FRECHET * effort):
-        x, y = (rng.normal(size=(REPLICATES, n, 3)) * sd for _ in range(2))
-        plugged.append(frechet(x, y).value)
-    x, y = (rng.normal(size=(REPLICATES * effort, n, 3)) * sd for _ in range(2))
-    biased = chunked(lambda x, y: discrepancy(gaussian(BANDWIDTH), x, y).biased.value, x, y)
-    along = wasserstein(x[..., :1], y[..., :1]).value
-    return mean(np.concatenate(plugged)), mean(biased), mean(along)
 
 
 def unbiased_at_finite_n(rng: np.random.Generator, effort: int) -> Exhibits:
@@ -212,11 +176,10 @@ def unbiased_at_finite_n(rng: np.random.Generator, effort: int) -> Exhibits:
     ladder = np.array(ROWS)
     # of a degenerate U-statistic: pairs within and across
     pairs = np.sqrt(4 / (ladder * (ladder - 1.0)) + 4 / ladder**2)
-    kinds = (
+    for name, statistic, replicates, expected, sds in (
         ("KID", kid, REPLICATES * 3, 0.0, pairs),
         ("classifier accuracy", accuracy, CLASSIFIERS * 3, 0.5, ladder**-0.5),
-    )
-    for name, statistic, replicates, expected, sds in kinds:
+    ):
         samples = [rng.normal(size=(2, replicates * effort, n, 1)) for n in ROWS]
         found = [chunked(statistic, *pair) for pair in samples]
         statement = f"{name} of a law from itself has the same mean at every N"
@@ -272,62 +235,52 @@ def means(rng: np.random.Generator, effort: int) -> Exhibits:
         "shift of 0.5": (np.array([0.5, 0.0]), unit),
         "sd × 1.5": (zero, 2.25 * unit),
     }
+
+    def both(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        found = discrepancy(distances.gaussian(BANDWIDTH), x, y)
+        return np.stack([found.unbiased.value, found.biased.value], axis=-1)
+
     rows = []
     for plant, (location, covariance) in plants.items():
-        shape = REPLICATES * effort, n, d
-        x = rng.normal(size=shape)
-        y = location + rng.normal(size=shape) @ np.linalg.cholesky(covariance).T
-        for name, values, expected in _kernel_distances(x, y, location, covariance):
+        x = rng.normal(size=(REPLICATES * effort, n, d))
+        y = location + rng.normal(size=x.shape) @ np.linalg.cholesky(covariance).T
+        within = kernel_mean(zero, 2 * unit) + kernel_mean(zero, 2 * covariance)
+        normal = within - 2 * kernel_mean(location, unit + covariance)
+        third = cubic_mean(zero, unit, zero, unit) - 2 * cubic_mean(
+            zero, unit, location, covariance
+        )
+        third += cubic_mean(location, covariance, location, covariance)
+        unbiased, biased = chunked(both, x, y).T
+        cubes = chunked(lambda x, y: discrepancy(distances.cubic, x, y).unbiased.value, x, y)
+        for name, values, expected in (
+            ("MMD² of the normal kernel, U-statistic", unbiased, normal),
+            ("MMD² of the normal kernel, V-statistic", biased, normal + (2 - within) / n),
+            ("KID", cubes, third),
+        ):
             found, sd = mean(values), float(values.std(ddof=1))
             rows.append((name, plant, found.value, expected, sd))
             statement = f"{name} has the mean that theory gives"
             yield equal(statement, f"mean, {plant}, N = {n}: {name}", found, expected, BIAS * sd)
     pair = (rng.normal(location, size=(100 * effort, 2_000, 1)) for location in (0.0, 1.0))
     statement = "the Wasserstein distance of a law from a shifted one is the shift"
-    found = mean(wasserstein(*pair).value)
+    found = mean(distances.wasserstein(*pair).value)
     yield equal(statement, "mean W₁, shift of 1, N = 2000", found, 1.0, BOUND)
     columns = ("distance", "planted", "mean", "by theory", "standard deviation")
     yield Table(f"kernel distances of {n} rows in {d} dimensions", columns, tuple(rows))
-
-
-def _kernel_distances(
-    x: np.ndarray, y: np.ndarray, location: np.ndarray, covariance: np.ndarray
-) -> tuple[tuple[str, np.ndarray, float], ...]:
-    """Names, values and means by theory of what kernels find between N(0, I) and another law."""
-    n, zero, unit = x.shape[-2], np.zeros(location.size), np.eye(location.size)
-    within = kernel_mean(zero, 2 * unit) + kernel_mean(zero, 2 * covariance)
-    normal = within - 2 * kernel_mean(location, unit + covariance)
-    third = (
-        cubic_mean(zero, unit, zero, unit)
-        + cubic_mean(location, covariance, location, covariance)
-        - 2 * cubic_mean(zero, unit, location, covariance)
-    )
-
-    def both(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        found = discrepancy(gaussian(BANDWIDTH), x, y)
-        return np.stack([found.unbiased.value, found.biased.value], axis=-1)
-
-    unbiased, biased = chunked(both, x, y).T
-    cubes = chunked(lambda x, y: discrepancy(cubic, x, y).unbiased.value, x, y)
-    return (
-        ("MMD² of the normal kernel, U-statistic", unbiased, normal),
-        ("MMD² of the normal kernel, V-statistic", biased, normal + (2 - within) / n),
-        ("KID", cubes, third),
-    )
 
 
 def _on_bins(shift: float) -> float:
     """KL of N(0, 1) from N(shift, 1) on bins of equal probability under their mean."""
     x = np.linspace(-9.0, 9.0 + shift, 200_001)
     below = norm.cdf(x), norm.cdf(x - shift)
-    edges = np.interp(np.arange(1, BINS) / BINS, sum(below) / 2, x)
+    edges = np.interp(np.arange(1, distances.BINS) / distances.BINS, sum(below) / 2, x)
     p, q = (np.diff(norm.cdf(edges - s), prepend=0.0, append=1.0) for s in (0.0, shift))
     return float((p * np.log(p / q)).sum())
 
 
 def binned(rng: np.random.Generator, effort: int) -> Exhibits:
     """Divergences on bins of equal laws and of shifted ones."""
-    shape, noise = (BINNINGS * effort, BINNED, 1), (BINS - 1) / BINNED
+    shape, noise = (BINNINGS * effort, BINNED, 1), (distances.BINS - 1) / BINNED
     statement = "the divergence on bins has the mean that theory gives"
     for shift, bound in ((0.0, BOUND * noise), (0.5, BOUND * _on_bins(0.5) + noise)):
         x, y = rng.normal(size=shape), rng.normal(shift, size=shape)

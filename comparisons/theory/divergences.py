@@ -34,12 +34,11 @@ from jax.scipy.stats import norm
 
 from comparisons.exhibits import Curves, Exhibits, Table
 from comparisons.policy import LIMIT_SD, PROBABILITY
-from comparisons.theory._claims import at_least, equal, missing
-from comparisons.theory._estimates import Measured
+from comparisons.theory._claims import Measured, at_least, equal, missing
 from comparisons.theory._minima import EXACT, minimiser, nearest
 from comparisons.theory.densities import LINE, log_density_at
 from inference.methods.maximum_likelihood import MaximumLikelihood
-from inference.optimisation.elbo import Fit, Mode, maximise, standard_points
+from inference.optimisation.elbo import Mode, maximise, standard_points
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.spec import Values
@@ -73,25 +72,21 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """Both optima by several routes, both divergences at both, and what lies between."""
     covers, seeks = nearest(forward, 1.0), nearest(reverse, 2.0)
     if covers is None or seeks is None:
-        cause = "the minimiser of a divergence did not converge"
-        yield missing(OWN_OPTIMUM, "optima", cause)
+        yield missing(OWN_OPTIMUM, "optima", "the minimiser of a divergence did not converge")
         return
     yield from _covers(rng, effort, covers)
     yield from _seeks(rng, seeks)
     yield from _compared(covers, seeks)
     yield from _interpolated(covers, seeks)
     yield from _jensen_shannon()
-    near = NODES[np.abs(NODES) <= 10]
-    yield Curves(
-        "A bimodal target and the two normal laws nearest to it",
-        "x",
-        "density",
-        {
-            name: (near, np.exp(norm.logpdf(near, law[0], np.exp(law[1]))))
-            for name, law in (("least KL(p ‖ q)", covers), ("least KL(q ‖ p)", seeks))
-        },
-        {"target p": (near, np.exp(log_target(near)))},
-    )
+    inside = np.abs(NODES) <= 10
+    known = {"target p": (NODES[inside], np.exp(log_target(NODES[inside])))}
+    fitted = {
+        name: (NODES[inside], np.exp(normal(law))[inside])
+        for name, law in (("least KL(p ‖ q)", covers), ("least KL(q ‖ p)", seeks))
+    }
+    title = "A bimodal target and the two normal laws nearest to it"
+    yield Curves(title, "x", "density", fitted, known)
 
 
 def target() -> Values:
@@ -152,11 +147,26 @@ def overlap() -> Overlap:
 def _covers(rng: np.random.Generator, effort: int, law: np.ndarray) -> Exhibits:
     deviation = float(np.hypot(DEVIATION, MODE))
     statement = "The least forward divergence matches moments: mean 0 and variance s² + m²."
-    about = "location of least KL(p ‖ q), by quadrature"
-    yield equal(statement, about, law[0], 0.0, EXACT)
+    yield equal(statement, "location of least KL(p ‖ q), by quadrature", law[0], 0.0, EXACT)
     about = "standard deviation of least KL(p ‖ q), by quadrature"
     yield equal(statement, about, np.exp(law[1]), deviation, EXACT)
-    yield from _by_likelihood(rng, effort, deviation)
+    data = NATURE.simulate(rng, target(), UNITS * effort)
+    fit = MaximumLikelihood(restarts=2).fit(Gaussian(), data, rng)
+    statement = "Maximum likelihood tends to the least forward divergence: it covers both modes."
+    # a mixture's fourth central moment, for the error of a standard deviation
+    fourth = MODE**4 + 6 * MODE**2 * DEVIATION**2 + 3 * DEVIATION**4
+    root = np.sqrt(UNITS * effort)
+    error = np.sqrt(fourth - deviation**4) / (2 * deviation) / root
+    if fit.problems:
+        yield missing(statement, "maximum likelihood", "; ".join(fit.problems))
+    else:
+        for name, expected, uncertain, bound in (
+            ("mu", 0.0, deviation / root, LOCATION * deviation),
+            ("sigma", deviation, error, LIMIT_SD * deviation),
+        ):
+            about = f"{name} of the Gaussian fitted by maximum likelihood"
+            found = Measured(float(fit.location.value[name]), uncertain)
+            yield equal(statement, about, found, expected, bound)
     y = rng.normal(rng.choice([-MODE, MODE], DRAWS * effort), DEVIATION)
     ratio = np.asarray(log_target(y) - norm.logpdf(y, law[0], np.exp(law[1])))
     found = Measured(ratio.mean(), ratio.std() / np.sqrt(y.size))
@@ -168,27 +178,6 @@ def _covers(rng: np.random.Generator, effort: int, law: np.ndarray) -> Exhibits:
     yield equal(statement, about, found, predicted, LIMIT_SD * predicted)
 
 
-def _by_likelihood(rng: np.random.Generator, effort: int, deviation: float) -> Exhibits:
-    """The Gaussian fitted to draws of the target, whose standard deviation is given."""
-    data = NATURE.simulate(rng, target(), UNITS * effort)
-    fit = MaximumLikelihood(restarts=2).fit(Gaussian(), data, rng)
-    statement = "Maximum likelihood tends to the least forward divergence: it covers both modes."
-    if fit.problems:
-        yield missing(statement, "maximum likelihood", "; ".join(fit.problems))
-        return
-    # a mixture's fourth central moment, for the error of a standard deviation
-    fourth = MODE**4 + 6 * MODE**2 * DEVIATION**2 + 3 * DEVIATION**4
-    root = np.sqrt(UNITS * effort)
-    error = np.sqrt(fourth - deviation**4) / (2 * deviation) / root
-    for name, expected, uncertain, bound in (
-        ("mu", 0.0, deviation / root, LOCATION * deviation),
-        ("sigma", deviation, error, LIMIT_SD * deviation),
-    ):
-        about = f"{name} of the Gaussian fitted by maximum likelihood"
-        found = Measured(float(fit.location.value[name]), uncertain)
-        yield equal(statement, about, found, expected, bound)
-
-
 def on_one_mode() -> tuple[float, float]:
     """Location and scale of the least reverse divergence, to first order in the overlap."""
     small = overlap()
@@ -197,35 +186,25 @@ def on_one_mode() -> tuple[float, float]:
 
 
 def _seeks(rng: np.random.Generator, law: np.ndarray) -> Exhibits:
-    found = float(abs(law[0])), float(np.exp(law[1]))
-    bounds = LOCATION * DEVIATION, LIMIT_SD * DEVIATION
-    names = "distance of the location from 0", "standard deviation"
+    found, bounds = _described(law), (LOCATION * DEVIATION, LIMIT_SD * DEVIATION)
     statement = "The least reverse divergence sits on one mode and has its width."
-    for name, value, expected, bound in zip(names, found, on_one_mode(), bounds, strict=True):
-        yield equal(statement, f"{name} of least KL(q ‖ p)", value, expected, bound)
-    fit = _variational(rng)
+    for name, expected, bound in zip(found, on_one_mode(), bounds, strict=True):
+        yield equal(statement, f"{name} of least KL(q ‖ p)", found[name], expected, bound)
+    # the suite's variational Gaussian, from either mode
+    density = jax.jit(jax.vmap(jax.value_and_grad(lambda u: log_target(u)[0])))
+    side = NODES[NODES * rng.choice([-1.0, 1.0]) > 0]
+    log_density = np.asarray(log_target(side))
+    mode = Mode(float(log_density.max()), side[log_density.argmax()][None])
+    points = standard_points(rng, POINTS, 1)
+    fit = maximise(lambda x: jax.device_get(density(x)), points, mode, "mean_field")
     statement = "Variational inference ends at the least reverse divergence: it seeks one mode."
     if not fit.gradient < 1e-3:  # nats for one standard deviation, as in `gaussian_vi`
         yield missing(statement, "variational inference", "it has not converged")
         return
     ours = float(abs(fit.loc[0])), float(fit.factor[0, 0])
-    for name, value, expected, bound in zip(names, ours, found, bounds, strict=True):
+    for name, value, bound in zip(found, ours, bounds, strict=True):
         about = f"{name} of the variational Gaussian against least KL(q ‖ p)"
-        yield equal(statement, about, value, expected, bound)
-
-
-def _variational(rng: np.random.Generator) -> Fit:
-    """The suite's variational Gaussian, from either mode."""
-    density = jax.jit(jax.vmap(jax.value_and_grad(lambda u: log_target(u)[0])))
-
-    def evaluate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        value, gradient = density(points)
-        return np.asarray(value), np.asarray(gradient)
-
-    side = NODES[NODES * rng.choice([-1.0, 1.0]) > 0]
-    log_density = np.asarray(log_target(side))
-    mode = Mode(float(log_density.max()), side[log_density.argmax()][None])
-    return maximise(evaluate, standard_points(rng, POINTS, 1), mode, "mean_field")
+        yield equal(statement, about, value, found[name], bound)
 
 
 def _compared(covers: np.ndarray, seeks: np.ndarray) -> Exhibits:
@@ -234,24 +213,17 @@ def _compared(covers: np.ndarray, seeks: np.ndarray) -> Exhibits:
     for (name, law), side in zip(optima.items(), (0.5, 0.0), strict=True):
         mass = norm.cdf(-abs(law[0]) / np.exp(law[1]))
         yield equal(statement, f"mass of the {name} optimum beyond 0", mass, side, PROBABILITY)
-    p, divergences = log_target(NODES), {"KL(p ‖ q)": forward, "KL(q ‖ p)": reverse}
-    there = {
-        (which, name): float(objective(jnp.asarray(law)))
-        for which, objective in divergences.items()
-        for name, law in optima.items()
-    }
-    rows = tuple(
-        (
-            name,
-            law[0],
-            np.exp(law[1]),
-            *(there[which, name] for which in divergences),
-            float(jensen_shannon(p, normal(law))),
-        )
-        for name, law in optima.items()
-    )
+    divergences = {"KL(p ‖ q)": forward, "KL(q ‖ p)": reverse}
+    there, rows = {}, []
+    for name, law in optima.items():
+        q = jnp.asarray(law)
+        for which, objective in divergences.items():
+            there[which, name] = float(objective(q))
+        found = [there[which, name] for which in divergences]
+        jensen = float(jensen_shannon(log_target(NODES), normal(q)))
+        rows.append((name, law[0], np.exp(law[1]), *found, jensen))
     columns = ("optimum", "location", "standard deviation", *divergences, "Jensen–Shannon")
-    yield Table("Divergences at both optima, nats", columns, rows)
+    yield Table("Divergences at both optima, nats", columns, tuple(rows))
     (a, b), shared = on_one_mode(), np.log(2) - overlap().value
     square = (DEVIATION**2 + MODE**2 + a**2) / (2 * b**2)
     statement = (
@@ -310,17 +282,15 @@ def _interpolated(covers: np.ndarray, seeks: np.ndarray) -> Exhibits:
             yield equal(statement, about, found[name] - limit, departure, bound)
     shares = list(known)
     described = [_described(law) for law in known.values()]
-    yield Curves(
-        "Normal laws of least Jensen–Shannon divergence from a bimodal target",
-        "share w of the target in the mixture",
-        "units of the standard deviation of a mode",
-        {name: (shares, [one[name] for one in described]) for name in _described(covers)},
-        {
-            f"{name.partition(' of ')[0]} at {which}": ([0.0, 1.0], [value] * 2)
-            for which, law in optima.items()
-            for name, value in _described(law).items()
-        },
-    )
+    lines = {name: (shares, [one[name] for one in described]) for name in _described(covers)}
+    ends = {
+        f"{name.partition(' of ')[0]} at {which}": ([0.0, 1.0], [value] * 2)
+        for which, law in optima.items()
+        for name, value in _described(law).items()
+    }
+    title = "Normal laws of least Jensen–Shannon divergence from a bimodal target"
+    x = "share w of the target in the mixture"
+    yield Curves(title, x, "units of the standard deviation of a mode", lines, ends)
 
 
 def _described(law: np.ndarray) -> dict[str, float]:
@@ -346,10 +316,7 @@ def _jensen_shannon() -> Exhibits:
     about = "log 2 − the largest Jensen–Shannon divergence of N(0, 1) and N(d, 1), nats"
     yield at_least(statement, about, np.log(2) - max(jensen), 0.0)
     kullback = [float(divergence(normal(still), law)) for law in laws]
-    yield Curves(
-        "Divergences of N(0, 1) and N(d, 1)",
-        "distance d, standard deviations",
-        "nats",
-        {"KL(p ‖ q)": (distances, kullback), "Jensen–Shannon": (distances, jensen)},
-        {"d²/2": (distances, distances**2 / 2), "log 2": ([0.0, 8.0], [np.log(2)] * 2)},
-    )
+    lines = {"KL(p ‖ q)": (distances, kullback), "Jensen–Shannon": (distances, jensen)}
+    theory = {"d²/2": (distances, distances**2 / 2), "log 2": ([0.0, 8.0], [np.log(2)] * 2)}
+    title, x = "Divergences of N(0, 1) and N(d, 1)", "distance d, standard deviations"
+    yield Curves(title, x, "nats", lines, theory)

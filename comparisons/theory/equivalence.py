@@ -31,9 +31,8 @@ from jax import Array
 from scipy.stats import chi, kurtosis, norm, skew
 
 from comparisons.exhibits import Curves, Exhibits, Table
-from comparisons.policy import LIMIT_SD
-from comparisons.theory._claims import equal, missing
-from comparisons.theory._estimates import Measured, mean, power
+from comparisons.policy import LIMIT_SD, LIMIT_SLOPE
+from comparisons.theory._claims import Measured, equal, mean, missing, power
 from comparisons.theory._minima import slopes
 from comparisons.theory.densities import mesh
 from inference.methods.maximum_a_posteriori import MaximumAPosteriori
@@ -53,8 +52,6 @@ ROUNDING = 1e-12
 """What sums of some hundred terms of order 1 may be off in float64."""
 RIDGE = 1e-10
 """The contract's tolerance for the identity of the mode and the ridge estimate."""
-SLOPE = 0.05
-"""Largest difference of the exponent of a bin's width that does not matter."""
 RATE = 0.02
 """Largest difference of the exponent of N that does not matter: 4 % of the rate."""
 LADDER = (50, 400)
@@ -98,25 +95,21 @@ def _gaussian(rng: np.random.Generator) -> Objectives:
     """u = (μ, log σ): the program's density, moments of the data, and a divergence of normals."""
     model = Gaussian()
     data = model.simulate(rng, model.truth, UNITS)
-    program = density(model, data)
-    y = np.asarray(data["y"].data)
+    program, y = density(model, data), np.asarray(data["y"].data)
     location, sd = y.mean(), y.std()
 
     def cross_entropy(u: Array) -> Array:
         square = jnp.mean(((y - u[0]) / jnp.exp(u[1])) ** 2)
         return 0.5 * jnp.log(2 * jnp.pi) + u[1] + 0.5 * square
 
-    return Objectives(
-        "gaussian",
-        {
-            "likelihood": lambda u: -jnp.sum(program.log_likelihood(u)) / UNITS,
-            "cross-entropy": cross_entropy,
-            "divergence": lambda u: _normal_divergence(location, sd, u[0], jnp.exp(u[1])),
-        },
-        0.5 * float(np.log(2 * np.pi * np.e * sd**2)),
-        np.array([location, np.log(sd)]),
-        np.asarray(program.unconstrain(model.start(rng, data))),
-    )
+    functions = {
+        "likelihood": lambda u: -jnp.sum(program.log_likelihood(u)) / UNITS,
+        "cross-entropy": cross_entropy,
+        "divergence": lambda u: _normal_divergence(location, sd, u[0], jnp.exp(u[1])),
+    }
+    entropy = 0.5 * float(np.log(2 * np.pi * np.e * sd**2))
+    start = np.asarray(program.unconstrain(model.start(rng, data)))
+    return Objectives("gaussian", functions, entropy, np.array([location, np.log(sd)]), start)
 
 
 def _normal_divergence(loc: float, scale: float, mu: Array, sigma: Array) -> Array:
@@ -137,17 +130,14 @@ def _poisson(rng: np.random.Generator) -> Objectives:
         mass = jnp.exp(distinct.log_likelihood(u))
         return jnp.sum(frequency * jnp.log(frequency / mass))
 
-    return Objectives(
-        "poisson",
-        {
-            "likelihood": lambda u: -jnp.sum(program.log_likelihood(u)) / UNITS,
-            "cross-entropy": lambda u: -jnp.dot(frequency, distinct.log_likelihood(u)),
-            "divergence": divergence,
-        },
-        float(-(frequency * np.log(frequency)).sum()),
-        np.log([x.mean()]),
-        np.asarray(program.unconstrain(model.start(rng, data))),
-    )
+    functions = {
+        "likelihood": lambda u: -jnp.sum(program.log_likelihood(u)) / UNITS,
+        "cross-entropy": lambda u: -jnp.dot(frequency, distinct.log_likelihood(u)),
+        "divergence": divergence,
+    }
+    entropy = float(-(frequency * np.log(frequency)).sum())
+    start = np.asarray(program.unconstrain(model.start(rng, data)))
+    return Objectives("poisson", functions, entropy, np.log([x.mean()]), start)
 
 
 def _equivalent(these: Objectives) -> Exhibits:
@@ -165,39 +155,7 @@ def _equivalent(these: Objectives) -> Exhibits:
         about = f"{these.name}, grid of {len(nodes):,}: nodes between the least {name} and the MLE"
         yield equal(statement, about, abs(best[name] - best["likelihood"]), 0.0, 0.0)
     yield from _optimised(these)
-    yield from _apart(these, *values.values())
-    rows = tuple((name, objective.min()) for name, objective in values.items())
-    title = f"{these.name}: the least value of each objective on the grid"
-    rows = (*rows, ("entropy, the constant", these.entropy))
-    yield Table(title, ("objective", "nats per unit"), rows)
-    yield Curves(
-        f"{these.name}: three objectives, one optimum",
-        "log λ less its estimate" if k == 1 else "log σ less its estimate",
-        "nats per unit",
-        # a line through the middle of the grid, along its last axis
-        {name: (axis, one.reshape(-1, axis.size)[50 * (k - 1)]) for name, one in values.items()},
-        {},
-    )
-
-
-def _optimised(these: Objectives) -> Exhibits:
-    """Claims on where an optimiser of each objective ends."""
-    statement = "An optimiser of any of the three ends at the maximum of the likelihood."
-    curvature = np.asarray(jax.hessian(these.functions["likelihood"])(these.maximum))
-    for name, function in these.functions.items():
-        end = _minimum(these, function)
-        about = f"{these.name}: least {name} by optimiser from the closed form, standard errors"
-        if end is None:
-            yield missing(statement, about, "the optimiser is not at a stationary point")
-            continue
-        away = end - these.maximum
-        yield equal(statement, about, np.sqrt(UNITS * away @ curvature @ away), 0.0, SAME)
-
-
-def _apart(
-    these: Objectives, likelihood: np.ndarray, cross: np.ndarray, divergence: np.ndarray
-) -> Exhibits:
-    """Claims on the differences of objectives at the nodes of a grid."""
+    likelihood, cross, divergence = values.values()
     rounding = ROUNDING * np.abs(cross).max()
     for name, gap, expected in (
         ("likelihood", likelihood - cross, 0.0),
@@ -211,15 +169,31 @@ def _apart(
         )
         about = f"{these.name}: cross-entropy less {name}, nats"
         yield equal(statement, about, gap.mean(), expected, rounding)
+    rows = [(name, objective.min()) for name, objective in values.items()]
+    rows.append(("entropy, the constant", these.entropy))
+    title = f"{these.name}: the least value of each objective on the grid"
+    yield Table(title, ("objective", "nats per unit"), tuple(rows))
+    x = "log λ less its estimate" if k == 1 else "log σ less its estimate"
+    # a line through the middle of the grid, along its last axis
+    lines = {name: (axis, one.reshape(-1, axis.size)[50 * (k - 1)]) for name, one in values.items()}
+    yield Curves(f"{these.name}: three objectives, one optimum", x, "nats per unit", lines, {})
 
 
-def _minimum(these: Objectives, function: Callable[[Array], Array]) -> np.ndarray | None:
-    """Where BFGS ends; None if that is a tenth of `SAME` from stationary, by a Newton step."""
-    end = bfgs(slopes(function), these.start, 1e-8)
-    if end is None:
-        return None
-    newton = np.linalg.solve(np.asarray(jax.hessian(function)(end.x)), end.jac)
-    return end.x if np.sqrt(UNITS * abs(end.jac @ newton)) < 0.1 * SAME else None
+def _optimised(these: Objectives) -> Exhibits:
+    """Claims on where an optimiser of each objective ends."""
+    statement = "An optimiser of any of the three ends at the maximum of the likelihood."
+    curvature = np.asarray(jax.hessian(these.functions["likelihood"])(these.maximum))
+    for name, function in these.functions.items():
+        about = f"{these.name}: least {name} by optimiser from the closed form, standard errors"
+        end = bfgs(slopes(function), these.start, 1e-8)
+        left = np.inf  # squared, what a Newton step says that is left
+        if end is not None:
+            left = end.jac @ np.linalg.solve(np.asarray(jax.hessian(function)(end.x)), end.jac)
+        if end is None or np.sqrt(UNITS * abs(left)) >= 0.1 * SAME:
+            yield missing(statement, about, "the optimiser is not at a stationary point")
+            continue
+        away = end.x - these.maximum
+        yield equal(statement, about, np.sqrt(UNITS * away @ curvature @ away), 0.0, SAME)
 
 
 def _divergent(rng: np.random.Generator) -> Exhibits:
@@ -237,16 +211,13 @@ def _divergent(rng: np.random.Generator) -> Exhibits:
         "The divergence of continuous data from a density is infinite: on bins of width h it grows "
         "like −log h."
     )
-    yield equal(statement, "slope of KL(data ‖ density) on bins against log h", rate, -1.0, SLOPE)
+    about = "slope of KL(data ‖ density) on bins against log h"
+    yield equal(statement, about, rate, -1.0, LIMIT_SLOPE)
     separate = -np.log(UNITS) - law.logpdf(y).mean() - np.log(widths)
-    yield Curves(
-        "Divergence of continuous data from their best normal law",
-        "width of bins h, units of the data",
-        "KL on bins, nats",
-        {"data in bins": (widths, found)},
-        {"H(p̂, p) − log N − log h": (widths, separate)},
-        "x",
-    )
+    title = "Divergence of continuous data from their best normal law"
+    theory = {"H(p̂, p) − log N − log h": (widths, separate)}
+    axes = "width of bins h, units of the data", "KL on bins, nats"
+    yield Curves(title, *axes, {"data in bins": (widths, found)}, theory, "x")
 
 
 def _ridge(rng: np.random.Generator) -> Exhibits:
@@ -287,11 +258,10 @@ def _repeated(rng: np.random.Generator, effort: int) -> Exhibits:
         # σ̂ = σ χ_{N−1}/√N and its bound is σ/√(2N)
         laws = {"mu": norm(), "sigma": chi(n - 1, -np.sqrt(2) * np.sqrt(n), np.sqrt(2))}
         for i, (name, law) in enumerate(laws.items()):
-            found, exact = _moments(error[:, i]), law.stats("mvsk")
-            yield from _held(f"{name}, N = {n}", found, exact)
-            sds[name].append(found.sd.per(1 / bound[i]))
-            bias, variance = map(float, exact[:2])
-            rows.append((name, float(n), found.mean.value, bias, found.sd.value, variance**0.5))
+            found, (bias, variance, *higher) = _moments(error[:, i]), map(float, law.stats("mvsk"))
+            yield from _held(f"{name}, N = {n}", found, bias, higher)
+            sds[name].append(found[1].per(1 / bound[i]))
+            rows.append((name, float(n), found[0].value, bias, found[1].value, variance**0.5))
     measured = ("parameter", "N", "bias / bound", "exact bias / bound", "sd / bound")
     columns = (*measured, "exact sd / bound")
     yield Table("Maximum-likelihood estimates of a Gaussian", columns, tuple(rows))
@@ -314,45 +284,24 @@ def _errors(n: int, bound: np.ndarray, seed: int, effort: int) -> np.ndarray | N
     return np.concatenate(parts)
 
 
-class _Moments(NamedTuple):
-    """Moments of errors in units of the bound."""
-
-    mean: Measured
-    sd: Measured
-    skewness: Measured
-    tails: Measured
-    """Excess kurtosis."""
-
-
-def _moments(z: np.ndarray) -> _Moments:
-    """Moments of a sample; null laws of the higher ones N(0, 6/R), N(0, 24/R): Jarque & Bera."""
+def _moments(z: np.ndarray) -> tuple[Measured, Measured, Measured, Measured]:
+    """Mean, sd, skewness and excess kurtosis; null laws N(0, 6/R) and N(0, 24/R): Jarque & Bera."""
     sd, tails, root = float(z.std(ddof=1)), float(kurtosis(z)), np.sqrt(z.size)
     # of the sd, √((κ − 1)/4R) of it
     deviation = Measured(sd, float(sd * np.sqrt(tails + 2) / (2 * root)))
     higher = Measured(float(skew(z)), np.sqrt(6) / root), Measured(tails, np.sqrt(24) / root)
-    return _Moments(mean(z), deviation, *higher)
+    return mean(z), deviation, *higher
 
 
-def _held(what: str, found: _Moments, exact: Sequence[float]) -> Exhibits:
-    """Claims on errors in units of the Cramér–Rao bound.
-
-    `exact` has the mean, variance, skewness and excess kurtosis of their law at this N.
-    """
-    bias, _, skewness, tails = map(float, exact)
-    yield equal(
-        "The bias vanishes against the standard deviation.",
-        f"mean of (estimate − truth) / bound, {what}",
-        found.mean,
-        0.0,
-        BIAS,
-        cause="σ̂ is σ χ_{N−1}/√N: its bias is of order 1/N",
-        predicted=bias,
-    )
-    yield equal(EFFICIENT, f"sd / bound, {what}", found.sd, 1.0, LIMIT_SD)
-    for name, value, expected, bound in (
-        ("skewness", found.skewness, skewness, SKEWNESS),
-        ("excess kurtosis", found.tails, tails, KURTOSIS),
-    ):
+def _held(what: str, found: Sequence[Measured], bias: float, higher: Sequence[float]) -> Exhibits:
+    """Claims on moments of errors in units of the Cramér–Rao bound, and what they are at this N."""
+    statement = "The bias vanishes against the standard deviation."
+    about = f"mean of (estimate − truth) / bound, {what}"
+    cause = "σ̂ is σ χ_{N−1}/√N: its bias is of order 1/N"
+    yield equal(statement, about, found[0], 0.0, BIAS, cause=cause, predicted=bias)
+    yield equal(EFFICIENT, f"sd / bound, {what}", found[1], 1.0, LIMIT_SD)
+    names, bounds = ("skewness", "excess kurtosis"), (SKEWNESS, KURTOSIS)
+    for name, value, expected, bound in zip(names, found[2:], higher, bounds, strict=True):
         statement = (
             f"The {name} of the estimator is that of N(0, 1/N) or of χ_{{N−1}}, and so vanishes."
         )

@@ -23,19 +23,16 @@ References: Amari (1998), Neural Comput. 10; Martens (2020), JMLR 21; Martens & 
 Watanabe (2009), Algebraic Geometry and Statistical Learning Theory; Nocedal & Wright (2006), §3.3.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jax import Array
 
 from comparisons.exhibits import Curves, Exhibits, Table
-from comparisons.theory._claims import equal
-from comparisons.theory._estimates import slope
+from comparisons.policy import LIMIT_SLOPE
+from comparisons.theory._claims import equal, slope
 from comparisons.theory._fisher_blocks import networks
-from comparisons.theory._natural_gradient import EXACT, SLOPE, natural_gradient, optimisers
+from comparisons.theory._natural_gradient import EXACT, natural_gradient, optimisers
 from inference.information.derivatives import scores
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
@@ -80,31 +77,27 @@ def _identities() -> Exhibits:
             statement = "The information of a Gaussian about (μ, log σ) is diag(1/σ², 2)."
             about = "gaussian: largest difference of the information from its closed form"
             yield equal(statement, about, abs(outer - closed).max(), 0.0, rounding)
-        else:
-            yield from _neighbours(log_p, u, weight, outer)
-
-
-def _neighbours(
-    log_p: Callable[[Array], Array], u: Array, weight: np.ndarray, outer: np.ndarray
-) -> Exhibits:
-    """The divergence from laws along a unit direction, against half the squared distance."""
-    delta = np.ones(u.size)
-    delta /= np.sqrt(delta @ outer @ delta)
-    steps = 2.0 ** -np.arange(5, 10)
-    here = np.asarray(log_p(u))
-    away = np.array([weight @ (here - np.asarray(log_p(u + step * delta))) for step in steps])
-    left = abs(away - 0.5 * steps**2)
-    statement = "The divergence is half the squared length in the metric I, up to a cubic error."
-    about = "gaussian_mixture: slope of log |KL − ½t²| against log t, along a unit direction"
-    yield equal(statement, about, slope(np.log(steps), np.log(left)).value, 3.0, SLOPE)
-    yield Curves(
-        "Divergence of neighbouring laws and its quadratic approximation",
-        "distance t in the metric I",
-        "KL, nats",
-        {"KL": (steps, away), "|KL − ½t²|": (steps, left)},
-        {"½t²": (steps, 0.5 * steps**2), "slope 3": (steps, left[0] * (steps / steps[0]) ** 3)},
-        "xy",
-    )
+            continue
+        # the divergence from laws along a unit direction, against half the squared distance
+        delta = np.ones(u.size)
+        delta /= np.sqrt(delta @ outer @ delta)
+        steps, here = 2.0 ** -np.arange(5, 10), np.asarray(log_p(u))
+        away = np.array([weight @ (here - np.asarray(log_p(u + step * delta))) for step in steps])
+        left = abs(away - 0.5 * steps**2)
+        statement = (
+            "The divergence is half the squared length in the metric I, up to a cubic error."
+        )
+        about = "gaussian_mixture: slope of log |KL − ½t²| against log t, along a unit direction"
+        yield equal(statement, about, slope(np.log(steps), np.log(left)).value, 3.0, LIMIT_SLOPE)
+        cubic = left[0] * (steps / steps[0]) ** 3
+        yield Curves(
+            "Divergence of neighbouring laws and its quadratic approximation",
+            "distance t in the metric I",
+            "KL, nats",
+            {"KL": (steps, away), "|KL − ½t²|": (steps, left)},
+            {"½t²": (steps, 0.5 * steps**2), "slope 3": (steps, cubic)},
+            "xy",
+        )
 
 
 def information(score: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -127,18 +120,16 @@ def _nested(order: int) -> Values:
     Further components are copies of the second, with equal shares of its weight.
     """
     truth = {k: np.asarray(v) for k, v in GaussianMixture(2, 2, "spherical").truth.items()}
-    weights, mean = truth["weights"], truth["mean"]
+    weights, mean, scale = truth["weights"], truth["mean"], truth["scale"]
     if order == 1:
         middle = weights @ mean
         between = weights @ ((mean - middle) ** 2).mean(axis=1)
-        scale = np.sqrt(truth["scale"] ** 2 + between)
-        return {"mean": jnp.asarray(middle[None]), "scale": jnp.asarray(scale)}
-    copies = order - 1
-    return {
-        "weights": jnp.asarray(np.append(weights[0], np.full(copies, weights[1] / copies))),
-        "mean": jnp.asarray(np.vstack([mean[0], np.tile(mean[1], (copies, 1))])),
-        "scale": jnp.asarray(truth["scale"]),
-    }
+        values = {"mean": middle[None], "scale": np.sqrt(scale**2 + between)}
+    else:
+        counts = np.array([1, order - 1])
+        shares, copies = np.repeat(weights / counts, counts), np.repeat(mean, counts, axis=0)
+        values = {"weights": shares, "mean": copies, "scale": scale}
+    return {name: jnp.asarray(value) for name, value in values.items()}
 
 
 def _ranks(rng: np.random.Generator, n: int) -> Exhibits:
@@ -167,16 +158,9 @@ def _ranks(rng: np.random.Generator, n: int) -> Exhibits:
             )
         about = f"{name}, {k} parameters: rank of the information"
         yield equal(statement, about, found, min(predicted, k), 0.0)
-    yield from _traces(diagonals, np.asarray(data["y"].data))
-    columns = ("model", "parameters", "rank", "trace of the information per unit, unconstrained")
-    yield Table("Information at the law of two components", columns, tuple(rows))
-
-
-def _traces(diagonals: dict[int, np.ndarray], y: np.ndarray) -> Exhibits:
-    """Traces of the information about means and log σ by order, from its diagonal."""
     one, two = _nested(1), diagonals[2]
     variance = float(one["scale"]) ** 2
-    square = ((y - np.asarray(one["mean"])) ** 2).sum(axis=1) / variance
+    square = ((data["y"].data - np.asarray(one["mean"])) ** 2).sum(axis=1) / variance
     statement = (
         "The trace of the information is no count of parameters: copies share one part of it."
     )
@@ -187,3 +171,5 @@ def _traces(diagonals: dict[int, np.ndarray], y: np.ndarray) -> Exhibits:
             expected = (square / variance + (square - 2) ** 2).mean()
         about = f"gaussian_mixture({order}): trace about means and log σ"
         yield equal(statement, about, diagonal.sum(), expected, EXACT * expected)
+    columns = ("model", "parameters", "rank", "trace of the information per unit, unconstrained")
+    yield Table("Information at the law of two components", columns, tuple(rows))

@@ -22,14 +22,10 @@ from jax import Array
 from jax.scipy.stats import norm
 
 from comparisons.exhibits import Curves, Exhibits
-from comparisons.theory._claims import equal, missing
-from comparisons.theory._estimates import Measured, mean
+from comparisons.theory._claims import Measured, at_least, equal, mean, missing
 from comparisons.theory._plane import NEGLIGIBLE, draws
-from comparisons.theory.densities.variational_autoencoder import (
-    LATENT,
-    LatentVariable,
-    VariationalAutoencoder,
-)
+from comparisons.theory.densities import variational_autoencoder
+from comparisons.theory.densities.variational_autoencoder import LATENT, LatentVariable
 from comparisons.verdict import Verdict
 from models.programs.keys import key_of
 
@@ -46,7 +42,7 @@ PARTICLES = 200
 def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """A ladder of bounds of one model, against its likelihood by quadrature and by annealing."""
     train = draws(rng, TRAIN * effort)
-    units, trained = VariationalAutoencoder().learn(train, rng, effort)
+    units, trained = variational_autoencoder.VariationalAutoencoder().learn(train, rng, effort)
     if trained.problems:
         about = "lower bounds of a trained model"
         yield missing("the model has been trained", about, trained.problems[0])
@@ -55,25 +51,6 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     exact = np.asarray(eqx.filter_jit(model.log_marginal)(x))
     gap = np.asarray(divergence(model, x))
     bounds = {k: bound(model, x, rng, k, BUDGET * effort // k) for k in SAMPLES}
-    yield from _gaps(bounds, exact, gap)
-    annealed = np.asarray(eqx.filter_jit(model.annealed)(key_of(rng), x, PARTICLES * effort))
-    statement = "annealed importance sampling reaches log q(x) without the proposal"
-    yield _means(statement, "log q(x): annealing / quadrature", annealed, exact)
-    yield Curves(
-        "importance weights close the gap of the lower bound",
-        "importance samples K",
-        "mean held-out bound, nats per observation in standardised units",
-        {"L_K": (SAMPLES, [b.mean() for b in bounds.values()])},
-        {
-            "log q(x) by quadrature": (SAMPLES, [exact.mean()] * len(SAMPLES)),
-            "ELBO by quadrature": (SAMPLES, [(exact - gap).mean()] * len(SAMPLES)),
-        },
-        "x",
-    )
-
-
-def _gaps(bounds: dict[int, np.ndarray], exact: np.ndarray, gap: np.ndarray) -> Exhibits:
-    """Claims on what each bound leaves; arrays have a number for each point, nats."""
     statement = "the evidence lower bound falls short of log q(x) by KL(r(z | x) ‖ p(z | x))"
     about = "log q(x) − ELBO by samples / KL by quadrature"
     yield _means(statement, about, exact - bounds[1], gap)
@@ -90,12 +67,23 @@ def _gaps(bounds: dict[int, np.ndarray], exact: np.ndarray, gap: np.ndarray) -> 
         yield _means(statement, about, bounds[more], bounds[less], slack=NEGLIGIBLE)
     statement = f"by {last:,} importance samples nothing is left of the gap"
     yield _means(statement, f"L_{last} / log q(x) by quadrature", bounds[last], exact)
+    annealed = np.asarray(eqx.filter_jit(model.annealed)(key_of(rng), x, PARTICLES * effort))
+    statement = "annealed importance sampling reaches log q(x) without the proposal"
+    yield _means(statement, "log q(x): annealing / quadrature", annealed, exact)
+    lines = {"L_K": (SAMPLES, [one.mean() for one in bounds.values()])}
+    theory = {
+        "log q(x) by quadrature": (SAMPLES, [exact.mean()] * len(SAMPLES)),
+        "ELBO by quadrature": (SAMPLES, [(exact - gap).mean()] * len(SAMPLES)),
+    }
+    title = "importance weights close the gap of the lower bound"
+    y = "mean held-out bound, nats per observation in standardised units"
+    yield Curves(title, "importance samples K", y, lines, theory, "x")
 
 
 def bound(
     model: LatentVariable, x: Array, rng: np.random.Generator, samples: int, repeats: int
 ) -> np.ndarray:
-    """L_K at each point, an average of independent bounds.
+    """L_K at each point, shape (M,), nats, an average of independent bounds.
 
     Args:
         model: whose bound it is.
@@ -103,9 +91,6 @@ def bound(
         rng: of the importance samples.
         samples: K.
         repeats: how many bounds are averaged.
-
-    Returns:
-        Nats, shape (M,).
     """
 
     @jax.jit
@@ -129,12 +114,7 @@ def divergence(model: LatentVariable, x: Array) -> Array:
 def _means(
     statement: str, about: str, one: np.ndarray, other: np.ndarray, slack: float | None = None
 ) -> Verdict:
-    """That the means over points of two arrays are equal, or one at least the other less a slack.
-
-    The error is that of their difference.
-    """
-    about = f"nats per observation: {about}"
+    """That means over points are equal, or one at least the other less a slack."""
+    judge, bound = (equal, NEGLIGIBLE) if slack is None else (at_least, slack)
     found = Measured(one.mean(), mean(one - other).error)
-    if slack is None:
-        return equal(statement, about, found, other.mean(), NEGLIGIBLE)
-    return equal(statement, about, found, other.mean(), slack, relation="at_least")
+    return judge(statement, f"nats per observation: {about}", found, other.mean(), bound)

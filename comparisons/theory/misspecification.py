@@ -31,10 +31,9 @@ from jax import Array
 from scipy.stats import norm
 
 from comparisons.exhibits import Curves, Exhibits, Table
-from comparisons.policy import LEVEL, LIMIT_SD, PROBABILITY, Z
-from comparisons.theory._claims import equal, missing
-from comparisons.theory._estimates import Measured, mean, power, proportion
-from comparisons.theory._minima import EXACT, nearest
+from comparisons.policy import LEVEL, LIMIT_SD, LIMIT_SLOPE, PROBABILITY, Z
+from comparisons.theory._claims import Measured, equal, mean, missing, power, proportion
+from comparisons.theory._minima import EXACT, climbed, nearest
 from comparisons.theory.densities import LINE, as_data, log_density_at
 from inference.information.matrices import observed, outer_product
 from models.catalogue.gaussian_mixture import GaussianMixture
@@ -56,29 +55,20 @@ FAR = -10.0
 """Where the search for the nearest Gaussian begins: left of every mode, and too narrow."""
 FRESH = 400_000
 """Draws over which a divergence is averaged."""
-COVERED = 500
-"""Units of the data sets of intervals: 1/N is then below the bound on a coverage."""
-REPLICATES = 10_000
-"""Data sets: √(0.09 / R) is a tenth of the bound on a coverage."""
+COVERED, REPLICATES = 500, 10_000
+"""Units of a data set of intervals, and how many: 1/N is then below the bound on a coverage, and
+√(0.09 / R) is a tenth of it."""
 KINDS = ("observed", "sandwich")
-LADDER = (200, 3_200)
+LADDER, FITS = (200, 3_200), 18_000
+"""Units, and data sets at each; a normal fit is a formula."""
 JUDGED = 200
 """Fits to the largest data sets whose divergence is averaged over draws they have not seen."""
-FITS = 18_000
-"""Data sets at each N of the ladder; a normal fit is a formula."""
 PENALTY = 0.1
 """Largest relative difference of a penalty: its own next order is 1/N times a moment of order 6."""
-SLOPE = 0.05
-"""Largest difference of exponents that does not matter, as in `asymptotics`."""
-UNITS = 600
-"""Units of the data set whose order is chosen."""
-ORDERS = (1, 2, 3, 4)
-STARTS = 12
-CLIMB = 1_000
-"""EM steps of a start."""
-OPTIMISM = 0.05
-"""Relative difference from the first order that does not matter: the project's bound for an sd.
-The next order is a few k/N."""
+ORDERS, UNITS = (1, 2, 3, 4), 600
+"""What is chosen from, and the units of the data set by which it is chosen."""
+STARTS, CLIMB = 12, 1_000
+"""Starts of EM, and steps of each."""
 REACHED = 1e-3
 """Log-likelihood, nats, within which two ends are one maximum."""
 STEPS = 60
@@ -143,26 +133,28 @@ def _left(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
             about = f"{name} of least KL(q ‖ p_θ), by optimiser from far / moment of q"
             yield equal(statement, about, found, expected, EXACT)
     yield from _remains(rng, effort, at)
-    excess = [_excess(rng, n, FITS * effort, at) for n in LADDER]
-    rungs = [Measured(one.mean(), one.std() / np.sqrt(one.size)) for one in excess]
+    rungs = []
+    for n in LADDER:
+        ends = [(y.mean(axis=1), y.std(axis=1)) for y in _samples(rng, n, FITS * effort)]
+        mu, sigma = np.concatenate(ends, axis=1)
+        # KL(q ‖ p_θ̂) − KL(q ‖ p_θ*) is a closed form, since log p is quadratic
+        square = (at.deviation**2 + (mu - at.mean) ** 2) / sigma**2
+        excess = np.log(sigma / at.deviation) + 0.5 * (square - 1)
+        rungs.append(Measured(excess.mean(), excess.std() / np.sqrt(excess.size)))
     statement = "Of the divergence of the fit only the excess over its limit vanishes, like 1/N."
     about = "slope of log(E KL(q ‖ p_θ̂) − limit) against log N"
-    yield equal(statement, about, power(LADDER, rungs), -1.0, SLOPE)
-    n = LADDER[-1]
+    yield equal(statement, about, power(LADDER, rungs), -1.0, LIMIT_SLOPE)
+    n, left = LADDER[-1], at.divergence
     statement = "The excess is Takeuchi's penalty, not Akaike's k."
     about = f"2N (E KL(q ‖ p_θ̂) − limit) against tr(J⁻¹B), N = {n}; a right model has 2"
     yield equal(statement, about, rungs[-1].per(1 / (2 * n)), at.trace, PENALTY * at.trace)
-    yield Curves(
-        "Divergence of the fitted Gaussian from three modes",
-        "units N",
-        "E KL(q ‖ p_θ̂), nats",
-        {"fits": (LADDER, [at.divergence + rung.value for rung in rungs])},
-        {
-            "limit": (LADDER, [at.divergence] * len(LADDER)),
-            "limit + tr(J⁻¹B)/2N": (LADDER, [at.divergence + at.trace / 2 / n for n in LADDER]),
-        },
-        "x",
-    )
+    fits = {"fits": (LADDER, [left + rung.value for rung in rungs])}
+    theory = {
+        "limit": (LADDER, [left] * len(LADDER)),
+        "limit + tr(J⁻¹B)/2N": (LADDER, [left + at.trace / 2 / n for n in LADDER]),
+    }
+    title = "Divergence of the fitted Gaussian from three modes"
+    yield Curves(title, "units N", "E KL(q ‖ p_θ̂), nats", fits, theory, "x")
 
 
 def divergence(density: np.ndarray, law: Array) -> Array:
@@ -188,16 +180,6 @@ def _log_nature(y: np.ndarray) -> np.ndarray:
     """log q of each number, read off the program of the mixture."""
     log_density = log_density_at(NATURE, VALUES, LINE)
     return np.asarray(log_density(jnp.asarray(y).ravel())).reshape(y.shape)
-
-
-def _excess(rng: np.random.Generator, n: int, count: int, at: Truth) -> np.ndarray:
-    """KL(q ‖ p_θ̂) − KL(q ‖ p_θ*) of `count` data sets: a closed form, since log p is quadratic."""
-    found = []
-    for y in _samples(rng, n, count):
-        location, deviation = y.mean(axis=1), y.std(axis=1)
-        square = (at.deviation**2 + (location - at.mean) ** 2) / deviation**2
-        found.append(np.log(deviation / at.deviation) + 0.5 * (square - 1))
-    return np.concatenate(found)
 
 
 def _samples(rng: np.random.Generator, n: int, count: int) -> Iterator[np.ndarray]:
@@ -292,24 +274,22 @@ def _orders(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
         by_score = chosen({order: fit.score for order, fit in fits.items()})
         yield equal(BY_SCORE, about, by_score, MODES, 0.0)
     for order in (1, 3):
-        yield from _of_order(order, fits[order], n, at)
-
-
-def _of_order(order: int, fit: _Fit, n: int, at: Truth) -> Exhibits:
-    """Claims on the score and the divergence of a fit to n units."""
-    statement = (
-        "To leave a unit out takes its pull on the fit from its score, tr(J⁻¹ Σ s sᵀ) in all."
-    )
-    about = f"ℓ(θ̂) − leave-one-out log score of order {order}, nats, N = {n}"
-    pull = fit.log_likelihood - float(fit.score.sum())
-    yield equal(statement, about, pull, fit.optimism, OPTIMISM * fit.optimism)
-    limit, trace = (at.divergence, at.trace) if order == 1 else (0.0, float(fit.k))
-    # the excess is about a sum of tr(J⁻¹B) squared standard normals over 2N; the bound is a
-    # quarter of what tells the wrong model from the right one
-    found = Measured(fit.divergence, np.sqrt(2 * trace) / (2 * n))
-    statement = "A model that contains the truth comes as near as N allows; a wrong one does not."
-    about = f"KL(q ‖ fit) of order {order}, nats, N = {n}"
-    yield equal(statement, about, found, limit + trace / (2 * n), at.divergence / 4)
+        fit = fits[order]
+        statement = (
+            "To leave a unit out takes its pull on the fit from its score, tr(J⁻¹ Σ s sᵀ) in all."
+        )
+        about = f"ℓ(θ̂) − leave-one-out log score of order {order}, nats, N = {n}"
+        pull = fit.log_likelihood - float(fit.score.sum())
+        yield equal(statement, about, pull, fit.optimism, LIMIT_SD * fit.optimism)
+        limit, trace = (at.divergence, at.trace) if order == 1 else (0.0, float(fit.k))
+        # the excess is about a sum of tr(J⁻¹B) squared standard normals over 2N; the bound is a
+        # quarter of what tells the wrong model from the right one
+        found = Measured(fit.divergence, np.sqrt(2 * trace) / (2 * n))
+        statement = (
+            "A model that contains the truth comes as near as N allows; a wrong one does not."
+        )
+        about = f"KL(q ‖ fit) of order {order}, nats, N = {n}"
+        yield equal(statement, about, found, limit + trace / (2 * n), at.divergence / 4)
 
 
 def chosen(scores: dict[int, np.ndarray]) -> int:
@@ -338,12 +318,12 @@ def fitted(model: GaussianMixture, data: xr.Dataset, rng: np.random.Generator, a
         return terms(as_data(rows), program.unconstrain(values))
 
     def ends(start: Values) -> tuple[Values, Array]:
-        end = _climbed(model, start, y, CLIMB)
+        end = climbed(model, start, y, CLIMB)
         return end, log_density(end, y).sum()
 
     def without(values: Values, rows: Array, left: Array) -> Array:
-        halfway = _climbed(model, values, rows, STEPS // 2)
-        end = _climbed(model, halfway, rows, STEPS // 2)
+        halfway = climbed(model, values, rows, STEPS // 2)
+        end = climbed(model, halfway, rows, STEPS // 2)
         return jnp.stack([log_density(now, left[None])[0] for now in (halfway, end)])
 
     drawn = [model.start(stream, data) for stream in rng.spawn(STARTS)]
@@ -370,13 +350,3 @@ def fitted(model: GaussianMixture, data: xr.Dataset, rng: np.random.Generator, a
         float((at.density * STEP) @ (np.log(at.density) - log_p)),
         float(np.trace(np.linalg.solve(observed(program, u), outer_product(program, u)))),
     )
-
-
-def _climbed(model: GaussianMixture, values: Values, rows: Array, steps: int) -> Values:
-    """So many steps of EM."""
-    data = as_data(rows)
-
-    def step(now: Values, _: None) -> tuple[Values, None]:
-        return model.m_step(model.e_step(now, data), data), None
-
-    return jax.lax.scan(step, values, None, length=steps)[0]

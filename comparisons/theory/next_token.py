@@ -24,9 +24,9 @@ from jax import Array
 from scipy.special import rel_entr
 
 from comparisons.exhibits import Curves, Exhibits
-from comparisons.theory._claims import equal, missing
-from comparisons.theory._estimates import Measured, mean
-from comparisons.theory._minima import slopes
+from comparisons.policy import LIMIT_SD
+from comparisons.theory._claims import Measured, equal, mean, missing
+from comparisons.theory._minima import slopes, stationary
 from inference.optimisation.newton import bfgs
 from models.programs.keys import key_of
 
@@ -36,8 +36,6 @@ FLOOR = 0.25
 LENGTHS = (1_000, 2_000, 4_000, 8_000)
 TEXTS = 400
 """Simulated pairs of a text to learn from and one to be judged on, at effort 1."""
-RELATIVE = 0.05
-"""Relative departure from k/(2T) that does not matter: the project's bound for an sd."""
 PERPLEXITY = 0.01
 """Relative difference of a perplexity that does not matter: a hundredth of a choice in one."""
 STATIONARY = 1e-8
@@ -51,7 +49,8 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     p = FLOOR / STATES + (1 - FLOOR) * mixed
     law, k = stationary(p), STATES * (STATES - 1)
     rate = -float(law @ (p * np.log(p)).sum(axis=1))
-    texts = _simulate(p, law, rng, 2 * TEXTS * effort)
+    first = jnp.asarray(rng.choice(STATES, size=2 * TEXTS * effort, p=law))
+    texts = np.asarray(_walk(jnp.log(p), first, key_of(rng), max(LENGTHS)))
     learnt, judged = texts[: TEXTS * effort], texts[TEXTS * effort :]
     table = counts(learnt[0])
     best = cross_entropy(table, shares(table))
@@ -75,18 +74,15 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     found = mean(1 + (excess - quadratic) * 2 * length / k)
     statement = "a model with k parameters learnt from T tokens loses k/(2T) nats per token"
     about = f"mean excess over the entropy rate in units of k/(2T), k = {k}, T = {length}"
-    yield equal(statement, about, found, 1.0, RELATIVE)
-    yield Curves(
-        "perplexity of a learnt chain",
-        "tokens learnt from",
-        "expected perplexity of the next token",
-        {"learnt": (LENGTHS, [np.exp(rate + e.mean()) for _, _, e in ladder])},
-        {
-            "exp(H + k/(2T))": (LENGTHS, [np.exp(rate + k / (2 * t)) for t in LENGTHS]),
-            "exp(H)": (LENGTHS, [np.exp(rate)] * len(LENGTHS)),
-        },
-        "x",
-    )
+    yield equal(statement, about, found, 1.0, LIMIT_SD)
+    learnt = [np.exp(rate + excess.mean()) for _, _, excess in ladder]
+    expected = np.exp(rate + k / (2 * np.array(LENGTHS)))
+    theory = {
+        "exp(H + k/(2T))": (LENGTHS, expected),
+        "exp(H)": (LENGTHS, [np.exp(rate)] * len(LENGTHS)),
+    }
+    title, y = "perplexity of a learnt chain", "expected perplexity of the next token"
+    yield Curves(title, "tokens learnt from", y, {"learnt": (LENGTHS, learnt)}, theory, "x")
 
 
 def learn(
@@ -98,27 +94,10 @@ def learn(
     return tables, models, rel_entr(p, models).sum(axis=2) @ law
 
 
-def stationary(p: np.ndarray) -> np.ndarray:
-    """The law π with πP = π, shape (S,), of transitions of shape (S, S)."""
-    system = np.vstack([p.T - np.eye(len(p)), np.ones(len(p))])
-    return np.linalg.lstsq(system, np.append(np.zeros(len(p)), 1.0))[0]
-
-
-def _simulate(p: np.ndarray, law: np.ndarray, rng: np.random.Generator, n: int) -> np.ndarray:
-    """Stationary texts of the longest length, shape (n, T + 1).
-
-    Args:
-        p: transitions, shape (S, S).
-        law: their stationary law, shape (S,).
-        rng: of the tokens.
-        n: how many texts.
-    """
-    first = rng.choice(len(p), size=n, p=law)
-    return np.asarray(_walk(jnp.log(p), jnp.asarray(first), key_of(rng), max(LENGTHS)))
-
-
 @partial(jax.jit, static_argnums=3)
 def _walk(log_p: Array, first: Array, key: Array, length: int) -> Array:
+    """Texts of so many transitions from their first tokens, shape (n, T + 1)."""
+
     def step(state: Array, key: Array) -> tuple[Array, Array]:
         state = jax.random.categorical(key, log_p[state])
         return state, state

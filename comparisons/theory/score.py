@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from comparisons.exhibits import Curves, Exhibits
-from comparisons.theory._claims import at_least, equal, missing
-from comparisons.theory._estimates import Measured, mean
+from comparisons.policy import LIMIT_SD
+from comparisons.theory._claims import Measured, at_least, equal, mean, missing
 from comparisons.theory._plane import NATURE, draws, grid
 from comparisons.theory.densities import Pointwise, everywhere, gradient, log_density_at
 from comparisons.theory.densities.score_matching import LOSSES, NOISE, ScoreMatching
@@ -28,8 +28,6 @@ FRESH = 800_000
 """Draws over which the objectives are averaged."""
 BLOCKS = 50
 """Parts of them, whose standard deviation gives the error of the average."""
-RELATIVE = 0.05
-"""Share of the information I(p) that does not matter: the project's bound for an sd."""
 LEARNT = 0.8
 """Least share of I(p) that a learnt score has to account for.  It is a judgement, not a theorem:
 a score of zero accounts for none, and a score wrong by a fifth of a standard deviation of the law
@@ -39,47 +37,38 @@ PLACES = 101
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """Two objectives, each against the divergence it stands for, and the scores they learn."""
-    train, fresh = draws(rng, TRAIN * effort), draws(rng, FRESH)
+    train, fresh, box = draws(rng, TRAIN * effort), draws(rng, FRESH), grid()
     smooth = {**NATURE.truth, "scale": jnp.sqrt(NATURE.truth["scale"] ** 2 + NOISE**2)}
     row = np.stack([np.linspace(-4.0, 12.0, PLACES), np.full(PLACES, 1.6)], axis=1)
     learnt, known = {}, {}
     targets = {ScoreMatching("sliced"): NATURE.truth, ScoreMatching("denoising"): smooth}
     for estimator, values in targets.items():
-        objective = estimator.objective
-        log_density = log_density_at(NATURE, values)
-        true = gradient(log_density)
-        fit = estimator.fit(train, rng, effort)
+        objective, fit = estimator.objective, estimator.fit(train, rng, effort)
         if fit.problems or fit.score is None:
             statement = f"{objective} score matching has converged"
             yield missing(statement, f"∇ log p: {objective}", fit.problems[0])
             continue
         measured = _objective(objective, fit.score, fresh, rng)
-        yield from _learns(objective, fit.score, log_density, measured)
-        place = row[:, 0]
-        learnt[objective] = place, everywhere(fit.score, row)[:, 0]
-        known[f"true, {objective}"] = place, everywhere(true, row)[:, 0]
+        # by quadrature over the law that the score is learnt from
+        log_density = log_density_at(NATURE, values)
+        density = np.exp(everywhere(log_density, box.points))
+        true = everywhere(gradient(log_density), box.points)
+        information = box.integral(density * (true**2).sum(axis=1))
+        away = ((everywhere(fit.score, box.points) - true) ** 2).sum(axis=1)
+        left = box.integral(density * away)
+        constant = 1 / NOISE**2 if objective == "denoising" else 0.0
+        statement = f"the {objective} objective is the Fisher divergence up to a constant"
+        about = f"{objective} objective by draws / by quadrature, in units of ½ I(p)"
+        expected = (left - information + 2 * constant) / information
+        yield equal(statement, about, measured.per(information / 2), expected, LIMIT_SD)
+        statement = f"{objective} score matching learns the score"
+        about = f"1 − E‖s − ∇log p‖²/I(p) by quadrature: {objective}"
+        yield at_least(statement, about, 1 - left / information, LEARNT)
+        learnt[objective] = row[:, 0], everywhere(fit.score, row)[:, 0]
+        true = everywhere(gradient(log_density), row)
+        known[f"true, {objective}"] = row[:, 0], true[:, 0]
     title = "the learnt score along a line through the mode on the right"
     yield Curves(title, "x₁", "∂ log p/∂x₁", learnt, known)
-
-
-def _learns(
-    objective: str, score: Pointwise, log_density: Pointwise, measured: Measured
-) -> Exhibits:
-    """Claims on a score and on its objective, by quadrature over the law that it is learnt from."""
-    box = grid()
-    density = np.exp(everywhere(log_density, box.points))
-    true = everywhere(gradient(log_density), box.points)
-    information = box.integral(density * (true**2).sum(axis=1))
-    away = ((everywhere(score, box.points) - true) ** 2).sum(axis=1)
-    left = box.integral(density * away)
-    constant = 1 / NOISE**2 if objective == "denoising" else 0.0
-    statement = f"the {objective} objective is the Fisher divergence up to a constant"
-    about = f"{objective} objective by draws / by quadrature, in units of ½ I(p)"
-    expected = (left - information + 2 * constant) / information
-    yield equal(statement, about, measured.per(information / 2), expected, RELATIVE)
-    statement = f"{objective} score matching learns the score"
-    about = f"1 − E‖s − ∇log p‖²/I(p) by quadrature: {objective}"
-    yield at_least(statement, about, 1 - left / information, LEARNT)
 
 
 def _objective(

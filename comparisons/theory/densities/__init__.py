@@ -4,21 +4,17 @@ Beside them, what they are made of: training of networks, programs as densities,
 """
 
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_model, variants
-from comparisons.theory.densities._networks import (
-    Standard,
-    Trained,
-    minimise,
-    perceptron,
-    standard,
-)
-from comparisons.theory.densities._programs import (
+from comparisons.theory.densities._networks import Trained, minimise, perceptron, standard
+from comparisons.theory.densities._points import (
     LINE,
     TEMPLATE,
+    Pointwise,
     as_data,
+    everywhere,
+    gradient,
     log_density_at,
-    model_size,
+    mesh,
 )
-from comparisons.theory.densities._quadrature import Pointwise, everywhere, gradient, mesh
 
 __all__ = [
     "LINE",
@@ -26,7 +22,6 @@ __all__ = [
     "DensityEstimator",
     "Fitted",
     "Pointwise",
-    "Standard",
     "Trained",
     "as_data",
     "everywhere",
@@ -35,7 +30,6 @@ __all__ = [
     "log_density_at",
     "mesh",
     "minimise",
-    "model_size",
     "perceptron",
     "standard",
     "variants",

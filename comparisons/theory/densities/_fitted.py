@@ -9,22 +9,20 @@ all; what a kind of access cannot give is None.
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, final, get_args, get_origin, get_type_hints
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from comparisons.theory.densities._networks import Trained, size
-from comparisons.theory.densities._programs import log_density_at, model_size
-from comparisons.theory.densities._quadrature import Pointwise, gradient
+from comparisons.theory.densities._networks import Standard, Trained, minimise, standard
+from comparisons.theory.densities._points import TEMPLATE, Pointwise, gradient, log_density_at
+from models.programs.density import replicable
+from models.programs.keys import key_of
 from models.spec import Model, Values
-
-type Bound = Callable[[Array, Array, int], Array]
-"""(key, points, K) ↦ a random lower bound of log q by K importance samples, shape (M,), nats."""
-
-type Draw = Callable[[np.random.Generator, int], np.ndarray]
-"""(rng, n) ↦ independent draws, shape (n, 2)."""
 
 
 @final
@@ -35,9 +33,9 @@ class Fitted:
     Attributes:
         access: how the likelihood is reached, in a few words.
         log_density: log q, shape (M,), nats, in the units of the data.
-        bound: a lower bound of log q.
+        bound: (key, points, K) ↦ a random lower bound of log q by K importance samples.
         score: ∇ log q, shape (M, D).
-        sample: independent draws of q.
+        sample: (rng, n) ↦ independent draws of q, shape (n, 2).
         parameters: how many numbers were fitted.
         updates: how many steps of the optimiser it took.
         compile: seconds of compilation.
@@ -47,9 +45,9 @@ class Fitted:
 
     access: str
     log_density: Pointwise | None = None
-    bound: Bound | None = None
+    bound: Callable[[Array, Array, int], Array] | None = None
     score: Pointwise | None = None
-    sample: Draw | None = None
+    sample: Callable[[np.random.Generator, int], np.ndarray] | None = None
     parameters: int = 0
     updates: int = 0
     compile: float = 0.0
@@ -64,13 +62,24 @@ class DensityEstimator(ABC):
     """
 
     name: ClassVar[str]
+    """That of its file."""
+
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__module__.rpartition(".")[2]
 
     @abstractmethod
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
-        """Learns the law that `train`, shape (N, 2), was drawn from.
+        """Learns the law of `train`, shape (N, 2); `effort` multiplies the updates of networks."""
 
-        `effort` multiplies the updates of estimators that are trained by gradients.
-        """
+
+@dataclass(frozen=True, kw_only=True)
+class Network(DensityEstimator):
+    """An estimator that is trained by gradients."""
+
+    width: int = 32
+    """Units of each of the two hidden layers, of every network."""
+    updates: int = 4_000
+    """Steps of Adam at effort 1."""
 
 
 def variants(cls: type[DensityEstimator]) -> dict[str, DensityEstimator]:
@@ -85,16 +94,62 @@ def variants(cls: type[DensityEstimator]) -> dict[str, DensityEstimator]:
     }
 
 
-def from_training(access: str, trained: Trained, **known: Any) -> Fitted:
-    """The law of a trained network, of which `known` has what it gives."""
+def from_training(
+    access: str,
+    trained: Trained,
+    units: Standard,
+    log_density: Pointwise | None = None,
+    draws: Callable[[Array, int], Array] | None = None,
+    **known: Any,
+) -> Fitted:
+    """The law of a trained network.
+
+    Args:
+        access: how the likelihood is reached.
+        trained: the network.
+        units: those in which it sees the data.
+        log_density: its own, in those units.
+        draws: (key, n) ↦ its own, in those units.
+        **known: all else that it gives, in the units of the data.
+    """
+    if log_density is not None:
+        known["log_density"] = lambda x: log_density(units.to(x)) - units.log_volume
+    if draws is not None:
+        compiled = jax.jit(draws, static_argnums=1)
+        known["sample"] = lambda rng, n: np.asarray(units.back(compiled(key_of(rng), n)))
+    weights = jax.tree.leaves(eqx.filter(trained.network, eqx.is_inexact_array))
     return Fitted(
         access,
-        parameters=size(trained.network),
+        parameters=sum(int(leaf.size) for leaf in weights),
         updates=len(trained.losses),
         compile=trained.compile,
         run=trained.run,
         **{"problems": trained.problems, **known},
     )
+
+
+def by_likelihood(
+    access: str, start: Any, train: np.ndarray, rng: np.random.Generator, updates: int
+) -> Fitted:
+    """Maximum likelihood for a network with a `log_density` of one point, and `draws`.
+
+    Args:
+        access: how the likelihood is reached.
+        start: where training starts; it sees standardised data.
+        train: shape (N, 2).
+        rng: of the minibatches.
+        updates: steps of Adam.
+    """
+    units = standard(train)
+
+    def loss(network: Any, key: Array, x: Array) -> Array:
+        return -jnp.mean(jax.vmap(network.log_density)(x))
+
+    trained = minimise(loss, start, units.to(train), rng, updates=updates, rate=5e-3)
+    log_density = jax.vmap(lambda x: trained.network.log_density(x))
+    draws = lambda key, n: trained.network.draws(key, n)  # noqa: E731
+    fitted = from_training(access, trained, units, log_density, draws)
+    return replace(fitted, score=gradient(fitted.log_density))  # pyright: ignore[reportArgumentType]
 
 
 def from_model(model: Model, values: Values, access: str) -> Fitted:
@@ -105,5 +160,5 @@ def from_model(model: Model, values: Values, access: str) -> Fitted:
         log_density,
         score=gradient(log_density),
         sample=lambda rng, n: np.asarray(model.simulate(rng, values, n)["y"].data),
-        parameters=model_size(model),
+        parameters=replicable(model, TEMPLATE)[0].size,
     )

@@ -20,6 +20,8 @@ from jax import Array
 
 from models.programs.keys import key_of
 
+BATCH = 256
+"""Points per step, drawn with replacement."""
 _SIGNIFICANT = 3.29
 """Standard errors by which two tenths of a run must differ for the loss to be falling still."""
 _SHARE = 0.05
@@ -60,7 +62,6 @@ def minimise[T](
     rng: np.random.Generator,
     *,
     updates: int,
-    batch: int = 256,
     rate: float = 3e-3,
     momentum: float = 0.9,
     averaging: float = 0.0,
@@ -68,12 +69,11 @@ def minimise[T](
     """Minimises the mean loss over the data.
 
     Args:
-        loss: (network, key, points of shape (batch, D)) ↦ a scalar.
+        loss: (network, key, a batch of points) ↦ a scalar.
         network: an equinox module.
         data: shape (N, D).
         rng: of the minibatches and of what the loss draws.
         updates: steps of Adam.
-        batch: points per step, drawn with replacement.
         rate: the first learning rate.
         momentum: share of its mean gradient that Adam keeps in an update.
         averaging: decay of an exponential moving average of the networks, which is what is
@@ -86,7 +86,7 @@ def minimise[T](
     def update(state: Any, key: Array) -> tuple[Any, Array]:
         free, moments, average = state
         choose, draw = jax.random.split(key)
-        rows = points[jax.random.randint(choose, (batch,), 0, points.shape[0])]
+        rows = points[jax.random.randint(choose, (BATCH,), 0, points.shape[0])]
         value, gradient = jax.value_and_grad(
             lambda free: loss(eqx.combine(free, fixed), draw, rows)
         )(free)
@@ -126,11 +126,17 @@ def perceptron(key: Array, inputs: int, outputs: int, width: int) -> eqx.nn.MLP:
     return eqx.nn.MLP(inputs, outputs, width, 2, activation=jax.nn.tanh, key=key)
 
 
-def size(network: Any) -> int:
-    """How many numbers are fitted."""
-    return sum(
-        int(leaf.size) for leaf in jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array))
-    )
+class Conditional(eqx.Module):
+    """Parameters of the first coordinate's law or map, and of the second's given the first."""
+
+    first: Array
+    """Shape (3, K)."""
+    second: eqx.nn.MLP
+    """From the first coordinate to what is added for the second."""
+
+    def after(self, x: Array) -> Array:
+        """The second coordinate's parameters, shape (3, K)."""
+        return self.first + self.second(x[None]).reshape(self.first.shape)
 
 
 class Standard(NamedTuple):

@@ -11,7 +11,7 @@ et al. (2019), ICLR (averages).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import equinox as eqx
 import jax
@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 from jax.nn import log_sigmoid
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_training
+from comparisons.theory.densities._fitted import Fitted, Network, from_training
 from comparisons.theory.densities._networks import minimise, perceptron, standard
 from models.programs.keys import key_of
 
@@ -38,44 +38,34 @@ _INFORMED = 0.1
 
 @final
 @dataclass(frozen=True)
-class Adversarial(DensityEstimator):
-    """Non-saturating GAN in the plane.
+class Adversarial(Network):
+    """Non-saturating GAN in the plane."""
 
-    Attributes:
-        width: units of each of the two hidden layers, of both networks.
-        updates: simultaneous steps of Adam at effort 1.
-    """
-
-    width: int = 32
     updates: int = 6_000
-
-    name: ClassVar[str] = "adversarial"
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
         units, (one, two) = standard(train), jax.random.split(key_of(rng))
-        start = Players(perceptron(one, _LATENT, 2, self.width), perceptron(two, 2, 1, self.width))
+        points = units.to(train)
         trained = minimise(
             _game,
-            start,
-            units.to(train),
+            Players(perceptron(one, _LATENT, 2, self.width), perceptron(two, 2, 1, self.width)),
+            points,
             rng,
             updates=self.updates * effort,
             rate=2e-3,
             momentum=_MOMENTUM,
             averaging=_AVERAGING,
         )
-        generator = trained.network.generator
-        draw = jax.jit(lambda z: jax.vmap(generator)(z))
+        generator, discriminator = trained.network.generator, trained.network.discriminator
 
-        def sample(rng: np.random.Generator, n: int) -> np.ndarray:
-            return np.asarray(units.back(draw(jax.random.normal(key_of(rng), (n, _LATENT)))))
+        def draws(key: Array, n: int) -> Array:
+            return jax.vmap(generator)(jax.random.normal(key, (n, _LATENT)))
 
         # the loss has no minimum to reach: what tells is whether D is left with nothing to say
-        points, drawn = units.to(train), units.to(sample(rng, len(train)))
-        reached = float(value(trained.network.discriminator, points, drawn))
+        reached = float(value(discriminator, points, draws(key_of(rng), len(train))))
         lost = f"the discriminator still tells draws from data: V = {reached:.3f}, not −log 4"
         problems = () if abs(reached + np.log(4)) < _INFORMED else (lost,)
-        return from_training("samples only", trained, sample=sample, problems=problems)
+        return from_training("samples only", trained, units, draws=draws, problems=problems)
 
 
 class Players(eqx.Module):
@@ -96,13 +86,10 @@ def _game(players: Players, key: Array, real: Array) -> Array:
     """One loss whose gradients are each player's own: the other is held fixed in each term."""
     z = jax.random.normal(key, (real.shape[0], _LATENT))
     drawn = jax.vmap(players.generator)(z)
-    judge = jax.vmap(lambda x: _held(players.discriminator)(x)[0])
+    free, fixed = eqx.partition(players.discriminator, eqx.is_inexact_array)
+    held = eqx.combine(jax.lax.stop_gradient(free), fixed)
+    judge = jax.vmap(lambda x: held(x)[0])
     slope = jax.vmap(jax.grad(lambda x: players.discriminator(x)[0]))(real)
     penalty = _PENALTY / 2 * jnp.mean(jnp.sum(slope**2, axis=1))
     told = value(players.discriminator, real, jax.lax.stop_gradient(drawn))
     return penalty - told - jnp.mean(log_sigmoid(judge(drawn)))
-
-
-def _held[T](network: T) -> T:
-    free, fixed = eqx.partition(network, eqx.is_inexact_array)
-    return eqx.combine(jax.lax.stop_gradient(free), fixed)

@@ -8,9 +8,8 @@ References: Bishop (1994), mixture density networks; Uria, Murray & Larochelle (
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,68 +18,31 @@ from jax.nn import log_softmax
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_training
-from comparisons.theory.densities._networks import minimise, perceptron, standard
-from comparisons.theory.densities._quadrature import gradient
+from comparisons.theory.densities._fitted import Fitted, Network, by_likelihood
+from comparisons.theory.densities._networks import Conditional, perceptron
 from models.programs.keys import key_of
+
+_COMPONENTS = 4
+"""Normals in each conditional law."""
 
 
 @final
 @dataclass(frozen=True)
-class Autoregressive(DensityEstimator):
-    """One coordinate after the other.
+class Autoregressive(Network):
+    """One coordinate after the other."""
 
-    Attributes:
-        components: normals in each conditional law.
-        width: units of each of the two hidden layers.
-        updates: steps of Adam at effort 1.
-    """
-
-    components: int = 4
-    width: int = 32
     updates: int = 2_000
 
-    name: ClassVar[str] = "autoregressive"
-
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
-        units, key = standard(train), key_of(rng)
-        means = np.linspace(-1.5, 1.5, self.components)
-        first = jnp.stack([0 * means, means, np.full(self.components, -0.5)])
-        start = Conditionals(first, perceptron(key, 1, 3 * self.components, self.width))
-
-        def loss(network: Conditionals, key: Array, x: Array) -> Array:
-            return -jnp.mean(jax.vmap(network.log_density)(x))
-
-        updates = self.updates * effort
-        trained = minimise(loss, start, units.to(train), rng, updates=updates, rate=5e-3)
-
-        def log_density(x: Array) -> Array:
-            return jax.vmap(trained.network.log_density)(units.to(x)) - units.log_volume
-
-        draw = jax.jit(lambda keys: jax.vmap(trained.network.draw)(keys))
-
-        def sample(rng: np.random.Generator, n: int) -> np.ndarray:
-            keys = jax.random.split(key_of(rng), n)
-            return np.asarray(units.back(draw(keys)))
-
-        return from_training(
-            "exact, product of conditionals",
-            trained,
-            log_density=log_density,
-            score=gradient(log_density),
-            sample=sample,
-        )
+        means = np.linspace(-1.5, 1.5, _COMPONENTS)
+        first = jnp.stack([0 * means, means, np.full(_COMPONENTS, -0.5)])
+        start = Conditionals(first, perceptron(key_of(rng), 1, 3 * _COMPONENTS, self.width))
+        access = "exact, product of conditionals"
+        return by_likelihood(access, start, train, rng, self.updates * effort)
 
 
-class Conditionals(eqx.Module):
-    """The laws of x₁ and of x₂ given x₁: logits, means and log standard deviations, (3, K)."""
-
-    first: Array
-    second: eqx.nn.MLP
-
-    def after(self, x: Array) -> Array:
-        """The parameters of x₂'s law."""
-        return self.first + self.second(x[None]).reshape(self.first.shape)
+class Conditionals(Conditional):
+    """The laws of x₁ and of x₂ given x₁: logits, means and log standard deviations."""
 
     def log_density(self, x: Array) -> Array:
         """log q at one point."""
@@ -91,6 +53,10 @@ class Conditionals(eqx.Module):
         one, two = jax.random.split(key)
         x = _draw(one, self.first)
         return jnp.stack([x, _draw(two, self.after(x))])
+
+    def draws(self, key: Array, n: int) -> Array:
+        """Independent draws, shape (n, 2)."""
+        return jax.vmap(lambda key: self.draw(key))(jax.random.split(key, n))
 
 
 def _log_mixture(law: Array, x: Array) -> Array:

@@ -7,9 +7,8 @@ Reference: Huang, Krueger, Lacoste & Courville (2018), ICML (deep sigmoidal flow
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,11 +16,13 @@ from jax import Array
 from jax.nn import log_sigmoid, log_softmax, softplus
 from jax.scipy.special import logsumexp
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted
-from comparisons.theory.densities._flow import fit_flow
-from comparisons.theory.densities._networks import perceptron
+from comparisons.theory.densities._fitted import Fitted, Network, by_likelihood
+from comparisons.theory.densities._flow import ACCESS, Flow
+from comparisons.theory.densities._networks import Conditional, perceptron
 from models.programs.keys import key_of
 
+_SIGMOIDS = 8
+"""J, units of each transformation."""
 _REACH = 60.0
 """Half the width of the interval that bisection starts from, standardised units."""
 _HALVINGS = 60
@@ -30,64 +31,42 @@ _HALVINGS = 60
 
 @final
 @dataclass(frozen=True)
-class AutoregressiveFlow(DensityEstimator):
-    """Deep sigmoidal flow in the plane.
+class AutoregressiveFlow(Network):
+    """Deep sigmoidal flow in the plane."""
 
-    Attributes:
-        sigmoids: J, units of each transformation.
-        width: units of each of the two hidden layers of a conditioner.
-        updates: steps of Adam at effort 1.
-    """
-
-    sigmoids: int = 8
-    width: int = 32
     updates: int = 2_000
-
-    name: ClassVar[str] = "autoregressive_flow"
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
         one, two = jax.random.split(key_of(rng))
-        flow = Sigmoidal(tuple(_layer(key, self.sigmoids, self.width) for key in (one, two)))
-        return fit_flow(flow, train, rng, updates=self.updates * effort, rate=5e-3)
+        flow = Sigmoidal(tuple(_layer(key, _SIGMOIDS, self.width) for key in (one, two)))
+        return by_likelihood(ACCESS, flow, train, rng, self.updates * effort)
 
 
-class Layer(eqx.Module):
-    """Both coordinates' transformations."""
-
-    first: Array
-    """Raw parameters (w, a, b) of the first coordinate's, shape (3, J)."""
-    second: eqx.nn.MLP
-    """From the first coordinate to the raw parameters of the second's."""
-
-    def conditional(self, x: Array) -> Array:
-        """Raw parameters of the second coordinate's transformation, shape (3, J)."""
-        return self.first + self.second(x[None]).reshape(self.first.shape)
-
-
-class Sigmoidal(eqx.Module):
+class Sigmoidal(Flow):
     """Layers one after another, each with the coordinates in the other order."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[Conditional, ...]
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         log_jacobian = jnp.zeros(())
         for layer in self.layers:
             one, slope = _increasing(layer.first, x[0])
-            two, steepness = _increasing(layer.conditional(x[0]), x[1])
+            two, steepness = _increasing(layer.after(x[0]), x[1])
             x, log_jacobian = jnp.stack([two, one]), log_jacobian + slope + steepness
         return x, log_jacobian
 
     def inverse(self, z: Array) -> Array:
         for layer in reversed(self.layers):
             one = _bisect(layer.first, z[1])
-            z = jnp.stack([one, _bisect(layer.conditional(one), z[0])])
+            z = jnp.stack([one, _bisect(layer.after(one), z[0])])
         return z
 
 
-def _layer(key: Array, sigmoids: int, width: int) -> Layer:
+def _layer(key: Array, sigmoids: int, width: int) -> Conditional:
+    """Raw parameters (w, a, b) of both coordinates' transformations."""
     shifts = jnp.linspace(-2.0, 2.0, sigmoids)
     raw = jnp.stack([jnp.zeros(sigmoids), jnp.full(sigmoids, 0.5), shifts])
-    return Layer(raw, perceptron(key, 1, 3 * sigmoids, width))
+    return Conditional(raw, perceptron(key, 1, 3 * sigmoids, width))
 
 
 def _increasing(raw: Array, x: Array) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ Reference: Dinh, Sohl-Dickstein & Bengio (2017), ICLR (real NVP).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import equinox as eqx
 import jax
@@ -13,39 +13,31 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted
-from comparisons.theory.densities._flow import fit_flow
+from comparisons.theory.densities._fitted import Fitted, Network, by_likelihood
+from comparisons.theory.densities._flow import ACCESS, Flow
 from comparisons.theory.densities._networks import perceptron
 from models.programs.keys import key_of
 
+_LAYERS = 8
+"""Affine couplings; they take turns in which coordinate moves."""
 _STEEPEST = 3.0
 """Largest |s| of a layer: e³ ≈ 20 times; without a limit training is unstable."""
 
 
 @final
 @dataclass(frozen=True)
-class CouplingFlow(DensityEstimator):
-    """Real NVP in the plane.
+class CouplingFlow(Network):
+    """Real NVP in the plane."""
 
-    Attributes:
-        layers: affine couplings; they take turns in which coordinate moves.
-        width: units of each of the two hidden layers of a coupling's network.
-        updates: steps of Adam at effort 1.
-    """
-
-    layers: int = 8
-    width: int = 32
     updates: int = 2_000
 
-    name: ClassVar[str] = "coupling_flow"
-
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
-        keys = jax.random.split(key_of(rng), self.layers)
+        keys = jax.random.split(key_of(rng), _LAYERS)
         flow = Couplings(eqx.filter_vmap(lambda key: perceptron(key, 1, 2, self.width))(keys))
-        return fit_flow(flow, train, rng, updates=self.updates * effort, rate=5e-3)
+        return by_likelihood(ACCESS, flow, train, rng, self.updates * effort)
 
 
-class Couplings(eqx.Module):
+class Couplings(Flow):
     """Affine couplings one after another."""
 
     networks: eqx.nn.MLP

@@ -11,7 +11,7 @@ References: Ho, Jain & Abbeel (2020), NeurIPS; Song et al. (2021), ICLR, §4.3, 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, final
+from typing import Any, final
 
 import equinox as eqx
 import jax
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_training
+from comparisons.theory.densities._fitted import Fitted, Network, from_training
 from comparisons.theory.densities._networks import minimise, perceptron, standard
 from models.programs.keys import key_of
 
@@ -33,51 +33,33 @@ STEPS = 20
 
 @final
 @dataclass(frozen=True)
-class Diffusion(DensityEstimator):
-    """Variance-preserving diffusion in the plane.
+class Diffusion(Network):
+    """Variance-preserving diffusion in the plane."""
 
-    Attributes:
-        width: units of each of the two hidden layers.
-        updates: steps of Adam at effort 1.
-    """
-
-    width: int = 32
     updates: int = 6_000
-
-    name: ClassVar[str] = "diffusion"
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
         units = standard(train)
         start = Denoiser(perceptron(key_of(rng), 6, 2, self.width))
-
-        def loss(network: Denoiser, key: Array, x: Array) -> Array:
-            when, what = jax.random.split(key)
-            # one time from each stratum, even in √t
-            shift = jax.random.uniform(when, (x.shape[0],))
-            t = _time((jnp.arange(x.shape[0]) + shift) / x.shape[0])
-            noise = jax.random.normal(what, x.shape)
-            alpha, sigma = levels(t)
-            noisy = alpha[:, None] * x + sigma[:, None] * noise
-            return jnp.mean((jax.vmap(network.noise)(noisy, t) - noise) ** 2)
-
-        trained = minimise(loss, start, units.to(train), rng, updates=self.updates * effort)
+        trained = minimise(_loss, start, units.to(train), rng, updates=self.updates * effort)
         network = trained.network
-        back = jax.jit(lambda z: jax.vmap(lambda z: flow(network, z, reverse=True)[0])(z))
-
-        def log_density(x: Array) -> Array:
-            end, gain = jax.vmap(lambda z: flow(network, z))(units.to(x))
-            base = -0.5 * jnp.sum(end**2, axis=1) - jnp.log(2 * jnp.pi)
-            return base + gain - units.log_volume
 
         def score(x: Array) -> Array:
             t = jnp.asarray(FIRST)
             return jax.vmap(lambda z: network.score(z, t))(units.to(x)) / units.scale
 
-        def sample(rng: np.random.Generator, n: int) -> np.ndarray:
-            return np.asarray(units.back(back(jax.random.normal(key_of(rng), (n, 2)))))
+        def draws(key: Array, n: int) -> Array:
+            z = jax.random.normal(key, (n, 2))
+            return jax.vmap(lambda z: flow(network, z, reverse=True)[0])(z)
 
-        access = "score of all noise levels; exact along the probability flow"
-        return from_training(access, trained, log_density=log_density, score=score, sample=sample)
+        return from_training(
+            "score of all noise levels; exact along the probability flow",
+            trained,
+            units,
+            lambda z: along_the_flow(network, z),
+            draws,
+            score=score,
+        )
 
 
 class Denoiser(eqx.Module):
@@ -96,6 +78,17 @@ class Denoiser(eqx.Module):
         return -self.noise(x, t) / levels(t)[1]
 
 
+def _loss(network: Denoiser, key: Array, x: Array) -> Array:
+    when, what = jax.random.split(key)
+    # one time from each stratum, even in √t
+    shift = jax.random.uniform(when, (x.shape[0],))
+    t = _time((jnp.arange(x.shape[0]) + shift) / x.shape[0])
+    noise = jax.random.normal(what, x.shape)
+    alpha, sigma = levels(t)
+    noisy = alpha[:, None] * x + sigma[:, None] * noise
+    return jnp.mean((jax.vmap(network.noise)(noisy, t) - noise) ** 2)
+
+
 def levels(t: Array) -> tuple[Array, Array]:
     """α and σ."""
     spent = _BETA[0] * t + 0.5 * (_BETA[1] - _BETA[0]) * t**2
@@ -107,39 +100,31 @@ def _time(u: Array) -> Array:
     return FIRST + (1 - FIRST) * u**2
 
 
-class Scores(Protocol):
-    """Scores of the laws at all times."""
+def flow(network: Any, x: Array, *, reverse: bool = False) -> tuple[Array, Array]:
+    """The probability flow by a network's scores, to noise or back: its end and log |∂end/∂x|."""
 
-    def score(self, x: Array, t: Array) -> Array:
-        """∇ log p_t of one point, shape (2,)."""
-        ...
-
-
-def flow(network: Scores, x: Array, *, reverse: bool = False) -> tuple[Array, Array]:
-    """The probability flow from data to noise, or back: the end and log |∂end/∂x|."""
-
-    def velocity(u: Array, x: Array) -> tuple[Array, Array]:
+    def velocity(u: Array, state: Array) -> Array:
         t = _time(u)
         beta = _BETA[0] + (_BETA[1] - _BETA[0]) * t
         pace = -0.5 * beta * 2 * (1 - FIRST) * u
-
-        def drift(x: Array) -> Array:
-            return pace * (x + network.score(x, t))
-
+        value, push = jax.linearize(lambda x: pace * (x + network.score(x, t)), state[:2])
         unit = jnp.eye(2)
-        value, push = jax.linearize(drift, x)
-        return value, push(unit[0])[0] + push(unit[1])[1]
+        return jnp.append(value, push(unit[0])[0] + push(unit[1])[1])
 
-    def step(state: tuple[Array, Array], u: Array) -> tuple[tuple[Array, Array], None]:
-        x, gain = state
-        k1, d1 = velocity(u, x)
-        k2, d2 = velocity(u + h / 2, x + h / 2 * k1)
-        k3, d3 = velocity(u + h / 2, x + h / 2 * k2)
-        k4, d4 = velocity(u + h, x + h * k3)
-        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        return (x, gain + h / 6 * (d1 + 2 * d2 + 2 * d3 + d4)), None
+    def step(state: Array, u: Array) -> tuple[Array, None]:
+        k1 = velocity(u, state)
+        k2 = velocity(u + h / 2, state + h / 2 * k1)
+        k3 = velocity(u + h / 2, state + h / 2 * k2)
+        k4 = velocity(u + h, state + h * k3)
+        return state + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4), None
 
     h = -1 / STEPS if reverse else 1 / STEPS
     places = jnp.arange(STEPS) / STEPS
-    start = (x, jnp.zeros(()))
-    return jax.lax.scan(step, start, 1 - places if reverse else places)[0]
+    end = jax.lax.scan(step, jnp.append(x, 0.0), 1 - places if reverse else places)[0]
+    return end[:2], end[2]
+
+
+def along_the_flow(network: Any, x: Array) -> Array:
+    """log q of points, shape (M, 2), by the probability flow to N(0, I)."""
+    end, gain = jax.vmap(lambda one: flow(network, one))(x)
+    return -0.5 * jnp.sum(end**2, axis=1) - jnp.log(2 * jnp.pi) + gain

@@ -7,12 +7,12 @@ Reference: Tipping & Bishop (1999), JRSS B 61.
 
 import time
 from dataclasses import dataclass, replace
-from typing import ClassVar, final
+from typing import final
 
 import numpy as np
 
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_model
-from comparisons.theory.densities._programs import as_data
+from comparisons.theory.densities._points import as_data
 from models.catalogue.factor_analysis import ProbabilisticPCA
 
 
@@ -20,8 +20,6 @@ from models.catalogue.factor_analysis import ProbabilisticPCA
 @dataclass(frozen=True)
 class FactorAnalysisDensity(DensityEstimator):
     """Maximum likelihood in a linear model of one factor."""
-
-    name: ClassVar[str] = "factor_analysis_density"
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
         model, began = ProbabilisticPCA(1), time.perf_counter()

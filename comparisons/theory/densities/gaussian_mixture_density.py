@@ -4,13 +4,13 @@ Everything is the repository's own: the model, its NumPyro program's density and
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, final
+from typing import final
 
 import jax.numpy as jnp
 import numpy as np
 
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_model
-from comparisons.theory.densities._programs import as_data
+from comparisons.theory.densities._points import as_data
 from inference.methods.maximum_likelihood import MaximumLikelihood
 from models.catalogue.gaussian_mixture import GaussianMixture
 
@@ -18,21 +18,11 @@ from models.catalogue.gaussian_mixture import GaussianMixture
 @final
 @dataclass(frozen=True)
 class GaussianMixtureDensity(DensityEstimator):
-    """Maximum likelihood in a Gaussian mixture of one shared spherical variance.
-
-    Attributes:
-        components: how many.
-        restarts: data-driven starts of the optimiser.
-    """
-
-    components: int = 3
-    restarts: int = 6
-
-    name: ClassVar[str] = "gaussian_mixture_density"
+    """Maximum likelihood in a mixture of nature's order."""
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
-        model = GaussianMixture(self.components, 2, "spherical")
-        estimate = MaximumLikelihood(restarts=self.restarts).fit(model, as_data(train), rng)
+        model = GaussianMixture(3, 2, "spherical")
+        estimate = MaximumLikelihood(restarts=6).fit(model, as_data(train), rng)
         values = {str(name): jnp.asarray(array.data) for name, array in estimate.point.items()}
         record = estimate.record.attrs
         return replace(

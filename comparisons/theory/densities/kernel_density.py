@@ -10,7 +10,7 @@ Econometrics, ch. 1.
 
 import time
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import Literal, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +18,7 @@ from jax import Array
 from jax.scipy.special import logsumexp
 
 from comparisons.theory.densities._fitted import DensityEstimator, Fitted
-from comparisons.theory.densities._quadrature import gradient
+from comparisons.theory.densities._points import gradient
 
 Selector = Literal["normal_reference", "cv_ml", "cv_ls"]
 
@@ -31,15 +31,10 @@ _PARTS = 5
 @final
 @dataclass(frozen=True)
 class KernelDensity(DensityEstimator):
-    """Product of normal kernels.
-
-    Attributes:
-        bandwidth: statsmodels' selector.
-    """
+    """Product of normal kernels."""
 
     bandwidth: Selector = "cv_ml"
-
-    name: ClassVar[str] = "kernel_density"
+    """statsmodels' selector."""
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
         began = time.perf_counter()

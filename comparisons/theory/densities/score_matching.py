@@ -11,7 +11,7 @@ References: Hyvärinen (2005), JMLR 6; Vincent (2011), Neural Comput. 23; Song, 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import Literal, final
 
 import equinox as eqx
 import jax
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_training
+from comparisons.theory.densities._fitted import Fitted, Network, from_training
 from comparisons.theory.densities._networks import minimise, perceptron, standard
 from models.programs.keys import key_of
 
@@ -29,20 +29,11 @@ NOISE = 0.3
 
 @final
 @dataclass(frozen=True)
-class ScoreMatching(DensityEstimator):
-    """A network for the score.
-
-    Attributes:
-        objective: which form of the divergence is minimised.
-        width: units of each of the two hidden layers.
-        updates: steps of Adam at effort 1.
-    """
+class ScoreMatching(Network):
+    """A network for the score."""
 
     objective: Literal["denoising", "sliced"] = "denoising"
-    width: int = 32
-    updates: int = 4_000
-
-    name: ClassVar[str] = "score_matching"
+    """Which form of the divergence is minimised."""
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
         units = standard(train)
@@ -56,14 +47,11 @@ class ScoreMatching(DensityEstimator):
 
         trained = minimise(loss, start, train, rng, updates=self.updates * effort)
         learnt = jax.vmap(lambda x: score(trained.network, x))
-        return from_training("score only", trained, score=learnt)
+        return from_training("score only", trained, units, score=learnt)
 
 
 def _denoising(score: Callable[[Array], Array], key: Array, x: Array) -> Array:
-    """½ mean ‖s(x + σε) + ε/σ‖², with D/σ² for ‖ε/σ‖², which does not depend on the score.
-
-    A score is a function of one point.
-    """
+    """½ mean ‖s(x + σε) + ε/σ‖², s of one point; with D/σ² for ‖ε/σ‖², in which there is no s."""
     noise = jax.random.normal(key, x.shape)
     guess = jax.vmap(score)(x + NOISE * noise)
     cross = jnp.sum(guess * noise, axis=1) / NOISE

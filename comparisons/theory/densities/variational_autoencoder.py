@@ -12,7 +12,7 @@ Stat. Comput. 11.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import equinox as eqx
 import jax
@@ -27,11 +27,17 @@ from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 from numpyro.infer import SVI, Trace_ELBO
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_training
-from comparisons.theory.densities._networks import Standard, Trained, perceptron, standard, timed
+from comparisons.theory.densities._fitted import Fitted, Network, from_training
+from comparisons.theory.densities._networks import (
+    BATCH,
+    Standard,
+    Trained,
+    perceptron,
+    standard,
+    timed,
+)
 from models.programs.keys import key_of
 
-_BATCH = 256
 _FINEST = 0.05
 """Least standard deviation of x given z, standardised units: without one the likelihood has no
 upper bound."""
@@ -40,6 +46,9 @@ LATENT = np.linspace(-7.0, 7.0, 1401)
 _TEMPERATURES = 300
 _PROPOSAL = 0.5
 """Standard deviation of a Metropolis step at β = 0; at β = 1 it is a tenth of it."""
+
+
+type Places = tuple[Array, Array, Array]
 
 
 class LatentVariable(eqx.Module):
@@ -86,9 +95,7 @@ class LatentVariable(eqx.Module):
         start, path = jax.random.split(key)
         z = jax.random.normal(start, shape)
 
-        def step(
-            state: tuple[Array, Array, Array], at: tuple[Array, Array, Array]
-        ) -> tuple[tuple[Array, Array, Array], None]:
+        def step(state: Places, at: Places) -> tuple[Places, None]:
             z, here, log_weight = state
             before, beta, key = at
             log_weight += (beta - before) * here
@@ -99,11 +106,7 @@ class LatentVariable(eqx.Module):
             there = self.log_likelihood(x, moved)
             log_ratio = beta * (there - here) + norm.logpdf(moved) - norm.logpdf(z)
             yes = jnp.log(jax.random.uniform(accept, shape)) < log_ratio
-            return (
-                jnp.where(yes, moved, z),
-                jnp.where(yes, there, here),
-                log_weight,
-            ), None
+            return (jnp.where(yes, moved, z), jnp.where(yes, there, here), log_weight), None
 
         beta = jnp.linspace(0.0, 1.0, _TEMPERATURES + 1) ** 3
         state = (z, self.log_likelihood(x, z), jnp.zeros(shape))
@@ -114,18 +117,8 @@ class LatentVariable(eqx.Module):
 
 @final
 @dataclass(frozen=True)
-class VariationalAutoencoder(DensityEstimator):
-    """A nonlinear factor of one dimension, learnt by stochastic variational inference in NumPyro.
-
-    Attributes:
-        width: units of each of the two hidden layers, of both networks.
-        updates: steps of Adam at effort 1.
-    """
-
-    width: int = 32
-    updates: int = 4_000
-
-    name: ClassVar[str] = "variational_autoencoder"
+class VariationalAutoencoder(Network):
+    """A nonlinear factor of one dimension, learnt by stochastic variational inference."""
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
         units, trained = self.learn(train, rng, effort)
@@ -138,7 +131,8 @@ class VariationalAutoencoder(DensityEstimator):
         return from_training(
             "lower bound; by quadrature over one latent dimension",
             trained,
-            log_density=lambda x: network.log_marginal(units.to(x)) - units.log_volume,
+            units,
+            network.log_marginal,
             bound=lambda key, x, k: network.bound(key, units.to(x), k) - units.log_volume,
             sample=sample,
         )
@@ -157,14 +151,14 @@ class VariationalAutoencoder(DensityEstimator):
             return eqx.combine(restore(numpyro.param("weights", flat)), fixed)
 
         def program(rows: Array) -> None:
-            with numpyro.plate("rows", rows.shape[0], subsample_size=_BATCH):
+            with numpyro.plate("rows", rows.shape[0], subsample_size=BATCH):
                 x = numpyro.subsample(rows, event_dim=1)
                 z = numpyro.sample("z", dist.Normal())
                 law = dist.Normal(*network().observation(z)).to_event(1)
                 numpyro.sample("x", law, obs=x)
 
         def guide(rows: Array) -> None:
-            with numpyro.plate("rows", rows.shape[0], subsample_size=_BATCH):
+            with numpyro.plate("rows", rows.shape[0], subsample_size=BATCH):
                 x = numpyro.subsample(rows, event_dim=1)
                 numpyro.sample("z", dist.Normal(*network().proposal(x)))
 

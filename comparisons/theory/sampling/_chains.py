@@ -7,15 +7,16 @@ Metropolis has no drift, Metropolis-adjusted Langevin has both, and unadjusted L
 All runs advance side by side, each a chain of its own, which keeps every `thin`-th state.
 """
 
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from comparisons.theory.sampling._drawn import Drawn, Law, dispersed
+from comparisons.theory.sampling._drawn import Drawn, Law, Sampler, dispersed
 from models.programs.keys import key_of
 
 WARM_UP = 256
@@ -30,37 +31,26 @@ class _Place(NamedTuple):
     score: Array
 
 
-def chains(
-    target: Law,
-    rng: np.random.Generator,
-    runs: int,
-    n: int,
-    *,
-    step: float,
-    drift: bool,
-    adjusted: bool,
-) -> Drawn:
-    """Chains from dispersed starts; each step costs one evaluation of density and score.
+@dataclass(frozen=True)
+class Chain(Sampler):
+    """Chains from dispersed starts; each step costs one evaluation of density and score."""
 
-    Args:
-        target: the law.
-        rng: of starts, proposals and acceptance.
-        runs: how many chains.
-        n: draws kept of each.
-        step: h, half the variance of a proposal in each coordinate, units of x squared.
-        drift: whether proposals move along the score.
-        adjusted: whether they are accepted by Hastings' rule, or always.
+    step: float = 0.5
+    """h, half the variance of a proposal in each coordinate, units of x squared."""
+    drift: ClassVar[bool] = True
+    """Whether proposals move along the score."""
+    adjusted: ClassVar[bool] = True
+    """Whether they are accepted by Hastings' rule, or always."""
 
-    Returns:
-        The draws, shape (runs, n, d).
-    """
-    draws, acceptance = _walk(target, key_of(rng), step, runs, n, drift, adjusted)
-    return Drawn(
-        np.asarray(draws),
-        evaluations=THIN,
-        warm_up=WARM_UP,
-        acceptance=float(acceptance) if adjusted else float("nan"),
-    )
+    def draw(self, target: Law, rng: np.random.Generator, runs: int, n: int) -> Drawn:
+        how = self.drift, self.adjusted
+        draws, acceptance = _walk(target, key_of(rng), self.step, runs, n, *how)
+        return Drawn(
+            np.asarray(draws),
+            evaluations=THIN,
+            warm_up=WARM_UP,
+            acceptance=float(acceptance) if self.adjusted else float("nan"),
+        )
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5, 6))

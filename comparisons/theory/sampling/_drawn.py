@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, NamedTuple, Protocol, final
+from typing import ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -21,29 +21,6 @@ import numpy as np
 from jax import Array
 
 
-class Law(Protocol):
-    """All that a Markov chain asks of its target; a JAX tree."""
-
-    def log_density(self, x: Array) -> Array:
-        """log p, nats, of points of shape (…, d)."""
-        ...
-
-    def score(self, x: Array) -> Array:
-        """∇ log p, shape (…, d)."""
-        ...
-
-    @property
-    def mean(self) -> Array:
-        """E x, shape (d,)."""
-        ...
-
-    @property
-    def covariance(self) -> Array:
-        """Cov x, shape (d, d)."""
-        ...
-
-
-@final
 class NormalMixture(NamedTuple):
     """A mixture of K normals in ℝᵈ; a JAX tree, so that compiled functions take it as argument."""
 
@@ -90,7 +67,6 @@ class NormalMixture(NamedTuple):
         return jnp.log(self.weights) - squares / (2 * self.scale**2) - constant
 
 
-@final
 class Learnt(eqx.Module):
     """A law of which draws are known, and through them a score; its density is not."""
 
@@ -104,6 +80,10 @@ class Learnt(eqx.Module):
 
     def log_density(self, x: Array) -> Array:
         return jnp.full(x.shape[:-1], jnp.nan)
+
+
+type Law = NormalMixture | Learnt
+"""All that a Markov chain asks of its target; a JAX tree."""
 
 
 @final
@@ -129,15 +109,7 @@ class Drawn:
     problems: tuple[str, ...] = ()
 
     def means(self, values: np.ndarray, size: int) -> np.ndarray:
-        """Self-normalised means over consecutive blocks of draws.
-
-        Args:
-            values: of the draws, shape (R, n, …).
-            size: draws in a block, a divisor of n.
-
-        Returns:
-            Shape (R, n / size, …).
-        """
+        """Self-normalised means, shape (R, n / size, …), over blocks of so many draws."""
         blocks = values.reshape(len(values), -1, size, *values.shape[2:])
         if self.weights is None:
             return blocks.mean(axis=2)
@@ -151,21 +123,22 @@ class Sampler(ABC):
     """A way to draw from a law; final subclasses are frozen dataclasses of settings."""
 
     name: ClassVar[str]
-    exact: ClassVar[bool]
+    """That of its file."""
+    exact: ClassVar[bool] = True
     """Whether the law of the draws tends to the target with no step left to shrink."""
+
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__module__.rpartition(".")[2]
 
     @abstractmethod
     def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
-        """Draws points of a law.
+        """Draws points of a law, and tells what they cost.
 
         Args:
             target: the law.
             rng: of all that is random.
             runs: independent ones, R.
             n: points in each.
-
-        Returns:
-            The draws, shape (R, n, d), and what they cost.
         """
 
 

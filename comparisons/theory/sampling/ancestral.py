@@ -4,8 +4,7 @@ Exact, and the draws are independent; it needs the law as a directed graph of la
 Reference: Bishop (2006), Pattern Recognition and Machine Learning, §11.1.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import numpy as np
 
@@ -14,12 +13,8 @@ from models.programs.keys import key_of
 
 
 @final
-@dataclass(frozen=True)
 class Ancestral(Sampler):
     """First the component, then the point."""
-
-    name: ClassVar[str] = "ancestral"
-    exact: ClassVar[bool] = True
 
     def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
         return Drawn(np.asarray(target.draws(key_of(rng), (runs, n))))

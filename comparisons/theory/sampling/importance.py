@@ -11,7 +11,7 @@ examples, ch. 9; Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25 (k̂).
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,16 +29,10 @@ _FEWEST = 5
 @final
 @dataclass(frozen=True)
 class Importance(Sampler):
-    """Draws of a normal law around the target's mean.
-
-    Attributes:
-        ratio: its scale over the components'.
-    """
+    """Draws of a normal law around the target's mean."""
 
     ratio: float = 2.0
-
-    name: ClassVar[str] = "importance"
-    exact: ClassVar[bool] = True
+    """Its scale over the components'."""
 
     def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
         proposal = widened(target, self.ratio)
@@ -51,11 +45,6 @@ class Importance(Sampler):
             weights / weights.sum(axis=1, keepdims=True),
             problems=() if k < RELIABLE else (problem,),
         )
-
-
-def effective(weights: np.ndarray) -> np.ndarray:
-    """ESS/n of each row of weights."""
-    return weights.sum(axis=-1) ** 2 / (weights**2).sum(axis=-1) / weights.shape[-1]
 
 
 def chi_squared(target: NormalMixture, ratio: float) -> float:

@@ -7,25 +7,14 @@ Reference: Metropolis, Rosenbluth, Rosenbluth, Teller & Teller (1953), J. Chem. 
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import numpy as np
-
-from comparisons.theory.sampling._chains import chains
-from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler
+from comparisons.theory.sampling._chains import Chain
 
 
 @final
 @dataclass(frozen=True)
-class Metropolis(Sampler):
-    """Random-walk Metropolis.
-
-    Attributes:
-        step: h, half the variance of a proposal in each coordinate, units of x squared.
-    """
+class Metropolis(Chain):
+    """Random-walk Metropolis."""
 
     step: float = 1.5
 
-    name: ClassVar[str] = "metropolis"
-    exact: ClassVar[bool] = True
-
-    def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
-        return chains(target, rng, runs, n, step=self.step, drift=False, adjusted=True)
+    drift: ClassVar[bool] = False

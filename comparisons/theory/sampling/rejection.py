@@ -8,8 +8,7 @@ q = N(m, s²I) around the target's mean, s > σ, each component's bound is its r
 References: von Neumann (1951), Nat. Bur. Stand. Appl. Math. Ser. 12; Robert & Casella (2004), §2.3.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import jax
 import numpy as np
@@ -18,27 +17,19 @@ from jax import Array
 from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler, widened
 from models.programs.keys import key_of
 
+RATIO = 2.0
+"""s/σ, above 1."""
 _BATCH = 65_536
 """Proposals at a time."""
 
 
 @final
-@dataclass(frozen=True)
 class Rejection(Sampler):
-    """Proposals from a normal law wider than the components.
-
-    Attributes:
-        ratio: s/σ, above 1.
-    """
-
-    ratio: float = 2.0
-
-    name: ClassVar[str] = "rejection"
-    exact: ClassVar[bool] = True
+    """Proposals from a normal law wider than the components."""
 
     def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
-        proposal = widened(target, self.ratio)
-        log_bound = float(np.log(bound(target, self.ratio)))
+        proposal = widened(target, RATIO)
+        log_bound = float(np.log(bound(target, RATIO)))
         places, draws, tried = [], [], 0
         while sum(map(len, draws)) < runs * n:
             x, accepted = map(np.asarray, _tried(target, proposal, log_bound, key_of(rng)))

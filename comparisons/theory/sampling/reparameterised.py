@@ -10,9 +10,8 @@ the derivative of an implicit function, and polishes the root.
 References: Rosenblatt (1952), Ann. Math. Statist. 23; Figurnov, Mohamed & Mnih (2018), NeurIPS.
 """
 
-from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, final
+from typing import final
 
 import jax
 import jax.numpy as jnp
@@ -30,12 +29,8 @@ _REACH = 9.0
 
 
 @final
-@dataclass(frozen=True)
 class Reparameterised(Sampler):
     """Uniform numbers through Rosenblatt's map."""
-
-    name: ClassVar[str] = "reparameterised"
-    exact: ClassVar[bool] = True
 
     def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
         shape = (runs, n, target.means.shape[1])

@@ -27,15 +27,11 @@ HORIZON = 6.0
 @final
 @dataclass(frozen=True)
 class ReverseDiffusion(Sampler):
-    """Euler steps of the reverse diffusion with the exact score.
-
-    Attributes:
-        steps: N, of equal length.
-    """
+    """Euler steps of the reverse diffusion with the exact score."""
 
     steps: int = 32
+    """N, of equal length."""
 
-    name: ClassVar[str] = "reverse_diffusion"
     exact: ClassVar[bool] = False
 
     def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
@@ -50,19 +46,9 @@ def diffused(target: NormalMixture, t: Array | float) -> NormalMixture:
     return NormalMixture(target.weights, kept * target.means, scale)
 
 
-def step_mean(target: NormalMixture, x: Array, t: Array | float, length: Array | float) -> Array:
-    """Where a step back from a time leads on average; noise of variance 2·length is added.
-
-    Args:
-        target: the law at time 0.
-        x: points, shape (…, d).
-        t: the time.
-        length: of the step, in time.
-
-    Returns:
-        The means, shape (…, d).
-    """
-    return x + length * (x + 2 * diffused(target, t).score(x))
+def step_mean(law: NormalMixture, x: Array, length: Array | float) -> Array:
+    """Where a step back from p_t leads on average; noise of variance 2·length is added."""
+    return x + length * (x + 2 * law.score(x))
 
 
 @partial(jax.jit, static_argnums=(2, 3))
@@ -72,7 +58,7 @@ def _reversed(target: NormalMixture, key: Array, steps: int, count: int) -> Arra
     def back(x: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
         t, key = now
         noise = jnp.sqrt(2 * length) * jax.random.normal(key, x.shape)
-        return step_mean(target, x, t, length) + noise, None
+        return step_mean(diffused(target, t), x, length) + noise, None
 
     begin, run = jax.random.split(key)
     start = jax.random.normal(begin, (count, target.means.shape[1]))

@@ -6,28 +6,14 @@ a learnt one.
 References: Roberts & Tweedie (1996), Bernoulli 2; Durmus & Moulines (2017), Ann. Appl. Probab. 27.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar, final
 
-import numpy as np
-
-from comparisons.theory.sampling._chains import chains
-from comparisons.theory.sampling._drawn import Drawn, Law, Sampler
+from comparisons.theory.sampling._chains import Chain
 
 
 @final
-@dataclass(frozen=True)
-class UnadjustedLangevin(Sampler):
-    """Unadjusted Langevin.
+class UnadjustedLangevin(Chain):
+    """Unadjusted Langevin."""
 
-    Attributes:
-        step: h, units of x squared.
-    """
-
-    step: float = 0.5
-
-    name: ClassVar[str] = "unadjusted_langevin"
+    adjusted: ClassVar[bool] = False
     exact: ClassVar[bool] = False
-
-    def draw(self, target: Law, rng: np.random.Generator, runs: int, n: int) -> Drawn:
-        return chains(target, rng, runs, n, step=self.step, drift=True, adjusted=False)
