@@ -13,7 +13,7 @@ import xarray as xr
 
 from comparisons.criteria import by_fit
 from comparisons.distances import wasserstein
-from comparisons.grades import Grade, from_table
+from comparisons.grades import Grade
 from comparisons.reference import own_draws
 from comparisons.report.draws import Comparable, Replicates
 from comparisons.report.headline import Agreement, published_grades
@@ -120,7 +120,7 @@ def _method(result: CaseResult, method: Method) -> Row:
 def criteria_rows(result: CaseResult) -> list[Row]:
     """Information criteria of every likelihood fit, log evidences, and what comparisons publish."""
     found: dict[tuple[str, str], Row] = {}
-    published = [table_rows(t) for t in result.figures.values() if has_criteria(t)]
+    published = [table_rows(t) for t in result.figures.values() if lists(t, CRITERIA[2:])]
     own = [one._asdict() for _, one in by_fit(result.model, result.data, result.estimates)]
     for row in (*own, *(row for rows in published for row in rows)):
         chosen = {name: row[name] for name in CRITERIA[2:]}
@@ -128,14 +128,14 @@ def criteria_rows(result: CaseResult) -> list[Row]:
     return list(found.values())
 
 
-def has_criteria(table: xr.Dataset) -> bool:
-    """Whether a table that a comparison publishes lists criteria."""
-    return set(CRITERIA[2:]) <= set(map(str, table.data_vars))
+def lists(table: xr.Dataset, columns: Sequence[str]) -> bool:
+    """Whether a table that a comparison publishes has such columns."""
+    return set(columns) <= set(map(str, table.data_vars))
 
 
-def has_grades(table: xr.Dataset) -> bool:
-    """Whether it lists grades."""
-    return bool(from_table(table))
+def has_own_file(table: xr.Dataset) -> bool:
+    """Whether its rows, criteria or grades, are those of a table of the report."""
+    return lists(table, CRITERIA[2:]) or lists(table, Grade._fields)
 
 
 def table_rows(table: xr.Dataset) -> list[Row]:
