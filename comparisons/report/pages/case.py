@@ -68,7 +68,7 @@ def index_page(
         command=command,
         models=models,
         engines=engines_table(
-            [row for known in every for row in known.engines], cases=len(every) > 1
+            [row for known in every for row in known.rows["engines"]], cases=len(every) > 1
         ),
     )
 

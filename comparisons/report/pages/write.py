@@ -33,11 +33,6 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path,
 
     Everything is written beside the report that is there, and takes its place at the end.
 
-    Args:
-        results: the cases.
-        out: the directory, made if it is not there.
-        command: the command line that made the run, for the pages to repeat.
-
     Returns:
         The path of the first page, and the first screen of each case.
 
@@ -49,7 +44,7 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path,
     with published(out) as stage:
         every = [facts(result) for result in results]
         for name, columns in _TABLES.items():
-            rows = [row for known in every for row in getattr(known, name)]
+            rows = [row for known in every for row in known.rows[name]]
             put(stage, {f"{name}.csv": csv_text(columns, rows)})
         every = _compared(every, out / "verdicts.csv", stage / "verdicts.csv")
         for known in every:

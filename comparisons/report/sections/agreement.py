@@ -25,7 +25,7 @@ def section(known: Facts) -> Section:
     reference, names = known.found.reference, known.notable
     against = table(
         f"Every method against {reference and label(reference)}",
-        known.agreement,
+        known.rows["agreement"],
         {
             "method": words("method"),
             "scalar": words("parameter"),
@@ -49,7 +49,7 @@ def section(known: Facts) -> Section:
     )
     forest = table(
         "The numbers of the forest plot",
-        known.forest,
+        known.rows["forest"],
         {
             "method": words(lambda row: row["method"] + " †" * row["sampling_approximation"]),
             "scalar": words("parameter"),
@@ -86,7 +86,7 @@ def information(known: Facts) -> Section:
     """Every estimate with its standard deviation, and the verdicts on these."""
     estimates = table(
         "Every estimate with its standard error or deviation",
-        [row for row in known.estimates if row["parameter"]],
+        [row for row in known.rows["estimates"] if row["parameter"]],
         {
             "method": words("method"),
             "scalar": words("parameter"),

@@ -18,7 +18,7 @@ def section(known: Facts) -> Section:
         pictures.append(predictive.prior_posterior(*drawn, label(known.source)))
     quantiles = table(
         "Quantiles of the data and of the replicated data sets",
-        known.predictive,
+        known.rows["predictive"],
         {
             "column": words("column"),
             "quantile": numbers(lambda row: f"{row['quantile']:.0%}"),
@@ -35,7 +35,7 @@ def section(known: Facts) -> Section:
 
 
 def _verdict(known: Facts) -> str:
-    rows = known.predictive
+    rows = known.rows["predictive"]
     outside = [row for row in rows if not 0.025 <= row["share_below"] <= 0.975]
     if known.replicates is None:
         return f"Not checked: {known.no_replicates}."

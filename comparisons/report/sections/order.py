@@ -24,10 +24,10 @@ from comparisons.report.sections.parts import (
 def section(known: Facts) -> Section:
     """Criteria by method, and the verdicts on them."""
     rows: dict[str, dict[str, Any]] = {}
-    for row in known.criteria:
+    for row in known.rows["criteria"]:
         start = {"method": row["method"], "k": row["k"]}
         rows.setdefault(row["method"], start)[row["criterion"]] = row
-    names = dict.fromkeys(row["criterion"] for row in known.criteria)
+    names = dict.fromkeys(row["criterion"] for row in known.rows["criteria"])
     columns = {name.replace("_", " "): _criterion(name) for name in names}
     shown = table(
         "Criteria",
@@ -39,7 +39,7 @@ def section(known: Facts) -> Section:
     )
     question = "How large a model do the data support, and does BIC stand in for the evidence?"
     told = claims(known.result, "order", "5. Which order?", question)
-    pictures = [criteria.orders(known.criteria), *told.pictures]
+    pictures = [criteria.orders(known.rows["criteria"]), *told.pictures]
     return told._replace(pictures=pictures, tables=[shown, *told.tables])
 
 

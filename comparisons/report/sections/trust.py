@@ -52,12 +52,12 @@ def section(known: Facts) -> Section:
         "Did every sampler converge, and did every optimiser find its optimum?",
         f"{verdict}." if result.estimates else "Nothing was fitted.",
         pictures=_pictures(known),
-        tables=[_convergence(known), engines_table(known.engines), missing, ends, climbs],
+        tables=[_convergence(known), engines_table(known.rows["engines"]), missing, ends, climbs],
     )
 
 
 def engines_table(rows: Sequence[Row], *, cases: bool = False) -> Table:
-    """The libraries' own fits, `Facts.engines`; of several cases, these are named."""
+    """The libraries' own fits, of `Facts.rows`; of several cases, these are named."""
     columns: dict[str, Column] = {
         "engine": words("engine"),
         "from its own target, sd": numbers("off", 0.01),
@@ -97,7 +97,7 @@ def _pictures(known: Facts) -> list[Picture | None]:
 
 
 def _convergence(known: Facts) -> Table:
-    rows = known.convergence
+    rows = known.rows["convergence"]
     columns: dict[str, Column] = {
         "method": words("method"),
         "draws": numbers("draws"),
@@ -120,7 +120,7 @@ def _convergence(known: Facts) -> Table:
 
 def _run_table(known: Facts, title: str, names: Sequence[str], note: str) -> Table:
     """How the methods that give one of the attributes describe their run."""
-    rows = [row for row in known.optimisers if any(row[name] is not None for name in names)]
+    rows = [row for row in known.rows["optimisers"] if any(row[name] is not None for name in names)]
     shown = [name for name in names if any(row[name] is not None for row in rows)]
     columns = {_TITLES.get(name, name.replace("_", " ")): _loose(name) for name in shown}
     return table(title, rows, {"method": words("method"), **columns}, note=note)
@@ -132,7 +132,7 @@ def _loose(name: str) -> Column:
 
 def cost(known: Facts) -> Section:
     """Seconds of every fit by part; effective draws per second."""
-    rows = known.costs
+    rows = known.rows["costs"]
     ranked = [row for row in rows if not math.isnan(row["ess_per_second"])]
     verdict = "No sampler passed its checks, so none is ranked."
     if ranked:
