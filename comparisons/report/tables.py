@@ -215,9 +215,8 @@ def agreement_rows(result: CaseResult, found: Agreement) -> list[Row]:
 
 
 def _distances(result: CaseResult, found: Agreement) -> dict[tuple[Method, str], Row]:
-    if found.reference is None:
-        return {}
-    truth = own_draws(result.estimates[found.reference], found.scalars)
+    against = found.reference
+    truth = own_draws(result.estimates[against], found.scalars) if against else None
     if truth is None:
         return {}
     flat = truth.reshape(-1, len(found.scalars))
@@ -230,8 +229,8 @@ def _distances(result: CaseResult, found: Agreement) -> dict[tuple[Method, str],
             continue
         places = [found.scalars.index(name) for name in cells]
         apart = wasserstein(draws.reshape(-1, len(cells)), flat[:, places]).value / scale[places]
-        for name, place, distance in zip(cells, places, apart, strict=True):
-            both = {"distance": float(distance), "distance_halves": float(halves[place])}
+        for name, distance, half in zip(cells, apart, halves[places], strict=True):
+            both = {"distance": float(distance), "distance_halves": float(half)}
             distances[method, name] = both
     return distances
 
@@ -272,21 +271,17 @@ def cost_rows(result: CaseResult, convergence: Sequence[Row]) -> list[Row]:
 
 def forest_rows(comparable: Comparable, names: Sequence[str]) -> list[Row]:
     """The numbers that the forest plot draws, on the natural scale."""
-    rows = []
-    for method, draws in comparable.draws.items():
-        flat = draws.reshape(-1, len(names))
-        quantiles = np.quantile(flat, _INTERVALS, axis=0)
-        for j, name in enumerate(names):
-            ends = zip(_INTERVALS, quantiles[:, j], strict=True)
-            row = {
-                "method": label(method),
-                "parameter": name,
-                "mean": float(flat[:, j].mean()),
-                **{f"q{level:g}": float(end) for level, end in ends},
-                "sampling_approximation": method in comparable.approximated,
-            }
-            rows.append(row)
-    return rows
+    return [
+        {
+            "method": label(method),
+            "parameter": name,
+            "mean": float(column.mean()),
+            **{f"q{level:g}": float(np.quantile(column, level)) for level in _INTERVALS},
+            "sampling_approximation": method in comparable.approximated,
+        }
+        for method, draws in comparable.draws.items()
+        for name, column in zip(names, draws.reshape(-1, len(names)).T, strict=True)
+    ]
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

@@ -71,27 +71,22 @@ def _page(known: Facts, out: Path, command: str) -> str:
     files = links(known.result, out)
     source = files_digest(p for p in Path(__file__).parents[1].rglob("*") if p.suffix in _SOURCES)
     key = digest([known.result.key, command, known.changes, files, versions(), source])
-    page = _unchanged(out / f"{known.result.slug}.html", key) or case_page(known, files, command)
-    return f"{page}<!-- {digest([key, page])} -->\n"
-
-
-def _unchanged(path: Path, key: str) -> str:
-    """The page that is there, if it has this key and nobody touched it; else nothing."""
     try:
-        page, _, mark = path.read_text(encoding="utf-8").rpartition("<!-- ")
+        old = (out / f"{known.result.slug}.html").read_text(encoding="utf-8")
     except (OSError, ValueError):
-        return ""
-    return page if mark == f"{digest([key, page])} -->\n" else ""
+        old = ""
+    page, _, mark = old.rpartition("<!-- ")
+    if mark != f"{digest([key, page])} -->\n":
+        page = case_page(known, files, command)
+    return f"{page}<!-- {digest([key, page])} -->\n"
 
 
 def _compared(every: Sequence[Facts], old: Path, new: Path) -> list[Facts]:
     """The cases with what changed since the last run, where there was one that can be read."""
-    if not old.is_file():
-        return list(every)
     try:
-        found = differences(old, new)
+        found = differences(old, new) if old.is_file() else []
     except DataError:
-        return list(every)
+        found = []
     compared = []
     for known in every:
         case = tuple(identity(known.result).values())
