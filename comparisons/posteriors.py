@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from comparisons.policy import POSTERIOR, RESOLUTION
+from comparisons.reference import same_moments
 from comparisons.verdict import OUTCOMES, Verdict, not_comparable
 from inference.estimate import Estimate, Scalar
 from inference.posterior.diagnostics import gate, moments, not_finite
@@ -121,22 +121,9 @@ def _rows(a: _Side, b: _Side) -> Iterator[Verdict]:
         for name in sorted(names.keys() - others.keys()):
             yield not_comparable(name, f"only the {which} posterior has it")
     for name, one in first.items():
-        if (other := second.get(name)) is None:
-            continue
-        for quantity, observed, error, expected, their_error in (
-            ("mean", one.location, one.location_error, other.location, other.location_error),
-            ("sd", one.sd, one.sd_error, other.sd, other.sd_error),
-        ):
-            yield Verdict(
-                "{quantity} of {parameter}",
-                observed,
-                expected,
-                float(np.hypot(error, their_error)),
-                POSTERIOR * other.sd,
-                resolution=RESOLUTION * other.sd,
-                quantity=quantity,
-                parameter=name,
-            )
+        if other := second.get(name):
+            claim = "{quantity} of {parameter}"
+            yield from same_moments(claim, one, other, other.sd, parameter=name)
 
 
 def _named(side: _Side, other: _Side) -> dict[str, Scalar]:

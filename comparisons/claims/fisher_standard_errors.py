@@ -18,13 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from comparisons.policy import POSTERIOR, RESOLUTION, TWO_PROGRAMS
-from comparisons.reference import (
-    maximum,
-    positions,
-    reference_posterior,
-    scalars,
-    values_at,
-)
+from comparisons.reference import maximum, positions, reference_posterior, scalars, values_at
 from comparisons.targets import corrected, declared, explained
 from comparisons.verdict import Verdict, not_comparable
 from inference.information.delta import bound_error, quantity_covariance, standard_deviations
@@ -38,11 +32,10 @@ from models.programs.density import density, languages, units
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator
 
     from comparisons.case import Case
     from inference.estimate import Estimate
-    from inference.method import Method
 
 CLAIM = "Fisher standard errors"
 STEP = 1e-3
@@ -73,31 +66,20 @@ def compare(case: Case) -> Iterator[Verdict]:
     yield from _reported(case, top, errors)
     checks = _two_programs(case, top, errors)
     yield from checks.values()
-    expected_sd, _ = errors.found.get("expected", (None, None))
-    simulated = [] if expected_sd is None else declared(case, top, expected_sd)
+    known = "expected" in errors.found
+    simulated = declared(case, top, errors.found["expected"][0]) if known else []
     yield from simulated
     reference = reference_posterior(case)
     if reference is None:
         yield not_comparable(CLAIM, "no sampler of the posterior converged")
         return
-    trusted = {e for e in errors.found if e not in checks or checks[e].outcome == "AGREE"}
+    wrong = {name for name, verdict in checks.items() if verdict.outcome != "AGREE"}
     if any(verdict.outcome == "DIFFER" for verdict in simulated):
-        trusted.discard("expected")
-    yield from _against(case, *reference, errors.found, positions(top), trusted)
-
-
-def _against(
-    case: Case,
-    method: Method,
-    fit: Estimate,
-    errors: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    place: Mapping[str, int],
-    trusted: Collection[str],
-) -> Iterator[Verdict]:
-    """Posterior standard deviations against standard errors, explained for the trusted ones."""
-    theory = corrected(case)
+        wrong.add("expected")
+    method, fit = reference
+    theory, place = corrected(case), positions(top)
     for scalar, posterior in scalars(case.model, fit).items():
-        for name, (deviation, error) in errors.items():
+        for name, (deviation, error) in errors.found.items():
             own = float(deviation[place[scalar]])
             verdict = Verdict(
                 "{quantity} of {parameter}: {method} − {reference}",
@@ -111,8 +93,8 @@ def _against(
                 method=label(method),
                 reference=f"{name} standard error",
             )
-            known = name in trusted
-            yield explained(verdict, theory.sd.get(scalar), theory) if known else verdict
+            told = explained(verdict, theory.sd.get(scalar), theory)
+            yield verdict if name in wrong else told
 
 
 def _reported(case: Case, top: Estimate, errors: StandardErrors) -> Iterator[Verdict]:

@@ -35,9 +35,8 @@ def compare(case: Case) -> Iterator[Verdict]:
     fits = case.estimates("likelihood")
     reliable = {method: fit for method, fit in fits.items() if not fit.problems}
     for method, fit in fits.items():
-        if fit.problems:
-            name = label(method)
-            cause = unreliable(name, fit)
+        name = label(method)
+        if cause := unreliable(name, fit):
             yield not_comparable("maximum of the likelihood: {method}", cause, method=name)
     if not reliable:
         return
