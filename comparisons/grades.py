@@ -74,13 +74,7 @@ class Grade(NamedTuple):
 def graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> list[Grade]:
     """The grade of every method but the reference for every quantity that both report.
 
-    Args:
-        model: the model.
-        data: the data.
-        fits: by method.
-
-    Returns:
-        A grade for each pair, in the order of the fits; none without a reference.
+    In the order of the fits; none without a reference.
     """
     against, found = reference(fits), list[Grade]()
     truths = {} if against is None else scalars(model, fits[against])
@@ -101,35 +95,20 @@ def graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> l
                 sizes = fit.draws["posterior"].sizes
                 drawn = sizes["chain"] * sizes["draw"]
                 error = hypot(error, sqrt(2 * _ENDS[0] * _ENDS[1] / drawn))
-            mark = _mark_of_shift(shift) if isnan(holds) else _mark(holds, error)
+            mark = _mark(holds, error, shift)
             numbers = low, high, below, above, holds, error, shift, ratio
             cause = "" if mark == "ok" else _cause(method, shift, ratio, below, above)
-            place = label(method), name, one.location, one.sd
-            found.append(Grade(*place, *numbers, mark, cause))
+            found.append(Grade(label(method), name, one.location, one.sd, *numbers, mark, cause))
     return found
 
 
 def as_table(rows: Sequence[Grade]) -> xr.Dataset:
-    """Grades as a table that a comparison publishes.
-
-    Args:
-        rows: the grades.
-
-    Returns:
-        A variable for each field, along the dim `row`.
-    """
+    """Grades as a table that a comparison publishes: a variable for each field, dim `row`."""
     return xr.Dataset({n: ("row", [getattr(row, n) for row in rows]) for n in Grade._fields})
 
 
 def from_table(table: xr.Dataset) -> list[Grade]:
-    """Grades from a table that a comparison has published.
-
-    Args:
-        table: the table.
-
-    Returns:
-        Them, in order; none from a table of something else.
-    """
+    """Grades from a table that a comparison has published; none from one of something else."""
     if not set(Grade._fields) <= set(map(str, table.data_vars)):
         return []
     columns = [table[name].values.tolist() for name in Grade._fields]
@@ -154,7 +133,10 @@ def _content(
     if draws is not None:
         flat = draws.reshape(-1, len(names))
         column = {name: flat[:, i] for i, name in enumerate(names)}
-        size = {n: _effective(one, flat.shape[0]) for n, one in scalars(model, truth).items()}
+        size = {  # how many independent draws a mean is worth
+            name: (one.sd / one.location_error) ** 2 if one.location_error > 0 else len(flat)
+            for name, one in scalars(model, truth).items()
+        }
 
         def drawn(name: str, low: float, high: float) -> tuple[float, float, float]:
             if isnan(low) or isnan(high):
@@ -181,41 +163,29 @@ def _content(
     return exact
 
 
-def _effective(one: Scalar, most: int) -> float:
-    """How many independent draws a mean is worth."""
-    return (one.sd / one.location_error) ** 2 if one.location_error > 0 else float(most)
-
-
-def _mark(holds: float, error: float) -> Mark:
-    """By the content, in favour of the method within two errors of it."""
+def _mark(holds: float, error: float, shift: float) -> Mark:
+    """By the content, in favour of the method within two errors of it; by the shift without one."""
+    if isnan(holds):
+        good, poor = SHIFTS
+        return "ok" if abs(shift) <= good else "careful" if abs(shift) <= poor else "no"
     slack = 2 * error
     if holds < POOR - slack:
         return "no"
     return "careful" if holds < GOOD - slack or holds > WIDE + slack else "ok"
 
 
-def _mark_of_shift(shift: float) -> Mark:
-    good, poor = SHIFTS
-    return "ok" if abs(shift) <= good else "careful" if abs(shift) <= poor else "no"
-
-
 def _cause(method: Method, shift: float, ratio: float, below: float, above: float) -> str:
     """Why an interval does not hold what it should, with the size of each cause."""
     found = []
     if abs(shift) > CAUSE:
-        told = f"its {_location(method)} is {shift:+.2f} posterior sd off the mean"
-        found.append((abs(shift), told))
+        whose = "optimum" if method.kind in ("optimum", "exact") else "mean"
+        found.append((abs(shift), f"its {whose} is {shift:+.2f} posterior sd off the mean"))
     if not isnan(ratio) and abs(ratio - 1) > CAUSE:
         left_out = method.family == "mean_field" and ratio < 1
         words = ": it leaves correlations out" if left_out else ""
         found.append((abs(ratio - 1), f"its sd is {ratio:.2f} of the posterior's{words}"))
     causes = [told for _, told in sorted(found, reverse=True)]
-    outside = (1 - INTERVAL) / 2
-    if not isnan(below) and hypot(below - outside, above - outside) > CAUSE / 2:
+    if not isnan(below) and hypot(below - _ENDS[0], above - _ENDS[0]) > CAUSE / 2:
         sides = f"{100 * below:.1f} % of the posterior is below its interval, {100 * above:.1f} %"
         causes.append(f"{sides} above")
     return "; ".join(causes)
-
-
-def _location(method: Method) -> str:
-    return "optimum" if method.kind in ("optimum", "exact") else "mean"
