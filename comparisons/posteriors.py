@@ -113,9 +113,9 @@ class _Side(NamedTuple):
 
 
 def _rows(a: _Side, b: _Side) -> Iterator[Verdict]:
-    for side, whose in ((a, "the first posterior"), (b, "the second posterior")):
+    for side, which in ((a, "first"), (b, "second")):
         if side.problem:
-            yield not_comparable(whose, side.problem)
+            yield not_comparable(f"the {which} posterior", side.problem)
     first, second = _named(a, b), _named(b, a)
     for names, others, which in ((first, second, "first"), (second, first, "second")):
         for name in sorted(names.keys() - others.keys()):
@@ -164,8 +164,7 @@ def _of_draws(group: xr.Dataset, sample_stats: dict[str, np.ndarray]) -> _Side:
 def _repeated(flat: np.ndarray) -> list[str]:
     """The sentence about draws that were there before, if they are many.
 
-    Args:
-        flat: scalars, shape (chain, draw, m); whole numbers may well repeat.
+    Of scalars, shape (chain, draw, m); whole numbers may well repeat.
     """
     kept = flat[..., (flat % 1 != 0).any(axis=(0, 1))]
     if not kept.shape[2]:

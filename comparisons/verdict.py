@@ -150,15 +150,9 @@ def not_comparable(claim: str, cause: str, **fields: Any) -> Verdict:
 
 
 def together(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Verdicts that a test suite demands of all at once, with one false-alarm rate for all.
+    """The m verdicts that a test suite demands of all at once, each at level α/m.
 
     A family is rejected if its smallest p-value is below α/m, which is Holm's first step.
-
-    Args:
-        verdicts: m of them.
-
-    Returns:
-        The same, each at level α/m.
     """
     rows = list(verdicts)
     z = NormalDist().inv_cdf(1 - FAMILY / (2 * max(1, len(rows))))
