@@ -14,31 +14,24 @@ A difference is one of the models only if nothing else explains it: in this orde
 4. the same at all points: a constant, which is named.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from comparisons.policy import TOLERANCE
 from comparisons.verdict import Verdict
+from models.capabilities import HasOwnPrograms
 from models.programs.adopted.inexact import all_exact
-from models.programs.adopted.pair import GRADIENT, JOINT, REST, Sides
+from models.programs.adopted.pair import GRADIENT, JOINT, REST, Pair, Sides
 from models.programs.compilation import once
 from models.programs.density import flat_names
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from jax import Array
-
-    from models.capabilities import HasOwnPrograms
-    from models.programs.adopted.pair import Pair
 
 _SPREAD = ((2.0, 16), (8.0, 8))
 """(radius r, points): drawn from U(−r, r)ᵏ; the far ones see floors and ceilings of scales."""

@@ -11,6 +11,7 @@ Magnusson, Andersen, Jonasson & Vehtari (2019), ICML 97; Meng & Wong (1996), Sta
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,22 +20,18 @@ import numpy as np
 import xarray as xr
 
 from comparisons.reference import exact_posterior, posterior_size, samplers, unconstrained_draws
-from inference.method import label
+from inference.estimate import Estimate
+from inference.method import Method, label
 from inference.posterior.draws import thinning
-from inference.posterior.evidence import Measured, bridge
+from inference.posterior.evidence import Importance, Measured, bridge
 from inference.posterior.labels import log_modes
 from inference.posterior.points import terms
 from inference.posterior.stored import log_likelihoods
 from models.programs.density import density, units
+from models.spec import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from comparisons.case import Case
-    from inference.estimate import Estimate
-    from inference.method import Method
-    from inference.posterior.evidence import Importance
-    from models.spec import Model
 
 
 class Criterion(NamedTuple):

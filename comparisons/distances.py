@@ -15,22 +15,17 @@ References: Dowson & Landau (1982), J. Multivar. Anal. 12; Gretton et al. (2012)
 Bińkowski et al. (2018), ICLR; Lopez-Paz & Oquab (2017), ICLR; Efron & Stein (1981), Ann. Stat. 9.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
+from inference.estimate import Estimate
 from inference.posterior.diagnostics import effective_size
 from models.errors import FitError
 from models.programs.density import flat_names
 from models.programs.precision import float64
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from inference.estimate import Estimate
 
 DRAWS = 1_000
 """Most draws of each law that are compared: kernels look at all pairs."""

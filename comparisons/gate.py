@@ -5,14 +5,14 @@ the log-Jacobians of the two programs; and moments of what each of them draws. T
 of the claim `same_model`.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
+from jax import Array
 
 from comparisons import adopted_gate
 from comparisons.policy import MOMENTS, TOLERANCE
@@ -22,16 +22,8 @@ from models.programs.adopted.inexact import all_exact
 from models.programs.density import density, names_of_entries
 from models.programs.numpyro import numpyro_rows, observed_sites
 from models.programs.pymc import pymc_rows
-from models.programs.readings import read_numpyro, read_pymc, there_and_back
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import xarray as xr
-    from jax import Array
-
-    from models.programs.readings import Reading
-    from models.spec import Model
+from models.programs.readings import Reading, read_numpyro, read_pymc, there_and_back
+from models.spec import Model
 
 POINTS = 32
 """Points at which the densities are compared: half from the data, as far as its starts lie inside

@@ -6,10 +6,9 @@ without standard errors is graded by its shift alone.  A grade is no verdict: an
 is far off has done what it promises. Its causes are told in numbers.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping, Sequence
 from math import hypot, isnan, nan, sqrt
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -17,17 +16,12 @@ from scipy.stats import norm
 
 from comparisons.policy import CAUSE, GOOD, INTERVAL, POOR, SHIFTS, WIDE
 from comparisons.reference import own_draws, reference, scalars
-from inference.method import label
+from inference.estimate import Estimate, Scalar
+from inference.method import Method, label
 from models.capabilities import HasExactPosterior
 from models.programs.density import flat_names, quantity_table
 from models.programs.precision import float64
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from inference.estimate import Estimate, Scalar
-    from inference.method import Method
-    from models.spec import Model
+from models.spec import Model
 
 type Mark = Literal["ok", "careful", "no"]
 

@@ -7,12 +7,11 @@ posterior's sd as bound: neither chance nor a want of draws decides.
 Reference: Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Analysis 16.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import NamedTuple, final
 
 import numpy as np
 import pandas as pd
@@ -24,9 +23,6 @@ from inference.estimate import Estimate, Scalar
 from inference.posterior.diagnostics import gate, moments, not_finite
 from models.errors import DataError
 from models.programs.density import flat_names
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 type Posterior = Estimate | xr.DataTree | str | PathLike[str]
 """An estimate, an ArviZ tree with a group `posterior`, or the path of one as netCDF."""

@@ -6,6 +6,7 @@ what a verdict or a headline rests on is chosen here, by what a method declares 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
@@ -13,19 +14,16 @@ import numpy as np
 
 from comparisons.policy import POSTERIOR, RESOLUTION
 from comparisons.verdict import Verdict
+from inference.estimate import Estimate, Scalar
+from inference.method import Method
 from inference.posterior.labels import fold
 from inference.posterior.points import to_natural, to_unconstrained
 from models.capabilities import HasSigns
-from models.programs.density import quantity_table
+from models.programs.density import Density, quantity_table
+from models.spec import Model, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
     from comparisons.case import Case
-    from inference.estimate import Estimate, Scalar
-    from inference.method import Method
-    from models.programs.density import Density
-    from models.spec import Model, Values
 
 
 def scalars(model: Model, estimate: Estimate) -> dict[str, Scalar]:

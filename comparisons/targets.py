@@ -30,17 +30,20 @@ from comparisons.reference import (
     values_at,
 )
 from comparisons.verdict import Verdict
+from inference.estimate import Estimate
 from inference.information.delta import bound_error, quantity_covariance, standard_deviations
-from inference.information.derivatives import derivatives, quantity_jacobian
+from inference.information.derivatives import Objective, derivatives, quantity_jacobian
 from inference.information.inversion import invert
 from inference.information.matrices import simulated_scores
+from inference.method import Method
 from inference.optimisation.modes import modes
 from inference.optimisation.newton import climb
-from inference.posterior.importance import importance, log_posterior_at
+from inference.posterior.importance import Importance, Mode, importance, log_posterior_at
 from inference.posterior.labels import canonical
 from inference.posterior.points import reported, to_natural
 from models.capabilities import HasExpectedInformation, HasOwnPrograms
 from models.programs.density import (
+    Density,
     density,
     flatten,
     languages,
@@ -52,11 +55,6 @@ from models.programs.density import (
 
 if TYPE_CHECKING:
     from comparisons.case import Case
-    from inference.estimate import Estimate
-    from inference.information.derivatives import Objective
-    from inference.method import Method
-    from inference.posterior.importance import Importance, Mode
-    from models.programs.density import Density
 
 FINITE = "prior, skewness and finite N: the posterior itself, by importance sampling"
 _STARTS = {"quick": 8, "standard": 20, "thorough": 60}

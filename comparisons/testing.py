@@ -6,26 +6,18 @@ errors, so that it neither fails by chance (2 in 10,000 for all rows together) n
 of draws.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from comparisons.case import Case
 from comparisons.claims import same_model
-from comparisons.posteriors import same_posterior
-from comparisons.verdict import HOLDS, together
+from comparisons.posteriors import Posterior, same_posterior
+from comparisons.verdict import HOLDS, Verdict, together
 from models.errors import ConfigError
 from models.programs.adopt import adopt
 from models.programs.precision import float64
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from comparisons.posteriors import Posterior
-    from comparisons.verdict import Verdict
-    from models.spec import Model
+from models.spec import Model
 
 ROWS = 60
 """Rows simulated where no data are given."""

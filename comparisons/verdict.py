@@ -15,8 +15,6 @@ References: Schuirmann (1987), two one-sided tests, J. Pharmacokinet. Biopharm. 
 (1979), Scand. J. Statist. 6, 65-70.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace

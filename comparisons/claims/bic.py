@@ -13,6 +13,7 @@ JMLR 14; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,9 +42,10 @@ from comparisons.reference import (
     values_at,
 )
 from comparisons.verdict import Verdict, not_comparable
+from inference.estimate import Estimate
 from inference.information.inversion import invert
 from inference.information.matrices import observed
-from inference.method import label
+from inference.method import Method, label
 from inference.methods.laplace import Laplace
 from inference.methods.maximum_likelihood import MaximumLikelihood
 from inference.posterior.evidence import Measured, importance, wbic
@@ -54,14 +56,10 @@ from models.errors import ConcordError, FitError
 from models.programs.density import density, languages, per_unit, units
 from models.programs.numpyro import numpyro_terms
 from models.programs.precision import float64
+from models.spec import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from comparisons.case import Case
-    from inference.estimate import Estimate
-    from inference.method import Method
-    from models.spec import Model
 
 LADDER = (100, 400, 1_600, 6_400)
 """Numbers of units along which the gap must stay bounded."""

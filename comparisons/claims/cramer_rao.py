@@ -21,6 +21,7 @@ References: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6, §6
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -50,10 +51,10 @@ from comparisons.reference import (
     unconstrained_draws,
     values_at,
 )
-from comparisons.replicated.ladder import Statistic, vanishing
+from comparisons.replicated.ladder import Rung, Statistic, vanishing
 from comparisons.replicated.moments import Moments
 from comparisons.replicated.sampling import Sampling, cramer_rao_bound
-from comparisons.targets import corrected, declared, explained
+from comparisons.targets import Corrected, corrected, declared, explained
 from comparisons.verdict import Verdict, not_comparable
 from inference.information.delta import bound_error, standard_deviations
 from inference.information.derivatives import quantity_jacobian
@@ -69,11 +70,7 @@ from models.programs.density import density, flatten, names_of_entries, quantiti
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from comparisons.case import Case
-    from comparisons.replicated.ladder import Rung
-    from comparisons.targets import Corrected
 
 METHOD = "maximum_likelihood"
 REPLICATES = 2_000

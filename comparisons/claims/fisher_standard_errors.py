@@ -12,6 +12,7 @@ Electron. J. Statist. 6; White (1982), Econometrica 50.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from comparisons.policy import POSTERIOR, RESOLUTION, TWO_PROGRAMS
 from comparisons.reference import maximum, positions, reference_posterior, scalars, values_at
 from comparisons.targets import corrected, declared, explained
 from comparisons.verdict import Verdict, not_comparable
+from inference.estimate import Estimate
 from inference.information.delta import bound_error, quantity_covariance, standard_deviations
 from inference.information.derivatives import derivatives, quantity_jacobian
 from inference.information.inversion import invert
@@ -32,10 +34,7 @@ from models.programs.density import density, languages, units
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from comparisons.case import Case
-    from inference.estimate import Estimate
 
 CLAIM = "Fisher standard errors"
 STEP = 1e-3

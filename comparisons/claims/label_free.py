@@ -11,11 +11,13 @@ References: Stephens (2000), JRSS B 62; Jasra, Holmes & Stephens (2005), Statist
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 
 from comparisons.policy import LABEL_FREE, POSTERIOR, RESOLUTION
 from comparisons.verdict import Verdict, not_comparable
@@ -25,14 +27,10 @@ from models.capabilities import HasComponents, HasLabels, HasUnits
 from models.programs.compilation import once
 from models.programs.density import density
 from models.programs.precision import float64
+from models.spec import Model, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import xarray as xr
-
     from comparisons.case import Case
-    from models.spec import Model, Values
 
 ROWS = 5
 """Rows whose density and co-clustering are looked at, evenly spaced by the first column."""

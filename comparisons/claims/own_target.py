@@ -12,6 +12,7 @@ Neural Comput. 21.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from math import isfinite
@@ -29,23 +30,17 @@ from comparisons.reference import (
 )
 from comparisons.targets import highest_mode, optimum
 from comparisons.verdict import Verdict, not_comparable
-from inference.estimate import Scalar
-from inference.method import label
-from inference.optimisation.gaussians import from_the_mode, laplace, nearest
+from inference.estimate import Estimate, Scalar
+from inference.method import Method, label
+from inference.optimisation.gaussians import Gaussian, from_the_mode, laplace, nearest
 from inference.posterior.diagnostics import moments
 from inference.posterior.labels import exchangeable, one_fold
 from models.capabilities import HasSigns
-from models.programs.density import density
+from models.programs.density import Density, density
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from comparisons.case import Case
-    from inference.estimate import Estimate
-    from inference.method import Method
-    from inference.optimisation.gaussians import Gaussian
-    from models.programs.density import Density
 
 _ROUNDED = 0.001
 """Largest share of draws whose probabilities round to 1, which are left out."""

@@ -9,7 +9,10 @@ References: Vehtari et al. (2021), Bayesian Anal. 16; Vehtari et al. (2024), JML
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import xarray as xr
 
 from comparisons.grades import as_table, graded
 from comparisons.reference import (
@@ -21,18 +24,13 @@ from comparisons.reference import (
     unreliable,
 )
 from comparisons.targets import corrected
-from comparisons.verdict import not_comparable
+from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Scalar
 from inference.method import label
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import xarray as xr
-
     from comparisons.case import Case
-    from comparisons.verdict import Verdict
 
 
 @float64

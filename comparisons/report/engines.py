@@ -1,22 +1,16 @@
 """The libraries' own fits: how far each is from its own target, and what it costs."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from math import isfinite, isnan, nan
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from comparisons.grades import Grade
 from comparisons.policy import OPTIMUM, POSTERIOR
 from comparisons.report.first_screen import worst_of
+from comparisons.verdict import Verdict
 from inference.catalogue import catalogue
-from inference.method import label, variants
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from comparisons.grades import Grade
-    from comparisons.verdict import Verdict
-    from inference.estimate import Estimate
-    from inference.method import Method
+from inference.estimate import Estimate
+from inference.method import Method, label, variants
 
 
 class EngineResult(NamedTuple):

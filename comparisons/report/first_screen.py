@@ -5,28 +5,21 @@ a line for each method.  A method is as good as its worst quantity (`comparisons
 that misses its own target is not to be used, whatever its grade.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from math import isfinite, isnan, nan
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import NamedTuple, final
 
 from comparisons.claims import GATE
-from comparisons.grades import MARKS
+from comparisons.grades import MARKS, Grade, Mark
 from comparisons.policy import INTERVAL, POSTERIOR, PULL
 from comparisons.reference import exact_posterior, reference, scalars
 from comparisons.report.headline import family_name
-from inference.method import label
+from comparisons.verdict import Verdict
+from inference.estimate import Estimate, Scalar
+from inference.method import Method, label
 from models.programs.density import quantity_table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from comparisons.grades import Grade, Mark
-    from comparisons.verdict import Verdict
-    from inference.estimate import Estimate, Scalar
-    from inference.method import Method
-    from models.spec import Model
+from models.spec import Model
 
 SHOWN = 3
 """Quantities on a line of the first screen."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 from collections import Counter
+from collections.abc import Callable
 from math import ceil, isfinite, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +32,6 @@ from comparisons.report.tables import LADDER, Row, csv_text, model_title, predic
 from comparisons.verdict import OUTCOMES, Verdict
 
 if TYPE_CHECKING:  # a study is not loaded to write its page
-    from collections.abc import Callable
-
     from comparisons.studies import Descriptive, Number, Study
 
 _PLACE = ("method", "n", "quantity", "parameter")
