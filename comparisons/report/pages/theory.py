@@ -43,13 +43,10 @@ def write(demonstrations: Sequence[Demonstration], out: Path, command: str) -> P
             content = _content([found], [("theory.html", "All claims")])
             put(stage, {name: render("study.html", **content, **same)})
         content = _content(demonstrations, [(name, _title(one)) for name, one in pages.items()])
+        put(stage, {"theory.html": render("study.html", **content, **same)})
         every = [plain(dataclasses.asdict(found)) for found in demonstrations]
-        files = {
-            "theory.csv": csv_text(COLUMNS, rows(demonstrations)),
-            "theory.json": json.dumps(every, allow_nan=False, indent=1, ensure_ascii=False),
-            "theory.html": render("study.html", **content, **same),
-        }
-        put(stage, files)
+        text = json.dumps(every, allow_nan=False, indent=1, ensure_ascii=False)
+        put(stage, {"theory.csv": csv_text(COLUMNS, rows(demonstrations)), "theory.json": text})
         put(stage, {"studies.html": studies_page(out, command, theory=stage)})
     return out / "theory.html"
 
