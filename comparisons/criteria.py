@@ -128,8 +128,7 @@ def leave_one_out(draws: xr.DataTree, per_chain: int | None = None) -> Any:
         pointwise = pointwise.isel(draw=slice(None, None, step))
         posterior, efficiency = xr.Dataset(coords=pointwise.coords), 1.0
     tree = xr.DataTree.from_dict({"posterior": posterior, "log_likelihood": pointwise})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a large Pareto k̂ is told as a problem
+    with warnings.catch_warnings(action="ignore"):  # a large Pareto k̂ is told as a problem
         return az.loo(tree, pointwise=True, reff=efficiency)
 
 
@@ -140,21 +139,16 @@ def weighted_leave_one_out(model: Model, data: xr.Dataset, found: Importance) ->
     n = units(model, data)
     step = thinning(len(found.points), n)
     pointwise = terms(density(model, data), n).pointwise(found.points[::step])
-    tree = xr.DataTree.from_dict(
-        {"log_likelihood": xr.Dataset({"y": (("chain", "draw", "unit"), pointwise[None])})}
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        loo = az.loo_approximate_posterior(
-            tree, found.log_target[::step], found.log_proposal[::step], pointwise=True
-        )
-    return measured(loo)
+    rows = xr.Dataset({"y": (("chain", "draw", "unit"), pointwise[None])})
+    tree = xr.DataTree.from_dict({"log_likelihood": rows})
+    densities = found.log_target[::step], found.log_proposal[::step]
+    with warnings.catch_warnings(action="ignore"):
+        return measured(az.loo_approximate_posterior(tree, *densities, pointwise=True))
 
 
 def measured(loo: Any) -> Measured:
     """ArviZ's result; unreliable where the weights that leave a unit out have too heavy a tail."""
-    tails = np.asarray(loo.pareto_k)
-    problem = ""
+    tails, problem = np.asarray(loo.pareto_k), ""
     if not tails.max() <= loo.good_k:
         bad = int((~(tails <= loo.good_k)).sum())
         problem = (

@@ -304,14 +304,13 @@ def _efficient(rungs: Sequence[Sampling], i: int, where: str, **fields: Any) -> 
         yield not_comparable(claim, cause, quantity="variance", **fields)
         return
     used = [rung for rung, one in zip(rungs, near, strict=True) if one or not set_in]
-    variance = Statistic([one.variance(i) for one in used], 1.0, EFFICIENCY)
-    bias = Statistic([one.bias(i) for one in used], 0.0, BIAS, 0.5)
-    own = Statistic([_own_error(one, i) for one in used], 1.0, SAMPLING_SD)
-    for quantity, words, statistic in (
-        ("variance", "Var({parameter}) / Cramér–Rao bound", variance),
-        ("bias", "bias of {parameter} in standard deviations", bias),
-        ("standard error", "mean standard error of {parameter} / its sd", own),
+    own = "mean standard error of {parameter} / its sd"
+    for quantity, words, measure, *about in (
+        ("variance", "Var({parameter}) / Cramér–Rao bound", Sampling.variance, 1.0, EFFICIENCY),
+        ("bias", "bias of {parameter} in standard deviations", Sampling.bias, 0.0, BIAS, 0.5),
+        ("standard error", own, _own_error, 1.0, SAMPLING_SD),
     ):
+        statistic = Statistic([measure(one, i) for one in used], *about)
         claim = f"{words}, {where}, N = {{n}}"
         yield list(vanishing(statistic, claim, quantity=quantity, **fields))[-1]
 

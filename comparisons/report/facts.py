@@ -137,8 +137,7 @@ def same_data(cases: Sequence[Facts]) -> list[tuple[str, pd.DataFrame]]:
     found = []
     for group in groups.values():
         if len(group) > 1:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with warnings.catch_warnings(action="ignore"):
                 table = azs.compare({n: known.loo for n, known in group.items()}, round_to="none")
             first = next(iter(group.values()))
             found.append((tables.identity(first.result)["data"], table))

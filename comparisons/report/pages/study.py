@@ -7,6 +7,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from math import ceil, isfinite, isnan
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,19 +115,15 @@ def _read(path: Path) -> list[Row]:
 
 def _rows(study: Study, title: str) -> list[Row]:
     """The rows of `study.csv`; of a departure that is explained, theory is what explains it."""
-    judged = [(v, (v.observed, v.error, prediction(v)), v.outcome) for v in study.verdicts]
-    loose = [one for part in study.descriptive for one in part.numbers]
-    others = [(one, (one.value, one.error, one.theory), "") for one in loose]
-    seen = {_place(verdict) for verdict in study.verdicts}
-    rows = [*judged, *(other for other in others if _place(other[0]) not in seen)]
+    place = attrgetter(*_PLACE)
+    rows = [(place(v), (v.observed, v.error, prediction(v)), v.outcome) for v in study.verdicts]
+    seen = {row[0] for row in rows}
+    loose = [one for part in study.descriptive for one in part.numbers if place(one) not in seen]
+    rows += [(place(one), (one.value, one.error, one.theory), "") for one in loose]
     return [
-        dict(zip(COLUMNS, (study.name, title, *_place(one), *map(float, n), outcome), strict=True))
-        for one, n, outcome in rows
+        dict(zip(COLUMNS, (study.name, title, *where, *map(float, n), outcome), strict=True))
+        for where, n, outcome in rows
     ]
-
-
-def _place(one: Verdict | Number) -> tuple[object, ...]:
-    return tuple(getattr(one, name) for name in _PLACE)
 
 
 def study_page(study: Study, command: str, *, overview: bool) -> str:
