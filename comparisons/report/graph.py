@@ -1,7 +1,6 @@
 """The graph of a model: what the factor of each site depends on, read off the NumPyro program."""
 
 from collections.abc import Mapping
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +27,10 @@ def parents(model: Model, data: xr.Dataset) -> tuple[dict[str, tuple[str, ...]],
             return found.prior, {**found.likelihood, **found.factors}
 
     else:
-        start, terms = (
-            model.start(np.random.default_rng(0), data),
-            partial(numpyro_terms, model, data),
-        )
+        start = model.start(np.random.default_rng(0), data)
+
+        def terms(parts: Values) -> tuple[Values, Values]:
+            return numpyro_terms(model, data, parts)
 
     traced, (prior, likelihood) = jax.make_jaxpr(terms, return_shape=True)(start)
     sites = [*sorted(prior), *sorted(likelihood)]
