@@ -20,16 +20,13 @@ from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from math import ceil, inf, isfinite, nan
 from statistics import NormalDist
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args
 
 from comparisons.policy import FAMILY, PRACTICAL, Z
 
 type Outcome = Literal["AGREE", "CONSISTENT", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE"]
 
-OUTCOMES: tuple[Outcome, ...] = (
-    *("AGREE", "CONSISTENT", "EXPLAINED"),
-    *("DIFFER", "UNSURE", "NOT COMPARABLE"),
-)
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome.__value__)
 """Every outcome, in the order in which they are counted."""
 HOLDS: tuple[Outcome, ...] = OUTCOMES[:3]
 """The outcomes of a claim that holds."""

@@ -22,10 +22,7 @@ from comparisons.store.keys import digest, files_digest, versions
 from models.errors import DataError
 
 _SOURCES = (".py", ".html", ".css")
-_TABLES = {
-    **{"estimates": ESTIMATES, "criteria": CRITERIA},
-    **{"verdicts": VERDICTS, "grades": GRADES},
-}
+_TABLES = {"estimates": ESTIMATES, "criteria": CRITERIA, "verdicts": VERDICTS, "grades": GRADES}
 
 
 def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path, list[FirstScreen]]:
