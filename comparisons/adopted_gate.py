@@ -127,7 +127,10 @@ def differences(model: HasOwnPrograms, rng: np.random.Generator) -> Iterator[Ver
 def _told(pair: Pair, term: str, size: float, where: str, bound: float = TOLERANCE) -> Verdict:
     return Verdict(
         "{quantity}: {method} − {reference}",
-        *(min(size, 1e300), 0.0, 0.0, bound),
+        min(size, 1e300),
+        expected=0.0,
+        error=0.0,
+        bound=bound,
         cause=where,
         quantity=term,
         method=pair.other.language,

@@ -46,7 +46,10 @@ def _difference(term: str, size: float, where: str, error: float = 0.0) -> Verdi
     """The largest difference of one term over all points; one with an error is of moments."""
     return Verdict(
         "{quantity}: {method} − {reference}",
-        *(size, 0.0, error, MOMENTS if error > 0 else TOLERANCE),
+        size,
+        expected=0.0,
+        error=error,
+        bound=MOMENTS if error > 0 else TOLERANCE,
         cause=where,
         quantity=term,
         method="pymc",

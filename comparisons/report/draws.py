@@ -118,17 +118,17 @@ def replicates(result: CaseResult, source: Method) -> tuple[Replicates | None, s
     draws, model, data = result.estimates[source].draws, result.model, result.data
     if draws is None:
         return None, f"{label(source)} has no draws"
-    observed = None
     if "posterior_predictive" in draws.children:
         kept = _flat(draws["posterior_predictive"].to_dataset(), data)
         replicated = {name: _thinned(array) for name, array in kept.items()}
+        observed = {name: data[name].values for name in replicated}
     else:
         names = [parameter.name for parameter in model.parameters]
         values = _flat(draws["posterior"].to_dataset(), names)
         if missing := [name for name in names if name not in values]:
             return None, f"{label(source)} keeps no draws of {', '.join(missing)}"
         rng = np.random.default_rng(zlib.crc32(f"{result.slug} replicates".encode()))
-        values = {name: _thinned(values[name]) for name in names}
+        values, observed = {name: _thinned(values[name]) for name in names}, {}
         try:
             if isinstance(model, HasOwnPrograms):
                 replicated = model.simulated_sets(rng, values)
@@ -136,9 +136,9 @@ def replicates(result: CaseResult, source: Method) -> tuple[Replicates | None, s
                 replicated = _simulated(model, data, values, rng)
             else:
                 observed, replicated = _conditional(model, data, values, rng)
+            observed = observed or {name: data[name].values for name in replicated}
         except (ConcordError, NotImplementedError, KeyError, TypeError, ValueError) as error:
             return None, f"the model could not replicate the data: {type(error).__name__}: {error}"
-    observed = observed or {name: data[name].values for name in replicated}
     return Replicates(_columns(data, observed), _columns(data, replicated, 1), label(source)), ""
 
 

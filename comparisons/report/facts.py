@@ -85,7 +85,6 @@ def facts(result: CaseResult) -> Facts:
     predictive = tables.predictive_rows(replicates) if replicates else []
     convergence = tables.convergence_rows(result)
     names, grades = tables.identity(result).values(), headline.published_grades(result)
-    own = result.estimates, result.verdicts, grades
     shipped = engines(result.estimates, result.failures, result.verdicts, grades)
     rows = {
         "estimates": tables.estimate_rows(result),
@@ -100,7 +99,8 @@ def facts(result: CaseResult) -> Facts:
         "predictive": predictive,
         "costs": tables.cost_rows(result, convergence),
     }
-    screen = first_screen(result.model, " · ".join(names), *own, _misfit(predictive)[:1])
+    title, told = " · ".join(names), _misfit(predictive)[:1]
+    screen = first_screen(result.model, title, result.estimates, result.verdicts, grades, told)
     loo = _loo(result, source) if source else None
     return Facts(
         result, found, screen, source, loo, notable, drawn, replicates, no_replicates, rows
