@@ -101,7 +101,7 @@ def _posterior(case: Case) -> Iterator[Verdict]:
     if reference is None:
         yield not_comparable(claim, "no sampler of the posterior converged")
         return
-    target = density(case.model, case.data)
+    (method, posterior), target = reference, density(case.model, case.data)
     u = target.unconstrain(canonical(case.model, values_at(top)))
     try:
         information = expected(case.model, case.data, target, u, case.rng("expected information"))
@@ -112,7 +112,6 @@ def _posterior(case: Case) -> Iterator[Verdict]:
     if inverse.problem or inverse.boundary.any():
         yield not_comparable(claim, inverse.problem or "the maximum is on a boundary")
         return
-    method, posterior = reference
     jacobian = np.asarray(quantity_jacobian(case.model, target)(u))
     bound = standard_deviations(jacobian, inverse.covariance)
     uncertain = bound_error(jacobian, inverse.covariance, information.scores) / 2
@@ -141,8 +140,8 @@ def _posterior(case: Case) -> Iterator[Verdict]:
     # a bound that simulation does not bear out is explained by nothing
     wrong = any(verdict.outcome == "DIFFER" for verdict in declared(case, top, bound))
     for verdict, predicted in found:
-        known = None if theory.problem else predicted
-        yield verdict if wrong else explained(verdict, known, theory)
+        told = explained(verdict, None if theory.problem else predicted, theory)
+        yield verdict if wrong else told
 
 
 def _whole(

@@ -97,7 +97,7 @@ def first_screen(
     grades: Sequence[Grade],
     warnings: Sequence[str] = (),
 ) -> FirstScreen:
-    """The first screen of a case.
+    """The first screen of a case; without grades where no sampler can be relied on.
 
     Args:
         model: the model.
@@ -106,9 +106,6 @@ def first_screen(
         verdicts: those of each claim, by its name.
         grades: of every method and quantity.
         warnings: further ones, known to the caller.
-
-    Returns:
-        The screen; its lines are without grades where no sampler can be relied on.
     """
     gate, programs = verdicts.get(GATE, ()), ""
     parted = [verdict for verdict in gate if verdict.outcome != "AGREE"]
@@ -138,22 +135,26 @@ def first_screen(
             own.setdefault(grade.method, []).append(grade)
         told = _sentence(fits, own, verdicts)
         shown = _shown(grades, _free(model, numbers[against]))
-        judged = {
-            method: _line(
-                method, fit, numbers[method], shown, *_judgement(method, fit, own, verdicts)
-            )
-            for method, fit in fits.items()
-            if method != against
-        }
-        first = _line(against, fits[against], numbers[against], shown, nan, "", "the reference")
-        lines = [first, *_grouped(judged)]
+        lines = _lines(against, fits, numbers, shown, own, verdicts)
     return FirstScreen(title, told, tuple(above), tuple(shown), tuple(lines), programs)
 
 
-def _grouped(judged: Mapping[Method, Line]) -> Iterator[Line]:
-    """The lines, one for the languages of a method that fare alike: the worst, all their time."""
+def _lines(
+    against: Method,
+    fits: Mapping[Method, Estimate],
+    numbers: Mapping[Method, Mapping[str, Scalar]],
+    shown: Sequence[str],
+    grades: Mapping[str, Sequence[Grade]],
+    verdicts: Mapping[str, Sequence[Verdict]],
+) -> Iterator[Line]:
+    """The reference; then one for the languages of a method that fare alike, the worst of them."""
+    yield _line(against, fits[against], numbers[against], shown, nan, "", "the reference")
     grouped: dict[tuple[str, str], list[tuple[Method, Line]]] = {}
-    for method, line in judged.items():
+    for method, fit in fits.items():
+        if method == against:
+            continue
+        judgement = _judgement(method, fit, grades, verdicts)
+        line = _line(method, fit, numbers[method], shown, *judgement)
         alone = method.kind == "sampler" or method.shipped
         alike = label(method) if alone else f"{method.name}{method.family}"
         grouped.setdefault((alike, line.mark), []).append((method, line))
