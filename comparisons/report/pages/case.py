@@ -55,7 +55,7 @@ def index_page(
     return render(
         "index.html",
         title="Concord",
-        rows=[{**identity(known.result), "known": known} for known in every],
+        rows=[{**identity(one.result), "known": one, "counts": one.counts} for one in every],
         counts={name: sum(known.counts[name] for known in every) for name in OUTCOMES},
         command=command,
         models=same_data(compared),
