@@ -82,7 +82,7 @@ def compare(case: Case) -> Iterator[Verdict]:
 def label_free(
     model: Model, data: xr.Dataset, posterior: xr.Dataset
 ) -> tuple[dict[str, float], np.ndarray]:
-    """What labels cannot change, of a mixture with draws of dims (chain, draw, …).
+    """Draws of the numbers of a mixture that labels cannot change, dims (chain, draw, …).
 
     Returns:
         By name, the largest difference that does not matter however little a quantity varies; and

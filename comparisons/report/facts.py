@@ -108,7 +108,7 @@ def facts(result: CaseResult) -> Facts:
 
 
 def _misfit(predictive: Sequence[Row]) -> list[str]:
-    """What the replicated data say of the model."""
+    """Where the replicated data say that the model misses the data."""
     return [
         f"the model misses the data: the {100 * row['quantile']:.0f} % quantile of "
         f"{row['column']} is {row['observed']:.4g}, and {row['replicated']:.4g} ± "

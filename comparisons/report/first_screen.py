@@ -246,7 +246,7 @@ def _judgement(
     grades: Mapping[str, Sequence[Grade]],
     verdicts: Mapping[str, Sequence[Verdict]],
 ) -> tuple[float, str, str]:
-    """What a method's interval holds at worst, its grade, and the grade in words."""
+    """The least that a method's interval holds, its grade, and the grade in words."""
     found = grades.get(label(method), ())
     if fit.problems or not found:
         return nan, "", "not judged" + (f": {fit.problems[0]}" if fit.problems else "")
