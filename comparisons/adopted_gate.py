@@ -14,30 +14,24 @@ A difference is one of the models only if nothing else explains it: in this orde
 4. the same at all points: a constant, which is named.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, final
+from math import inf
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from comparisons.policy import TOLERANCE
 from comparisons.verdict import Verdict
+from models.capabilities import HasOwnPrograms
 from models.programs.adopted.inexact import all_exact
-from models.programs.adopted.pair import GRADIENT, JOINT, REST, Sides
+from models.programs.adopted.pair import GRADIENT, JOINT, REST, Pair, Sides
 from models.programs.compilation import once
 from models.programs.density import flat_names
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from jax import Array
-
-    from models.capabilities import HasOwnPrograms
-    from models.programs.adopted.pair import Pair
 
 _SPREAD = ((2.0, 16), (8.0, 8))
 """(radius r, points): drawn from U(−r, r)ᵏ; the far ones see floors and ceilings of scales."""
@@ -82,16 +76,15 @@ class _Compared(NamedTuple):
 
 
 def differences(model: HasOwnPrograms, rng: np.random.Generator) -> Iterator[Verdict]:
-    """Every term on which the two programs differ, or that all agree; nothing of one program.
-
-    Args:
-        model: the model, with its data.
-        rng: draws the points.
-    """
+    """Every term on which the two programs differ, or that all agree; nothing of one program."""
     pair = model.adopted.pair
     if pair is None:
         return
-    points = _points(model, pair, rng)
+    told = partial(_told, pair)
+    # in the one's space
+    spread = [rng.uniform(-radius, radius, (count, pair.one.size)) for radius, count in _SPREAD]
+    starts = pair.one.starts(rng)[:_NEAR]
+    points = np.concatenate([*spread, starts + 0.1 * rng.standard_normal(starts.shape)])
     evaluate = once(jax.vmap(pair.with_gradients))
     found = evaluate(jnp.asarray(points))
     kept = _kept(pair, found)
@@ -99,35 +92,39 @@ def differences(model: HasOwnPrograms, rng: np.random.Generator) -> Iterator[Ver
     parted = _parted(compared)
     if kept.sum() < _FEWEST:
         where = f"both densities can be compared at {kept.sum()} of {len(points)} points only"
-        yield _verdict(pair, JOINT, float("inf"), TOLERANCE, where)
+        yield told(JOINT, inf, where)
         return
     if not parted:
         size = max(compared[term].worst for term in (JOINT, GRADIENT))
         where = f"largest relative difference of {len(compared)} terms at {len(points)} points"
-        yield _verdict(pair, JOINT, size, TOLERANCE, where)
+        yield told(JOINT, size, where)
         for term, found in compared.items():
             if term not in (JOINT, REST) and found.worst <= TOLERANCE:
-                yield _verdict(pair, term, found.worst, TOLERANCE, f"at {len(points)} points")
+                yield told(term, found.worst, f"at {len(points)} points")
         return
     if data := pair.different_data():
-        yield _verdict(pair, "observed data", float("inf"), TOLERANCE, data)
+        yield told("observed data", inf, data)
     worst = max(compared[term].worst for term in parted)
-    limited, left = _limited(pair, points)
-    erratic = partial(_erratic, evaluate, points, kept, compared, parted)
-    if explained := limited or _narrow(pair, worst) or erratic():
+    explained, left = _limited(pair, points)
+    if not explained and worst <= _NARROW and (pair.one.narrow or pair.other.narrow):
+        explained = (
+            "limited by the float32 constants of a built pm.Model; pass the function that builds "
+            "it to compare it in full"
+        )
+    if explained := explained or _erratic(evaluate, points, kept, compared, parted):
         shift = _shift(compared)
         size = f" the constant {shift}" if shift else f" {worst:.1g}"
-        yield _verdict(pair, JOINT, worst, 2 * worst, f"one model up to{size}: {explained}")
+        yield told(JOINT, worst, f"one model up to{size}: {explained}", 2 * worst)
         return
     kept, compared, parted = left or (kept, compared, parted)
     shift = _shift(compared)
     constant = f"the log densities differ by the constant {shift} at all points" if shift else ""
     for term in parted:
         where = constant or _where(pair, points[kept], term, compared[term])
-        yield _verdict(pair, term, compared[term].worst, TOLERANCE, where)
+        yield told(term, compared[term].worst, where)
 
 
-def _verdict(pair: Pair, term: str, size: float, bound: float, where: str) -> Verdict:
+def _told(pair: Pair, term: str, size: float, where: str, bound: float = TOLERANCE) -> Verdict:
     return Verdict(
         "{quantity}: {method} − {reference}",
         min(size, 1e300),
@@ -141,13 +138,11 @@ def _verdict(pair: Pair, term: str, size: float, bound: float, where: str) -> Ve
     )
 
 
-def _points(model: HasOwnPrograms, pair: Pair, rng: np.random.Generator) -> np.ndarray:
-    """Points of the one's space at which at least one program is finite, shape (p, k)."""
-    k = pair.one.size
-    spread = [rng.uniform(-radius, radius, (count, k)) for radius, count in _SPREAD]
-    starts = pair.one.starts(rng)[:_NEAR]
-    near = starts + 0.1 * rng.standard_normal(starts.shape)
-    return np.concatenate([*spread, near])
+def point(names: Sequence[str], values: Mapping[str, Any], most: int) -> str:
+    """At most so many entries of the values at a point, by name."""
+    flat = np.concatenate([np.ravel(array) for array in values.values()])
+    pairs = list(zip(names, flat, strict=True))[:most]
+    return ", ".join(f"{name} = {value:.6g}" for name, value in pairs)
 
 
 def _compared(found: Mapping[str, Sides], kept: np.ndarray) -> dict[str, _Compared]:
@@ -260,16 +255,6 @@ def _limited(
     return f"limited by {' and by '.join(sorted(used))}", None
 
 
-def _narrow(pair: Pair, worst: float) -> str:
-    """Whether float32 constants of a built model may be the cause, in words, or ""."""
-    if worst > _NARROW or not (pair.one.narrow or pair.other.narrow):
-        return ""
-    return (
-        "limited by the float32 constants of a built pm.Model; pass the function that builds it "
-        "to compare it in full"
-    )
-
-
 def _erratic(
     evaluate: Callable[[Array], dict[str, Sides]],
     points: np.ndarray,
@@ -314,9 +299,7 @@ def _where(pair: Pair, points: np.ndarray, term: str, found: _Compared) -> str:
     if term == GRADIENT:
         row = f" with respect to {pair.one.coordinates[j]}"
     values = pair.parameters(pair.one.at(jnp.asarray(points[i])))
-    flat = np.concatenate([np.ravel(array) for array in values.values()])
-    pairs = list(zip(flat_names(values), flat, strict=True))[:6]
-    at = ", ".join(f"{name} = {value:.6g}" for name, value in pairs)
+    at = point(flat_names(values), values, 6)
     relative = f"{found.relative[i, j]:.2g}"
     return (
         f"{term}{row}: {pair.one.language} {a:.10g}, {pair.other.language} {b:.10g} "

@@ -178,20 +178,16 @@ class Case:
     ) -> dict[Method, Estimate]:
         """Every chosen method's estimate, in catalogue order, without those that fail.
 
-        Args:
-            target: only the methods that aim at it; all by default.
+        Only of the methods that aim at the target, where one is given.
 
         Raises:
             StoreError: the store cannot be read or written.
         """
         found: dict[Method, Estimate] = {}
         for method in self.methods:
-            if method in self.refusals or (target is not None and method.target != target):
-                continue
-            try:
-                found[method] = self.fit(method)
-            except FitError:
-                continue  # remembered in `failures`
+            if method not in self.refusals and target in (None, method.target):
+                with suppress(FitError):  # remembered in `failures`
+                    found[method] = self.fit(method)
         return found
 
     def rng(self, *words: str) -> np.random.Generator:

@@ -11,6 +11,7 @@ Magnusson, Andersen, Jonasson & Vehtari (2019), ICML 97; Meng & Wong (1996), Sta
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,22 +20,18 @@ import numpy as np
 import xarray as xr
 
 from comparisons.reference import exact_posterior, posterior_size, samplers, unconstrained_draws
-from inference.method import label
+from inference.estimate import Estimate
+from inference.method import Method, label
 from inference.posterior.draws import thinning
-from inference.posterior.evidence import Measured, bridge
+from inference.posterior.evidence import Importance, Measured, bridge
 from inference.posterior.labels import log_modes
 from inference.posterior.points import terms
 from inference.posterior.stored import log_likelihoods
 from models.programs.density import density, units
+from models.spec import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from comparisons.case import Case
-    from inference.estimate import Estimate
-    from inference.method import Method
-    from inference.posterior.evidence import Importance
-    from models.spec import Model
 
 
 class Criterion(NamedTuple):
@@ -131,8 +128,7 @@ def leave_one_out(draws: xr.DataTree, per_chain: int | None = None) -> Any:
         pointwise = pointwise.isel(draw=slice(None, None, step))
         posterior, efficiency = xr.Dataset(coords=pointwise.coords), 1.0
     tree = xr.DataTree.from_dict({"posterior": posterior, "log_likelihood": pointwise})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a large Pareto k̂ is told as a problem
+    with warnings.catch_warnings(action="ignore"):  # a large Pareto k̂ is told as a problem
         return az.loo(tree, pointwise=True, reff=efficiency)
 
 
@@ -143,21 +139,16 @@ def weighted_leave_one_out(model: Model, data: xr.Dataset, found: Importance) ->
     n = units(model, data)
     step = thinning(len(found.points), n)
     pointwise = terms(density(model, data), n).pointwise(found.points[::step])
-    tree = xr.DataTree.from_dict(
-        {"log_likelihood": xr.Dataset({"y": (("chain", "draw", "unit"), pointwise[None])})}
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        loo = az.loo_approximate_posterior(
-            tree, found.log_target[::step], found.log_proposal[::step], pointwise=True
-        )
-    return measured(loo)
+    rows = xr.Dataset({"y": (("chain", "draw", "unit"), pointwise[None])})
+    tree = xr.DataTree.from_dict({"log_likelihood": rows})
+    densities = found.log_target[::step], found.log_proposal[::step]
+    with warnings.catch_warnings(action="ignore"):
+        return measured(az.loo_approximate_posterior(tree, *densities, pointwise=True))
 
 
 def measured(loo: Any) -> Measured:
     """ArviZ's result; unreliable where the weights that leave a unit out have too heavy a tail."""
-    tails = np.asarray(loo.pareto_k)
-    problem = ""
+    tails, problem = np.asarray(loo.pareto_k), ""
     if not tails.max() <= loo.good_k:
         bad = int((~(tails <= loo.good_k)).sum())
         problem = (

@@ -15,22 +15,17 @@ References: Dowson & Landau (1982), J. Multivar. Anal. 12; Gretton et al. (2012)
 Bińkowski et al. (2018), ICLR; Lopez-Paz & Oquab (2017), ICLR; Efron & Stein (1981), Ann. Stat. 9.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
+from inference.estimate import Estimate
 from inference.posterior.diagnostics import effective_size
 from models.errors import FitError
 from models.programs.density import flat_names
 from models.programs.precision import float64
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from inference.estimate import Estimate
 
 DRAWS = 1_000
 """Most draws of each law that are compared: kernels look at all pairs."""
@@ -68,9 +63,6 @@ def normal_frechet(
         covariance_1: its covariance, shape (…, d, d).
         mean_2: mean of the second.
         covariance_2: its covariance.
-
-    Returns:
-        Shape (…).
     """
     root = _power(covariance_1, 0.5)
     cross = _power(root @ covariance_2 @ root, 0.5)
@@ -310,18 +302,18 @@ def between(first: Estimate, second: Estimate, rng: np.random.Generator) -> tupl
     varies = np.ptp(y, axis=0) > 1e-12 * np.abs(y).max(axis=0)
     mean, scale = y[:, varies].mean(axis=0), y[:, varies].std(axis=0)
     x, y = ((draws[:, varies] - mean) / scale for draws in (x, y))
-    labels = flat_names({name: second.location.value[name] for name in names})
-    labels = [label for label, kept in zip(labels, varies, strict=True) if kept]
+    every = flat_names({name: second.location.value[name] for name in names})
+    labels = [label for label, kept in zip(every, varies, strict=True) if kept]
     bandwidth = float(median_distance(x[:n], y[:n]))
-    found = _every(x[:n], y[:n], labels, bandwidth)
     nulls = []
     for _ in range(SPLITS):
         own = y[rng.permutation(len(y))[: 2 * n]]
         nulls.append([one.value for one in _every(own[:n], own[n:], labels, bandwidth).values()])
-    null_mean, null_sd = np.mean(nulls, axis=0), np.std(nulls, axis=0, ddof=1)
+    null = zip(np.mean(nulls, axis=0), np.std(nulls, axis=0, ddof=1), strict=True)
+    found = _every(x[:n], y[:n], labels, bandwidth).items()
     return tuple(
-        Calibrated(name, float(one.value), float(one.error), float(null), float(sd))
-        for (name, one), null, sd in zip(found.items(), null_mean, null_sd, strict=True)
+        Calibrated(name, *map(float, (*one, *calibration)))
+        for (name, one), calibration in zip(found, null, strict=True)
     )
 
 

@@ -6,8 +6,6 @@ and `effort` (1, 4 or 16 for the profiles quick, standard and thorough) multipli
 A verdict's `statement` is a sentence of the theory that can be true or false, without the numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final

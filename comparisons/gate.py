@@ -5,13 +5,14 @@ the log-Jacobians of the two programs; and moments of what each of them draws. T
 of the claim `same_model`.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from math import inf
 
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
+from jax import Array
 
 from comparisons import adopted_gate
 from comparisons.policy import MOMENTS, TOLERANCE
@@ -21,16 +22,8 @@ from models.programs.adopted.inexact import all_exact
 from models.programs.density import density, names_of_entries
 from models.programs.numpyro import numpyro_rows, observed_sites
 from models.programs.pymc import pymc_rows
-from models.programs.readings import read_numpyro, read_pymc, there_and_back
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import xarray as xr
-    from jax import Array
-
-    from models.programs.readings import Reading
-    from models.spec import Model
+from models.programs.readings import Reading, read_numpyro, read_pymc, there_and_back
+from models.spec import Model
 
 POINTS = 32
 """Points at which the densities are compared: half from the data, as far as its starts lie inside
@@ -45,9 +38,11 @@ DRAWS = 100_000
 """Prior draws from each program, and units simulated by each at each of `ROW_POINTS`."""
 ROW_POINTS = 3
 """Prior draws at which both programs simulate rows."""
+_SMALLEST = 1e-12
+"""Standard deviations and errors of moments below it are taken for it."""
 
 
-def _difference(term: str, size: float, error: float, where: str) -> Verdict:
+def _difference(term: str, size: float, where: str, error: float = 0.0) -> Verdict:
     """The largest difference of one term over all points; one with an error is of moments."""
     return Verdict(
         "{quantity}: {method} − {reference}",
@@ -74,7 +69,7 @@ def differences(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Ite
     others = POINTS - len(near)
     if valid.size < others:
         where = f"{valid.size} of {_TRIED} prior draws are valid; expected {others} points"
-        yield _difference("points drawn from the prior", float("inf"), 0.0, where)
+        yield _difference("points drawn from the prior", inf, where)
     points = np.concatenate([near, drawn[valid[:others]]])
     yield from _terms(model, data, numpyro, pymc, points)
     yield _distributions("prior moments", prior, pymc.prior_draws(rng, DRAWS))
@@ -85,7 +80,11 @@ def differences(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Ite
         many = model.simulate(rng, points[0], DRAWS)
         ours, theirs = (rows(model, many, points, rng) for rows in (numpyro_rows, pymc_rows))
         term = f"moments of rows simulated at {len(points)} points drawn from the prior"
-        yield _distributions(term, _by_point(ours), _by_point(theirs))
+        by_point = [
+            {f"point {i}, {name}": x for i, one in enumerate(rows) for name, x in one.items()}
+            for rows in (ours, theirs)
+        ]
+        yield _distributions(term, by_point[0], by_point[1])
         # what a program observes may be a function of the data, of which simulate knows nothing
         made = {
             name: np.asarray(many[name].data)
@@ -148,10 +147,10 @@ def _terms(
     theirs = pymc.terms(at)
 
     def held(ours: dict[str, Array]) -> list[Verdict]:
-        return [
-            _largest(model, data, term, np.asarray(values), np.asarray(theirs[term]), at)
-            for term, values in sorted(ours.items(), key=_densities_first)
-        ]
+        last = ("gradient", "log Jacobian")  # densities first
+        terms = sorted(ours, key=lambda term: [term.startswith(kind) for kind in last])
+        pairs = ((term, np.asarray(ours[term]), np.asarray(theirs[term])) for term in terms)
+        return [_largest(model, data, *pair, at) for pair in pairs]
 
     found = held(numpyro.terms(at))
     if all(verdict.outcome == "AGREE" for verdict in found):
@@ -167,10 +166,6 @@ def _terms(
         yield verdict
 
 
-def _densities_first(item: tuple[str, object]) -> tuple[bool, bool]:
-    return item[0].startswith("gradient"), item[0].startswith("log Jacobian")
-
-
 def _largest(
     model: Model, data: xr.Dataset, term: str, ours: np.ndarray, theirs: np.ndarray, points: Array
 ) -> Verdict:
@@ -179,7 +174,7 @@ def _largest(
     What is not finite is no agreement, also where both programs say the same.
     """
     if ours.shape != theirs.shape:
-        return _difference(term, float("inf"), 0.0, f"shapes {ours.shape} and {theirs.shape}")
+        return _difference(term, inf, f"shapes {ours.shape} and {theirs.shape}")
     count = points.shape[0]
     a, b = ours.reshape(count, -1), theirs.reshape(count, -1)
     finite = np.isfinite(a) & np.isfinite(b)
@@ -191,21 +186,14 @@ def _largest(
     i, j = np.unravel_index(int(relative.argmax()), relative.shape)
     size = float(relative[i, j])
     if size <= TOLERANCE:
-        return _difference(term, size, 0.0, f"largest relative difference over {count} points")
+        return _difference(term, size, f"largest relative difference over {count} points")
     values = density(model, data).constrain(points[i])
-    flat = np.concatenate([np.ravel(array) for array in values.values()])
-    names = names_of_entries(model.parameters, data, values)
-    pairs = zip(names, flat, strict=True)
-    at = ", ".join(f"{name} = {value:.6g}" for name, value in list(pairs)[:8])
+    at = adopted_gate.point(names_of_entries(model.parameters, data, values), values, 8)
     entry = f" entry {j}" if a.shape[1] > 1 else ""
     where = f"numpyro {a[i, j]:.12g}, pymc {b[i, j]:.12g} at {at}"
     if a[i, j] == b[i, j]:
         where = f"both programs give {a[i, j]} at {at}; is it outside of the support?"
-    return _difference(term, size, 0.0, f"{term}{entry}: {where}")
-
-
-def _by_point(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {f"point {i}, {name}": x for i, sites in enumerate(rows) for name, x in sites.items()}
+    return _difference(term, size, f"{term}{entry}: {where}")
 
 
 def _distributions(
@@ -217,8 +205,9 @@ def _distributions(
     """Largest standardised difference in mean or variance of x ↦ t/(1 + |t|), t = (x − m)/s."""
     if {n: a.shape for n, a in ours.items()} != {n: a.shape for n, a in theirs.items()}:
         where = f"{' and '.join(whose)} draw different names or shapes"
-        return _difference(term, float("inf"), 1e-12, where)
-    largest = _difference(term, 0.0, 1e-12, "largest standardised difference of mean or variance")
+        return _difference(term, inf, where, _SMALLEST)
+    where = "largest standardised difference of mean or variance"
+    largest = _difference(term, 0.0, where, _SMALLEST)
     for name, array in ours.items():
         count = array.shape[0]
         a, b = array.reshape(count, -1), theirs[name].reshape(count, -1)
@@ -226,7 +215,7 @@ def _distributions(
             wrong = count - int(np.isfinite(drawn).all(axis=1).sum())
             if wrong:
                 where = f"{name}: {wrong} of {count} draws of {program} are not finite"
-                return _difference(term, float("inf"), 1e-12, where)
+                return _difference(term, inf, where, _SMALLEST)
         middle = np.median(a, axis=0)
         width = np.median(np.abs(a - middle), axis=0)
         width = np.where(width > 0, width, 1.0)
@@ -235,11 +224,11 @@ def _distributions(
         location = a.mean(axis=0)
         for f, g in ((a, b), ((a - location) ** 2, (b - location) ** 2)):
             # constants (the diagonal of a correlation) have no sd to be measured in
-            scale = np.where(f.std(axis=0) > 1e-12, f.std(axis=0), 1e-12)
+            scale = np.where(f.std(axis=0) > _SMALLEST, f.std(axis=0), _SMALLEST)
             size = np.abs(f.mean(axis=0) - g.mean(axis=0)) / scale
             j = int(size.argmax())
             if size[j] > largest.observed:
                 error = float(np.sqrt((f.var(axis=0) + g.var(axis=0))[j] / count) / scale[j])
                 where = f"largest at {name}[{j}]"
-                largest = _difference(term, float(size[j]), max(error, 1e-12), where)
+                largest = _difference(term, float(size[j]), where, max(error, _SMALLEST))
     return largest

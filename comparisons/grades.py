@@ -6,10 +6,9 @@ without standard errors is graded by its shift alone.  A grade is no verdict: an
 is far off has done what it promises. Its causes are told in numbers.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping, Sequence
 from math import hypot, isnan, nan, sqrt
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -17,17 +16,12 @@ from scipy.stats import norm
 
 from comparisons.policy import CAUSE, GOOD, INTERVAL, POOR, SHIFTS, WIDE
 from comparisons.reference import own_draws, reference, scalars
-from inference.method import label
+from inference.estimate import Estimate, Scalar
+from inference.method import Method, label
 from models.capabilities import HasExactPosterior
 from models.programs.density import flat_names, quantity_table
 from models.programs.precision import float64
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from inference.estimate import Estimate, Scalar
-    from inference.method import Method
-    from models.spec import Model
+from models.spec import Model
 
 type Mark = Literal["ok", "careful", "no"]
 
@@ -74,13 +68,7 @@ class Grade(NamedTuple):
 def graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> list[Grade]:
     """The grade of every method but the reference for every quantity that both report.
 
-    Args:
-        model: the model.
-        data: the data.
-        fits: by method.
-
-    Returns:
-        A grade for each pair, in the order of the fits; none without a reference.
+    In the order of the fits; none without a reference.
     """
     against, found = reference(fits), list[Grade]()
     truths = {} if against is None else scalars(model, fits[against])
@@ -107,37 +95,22 @@ def graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> l
                 sizes = fit.draws["posterior"].sizes
                 drawn = sizes["chain"] * sizes["draw"]
                 error = hypot(error, sqrt(2 * _ENDS[0] * _ENDS[1] / drawn))
-            mark = _mark_of_shift(shift) if isnan(holds) else _mark(holds, error)
+            mark = _mark(holds, error, shift)
             numbers = low, high, below, above, holds, error, shift, ratio
             wider = full.get((method.name, method.language, name), posterior.sd) / posterior.sd
             left_out = method.family == "mean_field" and ratio < wider - CAUSE
             cause = "" if mark == "ok" else _cause(method, shift, ratio, left_out, below, above)
-            place = label(method), name, one.location, one.sd
-            found.append(Grade(*place, *numbers, mark, cause))
+            found.append(Grade(label(method), name, one.location, one.sd, *numbers, mark, cause))
     return found
 
 
 def as_table(rows: Sequence[Grade]) -> xr.Dataset:
-    """Grades as a table that a comparison publishes.
-
-    Args:
-        rows: the grades.
-
-    Returns:
-        A variable for each field, along the dim `row`.
-    """
+    """Grades as a table that a comparison publishes: a variable for each field, dim `row`."""
     return xr.Dataset({n: ("row", [getattr(row, n) for row in rows]) for n in Grade._fields})
 
 
 def from_table(table: xr.Dataset) -> list[Grade]:
-    """Grades from a table that a comparison has published.
-
-    Args:
-        table: the table.
-
-    Returns:
-        Them, in order; none from a table of something else.
-    """
+    """Grades from a table that a comparison has published; none from one of something else."""
     if not set(Grade._fields) <= set(map(str, table.data_vars)):
         return []
     columns = [table[name].values.tolist() for name in Grade._fields]
@@ -162,7 +135,10 @@ def _content(
     if draws is not None:
         flat = draws.reshape(-1, len(names))
         column = {name: flat[:, i] for i, name in enumerate(names)}
-        size = {n: _effective(one, flat.shape[0]) for n, one in scalars(model, truth).items()}
+        size = {  # how many independent draws a mean is worth
+            name: (one.sd / one.location_error) ** 2 if one.location_error > 0 else len(flat)
+            for name, one in scalars(model, truth).items()
+        }
 
         def drawn(name: str, low: float, high: float) -> tuple[float, float, float]:
             if isnan(low) or isnan(high):
@@ -189,51 +165,30 @@ def _content(
     return exact
 
 
-def _effective(one: Scalar, most: int) -> float:
-    """How many independent draws a mean is worth."""
-    return (one.sd / one.location_error) ** 2 if one.location_error > 0 else float(most)
-
-
-def _mark(holds: float, error: float) -> Mark:
-    """By the content, in favour of the method within two errors of it."""
+def _mark(holds: float, error: float, shift: float) -> Mark:
+    """By the content, in favour of the method within two errors of it; by the shift without one."""
+    if isnan(holds):
+        good, poor = SHIFTS
+        return "ok" if abs(shift) <= good else "careful" if abs(shift) <= poor else "no"
     slack = 2 * error
     if holds < POOR - slack:
         return "no"
     return "careful" if holds < GOOD - slack or holds > WIDE + slack else "ok"
 
 
-def _mark_of_shift(shift: float) -> Mark:
-    good, poor = SHIFTS
-    return "ok" if abs(shift) <= good else "careful" if abs(shift) <= poor else "no"
-
-
 def _cause(
     method: Method, shift: float, ratio: float, left_out: bool, below: float, above: float
 ) -> str:
-    """Why an interval does not hold what it should, with the size of each cause.
-
-    Args:
-        method: whose interval it is.
-        shift: its mean less the posterior's, in posterior sd.
-        ratio: its sd over the posterior's.
-        left_out: whether it is the want of correlations that makes it narrow.
-        below: posterior probability below the interval.
-        above: that above it.
-    """
+    """Why an interval does not hold what it should; `left_out`: it leaves correlations out."""
     found = []
     if abs(shift) > CAUSE:
-        told = f"its {_location(method)} is {shift:+.2f} posterior sd off the mean"
-        found.append((abs(shift), told))
+        whose = "optimum" if method.kind in ("optimum", "exact") else "mean"
+        found.append((abs(shift), f"its {whose} is {shift:+.2f} posterior sd off the mean"))
     if not isnan(ratio) and abs(ratio - 1) > CAUSE:
         words = ": it leaves correlations out" if left_out else ""
         found.append((abs(ratio - 1), f"its sd is {ratio:.2f} of the posterior's{words}"))
     causes = [told for _, told in sorted(found, reverse=True)]
-    outside = (1 - INTERVAL) / 2
-    if not isnan(below) and hypot(below - outside, above - outside) > CAUSE / 2:
+    if not isnan(below) and hypot(below - _ENDS[0], above - _ENDS[0]) > CAUSE / 2:
         sides = f"{100 * below:.1f} % of the posterior is below its interval, {100 * above:.1f} %"
         causes.append(f"{sides} above")
     return "; ".join(causes)
-
-
-def _location(method: Method) -> str:
-    return "optimum" if method.kind in ("optimum", "exact") else "mean"

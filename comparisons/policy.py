@@ -4,8 +4,6 @@ A bound is the largest difference that does not matter in practice; a level is a
 false alarm, or of what an interval is to hold.
 """
 
-from __future__ import annotations
-
 # --- the rule of every verdict --------------------------------------------------------------------
 
 Z = 3.2905267314919255

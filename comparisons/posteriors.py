@@ -7,26 +7,22 @@ posterior's sd as bound: neither chance nor a want of draws decides.
 Reference: Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Analysis 16.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import NamedTuple, final
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from comparisons.policy import POSTERIOR, RESOLUTION
+from comparisons.reference import same_moments
 from comparisons.verdict import OUTCOMES, Verdict, at_tolerance, not_comparable
 from inference.estimate import Estimate, Scalar
 from inference.posterior.diagnostics import gate, moments, not_finite
 from models.errors import DataError
 from models.programs.density import flat_names
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 type Posterior = Estimate | xr.DataTree | str | PathLike[str]
 """An estimate, an ArviZ tree with a group `posterior`, or the path of one as netCDF."""
@@ -114,30 +110,17 @@ class _Side(NamedTuple):
 
 
 def _rows(a: _Side, b: _Side) -> Iterator[Verdict]:
-    for side, whose in ((a, "the first posterior"), (b, "the second posterior")):
+    for side, which in ((a, "first"), (b, "second")):
         if side.problem:
-            yield not_comparable(whose, side.problem)
+            yield not_comparable(f"the {which} posterior", side.problem)
     first, second = _named(a, b), _named(b, a)
     for names, others, which in ((first, second, "first"), (second, first, "second")):
         for name in sorted(names.keys() - others.keys()):
             yield not_comparable(name, f"only the {which} posterior has it")
     for name, one in first.items():
-        if (other := second.get(name)) is None:
-            continue
-        for quantity, observed, error, expected, their_error in (
-            ("mean", one.location, one.location_error, other.location, other.location_error),
-            ("sd", one.sd, one.sd_error, other.sd, other.sd_error),
-        ):
-            yield Verdict(
-                "{quantity} of {parameter}",
-                observed,
-                expected,
-                float(np.hypot(error, their_error)),
-                POSTERIOR * other.sd,
-                resolution=RESOLUTION * other.sd,
-                quantity=quantity,
-                parameter=name,
-            )
+        if other := second.get(name):
+            claim = "{quantity} of {parameter}"
+            yield from same_moments(claim, one, other, other.sd, parameter=name)
 
 
 def _named(side: _Side, other: _Side) -> dict[str, Scalar]:
@@ -178,8 +161,7 @@ def _of_draws(group: xr.Dataset, sample_stats: dict[str, np.ndarray]) -> _Side:
 def _repeated(flat: np.ndarray) -> list[str]:
     """The sentence about draws that were there before, if they are many.
 
-    Args:
-        flat: scalars, shape (chain, draw, m); whole numbers may well repeat.
+    Of scalars, shape (chain, draw, m); whole numbers may well repeat.
     """
     kept = flat[..., (flat % 1 != 0).any(axis=(0, 1))]
     if not kept.shape[2]:

@@ -6,24 +6,24 @@ what a verdict or a headline rests on is chosen here, by what a method declares 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from comparisons.policy import POSTERIOR, RESOLUTION
+from comparisons.verdict import Verdict
+from inference.estimate import Estimate, Scalar
+from inference.method import Method
 from inference.posterior.labels import fold
 from inference.posterior.points import to_natural, to_unconstrained
 from models.capabilities import HasOwnPrograms, HasSigns
-from models.programs.density import quantity_table
+from models.programs.density import Density, quantity_table
+from models.spec import Model, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
     from comparisons.case import Case
-    from inference.estimate import Estimate, Scalar
-    from inference.method import Method
-    from models.programs.density import Density
-    from models.spec import Model, Values
 
 
 def scalars(model: Model, estimate: Estimate) -> dict[str, Scalar]:
@@ -45,6 +45,34 @@ def shared(model: Model, a: Estimate, b: Estimate) -> Iterator[tuple[str, Scalar
     for name in first:
         if name in second:
             yield name, first[name], second[name]
+
+
+def same_moments(
+    claim: str, one: Scalar, other: Scalar, unit: float, **fields: Any
+) -> Iterator[Verdict]:
+    """Mean and sd under two laws that should be the same.
+
+    Args:
+        claim: of both verdicts.
+        one: under the law at test.
+        other: under the one that it is held against.
+        unit: the sd in which differences are measured.
+        fields: further ones of the verdicts.
+    """
+    for quantity, observed, error, expected, its in (
+        ("mean", one.location, one.location_error, other.location, other.location_error),
+        ("sd", one.sd, one.sd_error, other.sd, other.sd_error),
+    ):
+        yield Verdict(
+            claim,
+            observed,
+            expected,
+            error=float(np.hypot(error, its)),
+            bound=POSTERIOR * unit,
+            resolution=RESOLUTION * unit,
+            quantity=quantity,
+            **fields,
+        )
 
 
 def positions(estimate: Estimate) -> dict[str, int]:

@@ -30,17 +30,20 @@ from comparisons.reference import (
     values_at,
 )
 from comparisons.verdict import Verdict
+from inference.estimate import Estimate
 from inference.information.delta import bound_error, quantity_covariance, standard_deviations
-from inference.information.derivatives import derivatives, quantity_jacobian
+from inference.information.derivatives import Objective, derivatives, quantity_jacobian
 from inference.information.inversion import invert
 from inference.information.matrices import simulated_scores
+from inference.method import Method
 from inference.optimisation.modes import modes
 from inference.optimisation.newton import climb
-from inference.posterior.importance import importance, log_posterior_at
+from inference.posterior.importance import Importance, Mode, importance, log_posterior_at
 from inference.posterior.labels import canonical
 from inference.posterior.points import reported, to_natural
 from models.capabilities import HasExpectedInformation, HasOwnPrograms
 from models.programs.density import (
+    Density,
     density,
     flatten,
     languages,
@@ -52,11 +55,6 @@ from models.programs.density import (
 
 if TYPE_CHECKING:
     from comparisons.case import Case
-    from inference.estimate import Estimate
-    from inference.information.derivatives import Objective
-    from inference.method import Method
-    from inference.posterior.importance import Importance, Mode
-    from models.programs.density import Density
 
 FINITE = "prior, skewness and finite N: the posterior itself, by importance sampling"
 _STARTS = {"quick": 8, "standard": 20, "thorough": 60}
@@ -95,12 +93,7 @@ class Optimum(NamedTuple):
 def corrected(case: Case) -> Corrected:
     """Laplace's approximation of the posterior, corrected by importance weights.
 
-    Args:
-        case: the case; where it has a reference with draws, these tell whether the proposal misses
-            a place.
-
-    Returns:
-        Its moments, or why they do not stand for the posterior.
+    Where there is a reference with draws, these tell whether the proposal misses a place.
 
     Raises:
         StoreError: the store cannot be read or written.
@@ -114,53 +107,49 @@ def corrected(case: Case) -> Corrected:
         drawn = importance(case.model, case.data, target, list(found), rng)
     except np.linalg.LinAlgError:
         return nothing._replace(problem="the curvature at a mode of the posterior is degenerate")
-    if drawn.outside > _OUTSIDE:
-        told = "its components overlap, so that no order of their labels makes one mode"
-        return nothing._replace(problem=told)
-    if not drawn.khat < PARETO:
-        told = f"Pareto k̂ of the importance weights is {drawn.khat:.2f}; expected below {PARETO:g}"
-        return nothing._replace(problem=told)
-    if (missed := _missed(case, target, drawn)) > UNCOVERED:
-        where = "where importance sampling saw nothing"
-        told = f"{100 * missed:.1f} % of the reference's draws lie {where}"
-        return nothing._replace(problem=told)
+    if problem := _untrusted(case, target, drawn):
+        return nothing._replace(problem=problem)
     natural = {name: x[0] for name, x in to_natural(target, drawn.points[None]).items()}
     values = reported(case.model)(natural)
     flat = np.concatenate([np.reshape(x, (len(drawn.points), -1)) for x in values.values()], axis=1)
-    mean, mean_error, sd, sd_error = drawn.moments(flat)
     one = {name: x[0] for name, x in values.items()}
     names = names_of_entries(quantity_table(case.model), case.data, one)
+    moments = zip(*(part.tolist() for part in drawn.moments(flat)), strict=True)
+    by_name = dict(zip(names, moments, strict=True))
     location = drawn.weights @ drawn.points
     off = drawn.points - location
     return Corrected(
-        dict(zip(names, zip(mean.tolist(), mean_error.tolist(), strict=True), strict=True)),
-        dict(zip(names, zip(sd.tolist(), sd_error.tolist(), strict=True), strict=True)),
+        {name: (mean, error) for name, (mean, error, _, _) in by_name.items()},
+        {name: (sd, error) for name, (_, _, sd, error) in by_name.items()},
         location,
         (drawn.weights[:, None] * off).T @ off,
     )
 
 
-def _missed(case: Case, target: Density, drawn: Importance) -> float:
+def _untrusted(case: Case, target: Density, drawn: Importance) -> str:
+    """Why weighted draws do not stand for the posterior; "" if they do."""
+    if drawn.outside > _OUTSIDE:
+        return "its components overlap, so that no order of their labels makes one mode"
+    if not drawn.khat < PARETO:
+        return f"Pareto k̂ of the importance weights is {drawn.khat:.2f}; expected below {PARETO:g}"
     reference = reference_posterior(case)
     if reference is None or reference[1].draws is None:
-        return 0.0
+        return ""
     points = unconstrained_draws(case, reference[1], target)
     points = points[:: max(1, len(points) // _CHECKED)]
-    return drawn.uncovered(log_posterior_at(case.model, case.data, target, points), points)
+    missed = drawn.uncovered(log_posterior_at(case.model, case.data, target, points), points)
+    told = (
+        f"{100 * missed:.1f} % of the reference's draws lie where importance sampling saw nothing"
+    )
+    return told if missed > UNCOVERED else ""
 
 
 def explained(
     verdict: Verdict, predicted: tuple[float, float] | None, theory: Corrected
 ) -> Verdict:
-    """A verdict on a posterior, with what importance sampling has in its place.
+    """A verdict on a posterior, with the number and error by importance sampling in its place.
 
-    Args:
-        verdict: on a number of the posterior that is held against something else.
-        predicted: the number by importance sampling and its Monte Carlo error; None if unknown.
-        theory: whose it is, or which says why there is none.
-
-    Returns:
-        The verdict, which is NOT COMPARABLE where it would be DIFFER and nothing is predicted.
+    Without one, theory says why, and what would be DIFFER is NOT COMPARABLE.
     """
     if predicted is not None:
         value, error = predicted
@@ -175,19 +164,13 @@ def explained(
 def declared(case: Case, top: Estimate, deviation: np.ndarray) -> list[Verdict]:
     """The expected information that a model declares, against the scores of simulated units.
 
-    Args:
-        case: the case.
-        top: a maximum of the likelihood.
-        deviation: the standard errors there that the declared information gives, shape (m,).
-
-    Returns:
-        A verdict on each standard error; none where nothing is declared, or the data have a design
-        that simulated ones would not have.
+    A verdict on each of the standard errors that it gives at a maximum of the likelihood, shape
+    (m,); none where nothing is declared, or the data have a design that simulated ones would not.
     """
-    model, one_column = case.model, len(case.data.data_vars) == 1
+    model = case.model
     if isinstance(model, HasOwnPrograms) or not isinstance(model, HasExpectedInformation):
         return []
-    if not one_column:
+    if len(case.data.data_vars) != 1:
         return []
     target = density(model, case.data)
     u = target.unconstrain(canonical(model, values_at(top)))
@@ -222,13 +205,8 @@ def declared(case: Case, top: Estimate, deviation: np.ndarray) -> list[Verdict]:
 def optimum(case: Case, method: Method, fit: Estimate) -> Optimum | None:
     """The optimum that a method looks for, by Newton's method in the other program.
 
-    Args:
-        case: the case.
-        method: a method whose fit is an optimum; its target says of what.
-        fit: its fit, where one of the climbs starts.
-
-    Returns:
-        The higher of two ends; None where no climb ends inside, or on an edge.
+    The higher of two ends, of climbs from the fit and from the mode; None where no climb ends
+    inside, or on an edge.
     """
     objective: Objective = "likelihood" if method.target == "likelihood" else "joint"
     both = languages(case.model)
@@ -265,15 +243,7 @@ def _modes(case: Case) -> tuple[Mode, ...]:
 
 
 def highest_mode(case: Case, target: Density) -> list[np.ndarray]:
-    """The highest known mode of the posterior in the space of a density; none without one.
-
-    Args:
-        case: the case.
-        target: the density, of either program.
-
-    Returns:
-        At most one point, unconstrained, shape (k,).
-    """
+    """The highest known mode of the posterior in the space of a density, shape (k,), if any."""
     own = density(case.model, case.data)
     found = [own.constrain(jnp.asarray(one.u)) for one in _modes(case)[:1]]
     return [np.asarray(target.unconstrain(values)) for values in found]

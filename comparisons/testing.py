@@ -6,26 +6,18 @@ errors, so that it neither fails by chance (2 in 10,000 for all rows together) n
 of draws.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from comparisons.case import Case
 from comparisons.claims import same_model
-from comparisons.posteriors import same_posterior
-from comparisons.verdict import HOLDS, together
+from comparisons.posteriors import Posterior, same_posterior
+from comparisons.verdict import HOLDS, Verdict, together
 from models.errors import ConfigError
 from models.programs.adopt import adopt
 from models.programs.precision import float64
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from comparisons.posteriors import Posterior
-    from comparisons.verdict import Verdict
-    from models.spec import Model
+from models.spec import Model
 
 ROWS = 60
 """Rows simulated where no data are given."""
@@ -85,19 +77,16 @@ def assert_same_posterior(a: Posterior, b: Posterior) -> None:
 
 
 def _assert_agreement(about: str, verdicts: Iterable[Verdict]) -> None:
-    rows = list(verdicts)
-    bad = [row for row in rows if row.outcome not in HOLDS]
-    if bad:
-        lines = "\n".join(f"  {_line(row)}" for row in bad)
-        raise AssertionError(f"{about}: {len(bad)} of {len(rows)} rows do not agree\n{lines}")
-
-
-def _line(row: Verdict) -> str:
-    numbers = ""
-    if row.outcome != "NOT COMPARABLE":
-        numbers = (
-            f": {row.observed:.6g} against {row.expected:.6g}, error {row.error:.2g}, "
-            f"bound {row.bound:.2g}"
-        )
-    reason = row.remedy or row.cause
-    return f"{row.outcome}  {row.about}{numbers}" + (f" ({reason})" if reason else "")
+    rows, lines = list(verdicts), []
+    for row in rows:
+        if row.outcome in HOLDS:
+            continue
+        line = f"\n  {row.outcome}  {row.about}"
+        if row.outcome != "NOT COMPARABLE":
+            line += f": {row.observed:.6g} against {row.expected:.6g}, "
+            line += f"error {row.error:.2g}, bound {row.bound:.2g}"
+        reason = row.remedy or row.cause
+        lines.append(line + (f" ({reason})" if reason else ""))
+    if lines:
+        told = f"{about}: {len(lines)} of {len(rows)} rows do not agree"
+        raise AssertionError(told + "".join(lines))

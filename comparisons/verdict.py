@@ -15,24 +15,19 @@ References: Schuirmann (1987), two one-sided tests, J. Pharmacokinet. Biopharm. 
 (1979), Scand. J. Statist. 6, 65-70.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from math import ceil, inf, isfinite, nan
 from statistics import NormalDist
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args
 
 from comparisons.policy import FAMILY, PRACTICAL, Z
 from models.errors import ConfigError
 
 type Outcome = Literal["AGREE", "CONSISTENT", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE"]
 
-OUTCOMES: tuple[Outcome, ...] = (
-    *("AGREE", "CONSISTENT", "EXPLAINED"),
-    *("DIFFER", "UNSURE", "NOT COMPARABLE"),
-)
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome.__value__)
 """Every outcome, in the order in which they are counted."""
 HOLDS: tuple[Outcome, ...] = OUTCOMES[:3]
 """The outcomes of a claim that holds."""
@@ -169,15 +164,9 @@ def at_tolerance(verdicts: Iterable[Verdict], tolerance: float) -> tuple[Verdict
 
 
 def together(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Verdicts that a test suite demands of all at once, with one false-alarm rate for all.
+    """The m verdicts that a test suite demands of all at once, each at level α/m.
 
     A family is rejected if its smallest p-value is below α/m, which is Holm's first step.
-
-    Args:
-        verdicts: m of them.
-
-    Returns:
-        The same, each at level α/m.
     """
     rows = list(verdicts)
     z = NormalDist().inv_cdf(1 - FAMILY / (2 * max(1, len(rows))))

@@ -13,6 +13,7 @@ JMLR 14; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,9 +43,10 @@ from comparisons.reference import (
     values_at,
 )
 from comparisons.verdict import Verdict, not_comparable
+from inference.estimate import Estimate
 from inference.information.inversion import invert
 from inference.information.matrices import observed
-from inference.method import label
+from inference.method import Method, label
 from inference.methods.laplace import Laplace
 from inference.methods.maximum_likelihood import MaximumLikelihood
 from inference.posterior.evidence import Measured, importance, wbic
@@ -55,14 +57,10 @@ from models.errors import ConcordError, FitError
 from models.programs.density import density, languages, per_unit, units
 from models.programs.numpyro import numpyro_terms
 from models.programs.precision import float64
+from models.spec import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from comparisons.case import Case
-    from inference.estimate import Estimate
-    from inference.method import Method
-    from models.spec import Model
 
 LADDER = (100, 400, 1_600, 6_400)
 """Numbers of units along which the gap must stay bounded."""
@@ -93,9 +91,8 @@ def compare(case: Case) -> Iterator[Verdict]:
 
 def fit_criteria(case: Case) -> Iterator[Criterion]:
     """Those of every fit that can be relied on."""
-    for target in ("likelihood", "posterior"):
-        fits = case.estimates(target)
-        yield from (row for _, row in by_fit(case.model, case.data, fits))
+    fits = case.estimates("likelihood") | case.estimates("posterior")
+    yield from (row for _, row in by_fit(case.model, case.data, fits))
     k, n = density(case.model, case.data).size, units(case.model, case.data)
     for sampler in samplers(case.estimates("posterior")):
         found, loo = bridge_evidence(case, sampler), sampled_leave_one_out(case, sampler)
@@ -110,10 +107,9 @@ def _marked(criterion: str, problem: str) -> str:
 
 def _left_out(case: Case) -> Iterator[Verdict]:
     for sampler, fit in samplers(case.estimates("posterior")).items():
-        if fit.draws is not None and "log_likelihood" in fit.draws.children:
-            problem = sampled_leave_one_out(case, sampler).problem
-            if problem:
-                yield not_comparable("leave-one-out by {method}", problem, method=label(sampler))
+        kept = fit.draws is not None and "log_likelihood" in fit.draws.children
+        if kept and (problem := sampled_leave_one_out(case, sampler).problem):
+            yield not_comparable("leave-one-out by {method}", problem, method=label(sampler))
 
 
 def _gap(case: Case) -> Iterator[Verdict]:
@@ -128,11 +124,9 @@ def _gap(case: Case) -> Iterator[Verdict]:
     method, found = known
     source = "exact" if exact_posterior(method) else f"bridge sampling of {label(method)}"
     k, n = density(case.model, case.data).size, units(case.model, case.data)
-    fits = case.estimates("posterior")
+    fits, predicted = case.estimates("posterior"), None
     told = (m for m in fits if m.kind == "laplace" and "log_evidence" in fits[m].record.attrs)
-    laplace = next(told, None)
-    predicted = None
-    if laplace is not None and not fits[laplace].problems:
+    if (laplace := next(told, None)) and not fits[laplace].problems:
         predicted = -2 * log_evidence(case.model, laplace, fits[laplace])
     value = deviances(top.log_likelihood, k, n)["bic"]
     sides = {"bound": EVIDENCE, "method": label(method), "reference": "BIC"}
@@ -181,21 +175,20 @@ def _bounded(case: Case) -> Iterator[Verdict]:
     if not isinstance(model, HasClosedFormMaximum):
         return
     rng, k = case.rng("bic ladder"), density(model, case.data).size
-    mean, error = [], []
-    for n in LADDER:
-        gaps = []
-        for _ in range(SETS):
-            data = model.simulate(rng, model.truth, n)
-            likelihood = numpyro_terms(model, data, model.maximum_likelihood(data))[1].values()
-            log_likelihood = float(per_unit(model, data, list(likelihood)).sum())
-            gaps.append(k * np.log(n) - 2 * log_likelihood + 2 * model.exact_log_evidence(data))
-        mean.append(np.mean(gaps))
-        error.append(np.std(gaps, ddof=1) / np.sqrt(SETS))
-    sd = np.log(LADDER) - np.mean(np.log(LADDER))
-    weight = sd / np.sum(sd**2)
+    gaps = np.empty((len(LADDER), SETS))
+    for place, one in np.ndindex(gaps.shape):
+        n = LADDER[place]
+        data = model.simulate(rng, model.truth, n)
+        likelihood = numpyro_terms(model, data, model.maximum_likelihood(data))[1].values()
+        log_likelihood = float(per_unit(model, data, list(likelihood)).sum())
+        gap = k * np.log(n) - 2 * log_likelihood + 2 * model.exact_log_evidence(data)
+        gaps[place, one] = gap
+    error = gaps.std(axis=1, ddof=1) / np.sqrt(SETS)
+    away = np.log(LADDER) - np.mean(np.log(LADDER))
+    weight = away / np.sum(away**2)
     yield Verdict(
         f"{{quantity}} against log N, N = {LADDER[0]} … {LADDER[-1]}",
-        float(weight @ mean),
+        float(weight @ gaps.mean(axis=1)),
         0.0,
         error=float(np.sqrt(np.sum((weight * error) ** 2))),
         bound=PENALTY_SLOPE,
@@ -228,7 +221,8 @@ class _Order(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _measured_orders(case: Case) -> tuple[_Order, ...]:
-    model, method = case.model, _optimiser(case)
+    model = case.model
+    method = next((m for m in case.methods if isinstance(m, MaximumLikelihood)), None)
     assert isinstance(model, HasOrder)
     if method is None:
         return ()
@@ -244,21 +238,21 @@ def _measured(case: Case, optimiser: Method, order: int, model: Model) -> _Order
             differs = difference_of_densities(sibling.model, sibling.data, rng)
         k = density(model, sibling.data).size
     except (ConcordError, ValueError) as error:
-        return _Order(order, 0, dict.fromkeys(_WORDS, _nothing(str(error))))
+        return _Order(order, 0, _nothing(_WORDS, str(error)))
     if differs:
         cause = f"not fitted, since the two programs are not shown to be one model: {differs}"
-        return _Order(order, k, dict.fromkeys(_WORDS, _nothing(cause)))
+        return _Order(order, k, _nothing(_WORDS, cause))
     fit = _reliable(sibling, optimiser)
     if isinstance(fit, str):
-        found = dict.fromkeys(("log_likelihood", "aic", "bic"), _nothing(fit))
+        found = _nothing(("log_likelihood", "aic", "bic"), fit)
     else:
         values = deviances(fit.log_likelihood, k, units(model, sibling.data))
         found = {name: Measured(value, 0.0) for name, value in values.items()}
     return _Order(order, k, found | {"wbic": order_wbic(sibling)} | _approximated(sibling))
 
 
-def _nothing(problem: str) -> Measured:
-    return Measured(float("nan"), float("nan"), problem)
+def _nothing(criteria: Iterable[str], problem: str) -> dict[str, Measured]:
+    return dict.fromkeys(criteria, Measured(float("nan"), float("nan"), problem))
 
 
 def _reliable(sibling: Case, method: Method) -> Estimate | str:
@@ -270,17 +264,13 @@ def _reliable(sibling: Case, method: Method) -> Estimate | str:
     return "; ".join(fit.problems) or fit
 
 
-def _optimiser(case: Case) -> Method | None:
-    return next((m for m in case.methods if isinstance(m, MaximumLikelihood)), None)
-
-
 @lru_cache(maxsize=32)
 def order_wbic(sibling: Case) -> Measured:
     """WBIC of a case's model as a deviance."""
     try:
         found = wbic(sibling.model, sibling.data, sibling.rng("wbic"))
     except (FitError, ValueError) as error:
-        return _nothing(str(error))
+        return Measured(float("nan"), float("nan"), str(error))
     return Measured(2 * found.value, 2 * found.error, found.problem)
 
 
@@ -288,14 +278,13 @@ def _approximated(sibling: Case) -> dict[str, Measured]:
     """Evidence and leave-one-out from weighted draws of Laplace's normal law."""
     model, data = sibling.model, sibling.data
     # its normal law is in the unconstrained space that importance sampling works in
-    default = languages(model)[0]
-    methods = (m for m in sibling.methods if isinstance(m, Laplace) and m.language == default)
-    method = next(methods, None)
-    if method is None:
+    own = languages(model)[0]
+    methods = (m for m in sibling.methods if isinstance(m, Laplace) and m.language == own)
+    if not (method := next(methods, None)):
         return {}
     fit = _reliable(sibling, method)
     if isinstance(fit, str):
-        return dict.fromkeys(_LARGER, _nothing(fit))
+        return _nothing(_LARGER, fit)
     mode, covariance = fit.record["mode"].values, fit.record["mode_covariance"].values
     found = importance(model, data, mode, covariance, sibling.rng("importance"))
     return {
@@ -320,9 +309,9 @@ def _order_criteria(case: Case) -> Iterator[Criterion]:
     for name, words in _WORDS.items():
         known = _known(rows, name)
         if len(known) > 1:
-            chosen = _best(known, name)
-            among = ", ".join(str(row.order) for row in known)
-            method = f"choice of {words}" + (f" among {among}" if len(known) < len(rows) else "")
+            chosen, method = _best(known, name), f"choice of {words}"
+            if len(known) < len(rows):
+                method += f" among {', '.join(str(row.order) for row in known)}"
             yield Criterion(method, "order", chosen.order, 0.0, chosen.k, n)
 
 

@@ -21,6 +21,7 @@ References: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6, §6
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -51,10 +52,10 @@ from comparisons.reference import (
     unconstrained_draws,
     values_at,
 )
-from comparisons.replicated.ladder import Statistic, vanishing
+from comparisons.replicated.ladder import Rung, Statistic, vanishing
 from comparisons.replicated.moments import Moments
 from comparisons.replicated.sampling import Sampling, cramer_rao_bound
-from comparisons.targets import corrected, declared, explained
+from comparisons.targets import Corrected, corrected, declared, explained
 from comparisons.verdict import Verdict, not_comparable
 from inference.information.delta import bound_error, standard_deviations
 from inference.information.derivatives import quantity_jacobian
@@ -77,14 +78,7 @@ from models.programs.density import (
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from jax import Array
-
     from comparisons.case import Case
-    from comparisons.replicated.ladder import Rung
-    from comparisons.targets import Corrected
-    from models.programs.density import Density
 
 METHOD = "maximum_likelihood"
 REPLICATES = 2_000
@@ -104,10 +98,6 @@ def compare(case: Case) -> Iterator[Verdict]:
     yield from repeated_sampling(case)
 
 
-type _Theory = tuple[Corrected, Callable[..., Verdict]]
-"""What importance sampling has, and how a verdict is told with it."""
-
-
 # --- 1. the posterior against the bound -----------------------------------------------------------
 
 
@@ -120,7 +110,7 @@ def _posterior(case: Case) -> Iterator[Verdict]:
     if reference is None:
         yield not_comparable(claim, "no sampler of the posterior converged")
         return
-    target = density(case.model, case.data)
+    (method, posterior), target = reference, density(case.model, case.data)
     u = target.unconstrain(canonical(case.model, values_at(top)))
     try:
         information = expected(case.model, case.data, target, u, case.rng("expected information"))
@@ -131,14 +121,11 @@ def _posterior(case: Case) -> Iterator[Verdict]:
     if inverse.problem or inverse.boundary.any():
         yield not_comparable(claim, inverse.problem or "the maximum is on a boundary")
         return
-    method, posterior = reference
     jacobian = np.asarray(quantity_jacobian(case.model, target)(u))
     bound = standard_deviations(jacobian, inverse.covariance)
     uncertain = bound_error(jacobian, inverse.covariance, information.scores) / 2
     theory, place = corrected(case), positions(top)
-    # a bound that simulation does not bear out is explained by nothing
-    wrong = any(v.outcome == "DIFFER" for v in declared(case, top, bound))
-    explain = (lambda verdict, *_: verdict) if wrong else explained
+    found: list[tuple[Verdict, tuple[float, float]]] = []
     for scalar, one in scalars(case.model, posterior).items():
         i = place[scalar]
         verdict = Verdict(
@@ -153,65 +140,49 @@ def _posterior(case: Case) -> Iterator[Verdict]:
             reference="Cramér–Rao bound",
         )
         value, error = theory.sd.get(scalar, (np.nan, np.nan))
-        predicted = None if theory.problem else (value / bound[i], error / bound[i])
-        yield explain(verdict, predicted, theory)
+        found.append((verdict, (value / bound[i], error / bound[i])))
     if posterior.draws is not None:
         points, size = unconstrained_draws(case, posterior, target), posterior_size(posterior)
-        fields = {"method": label(method)}
-        yield from _eigenvalues(points, size, (theory, explain), inverse.covariance, **fields)
-        yield from _normal_limit(points, size, (theory, explain), (target, u), **fields)
+        limit = np.asarray(u), np.linalg.inv(observed(target, u))
+        for verdict, predicted in _whole(points, size, inverse.covariance, limit, theory):
+            found.append((replace(verdict, method=label(method)), (predicted, 0.0)))
+    # a bound that simulation does not bear out is explained by nothing
+    wrong = any(verdict.outcome == "DIFFER" for verdict in declared(case, top, bound))
+    for verdict, predicted in found:
+        told = explained(verdict, None if theory.problem else predicted, theory)
+        yield verdict if wrong else told
 
 
-def _eigenvalues(
-    points: np.ndarray, size: float, by: _Theory, bound: np.ndarray, **fields: Any
-) -> Iterator[Verdict]:
-    """The same question for the whole covariance, of `size` effective draws in u."""
-    theory, explain = by
+def _whole(
+    points: np.ndarray,
+    size: float,
+    bound: np.ndarray,
+    limit: tuple[np.ndarray, np.ndarray],
+    theory: Corrected,
+) -> Iterator[tuple[Verdict, float]]:
+    """The same question for the whole covariance, of `size` effective draws in u; predictions.
 
-    def ends(covariance: np.ndarray) -> np.ndarray:
-        return np.sqrt(scipy.linalg.eigh(covariance, bound, eigvals_only=True)[[0, -1]])
-
-    found = ends(np.atleast_2d(np.cov(points, rowvar=False)))
-    known = None if theory.problem else ends(theory.covariance)
+    Then N(θ̂, J⁻¹), the limit, against the normal law with the posterior's moments.
+    """
+    law, k = (points.mean(axis=0), np.atleast_2d(np.cov(points, rowvar=False))), points.shape[1]
+    exact = law if theory.problem else (theory.location, theory.covariance)
     # the extreme eigenvalues of a sample covariance stray by about √(k/n) times two
-    error = float(np.sqrt(2 / size) + np.sqrt(len(bound) / size)) / 2
-    for i, which in enumerate(("smallest", "largest")):
-        verdict = Verdict(
-            "{quantity} of (posterior covariance of {method}, bound), as sd",
-            float(found[i]),
-            1.0,
-            error=error * float(found[i]),
-            bound=BOUND_EIGENVALUE,
-            quantity=f"{which} generalised eigenvalue",
-            **fields,
+    stray = float(np.sqrt(2 / size) + np.sqrt(k / size)) / 2
+    claim = "{quantity} of (posterior covariance of {method}, bound), as sd"
+    for which, place in (("smallest", 0), ("largest", -1)):
+        here, there = (
+            float(np.sqrt(scipy.linalg.eigh(covariance, bound, eigvals_only=True)[place]))
+            for _, covariance in (law, exact)
         )
-        yield explain(verdict, None if known is None else (float(known[i]), 0.0), theory)
-
-
-def _normal_limit(
-    points: np.ndarray, size: float, by: _Theory, at: tuple[Density, Array], **fields: Any
-) -> Iterator[Verdict]:
-    """N(θ̂, J⁻¹) against the normal law with the posterior's moments."""
-    (theory, explain), (target, u) = by, at
-    k, limit = target.size, (np.asarray(u), np.linalg.inv(observed(target, u)))
-    moments = points.mean(axis=0), np.atleast_2d(np.cov(points, rowvar=False))
-    exact = None if theory.problem else (theory.location, theory.covariance)
+        words = f"{which} generalised eigenvalue"
+        yield Verdict(claim, here, 1.0, stray * here, BOUND_EIGENVALUE, quantity=words), there
+    claim = "{quantity} of N(θ̂, J⁻¹) from the normal law of {method}, "
     kullback = "KL divergence", "nats per parameter", _kl_normal, k
     distance = "Wasserstein distance", "in sd per √parameter", _wasserstein_normal, np.sqrt(k)
-    errors = {"KL divergence": k / size, "Wasserstein distance": float(np.sqrt(k / size))}
-    bounds = {"KL divergence": NORMAL_DIVERGENCE, "Wasserstein distance": NORMAL_DISTANCE}
-    for quantity, unit, measure, per in (kullback, distance):
-        verdict = Verdict(
-            f"{{quantity}} of N(θ̂, J⁻¹) from the normal law of {{method}}, {unit}",
-            float(measure(*moments, *limit) / per),
-            0.0,
-            error=errors[quantity],
-            bound=bounds[quantity],
-            quantity=quantity,
-            **fields,
-        )
-        predicted = None if exact is None else (float(measure(*exact, *limit) / per), 0.0)
-        yield explain(verdict, predicted, theory)
+    sizes = (k / size, NORMAL_DIVERGENCE), (float(np.sqrt(k / size)), NORMAL_DISTANCE)
+    for (quantity, unit, measure, per), by in zip((kullback, distance), sizes, strict=True):
+        here, there = (float(measure(*one, *limit) / per) for one in (law, exact))
+        yield Verdict(claim + unit, here, 0.0, *by, quantity=quantity), there
 
 
 def _wasserstein_normal(m0: np.ndarray, s0: np.ndarray, m1: np.ndarray, s1: np.ndarray) -> float:
@@ -236,8 +207,6 @@ def _kl_normal(m0: np.ndarray, s0: np.ndarray, m1: np.ndarray, s1: np.ndarray) -
 
 def table(case: Case) -> xr.Dataset | None:
     """The ladder: what every rung gave, one row each; None if the model is not replicated."""
-    if not _replicated(case):
-        return None
     try:
         rungs = ladder(case)
     except (FitError, ModelError):  # the verdicts say so
@@ -262,9 +231,13 @@ def ladder(case: Case) -> tuple[Sampling, ...]:
     """Repeated sampling at every rung of N, smallest first.
 
     Raises:
-        FitError: the model cannot be fitted to many data sets at once, or has no bound.
-        ModelError: a user's own programs cannot draw their data.
+        FitError: the model is too large, cannot be fitted to many data sets at once, or has no
+            bound.
     """
+    size, most = density(case.model, case.data).size, LARGEST[case.profile]
+    if size > most:
+        told = f"{size} free parameters, more than the {most} of profile {case.profile}"
+        raise FitError(f"not made: {told}")
     return tuple(_sampled(case, n) for n in rungs(case))
 
 
@@ -306,10 +279,6 @@ def _own_error(sampling: Sampling, place: int) -> Rung:
     return rung._replace(error=rung.value * sd.error / sd.value)
 
 
-def _replicated(case: Case) -> bool:
-    return density(case.model, case.data).size <= LARGEST[case.profile]
-
-
 def _varying(case: Case, sampling: Sampling) -> list[tuple[int, str]]:
     """Place and flat name of every quantity that is not a constant."""
     truth = quantities(case.model, case.model.truth)
@@ -320,11 +289,6 @@ def _varying(case: Case, sampling: Sampling) -> list[tuple[int, str]]:
 def repeated_sampling(case: Case) -> Iterator[Verdict]:
     """The maximum-likelihood estimator over data sets simulated at the model's truth."""
     claim = "repeated sampling at the model's truth"
-    if not _replicated(case):
-        size, most = density(case.model, case.data).size, LARGEST[case.profile]
-        cause = f"not made: {size} free parameters, more than the {most} of profile {case.profile}"
-        yield not_comparable(claim, cause)
-        return
     try:
         every = ladder(case)
     except (FitError, ModelError) as error:
@@ -358,46 +322,34 @@ def repeated_sampling(case: Case) -> Iterator[Verdict]:
 def _efficient(
     rungs: Sequence[Sampling], i: int, where: str, size: int, **fields: Any
 ) -> Iterator[Verdict]:
-    """Variance, bias and standard error of a quantity at the N of the data and at the largest N.
-
-    Args:
-        rungs: the ladder.
-        i: place of the quantity.
-        where: the data sets, in words.
-        size: the N of the data.
-        fields: of the verdicts.
-    """
+    """Variance, bias and standard error of quantity i at the data's N, `size`, and the largest."""
     claim = f"Var({{parameter}}) / Cramér–Rao bound, {where}"
-    along = [one.variance(i) for one in rungs]
-    departures = np.array([rung.value - 1 for rung in along])
+    variances = [one.variance(i) for one in rungs]
+    departures = np.array([rung.value - 1 for rung in variances])
     near = np.abs(departures) < ASYMPTOTIC
     set_in = near[-1] and near.sum() > 1
     # a departure that stays as N grows is no matter of asymptotics
-    if not set_in and len(along) > 1 and abs(departures[-1]) < SHRINKS * abs(departures[-2]):
-        before, top = along[-2:]
+    if not set_in and len(rungs) > 1 and abs(departures[-1]) < SHRINKS * abs(departures[-2]):
+        before, top = variances[-2:]
         cause = (
             f"the asymptotics have not set in: the variance is {before.value:.2f} times "
             f"the bound at N = {before.n} and {top.value:.2f} times at N = {top.n}"
         )
         yield not_comparable(claim, cause, quantity="variance", **fields)
         return
-    for rung, one in zip(along, near, strict=True):
+    for rung, one in zip(variances, near, strict=True):
         if set_in and not one and rung.n == size:
-            cause = (
-                f"the asymptotics have not set in: the variance is {rung.value:.2f} times the bound"
-            )
-            yield not_comparable(
-                f"{claim}, N = {{n}}", cause, n=size, quantity="variance", **fields
-            )
+            here = f"the variance is {rung.value:.2f} times the bound at N = {size}"
+            cause = f"the asymptotics have not set in: {here}"
+            yield not_comparable(claim, cause, n=size, quantity="variance", **fields)
     used = [rung for rung, one in zip(rungs, near, strict=True) if one or not set_in]
-    variance = Statistic([one.variance(i) for one in used], 1.0, EFFICIENCY)
-    bias = Statistic([one.bias(i) for one in used], 0.0, BIAS, 0.5)
-    own = Statistic([_own_error(one, i) for one in used], 1.0, SAMPLING_SD)
-    for quantity, words, statistic in (
-        ("variance", "Var({parameter}) / Cramér–Rao bound", variance),
-        ("bias", "bias of {parameter} in standard deviations", bias),
-        ("standard error", "mean standard error of {parameter} / its sd", own),
+    own = "mean standard error of {parameter} / its sd"
+    for quantity, words, measure, *about in (
+        ("variance", "Var({parameter}) / Cramér–Rao bound", Sampling.variance, 1.0, EFFICIENCY),
+        ("bias", "bias of {parameter} in standard deviations", Sampling.bias, 0.0, BIAS, 0.5),
+        ("standard error", own, _own_error, 1.0, SAMPLING_SD),
     ):
+        statistic = Statistic([measure(one, i) for one in used], *about)
         claim = f"{words}, {where}, N = {{n}}"
         for verdict in vanishing(statistic, claim, quantity=quantity, **fields):
             if verdict.n in (size, rungs[-1].n):
@@ -409,15 +361,14 @@ def _exact(case: Case, rungs: Sequence[Sampling]) -> Iterator[Verdict]:
     model = case.model
     if not isinstance(model, HasSamplingLaw):
         return
+    fields: dict[str, Any] = {"method": METHOD, "reference": "exact law", "quantity": "sd"}
     for one in rungs:
-        n, replicates = one.n, one.errors.replicates
-        exact = np.asarray(flatten(model.sampling_moments(model.truth, n)[1]))
+        exact = np.asarray(flatten(model.sampling_moments(model.truth, one.n)[1]))
         claim = (
-            f"sd of the estimate of {{parameter}} / its {{reference}}, over {replicates} data sets "
-            "of {n} units at the model's truth"
+            "sd of the estimate of {parameter} / its {reference}, over "
+            f"{one.errors.replicates} data sets of {{n}} units at the model's truth"
         )
-        fields: dict[str, Any] = {"method": METHOD, "reference": "exact law", "quantity": "sd"}
         for i, name in _varying(case, one):
             sd, scale = one.sd(i), float(exact[i])
             numbers = sd.value / scale, 1.0, sd.error / scale, SAMPLING_SD
-            yield Verdict(claim, *numbers, n=n, parameter=name, **fields)
+            yield Verdict(claim, *numbers, n=one.n, parameter=name, **fields)

@@ -12,6 +12,7 @@ Electron. J. Statist. 6; White (1982), Econometrica 50.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ from comparisons.reference import (
 )
 from comparisons.targets import corrected, declared, explained
 from comparisons.verdict import Verdict, not_comparable
+from inference.estimate import Estimate
 from inference.information.delta import bound_error, quantity_covariance, standard_deviations
 from inference.information.derivatives import derivatives, quantity_jacobian
 from inference.information.inversion import invert
@@ -39,11 +41,7 @@ from models.programs.density import density, languages, units
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
-
     from comparisons.case import Case
-    from inference.estimate import Estimate
-    from inference.method import Method
 
 CLAIM = "Fisher standard errors"
 STEP = 1e-3
@@ -74,31 +72,20 @@ def compare(case: Case) -> Iterator[Verdict]:
     yield from _reported(case, top, errors)
     checks = _two_programs(case, top, errors)
     yield from checks.values()
-    expected_sd, _ = errors.found.get("expected", (None, None))
-    simulated = [] if expected_sd is None else declared(case, top, expected_sd)
+    known = "expected" in errors.found
+    simulated = declared(case, top, errors.found["expected"][0]) if known else []
     yield from simulated
     reference = reference_posterior(case)
     if reference is None:
         yield not_comparable(CLAIM, "no sampler of the posterior converged")
         return
-    trusted = {e for e in errors.found if e not in checks or checks[e].outcome == "AGREE"}
+    wrong = {name for name, verdict in checks.items() if verdict.outcome != "AGREE"}
     if any(verdict.outcome == "DIFFER" for verdict in simulated):
-        trusted.discard("expected")
-    yield from _against(case, *reference, errors.found, positions(top), trusted)
-
-
-def _against(
-    case: Case,
-    method: Method,
-    fit: Estimate,
-    errors: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    place: Mapping[str, int],
-    trusted: Collection[str],
-) -> Iterator[Verdict]:
-    """Posterior standard deviations against standard errors, explained for the trusted ones."""
-    theory = corrected(case)
+        wrong.add("expected")
+    method, fit = reference
+    theory, place = corrected(case), positions(top)
     for scalar, posterior in scalars(case.model, fit).items():
-        for name, (deviation, error) in errors.items():
+        for name, (deviation, error) in errors.found.items():
             own = float(deviation[place[scalar]])
             verdict = Verdict(
                 "{quantity} of {parameter}: {method} − {reference}",
@@ -112,8 +99,8 @@ def _against(
                 method=label(method),
                 reference=f"{name} standard error",
             )
-            known = name in trusted
-            yield explained(verdict, theory.sd.get(scalar), theory) if known else verdict
+            told = explained(verdict, theory.sd.get(scalar), theory)
+            yield verdict if name in wrong else told
 
 
 def _reported(case: Case, top: Estimate, errors: StandardErrors) -> Iterator[Verdict]:

@@ -11,11 +11,13 @@ References: Stephens (2000), JRSS B 62; Jasra, Holmes & Stephens (2005), Statist
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 
 from comparisons.policy import LABEL_FREE, POSTERIOR, RESOLUTION
 from comparisons.verdict import Verdict, not_comparable
@@ -25,14 +27,10 @@ from models.capabilities import HasComponents, HasLabels, HasUnits
 from models.programs.compilation import once
 from models.programs.density import density
 from models.programs.precision import float64
+from models.spec import Model, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import xarray as xr
-
     from comparisons.case import Case
-    from models.spec import Model, Values
 
 ROWS = 5
 """Rows whose density and co-clustering are looked at, evenly spaced by the first column."""
@@ -65,13 +63,13 @@ def compare(case: Case) -> Iterator[Verdict]:
     expected = found[against][1]
     for other in others:
         quantities, observed = found[other]
-        for words, mean, sd in (("mean", 0, 1), ("sd", 2, 3)):
+        for words, value, error in (("mean", 0, 1), ("sd", 2, 3)):
             for i, (name, least) in enumerate(quantities.items()):
                 yield Verdict(
                     "{quantity} of {parameter}: {method} − {reference}",
-                    float(observed[mean][i]),
-                    float(expected[mean][i]),
-                    error=float(np.hypot(observed[sd][i], expected[sd][i])),
+                    float(observed[value][i]),
+                    float(expected[value][i]),
+                    error=float(np.hypot(observed[error][i], expected[error][i])),
                     bound=max(least, POSTERIOR * float(expected[2][i])),
                     resolution=max(least, RESOLUTION * float(expected[2][i])),
                     quantity=words,
@@ -84,12 +82,7 @@ def compare(case: Case) -> Iterator[Verdict]:
 def label_free(
     model: Model, data: xr.Dataset, posterior: xr.Dataset
 ) -> tuple[dict[str, float], np.ndarray]:
-    """Draws of what labels cannot change.
-
-    Args:
-        model: a mixture.
-        data: its data.
-        posterior: draws of its parameters, dims (chain, draw, …).
+    """Draws of the numbers of a mixture that labels cannot change, dims (chain, draw, …).
 
     Returns:
         By name, the largest difference that does not matter however little a quantity varies; and
@@ -116,13 +109,9 @@ def label_free(
             ]
         )
 
-    places = [(place, j) for place in range(components) for j in range(features)]
-    pairs = zip(rows[first], rows[second], strict=True)
-    least = {
-        **{f"log density of row {i}": 0.0 for i in rows},
-        **{
-            f"feature {j} of the components, number {place + 1} by size": 0.0 for place, j in places
-        },
-        **{f"P(rows {i} and {j} are of one component)": LABEL_FREE for i, j in pairs},
-    }
+    least = {f"log density of row {i}": 0.0 for i in rows}
+    for place, j in np.ndindex(components, features):
+        least[f"feature {j} of the components, number {place + 1} by size"] = 0.0
+    for i, j in zip(rows[first], rows[second], strict=True):
+        least[f"P(rows {i} and {j} are of one component)"] = LABEL_FREE
     return least, np.asarray(once(jax.vmap(jax.vmap(label_free_of)))(values))

@@ -12,6 +12,7 @@ Neural Comput. 21.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from math import isfinite
@@ -19,26 +20,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comparisons.policy import OPTIMUM, POSTERIOR, RESOLUTION, STANDARD_ERROR
-from comparisons.reference import exact_posterior, parameter_draws, scalars, unreliable
+from comparisons.policy import OPTIMUM, POSTERIOR, STANDARD_ERROR
+from comparisons.reference import (
+    exact_posterior,
+    parameter_draws,
+    same_moments,
+    scalars,
+    unreliable,
+)
 from comparisons.targets import highest_mode, optimum
 from comparisons.verdict import Verdict, not_comparable
-from inference.method import label
-from inference.optimisation.gaussians import from_the_mode, laplace, nearest
+from inference.estimate import Estimate, Scalar
+from inference.method import Method, label
+from inference.optimisation.gaussians import Gaussian, from_the_mode, laplace, nearest
 from inference.posterior.diagnostics import moments
 from inference.posterior.labels import exchangeable, one_fold
 from models.capabilities import HasSigns
-from models.programs.density import density
+from models.programs.density import Density, density
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from comparisons.case import Case
-    from inference.estimate import Estimate
-    from inference.method import Method
-    from inference.optimisation.gaussians import Gaussian
-    from models.programs.density import Density
 
 _ROUNDED = 0.001
 """Largest share of draws whose probabilities round to 1, which are left out."""
@@ -56,12 +58,15 @@ def compare(case: Case) -> Iterator[Verdict]:
         if method.kind == "sampler" or exact_posterior(method):
             continue
         if fit.problems:
-            name = label(method)
-            yield not_comparable("own target of {method}", unreliable(name, fit), method=name)
+            yield _nothing(method, unreliable(label(method), fit))
             continue
         gaussian = method.kind in ("laplace", "variational")
         found = list((_gaussian if gaussian else _optimum)(case, method, fit))
         yield from _with_causes(found, POSTERIOR if gaussian else OPTIMUM, fit)
+
+
+def _nothing(method: Method, cause: str) -> Verdict:
+    return not_comparable("own target of {method}", cause, method=label(method))
 
 
 def _with_causes(verdicts: list[Verdict], unit: float, fit: Estimate) -> Iterator[Verdict]:
@@ -104,7 +109,7 @@ def _optimum(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
     name, target = label(method), optimum(case, method, fit)
     if target is None:
         cause = "Newton's method finds no maximum inside: on an edge, or a direction is flat"
-        yield not_comparable("own target of {method}", cause, method=name)
+        yield _nothing(method, cause)
         return
     side = {"method": name, "reference": "its optimum by Newton's method"}
     for scalar, one in scalars(case.model, fit).items():
@@ -123,15 +128,14 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
     """Mean and sd of every coordinate of the unconstrained space, by the method's own draws."""
     name = label(method)
     if method.language is None or (method.kind == "variational" and not method.family):
-        cause = "no Gaussian of a known family and space is its target"
-        yield not_comparable("own target of {method}", cause, method=name)
+        yield _nothing(method, "no Gaussian of a known family and space is its target")
         return
     target = density(case.model, case.data, method.language)
     flat = parameter_draws(case, fit, target).reshape(-1, target.size)
     finite = np.isfinite(flat).all(axis=1)
     if finite.mean() < 1 - _ROUNDED:
         cause = f"{(~finite).sum():,} of {finite.size:,} draws are on an edge of the space"
-        yield not_comparable("own target of {method}", cause, method=name)
+        yield _nothing(method, cause)
         return
     flat = flat[finite]
     if _folds(case):  # the law may be at any of the equal modes, its target at one
@@ -139,32 +143,32 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
     near = flat.mean(axis=0)
     found = _target(case, method, target, flat)
     if found is None:
-        cause = "the posterior is not concave where its target should be"
-        yield not_comparable("own target of {method}", cause, method=name)
+        yield _nothing(method, "the posterior is not concave where its target should be")
         return
     words = f"the nearest Gaussian ({method.family})" if method.family else "N(mode, H⁻¹)"
     rng = case.rng("fold", repr(method))
     expected = _moments(case, target, found, near, rng)
-    names = _coordinates(target.coordinates)
+    seen, names = Counter[str](), []
+    for owner in target.coordinates:
+        alone = target.coordinates.count(owner) == 1
+        names.append(owner if alone else f"{owner}[{seen[owner]}]")
+        seen[owner] += 1
     observed = np.stack(moments(flat[None]), 1)
     if fit.record.attrs.get("runs", 1) > 1:  # the optimiser's noise
         for column, moment in ((1, "run_mean"), (3, "run_sd")):
             scatter = fit.record[moment].values.std(axis=0, ddof=1)
             observed[:, column] = np.hypot(observed[:, column], scatter)
-    for i, (one, other) in enumerate(zip(observed, expected, strict=True)):
-        for quantity, at in (("mean", 0), ("sd", 2)):
-            yield Verdict(
-                "{quantity} of {parameter}, unconstrained: {method} − {reference}",
-                float(one[at]),
-                float(other[at]),
-                error=float(np.hypot(one[at + 1], other[at + 1])),
-                bound=POSTERIOR * float(other[2]),
-                resolution=RESOLUTION * float(other[2]),
-                quantity=quantity,
-                parameter=names[i],
-                method=name,
-                reference=words,
-            )
+    claim = "{quantity} of {parameter}, unconstrained: {method} − {reference}"
+    for parameter, one, other in zip(names, observed.tolist(), expected.tolist(), strict=True):
+        yield from same_moments(
+            claim,
+            Scalar(*one),
+            Scalar(*other),
+            other[2],
+            parameter=parameter,
+            method=name,
+            reference=words,
+        )
 
 
 def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Gaussian | None:
@@ -202,13 +206,3 @@ def _moments(
     mean, mean_error, sd, sd_error = moments(folded[None])
     errors = np.hypot(mean_error, found.mean_error), np.hypot(sd_error, found.sd_error)
     return np.stack([mean, errors[0], sd, errors[1]], axis=1)
-
-
-def _coordinates(owners: tuple[str, ...]) -> list[str]:
-    """A name for each coordinate of the unconstrained space."""
-    seen = Counter[str]()
-    names = []
-    for owner in owners:
-        names.append(f"{owner}[{seen[owner]}]" if owners.count(owner) > 1 else owner)
-        seen[owner] += 1
-    return names

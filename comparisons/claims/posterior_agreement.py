@@ -9,25 +9,28 @@ References: Vehtari et al. (2021), Bayesian Anal. 16; Vehtari et al. (2024), JML
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
+import xarray as xr
 
 from comparisons.grades import as_table, graded
-from comparisons.policy import POSTERIOR, RESOLUTION
-from comparisons.reference import exact_posterior, reference_posterior, scalars, shared, unreliable
+from comparisons.reference import (
+    exact_posterior,
+    reference_posterior,
+    same_moments,
+    scalars,
+    shared,
+    unreliable,
+)
 from comparisons.targets import corrected
 from comparisons.verdict import Verdict, not_comparable
+from inference.estimate import Scalar
 from inference.method import label
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    import xarray as xr
-
     from comparisons.case import Case
-    from inference.estimate import Scalar
 
 
 @float64
@@ -38,6 +41,7 @@ def compare(case: Case) -> Iterator[Verdict]:
         yield not_comparable("posterior agreement", "no sampler of the posterior converged")
         return
     against, truth = reference
+    claim = "{quantity} of {parameter}: {method} − {reference}"
     for method, fit in case.estimates("posterior").items():
         if method == against or not (method.kind == "sampler" or exact_posterior(method)):
             continue
@@ -47,42 +51,15 @@ def compare(case: Case) -> Iterator[Verdict]:
             yield not_comparable("{method} against {reference}", cause, **sides)
             continue
         for scalar, one, other in shared(case.model, fit, truth):
-            expected = other.location, other.location_error, other.sd, other.sd_error
-            yield from _both(scalar, one, expected, other.sd, sides)
+            yield from same_moments(claim, one, other, other.sd, parameter=scalar, **sides)
     theory = corrected(case)
     sides = {"method": label(against), "reference": "importance sampling"}
     if theory.problem:
         yield not_comparable("{method} against {reference}", theory.problem, **sides)
         return
     for scalar, one in scalars(case.model, truth).items():
-        expected = *theory.mean[scalar], *theory.sd[scalar]
-        yield from _both(scalar, one, expected, one.sd, sides)
-
-
-def _both(
-    parameter: str,
-    one: Scalar,
-    expected: tuple[float, float, float, float],
-    unit: float,
-    sides: Mapping[str, Any],
-) -> Iterator[Verdict]:
-    """Mean and sd against others with their errors, in units of a posterior sd."""
-    mean, mean_error, sd, sd_error = expected
-    for quantity, observed, error, other, its in (
-        ("mean", one.location, one.location_error, mean, mean_error),
-        ("sd", one.sd, one.sd_error, sd, sd_error),
-    ):
-        yield Verdict(
-            "{quantity} of {parameter}: {method} − {reference}",
-            observed,
-            other,
-            error=float(np.hypot(error, its)),
-            bound=POSTERIOR * unit,
-            resolution=RESOLUTION * unit,
-            quantity=quantity,
-            parameter=parameter,
-            **sides,
-        )
+        other = Scalar(*theory.mean[scalar], *theory.sd[scalar])
+        yield from same_moments(claim, one, other, one.sd, parameter=scalar, **sides)
 
 
 @float64

@@ -9,6 +9,7 @@ References: Wu (1983), Ann. Statist. 11; Louis (1982), JRSS B 44.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,16 +18,13 @@ import numpy as np
 from comparisons.policy import EM_RATE, LOG_LIKELIHOOD, OPTIMUM, STANDARD_ERROR
 from comparisons.reference import shared, unreliable
 from comparisons.verdict import Verdict, not_comparable
-from inference.method import label
+from inference.estimate import Estimate
+from inference.method import Method, label
 from models.programs.precision import float64
+from models.spec import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from comparisons.case import Case
-    from inference.estimate import Estimate
-    from inference.method import Method
-    from models.spec import Model
 
 
 @float64
@@ -35,9 +33,8 @@ def compare(case: Case) -> Iterator[Verdict]:
     fits = case.estimates("likelihood")
     reliable = {method: fit for method, fit in fits.items() if not fit.problems}
     for method, fit in fits.items():
-        if fit.problems:
-            name = label(method)
-            cause = unreliable(name, fit)
+        name = label(method)
+        if cause := unreliable(name, fit):
             yield not_comparable("maximum of the likelihood: {method}", cause, method=name)
     if not reliable:
         return

@@ -13,18 +13,17 @@ Reference: the change of variables formula; Billingsley (1995), Probability and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from comparisons.gate import differences
+from comparisons.verdict import Verdict
 from models.errors import DataError
 from models.programs.indices import beyond
 from models.programs.precision import float64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from comparisons.case import Case
-    from comparisons.verdict import Verdict
 
 
 @float64

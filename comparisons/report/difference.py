@@ -84,13 +84,12 @@ def _difference(old: Row | None, new: Row | None) -> Difference:
     error = hypot(error_a, error_b)
     moved = f"{a:g} → {b:g}, error {error:.2g}; {verdicts}"
     outcome = Verdict("", observed=b, expected=a, error=error, bound=min(bound_a, bound_b)).outcome
-    if outcome == "DIFFER":
-        return Difference(row, "changed", moved)
-    if not same_verdict:
-        beyond_noise = abs(a - b) > Z * error
-        return Difference(row, "changed" if beyond_noise else "cannot tell", moved)
-    same = outcome in ("AGREE", "CONSISTENT")
-    return Difference(row, "unchanged" if same else "cannot tell", moved)
+    change: Change = "cannot tell"
+    if outcome == "DIFFER" or (not same_verdict and abs(a - b) > Z * error):
+        change = "changed"
+    elif same_verdict and outcome in ("AGREE", "CONSISTENT"):
+        change = "unchanged"
+    return Difference(row, change, moved)
 
 
 def _read(path: Path) -> list[Row]:

@@ -24,6 +24,7 @@ from models.programs.density import flat_names, units
 from models.programs.keys import key_of
 from models.programs.numpyro import numpyro_trace
 from models.programs.readings import read_numpyro
+from models.spec import Model
 
 CHAINS = 4
 _MOST = 4_000
@@ -114,28 +115,31 @@ def replicates(result: CaseResult, source: Method) -> tuple[Replicates | None, s
     simulates whole data sets; a model of several variables, some of which are known rather than
     modelled (standard errors, group labels), has its NumPyro program replicate the observed sites.
     """
-    draws = result.estimates[source].draws
+    draws, model, data = result.estimates[source].draws, result.model, result.data
     if draws is None:
         return None, f"{label(source)} has no draws"
     if "posterior_predictive" in draws.children:
-        replicated = _flat(draws["posterior_predictive"].to_dataset(), result.data)
-        observed = {name: result.data[name].values for name in replicated}
-        replicated = {name: _thinned(array) for name, array in replicated.items()}
+        kept = _flat(draws["posterior_predictive"].to_dataset(), data)
+        replicated = {name: _thinned(array) for name, array in kept.items()}
+        observed = {name: data[name].values for name in replicated}
     else:
-        names = [parameter.name for parameter in result.model.parameters]
+        names = [parameter.name for parameter in model.parameters]
         values = _flat(draws["posterior"].to_dataset(), names)
         if missing := [name for name in names if name not in values]:
             return None, f"{label(source)} keeps no draws of {', '.join(missing)}"
-        make = _simulated if len(result.data.data_vars) == 1 else _conditional
-        make = _own if isinstance(result.model, HasOwnPrograms) else make
         rng = np.random.default_rng(zlib.crc32(f"{result.slug} replicates".encode()))
+        values, observed = {name: _thinned(values[name]) for name in names}, {}
         try:
-            values = {name: _thinned(values[name]) for name in names}
-            observed, replicated = make(result, values, rng)
+            if isinstance(model, HasOwnPrograms):
+                replicated = model.simulated_sets(rng, values)
+            elif len(data.data_vars) == 1:
+                replicated = _simulated(model, data, values, rng)
+            else:
+                observed, replicated = _conditional(model, data, values, rng)
+            observed = observed or {name: data[name].values for name in replicated}
         except (ConcordError, NotImplementedError, KeyError, TypeError, ValueError) as error:
             return None, f"the model could not replicate the data: {type(error).__name__}: {error}"
-    columns = _columns(result.data, observed), _columns(result.data, replicated, 1)
-    return Replicates(*columns, label(source)), ""
+    return Replicates(_columns(data, observed), _columns(data, replicated, 1), label(source)), ""
 
 
 def _flat(group: xr.Dataset, names: Iterable[Hashable]) -> dict[str, np.ndarray]:
@@ -156,16 +160,12 @@ def prior_and_posterior(
     Of the prior's draws only the quantiles between 5 % and 95 % are kept: a heavy tail would leave
     nothing else to be seen.
     """
-    draws = result.estimates[source].draws
-    names = [parameter.name for parameter in result.model.parameters]
+    draws, model = result.estimates[source].draws, result.model
     group = draws["posterior"].to_dataset() if draws else xr.Dataset()
-    posterior = _flat(group, names)
+    posterior = _flat(group, [parameter.name for parameter in model.parameters])
     rng = np.random.default_rng(zlib.crc32(f"{result.slug} prior".encode()))
-    model = result.model
-    if isinstance(model, HasOwnPrograms):
-        prior = model.prior_draws(rng, 1000)
-    else:
-        prior = read_numpyro(model, result.data).prior_draws(rng, 1000)
+    program = model if isinstance(model, HasOwnPrograms) else read_numpyro(model, result.data)
+    prior = program.prior_draws(rng, 1000)
     found: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
     for name, drawn in posterior.items():
         if name not in prior:
@@ -183,34 +183,21 @@ def prior_and_posterior(
 
 
 def _simulated(
-    result: CaseResult, values: Mapping[str, np.ndarray], rng: np.random.Generator
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    n = units(result.model, result.data)
-    sets = []
-    for index in range(len(next(iter(values.values())))):
-        point: dict[str, Any] = {name: array[index] for name, array in values.items()}
-        sets.append(result.model.simulate(rng, point, n))
-    names = list(map(str, result.data.data_vars))
-    return (
-        {name: result.data[name].values for name in names},
-        {name: np.stack([simulated[name].values for simulated in sets]) for name in names},
-    )
-
-
-def _own(
-    result: CaseResult, values: Mapping[str, np.ndarray], rng: np.random.Generator
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Replicated by a user's own program, at the data's own design."""
-    model: Any = result.model
-    drawn = model.simulated_sets(rng, values)
-    return {name: result.data[name].values for name in drawn}, drawn
+    model: Model, data: xr.Dataset, values: Mapping[str, np.ndarray], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Whole data sets."""
+    n, size = units(model, data), len(next(iter(values.values())))
+    points: list[Any] = [{name: x[index] for name, x in values.items()} for index in range(size)]
+    sets = [model.simulate(rng, point, n) for point in points]
+    return {str(name): np.stack([one[name].values for one in sets]) for name in data.data_vars}
 
 
 def _conditional(
-    result: CaseResult, values: Mapping[str, np.ndarray], rng: np.random.Generator
+    model: Model, data: xr.Dataset, values: Mapping[str, np.ndarray], rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The observed sites of the NumPyro program, and their replicates."""
     point: dict[str, Any] = {name: array[0] for name, array in values.items()}
-    sites = numpyro_trace(result.model, result.data, point)
+    sites = numpyro_trace(model, data, point)
     names = [
         name
         for name, site in sites.items()
@@ -218,12 +205,11 @@ def _conditional(
     ]
 
     def one(key: Any, at: Any) -> dict[str, Any]:
-        found = numpyro_trace(result.model, result.data, at)
+        found = numpyro_trace(model, data, at)
         keys = jax.random.split(key, len(names))
         return {name: found[name]["fn"].sample(k) for name, k in zip(names, keys, strict=True)}
 
-    size = len(next(iter(values.values())))
-    keys = jax.random.split(key_of(rng), size)
+    keys = jax.random.split(key_of(rng), len(next(iter(values.values()))))
     drawn = jax.jit(jax.vmap(one))(keys, dict(values))
     return (
         {name: np.asarray(sites[name]["value"]) for name in names},

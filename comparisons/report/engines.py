@@ -1,22 +1,16 @@
 """The libraries' own fits: how far each is from its own target, and what it costs."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from math import isfinite, isnan, nan
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from comparisons.grades import Grade
 from comparisons.policy import OPTIMUM, POSTERIOR
 from comparisons.report.first_screen import worst_of
+from comparisons.verdict import Verdict
 from inference.catalogue import catalogue
-from inference.method import label, variants
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from comparisons.grades import Grade
-    from comparisons.verdict import Verdict
-    from inference.estimate import Estimate
-    from inference.method import Method
+from inference.estimate import Estimate
+from inference.method import Method, label, variants
 
 
 class EngineResult(NamedTuple):
@@ -64,20 +58,10 @@ def engines(
     Returns:
         A row for each, failed ones last.
     """
-    found = [
-        _row(method, fit, verdicts, [grade for grade in grades if grade.method == label(method)])
-        for method, fit in fits.items()
-        if method.shipped
-    ]
-    shipped = {
-        label(method)
-        for cls in catalogue().values()
-        if cls.shipped
-        for method in variants(cls, "standard")
-    }
-    failed = [
-        EngineResult(name, trouble=reason) for name, reason in failures.items() if name in shipped
-    ]
+    found = [_row(method, fit, verdicts, grades) for method, fit in fits.items() if method.shipped]
+    classes = (cls for cls in catalogue().values() if cls.shipped)
+    shipped = {label(method) for cls in classes for method in variants(cls, "standard")}
+    failed = [EngineResult(name, trouble=why) for name, why in failures.items() if name in shipped]
     return found + failed
 
 
@@ -88,23 +72,23 @@ def _row(
     grades: Sequence[Grade],
 ) -> EngineResult:
     name, told = label(method), fit.record.attrs
+    own = [grade for grade in grades if grade.method == name]
     claim = "posterior_agreement" if method.kind == "sampler" else "own_target"
     rows = [v for v in verdicts.get(claim, ()) if v.method == name and isfinite(v.observed)]
     unit = OPTIMUM if method.kind == "optimum" else POSTERIOR
     worst = max(rows, key=lambda v: v.excess / v.bound, default=None)
-    off = nan if worst is None else unit * worst.excess / worst.bound
     seconds = sum(float(told.get(part, 0)) for part in ("compile", "warm_up", "run"))
     sampler = method.kind == "sampler" and not fit.problems
-    claims = told.get("claims", "") or (f"R-hat {told['rhat']:.3f}" if "rhat" in told else "")
+    timed = sampler and "ess" in told and seconds > 0
     return EngineResult(
         name,
-        off,
-        "" if worst is None else worst.outcome,
-        claims,
-        float(told.get("khat", nan)),
-        min((g.holds for g in grades if not isnan(g.holds)), default=nan),
-        worst_of(grades).mark if grades and not sampler else "",
-        seconds,
-        float(told["ess"]) / seconds if sampler and "ess" in told and seconds > 0 else nan,
-        fit.problems[0] if fit.problems else "",
+        off=nan if worst is None else unit * worst.excess / worst.bound,
+        outcome="" if worst is None else worst.outcome,
+        claims=told.get("claims", "") or (f"R-hat {told['rhat']:.3f}" if "rhat" in told else ""),
+        khat=float(told.get("khat", nan)),
+        holds=min((grade.holds for grade in own if not isnan(grade.holds)), default=nan),
+        mark=worst_of(own).mark if own and not sampler else "",
+        seconds=seconds,
+        ess_per_second=float(told["ess"]) / seconds if timed else nan,
+        trouble=fit.problems[0] if fit.problems else "",
     )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -46,8 +46,8 @@ class Facts:
         notable: the scalars of figures that show every method.
         drawn: draws of every method at these.
         replicates: replicated data, if there are any; `no_replicates` says why not.
-        estimates, criteria, verdicts, grades: the rows of the tidy tables.
-        convergence, engines, optimisers, agreement, forest, predictive, costs: those of the page's.
+        rows: of every table: the tidy ones estimates, criteria, verdicts and grades, and the page's
+            convergence, engines, optimisers, agreement, forest, predictive and costs.
         changes: what changed since the last run, as (statement, change, reason); None if there
             was none.
     """
@@ -61,17 +61,7 @@ class Facts:
     drawn: Comparable
     replicates: Replicates | None
     no_replicates: str
-    estimates: list[Row]
-    criteria: list[Row]
-    verdicts: list[Row]
-    grades: list[Row]
-    convergence: list[Row]
-    engines: list[Row]
-    optimisers: list[Row]
-    agreement: list[Row]
-    forest: list[Row]
-    predictive: list[Row]
-    costs: list[Row]
+    rows: Mapping[str, list[Row]]
     changes: tuple[tuple[str, str, str], ...] | None = None
 
     @property
@@ -80,74 +70,52 @@ class Facts:
         return headline.counts(v for vs in self.result.verdicts.values() for v in vs)
 
 
-_ROWS = (
-    *("estimates", "criteria", "verdicts", "grades", "convergence", "engines", "optimisers"),
-    *("agreement", "forest", "predictive", "costs"),
-)
-
-
 def facts(result: CaseResult) -> Facts:
     """Analyses a case."""
     found = headline.agreement(result)
     notable = headline.notable(found)
     drawn = draws.comparable(result, notable)
+    # the reference, or the first reliable sampler
+    source = found.reference
+    if source is None or result.estimates[source].draws is None:
+        source = next(iter(samplers(result.estimates)), None)
     replicates, no_replicates = None, "no sampler of the posterior can be relied on"
-    source = _source(result, found)
     if source:
         replicates, no_replicates = draws.replicates(result, source)
     predictive = tables.predictive_rows(replicates) if replicates else []
     convergence = tables.convergence_rows(result)
+    names, grades = tables.identity(result).values(), headline.published_grades(result)
+    shipped = engines(result.estimates, result.failures, result.verdicts, grades)
+    rows = {
+        "estimates": tables.estimate_rows(result),
+        "criteria": tables.criteria_rows(result) if result.estimates else [],
+        "verdicts": tables.verdict_rows(result),
+        "grades": tables.grade_rows(result),
+        "convergence": convergence,
+        "engines": [{"case": " on ".join(names), **row._asdict()} for row in shipped],
+        "optimisers": tables.optimiser_rows(result),
+        "agreement": tables.agreement_rows(result, found),
+        "forest": tables.forest_rows(drawn, notable),
+        "predictive": predictive,
+        "costs": tables.cost_rows(result, convergence),
+    }
+    title, told = " · ".join(names), _misfit(predictive)[:1]
+    screen = first_screen(result.model, title, result.estimates, result.verdicts, grades, told)
+    loo = _loo(result, source) if source else None
     return Facts(
-        result=result,
-        found=found,
-        screen=_screen(result, predictive),
-        source=source,
-        loo=_loo(result, source) if source else None,
-        notable=notable,
-        drawn=drawn,
-        replicates=replicates,
-        no_replicates=no_replicates,
-        estimates=tables.estimate_rows(result),
-        criteria=tables.criteria_rows(result) if result.estimates else [],
-        verdicts=tables.verdict_rows(result),
-        grades=tables.grade_rows(result),
-        convergence=convergence,
-        engines=_engines(result),
-        optimisers=tables.optimiser_rows(result),
-        agreement=tables.agreement_rows(result, found),
-        forest=tables.forest_rows(drawn, notable),
-        predictive=predictive,
-        costs=tables.cost_rows(result, convergence),
+        result, found, screen, source, loo, notable, drawn, replicates, no_replicates, rows
     )
 
 
-def _engines(result: CaseResult) -> list[Row]:
-    grades = headline.published_grades(result)
-    found = engines(result.estimates, result.failures, result.verdicts, grades)
-    return [{"case": " on ".join(tables.identity(result).values()), **r._asdict()} for r in found]
-
-
-def _screen(result: CaseResult, predictive: Sequence[Row]) -> FirstScreen:
-    """The first screen, with what the replicated data say of the model."""
-    told = []
-    for row in predictive:
-        share = row["share_below"]
-        if not MISFIT <= share <= 1 - MISFIT:
-            told.append(
-                f"the model misses the data: the {100 * row['quantile']:.0f} % quantile of "
-                f"{row['column']} is {row['observed']:.4g}, and {row['replicated']:.4g} ± "
-                f"{row['replicated_sd']:.2g} in replicated data"
-            )
-    fits, grades = result.estimates, headline.published_grades(result)
-    title = " · ".join(tables.identity(result).values())
-    return first_screen(result.model, title, fits, result.verdicts, grades, told[:1])
-
-
-def _source(result: CaseResult, found: Agreement) -> Method | None:
-    """The method whose draws replicate the data: the reference, or the first reliable sampler."""
-    if found.reference and result.estimates[found.reference].draws is not None:
-        return found.reference
-    return next(iter(samplers(result.estimates)), None)
+def _misfit(predictive: Sequence[Row]) -> list[str]:
+    """Where the replicated data say that the model misses the data."""
+    return [
+        f"the model misses the data: the {100 * row['quantile']:.0f} % quantile of "
+        f"{row['column']} is {row['observed']:.4g}, and {row['replicated']:.4g} ± "
+        f"{row['replicated_sd']:.2g} in replicated data"
+        for row in predictive
+        if not MISFIT <= row["share_below"] <= 1 - MISFIT
+    ]
 
 
 def _loo(result: CaseResult, source: Method) -> ELPDDataLOO | None:
@@ -169,12 +137,10 @@ def same_data(cases: Sequence[Facts]) -> list[tuple[str, pd.DataFrame]]:
     found = []
     for group in groups.values():
         if len(group) > 1:
+            with warnings.catch_warnings(action="ignore"):
+                table = azs.compare({n: known.loo for n, known in group.items()}, round_to="none")
             first = next(iter(group.values()))
-            every = {name: known.loo for name, known in group.items()}
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                table = azs.compare(every, round_to="none")
-            found.append((tables.data_title(first.result), table))
+            found.append((tables.identity(first.result)["data"], table))
     return found
 
 
@@ -194,10 +160,14 @@ def provenance(result: CaseResult, command: str) -> dict[str, Any]:
 def as_json(known: Facts, command: str) -> dict[str, Any]:
     """The case in plain JSON types; NaN is null."""
     result = known.result
+    try:
+        hyper_parameters = canonical(result.model)["settings"]
+    except (ConfigError, KeyError, TypeError):
+        hyper_parameters = dict(settings(result))
     content = {
         "slug": result.slug,
         "model": result.model.name,
-        "hyper_parameters": _settings(result),
+        "hyper_parameters": hyper_parameters,
         "data": result.data_name,
         "columns": list(result.columns),
         "sizes": {str(dim): size for dim, size in result.data.sizes.items()},
@@ -210,7 +180,7 @@ def as_json(known: Facts, command: str) -> dict[str, Any]:
         "refusals": {label(method): reason for method, reason in result.refusals.items()},
         "failures": dict(result.failures),
         "seconds": result.seconds,
-        **{name: getattr(known, name) for name in _ROWS},
+        **known.rows,
         "tables": {name: tables.table_rows(table) for name, table in result.figures.items()},
         "provenance": provenance(result, command),
         "changes": known.changes,
@@ -235,12 +205,5 @@ def settings(result: CaseResult) -> list[tuple[str, str]]:
     """The hyper-parameters, name and value."""
     if not dataclasses.is_dataclass(result.model) or isinstance(result.model, HasOwnPrograms):
         return []
-    fields: Sequence[dataclasses.Field[Any]] = dataclasses.fields(result.model)
-    return [(field.name, repr(getattr(result.model, field.name))) for field in fields]
-
-
-def _settings(result: CaseResult) -> Any:
-    try:
-        return canonical(result.model)["settings"]
-    except (ConfigError, KeyError, TypeError):
-        return dict(settings(result))
+    names = [field.name for field in dataclasses.fields(result.model)]
+    return [(name, repr(getattr(result.model, name))) for name in names]

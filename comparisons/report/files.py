@@ -66,17 +66,13 @@ def published(out: Path) -> Iterator[Path]:
         stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=out))
         try:
             yield stage
-            _move(stage, out)
+            # the first page last, so that it never links to what is not there
+            for path in sorted(stage.iterdir(), key=lambda p: (p.name == "index.html", p.name)):
+                path.replace(out / path.name)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
     except OSError as error:
         raise disk_error(error, out) from error
-
-
-def _move(stage: Path, out: Path) -> None:
-    """Files one by one, the first page last, so that it never links to what is not there."""
-    for path in sorted(stage.iterdir(), key=lambda path: (path.name == "index.html", path.name)):
-        path.replace(out / path.name)
 
 
 def put(stage: Path, texts: Mapping[str, str]) -> None:

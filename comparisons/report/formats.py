@@ -8,12 +8,7 @@ _LONGEST = 160
 
 
 def number(value: float, error: float = 0.0) -> str:
-    """A number with two digits of its error, or four of its own where it has none.
-
-    Args:
-        value: the number.
-        error: its standard error, same units; 0 or NaN if it is exact or unknown.
-    """
+    """A number with two digits of its error, or four of its own where that is 0 or NaN."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -48,18 +43,18 @@ def seconds(value: float) -> str:
 
 def visible(text: str) -> str:
     """Text whose control and direction characters are spelled out instead of obeyed."""
-    return text if text.isprintable() else "".join(map(_visible_character, text))
+    if text.isprintable():
+        return text
+    hidden = ("Cc", "Cf", "Cs", "Co")
+    return "".join(
+        f"\\u{ord(one):04x}" if one not in "\n\t" and unicodedata.category(one) in hidden else one
+        for one in text
+    )
 
 
 def short(text: str, length: int = _LONGEST) -> str:
     """Visible text of at most `length` characters, with an ellipsis where it was cut."""
     return visible(text if len(text) <= length else text[: length - 1] + "…")
-
-
-def _visible_character(character: str) -> str:
-    if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co"):
-        return character
-    return f"\\u{ord(character):04x}"
 
 
 def _signed(text: str) -> str:

@@ -47,14 +47,15 @@ class Cell:
 
 
 class Agreement(NamedTuple):
-    """Every method against the reference."""
+    """Every method against the reference, None if none can be relied on.
+
+    The scalars are the flat names of the distinct ones, those of the reference if there is one; the
+    cells are by scalar, and empty without a reference.
+    """
 
     reference: Method | None
-    """The method the others are held against; None if none can be relied on."""
     scalars: tuple[str, ...]
-    """Flat names of the distinct scalars, those of the reference if there is one."""
     cells: Mapping[Method, Mapping[str, Cell]]
-    """By scalar; empty without a reference."""
 
 
 def published_grades(result: CaseResult) -> list[Grade]:

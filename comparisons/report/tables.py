@@ -13,7 +13,7 @@ import xarray as xr
 
 from comparisons.criteria import by_fit
 from comparisons.distances import wasserstein
-from comparisons.grades import Grade, from_table
+from comparisons.grades import Grade
 from comparisons.reference import own_draws
 from comparisons.report.draws import Comparable, Replicates
 from comparisons.report.headline import Agreement, published_grades
@@ -34,10 +34,8 @@ CRITERIA = ("model", "data", "method", "criterion", "value", "error", "k", "n")
 GRADES = ("model", "data", *Grade._fields)
 FIELDS = ("claim", "quantity", "parameter", "method", "reference")
 """Fields of a verdict in its table; `n` too, empty where it is that of the case."""
-VERDICTS = (
-    *("comparison", "model", "data", "about", *FIELDS, "n"),
-    *("observed", "expected", "error", "bound", "verdict", "cause"),
-)
+NUMBERS = ("observed", "expected", "error", "bound")
+VERDICTS = ("comparison", "model", "data", "about", *FIELDS, "n", *NUMBERS, "verdict", "cause")
 LADDER = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
 """Columns of a table that a comparison publishes on statistics by number of units."""
 RUN_ATTRIBUTES = (
@@ -60,15 +58,10 @@ def model_title(model: Model) -> str:
     return f"{model.name}({', '.join(changed)})" if changed else model.name
 
 
-def data_title(result: CaseResult) -> str:
-    """The name of the data with the columns that were chosen."""
-    columns = f"[{', '.join(result.columns)}]" if result.columns else ""
-    return result.data_name + columns
-
-
 def identity(result: CaseResult) -> Row:
-    """The two columns that say which case a row is about."""
-    return {"model": model_title(result.model), "data": data_title(result)}
+    """The two columns that say which case a row is about: the model, the data and their columns."""
+    columns = f"[{', '.join(result.columns)}]" if result.columns else ""
+    return {"model": model_title(result.model), "data": result.data_name + columns}
 
 
 def prediction(verdict: Verdict) -> float:
@@ -88,54 +81,46 @@ def cause(verdict: Verdict) -> str:
 
 def estimate_rows(result: CaseResult) -> list[Row]:
     """One row per method and scalar; one per method that refused or failed."""
-    rows = []
+    case, rows = identity(result), []
     for method, fit in result.estimates.items():
         status = "problems" if fit.problems else "ok"
-        same = {
-            **_method(result, method),
-            "sd_kind": fit.sd_kind,
-            "status": status,
-            "problems": "; ".join(fit.problems),
-        }
+        whose = {"method": label(method), "engine": method.language or "", "sd_kind": fit.sd_kind}
+        same = {**case, **whose, "status": status, "problems": "; ".join(fit.problems)}
         for variable in map(str, fit.location.value):
             for name, scalar in fit.scalars(variable).items():
                 numbers = scalar._asdict()
                 numbers["estimate"] = numbers.pop("location")
                 numbers["estimate_error"] = numbers.pop("location_error")
                 rows.append({**same, "parameter": name, **numbers})
+    refused = [(label(m), m.language or "", "refused", why) for m, why in result.refusals.items()]
+    failed = [(name, "", "failed", why) for name, why in result.failures.items()]
     nothing = dict.fromkeys(ESTIMATES, math.nan) | {"parameter": "", "sd_kind": ""}
-    for method, reason in result.refusals.items():
-        why = {"status": "refused", "problems": reason}
-        rows.append({**nothing, **_method(result, method), **why})
-    for name, reason in result.failures.items():
-        why = {"method": name, "engine": "", "status": "failed", "problems": reason}
-        rows.append({**nothing, **identity(result), **why})
+    for told in refused + failed:
+        why = zip(("method", "engine", "status", "problems"), told, strict=True)
+        rows.append({**nothing, **case, **dict(why)})
     return rows
-
-
-def _method(result: CaseResult, method: Method) -> Row:
-    return {**identity(result), "method": label(method), "engine": method.language or ""}
 
 
 def criteria_rows(result: CaseResult) -> list[Row]:
     """Information criteria of every likelihood fit, log evidences, and what comparisons publish."""
+    rows = [one._asdict() for _, one in by_fit(result.model, result.data, result.estimates)]
+    for table in result.figures.values():
+        rows += table_rows(table) if lists(table, CRITERIA[2:]) else []
     found: dict[tuple[str, str], Row] = {}
-    published = [table_rows(t) for t in result.figures.values() if has_criteria(t)]
-    own = [one._asdict() for _, one in by_fit(result.model, result.data, result.estimates)]
-    for row in (*own, *(row for rows in published for row in rows)):
+    for row in rows:
         chosen = {name: row[name] for name in CRITERIA[2:]}
         found[row["method"], row["criterion"]] = {**identity(result), **chosen}
     return list(found.values())
 
 
-def has_criteria(table: xr.Dataset) -> bool:
-    """Whether a table that a comparison publishes lists criteria."""
-    return set(CRITERIA[2:]) <= set(map(str, table.data_vars))
+def lists(table: xr.Dataset, columns: Sequence[str]) -> bool:
+    """Whether a table that a comparison publishes has such columns."""
+    return set(columns) <= set(map(str, table.data_vars))
 
 
-def has_grades(table: xr.Dataset) -> bool:
-    """Whether it lists grades."""
-    return bool(from_table(table))
+def has_own_file(table: xr.Dataset) -> bool:
+    """Whether its rows, criteria or grades, are those of a table of the report."""
+    return lists(table, CRITERIA[2:]) or lists(table, Grade._fields)
 
 
 def table_rows(table: xr.Dataset) -> list[Row]:
@@ -146,13 +131,12 @@ def table_rows(table: xr.Dataset) -> list[Row]:
 
 def verdict_rows(result: CaseResult) -> list[Row]:
     """One row per verdict of every comparison."""
-    numbers = ("observed", "expected", "error", "bound")
     return [
         {
             "comparison": name,
             **identity(result),
             "about": verdict.about,
-            **{field: getattr(verdict, field) for field in (*FIELDS, *numbers)},
+            **{field: getattr(verdict, field) for field in (*FIELDS, *NUMBERS)},
             "n": "" if verdict.n is None else verdict.n,
             "verdict": verdict.outcome,
             "cause": cause(verdict),
@@ -231,9 +215,8 @@ def agreement_rows(result: CaseResult, found: Agreement) -> list[Row]:
 
 
 def _distances(result: CaseResult, found: Agreement) -> dict[tuple[Method, str], Row]:
-    if found.reference is None:
-        return {}
-    truth = own_draws(result.estimates[found.reference], found.scalars)
+    against = found.reference
+    truth = own_draws(result.estimates[against], found.scalars) if against else None
     if truth is None:
         return {}
     flat = truth.reshape(-1, len(found.scalars))
@@ -246,8 +229,8 @@ def _distances(result: CaseResult, found: Agreement) -> dict[tuple[Method, str],
             continue
         places = [found.scalars.index(name) for name in cells]
         apart = wasserstein(draws.reshape(-1, len(cells)), flat[:, places]).value / scale[places]
-        for name, place, distance in zip(cells, places, apart, strict=True):
-            both = {"distance": float(distance), "distance_halves": float(halves[place])}
+        for name, distance, half in zip(cells, apart, halves[places], strict=True):
+            both = {"distance": float(distance), "distance_halves": float(half)}
             distances[method, name] = both
     return distances
 
@@ -288,21 +271,17 @@ def cost_rows(result: CaseResult, convergence: Sequence[Row]) -> list[Row]:
 
 def forest_rows(comparable: Comparable, names: Sequence[str]) -> list[Row]:
     """The numbers that the forest plot draws, on the natural scale."""
-    rows = []
-    for method, draws in comparable.draws.items():
-        flat = draws.reshape(-1, len(names))
-        quantiles = np.quantile(flat, _INTERVALS, axis=0)
-        for j, name in enumerate(names):
-            ends = zip(_INTERVALS, quantiles[:, j], strict=True)
-            row = {
-                "method": label(method),
-                "parameter": name,
-                "mean": float(flat[:, j].mean()),
-                **{f"q{level:g}": float(end) for level, end in ends},
-                "sampling_approximation": method in comparable.approximated,
-            }
-            rows.append(row)
-    return rows
+    return [
+        {
+            "method": label(method),
+            "parameter": name,
+            "mean": float(column.mean()),
+            **{f"q{level:g}": float(np.quantile(column, level)) for level in _INTERVALS},
+            "sampling_approximation": method in comparable.approximated,
+        }
+        for method, draws in comparable.draws.items()
+        for name, column in zip(names, draws.reshape(-1, len(names)).T, strict=True)
+    ]
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

@@ -12,7 +12,7 @@ from comparisons.reference import own_draws
 from comparisons.report.draws import Comparable
 from comparisons.report.figures import canvas
 from comparisons.report.figures.runs import thinned
-from comparisons.report.headline import Agreement, Cell, family_name
+from comparisons.report.headline import Agreement, family_name
 from comparisons.report.result import CaseResult
 from inference.method import Method, label
 
@@ -51,14 +51,16 @@ def forest(found: Agreement, drawn: Comparable, names: Sequence[str]) -> canvas.
     figure.subplots_adjust(
         canvas.room(labels) / _WIDE, 0.5 / height, 0.995, 1 - 0.25 / height, 0.08
     )
-    cut = bool(low < -_FARTHEST or high > _FARTHEST)
+    caption = _forest_caption(found, drawn, names)
+    if low < -_FARTHEST or high > _FARTHEST:
+        caption += f" The axis is cut at {_FARTHEST:g} standard deviations."
     return canvas.picture(
         figure,
         "forest",
         f"Forest plot of {', '.join(names)} under {canvas.listed(drawn.draws)}, in standard "
         "deviations of the reference posterior; the numbers are in the tables of sections 3 "
         "and 4.",
-        _forest_caption(found, drawn, names, cut),
+        caption,
     )
 
 
@@ -83,16 +85,15 @@ def _forest_panels(data: xr.Dataset, *, figure_kwargs: dict[str, Any], **options
 
 def _bars(ends: xr.DataArray, target: Any) -> None:
     """Outer and inner interval and mean of every method, one below the other."""
-    outer, inner, mean = ends.values[:2], ends.values[2:4], ends.values[4]
-    rows = np.arange(mean.size)
+    mean, rows = ends.values[4], np.arange(ends.shape[1])
     target.axvline(0, color="#444444", linewidth=0.6, linestyle=":", zorder=0)
-    target.plot(outer, np.stack([rows, rows]), color=canvas.COLOURS[0], linewidth=0.9)
-    target.plot(inner, np.stack([rows, rows]), color=canvas.COLOURS[0], linewidth=2.4)
+    for interval, width in ((ends.values[:2], 0.9), (ends.values[2:4], 2.4)):
+        target.plot(interval, np.stack([rows, rows]), color=canvas.COLOURS[0], linewidth=width)
     target.plot(mean, rows, "o", color="white", markeredgecolor=canvas.COLOURS[0], markersize=3.6)
     target.tick_params(axis="y", length=0)
 
 
-def _forest_caption(found: Agreement, drawn: Comparable, names: Sequence[str], cut: bool) -> str:
+def _forest_caption(found: Agreement, drawn: Comparable, names: Sequence[str]) -> str:
     parts = [
         "Thick 50 %, thin 89 % equal-tailed intervals and means, in standard deviations of the "
         + (f"reference, {label(found.reference)}." if found.reference else "draws of all methods.")
@@ -110,8 +111,6 @@ def _forest_caption(found: Agreement, drawn: Comparable, names: Sequence[str], c
         parts.append(
             f"Of {len(found.scalars)} scalars {len(names)} are drawn, {which}; the tables have all."
         )
-    if cut:
-        parts.append(f"The axis is cut at {_FARTHEST:g} standard deviations.")
     return " ".join(parts)
 
 
@@ -164,15 +163,13 @@ def pairs(result: CaseResult, method: Method | None, names: Sequence[str]) -> ca
     if method is None or draws is None or len(shown) < 2:
         return None
     side = 1.7 * len(shown) + 0.4
+    points = {"alpha": 0.25, "size": 4, "color": canvas.COLOURS[0]}
     figure = canvas.arviz(
         azp.plot_pair,
         thinned(shown, draws)[0],
         (side, side),
         marginal=True,
-        visuals={
-            "scatter": {"alpha": 0.25, "size": 4, "color": canvas.COLOURS[0]},
-            "divergence": False,
-        },
+        visuals={"scatter": points, "divergence": False},
     )
     figure.subplots_adjust(0.13, 0.1, 0.98, 0.98, 0.35, 0.25)
     return canvas.picture(
@@ -196,14 +193,12 @@ def deviations(found: Agreement, names: Sequence[str]) -> canvas.Picture | None:
     axes.axvspan(0.95, 1.05, color="#dfe6ee", zorder=0)
     axes.axvline(1, color="#444444", linewidth=0.6, linestyle=":")
     for place, name in enumerate(names[: len(_MARKERS)]):
-        placed: list[tuple[int, Cell]] = [
-            (y, row[place]) for y, row in enumerate(cells.values()) if place < len(row)
-        ]
+        placed = {y: row[place] for y, row in enumerate(cells.values()) if place < len(row)}
         aside = 0.5 * ((place + 0.5) / len(names) - 0.5)
         axes.errorbar(
-            [cell.ratio for _, cell in placed],
-            [y + aside for y, _ in placed],
-            xerr=[2 * cell.ratio_error for _, cell in placed],
+            [cell.ratio for cell in placed.values()],
+            [y + aside for y in placed],
+            xerr=[2 * cell.ratio_error for cell in placed.values()],
             fmt=_MARKERS[place],
             markersize=4,
             linewidth=0.8,

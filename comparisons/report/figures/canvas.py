@@ -109,12 +109,9 @@ def arviz(plot: Callable[..., Any], data: Any, size: tuple[float, float], **opti
 
 
 def method_axis(labels: Sequence[str], step: float, right: float) -> tuple[Figure, Axes]:
-    """A figure with a row for each method, the first on top.
+    """A figure with a row of `step` inches for each method, the first on top.
 
-    Args:
-        labels: of the methods.
-        step: height of a row, inches.
-        right: where the axes end, as a share of the width.
+    The axes end at a share of the width.
     """
     height = 0.75 + step * len(labels)
     figure, axes = plt.subplots(figsize=(WIDTH, height))

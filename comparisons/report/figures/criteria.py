@@ -25,15 +25,14 @@ def orders(rows: Sequence[Row]) -> canvas.Picture | None:
         return None
     figure, axes = plt.subplots(figsize=(canvas.WIDTH * 0.75, 2.8))
     figure.subplots_adjust(0.14, 0.17, 0.98, 0.96)
-    for (criterion, points), marker, colour in zip(
-        curves.items(), "osD", canvas.COLOURS, strict=False
-    ):
+    for place, (criterion, points) in enumerate(curves.items()):
+        values, errors = zip(*points.values(), strict=True)
         axes.errorbar(
             list(points),
-            [value for value, _ in points.values()],
-            yerr=[2 * np.nan_to_num(error) for _, error in points.values()],
-            fmt=f"{marker}-",
-            color=colour,
+            values,
+            yerr=2 * np.nan_to_num(errors),
+            fmt=f"{'osD'[place]}-",
+            color=canvas.COLOURS[place],
             markersize=4,
             linewidth=0.9,
             label=criterion.upper(),
@@ -56,10 +55,8 @@ def compared(table: pd.DataFrame, name: str, data: str) -> canvas.Picture:
     """Models of the same data by their expected log predictive density."""
     labels = canvas.unique(list(map(str, table.index)))
     height = 0.6 + 0.35 * len(table)
-    titled = table.set_axis(labels)
-    figure = canvas.arviz(
-        azp.plot_compare, titled, (canvas.WIDTH, height), visuals={"title": False}
-    )
+    size, titled = (canvas.WIDTH, height), table.set_axis(labels)
+    figure = canvas.arviz(azp.plot_compare, titled, size, visuals={"title": False})
     left = canvas.room(labels) / canvas.WIDTH
     figure.subplots_adjust(left, 0.45 / height, 0.97, 1 - 0.15 / height)
     figure.axes[0].margins(y=0.4 / len(table))  # else the edge cuts the outer marks

@@ -21,11 +21,9 @@ def predictive(replicates: Replicates) -> canvas.Picture | None:
         return None
     predicted, observed, counts = {}, {}, False
     for title, name in zip(canvas.unique(columns), columns, strict=True):
-        row = f"row of {title}"
-        predicted[title] = (("chain", "draw", row), replicates.replicated[name][None])
-        observed[title] = ((row,), replicates.observed[name])
-        both = predicted[title][1], observed[title][1]
-        counts |= not any((array % 1).any() for array in both)
+        row, data, sets = f"row of {title}", replicates.observed[name], replicates.replicated[name]
+        predicted[title], observed[title] = (("chain", "draw", row), sets[None]), ((row,), data)
+        counts |= not ((data % 1).any() or (sets % 1).any())
     figure = canvas.arviz(
         azp.plot_ppc_dist,
         canvas.groups({"posterior_predictive": predicted, "observed_data": observed}),
@@ -56,9 +54,8 @@ def predictive(replicates: Replicates) -> canvas.Picture | None:
 
 
 def _varying(replicates: Replicates) -> list[str]:
-    return [name for name, values in replicates.observed.items() if np.ptp(values) > 0][
-        : canvas.COLUMNS
-    ]
+    varying = [name for name, values in replicates.observed.items() if np.ptp(values) > 0]
+    return varying[: canvas.COLUMNS]
 
 
 @canvas.drawing()

@@ -101,15 +101,12 @@ def energy(method: Method, fit: Estimate, number: int) -> canvas.Picture | None:
 @canvas.drawing()
 def paths(result: CaseResult) -> canvas.Picture | None:
     """EM's climb, the ELBO's path and where restarts ended."""
-    panels = [
-        (title, draw, found)
-        for title, draw, record in (
-            ("EM: nats below its last ℓ", _climb, "climb"),
-            ("Gaussian VI: ELBO, nats", _elbo, "elbo"),
-            ("restarts: nats below the best", _restarts, "restart_log_likelihood"),
-        )
-        if (found := _records(result, record))
-    ]
+    kinds = (
+        ("EM: nats below its last ℓ", _climb, "climb"),
+        ("Gaussian VI: ELBO, nats", _elbo, "elbo"),
+        ("restarts: nats below the best", _restarts, "restart_log_likelihood"),
+    )
+    panels = [(title, draw, found) for title, draw, r in kinds if (found := _records(result, r))]
     if not panels:
         return None
     longest = max(len(found) for _, _, found in panels)
@@ -133,13 +130,12 @@ def paths(result: CaseResult) -> canvas.Picture | None:
 
 def _records(result: CaseResult, name: str) -> dict[str, np.ndarray]:
     """The finite values that fits keep under a name, by label."""
-    found = {
-        label(method): np.asarray(fit.record[name].values, float).ravel()
-        for method, fit in result.estimates.items()
-        if name in fit.record
-    }
-    finite = {key: values[np.isfinite(values)] for key, values in found.items()}
-    return {key: values for key, values in finite.items() if values.size}
+    found = {}
+    for method, fit in result.estimates.items():
+        values = np.ravel(fit.record[name].values) if name in fit.record else np.empty(0)
+        if (finite := values[np.isfinite(values)]).size:
+            found[label(method)] = finite
+    return found
 
 
 def _elbo(axes: Any, found: Mapping[str, np.ndarray]) -> None:

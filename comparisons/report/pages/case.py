@@ -35,13 +35,7 @@ GRADES = {
 
 
 def case_page(known: Facts, files: Mapping[str, str], command: str) -> str:
-    """The page of a case.
-
-    Args:
-        known: the case, analysed.
-        files: path of each stored fit from the page, by label.
-        command: the command that made the report.
-    """
+    """The page of a case, with the path of each stored fit from it, by label."""
     return render(
         "case.html",
         title=" on ".join(identity(known.result).values()),
@@ -57,19 +51,15 @@ def index_page(
     every: Sequence[Facts], compared: Sequence[tuple[str, pd.DataFrame]], command: str
 ) -> str:
     """The overview: one row per case, and the models of the same data."""
-    cases = [{**identity(known.result), "known": known} for known in every]
-    total = {name: sum(known.counts[name] for known in every) for name in OUTCOMES}
-    models = same_data(compared)
+    engines = [row for known in every for row in known.rows["engines"]]
     return render(
         "index.html",
         title="Concord",
-        rows=cases,
-        counts=total,
+        rows=[{**identity(one.result), "known": one, "counts": one.counts} for one in every],
+        counts={name: sum(known.counts[name] for known in every) for name in OUTCOMES},
         command=command,
-        models=models,
-        engines=engines_table(
-            [row for known in every for row in known.engines], cases=len(every) > 1
-        ),
+        models=same_data(compared),
+        engines=engines_table(engines, cases=len(every) > 1),
     )
 
 
@@ -92,13 +82,9 @@ def _environment() -> Environment:
         loader=PackageLoader("comparisons.report"),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
-        finalize=_finalize,
+        finalize=lambda value: visible(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["short"] = short
     return environment
-
-
-def _finalize(value: object) -> object:
-    return visible(value) if type(value) is str else value

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 from collections import Counter
+from collections.abc import Callable
 from math import ceil, isfinite, isnan
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +21,10 @@ from comparisons.report.formats import number, with_error
 from comparisons.report.headline import counts
 from comparisons.report.pages.case import render
 from comparisons.report.sections.parts import (
-    Get,
+    Column,
     Table,
+    marks,
     numbers,
-    outcomes,
     predicted,
     table,
     words,
@@ -45,30 +47,17 @@ _MANY = 10**8
 def write(study: Study, out: Path, command: str) -> Path:
     """Writes the page of a study, and its rows into `study.csv` beside those of other studies.
 
-    Args:
-        study: what was found.
-        out: the directory.
-        command: the command line, for the page to repeat.
-
-    Returns:
-        The path of the page.
-
     Raises:
         StoreError: the directory cannot be written.
     """
     title = model_title(study.model)
     page = _file(study.name, title)
     with published(out) as stage:
-        old = [
-            r for r in _read(out / "study.csv") if (r["study"], r["model"]) != (study.name, title)
-        ]
-        put(
-            stage,
-            {
-                "study.csv": csv_text(COLUMNS, [*old, *_rows(study, title)]),
-                page: study_page(study, command, overview=(out / "index.html").is_file()),
-            },
-        )
+        old = _read(out / "study.csv")
+        others = [row for row in old if (row["study"], row["model"]) != (study.name, title)]
+        put(stage, {"study.csv": csv_text(COLUMNS, [*others, *_rows(study, title)])})
+        overview = (out / "index.html").is_file()
+        put(stage, {page: study_page(study, command, overview=overview)})
         put(stage, {"studies.html": studies_page(out, command, studies=stage)})
     return out / page
 
@@ -126,29 +115,19 @@ def _read(path: Path) -> list[Row]:
 
 def _rows(study: Study, title: str) -> list[Row]:
     """The rows of `study.csv`; of a departure that is explained, theory is what explains it."""
-    judged = [(v, (v.observed, v.error, prediction(v)), v.outcome) for v in study.verdicts]
-    loose = [one for part in study.descriptive for one in part.numbers]
-    others = [(one, (one.value, one.error, one.theory), "") for one in loose]
-    seen = {_place(verdict) for verdict in study.verdicts}
-    rows = [*judged, *(other for other in others if _place(other[0]) not in seen)]
+    place = attrgetter(*_PLACE)
+    rows = [(place(v), (v.observed, v.error, prediction(v)), v.outcome) for v in study.verdicts]
+    seen = {row[0] for row in rows}
+    loose = [one for part in study.descriptive for one in part.numbers if place(one) not in seen]
+    rows += [(place(one), (one.value, one.error, one.theory), "") for one in loose]
     return [
-        dict(zip(COLUMNS, (study.name, title, *_place(one), *map(float, n), outcome), strict=True))
-        for one, n, outcome in rows
+        dict(zip(COLUMNS, (study.name, title, *where, *map(float, n), outcome), strict=True))
+        for where, n, outcome in rows
     ]
 
 
-def _place(one: Verdict | Number) -> tuple[object, ...]:
-    return tuple(getattr(one, name) for name in _PLACE)
-
-
 def study_page(study: Study, command: str, *, overview: bool) -> str:
-    """The page: the statement, the verdicts, a ladder for each method, every number.
-
-    Args:
-        study: what was found.
-        command: the command line, for the page to repeat.
-        overview: whether there is an `index.html` to link to.
-    """
+    """The page: the statement, the verdicts, a ladder for each method, every number."""
     drawn = [
         curves.curves(f"{study.name}-{i}", part.curves)
         for i, part in enumerate(study.descriptive)
@@ -179,7 +158,7 @@ def _tables(study: Study) -> list[Table]:
         "quantity": words(lambda v: v.quantity),
         "method": words(lambda v: v.method),
         "N": numbers(lambda v: f"{v.n:,}"),
-        "verdict": outcomes(lambda v: v.outcome),
+        "verdict": marks(lambda v: v.outcome),
         "measured": numbers(lambda v: with_error(v.observed, v.error)),
         "theory": numbers(predicted),
         "cause": words(lambda v: v.cause),
@@ -205,18 +184,15 @@ def _descriptive_table(part: Descriptive) -> Table:
         "N": numbers(lambda row: f"{row[0][1]:,}"),
     }
     for quantity in dict.fromkeys(one.quantity for one in part.numbers):
-        columns[quantity] = numbers(_measured(quantity))
+        columns[quantity] = _number(lambda one: with_error(one.value, one.error), quantity)
         if quantity in known:
-            columns[f"theory of {quantity}"] = numbers(_theory(quantity))
+            theory = _number(lambda one: number(one.theory, one.error), quantity)
+            columns[f"theory of {quantity}"] = theory
     return table(part.title, rows.items(), columns, file="study.csv")
 
 
-def _measured(quantity: str) -> Get:
-    return lambda row: with_error(row[1][quantity].value, row[1][quantity].error)
-
-
-def _theory(quantity: str) -> Get:
-    return lambda row: number(row[1][quantity].theory, row[1][quantity].error)
+def _number(text: Callable[[Number], str], quantity: str) -> Column:
+    return numbers(lambda row: text(row[1][quantity]))
 
 
 def _sentence(study: Study) -> str:

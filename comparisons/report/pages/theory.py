@@ -17,16 +17,7 @@ from comparisons.report.formats import number, with_error
 from comparisons.report.headline import counts
 from comparisons.report.pages.case import render
 from comparisons.report.pages.study import studies_page
-from comparisons.report.sections.parts import (
-    LONG,
-    Cell,
-    Table,
-    numbers,
-    outcomes,
-    predicted,
-    table,
-    words,
-)
+from comparisons.report.sections.parts import Table, marks, numbers, predicted, table, words
 from comparisons.report.tables import Row, csv_text, prediction
 from comparisons.verdict import Verdict
 
@@ -38,11 +29,6 @@ COLUMNS = ("claim", "comparison", "predicted", "measured", "error", "verdict")
 
 def write(demonstrations: Sequence[Demonstration], out: Path, command: str) -> Path:
     """Writes the pages, `theory.csv` with a row per claim and `theory.json` with all numbers.
-
-    Args:
-        demonstrations: what was shown.
-        out: the directory.
-        command: the command line, for the pages to repeat.
 
     Returns:
         The path of the page that ties them together.
@@ -57,13 +43,10 @@ def write(demonstrations: Sequence[Demonstration], out: Path, command: str) -> P
             content = _content([found], [("theory.html", "All claims")])
             put(stage, {name: render("study.html", **content, **same)})
         content = _content(demonstrations, [(name, _title(one)) for name, one in pages.items()])
+        put(stage, {"theory.html": render("study.html", **content, **same)})
         every = [plain(dataclasses.asdict(found)) for found in demonstrations]
-        files = {
-            "theory.csv": csv_text(COLUMNS, rows(demonstrations)),
-            "theory.json": json.dumps(every, allow_nan=False, indent=1, ensure_ascii=False),
-            "theory.html": render("study.html", **content, **same),
-        }
-        put(stage, files)
+        text = json.dumps(every, allow_nan=False, indent=1, ensure_ascii=False)
+        put(stage, {"theory.csv": csv_text(COLUMNS, rows(demonstrations)), "theory.json": text})
         put(stage, {"studies.html": studies_page(out, command, theory=stage)})
     return out / "theory.html"
 
@@ -112,7 +95,7 @@ def _claims_table(demonstrations: Sequence[Demonstration], *, alone: bool) -> Ta
     columns = {
         "claim": words(lambda row: row[1].statement if alone else row[1].title),
         "number" if alone else "shown in": words(lambda row: row[1].about if alone else row[0]),
-        "verdict": outcomes(lambda row: row[1].outcome),
+        "verdict": marks(lambda row: row[1].outcome),
         "predicted": numbers(lambda row: predicted(row[1])),
         "measured": numbers(lambda row: with_error(row[1].observed, row[1].error)),
         "cause": words(lambda row: row[1].cause),
@@ -124,10 +107,13 @@ def _claims_table(demonstrations: Sequence[Demonstration], *, alone: bool) -> Ta
 
 def _shown_table(shown: Numbers) -> Table:
     """A table that a theory entry shows."""
-    rows = [tuple(Cell(_text(cell)) for cell in row) for row in shown.rows]
-    places = range(len(shown.columns))
-    numeric = frozenset(i for i in places if any(type(row[i]) is not str for row in shown.rows))
-    return Table(shown.title, "", shown.columns, rows, numeric, len(rows) > LONG, "theory.json")
+    columns = {
+        name: (words if all(type(row[place]) is str for row in shown.rows) else numbers)(
+            lambda row, place=place: _text(row[place])
+        )
+        for place, name in enumerate(shown.columns)
+    }
+    return table(shown.title, shown.rows, columns, file="theory.json")
 
 
 def _text(cell: str | float) -> str:

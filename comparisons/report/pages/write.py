@@ -22,21 +22,13 @@ from comparisons.store.keys import digest, files_digest, versions
 from models.errors import DataError
 
 _SOURCES = (".py", ".html", ".css")
-_TABLES = {
-    **{"estimates": ESTIMATES, "criteria": CRITERIA},
-    **{"verdicts": VERDICTS, "grades": GRADES},
-}
+_TABLES = {"estimates": ESTIMATES, "criteria": CRITERIA, "verdicts": VERDICTS, "grades": GRADES}
 
 
 def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path, list[FirstScreen]]:
     """Writes the report of a run.
 
     Everything is written beside the report that is there, and takes its place at the end.
-
-    Args:
-        results: the cases.
-        out: the directory, made if it is not there.
-        command: the command line that made the run, for the pages to repeat.
 
     Returns:
         The path of the first page, and the first screen of each case.
@@ -49,7 +41,7 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path,
     with published(out) as stage:
         every = [facts(result) for result in results]
         for name, columns in _TABLES.items():
-            rows = [row for known in every for row in getattr(known, name)]
+            rows = [row for known in every for row in known.rows[name]]
             put(stage, {f"{name}.csv": csv_text(columns, rows)})
         every = _compared(every, out / "verdicts.csv", stage / "verdicts.csv")
         for known in every:
@@ -76,27 +68,22 @@ def _page(known: Facts, out: Path, command: str) -> str:
     files = links(known.result, out)
     source = files_digest(p for p in Path(__file__).parents[1].rglob("*") if p.suffix in _SOURCES)
     key = digest([known.result.key, command, known.changes, files, versions(), source])
-    page = _unchanged(out / f"{known.result.slug}.html", key) or case_page(known, files, command)
-    return f"{page}<!-- {digest([key, page])} -->\n"
-
-
-def _unchanged(path: Path, key: str) -> str:
-    """The page that is there, if it has this key and nobody touched it; else nothing."""
     try:
-        page, _, mark = path.read_text(encoding="utf-8").rpartition("<!-- ")
+        old = (out / f"{known.result.slug}.html").read_text(encoding="utf-8")
     except (OSError, ValueError):
-        return ""
-    return page if mark == f"{digest([key, page])} -->\n" else ""
+        old = ""
+    page, _, mark = old.rpartition("<!-- ")
+    if mark != f"{digest([key, page])} -->\n":
+        page = case_page(known, files, command)
+    return f"{page}<!-- {digest([key, page])} -->\n"
 
 
 def _compared(every: Sequence[Facts], old: Path, new: Path) -> list[Facts]:
     """The cases with what changed since the last run, where there was one that can be read."""
-    if not old.is_file():
-        return list(every)
     try:
-        found = differences(old, new)
+        found = differences(old, new) if old.is_file() else []
     except DataError:
-        return list(every)
+        found = []
     compared = []
     for known in every:
         case = tuple(identity(known.result).values())

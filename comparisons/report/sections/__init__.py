@@ -1,23 +1,22 @@
-"""The sections of a page, one file for each: question, verdict, figures, tables."""
+"""The sections of a page: question, verdict, figures, tables."""
 
 from comparisons.report.facts import Facts
-from comparisons.report.sections import (
-    agreement,
-    cost,
-    fisher,
-    fit,
-    model,
-    order,
-    provenance,
-    trust,
-)
+from comparisons.report.sections import agreement, fit, model, order, provenance, trust
 from comparisons.report.sections.parts import Section
 
 
 def sections(known: Facts, command: str) -> list[Section]:
-    """Every section of the page, in the order of the report."""
-    told = (model, trust, agreement, fisher, order, fit, cost)
-    every = [*(module.section(known) for module in told), provenance.section(known, command)]
+    """Every section of the page, in the order of the report, without what has nothing to show."""
+    every = (
+        model.section(known),
+        trust.section(known),
+        agreement.section(known),
+        agreement.information(known),
+        order.section(known),
+        fit.section(known),
+        trust.cost(known),
+        provenance.section(known, command),
+    )
     return [
         section._replace(
             pictures=[picture for picture in section.pictures if picture],

@@ -1,4 +1,4 @@
-"""Section 3: every method against the reference."""
+"""Sections 3 and 4: every method against the reference, and its sd against the information."""
 
 import math
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from comparisons.report.facts import Facts
 from comparisons.report.figures import agreement
 from comparisons.report.formats import number, with_error
 from comparisons.report.sections.parts import (
-    Get,
+    Column,
     Section,
-    Table,
     claims,
+    estimate,
     marks,
     numbers,
     table,
@@ -22,41 +22,24 @@ from inference.method import label
 
 def section(known: Facts) -> Section:
     """Shifts, ratios and distances, the densities, and the verdicts on them."""
-    told = claims(
-        known.result,
-        "agreement",
-        "3. Do the methods agree?",
-        "Did every method do its job, and is its job good enough here?",
-    )
     reference, names = known.found.reference, known.notable
-    pictures = [
-        agreement.densities(known.drawn, names),
-        agreement.pairs(known.result, reference, names),
-        *told.pictures,
-    ]
-    tables = [_against(known), _forest(known), *told.tables]
-    return told._replace(pictures=pictures, tables=tables)
-
-
-def _against(known: Facts) -> Table:
-    columns = {
-        "method": words("method"),
-        "scalar": words("parameter"),
-        "shift": numbers("shift", "shift_error", shown=True),
-        "shift / error": numbers(
-            lambda row: number(row["shift_over_error"], 0.1) if row["shift_error"] > 0 else "–"
-        ),
-        "sd ratio": numbers("ratio", "ratio_error", shown=True),
-        "distance": numbers("distance", 0.001),
-        "reference halves": numbers("distance_halves", 0.001),
-        "95 % interval holds, %": numbers(_content),
-        "grade": marks(lambda row: row["mark"]),
-        "cause": words("cause"),
-    }
-    return table(
-        f"Every method against {known.found.reference and label(known.found.reference)}",
-        known.agreement,
-        columns,
+    against = table(
+        f"Every method against {reference and label(reference)}",
+        known.rows["agreement"],
+        {
+            "method": words("method"),
+            "scalar": words("parameter"),
+            "shift": numbers("shift", "shift_error", with_error),
+            "shift / error": numbers(
+                lambda row: number(row["shift_over_error"], 0.1) if row["shift_error"] > 0 else "–"
+            ),
+            "sd ratio": numbers("ratio", "ratio_error", with_error),
+            "distance": numbers("distance", 0.001),
+            "reference halves": numbers("distance_halves", 0.001),
+            "95 % interval holds, %": numbers(_content),
+            "grade": marks("mark"),
+            "cause": words("cause"),
+        },
         note="Shift of the mean in reference standard deviations, also over its Monte Carlo error; "
         "ratio of standard deviations; Wasserstein distance of the draws in reference standard "
         "deviations, beside that between two halves of the reference's own draws. The grade is by "
@@ -64,26 +47,28 @@ def _against(known: Facts) -> Table:
         "98.5 %, careful down to 85 %. It says nothing of whether the method did what it promises: "
         "that is for the verdicts below.",
     )
-
-
-def _forest(known: Facts) -> Table:
-    columns = {
-        "method": words(lambda row: row["method"] + " †" * row["sampling_approximation"]),
-        "scalar": words("parameter"),
-        "mean": numbers(_end("mean")),
-        "5.5 %": numbers(_end("q0.055")),
-        "25 %": numbers(_end("q0.25")),
-        "75 %": numbers(_end("q0.75")),
-        "94.5 %": numbers(_end("q0.945")),
-    }
-    return table(
+    forest = table(
         "The numbers of the forest plot",
-        known.forest,
-        columns,
+        known.rows["forest"],
+        {
+            "method": words(lambda row: row["method"] + " †" * row["sampling_approximation"]),
+            "scalar": words("parameter"),
+            "mean": _end("mean"),
+            "5.5 %": _end("q0.055"),
+            "25 %": _end("q0.25"),
+            "75 %": _end("q0.75"),
+            "94.5 %": _end("q0.945"),
+        },
         note="On the natural scale: mean, and the ends of the 50 % and 89 % equal-tailed "
         "intervals. † sampling approximation, N(estimate, covariance).",
         folded=True,
     )
+    question = "Did every method do its job, and is its job good enough here?"
+    told = claims(known.result, "agreement", "3. Do the methods agree?", question)
+    densities = agreement.densities(known.drawn, names)
+    pairs = agreement.pairs(known.result, reference, names)
+    pictures, tables = [densities, pairs, *told.pictures], [against, forest, *told.tables]
+    return told._replace(pictures=pictures, tables=tables)
 
 
 def _content(row: Mapping[str, Any]) -> str:
@@ -92,6 +77,29 @@ def _content(row: Mapping[str, Any]) -> str:
     return "–" if math.isnan(holds) else with_error(100 * holds, 100 * row["holds_error"])
 
 
-def _end(name: str) -> Get:
+def _end(name: str) -> Column:
     """With digits down to a sixtieth of the interval's length."""
-    return lambda row: number(row[name], (row["q0.945"] - row["q0.055"]) / 60)
+    return numbers(lambda row: number(row[name], (row["q0.945"] - row["q0.055"]) / 60))
+
+
+def information(known: Facts) -> Section:
+    """Every estimate with its standard deviation, and the verdicts on these."""
+    estimates = table(
+        "Every estimate with its standard error or deviation",
+        [row for row in known.rows["estimates"] if row["parameter"]],
+        {
+            "method": words("method"),
+            "scalar": words("parameter"),
+            "estimate": numbers(lambda r: estimate(r["estimate"], r["estimate_error"], r["sd"])),
+            "sd": numbers(lambda r: estimate(r["sd"], r["sd_error"], r["sd"])),
+            "kind of sd": words("sd_kind"),
+            "status": words("status"),
+        },
+        note="± is the Monte Carlo standard error.",
+        file="estimates.csv",
+        folded=True,
+    )
+    question = "Is the posterior as narrow as theory says, and does any estimator beat the bound?"
+    told = claims(known.result, "fisher", "4. Fisher information and Cramér–Rao", question)
+    pictures = [agreement.deviations(known.found, known.notable), *told.pictures]
+    return told._replace(pictures=pictures, tables=[*told.tables, estimates])

@@ -3,7 +3,7 @@
 from comparisons.report import draws
 from comparisons.report.facts import Facts
 from comparisons.report.figures import predictive
-from comparisons.report.formats import number
+from comparisons.report.formats import number, with_error
 from comparisons.report.sections.parts import Section, numbers, table, words
 from inference.method import label
 
@@ -16,32 +16,26 @@ def section(known: Facts) -> Section:
     if known.source:
         drawn = draws.prior_and_posterior(known.result, known.source)
         pictures.append(predictive.prior_posterior(*drawn, label(known.source)))
-    columns = {
-        "column": words("column"),
-        "quantile": numbers(lambda row: f"{row['quantile']:.0%}"),
-        "data": numbers(lambda row: number(row["observed"], row["replicated_sd"] / 10)),
-        "replicated": numbers("replicated", "replicated_sd", shown=True),
-        "share below": numbers(lambda row: f"{row['share_below']:.2f}"),
-    }
     quantiles = table(
         "Quantiles of the data and of the replicated data sets",
-        known.predictive,
-        columns,
+        known.rows["predictive"],
+        {
+            "column": words("column"),
+            "quantile": numbers(lambda row: f"{row['quantile']:.0%}"),
+            "data": numbers(lambda row: number(row["observed"], row["replicated_sd"] / 10)),
+            "replicated": numbers("replicated", "replicated_sd", with_error),
+            "share below": numbers(lambda row: f"{row['share_below']:.2f}"),
+        },
         note=f"Of {draws.REPLICATES} replicated data sets, mean ± standard deviation, and the "
         "share below the data's.",
     )
-    return Section(
-        "fit",
-        "6. Does it fit?",
-        "Could the model have produced these data?",
-        _verdict(known),
-        pictures=pictures,
-        tables=[quantiles],
-    )
+    question = "Could the model have produced these data?"
+    verdict = _verdict(known)
+    return Section("fit", "6. Does it fit?", question, verdict, None, pictures, [quantiles])
 
 
 def _verdict(known: Facts) -> str:
-    rows = known.predictive
+    rows = known.rows["predictive"]
     outside = [row for row in rows if not 0.025 <= row["share_below"] <= 0.975]
     if known.replicates is None:
         return f"Not checked: {known.no_replicates}."

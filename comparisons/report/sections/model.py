@@ -28,11 +28,10 @@ def section(known: Facts) -> Section:
         "dims": words(lambda p: ", ".join(p.dims) or "scalar"),
         "reported as": words(lambda p: "itself" if p.name in reported else parts),
     }
-    hyper = {"name": words(lambda pair: pair[0]), "value": words(lambda pair: pair[1])}
+    hyper = {"name": words(0), "value": words(1)}
     documents = (inspect.getdoc(cls), inspect.getdoc(inspect.getmodule(cls)))
-    told = claims(
-        result, "model", "1. Model", "What is fitted, and are the two programs one model?"
-    )
+    question = "What is fitted, and are the two programs one model?"
+    told = claims(result, "model", "1. Model", question)
     return told._replace(
         pictures=[_graph(result), *told.pictures],
         tables=[

@@ -8,8 +8,9 @@ import pandas as pd
 from comparisons.report.facts import Facts
 from comparisons.report.figures import criteria
 from comparisons.report.figures.canvas import Picture
+from comparisons.report.formats import with_error
 from comparisons.report.sections.parts import (
-    Get,
+    Column,
     Section,
     Table,
     claims,
@@ -23,11 +24,11 @@ from comparisons.report.sections.parts import (
 def section(known: Facts) -> Section:
     """Criteria by method, and the verdicts on them."""
     rows: dict[str, dict[str, Any]] = {}
-    for row in known.criteria:
+    for row in known.rows["criteria"]:
         start = {"method": row["method"], "k": row["k"]}
         rows.setdefault(row["method"], start)[row["criterion"]] = row
-    names = dict.fromkeys(row["criterion"] for row in known.criteria)
-    columns = {name.replace("_", " "): numbers(_criterion(name)) for name in names}
+    names = dict.fromkeys(row["criterion"] for row in known.rows["criteria"])
+    columns = {name.replace("_", " "): _criterion(name) for name in names}
     shown = table(
         "Criteria",
         rows.values(),
@@ -36,26 +37,24 @@ def section(known: Facts) -> Section:
         "log predictive density (larger is better); k free parameters.",
         file="criteria.csv",
     )
-    told = claims(
-        known.result,
-        "order",
-        "5. Which order?",
-        "How large a model do the data support, and does BIC stand in for the evidence?",
-    )
-    pictures = [criteria.orders(known.criteria), *told.pictures]
+    question = "How large a model do the data support, and does BIC stand in for the evidence?"
+    told = claims(known.result, "order", "5. Which order?", question)
+    pictures = [criteria.orders(known.rows["criteria"]), *told.pictures]
     return told._replace(pictures=pictures, tables=[shown, *told.tables])
 
 
-def _criterion(name: str) -> Get:
-    return lambda row: estimate(row[name]["value"], row[name]["error"], 1) if name in row else ""
+def _criterion(name: str) -> Column:
+    return numbers(
+        lambda row: estimate(row[name]["value"], row[name]["error"], 1) if name in row else ""
+    )
 
 
 def same_data(compared: Sequence[tuple[str, pd.DataFrame]]) -> list[tuple[Picture, Table]]:
     """Models of the same data, for the overview."""
     columns = {
         "model": words("model"),
-        "elpd": numbers("elpd", "se", shown=True),
-        "less the best": numbers("elpd_diff", "dse", shown=True),
+        "elpd": numbers("elpd", "se", with_error),
+        "less the best": numbers("elpd_diff", "dse", with_error),
         "effective parameters": numbers("p", 0.1),
         "weight": numbers("weight", 0.01),
     }

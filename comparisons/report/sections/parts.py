@@ -1,6 +1,6 @@
 """The parts of a page: sections, tables of text, and what the comparisons told in a section say."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import xarray as xr
@@ -40,7 +40,7 @@ _HEADINGS: dict[Outcome, str] = {
 LONG = 30
 """Rows beyond which a table is folded."""
 
-type Get = str | Callable[[Any], str]
+type Get = str | int | Callable[[Any], str]
 """The key of a cell in its row, or what makes the cell's text of the row."""
 
 
@@ -58,38 +58,36 @@ class Column(NamedTuple):
     numeric: bool
 
 
+def _got(row: Any, what: Get) -> str:
+    return what(row) if callable(what) else row[what]
+
+
 def words(what: Get) -> Column:
     """A column of text."""
-    get = what if callable(what) else lambda row: row[what]
-    return Column(lambda row: Cell(str(get(row))), numeric=False)
+    return Column(lambda row: Cell(str(_got(row, what))), numeric=False)
 
 
-def numbers(what: Get, error: float | str = 0.0, *, shown: bool = False) -> Column:
-    """A column of numbers.
+def marks(what: Get) -> Column:
+    """A column of grades or verdicts with their marks."""
+    return Column(
+        lambda row: Cell(_got(row, what).lower() or "–", _got(row, what) or None), numeric=False
+    )
 
-    Args:
-        what: key of the number in its row, or what makes the text of the row.
-        error: of the number, or its key; says how many digits are shown.
-        shown: whether the error is shown too.
+
+def numbers(
+    what: Get, error: float | str = 0.0, form: Callable[[float, float], str] = number
+) -> Column:
+    """A column of numbers, or of texts of numbers.
+
+    The error, or its key, says how many digits are shown; the form whether it is shown itself.
     """
     if callable(what):
         return Column(lambda row: Cell(what(row)), numeric=True)
-    form = with_error if shown else number
 
-    def cell(row: Mapping[str, float]) -> Cell:
+    def cell(row: Any) -> Cell:
         return Cell(form(row[what], row[error] if isinstance(error, str) else error))
 
     return Column(cell, numeric=True)
-
-
-def marks(get: Callable[[Any], str]) -> Column:
-    """A column of grades with their marks."""
-    return Column(lambda row: Cell(get(row) or "–", get(row) or None), numeric=False)
-
-
-def outcomes(get: Callable[[Any], Outcome]) -> Column:
-    """A column of verdicts with their marks."""
-    return Column(lambda row: Cell(get(row).lower(), get(row)), numeric=False)
 
 
 class Table(NamedTuple):
@@ -155,68 +153,52 @@ def claims(result: CaseResult, anchor: str, title: str, question: str) -> Sectio
         question: what it answers.
     """
     told = {n: vs for n, vs in result.verdicts.items() if _SECTION.get(n, "agreement") == anchor}
-    verdicts = [verdict for every in told.values() for verdict in every]
-    verdict, counts = "No comparison here applies to this case.", None
-    if verdicts:
-        verdict = _SENTENCES[headline.summary(v.outcome for v in verdicts)]
-        counts = headline.counts(verdicts)
-    figures, found = _ladders(result, told), _verdict_tables(result, told)
+    found = Section(anchor, title, question, "No comparison here applies to this case.")
+    if verdicts := [verdict for every in told.values() for verdict in every]:
+        worst = headline.summary(v.outcome for v in verdicts)
+        found = found._replace(verdict=_SENTENCES[worst], counts=headline.counts(verdicts))
+    published = {name: result.figures[name] for name in told if name in result.figures}
     silent = [result.titles.get(name, name) for name, every in told.items() if not every]
-    notes = [f"{name}: does not apply to this case." for name in silent]
-    return Section(anchor, title, question, verdict, counts, figures, found, notes)
+    return found._replace(
+        pictures=[
+            curves.ladder(name, one)
+            for name, one in published.items()
+            if tables.lists(one, tables.LADDER)
+        ],
+        tables=[
+            one
+            for name, verdicts in told.items()
+            for one in _tables(result.titles.get(name, name), verdicts, published.get(name))
+        ],
+        notes=[f"{name}: does not apply to this case." for name in silent],
+    )
 
 
-def _ladders(result: CaseResult, names: Iterable[str]) -> list[Picture]:
-    """A figure of every table that lists statistics by number of units."""
-    published = {name: result.figures[name] for name in names if name in result.figures}
-    return [
-        curves.ladder(name, one)
-        for name, one in published.items()
-        if set(tables.LADDER) <= set(map(str, one.data_vars))
-    ]
-
-
-def _verdict_tables(result: CaseResult, told: Mapping[str, Sequence[Verdict]]) -> list[Table]:
-    """The table that each comparison publishes, then its verdicts, what needs a reader first."""
-    found = []
-    for name, verdicts in told.items():
-        title = result.titles.get(name, name)
-        published = result.figures.get(name)
-        own = published is not None and (
-            tables.has_criteria(published) or tables.has_grades(published)
-        )
-        if published is not None and not own:
-            found.append(_published(f"{title}: its table", published))
-        for outcome, heading in _HEADINGS.items():
-            rows = [v for v in verdicts if v.outcome == outcome]
-            folded = len(rows) > 8 or (outcome != "DIFFER" and len(rows) < len(verdicts))
-            if rows:
-                found.append(_verdict_table(f"{title}: {heading}", rows, folded))
-    return found
-
-
-def _published(title: str, published: xr.Dataset) -> Table:
-    """A table that a comparison publishes."""
-    columns = {
-        str(name).replace("_", " "): (
-            numbers(str(name)) if published[name].dtype.kind in "iuf" else words(str(name))
-        )
-        for name in published.data_vars
-    }
-    return table(title, tables.table_rows(published), columns)
-
-
-def _verdict_table(title: str, verdicts: Sequence[Verdict], folded: bool) -> Table:
+def _tables(
+    title: str, verdicts: Sequence[Verdict], published: xr.Dataset | None
+) -> Iterator[Table]:
+    """The table that a comparison publishes, then its verdicts, what needs a reader first."""
+    if published is not None and not tables.has_own_file(published):
+        columns = {
+            str(name).replace("_", " "): (numbers if one.dtype.kind in "iuf" else words)(str(name))
+            for name, one in published.data_vars.items()
+        }
+        yield table(f"{title}: its table", tables.table_rows(published), columns)
     columns = {
         "statement": words(lambda v: v.about),
-        "verdict": outcomes(lambda v: v.outcome),
+        "verdict": marks(lambda v: v.outcome),
         "observed": numbers(lambda v: estimate(v.observed, v.error, v.bound)),
         "expected": numbers(lambda v: estimate(v.expected, 0.0, 10 * v.error or v.bound)),
         "difference": numbers(lambda v: with_error(v.observed - v.expected, v.error)),
         "bound": numbers(lambda v: number(v.bound)),
         "cause": words(tables.cause),
     }
-    return table(title, verdicts, columns, file="verdicts.csv", folded=folded or None)
+    for outcome, heading in _HEADINGS.items():
+        rows = [v for v in verdicts if v.outcome == outcome]
+        folded = len(rows) > 8 or (outcome != "DIFFER" and len(rows) < len(verdicts))
+        if rows:
+            about = f"{title}: {heading}"
+            yield table(about, rows, columns, file="verdicts.csv", folded=folded or None)
 
 
 def estimate(value: float, error: float, scale: float) -> str:

@@ -1,4 +1,4 @@
-"""Section 2: whether samplers converged and optimisers found their optima."""
+"""Sections 2 and 8: whether samplers converged and optimisers found their optima; seconds."""
 
 import math
 from collections.abc import Sequence
@@ -7,16 +7,7 @@ from comparisons.report.facts import Facts
 from comparisons.report.figures import runs
 from comparisons.report.figures.canvas import Picture
 from comparisons.report.formats import number, seconds
-from comparisons.report.sections.parts import (
-    Column,
-    Get,
-    Section,
-    Table,
-    marks,
-    numbers,
-    table,
-    words,
-)
+from comparisons.report.sections.parts import Column, Section, Table, marks, numbers, table, words
 from comparisons.report.tables import RUN_ATTRIBUTES, Row, sampled
 from inference.method import label
 
@@ -38,8 +29,8 @@ def section(known: Facts) -> Section:
     ]
     missing = table(
         "Why fits must not be relied on, or are missing",
-        [dict(zip(("method", "status", "reason"), row, strict=True)) for row in reasons],
-        {name: words(name) for name in ("method", "status", "reason")},
+        reasons,
+        {name: words(place) for place, name in enumerate(("method", "status", "reason"))},
         file="estimates.csv",
     )
     ends = _run_table(
@@ -61,27 +52,24 @@ def section(known: Facts) -> Section:
         "Did every sampler converge, and did every optimiser find its optimum?",
         f"{verdict}." if result.estimates else "Nothing was fitted.",
         pictures=_pictures(known),
-        tables=[_convergence(known), engines_table(known.engines), missing, ends, climbs],
+        tables=[_convergence(known), engines_table(known.rows["engines"]), missing, ends, climbs],
     )
 
 
 def engines_table(rows: Sequence[Row], *, cases: bool = False) -> Table:
-    """The libraries' own fits.
-
-    Args:
-        rows: one for each engine, of `Facts.engines`.
-        cases: whether they are of several cases, which are named.
-    """
+    """The libraries' own fits, of `Facts.rows`; of several cases, these are named."""
     columns: dict[str, Column] = {
         "engine": words("engine"),
         "from its own target, sd": numbers("off", 0.01),
         "verdict": words(lambda row: row["trouble"] or row["outcome"].lower() or "–"),
         "it shows": words(lambda row: row["claims"] or "–"),
         "k̂": numbers("khat", 0.1),
-        "95 % interval holds": numbers(lambda row: _percent(row["holds"])),
-        "grade": marks(lambda row: row["mark"]),
-        "seconds": numbers(lambda row: seconds(row["seconds"])),
-        "ESS per second": numbers(lambda row: seconds(row["ess_per_second"])),
+        "95 % interval holds": numbers(
+            lambda row: "–" if math.isnan(row["holds"]) else f"{100 * row['holds']:.1f} %"
+        ),
+        "grade": marks("mark"),
+        "seconds": _seconds("seconds"),
+        "ESS per second": _seconds("ess_per_second"),
     }
     return table(
         "The libraries' own fits, each against its own target",
@@ -93,8 +81,8 @@ def engines_table(rows: Sequence[Row], *, cases: bool = False) -> Table:
     )
 
 
-def _percent(share: float) -> str:
-    return "–" if math.isnan(share) else f"{100 * share:.1f} %"
+def _seconds(name: str) -> Column:
+    return numbers(lambda row: seconds(row[name]))
 
 
 def _pictures(known: Facts) -> list[Picture | None]:
@@ -109,7 +97,7 @@ def _pictures(known: Facts) -> list[Picture | None]:
 
 
 def _convergence(known: Facts) -> Table:
-    rows = known.convergence
+    rows = known.rows["convergence"]
     columns: dict[str, Column] = {
         "method": words("method"),
         "draws": numbers("draws"),
@@ -132,11 +120,36 @@ def _convergence(known: Facts) -> Table:
 
 def _run_table(known: Facts, title: str, names: Sequence[str], note: str) -> Table:
     """How the methods that give one of the attributes describe their run."""
-    rows = [row for row in known.optimisers if any(row[name] is not None for name in names)]
+    rows = [row for row in known.rows["optimisers"] if any(row[name] is not None for name in names)]
     shown = [name for name in names if any(row[name] is not None for row in rows)]
-    columns = {_TITLES.get(name, name.replace("_", " ")): numbers(_loose(name)) for name in shown}
+    columns = {_TITLES.get(name, name.replace("_", " ")): _loose(name) for name in shown}
     return table(title, rows, {"method": words("method"), **columns}, note=note)
 
 
-def _loose(name: str) -> Get:
-    return lambda row: "–" if row[name] is None else number(float(row[name]))
+def _loose(name: str) -> Column:
+    return numbers(lambda row: "–" if row[name] is None else number(float(row[name])))
+
+
+def cost(known: Facts) -> Section:
+    """Seconds of every fit by part; effective draws per second."""
+    rows = known.rows["costs"]
+    ranked = [row for row in rows if not math.isnan(row["ess_per_second"])]
+    verdict = "No sampler passed its checks, so none is ranked."
+    if ranked:
+        best = max(ranked, key=lambda row: row["ess_per_second"])
+        verdict = (
+            f"Among the samplers that passed, {best['method']} gives most effective draws per "
+            f"second of sampling: {best['ess_per_second']:.0f}."
+        )
+    columns = {
+        "method": words("method"),
+        "compile": _seconds("compile"),
+        "warm-up": _seconds("warm_up"),
+        "run": _seconds("run"),
+        "total": _seconds("total"),
+        "ESS per second": _seconds("ess_per_second"),
+    }
+    note = "Effective draws (the smallest ESS) per second of sampling, of runs that passed."
+    shown = table("Seconds", rows, columns, note=note)
+    question = "What did each answer cost?"
+    return Section("cost", "8. Cost", question, verdict, None, [runs.costs(rows)], [shown])
