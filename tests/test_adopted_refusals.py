@@ -5,15 +5,19 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from numpyro.contrib.control_flow import scan
+from scipy.stats import norm
 
 import concord as cc
 from models.errors import ConcordError
 from models.programs.adopt import adopt
+from models.programs.density import density
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,3 +159,66 @@ def test_names_without_a_counterpart_are_listed_with_the_candidates() -> None:
         pm.Normal("y", b + c * x, 1, observed=line["y"])
     with pytest.raises(ConcordError, match=r"has no counterpart.*numpyro has a.*names=.*determin"):
         adopt(numpyro=one, pymc=other, data=line)
+
+
+def test_numbers_of_32_bits_among_64_are_located() -> None:
+    def counting(y):
+        p = numpyro.sample("p", dist.Uniform(0, 1))
+
+        def step(count, seen):
+            numpyro.sample("y", dist.Bernoulli(p), obs=seen)
+            return count + jnp.int64(1) * seen.astype(int), None
+
+        scan(step, jnp.zeros((), dtype=jnp.int32), y)
+
+    with pytest.raises(ConcordError, match=r"mixes 32-bit .*test_adopted_refusals.py:\d+; .*int32"):
+        adopt(numpyro=counting, data={"y": np.array([0, 1, 1])})
+
+
+def test_data_that_are_indexed_by_what_is_traced_are_given_as_jax_arrays() -> None:
+    def walk(y):
+        drift = numpyro.sample("drift", dist.Normal(0, 1))
+
+        def step(_, t):
+            numpyro.sample("y", dist.Normal(y[t - 1] + drift, 1), obs=y[t])
+            return None, None
+
+        scan(step, None, jnp.arange(1, len(y)))
+
+    y = np.array([0.0, 1.0, 1.5, 3.5])
+    model = adopt(numpyro=walk, data={"y": y})
+    with jax.enable_x64():
+        target = density(model, model.data)
+        found = float(jnp.sum(target.log_likelihood(jnp.array([0.5]))))
+    assert found == pytest.approx(norm.logpdf(np.diff(y), 0.5, 1).sum(), rel=1e-12)
+
+
+def problem(program: Callable[..., Any], data: Any) -> str:
+    with jax.enable_x64():
+        return adopt(numpyro=program, data=data).likelihood_problem
+
+
+def test_a_redundant_intercept_is_no_latent_variable() -> None:
+    def levels(g, y=None):
+        a = numpyro.sample("a", dist.Normal(0, 1))
+        b = numpyro.sample("b", dist.Normal(0, 1).expand([2]))
+        numpyro.sample("y", dist.Normal(a + b[g], 1), obs=y)
+
+    data = {"g": np.array([0, 1, 0, 1, 1]), "y": np.arange(5.0)}
+    told = problem(levels, data)
+    assert told.startswith("the likelihood leaves a direction of a and b undetermined")
+    assert told.endswith("integrate it out with latent=('b',)")
+
+
+def test_values_that_one_row_alone_depends_on_are_latent() -> None:
+    def imputed(x, z, y=None):
+        m = numpyro.sample("m", dist.Normal(0, 1))
+        absent = np.isnan(x)
+        guess = numpyro.sample("guess", dist.Normal(m, 1).expand([2]).mask(False))
+        whole = jnp.asarray(x).at[np.nonzero(absent)[0]].set(guess)
+        numpyro.sample("x", dist.Normal(m, 1), obs=whole)
+        b = numpyro.sample("b", dist.Normal(0, 1))
+        numpyro.sample("y", dist.Normal(b * whole + z, 1), obs=y)
+
+    data = {"x": np.array([1.0, np.nan, 0.5, np.nan, 2.0]), "z": np.ones(5), "y": np.arange(5.0)}
+    assert "guess is a latent variable: 2 values for 5 rows" in problem(imputed, data)

@@ -192,6 +192,25 @@ def test_a_departure_that_vanishes_is_explained_and_one_that_stays_is_not() -> N
     assert outcomes[2][0] == "NOT COMPARABLE"
 
 
+@pytest.mark.parametrize(
+    ("n", "value", "error", "outcome"),
+    [
+        (20, 0.80, 1e-3, "NOT COMPARABLE"),  # 2/N: no theorem speaks of the only N
+        (20, 0.55, 1e-3, "DIFFER"),  # 7/N is no first term of an expansion
+        (2_000, 0.80, 1e-3, "DIFFER"),
+        (20, 0.90, 1e-3, "AGREE"),
+        (20, 0.91, 0.015, "CONSISTENT"),  # one of two bounds would have been seen
+        (20, 0.91, 0.016, "UNSURE"),
+    ],
+)
+def test_at_one_n_alone_only_what_no_asymptotics_could_do_differs(
+    n: int, value: float, error: float, outcome: str
+) -> None:
+    [row] = vanishing(Statistic([Rung(n, value, error)], 0.9, 0.025), "x")
+    assert row.outcome == outcome
+    assert f"n=[{n}, {4 * n}]" in row.cause
+
+
 def test_the_largest_gap_is_followed_at_one_level() -> None:
     def moments(shares: list[float]) -> Moments:
         count = 10_000

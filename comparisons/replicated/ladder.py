@@ -63,47 +63,50 @@ def vanishing(statistic: Statistic, claim: str, **fields: Any) -> Iterator[Verdi
         claim: of each verdict, in which `{n}` stands for its N.
         fields: further ones of the verdicts, such as `quantity`.
     """
-    _, limit, bound, power, first = statistic
+    last = max(statistic.rungs)
+    left = abs(last.value - statistic.limit) + Z * last.error
     for rung in statistic.rungs:
-        predicted, uncertain = None, 0.0
-        cause = (
-            f"whether the departure vanishes like N^−{power:g} takes a second N, such as "
-            f"n=[{rung.n}, {4 * rung.n}]"
-        )
-        others = statistic.but(rung)
-        if others.rungs:
-            cause = f"the departure vanishes like N^−{power:g}: from the other N"
-            here = float(rung.n) ** -power
-            departure, error = (here * part for part in _weighed(others))
-            predicted = limit + departure
-            uncertain = Z * error + abs(departure) * min(1.0, NEXT_ORDER * here)
+        cause, predicted, uncertain = _predicted(statistic, rung)
         verdict = Verdict(
             claim,
             rung.value,
-            limit,
+            statistic.limit,
             error=rung.error,
-            bound=bound,
+            bound=statistic.bound,
             cause=cause,
             predicted=predicted,
             prediction_error=uncertain,
             n=rung.n,
             fixed=rung.fixed,
-            resolution=STUDIED * bound,
+            resolution=STUDIED * statistic.bound,
             **fields,
         )
-        surely = verdict.excess - Z * rung.error
-        if verdict.outcome == "DIFFER" and not others.rungs and surely < (first / rung.n) ** power:
-            verdict = replace(verdict, bound=float("nan"))
-        last = max(statistic.rungs)
-        left = abs(last.value - limit) + Z * last.error
-        if verdict.outcome == "DIFFER" and left < SHRINKS * abs(rung.value - limit):
-            verdict = replace(
-                verdict,
-                bound=float("nan"),
-                cause=f"the asymptotics have not set in at N = {rung.n}: the departure is "
-                f"{rung.value - limit:.2g} there and {last.value - limit:.2g} at N = {last.n}",
+        departure = rung.value - statistic.limit
+        if verdict.outcome == "DIFFER" and left < SHRINKS * abs(departure):
+            cause = (
+                f"the asymptotics have not set in at N = {rung.n}: the departure is "
+                f"{departure:.2g} there and {last.value - statistic.limit:.2g} at N = {last.n}"
             )
+            verdict = replace(verdict, bound=float("nan"), cause=cause)
+        elif verdict.outcome == "DIFFER" and predicted is None:
+            plausible = (statistic.first / rung.n) ** statistic.power
+            if verdict.excess - Z * rung.error < plausible:
+                verdict = replace(verdict, bound=float("nan"))
         yield verdict
+
+
+def _predicted(statistic: Statistic, rung: Rung) -> tuple[str, float | None, float]:
+    """The prediction for a rung by the law through the others: in words, its value, its error."""
+    power = statistic.power
+    others = statistic.but(rung)
+    if not others.rungs:
+        told = f"takes a second N, such as n=[{rung.n}, {4 * rung.n}]"
+        return f"whether the departure vanishes like N^−{power:g} {told}", None, 0.0
+    here = float(rung.n) ** -power
+    departure, error = (here * part for part in _weighed(others))
+    uncertain = Z * error + abs(departure) * min(1.0, NEXT_ORDER * here)
+    cause = f"the departure vanishes like N^−{power:g}: from the other N"
+    return cause, statistic.limit + departure, uncertain
 
 
 def _weighed(statistic: Statistic) -> tuple[float, float]:

@@ -143,8 +143,7 @@ def study(
         replicates failed.
 
     Raises:
-        ConcordError: the study, the model or the scheduler cannot be used, or the output directory
-            is in use or cannot be written.
+        ConcordError: the study, the model, the scheduler or the output directory cannot be used.
     """
     model = studied_model(described, truth)
     units = units or default_ladder(model)

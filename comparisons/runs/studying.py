@@ -77,8 +77,7 @@ def study(
     given = chosen(model, data, programs, latent=latent, likelihood=likelihood)
     own = data is None or isinstance(given, HasOwnPrograms)
     model = at_truth(given if own else adopt_class(given, data), truth)
-    ladder = tuple(sorted({n} if isinstance(n, int) else set(n))) or default_ladder(model)
-    refuse(_mistakes(ladder, replicates, seed))
+    ladder = _ladder(model, n, replicates, seed)
     module, setting = prepared(name, model, methods, seed, tolerance)
     with tempfile.TemporaryDirectory() as folder:
         return conduct(module, setting, ladder, replicates, Store(Path(folder)), lambda *_: None)
@@ -119,8 +118,13 @@ def default_ladder(model: Model) -> tuple[int, ...]:
     return (units, _TIMES * units) if model.grows else (units,)
 
 
-def _mistakes(ladder: Sequence[int], replicates: int, seed: int) -> list[str]:
+def _ladder(model: Model, n: Sequence[int] | int, replicates: int, seed: int) -> tuple[int, ...]:
+    """The ladder that was asked for; refuses numbers that cannot be used."""
+    ladder = tuple(sorted({n} if isinstance(n, int) else set(n))) or default_ladder(model)
     found = [f"n={n}: expected integers of at least 2, as in n=[50, 200]" for n in ladder if n < 2]
     if replicates < _LEAST:
         found.append(f"replicates={replicates}: expected {_LEAST} or more")
-    return found + ([f"seed is {seed}; expected an integer of at least 0"] if seed < 0 else [])
+    if seed < 0:
+        found.append(f"seed is {seed}; expected an integer of at least 0")
+    refuse(found)
+    return ladder

@@ -60,21 +60,25 @@ def adopt(
     calls = {name: calls[name] for name in _READ if name in calls}
     built = pymc is not None and not callable(pymc)
 
-    arrays = columns(data, *calls.values())
-    matching = built, names, tuple(latent), likelihood
-    try:
-        own = _builder(calls, *matching)(arrays, data)
-    except ModelError as error:
-        if not isinstance(error.__cause__, jax.errors.TracerArrayConversionError):
-            raise
-        # it indexes its data with what is traced, which NumPy's arrays do not take
-        calls["numpyro"] = on_jax_arrays(calls["numpyro"])
-        own = _builder(calls, *matching)(arrays, data)
+    own = _own(calls, data, built, names, tuple(latent), likelihood)
     programs = own.adopted.programs
     texts = [_source(calls[language], program) for language, program in programs.items()]
     model = AdoptedModel(_title(given), _digest([*texts, dict(names or {}), latent, likelihood]))
     object.__setattr__(model, "own", own)
     return model
+
+
+def _own(calls: dict[str, Callable[..., Any]], data: Any, *matching: Any) -> Own:
+    """The programs with their data; `calls` is changed where one needs JAX's arrays."""
+    arrays = columns(data, *calls.values())
+    try:
+        return _builder(calls, *matching)(arrays, data)
+    except ModelError as error:
+        if not isinstance(error.__cause__, jax.errors.TracerArrayConversionError):
+            raise
+    # it indexes its data with what is traced, which NumPy's arrays do not take
+    calls["numpyro"] = on_jax_arrays(calls["numpyro"])
+    return _builder(calls, *matching)(arrays, data)
 
 
 def _builder(

@@ -94,10 +94,6 @@ def structure(
         if above:
             parents[name] = above
     sizes = {site.name: int(np.prod(site.shape)) for site in program.sites}
-    touched = np.any([np.abs(score) > _ZERO for score in scores], axis=0)
-    rows = np.zeros(len(columns))
-    if row is not None and len(row) == len(touched):  # all terms were looked at
-        rows = np.array([len(set(row[one])) for one in touched.T])
 
     def nullity(chosen: np.ndarray) -> int:
         return int(chosen.sum()) - max(_rank(score[:, chosen]) for score in scores)
@@ -113,8 +109,22 @@ def structure(
         loose=loose,
         spare=spare,
         redundant=_redundant(np.concatenate(scores), columns, absent),
-        single=tuple(n for n in names if sizes[n] > 1 and (rows[columns == n] == 1).all()),
+        single=_single(scores, columns, row),
         sizes=sizes,
+    )
+
+
+def _single(scores: np.ndarray, columns: np.ndarray, row: np.ndarray | None) -> tuple[str, ...]:
+    """The variables of several values, each of which the terms of one row alone depend on."""
+    touched = np.any([np.abs(score) > _ZERO for score in scores], axis=0)
+    if row is None or len(row) != len(touched):  # not all terms were looked at
+        return ()
+    rows = np.array([len(set(row[one])) for one in touched.T])
+    names, counts = np.unique(columns, return_counts=True)
+    return tuple(
+        str(name)
+        for name, count in zip(names, counts, strict=True)
+        if count > 1 and (rows[columns == name] == 1).all()
     )
 
 
