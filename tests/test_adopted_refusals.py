@@ -15,6 +15,8 @@ from numpyro.contrib.control_flow import scan
 from scipy.stats import norm
 
 import concord as cc
+from inference.optimisation.gaussians import laplace
+from inference.optimisation.newton import polish
 from models.errors import ConcordError
 from models.programs.adopt import adopt
 from models.programs.density import density
@@ -222,3 +224,54 @@ def test_values_that_one_row_alone_depends_on_are_latent() -> None:
 
     data = {"x": np.array([1.0, np.nan, 0.5, np.nan, 2.0]), "z": np.ones(5), "y": np.arange(5.0)}
     assert "guess is a latent variable: 2 values for 5 rows" in problem(imputed, data)
+
+
+def test_second_derivatives_that_are_nan_are_no_flat_direction() -> None:
+    def scanned(y):
+        b = numpyro.sample("b", dist.Normal(0, 1))
+        # its second derivative is 0 · ∞
+        numpyro.factor("likelihood", -jnp.sum((y - b) ** 2) + jnp.power(0.0 * b, 1.5))
+
+    told = problem(scanned, {"y": np.arange(3.0)})
+    assert told.startswith("derivatives of its likelihood are NaN wherever it was looked at")
+
+
+def test_of_equal_modes_that_of_the_first_start_is_taken() -> None:
+    def square(y):
+        a = numpyro.sample("a", dist.Normal(0, 1))
+        numpyro.sample("y", dist.Normal(a**2, 1), obs=y)
+
+    model = adopt(numpyro=square, data={"y": np.full(20, 2.0)})
+    with jax.enable_x64():
+        target = density(model, model.data)
+        for sign in (-1.0, 1.0):
+            found = laplace(target, [np.array([sign * 1.3]), np.array([-sign * 1.4])])
+            assert found is not None
+            assert np.sign(found.mean) == sign
+
+
+def test_a_search_whose_curvature_is_not_finite_ends_where_it_was() -> None:
+    def objective(u: np.ndarray) -> tuple[float, np.ndarray]:
+        return float(u @ u), 2 * u
+
+    start = np.array([0.5])
+    u, value = polish(objective, lambda _: np.full((1, 1), np.nan), start)
+    assert (u, value) == (start, -0.25)
+
+
+def total(y):
+    b = numpyro.sample("b", dist.Normal(0, 1))
+    numpyro.factor("seen", -jnp.sum((y - b) ** 2))
+
+
+def test_a_factor_that_no_order_of_the_data_changes_is_likelihood() -> None:
+    assert problem(total, {"y": np.arange(3.0)}) == ""
+    assert problem(total, {"y": np.array([0, 1, 1, 2])}) == ""
+    # of whole numbers that are all different nothing is known: they may be indices
+    asked = problem(total, {"y": np.arange(3)})
+    assert asked.startswith(
+        "which part of seen is likelihood? name what is with likelihood=('seen'"
+    )
+    with jax.enable_x64():
+        told = adopt(numpyro=total, data={"y": np.arange(3)}, likelihood=("seen",))
+    assert told.likelihood_problem == ""

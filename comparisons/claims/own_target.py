@@ -174,8 +174,9 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
 def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Gaussian | None:
     """The Gaussian that a fit with these draws should be; None where there is none."""
     near = flat.mean(axis=0)
+    starts = [near, *highest_mode(case, target)]
     if method.kind == "laplace":
-        return laplace(target, [near, *highest_mode(case, target)])
+        return laplace(target, starts)
     covariance = np.atleast_2d(np.cov(flat, rowvar=False))
     if method.family == "mean_field":
         covariance = np.diag(np.diag(covariance))
@@ -186,7 +187,7 @@ def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Ga
         stretched = abs(np.log(found.sd) - 0.5 * np.log(np.diag(covariance)))
         if max(moved.max(), stretched.max()) < _NEAR:
             return found
-    return from_the_mode(target, highest_mode(case, target), method.family) or found
+    return from_the_mode(target, starts, method.family) or found
 
 
 def _folds(case: Case) -> bool:

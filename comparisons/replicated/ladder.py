@@ -63,9 +63,9 @@ def vanishing(statistic: Statistic, claim: str, **fields: Any) -> Iterator[Verdi
         claim: of each verdict, in which `{n}` stands for its N.
         fields: further ones of the verdicts, such as `quantity`.
     """
-    last = max(statistic.rungs)
-    left = abs(last.value - statistic.limit) + Z * last.error
     for rung in statistic.rungs:
+        last = max(statistic.rungs)
+        left = abs(last.value - statistic.limit) + Z * last.error
         cause, predicted, uncertain = _predicted(statistic, rung)
         verdict = Verdict(
             claim,

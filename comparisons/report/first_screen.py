@@ -24,6 +24,8 @@ from models.spec import Model
 
 SHOWN = 3
 """Quantities on a line of the first screen."""
+_EXACT = 1e-8
+"""An sd so small beside the estimate is not written out to its digits."""
 
 
 @final
@@ -238,6 +240,8 @@ def _with_sd(one: Scalar) -> str:
     """An estimate ± its sd, with two digits of the sd."""
     if not (isfinite(one.sd) and one.sd > 0 and isfinite(one.location)):
         return f"{one.location:.4g}"
+    if one.sd < _EXACT * abs(one.location):
+        return f"{one.location:.6g} ± {one.sd:.1g}"
     digits = max(0, 1 - int(f"{one.sd:.1e}".partition("e")[2]))
     return f"{one.location:.{digits}f} ± {one.sd:.{digits}f}"
 
@@ -345,7 +349,7 @@ def _sentence(
     if better := [name for name, other in graded.items() if other.mark == "ok"]:
         instead = f"{' and '.join(better)} will do."
     elif better := [name for name, other in graded.items() if _rank(other) < _rank(worst)]:
-        instead = f"{' and '.join(better)} is better graded."
+        instead = f"{' and '.join(better)} {'is' if len(better) == 1 else 'are'} better graded."
     start = f"NO: {first} will not do."
     if worst.mark == "careful":
         start = f"WITH CARE: {first} is usable."

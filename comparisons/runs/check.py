@@ -167,7 +167,9 @@ def _adopted_stages(model: AdoptedModel, seed: int) -> Iterator[tuple[str, str]]
             yield "names", f"guessed by shape: {listed}; say so with names= if that is right"
         yield "same model", _guarded("same model", lambda: _same(model, model.data, seed))
     problem = _guarded("likelihood", lambda: model.likelihood_problem)
-    yield "likelihood", problem or f"{units(model, model.data)} units, every parameter is in it"
+    count = units(model, model.data)
+    told = f"{count} units" if count > 1 else "one term for all rows, one unit"
+    yield "likelihood", problem or f"{told}; every parameter is in it"
 
 
 def _sizes(model: AdoptedModel) -> str:

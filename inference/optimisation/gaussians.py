@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _STEPS = 20
 """Natural-gradient steps from Laplace's approximation to the nearest Gaussian."""
+_EQUAL = 1e-6
+"""Difference of the heights of two modes that are equal, nats."""
 _POINTS, _BATCHES = 2_048, 16
 """Points by which the expectations of a Gaussian are averaged, and their batches."""
 
@@ -50,7 +52,8 @@ def laplace(target: Density, starts: Sequence[np.ndarray]) -> Gaussian | None:
 
     Args:
         target: the density in whose space it is.
-        starts: where it begins, unconstrained, each of shape (k,).
+        starts: where it begins, unconstrained, each of shape (k,); of equal modes, such as those of
+            a mixture without labels, that of the first is taken.
 
     Returns:
         It, exact; None where no start leads to a mode.
@@ -59,9 +62,11 @@ def laplace(target: Density, starts: Sequence[np.ndarray]) -> Gaussian | None:
     tops = [top for top in (climb(compiled, start) for start in starts) if top is not None]
     if not tops:
         return None
-    u, information = max(
-        tops, key=lambda top: float(compiled.value_and_gradient(jnp.asarray(top[0]))[0])
+    heights = [float(compiled.value_and_gradient(jnp.asarray(u))[0]) for u, _ in tops]
+    equal = (
+        top for top, height in zip(tops, heights, strict=True) if height > max(heights) - _EQUAL
     )
+    u, information = next(equal)
     return Gaussian(u, np.linalg.inv(information), np.zeros(u.size), np.zeros(u.size))
 
 

@@ -70,10 +70,15 @@ def bfgs(
 def polish(
     objective: Objective, hessian: Callable[[np.ndarray], np.ndarray], start: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """The minimum near a point by Newton steps in a trust region, and −objective there."""
-    end = minimize(
-        objective, start, jac=True, hess=hessian, method="trust-exact", options={"gtol": 1e-9}
-    )
+    """The minimum near a point by Newton steps in a trust region, and −objective there.
+
+    The point itself where a Hessian on the way is not finite: the way leads to an edge.
+    """
+    options = {"jac": True, "hess": hessian, "method": "trust-exact", "options": {"gtol": 1e-9}}
+    try:
+        end = minimize(objective, start, **options)
+    except (np.linalg.LinAlgError, ValueError):  # SciPy's, of a Hessian that is not finite
+        return start, -objective(start)[0]
     if not np.isfinite(end.x).all() or end.fun > objective(start)[0]:
         return start, -objective(start)[0]
     u = end.x

@@ -70,7 +70,12 @@ class Optimum(NamedTuple):
     def problems(self) -> tuple[str, ...]:
         """Why the optimum must not be relied on."""
         found = []
-        if not self.decrement < _STATIONARY:
+        if not np.isfinite(self.decrement):
+            found.append(
+                "no maximum inside was found: the search ended on an edge of parameter space, or "
+                "along a direction of which the data say nothing"
+            )
+        elif not self.decrement < _STATIONARY:
             found.append(
                 "the gradient is not zero: the optimum is "
                 f"{self.decrement:.1e} standard errors away"

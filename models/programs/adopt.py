@@ -187,18 +187,27 @@ def _likelihood(
     other = build(arrays=changed)
     u = jnp.asarray(rng.uniform(-0.5, 0.5, program.size))
     before, after = program.at(u).factors, other.at(u).factors
-    return tuple(
+    found = tuple(
         name
         for name in program.factors
         if not np.allclose(np.sum(before[name]), np.sum(after[name]), rtol=1e-12, equal_nan=True)
-    ), []
+    )
+    return found, [] if found or program.observed else list(program.factors)
 
 
 def _changed(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same numbers in another order, moved a little where they are no integers."""
+    """The same numbers in another order, moved a little where they are no integers.
+
+    One of them is there twice and another not, or sums would not change; but no index is lost.
+    """
     if array.ndim == 0:
         return array * 1.01 if array.dtype.kind == "f" else array
     found = rng.permutation(array)
+    values, counts = np.unique(found, return_counts=True)
+    spare = values[:-1] if array.dtype.kind == "f" else values[counts > 1]
+    if spare.size and values.size > 1:
+        flat = found.reshape(-1)
+        flat[np.flatnonzero(flat == spare[0])[0]] = values[-1]
     measured = array.dtype.kind == "f" and not np.array_equal(array, np.round(array))
     return found + 0.01 * np.nanstd(array) if measured else found
 

@@ -230,6 +230,12 @@ class Own:
         if self.adopted.latent:
             return ""
         found = self.structure
+        if not found.smooth:
+            return (
+                "derivatives of its likelihood are NaN wherever it was looked at, second ones "
+                "included: where a branch of jnp.where or a sum over labels meets log 0, use a "
+                "safe argument there"
+            )
         if not found.absent and not found.nullity and not found.single:
             return ""
         if found.redundant and found.latent == found.spare:

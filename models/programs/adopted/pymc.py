@@ -286,9 +286,10 @@ def _refuse(model: Any) -> None:
         raise ModelError("the PyMC model observes nothing: pass the data to `observed=`")
     discrete = [v.name for v in model.free_RVs if not v.dtype.startswith("float")]
     if discrete:
+        be = "is" if len(discrete) == 1 else "are"
         raise ModelError(
-            f"{', '.join(discrete)} is discrete and latent: sum it out with "
-            f"pymc_extras.marginalize(model, {discrete!r}): pip install 'concord[extras]'"
+            f"{', '.join(discrete)} {be} discrete and latent: sum out those of finite range with "
+            f"pymc_extras.marginalize(model, {discrete!r}) (of concord[extras]), any other by hand"
         )
     for v in model.observed_RVs:
         if isinstance(getattr(v.owner, "op", None), SimulatorRV):

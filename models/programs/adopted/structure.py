@@ -45,6 +45,7 @@ class Structure(NamedTuple):
         spare: variables without which the likelihood determines all others.
         redundant: variables with a common direction that says nothing at any point.
         single: variables of several values, each of which one row alone depends on.
+        smooth: whether the derivatives that were looked at are finite at some point.
         sizes: number of values of each variable.
     """
 
@@ -55,6 +56,7 @@ class Structure(NamedTuple):
     spare: tuple[str, ...]
     redundant: tuple[str, ...]
     single: tuple[str, ...]
+    smooth: bool
     sizes: dict[str, int]
 
     @property
@@ -83,7 +85,9 @@ def structure(
     points = starts[:: max(1, len(starts) // _POINTS)][:_POINTS]
     columns = np.array(program.coordinates)
     slopes_of = once(jax.vmap(_scores(terms, points[0].size))), once(jax.vmap(_priors(program)))
-    scores, priors = (np.nan_to_num(np.asarray(f(jnp.asarray(points)))) for f in slopes_of)
+    scores, priors = (np.asarray(f(jnp.asarray(points))) for f in slopes_of)
+    smooth = bool(np.isfinite(scores).all(axis=(1, 2)).any())
+    scores, priors = np.nan_to_num(scores), np.nan_to_num(priors)
     largest = np.max([np.abs(score).max(axis=0) for score in scores], axis=0)
     names = program.names
     absent = tuple(n for n in names if not (largest[columns == n] > _ZERO).any())
@@ -110,6 +114,7 @@ def structure(
         spare=spare,
         redundant=_redundant(np.concatenate(scores), columns, absent),
         single=_single(scores, columns, row),
+        smooth=smooth,
         sizes=sizes,
     )
 
