@@ -188,6 +188,8 @@ def _cause(
         words = ": it leaves correlations out" if left_out else ""
         found.append((abs(ratio - 1), f"its sd is {ratio:.2f} of the posterior's{words}"))
     causes = [told for _, told in sorted(found, reverse=True)]
+    if below + above < 1 - INTERVAL and ratio > 1 + CAUSE:  # too wide, wherever it is
+        causes.reverse()
     if not isnan(below) and hypot(below - _ENDS[0], above - _ENDS[0]) > CAUSE / 2:
         sides = f"{100 * below:.1f} % of the posterior is below its interval, {100 * above:.1f} %"
         causes.append(f"{sides} above")

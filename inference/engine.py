@@ -80,10 +80,13 @@ class Engine(Method):
         """
 
     def refusal(self, model: Model) -> str:
-        if self.kind != "sampler" and isinstance(model, HasOwnPrograms) and model.adopted.latent:
+        if self.kind == "sampler" or not isinstance(model, HasOwnPrograms):
+            return ""
+        if model.adopted.latent:
             integrated = ", ".join(model.adopted.latent)
             return f"{self.library} fits {integrated}, too, which is integrated out here"
-        return ""
+        labels = getattr(model.adopted.programs.get(self.language), "discrete", ())
+        return f"{self.library} sums {', '.join(labels)} out for samplers alone" if labels else ""
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
         try:

@@ -275,3 +275,10 @@ def test_a_factor_that_no_order_of_the_data_changes_is_likelihood() -> None:
     with jax.enable_x64():
         told = adopt(numpyro=total, data={"y": np.arange(3)}, likelihood=("seen",))
     assert told.likelihood_problem == ""
+
+
+def test_arrays_of_another_precision_give_the_same_answer() -> None:
+    y = np.array([0.5, 1.25, -3.0])
+    found = [adopt(numpyro=total, data={"y": z}).data["y"] for z in (y, y.astype("float32"))]
+    assert found[1].dtype == np.float64
+    assert found[0].equals(found[1])

@@ -96,6 +96,7 @@ class Fits:
     methods: tuple[Method, ...] = ()
     profile: str = "quick"
     siblings: dict[int, Fits] = field(default_factory=dict)
+    refusals: dict[Method, str] = field(default_factory=dict)
 
     def estimates(self, target: str | None = None) -> dict[Method, Any]:
         both = {"likelihood": self.likelihood, "posterior": self.posterior}

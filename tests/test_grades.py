@@ -113,6 +113,17 @@ def test_causes_are_told_in_numbers() -> None:
     )
 
 
+def test_what_is_too_wide_is_told_to_be_so_first() -> None:
+    found = marks(fits(ml=fit(0.5, 1.4)))["maximum_likelihood[numpyro]"]
+    assert found.mark == "careful"
+    assert found.cause.startswith("its sd is 1.40 of the posterior's; its optimum is +0.50")
+
+
+def test_numbers_far_below_one_are_written_with_an_exponent() -> None:
+    tiny = screen(fits(ml=fit(1e-130, 3e-131))).lines
+    assert tiny[1].numbers[0] == "1e-130 ± 3e-131"
+
+
 def test_without_standard_errors_the_shift_alone_counts() -> None:
     for shift, mark in ((0.3, "ok"), (-0.6, "careful"), (0.9, "no")):
         found = marks(fits(ml=fit(shift, without_sd=True)))["maximum_likelihood[numpyro]"]

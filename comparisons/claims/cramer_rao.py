@@ -235,6 +235,8 @@ def ladder(case: Case) -> tuple[Sampling, ...]:
             bound.
     """
     size, most = density(case.model, case.data).size, LARGEST[case.profile]
+    if units(case.model, case.data) == 1:
+        raise FitError("not made: all data are one unit, and theory speaks of many")
     if size > most:
         told = f"{size} free parameters, more than the {most} of profile {case.profile}"
         raise FitError(f"not made: {told}")
@@ -350,6 +352,8 @@ def _efficient(
         ("standard error", own, _own_error, 1.0, SAMPLING_SD),
     ):
         statistic = Statistic([measure(one, i) for one in used], *about)
+        if len(rungs) == 1:  # of a model that holds its data: how fast it tends there is not known
+            statistic = statistic._replace(first=np.inf)
         claim = f"{words}, {where}, N = {{n}}"
         for verdict in vanishing(statistic, claim, quantity=quantity, **fields):
             if verdict.n in (size, rungs[-1].n):

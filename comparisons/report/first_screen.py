@@ -24,8 +24,8 @@ from models.spec import Model
 
 SHOWN = 3
 """Quantities on a line of the first screen."""
-_EXACT = 1e-8
-"""An sd so small beside the estimate is not written out to its digits."""
+_DIGITS = 8
+"""Most decimal places of an estimate."""
 
 
 @final
@@ -240,9 +240,9 @@ def _with_sd(one: Scalar) -> str:
     """An estimate ± its sd, with two digits of the sd."""
     if not (isfinite(one.sd) and one.sd > 0 and isfinite(one.location)):
         return f"{one.location:.4g}"
-    if one.sd < _EXACT * abs(one.location):
-        return f"{one.location:.6g} ± {one.sd:.1g}"
     digits = max(0, 1 - int(f"{one.sd:.1e}".partition("e")[2]))
+    if digits > _DIGITS:
+        return f"{one.location:.6g} ± {one.sd:.2g}"
     return f"{one.location:.{digits}f} ± {one.sd:.{digits}f}"
 
 

@@ -14,6 +14,7 @@ from scipy.special import rel_entr
 
 from comparisons.theory.densities import Pointwise, everywhere, gradient, log_density_at, mesh
 from models.catalogue.gaussian_mixture import GaussianMixture
+from models.programs.precision import float64
 
 NATURE = GaussianMixture(3, 2, "spherical")
 LOW, HIGH = (-7.0, -7.0), (15.0, 11.0)
@@ -82,6 +83,7 @@ def grid(step: float = STEP) -> Grid:
     return Grid(points, everywhere(density, points), score, step)
 
 
+@float64
 def moments() -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of nature, shapes (2,) and (2, 2)."""
     weights, means = np.asarray(NATURE.truth["weights"]), np.asarray(NATURE.truth["mean"])

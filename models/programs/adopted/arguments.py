@@ -66,6 +66,8 @@ def _only_argument(programs: tuple[Callable[..., Any], ...], data: Any) -> str:
 def as_numbers(column: Any) -> np.ndarray:
     """An array of numbers; strings and categories as indices of their sorted labels."""
     array = np.asarray(column)
+    if array.dtype.kind in "iuf" and array.dtype.itemsize < 8:  # of another precision, same answer
+        return array.astype(float if array.dtype.kind == "f" else int)
     if array.dtype.kind in "biufcmM":
         return array  # complex numbers, dates and durations are refused where a program takes them
     labels = label_names(column)

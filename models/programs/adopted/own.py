@@ -207,7 +207,7 @@ class Own:
 
     @cached_property
     def structure(self) -> Structure:
-        program, adopted = self.primary, self.adopted
+        program, adopted = self.adopted.named, self.adopted
 
         def terms(u: Array) -> Array:
             found = adopted.likelihood_terms(program, program.at(u))
@@ -216,7 +216,7 @@ class Own:
         shapes = jax.eval_shape(
             lambda u: adopted.likelihood_terms(program, program.at(u)), jnp.zeros(program.size)
         )
-        row = self.rows.of([term.shape for term in shapes])
+        row = self.rows_of[program.language].of([term.shape for term in shapes])
         return structure(program, terms, row, np.random.default_rng(0))
 
     @cached_property
