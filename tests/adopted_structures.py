@@ -45,8 +45,7 @@ class Kind(NamedTuple):
         assert self.said or "limited by" not in found["same model"], checked
         problem = found["likelihood"]
         if self.latent:
-            named = ", ".join(map(repr, self.latent))
-            assert f"latent=({named},)" in problem
+            assert f"latent={self.latent!r}" in problem
             assert problem.startswith(", ".join(self.latent))
         else:
             assert problem.endswith("every parameter is in it")

@@ -282,3 +282,41 @@ def test_arrays_of_another_precision_give_the_same_answer() -> None:
     found = [adopt(numpyro=total, data={"y": z}).data["y"] for z in (y, y.astype("float32"))]
     assert found[1].dtype == np.float64
     assert found[0].equals(found[1])
+
+
+def test_a_redundant_sum_of_two_scalars_has_nothing_to_integrate_out() -> None:
+    def both(y):
+        a = numpyro.sample("a", dist.Normal(0, 1))
+        b = numpyro.sample("b", dist.Normal(0, 1))
+        numpyro.sample("y", dist.Normal(a + b, 1), obs=y)
+
+    assert problem(both, {"y": np.arange(50_000.0)}).endswith("leave out what is redundant")
+
+
+def test_a_parameter_for_every_row_and_nothing_else_is_regular() -> None:
+    def shares(n, y=None):
+        p = numpyro.sample("p", dist.Beta(1, 1).expand([2]))
+        numpyro.sample("y", dist.Binomial(n, p), obs=y)
+
+    assert problem(shares, {"n": np.array([100, 100]), "y": np.array([12, 20])}) == ""
+
+
+@pytest.mark.parametrize("seen", [[3, 7, 12, 5], [0, 1, 1, 1], [0, 1, 2, 3, 3]])
+def test_whole_numbers_in_a_symmetric_factor_are_likelihood(seen: list[int]) -> None:
+    def beside(y, z):
+        b = numpyro.sample("b", dist.Normal(0, 1))
+        numpyro.sample("z", dist.Normal(b, 1), obs=z)
+        numpyro.factor("seen", -jnp.sum((y - b) ** 2))
+
+    model = adopt(numpyro=beside, data={"y": np.array(seen), "z": np.arange(4.0)})
+    assert model.adopted.likelihood["numpyro"] == ("seen",)
+
+
+def test_a_factor_of_data_that_are_given_whole_is_likelihood() -> None:
+    def whole(data):
+        b = numpyro.sample("b", dist.Normal(0, 1))
+        numpyro.sample("z", dist.Normal(b, 1), obs=data["z"])
+        numpyro.factor("seen", -jnp.sum((data["y"] - b) ** 2))
+
+    model = adopt(numpyro=whole, data={"y": np.arange(3.0), "z": np.arange(3.0)})
+    assert model.adopted.likelihood["numpyro"] == ("seen",)

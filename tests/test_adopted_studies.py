@@ -23,6 +23,7 @@ from comparisons.replicated.moments import Moments
 from comparisons.runs.batches import description, from_spec, spec
 from comparisons.runs.plan import studied_model, studied_spec
 from comparisons.runs.settings import CaseSettings
+from comparisons.store.keys import canonical, digest
 from comparisons.studies import Setting, coverage
 from inference.replicates.fits import replicate, standard_errors
 from inference.replicates.simulated import simulated
@@ -257,6 +258,21 @@ def test_a_worker_makes_the_same_setting_of_a_users_files(port: tuple[str, str])
     assert description(module, other) == description(module, setting)
     elsewhere = Setting(studied_model(described, {"a": 0.4}), 7)
     assert description(module, elsewhere) != description(module, setting)
+
+
+def test_what_is_integrated_out_and_which_function_it_is_are_in_the_key(tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_text(
+        PORT + PORT.replace("def model", "def build").replace("1))", "2))")
+    )
+    FRAME.to_csv(tmp_path / "mine.csv", index=False)
+    given = {"data": str(tmp_path / "mine.csv")}
+    asked = [
+        {"numpyro": f"{tmp_path / 'two.py'}:model"},
+        {"numpyro": f"{tmp_path / 'two.py'}:build"},
+        {"numpyro": f"{tmp_path / 'two.py'}:model", "latent": ("a",)},
+    ]
+    models = [studied_model(studied_spec(CaseSettings(**given, **one))) for one in asked]
+    assert len({digest(canonical(model)) for model in models}) == 3
 
 
 def test_the_command_line_studies_a_users_files(

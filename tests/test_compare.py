@@ -7,12 +7,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import concord as cc
+from comparisons.claims import cramer_rao
+from inference.replicates.fits import replicate
 
 ROOT = Path(__file__).parents[1]
 Y = np.random.default_rng(3).normal(3.0, 2.0, 60)
@@ -80,6 +83,25 @@ def test_a_program_that_holds_its_data_meets_the_bound_at_their_size() -> None:
     assert {row.n for row in rows} == {Y.size}
     assert "AGREE" in {row.outcome for row in rows}
     assert "DIFFER" not in {row.outcome for row in rows}
+
+
+def test_standard_errors_three_times_too_large_differ_at_one_n_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import pymc as pm
+
+    def wrong(*arguments: Any) -> Any:
+        fits = replicate(*arguments)
+        return fits._replace(standard_error=3 * fits.standard_error)
+
+    monkeypatch.setattr(cramer_rao, "replicate", wrong)
+    with pm.Model() as built:
+        mean = pm.Normal("mean", 0, 10)
+        pm.Normal("y", mean, 2, observed=Y)
+    method = cc.MaximumLikelihood("pymc", restarts=2)
+    found = cc.compare(pymc=built, methods=(method,), claims=("cramer_rao",))
+    differing = [row.quantity for row in found.claims["cramer_rao"] if row.outcome == "DIFFER"]
+    assert differing == ["standard error"]
 
 
 def test_a_claim_that_fails_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

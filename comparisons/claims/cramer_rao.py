@@ -36,6 +36,7 @@ from comparisons.policy import (
     BOUND_EIGENVALUE,
     BOUND_SD,
     EFFICIENCY,
+    HELD,
     LEFT_OUT,
     NORMAL_DISTANCE,
     NORMAL_DIVERGENCE,
@@ -84,7 +85,7 @@ METHOD = "maximum_likelihood"
 REPLICATES = 2_000
 TIMES, ENOUGH, MOST = 4, 500, 2_000
 """Each N of the ladder is so many times the one before, the last at least `ENOUGH`; the first is
-that of the data, `MOST` if that is more."""
+that of the data, `MOST` if that is more, which is what the page then speaks of."""
 LADDER = (10, 50, 100, 500, 1_000, 5_000)
 """The same for models whose maximum has a closed form."""
 LARGEST = {"quick": 5, "standard": 9, "thorough": 20}
@@ -305,26 +306,35 @@ def repeated_sampling(case: Case) -> Iterator[Verdict]:
     rungs = [sampling for sampling in every if lost[sampling.n] <= LEFT_OUT * REPLICATES]
     if not rungs:
         return
-    top = rungs[-1]
+    top, size = rungs[-1], min(own_size(case), MOST)
     where = f"over {top.errors.replicates} data sets at the model's truth"
     for i, name in _varying(case, top):
-        yield from _efficient(rungs, i, where, own_size(case), parameter=name, **fields)
+        yield from _efficient(rungs, i, where, size, len(every) == 1, parameter=name, **fields)
     yield from _exact(case, rungs)
     smallest, expected_value = top.smallest()
     fields["quantity"] = "smallest eigenvalue of B^(−½) Var B^(−½)"
     numbers = smallest.value, expected_value, smallest.error, EFFICIENCY
     claim = f"{{quantity}}, {where}, N = {{n}}"
     verdict = Verdict(claim, *numbers, "at_least", n=top.n, fixed=smallest.fixed, **fields)
-    if verdict.outcome == "DIFFER" and len(rungs) == 1:
+    if verdict.outcome == "DIFFER" and len(every) == 1:
         cause = "whether a biased estimator's variance comes up to the bound takes a second N"
         verdict = replace(verdict, bound=float("nan"), cause=cause)
     yield verdict
 
 
 def _efficient(
-    rungs: Sequence[Sampling], i: int, where: str, size: int, **fields: Any
+    rungs: Sequence[Sampling], i: int, where: str, size: int, held: bool, **fields: Any
 ) -> Iterator[Verdict]:
-    """Variance, bias and standard error of quantity i at the data's N, `size`, and the largest."""
+    """Variance, bias and standard error of a quantity at the N of the data and at the largest N.
+
+    Args:
+        rungs: the ladder.
+        i: place of the quantity.
+        where: the data sets, in words.
+        size: the N of the data.
+        held: whether there can be no other.
+        fields: of the verdicts.
+    """
     claim = f"Var({{parameter}}) / Cramér–Rao bound, {where}"
     variances = [one.variance(i) for one in rungs]
     departures = np.array([rung.value - 1 for rung in variances])
@@ -352,8 +362,8 @@ def _efficient(
         ("standard error", own, _own_error, 1.0, SAMPLING_SD),
     ):
         statistic = Statistic([measure(one, i) for one in used], *about)
-        if len(rungs) == 1:  # of a model that holds its data: how fast it tends there is not known
-            statistic = statistic._replace(first=np.inf)
+        if held:  # how fast it tends to its limit is not known
+            statistic = statistic._replace(first=HELD)
         claim = f"{words}, {where}, N = {{n}}"
         for verdict in vanishing(statistic, claim, quantity=quantity, **fields):
             if verdict.n in (size, rungs[-1].n):

@@ -100,7 +100,7 @@ def _predicted(statistic: Statistic, rung: Rung) -> tuple[str, float | None, flo
     power = statistic.power
     others = statistic.but(rung)
     if not others.rungs:
-        told = f"takes a second N, such as n=[{rung.n}, {4 * rung.n}]"
+        told = f"takes a second N, as in a study at n=[{rung.n}, {4 * rung.n}]"
         return f"whether the departure vanishes like N^−{power:g} {told}", None, 0.0
     here = float(rung.n) ** -power
     departure, error = (here * part for part in _weighed(others))

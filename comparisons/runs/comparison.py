@@ -55,13 +55,21 @@ class Comparison:
         case: the model, the data, the seed and the fits.
         claims: the verdicts of each claim, by its name.
         seconds: how long it took.
+        problems: why a claim could not be checked, by its name.
     """
 
-    def __init__(self, case: Case, claims: Mapping[str, Sequence[Verdict]], seconds: float) -> None:
+    def __init__(
+        self,
+        case: Case,
+        claims: Mapping[str, Sequence[Verdict]],
+        seconds: float,
+        problems: Mapping[str, str],
+    ) -> None:
         """Keeps what was found; use `compare` to find it."""
         self.case = case
         self.claims = claims
         self.seconds = seconds
+        self.problems = problems
 
     def __getitem__(self, method: Method | str) -> Estimate:
         """The estimate of a method, by itself, its label or its name: the first that answers to it.
@@ -160,7 +168,7 @@ class Comparison:
             InUseError: a run writes to the directory.
             StoreError: the directory cannot be written.
         """
-        case, problems = self.case, dict[str, str]()
+        case, problems = self.case, dict(self.problems)
         with place(Settings(out=str(out), jobs=1), {}, debug=False) as working:
             for method, fit in case.estimates().items():
                 working.store.save(case.fit_description(method), kept(case, method, fit))
@@ -241,17 +249,19 @@ def compare(
     programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
     model = chosen_model(model, data, programs, latent=latent, likelihood=likelihood)
     at_tolerance((), tolerance)  # refused before anything is fitted
-    began = time.perf_counter()
+    began, problems = time.perf_counter(), dict[str, str]()
     case = Case(model, data, seed, profile=profile, methods=methods)
     found = {
         name: at_tolerance(verdicts, 1.0 if name == GATE else tolerance)
-        for name, verdicts in _found(case, claims).items()
+        for name, verdicts in _found(case, claims, problems).items()
     }
-    return Comparison(case, found, time.perf_counter() - began)
+    return Comparison(case, found, time.perf_counter() - began, problems)
 
 
-def _found(case: Case, claims: Sequence[str]) -> dict[str, Sequence[Verdict]]:
-    """The verdicts of the gate, and if it is open of every claim."""
+def _found(
+    case: Case, claims: Sequence[str], problems: dict[str, str]
+) -> dict[str, Sequence[Verdict]]:
+    """The verdicts of the gate and, if it is open, of every claim; why one failed in `problems`."""
     modules = chosen(tuple(claims))
     found: dict[str, Sequence[Verdict]] = {GATE: list(modules[GATE].compare(case))}
     if cause := closed(found[GATE]):
@@ -263,5 +273,6 @@ def _found(case: Case, claims: Sequence[str]) -> dict[str, Sequence[Verdict]]:
         try:
             found[name] = list(module.compare(case))
         except Exception as error:  # a user's program may raise anything; the fits are kept
-            found[name] = [not_comparable(title(module), f"the comparison failed: {told(error)}")]
+            problems[name] = f"the comparison failed: {told(error)}"
+            found[name] = [not_comparable(title(module), problems[name])]
     return found

@@ -51,7 +51,7 @@ def adopted(spec: Mapping[str, Any]) -> AdoptedModel:
     model = adopt(**programs, data=frame, names=spec["names"], latent=spec["latent"])
     files = {parts(text)[0] for text in spec["programs"].values()}
     source = source_digest(Path(str(_adopt.__file__)), *sorted(files))
-    return model.known_as(model.name, source)
+    return model.known_as(model.name, digest([model.source, source]))
 
 
 def adopted_class(model: Model, spec: Mapping[str, Any]) -> AdoptedModel:

@@ -110,7 +110,7 @@ def run(
         typer.echo(f"{screen}\n")
     every = (verdict for r in results for verdicts in r.verdicts.values() for verdict in verdicts)
     code = conclude(every, case_errors(results, records, broken))
-    return page, code or _failed_on(settings.fail_on, working.out)
+    return page, 1 if _failed_on(settings.fail_on, working.out, len(results)) else code
 
 
 def study(
@@ -222,19 +222,20 @@ def conclude(
     return 4 if errors else 0
 
 
-def _failed_on(mark: str | None, out: Path) -> int:
-    """1 if a grade of the report is that mark or a worse one, or there is none: said; else 0."""
+def _failed_on(mark: str | None, out: Path, cases: int) -> bool:
+    """Whether a grade of the report is that mark or a worse one, or a case has none; says which."""
     if mark is None:
-        return 0
-    grades = pd.read_csv(out / "grades.csv")
-    if grades.empty:
-        say("no method was graded: that takes a sampler that passes, and posterior_agreement")
-        return 1
+        return False
+    grades = pd.read_csv(out / "grades.csv", keep_default_na=False)
+    graded = len(grades[["model", "data"]].drop_duplicates())
+    if graded < cases:
+        told = "that takes a sampler that passes its checks, and posterior_agreement"
+        say(f"no method was graded in {cases - graded} of {cases} cases: {told}")
     worse = grades[grades["mark"].isin(MARKS[MARKS.index(cast("Mark", mark)) :])]
     for row in worse.itertuples():
         about = f"{row.model} on {row.data}: {row.method} for {row.parameter}"
         say(f"{about} is {row.mark}: {row.cause}")
-    return int(len(worse) > 0)
+    return len(worse) > 0 or graded < cases
 
 
 def case_errors(

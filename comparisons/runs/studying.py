@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from comparisons.policy import LADDER
 from comparisons.runs.conduct import conduct
@@ -120,8 +123,13 @@ def default_ladder(model: Model) -> tuple[int, ...]:
 
 def _ladder(model: Model, n: Sequence[int] | int, replicates: int, seed: int) -> tuple[int, ...]:
     """The ladder that was asked for; refuses numbers that cannot be used."""
-    ladder = tuple(sorted({n} if isinstance(n, int) else set(n))) or default_ladder(model)
-    found = [f"n={n}: expected integers of at least 2, as in n=[50, 200]" for n in ladder if n < 2]
+    asked = set(np.ravel(np.asarray(n, object)).tolist())
+    found = [
+        f"n={one}: expected integers of at least 2, as in n=[50, 200]"
+        for one in asked
+        if not isinstance(one, Integral) or one < 2
+    ]
+    ladder = tuple(sorted(map(int, asked))) or default_ladder(model)
     if replicates < _LEAST:
         found.append(f"replicates={replicates}: expected {_LEAST} or more")
     if seed < 0:

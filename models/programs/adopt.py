@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from models.errors import ConfigError, ModelError, did_you_mean
-from models.programs.adopted.arguments import called, columns, on_jax_arrays
+from models.programs.adopted.arguments import called, columns, on_jax_arrays, replaced
 from models.programs.adopted.functions import Adopted
 from models.programs.adopted.model import AdoptedModel
 from models.programs.adopted.own import Own
@@ -74,7 +74,8 @@ def _own(calls: dict[str, Callable[..., Any]], data: Any, *matching: Any) -> Own
     try:
         return _builder(calls, *matching)(arrays, data)
     except ModelError as error:
-        if not isinstance(error.__cause__, jax.errors.TracerArrayConversionError):
+        traced = isinstance(error.__cause__, jax.errors.TracerArrayConversionError)
+        if not traced or "numpyro" not in calls:
             raise
     # it indexes its data with what is traced, which NumPy's arrays do not take
     calls["numpyro"] = on_jax_arrays(calls["numpyro"])
@@ -95,7 +96,7 @@ def _builder(
         programs = {name: bound(name, call, arrays=arrays) for name, call in calls.items()}
         matched = pair(programs["numpyro"], programs["pymc"], names) if len(calls) == 2 else None
         found = {
-            name: _likelihood(program, partial(bound, name, calls[name]), arrays, likelihood)
+            name: _likelihood(program, partial(bound, name, calls[name]), arrays, whole, likelihood)
             for name, program in programs.items()
         }
         undecided = [factor for _, unknown in found.values() for factor in unknown]
@@ -172,6 +173,7 @@ def _likelihood(
     program: UserProgram,
     build: Callable[..., UserProgram],
     arrays: Mapping[str, np.ndarray],
+    whole: Any,
     named: Sequence[str] | None,
 ) -> tuple[tuple[str, ...], list[str]]:
     """The factors that depend on the data, and those of which that cannot be told."""
@@ -184,7 +186,7 @@ def _likelihood(
         return (holding, []) if not program.observed else ((), list(holding))
     rng = np.random.default_rng(0)
     changed = {name: _changed(array, rng) for name, array in arrays.items()}
-    other = build(arrays=changed)
+    other = build(arrays=changed, given=replaced(whole, changed))
     u = jnp.asarray(rng.uniform(-0.5, 0.5, program.size))
     before, after = program.at(u).factors, other.at(u).factors
     found = tuple(
@@ -198,16 +200,19 @@ def _likelihood(
 def _changed(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The same numbers in another order, moved a little where they are no integers.
 
-    One of them is there twice and another not, or sums would not change; but no index is lost.
+    One stands in the place of another, or sums would not change; but none that may be an index, of
+    numbers without gaps, is lost.
     """
     if array.ndim == 0:
         return array * 1.01 if array.dtype.kind == "f" else array
     found = rng.permutation(array)
     values, counts = np.unique(found, return_counts=True)
-    spare = values[:-1] if array.dtype.kind == "f" else values[counts > 1]
+    gaps = array.dtype.kind == "f" or values.size != values[-1] - values[0] + 1
+    spare = values[:-1] if gaps else values[counts > 1]
     if spare.size and values.size > 1:
         flat = found.reshape(-1)
-        flat[np.flatnonzero(flat == spare[0])[0]] = values[-1]
+        instead = values[-1] if spare[0] != values[-1] else values[0]
+        flat[np.flatnonzero(flat == spare[0])[0]] = instead
     measured = array.dtype.kind == "f" and not np.array_equal(array, np.round(array))
     return found + 0.01 * np.nanstd(array) if measured else found
 

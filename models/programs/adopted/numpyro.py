@@ -282,7 +282,7 @@ def _traceable() -> Iterator[None]:
             f"{_place(error)}: use jnp.where in the place of `if`, and jnp in that of np"
         ) from error
     except TypeError as error:
-        if not re.search(r"(int|float)32.*(int|float)64", str(error), re.DOTALL):
+        if not {"32", "64"} <= set(re.findall(r"(?:int|float)(32|64)", str(error))):
             raise
         raise ModelError(
             f"the NumPyro program mixes 32-bit numbers with 64-bit ones at {_place(error)}; here "

@@ -236,13 +236,15 @@ class Own:
                 "included: where a branch of jnp.where or a sum over labels meets log 0, use a "
                 "safe argument there"
             )
-        if not found.absent and not found.nullity and not found.single:
+        if not found.absent and not found.nullity and not found.latent:
             return ""
+        left = f"{found.nullity} directions" if found.nullity > 1 else "a direction"
         if found.redundant and found.latent == found.spare:
             those = " and ".join(found.redundant)
+            instead = f", or integrate it out with latent={found.spare!r}" if found.spare else ""
             return (
-                f"the likelihood leaves a direction of {those} undetermined whatever their values: "
-                f"leave out what is redundant, or integrate it out with latent={found.spare!r}"
+                f"the likelihood leaves {left} of {those} undetermined whatever their values: "
+                f"leave out what is redundant{instead}"
             )
         if found.latent:
             names = ", ".join(found.latent)
@@ -255,7 +257,7 @@ class Own:
         if found.absent:
             return f"the likelihood does not depend on {', '.join(found.absent)}"
         those = " and ".join(found.loose) or "its parameters"
-        return f"the likelihood leaves {found.nullity} directions of {those} undetermined"
+        return f"the likelihood leaves {left} of {those} undetermined"
 
 
 def _rows(adopted: Adopted, program: UserProgram) -> Rows:

@@ -63,7 +63,9 @@ class Structure(NamedTuple):
     def latent(self) -> tuple[str, ...]:
         """The variables to integrate over, as far as can be told; () if all are parameters."""
         children = {n for n, above in self.parents.items() if set(above) & set(self.absent)}
-        found = tuple(name for name in self.sizes if name in children or name in self.single)
+        # where there is nothing besides, they are all there is to estimate
+        single = self.single if set(self.sizes) - set(self.single) else ()
+        found = tuple(name for name in self.sizes if name in children or name in single)
         return found if found or not self.nullity else self.spare
 
 
@@ -140,7 +142,7 @@ def _redundant(scores: np.ndarray, columns: np.ndarray, absent: tuple[str, ...])
         return ()
     seen = scores[:, here]
     scale = np.maximum(np.abs(seen).max(axis=0), np.finfo(float).tiny)
-    _, values, directions = np.linalg.svd(seen / scale, full_matrices=True)
+    _, values, directions = np.linalg.svd(np.linalg.qr(seen / scale, mode="r"), full_matrices=True)
     rank = int((values > _RANK * np.sqrt(len(seen))).sum())
     inside = np.abs(directions[rank:]).max(axis=0, initial=0.0) > _INSIDE
     return tuple(dict.fromkeys(map(str, columns[here][inside])))
