@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from models.programs.density import Density
 
-_STEPS = 20
-"""Natural-gradient steps from Laplace's approximation to the nearest Gaussian."""
+_STEPS, _STILL = 20, 1e-3
+"""Natural-gradient steps from Laplace's approximation to the nearest Gaussian, at most; they end
+where one moves by so many sd, and logs of sd."""
 _EQUAL = 1e-6
 """Difference of the heights of two modes that are equal, nats."""
 _POINTS, _BATCHES = 2_048, 16
@@ -128,7 +129,11 @@ def from_the_mode(target: Density, starts: Sequence[np.ndarray], family: str) ->
         if family == "mean_field" and step == 0:
             covariance = np.diag(1 / np.diag(np.linalg.inv(covariance)))
         rng = np.random.default_rng(0)  # the same points, so that the steps end
-        found = nearest(target, found.mean, covariance, family, rng)
+        before, found = found, nearest(target, found.mean, covariance, family, rng)
+        if found is not None:
+            moved = abs(found.mean - before.mean) / found.sd, abs(np.log(found.sd / before.sd))
+            if np.max(moved) < _STILL:
+                break
     return found
 
 
