@@ -19,8 +19,9 @@ def sections(known: Facts, command: str) -> list[Section]:
     )
     return [
         section._replace(
+            title=f"{number}. {section.title}",
             pictures=[picture for picture in section.pictures if picture],
             tables=[table for table in section.tables if table.rows],
         )
-        for section in every
+        for number, section in enumerate(every, 1)
     ]

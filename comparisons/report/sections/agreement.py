@@ -64,7 +64,7 @@ def section(known: Facts) -> Section:
         folded=True,
     )
     question = "Did every method do its job, and is its job good enough here?"
-    told = claims(known.result, "agreement", "3. Do the methods agree?", question)
+    told = claims(known.result, "agreement", "Do the methods agree?", question)
     densities = agreement.densities(known.drawn, names)
     pairs = agreement.pairs(known.result, reference, names)
     pictures, tables = [densities, pairs, *told.pictures], [against, forest, *told.tables]
@@ -100,6 +100,6 @@ def information(known: Facts) -> Section:
         folded=True,
     )
     question = "Is the posterior as narrow as theory says, and does any estimator beat the bound?"
-    told = claims(known.result, "fisher", "4. Fisher information and Cramér–Rao", question)
+    told = claims(known.result, "fisher", "Fisher information and Cramér–Rao", question)
     pictures = [agreement.deviations(known.found, known.notable), *told.pictures]
     return told._replace(pictures=pictures, tables=[*told.tables, estimates])

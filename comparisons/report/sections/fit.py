@@ -31,7 +31,7 @@ def section(known: Facts) -> Section:
     )
     question = "Could the model have produced these data?"
     verdict = _verdict(known)
-    return Section("fit", "6. Does it fit?", question, verdict, None, pictures, [quantiles])
+    return Section("fit", "Does it fit?", question, verdict, None, pictures, [quantiles])
 
 
 def _verdict(known: Facts) -> str:

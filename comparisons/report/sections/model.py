@@ -29,9 +29,12 @@ def section(known: Facts) -> Section:
         "reported as": words(lambda p: "itself" if p.name in reported else parts),
     }
     hyper = {"name": words(0), "value": words(1)}
-    documents = (inspect.getdoc(cls), inspect.getdoc(inspect.getmodule(cls)))
+    own = isinstance(result.model, HasOwnPrograms)  # of which our own words would say nothing
+    documents = () if own else (inspect.getdoc(cls), inspect.getdoc(inspect.getmodule(cls)))
     question = "What is fitted, and are the two programs one model?"
-    told = claims(result, "model", "1. Model", question)
+    told = claims(result, "model", "Model", question)
+    if len(languages(result.model)) == 1:
+        told = told._replace(verdict="One program only: there is nothing to hold it against.")
     return told._replace(
         pictures=[_graph(result), *told.pictures],
         tables=[

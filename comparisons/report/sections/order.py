@@ -38,7 +38,7 @@ def section(known: Facts) -> Section:
         file="criteria.csv",
     )
     question = "How large a model do the data support, and does BIC stand in for the evidence?"
-    told = claims(known.result, "order", "5. Which order?", question)
+    told = claims(known.result, "order", "Which order?", question)
     pictures = [criteria.orders(known.rows["criteria"]), *told.pictures]
     return told._replace(pictures=pictures, tables=[shown, *told.tables])
 

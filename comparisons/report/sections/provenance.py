@@ -20,7 +20,7 @@ def section(known: Facts, command: str) -> Section:
         ),
     ]
     question, verdict = "How was this made, and what changed?", _verdict(known.changes)
-    return Section("provenance", "9. Provenance", question, verdict, tables=tables)
+    return Section("provenance", "Provenance", question, verdict, tables=tables)
 
 
 def _verdict(changes: tuple[tuple[str, str, str], ...] | None) -> str:

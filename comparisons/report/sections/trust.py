@@ -48,7 +48,7 @@ def section(known: Facts) -> Section:
     )
     return Section(
         "trust",
-        "2. Can the runs be trusted?",
+        "Can the runs be trusted?",
         "Did every sampler converge, and did every optimiser find its optimum?",
         f"{verdict}." if result.estimates else "Nothing was fitted.",
         pictures=_pictures(known),
@@ -152,4 +152,4 @@ def cost(known: Facts) -> Section:
     note = "Effective draws (the smallest ESS) per second of sampling, of runs that passed."
     shown = table("Seconds", rows, columns, note=note)
     question = "What did each answer cost?"
-    return Section("cost", "8. Cost", question, verdict, None, [runs.costs(rows)], [shown])
+    return Section("cost", "Cost", question, verdict, None, [runs.costs(rows)], [shown])
