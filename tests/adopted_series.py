@@ -314,7 +314,7 @@ SERIES = {
     "HMM, scan and chain": Kind(forward_numpyro, chain_pymc, {"y": y}),
     "AR(1)": Kind(ar1_numpyro, ar1_pymc, {"y": y}),
     "AR(2)": Kind(ar2_numpyro, ar2_pymc, {"y": y}),
-    "local level": Kind(level_numpyro, level_pymc, {"y": y}, ("steps",)),
+    "local level": Kind(level_numpyro, level_pymc, {"y": y}, ("level",)),
     "stochastic volatility": Kind(volatility_numpyro, volatility_pymc, {"y": y}, ("s",)),
     "GARCH(1, 1)": Kind(garch_numpyro, garch_pymc, {"y": y}),
 }

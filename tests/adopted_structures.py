@@ -318,9 +318,7 @@ HIERARCHIES = {
         schools_numpyro_noncentred, schools_pymc, schools, ("theta_decentered",)
     ),
     "slopes and a covariate": Kind(slopes_numpyro, slopes_pymc, {**groups, "u": u}, ("a", "b")),
-    "crossed groups": Kind(
-        crossed_numpyro, crossed_pymc, {"g": g, "h": h, "y": y}, ("a_raw", "b_raw")
-    ),
+    "crossed groups": Kind(crossed_numpyro, crossed_pymc, {"g": g, "h": h, "y": y}, ("a", "b")),
     "correlated slopes": Kind(
         correlated_numpyro, correlated_pymc, groups, ("ab",), "up to the constant"
     ),

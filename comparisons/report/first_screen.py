@@ -129,8 +129,10 @@ def first_screen(
             "cheap methods; estimates can still be compared with one another."
         )
         shown = _free(model, max(numbers.values(), key=len, default={}))[:SHOWN]
-        unknown = nan, "", "nothing to judge it by"
-        lines = [_line(m, fit, numbers[m], shown, *unknown) for m, fit in fits.items()]
+        lines = []
+        for method, fit in fits.items():
+            words = fit.problems[0] if fit.problems else "nothing to judge it by"
+            lines.append(_line(method, fit, numbers[method], shown, nan, "", words))
     else:
         if note := fits[against].record.attrs.get("note"):  # few of its transitions diverged
             above.append(f"{label(against)}: {note}")

@@ -207,7 +207,8 @@ def _changed(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return array * 1.01 if array.dtype.kind == "f" else array
     found = rng.permutation(array)
     values, counts = np.unique(found, return_counts=True)
-    gaps = array.dtype.kind == "f" or values.size != values[-1] - values[0] + 1
+    kind = array.dtype.kind
+    gaps = kind == "f" or (kind in "iu" and values.size != values[-1] - values[0] + 1)
     spare = values[:-1] if gaps else values[counts > 1]
     if spare.size and values.size > 1:
         flat = found.reshape(-1)

@@ -239,7 +239,8 @@ class Own:
         if not found.absent and not found.nullity and not found.latent:
             return ""
         left = f"{found.nullity} directions" if found.nullity > 1 else "a direction"
-        if found.redundant and found.latent == found.spare:
+        hierarchy = any(name in found.parents for name in found.spare)
+        if found.redundant and found.latent == found.spare and not hierarchy:
             those = " and ".join(found.redundant)
             instead = f", or integrate it out with latent={found.spare!r}" if found.spare else ""
             return (
@@ -251,7 +252,7 @@ class Own:
             count = sum(found.sizes[name] for name in found.latent)
             be = "is a latent variable" if len(found.latent) == 1 else "are latent variables"
             return (
-                f"{names} {be}: {count} values for {self.rows.count} rows; integrate it out "
+                f"{names} {be}: {count} values for {self.size} rows; integrate it out "
                 f"with latent={found.latent!r}"
             )
         if found.absent:

@@ -137,7 +137,7 @@ def _single(scores: np.ndarray, columns: np.ndarray, row: np.ndarray | None) -> 
 
 def _redundant(scores: np.ndarray, columns: np.ndarray, absent: tuple[str, ...]) -> tuple[str, ...]:
     """The variables of the directions in which no score at any point has a component."""
-    here = ~np.isin(columns, absent)
+    here = ~np.isin(columns, absent) & (np.abs(scores) > _ZERO).any(axis=0)
     if not scores.size or not here.any():
         return ()
     seen = scores[:, here]
