@@ -142,10 +142,13 @@ assert len(found.table()) == 6  # two parameters by three methods
 
 
 def test_draws_are_plotted_by_their_labels() -> None:
+    from matplotlib import pyplot as plt
+
     methods = (cc.Laplace(restarts=2, draws=100), cc.MaximumLikelihood(restarts=2))
     found = cc.compare(cc.Gaussian(), Y, methods=methods, claims=("same_model",))
     assert list(found.idatas()) == ["laplace[numpyro]"]
     panels = found.plot()
+    plt.close("all")
     assert set(panels.viz["trunk"].data_vars) == {"mu", "sigma"}
     assert panels.viz["trunk"]["model"].to_numpy().tolist() == ["laplace[numpyro]"]
     assert "nothing to judge it by" in repr(found)

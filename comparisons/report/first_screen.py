@@ -129,10 +129,8 @@ def first_screen(
             "cheap methods; estimates can still be compared with one another."
         )
         shown = _free(model, max(numbers.values(), key=len, default={}))[:SHOWN]
-        lines = []
-        for method, fit in fits.items():
-            words = fit.problems[0] if fit.problems else "nothing to judge it by"
-            lines.append(_line(method, fit, numbers[method], shown, nan, "", words))
+        words = {m: (*fit.problems, "nothing to judge it by")[0] for m, fit in fits.items()}
+        lines = [_line(m, fits[m], numbers[m], shown, nan, "", words[m]) for m in fits]
     else:
         if note := fits[against].record.attrs.get("note"):  # few of its transitions diverged
             above.append(f"{label(against)}: {note}")
