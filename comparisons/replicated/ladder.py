@@ -55,8 +55,8 @@ def vanishing(statistic: Statistic, claim: str, **fields: Any) -> Iterator[Verdi
 
     The prediction at a rung is the law through all the others, so that no number explains itself.
     A departure that the law does not explain, yet is mostly gone at the largest N, is one before
-    the asymptotics set in: NOT COMPARABLE. So is one at the only N, while
-    it is no larger than first terms of expansions in N^−power are.
+    the asymptotics set in: NOT COMPARABLE. So is one at the only N, while it is no larger than the
+    first terms of expansions in N^−power are.
 
     Args:
         statistic: along the ladder.

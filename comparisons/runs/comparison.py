@@ -122,21 +122,13 @@ class Comparison:
 
     def verdicts(self) -> pd.DataFrame:
         """One row for each claim that was checked."""
+        columns = ["claim", "about", "verdict", "observed", "expected", "error", "bound", "cause"]
         rows = [
-            {
-                "claim": name,
-                "about": verdict.about,
-                "verdict": verdict.outcome,
-                "observed": verdict.observed,
-                "expected": verdict.expected,
-                "error": verdict.error,
-                "bound": verdict.bound,
-                "cause": verdict.cause,
-            }
+            (name, v.about, v.outcome, v.observed, v.expected, v.error, v.bound, v.cause)
             for name, verdicts in self.claims.items()
-            for verdict in verdicts
+            for v in verdicts
         ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows, columns=columns)
 
     def idata(self, method: Method | str) -> xr.DataTree:
         """The draws of a method, as ArviZ has them.

@@ -74,10 +74,16 @@ def polish(
 
     The point itself where a Hessian on the way is not finite: the way leads to an edge.
     """
-    options = {"jac": True, "hess": hessian, "method": "trust-exact", "options": {"gtol": 1e-9}}
+
+    def finite(u: np.ndarray) -> np.ndarray:
+        if not np.isfinite(found := hessian(u)).all():
+            raise FloatingPointError
+        return found
+
+    options = {"jac": True, "hess": finite, "method": "trust-exact", "options": {"gtol": 1e-9}}
     try:
         end = minimize(objective, start, **options)
-    except (np.linalg.LinAlgError, ValueError):  # SciPy's, of a Hessian that is not finite
+    except FloatingPointError:
         return start, -objective(start)[0]
     if not np.isfinite(end.x).all() or end.fun > objective(start)[0]:
         return start, -objective(start)[0]
