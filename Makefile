@@ -3,6 +3,7 @@
 #   make report              the report on every model and its bundled data: reports/index.html
 #   make test                the test suite;             one part of it:  make test ARGS="-m 'not slow'"
 #   make exhaustive          further pairs of users' programs, of kinds that the suite shows already
+#   make faults              100 kills and 150 interruptions of commands, at random moments
 #   make lint                style, formatting, types and the direction of dependencies
 #   make bench               the benchmarks
 #   make engines             the README's table of the libraries' own fits
@@ -14,7 +15,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: report test exhaustive lint bench engines lock clean .venv
+.PHONY: report test exhaustive faults lint bench engines lock clean .venv
 
 ARGS ?=
 PYTHON ?=
@@ -37,7 +38,7 @@ find_python = \
 
 report: $(VENV)/.installed
 	@# exit code 1 means that some verdict is DIFFER: a finding, not a failure to make the report
-	$(BIN)/python -m comparisons $(ARGS) || { [ $$? -eq 1 ] && $(BIN)/python -c 'import comparisons.__main__'; }
+	$(BIN)/python -m comparisons $(ARGS) || { [ $$? -eq 1 ] && $(BIN)/python -c 'import comparisons.runs.command_line'; }
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not exhaustive" --durations=25 $(ARGS)
@@ -45,6 +46,10 @@ test: $(VENV)/.installed
 # What the suite leaves to a change of the adoption of users' programs: every pair of them, every way round.
 exhaustive: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist load -m exhaustive $(ARGS)
+
+# Commands that are killed and interrupted at a hundred random moments each; the seed is printed.
+faults: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 0 -s tests/test_kills.py --times 100 $(ARGS)
 
 # Every check runs, so that one call shows all there is to mend.
 lint: $(VENV)/.installed

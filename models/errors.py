@@ -54,7 +54,7 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     return f"{hint} Valid: {', '.join(names) or 'none'}."
 
 
-def told(error: Exception) -> str:
+def told(error: BaseException) -> str:
     """An error as one line: the message of one of ours, else its type and first line."""
     if isinstance(error, ConcordError):
         return str(error)

@@ -13,8 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import jax
 import pytest
 
-from comparisons import __main__ as command_line
-from comparisons.runs import environment
+from comparisons.runs import command_line, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +21,16 @@ if TYPE_CHECKING:
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 4)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--times", type=int, default=10, help="kills, and interruptions, to make")
+
+
+@pytest.fixture
+def times(request: pytest.FixtureRequest) -> int:
+    """How often a command is killed or interrupted: `make faults` asks for a hundred times."""
+    return request.config.getoption("--times")
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import dask
 import numpy as np
 import pandas as pd
 import psutil
@@ -132,12 +133,22 @@ def test_workers_give_the_numbers_of_this_process(cluster: Cluster, tmp_path: Pa
 def test_a_scheduler_that_runs_already_gives_the_same_study(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    address, rows = cluster.client.scheduler_info()["address"], []
+    address, keys = cluster.client.scheduler_info()["address"], cluster.client.security
+    tls = {"ca-file": keys.tls_ca_file, "client.key": keys.tls_client_key}
+    tls["client.cert"] = keys.tls_client_cert
+    dask.config.set({f"distributed.comm.tls.{name}": value for name, value in tls.items()})
+    rows = []
     for out, scheduler in ((tmp_path / "here", None), (tmp_path / "there", address)):
         settings = Settings(out=str(out), jobs=None if scheduler else 1, scheduler=scheduler)
         run_study("asymptotics", GAUSSIAN, (30,), 250, settings, "")
         rows.append((out / "study.csv").read_text())
     assert rows[0] == rows[1]
+    dask.config.refresh()
+    with (
+        pytest.raises(ConfigError, match=r"with its keys in Dask's configuration"),
+        Cluster(1, address, tmp_path) as stranger,
+    ):
+        _ = stranger.memory
 
 
 def test_threads_of_a_worker_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +259,7 @@ def test_a_study_that_was_killed_goes_on_where_it_stopped(tmp_path: Path) -> Non
 
 
 def test_nothing_listens_beyond_this_machine(cluster: Cluster) -> None:
-    assert cluster.client.scheduler_info()["address"].startswith("tcp://127.0.0.1:")
+    assert cluster.client.scheduler_info()["address"].startswith("tls://127.0.0.1:")
     this = psutil.Process()
     for process in (this, *this.children(recursive=True)):
         for socket in process.net_connections():
@@ -363,6 +374,18 @@ def test_a_worker_with_other_code_is_refused(
     workers = there(cluster, "gaussian", Gaussian())
     with pytest.raises(ConfigError, match="has another version of this package"):
         list(workers.measured([Work(20, 0, 30)]))
+
+
+def test_whoever_has_no_key_cannot_speak_to_the_scheduler(cluster: Cluster) -> None:
+    from dask.distributed import Client
+    from distributed.security import Security
+
+    address = cluster.client.scheduler.address
+    assert address.startswith("tls://127.0.0.1:")
+    for theirs, key in ((f"tcp{address[3:]}", None), (address, Security.temporary())):
+        with pytest.raises(OSError, match=r"TCP|TLS|Timed out"):
+            Client(theirs, security=key, timeout="2s", set_as_default=False)
+    assert cluster.client.submit(len, "ours").result() == 4
 
 
 def test_no_scheduler_at_the_address_is_said(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_help_needs_nothing_heavy() -> None:
     heavy = ["arviz", "jax", "numpy", "numpyro", "pandas", "pydantic", "pymc", "scipy", "xarray"]
     code = (
         "import sys; sys.argv = ['concord', '--help']\n"
-        "from comparisons.__main__ import main\n"
+        "from comparisons.runs.command_line import main\n"
         "try: main()\n"
         f"finally: print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
     )

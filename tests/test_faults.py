@@ -132,9 +132,12 @@ def test_failing_and_lethal_fits_leave_the_others(project: Scratch, undisturbed:
     assert done.returncode == 4
     (found,) = results(project)
     (expected,) = results(undisturbed)
+    method = project.path / "methods" / "fake.py"
+    killing = 'case "kill":'
+    line = f"{method}:{1 + method.read_text().splitlines().index(f'            {killing}') + 1}"
     assert found["failures"] == {
         "fake[two]": "ZeroDivisionError: a bug",
-        "fake[three]": "the worker was killed (signal 9) twice",
+        "fake[three]": f"{line}: the worker was killed (signal 9) twice",
     }
     assert found["estimates"] == {"fake[one]": expected["estimates"]["fake[one]"]}
     assert found["outcomes"]["same_average"] == ["AGREE"]

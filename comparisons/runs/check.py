@@ -18,7 +18,7 @@ from comparisons.case import Case
 from comparisons.claims import GATE
 from comparisons.policy import TOLERANCE
 from comparisons.runs.plan import built, model_class
-from comparisons.runs.programs import parts, programs_spec
+from comparisons.runs.programs import guarded, parts, programs_spec
 from comparisons.runs.programs import table as table_of
 from comparisons.runs.selection import chosen
 from comparisons.runs.user_model import user_program
@@ -96,35 +96,35 @@ def stages(
         ModelError: a stage fails; names the stage and what was expected.
     """
     if (absent := missing(model)) or latent:
-        adopted = _guarded("programs", lambda: adopt_class(model, data, latent=latent))
+        adopted = guarded("programs", lambda: adopt_class(model, data, latent=latent))
         if absent:
             yield "class", f"{', '.join(absent)}: left out, and read off the rest where needed"
         yield from _adopted_stages(adopted, seed)
         return
     rng = np.random.default_rng(seed)
-    yield "parameter table", _guarded("parameter table", lambda: _table(model))
+    yield "parameter table", guarded("parameter table", lambda: _table(model))
     given = data is not None
     if data is None:
-        data = _guarded("simulate", lambda: _simulated(model, rng))
+        data = guarded("simulate", lambda: _simulated(model, rng))
         yield "simulate", f"{dict(data.sizes)} simulated at the model's truth"
     found = data
     if reason := reason_to_adopt(model, found):
         yield "own programs", f"read as they are: {reason}"
-        adopted = _guarded("programs", lambda: adopt_class(model, found))
+        adopted = guarded("programs", lambda: adopt_class(model, found))
         yield from _adopted_stages(adopted, seed)
         return
-    start = _guarded("start", lambda: _start(model, found, rng))
+    start = guarded("start", lambda: _start(model, found, rng))
     yield "start", ", ".join(f"{name} {jnp.shape(value)}" for name, value in start.items())
     if given:
-        yield "data", _guarded("data", lambda: _supported(model, found))
-    numpyro = _guarded("NumPyro program", lambda: density(model, found, "numpyro"))
+        yield "data", guarded("data", lambda: _supported(model, found))
+    numpyro = guarded("NumPyro program", lambda: density(model, found, "numpyro"))
     yield "NumPyro program", f"{numpyro.size} free parameters, names agree with the table"
-    pymc = _guarded("PyMC program", lambda: density(model, found, "pymc"))
+    pymc = guarded("PyMC program", lambda: density(model, found, "pymc"))
     yield "PyMC program", f"{pymc.size} free parameters, names agree with the table"
     for language, program in (("NumPyro", numpyro), ("PyMC", pymc)):
         stage = f"finite {language} density at the start"
-        yield stage, _guarded(stage, lambda program=program: _finite(program, start))
-    yield "same model", _guarded("same model", lambda: _same(model, found, seed))
+        yield stage, guarded(stage, lambda program=program: _finite(program, start))
+    yield "same model", guarded("same model", lambda: _same(model, found, seed))
 
 
 def program_stages(
@@ -149,7 +149,7 @@ def program_stages(
     Raises:
         ConcordError: a stage fails; names the stage and what was expected.
     """
-    model = _guarded("programs", lambda: adopt(pymc, numpyro, data, **matching))
+    model = guarded("programs", lambda: adopt(pymc, numpyro, data, **matching))
     yield from _adopted_stages(model, seed)
 
 
@@ -157,7 +157,7 @@ def _adopted_stages(model: AdoptedModel, seed: int) -> Iterator[tuple[str, str]]
     yield "programs", f"{model!r}; {_sizes(model)}"
     for language in languages(model):
         stage = f"finite {language} density"
-        yield stage, _guarded(stage, lambda one=language: _finite_start(model, one))
+        yield stage, guarded(stage, lambda one=language: _finite_start(model, one))
     if len(model.languages) == 1:
         yield "same model", "one program only: there is nothing to hold it against"
     else:
@@ -165,8 +165,8 @@ def _adopted_stages(model: AdoptedModel, seed: int) -> Iterator[tuple[str, str]]
         if pair is not None and pair.guessed:
             listed = ", ".join(f"{name} = {pair.names[name]}" for name in pair.guessed)
             yield "names", f"guessed by shape: {listed}; say so with names= if that is right"
-        yield "same model", _guarded("same model", lambda: _same(model, model.data, seed))
-    problem = _guarded("likelihood", lambda: model.likelihood_problem)
+        yield "same model", guarded("same model", lambda: _same(model, model.data, seed))
+    problem = guarded("likelihood", lambda: model.likelihood_problem)
     count = units(model, model.data)
     told = f"{count} units" if count > 1 else "one term for all rows, one unit"
     yield "likelihood", problem or f"{told}; every parameter is in it"
@@ -180,23 +180,6 @@ def _finite_start(model: AdoptedModel, language: Language) -> str:
     program = model.adopted.programs[language]
     points = program.starts(np.random.default_rng(0))
     return f"{program.size} coordinates, finite at {len(points)} starting points"
-
-
-def _guarded[T](stage: str, attempt: Callable[[], T]) -> T:
-    try:
-        return attempt()
-    except ConcordError as error:
-        raise type(error)(f"{stage}: {error}") from error
-    except Exception as error:  # whatever a user's program raises
-        raise ModelError(f"{stage}: {type(error).__name__}: {error}{_site(error)}") from error
-
-
-def _site(error: Exception) -> str:
-    """Where in a user's file an exception comes from."""
-    from comparisons.runs.user_model import user_line
-
-    where = user_line(error)
-    return f" (at {where})" if where else ""
 
 
 def _table(model: Model) -> str:

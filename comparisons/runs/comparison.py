@@ -20,6 +20,7 @@ from comparisons.grades import graded
 from comparisons.reference import scalars
 from comparisons.report.engines import EngineResult, engines
 from comparisons.report.first_screen import first_screen
+from comparisons.runs import signals
 from comparisons.runs.flow import case_result, closed, tabulated
 from comparisons.runs.plan import unique
 from comparisons.runs.publish import publish
@@ -242,7 +243,7 @@ def compare(
     model = chosen_model(model, data, programs, latent=latent, likelihood=likelihood)
     at_tolerance((), tolerance)  # refused before anything is fitted
     began, problems = time.perf_counter(), dict[str, str]()
-    case = Case(model, data, seed, profile=profile, methods=methods)
+    case = Case(model, data, seed, profile=profile, methods=methods, progress=signals.check)
     found = {
         name: at_tolerance(verdicts, 1.0 if name == GATE else tolerance)
         for name, verdicts in _found(case, claims, problems).items()
@@ -250,6 +251,7 @@ def compare(
     return Comparison(case, found, time.perf_counter() - began, problems)
 
 
+@signals.kept()
 def _found(
     case: Case, claims: Sequence[str], problems: dict[str, str]
 ) -> dict[str, Sequence[Verdict]]:

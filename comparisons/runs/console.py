@@ -3,17 +3,32 @@
 import os
 import sys
 from contextlib import suppress
+from typing import TextIO
+
+_results: TextIO | None = None
+"""Standard output, where what else is printed no longer goes there."""
+
+
+def reserve() -> None:
+    """Keeps standard output for results: what a user's code prints goes to standard error."""
+    global _results
+    if sys.stdout is None or sys.stderr is None or _results is not None:
+        return
+    sys.stdout.flush()
+    _results = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="backslashreplace")
+    os.dup2(2, 1)
 
 
 def say(line: str) -> None:
     """Prints to standard output, whether or not anybody still reads it."""
-    if sys.stdout is None:
+    stream = _results or sys.stdout
+    if stream is None:
         return
     try:
-        print(line, flush=True)
+        print(line, file=stream, flush=True)
     except BrokenPipeError:
         # what Python flushes at exit must not fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def complain(message: str) -> None:

@@ -9,7 +9,6 @@ would be lost.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import pkgutil
@@ -19,23 +18,22 @@ import shutil
 import tempfile
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from functools import cached_property, partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, final
 
-from comparisons.runs import signals
+from comparisons.runs import signals, supervisor
+from comparisons.runs.attempts import BETWEEN, Attempt, Told
 from comparisons.runs.environment import memory_limit
 from comparisons.runs.remote import perform
 from inference.threads import THREADS
-from models.errors import ConfigError, FitError, StoreError
+from models.errors import ConcordError, ConfigError, FitError, StoreError
+from models.errors import told as _told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-type Told = Callable[[str, str, str, float], None]
-"""Told (task, event, name, seconds): the events of a case's progress, `compare`, `warning` (a
-message), `ended`."""
+    from collections.abc import Iterator, Mapping
 
 ONE_THREAD = {THREADS: "1", "PJRT_NPROC": "1"}
 """Environment of a worker that computes in one thread, as JAX does then, too."""
@@ -46,6 +44,8 @@ _DASK = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     "distributed.comm.timeouts.connect": "60s",  # a new worker may start on a busy machine
+    "distributed.scheduler.http.routes": [],  # nothing is served to whoever else is logged in
+    "distributed.worker.http.routes": [],
 }
 _POLL = 0.1
 """Seconds between two looks at signals and events."""
@@ -54,7 +54,6 @@ _PATIENCE = 60
 _MOST_DEATHS = 2
 _MOST_LOST = 10
 """Times that a task may be lost before its worker has begun it."""
-_BETWEEN = "the time between two fits"
 _EXIT = re.compile(r"Worker process (\d+) (?:exited with status|(was killed by signal)) (\d+)")
 """How Dask's log tells the end of a worker."""
 
@@ -113,6 +112,7 @@ class Here:
 
         def tell(task: str, event: str, name: str, seconds: float = 0.0) -> None:
             signals.check()
+            supervisor.tell("stage", f"{task} {name}" if event in ("fit", "compare") else "")
             told(task, event, name, seconds)
 
         for task, arguments in tasks.items():
@@ -120,39 +120,15 @@ class Here:
                 outcome = function(*arguments, skip={}, tell=partial(tell, task))
             except StoreError:
                 raise
-            except Exception as error:  # a user's program may raise anything; the others go on
+            except (Exception, SystemExit) as error:  # a user's program may raise anything
+                signals.check()
                 if self._debug:
                     raise
-                outcome = error
-            told(task, "ended", "", 0.0)
+                place = supervisor.raised_at(error)
+                ours = isinstance(error, ConcordError) or not place
+                outcome = error if ours else FitError(f"{_told(error)} (at {place})")
+            tell(task, "ended", "")
             yield task, outcome
-
-
-@final
-class _Attempt:
-    """A task on its way: what to skip, and what its worker was at when it was last heard of."""
-
-    def __init__(self, task: str, arguments: tuple[Any, ...], events: Path | None) -> None:
-        self.task = task
-        self.arguments = arguments
-        self.events = events
-        self.skip: dict[str, str] = {}
-        self.deaths: Counter[str] = Counter()
-        self.lost = 0
-        self.doing = ""
-        self.worker = 0
-        self._read = 0
-
-    def news(self) -> Iterator[tuple[str, str, float]]:
-        """All that the task has told since the last call."""
-        if self.events is None or not self.events.is_file():
-            return
-        with self.events.open("rb") as file:
-            file.seek(self._read)
-            for line in file:
-                if line.endswith(b"\n"):
-                    self._read += len(line)
-                    yield tuple(json.loads(line))
 
 
 @final
@@ -169,6 +145,7 @@ class Cluster:
         folder: Path,
         log: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        limit: float = inf,
     ) -> None:
         """A cluster.
 
@@ -178,10 +155,11 @@ class Cluster:
             folder: an existing directory for what tasks tell; seen by all workers.
             log: a file that takes what the libraries print in processes of our own.
             environment: environment of processes of our own, besides this process's.
+            limit: most seconds for one thing that a task tells of, in processes of our own.
         """
         self._jobs, self._scheduler = jobs, scheduler
         self._folder, self._log = folder, log
-        self._environment = dict(environment or {})
+        self._environment, self._limit = dict(environment or {}), limit
         self._stack = contextlib.ExitStack()
         self._exits: dict[int, str] = {}
         self._own: Any = None
@@ -220,10 +198,11 @@ class Cluster:
         try:
             client = Client(self._scheduler, timeout="15s", set_as_default=False)
             return self._stack.enter_context(client)
-        except (OSError, ValueError) as error:
+        except (OSError, TypeError, ValueError) as error:  # TypeError: TLS without a key
             raise ConfigError(
                 f"--scheduler {self._scheduler}: {error}; expected the address of a Dask "
-                "scheduler, such as tcp://127.0.0.1:8786"
+                "scheduler, such as tls://127.0.0.1:8786, with its keys in Dask's configuration "
+                "under distributed.comm.tls"
             ) from error
 
     def results(
@@ -233,11 +212,11 @@ class Cluster:
             return
         events = Path(tempfile.mkdtemp(prefix=f".tmp-{os.getpid()}-", dir=self._folder))
         waiting = deque(
-            _Attempt(task, arguments, events / str(number))
+            Attempt(task, arguments, events / str(number))
             for number, (task, arguments) in enumerate(tasks.items())
         )
         ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        running: dict[Any, _Attempt] = {}
+        running: dict[Any, Attempt] = {}
 
         def submit() -> None:
             while waiting and len(running) < self._places():
@@ -250,7 +229,8 @@ class Cluster:
                     submit()
                     future = self._next(ended)
                     for attempt in running.values():
-                        _listen(attempt, told)
+                        attempt.listen(told)
+                        self._end_if_late(attempt)
                     if future is None:
                         self._watch()
                         continue
@@ -269,6 +249,7 @@ class Cluster:
 
     def _started(self) -> Any:
         from dask.distributed import LocalCluster
+        from distributed.security import Security
 
         if self._log is not None:
             self._log.write_bytes(b"")
@@ -285,6 +266,7 @@ class Cluster:
                 local_directory=scratch,
                 env=self._environment,
                 silence_logs=logging.CRITICAL,
+                security=Security.temporary(),  # a key that only these processes have
             )
         )
         return self._own
@@ -295,8 +277,8 @@ class Cluster:
             return self._jobs if self.client else 0
         return max(1, sum(self.client.nthreads().values()))
 
-    def _submitted(self, call: str, attempt: _Attempt, start: str, ended: Any) -> Any:
-        attempt.doing, attempt.worker = start, 0
+    def _submitted(self, call: str, attempt: Attempt, start: str, ended: Any) -> Any:
+        attempt.doing, attempt.worker, attempt.place = start, 0, ""
         log = str(self._log) if self._log is not None and self._own is not None else ""
         arguments = (call, attempt.arguments, attempt.skip, str(attempt.events), log)
         future = self.client.submit(perform, *arguments, pure=False)
@@ -320,12 +302,12 @@ class Cluster:
             self._own.scale(self._jobs)
         self._seen = time.monotonic()
 
-    def _outcome(self, future: Any, attempt: _Attempt, start: str, told: Told) -> Any:
+    def _outcome(self, future: Any, attempt: Attempt, start: str, told: Told) -> Any:
         """Result or error of an attempt; the attempt itself if it is to be repeated."""
         from distributed.scheduler import KilledWorker
 
         error = future.exception()
-        _listen(attempt, told)
+        attempt.listen(told)
         if isinstance(error, StoreError):
             raise error
         if not isinstance(error, KilledWorker):
@@ -335,35 +317,35 @@ class Cluster:
             return attempt
         doing = attempt.doing
         attempt.deaths[doing] += error.allowed_failures + 1
-        how = self._how(attempt.worker)
-        again = attempt.deaths[doing] < _MOST_DEATHS
-        unnamed = doing in (start, _BETWEEN)
+        again = attempt.deaths[doing] < _MOST_DEATHS and not attempt.late
+        how = f"the worker {self._how(attempt.worker)}{'' if again else ' twice'}"
+        if attempt.place:
+            how = f"{attempt.place}: {how}"
+        if attempt.late:
+            how = f"it took longer than {self._limit:g} s; allow more with --timeout SECONDS"
+            attempt.late = False
+        unnamed = doing in (start, BETWEEN)
         if unnamed and not again:
             what = "; what it printed, if anything, is in run.log" if self._log else ""
-            return LostError(f"the worker {how} twice during {doing}{what}")
+            return LostError(f"{how} during {doing}{what}")
         if not again:
-            attempt.skip[doing] = f"the worker {how} twice"
+            attempt.skip[doing] = how
         then = "trying once more" if again else "going on without it"
-        times = "" if again else " twice"
-        message = f"{attempt.task}: the worker {how}{times} during {doing}; {then}"
-        told(attempt.task, "warning", message, 0.0)
+        told(attempt.task, "warning", f"{attempt.task}: {how} during {doing}; {then}", 0.0)
         return attempt
+
+    def _end_if_late(self, attempt: Attempt) -> None:
+        if self._own is None or not attempt.worker or attempt.late:
+            return
+        if time.monotonic() - attempt.since > self._limit:
+            attempt.late = True
+            signals.end(attempt.worker)
 
     def _how(self, worker: int) -> str:
         deadline = time.monotonic() + 2  # the scheduler may know of it first
         while self._own is not None and worker not in self._exits and time.monotonic() < deadline:
             time.sleep(0.01)
         return self._exits.get(worker, "died")
-
-
-def _listen(attempt: _Attempt, told: Told) -> None:
-    for event, name, seconds in attempt.news():
-        if event == "began":
-            attempt.worker = int(name)
-            continue
-        if event != "warning":
-            attempt.doing = name if event in ("fit", "compare") else _BETWEEN
-        told(attempt.task, event, name, seconds)
 
 
 @contextlib.contextmanager

@@ -123,6 +123,26 @@ Truth = Annotated[
         help="Where your own programs draw their data: a=0.5, or b=[1,2]; may repeat.",
     ),
 ]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="Most time for one fit, one batch, or one stage of reading and checking a model.",
+        show_default="21600",
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="A bundled data set, or a CSV or Parquet file. Default: the model's own examples."
+    ),
+]
+CheckData = Annotated[
+    str | None, typer.Option(help="Data to check it on. Default: data simulated from the model.")
+]
+StudyData = Annotated[
+    str | None, typer.Option(help="Data whose covariates and groups the simulated ones have.")
+]
 Debug = Annotated[
     bool,
     typer.Option("--debug", help="Run in this process and show the traceback of an error."),

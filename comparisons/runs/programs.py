@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import models.programs.adopt as _adopt
+from comparisons.runs import supervisor
 from comparisons.runs.user_model import user_program
 from comparisons.store.keys import digest, source_digest
 from models.capabilities import HasOwnPrograms
 from models.data.files import bundled, bundled_names, read
-from models.errors import ConfigError
+from models.errors import ConcordError, ConfigError, ModelError
 from models.programs.adopt import adopt
 from models.programs.adopted.classes import adopt_class
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
 
@@ -40,6 +41,27 @@ def programs_spec(case: CaseSettings) -> dict[str, Any]:
     }
 
 
+def guarded[T](stage: str, attempt: Callable[[], T]) -> T:
+    """Runs a user's code as a stage of a check, within its limit of time.
+
+    Args:
+        stage: what the stage of a check is called, which errors begin with.
+        attempt: what is tried.
+
+    Raises:
+        ConcordError: it raised; names the line of the user's file, where it is one's.
+    """
+    try:
+        with supervisor.stage(f"the stage {stage!r}"):
+            return attempt()
+    except ConcordError as error:
+        raise type(error)(f"{stage}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever a user's program raises
+        place = supervisor.raised_at(error)
+        where = f" (at {place})" if place else ""
+        raise ModelError(f"{stage}: {type(error).__name__}: {error}{where}") from error
+
+
 def adopted(spec: Mapping[str, Any]) -> AdoptedModel:
     """The model of a spec.
 
@@ -48,7 +70,8 @@ def adopted(spec: Mapping[str, Any]) -> AdoptedModel:
     """
     programs = {name: user_program(*parts(text)) for name, text in spec["programs"].items()}
     frame = None if spec["data"] is None else table(spec["data"], tuple(spec["columns"]))
-    model = adopt(**programs, data=frame, names=spec["names"], latent=spec["latent"])
+    matching = {"names": spec["names"], "latent": spec["latent"]}
+    model = guarded("programs", lambda: adopt(**programs, data=frame, **matching))
     files = {parts(text)[0] for text in spec["programs"].values()}
     source = source_digest(Path(str(_adopt.__file__)), *sorted(files))
     return model.known_as(model.name, digest([model.source, source]))
@@ -67,7 +90,7 @@ def adopted_class(model: Model, spec: Mapping[str, Any]) -> AdoptedModel:
     """
     source, latent = spec["data"], spec["latent"]
     frame = table(source, tuple(spec["columns"])) if source else None
-    found = adopt_class(model, frame, latent=latent)
+    found = guarded("programs", lambda: adopt_class(model, frame, latent=latent))
     return found.known_as(model.name, digest([repr(model), *latent, source_digest(type(model))]))
 
 

@@ -6,6 +6,7 @@ JAX and PyTensor read the environment when they are first imported.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import json
 import os
@@ -15,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from comparisons.runs import supervisor
 from comparisons.runs.environment import prepare
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -57,14 +59,18 @@ def perform(
     # here xarray would write through locks of the cluster, which know of no file in memory
     with _ONE_AT_A_TIME, dask.config.set(scheduler="synchronous"):
         tell("began", str(os.getpid()))
+        if log:
+            faulthandler.enable()  # a crash leaves its place there
+            supervisor.watch_leaving(lambda place: tell("left", place))
         require_float64()
         try:
             return pkgutil.resolve_name(call)(*arguments, skip=skip, tell=tell)
         except ConcordError:
             raise
-        except Exception as error:  # a user's program may raise what only this process can read
+        except BaseException as error:  # a program may raise what only this process can read
             traceback.print_exc()
-            raise FitError(told(error)) from None
+            place = supervisor.raised_at(error)
+            raise FitError(f"{told(error)}{f' (at {place})' if place else ''}") from None
 
 
 def require_same(description: object, expected: str) -> None:

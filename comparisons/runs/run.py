@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
-import typer
 from filelock import FileLock, Timeout
 
 from comparisons.claims import GATE
 from comparisons.grades import MARKS
-from comparisons.runs import signals
+from comparisons.runs import supervisor
 from comparisons.runs import theory as _theory
 from comparisons.runs.batches import Here as MeasuringHere
 from comparisons.runs.batches import There, spec
 from comparisons.runs.conduct import conduct
+from comparisons.runs.console import say as print_result
 from comparisons.runs.executor import ONE_THREAD, Cluster, Executor, Here
 from comparisons.runs.flow import case_result, closed, record_description, stored_record
 from comparisons.runs.plan import chosen_methods, plans, studied_model
@@ -49,6 +49,10 @@ if TYPE_CHECKING:
     from comparisons.runs.settings import Settings
     from comparisons.verdict import Verdict
     from models.spec import Model
+
+
+_ENDING = 1.0
+"""Seconds that a run which was killed a moment ago has to be gone."""
 
 
 class InUseError(ConcordError):
@@ -85,7 +89,8 @@ def run(
         InUseError: another run uses the output directory.
         StoreError: the output directory cannot be written.
     """
-    planned = plans(settings, mistakes)
+    with supervisor.stage("the reading of models and data"):
+        planned = plans(settings, mistakes)
     with place(settings, {}, debug=debug, most=len(planned)) as working:
         cases = {plan.slug: plan.case(working.store) for plan in planned}
         with working.executor as executor:
@@ -107,7 +112,7 @@ def run(
             raise FitError(f"no case could be run:{reasons}")
         page, screens = publish(results, working.out, command)
     for screen in screens:
-        typer.echo(f"{screen}\n")
+        print_result(f"{screen}\n")
     every = (verdict for r in results for verdicts in r.verdicts.values() for verdict in verdicts)
     code = conclude(every, case_errors(results, records, broken))
     return page, 1 if _failed_on(settings.fail_on, working.out, len(results)) else code
@@ -135,17 +140,17 @@ def study(
         settings: the seed, the output directory, the workers, and methods to study besides.
         command: the command line, for the page.
         truth: values at which a user's own programs draw; their mode for the rest.
-        keep: whether what was measured of every replicate is written too, as Parquet.
+        keep: whether to write every replicate too, as Parquet.
         debug: measure in this process.
 
     Returns:
-        The path of the page, and the exit code: 0 all hold, 1 some verdict is DIFFER, 4 some
-        replicates failed.
+        The page's path, and the exit code: 0 all hold, 1 some verdict is DIFFER, 4 some failed.
 
     Raises:
         ConcordError: the study, the model, the scheduler or the output directory cannot be used.
     """
-    model = studied_model(described, truth)
+    with supervisor.stage("the reading of the model and its data"):
+        model = studied_model(described, truth)
     units = units or default_ladder(model)
     methods = chosen_methods("quick", settings.methods, {}) if settings.methods else ()
     module, setting = prepared(name, model, methods, settings.seed, settings.tolerance)
@@ -279,14 +284,16 @@ def place(
     store = Store(out / "fits", warn=say)
     try:
         store.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / ".lock", timeout=0):
+        with FileLock(out / ".lock", timeout=_ENDING):
             store.sweep()
             if debug or (settings.jobs == 1 and not settings.scheduler):
                 yield Place(out, store, Here(debug=debug))
                 return
             jobs = min(settings.jobs or os.cpu_count() or 1, most)
             log = out / "run.log"
-            cluster = Cluster(jobs, settings.scheduler, store.root, log, environment)
+            cluster = Cluster(
+                jobs, settings.scheduler, store.root, log, environment, settings.timeout
+            )
             yield Place(out, store, cluster)
     except Timeout as error:
         raise InUseError(
@@ -317,7 +324,7 @@ def _records(
 
         def listen(task: str, event: str, name: str, seconds: float) -> None:
             report.told(task, event, name, seconds)
-            signals.last_words(_interrupted(report, store))
+            supervisor.tell("words", _interrupted(report, store))
 
         listen("", "", "", 0.0)
         try:

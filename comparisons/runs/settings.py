@@ -59,6 +59,7 @@ class Settings(BaseModel):
         jobs: worker processes; as many as processors or cases, whichever is fewer, by default; 1
             is this process alone.
         scheduler: address of a Dask scheduler whose workers are used instead.
+        timeout: most seconds for one fit, for reading a model, or for a stage of its check.
         tolerance: factor on every practical bound; the gate has none.
         fail_on: grade at which a run fails, or worse.
         standardise: whether measurements are centred and scaled to standard deviation 1 first.
@@ -75,6 +76,7 @@ class Settings(BaseModel):
     out: str = "reports"
     jobs: Annotated[int, Field(ge=1, le=1024)] | None = None
     scheduler: str | None = None
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 21_600
     tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     fail_on: Literal["careful", "no"] | None = None
     standardise: bool = False

@@ -1,7 +1,7 @@
-"""Signals: the first one asks the run to end, a second one ends it at once.
+"""Requests to end: kept for whoever waits for fits and looks for them, carried out elsewhere.
 
-An exception that a handler raises can be lost inside a library's callback.  The request is
-therefore kept, and whoever waits or goes from one fit to the next looks for it.
+An exception that a handler raises can be lost inside a library's callback, so that none is raised
+in a command: what is on disk is whole at any moment.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,25 +18,22 @@ if TYPE_CHECKING:
 
 _asked = False
 _polled = False
-_last_words = "interrupted"
 
 
-def install() -> None:
-    """Handles SIGINT, unless whoever started this process ignores it, and SIGTERM."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _handle)
-    signal.signal(signal.SIGTERM, _handle)
+def install(number: int) -> None:
+    """Takes a signal for the request to end."""
+    signal.signal(number, _handle)
 
 
-def check() -> None:
-    """Raises KeyboardInterrupt if the run has been asked to end."""
+def check(*_: object) -> None:
+    """Raises KeyboardInterrupt if the run has been asked to end, whatever progress it is told."""
     if _asked:
         raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
 def polled() -> Iterator[None]:
-    """While this lasts, a first signal raises nothing: the caller calls `check` often enough."""
+    """While this lasts, a request ends nothing: the caller calls `check` often enough."""
     global _polled
     _polled = True
     try:
@@ -45,10 +42,24 @@ def polled() -> Iterator[None]:
         _polled = False
 
 
-def last_words(message: str) -> None:
-    """Sets the message that a second signal leaves on standard error."""
-    global _last_words
-    _last_words = message
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """While this lasts, an interruption that a library swallows is found by the next `check`."""
+    global _asked
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # whoever has a handler of their own keeps it
+        yield
+        return
+    signal.signal(signal.SIGINT, _raise)
+    try:
+        yield
+        check()
+    finally:
+        _asked = False
+        signal.signal(signal.SIGINT, before)
 
 
 def end(process: int) -> None:
@@ -64,21 +75,12 @@ def end(process: int) -> None:
 
 def _handle(number: int, frame: FrameType | None) -> None:
     global _asked
-    if _asked:
-        _end_at_once()
     _asked = True
     if not _polled:
-        raise KeyboardInterrupt
+        end(os.getpid())
 
 
-def _end_at_once() -> None:
-    import psutil
-
-    children = psutil.Process().children(recursive=True)
-    for child in children:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
-    psutil.wait_procs(children, timeout=5)
-    with contextlib.suppress(OSError, ValueError):
-        print(_last_words, file=sys.stderr, flush=True)
-    os._exit(130)
+def _raise(number: int, frame: FrameType | None) -> None:
+    global _asked
+    _asked = True
+    raise KeyboardInterrupt

@@ -6,11 +6,12 @@ import dataclasses
 import hashlib
 import importlib.util
 import inspect
+import os
 import sys
-import traceback
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from comparisons.runs import signals, supervisor
 from models.errors import ConfigError, ModelError, did_you_mean
 from models.spec import PROGRAMS, Model, defines
 
@@ -65,16 +66,6 @@ def user_program(path: Path, name: str) -> Any:
     return found[name]
 
 
-def user_line(error: BaseException) -> str:
-    """`file:line` of the innermost line of a user's file that the error went through, or ""."""
-    files = {module.__file__ for name, module in sys.modules.items() if name.startswith(_PREFIX)}
-    where = ""
-    for frame in traceback.extract_tb(error.__traceback__):
-        if frame.filename in files:
-            where = f"{frame.filename}:{frame.lineno}"
-    return where
-
-
 @cache
 def _module(path: Path) -> ModuleType:
     # not the file's own name: a user's `random.py` must not stand in for the standard library's
@@ -84,13 +75,18 @@ def _module(path: Path) -> ModuleType:
         raise ConfigError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module  # dataclasses look their module up
+    process = os.getpid()
     try:
-        specification.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        with supervisor.stage(f"the import of {path}"):
+            specification.loader.exec_module(module)
+    except BaseException as error:  # a file may raise anything, SystemExit too
+        signals.check()
         line = error.lineno if isinstance(error, SyntaxError) else None
-        where = f"{path}:{line}" if line else user_line(error) or str(path)
+        where = f"{path}:{line}" if line else supervisor.raised_at(error) or str(path)
         del sys.modules[name]
         raise ModelError(
             f"{where}: {type(error).__name__}: {error}; the file must import without error"
         ) from error
+    if os.getpid() != process:  # the file has forked: its process goes on, not this one
+        os._exit(0)
     return module
