@@ -15,6 +15,7 @@ from comparisons.runs.options import (
     Config,
     Debug,
     FailOn,
+    Force,
     Jobs,
     Latent,
     Methods,
@@ -77,6 +78,7 @@ def everything(
     tolerance: Tolerance = None,
     fail_on: FailOn = None,
     standardise: Standardise = False,
+    force: Force = False,
     debug: Debug = False,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")
@@ -97,8 +99,13 @@ def everything(
     """
     options = _options(context)
     if context.invoked_subcommand is None:
-        _run(options, config, debug)
-    elif debug or config or any(value not in (None, (), False) for value in options.values()):
+        _run(options, config, debug, force)
+    elif (
+        debug
+        or force
+        or config
+        or any(value not in (None, (), False) for value in options.values())
+    ):
         context.fail(f"options go after the command: concord {context.invoked_subcommand} …")
 
 
@@ -129,6 +136,7 @@ def run(
     tolerance: Tolerance = None,
     fail_on: FailOn = None,
     standardise: Standardise = False,
+    force: Force = False,
     debug: Debug = False,
 ) -> None:
     """Fits one model to one data set and compares the methods.
@@ -152,7 +160,7 @@ def run(
         "columns": list(column or ()),
     }
     options = _options(context)
-    _run({**options, "cases": [case]}, config, debug)
+    _run({**options, "cases": [case]}, config, debug, force)
 
 
 @app.command()
@@ -232,6 +240,7 @@ def study(
     ] = False,
     seed: Seed = None,
     out: Out = None,
+    force: Force = False,
     debug: Debug = False,
 ) -> None:
     """Checks what theory says of repeated data sets, on repeated data sets.
@@ -264,17 +273,17 @@ def _studied(given: dict[str, Any]) -> tuple[Path, int]:
     from comparisons.studies import study as find_study
     from models.errors import refuse
 
-    name, debug = given["name"], given["debug"]
+    name, how = given["name"], {"debug": given["debug"], "force": given["force"]}
     every = ("profile", "seed", "out", "jobs", "scheduler")
     options = {option: given[option] for option in (*every, "tolerance")}
     chosen, mistakes = settings({**options, "methods": split_names(given["methods"] or ())})
     if name == NAME:
-        unused = [one for one in given if given[one] and one not in (*every, "name", "debug")]
+        unused = [one for one in given if given[one] and one not in (*every, "name", *how)]
         mistakes += [
             f"--{one.replace('values', 'set')} is not for the study {NAME}" for one in unused
         ]
         refuse(mistakes)
-        return theory(chosen, told_command(), debug=debug)
+        return theory(chosen, told_command(), **how)
     find_study(name)
     units, more = numbers("--n", given["n"]) if given["n"] else ((), [])
     mistakes += [*more, *([f"--profile is for the study {NAME} alone"] if given["profile"] else [])]
@@ -295,7 +304,7 @@ def _studied(given: dict[str, Any]) -> tuple[Path, int]:
         told_command(),
         truth=parse_set(given["truth"] or (), "--truth"),
         keep=given["keep"],
-        debug=debug,
+        **how,
     )
 
 
@@ -349,7 +358,7 @@ def main() -> Never:
     raise SystemExit(0)
 
 
-def _run(options: dict[str, Any], config: Path | None, debug: bool) -> None:
+def _run(options: dict[str, Any], config: Path | None, debug: bool, force: bool) -> None:
     environment.prepare()
 
     def attempt() -> tuple[Path, int]:
@@ -357,7 +366,7 @@ def _run(options: dict[str, Any], config: Path | None, debug: bool) -> None:
         from comparisons.runs.settings import settings
 
         chosen, mistakes = settings(options, config)
-        return run(chosen, told_command(), mistakes=mistakes, debug=debug)
+        return run(chosen, told_command(), mistakes=mistakes, debug=debug, force=force)
 
     _finish(attempt)
 

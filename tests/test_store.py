@@ -257,10 +257,12 @@ def test_a_file_in_the_place_of_the_directory_is_a_store_error(tmp_path: Path) -
 
 
 def test_only_what_dead_processes_left_is_swept(tmp_path: Path) -> None:
-    for name in (f".tmp-{os.getpid()}-a", ".tmp-999999999-b", ".tmp-x-c"):
+    ours = f".tmp-{os.getpid()}-abcdefgh"
+    kept = [ours, ".tmp-x-somebody", ".tmp-999999999-b", "tmp"]
+    for name in (*kept, ".tmp-999999999-abcdefgh"):
         (tmp_path / name).mkdir()
     Store(tmp_path).sweep()
-    assert [p.name for p in tmp_path.iterdir()] == [f".tmp-{os.getpid()}-a"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
 
 
 def test_equal_content_has_one_key_and_different_content_another() -> None:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, final
 from comparisons.runs import signals
 from comparisons.runs.environment import memory_limit
 from comparisons.runs.remote import perform
+from comparisons.store.output import write_whole
 from inference.threads import THREADS
 from models.errors import ConfigError, FitError, StoreError
 
@@ -271,7 +272,7 @@ class Cluster:
         from dask.distributed import LocalCluster
 
         if self._log is not None:
-            self._log.write_bytes(b"")
+            write_whole(self._log, b"")
             self._stack.callback(_remove_empty, self._log)
         scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="concord-"))
         self._stack.enter_context(_exits(self._exits))
@@ -389,5 +390,5 @@ def _exits(found: dict[int, str]) -> Iterator[None]:
 
 def _remove_empty(log: Path) -> None:
     with contextlib.suppress(OSError):
-        if not log.stat().st_size:
+        if not log.lstat().st_size:
             log.unlink()

@@ -123,6 +123,14 @@ Truth = Annotated[
         help="Where your own programs draw their data: a=0.5, or b=[1,2]; may repeat.",
     ),
 ]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Write into a directory that concord did not make: files that bear a name of the "
+        "report's are replaced, all others stay.",
+    ),
+]
 Debug = Annotated[
     bool,
     typer.Option("--debug", help="Run in this process and show the traceback of an error."),

@@ -6,38 +6,37 @@ Everything that is kept lies in the output directory: stored fits, batches and d
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections import Counter
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 import typer
-from filelock import FileLock, Timeout
 
 from comparisons.claims import GATE
 from comparisons.grades import MARKS
+from comparisons.report.files import report_names, slug
+from comparisons.report.tables import model_title
 from comparisons.runs import signals
 from comparisons.runs import theory as _theory
 from comparisons.runs.batches import Here as MeasuringHere
 from comparisons.runs.batches import There, spec
 from comparisons.runs.conduct import conduct
-from comparisons.runs.executor import ONE_THREAD, Cluster, Executor, Here
+from comparisons.runs.executor import ONE_THREAD, Cluster
 from comparisons.runs.flow import case_result, closed, record_description, stored_record
+from comparisons.runs.place import place
 from comparisons.runs.plan import chosen_methods, plans, studied_model
 from comparisons.runs.progress import Counting, Report, say
-from comparisons.runs.publish import publish
+from comparisons.runs.publish import note_used, publish
 from comparisons.runs.studying import default_ladder, prepared
-from comparisons.store.entries import Store, disk_error
 from comparisons.store.keys import digest
 from comparisons.verdict import OUTCOMES
 from inference.method import label
-from models.errors import ConcordError, FitError, told
+from models.errors import FitError, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,26 +44,21 @@ if TYPE_CHECKING:
     from comparisons.case import Case
     from comparisons.grades import Mark
     from comparisons.report.result import CaseResult
+    from comparisons.runs.executor import Executor
     from comparisons.runs.plan import Plan
     from comparisons.runs.settings import Settings
+    from comparisons.store.entries import Store
     from comparisons.verdict import Verdict
     from models.spec import Model
 
 
-class InUseError(ConcordError):
-    """Another run writes to the same output directory."""
-
-
-class Place(NamedTuple):
-    """Where a command keeps things, and who works for it."""
-
-    out: Path
-    store: Store
-    executor: Executor
-
-
 def run(
-    settings: Settings, command: str, *, mistakes: Sequence[str] = (), debug: bool = False
+    settings: Settings,
+    command: str,
+    *,
+    mistakes: Sequence[str] = (),
+    debug: bool = False,
+    force: bool = False,
 ) -> tuple[Path, int]:
     """Runs cases, writes the report.
 
@@ -73,6 +67,7 @@ def run(
         command: the command line, for the report.
         mistakes: what is known to be wrong with the settings, to be told with what else is.
         debug: run in this process, one case after the other, and let exceptions through.
+        force: write into a directory of somebody else.
 
     Returns:
         The path of the report's first page, and the exit code: 0 all hold, 1 some verdict is
@@ -86,7 +81,8 @@ def run(
         StoreError: the output directory cannot be written.
     """
     planned = plans(settings, mistakes)
-    with place(settings, {}, debug=debug, most=len(planned)) as working:
+    names = report_names(plan.slug for plan in planned)
+    with place(settings, {}, names, debug=debug, force=force, most=len(planned)) as working:
         cases = {plan.slug: plan.case(working.store) for plan in planned}
         with working.executor as executor:
             records, broken = _records(planned, cases, working.store, executor)
@@ -106,6 +102,8 @@ def run(
             reasons = "".join(f"\n  {slug}: {reason}" for slug, reason in broken.items())
             raise FitError(f"no case could be run:{reasons}")
         page, screens = publish(results, working.out, command)
+        used = {key for record in records.values() for key in record["used"]}
+        note_used(working.out, page.name, working.store.used | used)
     for screen in screens:
         typer.echo(f"{screen}\n")
     every = (verdict for r in results for verdicts in r.verdicts.values() for verdict in verdicts)
@@ -124,6 +122,7 @@ def study(
     truth: Mapping[str, Any] | None = None,
     keep: bool = False,
     debug: bool = False,
+    force: bool = False,
 ) -> tuple[Path, int]:
     """Conducts a study and writes its page.
 
@@ -137,6 +136,7 @@ def study(
         truth: values at which a user's own programs draw; their mode for the rest.
         keep: whether what was measured of every replicate is written too, as Parquet.
         debug: measure in this process.
+        force: write into a directory of somebody else.
 
     Returns:
         The path of the page, and the exit code: 0 all hold, 1 some verdict is DIFFER, 4 some
@@ -149,29 +149,37 @@ def study(
     units = units or default_ladder(model)
     methods = chosen_methods("quick", settings.methods, {}) if settings.methods else ()
     module, setting = prepared(name, model, methods, settings.seed, settings.tolerance)
-    with place(settings, ONE_THREAD, debug=debug) as working, Counting() as progress:
+    from comparisons.report.pages.study import study_names, write
+
+    names = study_names(name, model)
+    with (
+        place(settings, ONE_THREAD, names, debug=debug, force=force) as working,
+        Counting() as progress,
+    ):
         workers = MeasuringHere(module, setting)
         if isinstance(working.executor, Cluster):
             workers = There(working.executor, spec(name, described, setting), progress.listen)
-        raw = _replicates(working.out, name, model) if keep else None
+        raw = (working.output, _replicates(name, model)) if keep else None
         with working.executor:
             found = conduct(
                 module, setting, units, replicates, working.store, progress.told, workers, raw
             )
-        from comparisons.report.pages.study import write
-
         page = write(found, working.out, command)
+        note_used(working.out, page.name, working.store.used)
     start = f"{found.replicates:,} data sets at each N; "
     return page, conclude(found.verdicts, found.failed, start)
 
 
-def theory(settings: Settings, command: str, *, debug: bool = False) -> tuple[Path, int]:
+def theory(
+    settings: Settings, command: str, *, debug: bool = False, force: bool = False
+) -> tuple[Path, int]:
     """Shows every claim of the theory and writes the pages.
 
     Args:
         settings: the profile, the seed, the output directory and the workers.
         command: the command line, for the pages.
         debug: show them in this process.
+        force: write into a directory of somebody else.
 
     Returns:
         The path of the page, and the exit code: 0 all hold, 1 some verdict is DIFFER, 4 some entry
@@ -182,18 +190,20 @@ def theory(settings: Settings, command: str, *, debug: bool = False) -> tuple[Pa
         InUseError: another run uses the output directory.
         StoreError: the output directory cannot be written.
     """
+    from comparisons.report.pages.theory import theory_names, write
+
     planned = [(_theory.NAME, name) for name in _theory.catalogue()]
+    names = theory_names(_theory.catalogue())
     with (
-        place(settings, ONE_THREAD, debug=debug) as working,
+        place(settings, ONE_THREAD, names, debug=debug, force=force) as working,
         Report(planned, "entries") as report,
     ):
         effort = _theory.EFFORT[settings.profile]
         listen = partial(report.told, _theory.NAME)
         with working.executor as executor:
             found = _theory.demonstrations(settings.seed, effort, working.store, executor, listen)
-        from comparisons.report.pages.theory import write
-
         page = write(found, working.out, command)
+        note_used(working.out, page.name, working.store.used)
     errors = [f"{one.name}: {one.failure}" for one in found if one.failure]
     return page, conclude((claim for one in found for claim in one.claims), errors, noun="claims")
 
@@ -259,44 +269,6 @@ def told_command() -> str:
     return shlex.join([*start, *sys.argv[1:]])
 
 
-@contextmanager
-def place(
-    settings: Settings, environment: Mapping[str, str], *, debug: bool, most: int = 1024
-) -> Iterator[Place]:
-    """The output directory, made if it is not there and kept from other runs, and an executor.
-
-    Args:
-        settings: the directory and the workers.
-        environment: environment of worker processes, besides this process's.
-        debug: whether to work in this process and to let exceptions through.
-        most: most processes that are of use.
-
-    Raises:
-        InUseError: another run uses the directory.
-        StoreError: it cannot be written.
-    """
-    out = Path(settings.out).absolute()
-    store = Store(out / "fits", warn=say)
-    try:
-        store.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / ".lock", timeout=0):
-            store.sweep()
-            if debug or (settings.jobs == 1 and not settings.scheduler):
-                yield Place(out, store, Here(debug=debug))
-                return
-            jobs = min(settings.jobs or os.cpu_count() or 1, most)
-            log = out / "run.log"
-            cluster = Cluster(jobs, settings.scheduler, store.root, log, environment)
-            yield Place(out, store, cluster)
-    except Timeout as error:
-        raise InUseError(
-            f"another run writes to {out}: it holds the lock {out / '.lock'}. "
-            "Wait for it to end, or choose another directory with --out."
-        ) from error
-    except OSError as error:
-        raise disk_error(error, out) from error
-
-
 def _records(
     planned: Sequence[Plan], cases: Mapping[str, Case], store: Store, executor: Executor
 ) -> tuple[dict[str, Any], dict[str, str]]:
@@ -332,12 +304,9 @@ def _records(
     return records, broken
 
 
-def _replicates(out: Path, name: str, model: Model) -> Path:
-    """Where the numbers of every replicate of a study are kept."""
-    from comparisons.report.files import slug
-    from comparisons.report.tables import model_title
-
-    return out / "replicates" / slug(f"{name}-{model_title(model)}")
+def _replicates(name: str, model: Model) -> str:
+    """Where in the directory the numbers of every replicate of a study are kept."""
+    return f"replicates/{slug(f'{name}-{model_title(model)}')}"
 
 
 def _interrupted(report: Report, store: Store) -> str:
