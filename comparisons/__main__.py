@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Never
 
 import typer
 
-from comparisons.runs import environment, signals, stored
+from comparisons.runs import environment, signals, stored, storing
 from comparisons.runs.console import complain, say
 from comparisons.runs.options import (
     Column,
@@ -330,6 +330,7 @@ def list_entries(
 
 for _command in (stored.diff, stored.posterior):
     app.command()(_command)
+app.add_typer(storing.store, name="store")
 
 
 def main() -> Never:

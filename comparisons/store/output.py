@@ -35,7 +35,7 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
 }
 _LINE = re.compile(r"([0-9a-f]{64})  ((?:[\w-][\w.-]*/)*[\w.-]+)", re.ASCII)
-_LEFT = re.compile(r"\.tmp-(\d{1,9})-[0-9a-z_]{8,32}")
+_LEFT = re.compile(r"\.tmp-(\d{1,9})-[0-9a-z_-]{8,32}")
 _UNKNOWN = "0" * 64
 """In the place of a hash: the file is ours, and changes while a command runs."""
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
@@ -160,6 +160,11 @@ class Output:
         """Whether a file is there as we wrote it."""
         payload = read(self.path / name) if name in self.listed else None
         return payload is not None and self.listed[name] in (_UNKNOWN, _hash(payload))
+
+    def damaged(self) -> list[str]:
+        """Names of files that are not there as we wrote them."""
+        known = (name for name, written in self.listed.items() if written != _UNKNOWN)
+        return [name for name in known if not self.intact(name)]
 
     def write(self, name: str, payload: bytes) -> None:
         """Writes a file of ours, in folders below the directory that are made as needed.
