@@ -64,6 +64,7 @@ def test_a_directory_that_is_not_ours_is_refused_and_stays_as_it_is(
 ) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / name).mkdir()
+    (tmp_path / "site" / name / "theirs").touch()
     with pytest.raises(ConfigError, match="--force") as caught:
         enter(tmp_path / "site")
     assert str(tmp_path / "site") in str(caught.value)
@@ -79,9 +80,10 @@ def test_many_files_are_told_as_a_few(tmp_path: Path) -> None:
         enter(tmp_path)
 
 
-@pytest.mark.parametrize("there", [(), (".lock",)], ids=["empty", "with a lock"])
-def test_an_empty_directory_becomes_ours(there: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("there", [(), (".lock",), (".lock", f"fits/{'a' * 64}/fit.nc")])
+def test_what_is_empty_or_a_mere_store_becomes_ours(there: tuple[str, ...], tmp_path: Path) -> None:
     for name in there:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     enter(tmp_path)
     enter(tmp_path)
@@ -356,7 +358,7 @@ def test_a_run_refuses_heals_lists_verifies_and_prunes(tmp_path: Path) -> None:
     assert len(project.fitted()) == begun + 1
     assert store("verify").returncode == 0
     listed = store("list").stdout
-    assert listed.count("in use") == 5  # three fits, the verdicts of two statements, the results
+    assert listed.count("in use") == 6  # three fits, the verdicts of two statements, the results
     assert "fake[one] of toy on my data" in listed
     shutil.copytree(entry, entry.with_name("f" * 64))
     planned, done = store("prune", "--dry-run").stdout, store("prune").stdout

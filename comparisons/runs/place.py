@@ -13,7 +13,7 @@ from comparisons.report.tables import VERDICTS
 from comparisons.runs.executor import Cluster, Executor, Here
 from comparisons.runs.progress import say
 from comparisons.store.entries import Store, disk_error
-from comparisons.store.output import LOCK, Output
+from comparisons.store.output import LOCK, STORE, Output
 from models.errors import ConcordError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def place(
     here = debug or (settings.jobs == 1 and not settings.scheduler)
     with held(Path(settings.out).absolute(), force=force) as output:
         output.claim([*names, *([] if here else [_LOG])])
-        store = Store(output.path / "fits", warn=say)
+        store = Store(output.path / STORE, warn=say)
         store.root.mkdir(exist_ok=True)
         store.sweep()
         if here:

@@ -40,9 +40,10 @@ def list_fits(out: Out = None) -> None:
     from comparisons.report.formats import short
     from comparisons.runs.publish import used
     from comparisons.store.inventory import entries
+    from comparisons.store.output import STORE
 
     output = _ours(out)
-    keys, found = used(output.path), list(entries(output.path / "fits"))
+    keys, found = used(output.path), list(entries(output.path / STORE))
     for entry in found:
         state = "in use" if entry.path.name in keys else "unused" if keys else ""
         state = state if entry.current else "other versions"
@@ -50,7 +51,7 @@ def list_fits(out: Out = None) -> None:
         what = short(entry.what) or "no description that can be read"
         say(f"{entry.path.name[:12]}  {entry.size:>12,}  {date[:16]}  {state:<14}  {what}")
     total = sum(entry.size for entry in found)
-    say(f"{len(found)} entries, {total:,} bytes in {output.path / 'fits'}")
+    say(f"{len(found)} entries, {total:,} bytes in {output.path / STORE}")
 
 
 @store.command()
@@ -66,9 +67,10 @@ def verify(out: Out = None) -> None:
     environment.prepare()
 
     from comparisons.store.inventory import damage, entries
+    from comparisons.store.output import STORE
 
     output = _ours(out)
-    there = [entry.path for entry in entries(output.path / "fits")]
+    there = [entry.path for entry in entries(output.path / STORE)]
     found = [(path, problem) for path in there if (problem := damage(path))]
     found += [
         (output.path / name, "is missing or not as it was written") for name in output.damaged()
@@ -99,14 +101,14 @@ def prune(
     from comparisons.runs.place import held
     from comparisons.runs.publish import used
     from comparisons.store.inventory import size, superfluous
-    from comparisons.store.output import left_behind, remove
+    from comparisons.store.output import STORE, left_behind, remove
 
     word, total, count = "would remove" if dry_run else "removed", 0, 0
     with held(_ours(out).path) as output:
         keys = used(output.path)
         left: Iterable[tuple[Path, str]] = (
             *((path, "left half-written") for path in left_behind(output.path)),
-            *superfluous(output.path / "fits", keys),
+            *superfluous(output.path / STORE, keys),
         )
         for path, reason in left:
             amount = size(path)

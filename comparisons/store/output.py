@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LIST = ".concord"
 LOCK = ".lock"
+STORE = "fits"
 FILE, DIRECTORY = "a file", "a directory"
 _KINDS = {
     stat.S_IFREG: FILE,
@@ -36,6 +37,7 @@ _KINDS = {
 }
 _LINE = re.compile(r"([0-9a-f]{64})  ((?:[\w-][\w.-]*/)*[\w.-]+)", re.ASCII)
 _LEFT = re.compile(r"\.tmp-(\d{1,9})-[0-9a-z_-]{8,32}")
+_ENTRY = re.compile(r"[0-9a-f]{64}(\.corrupt-\d+)?")
 _UNKNOWN = "0" * 64
 """In the place of a hash: the file is ours, and changes while a command runs."""
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
@@ -127,13 +129,13 @@ class Output:
         """
         if kind(self.path) == "a link" and not self.path.exists():
             raise ConfigError(f"--out {self.path} is a link to nothing; make what it leads to")
-        for name, expected in ((LOCK, FILE), ("fits", DIRECTORY)):
+        for name, expected in ((LOCK, FILE), (STORE, DIRECTORY)):
             if kind(self.path / name) not in ("", expected):
                 raise self._in_the_way(name)
         if self._force or kind(self.path / LIST) == FILE or any(map(self._signed, self._signs)):
             return
-        there = sorted(path.name for path in self.path.iterdir()) if kind(self.path) else []
-        found = [name for name in there if name != LOCK and not _LEFT.fullmatch(name)]
+        there = sorted(self.path.iterdir()) if kind(self.path) else []
+        found = [path.name for path in there if path.name != LOCK and not _made(path)]
         if found:
             more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
             raise ConfigError(
@@ -235,7 +237,7 @@ class Output:
 
     def _in_the_way(self, name: str) -> ConfigError:
         path, found = self.path / name, kind(self.path / name)
-        solid = found == DIRECTORY or name in (LOCK, "fits") or "/" in name
+        solid = found == DIRECTORY or name in (LOCK, STORE) or "/" in name
         force = "" if solid else ", or add --force (force=True) to replace it"
         return ConfigError(
             f"{path} is {found} that concord has not written, where it would write. Move it away, "
@@ -253,6 +255,13 @@ class Output:
 
     def _list(self) -> bytes:
         return "".join(f"{self.listed[name]}  {name}\n" for name in sorted(self.listed)).encode()
+
+
+def _made(path: Path) -> bool:
+    """Whether only we can have made it: a leftover, or a store of nothing but fits."""
+    if path.name != STORE or kind(path) != DIRECTORY:
+        return bool(_LEFT.fullmatch(path.name))
+    return all(_ENTRY.fullmatch(one.name) or _LEFT.fullmatch(one.name) for one in path.iterdir())
 
 
 def _hash(payload: bytes) -> str:
