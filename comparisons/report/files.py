@@ -9,7 +9,7 @@ from pathlib import Path
 
 from comparisons.report.result import CaseResult
 from comparisons.store.entries import disk_error
-from comparisons.store.output import Output, remove, temporary
+from comparisons.store.output import Output, remove, sweep, temporary
 from inference.method import label
 from models.errors import ConfigError
 
@@ -60,6 +60,7 @@ def published(out: Path) -> Iterator[Path]:
     stage = temporary(out)
     try:
         stage.mkdir(parents=True)
+        sweep(out)
         try:
             yield stage
             Output(out).publish(stage)

@@ -91,7 +91,8 @@ def prune(
 ) -> None:
     """Removes what was set aside or left half-written, and entries that no page there uses.
 
-    Only what concord has written is removed; what is removed is said, with its size.
+    Only what concord has written is removed; what is removed is said, with its size. A run or a
+    study that was interrupted has no page yet: let it end first, if its fits are to be kept.
 
     Example:
       concord store prune --dry-run

@@ -21,9 +21,9 @@ from comparisons.store.output import (
     DIRECTORY,
     FILE,
     kind,
-    left_behind,
     read,
     remove,
+    sweep,
     temporary,
     write_whole,
 )
@@ -156,8 +156,7 @@ class Store:
             StoreError: the directory cannot be read.
         """
         with _disk(self.root):
-            for path in left_behind(self.root):
-                remove(path)
+            sweep(self.root)
 
     def _load[T](self, description: object, filename: str, read: Callable[[bytes], T]) -> T | None:
         key = digest(description)

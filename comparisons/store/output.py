@@ -83,6 +83,12 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
+def sweep(folder: Path) -> None:
+    """Removes what processes that have ended left half-written in a directory."""
+    for path in left_behind(folder):
+        remove(path)
+
+
 def write_whole(path: Path, payload: bytes) -> None:
     """Writes a file, or puts it in the place of what is there, so that it is seen whole or not."""
     new = temporary(path.parent)
@@ -151,8 +157,7 @@ class Output:
         Raises:
             ConfigError: one of them is somebody else's.
         """
-        for path in left_behind(self.path):
-            remove(path)
+        sweep(self.path)
         self.listed = self._read_list()
         for name in names:
             self._claim(name)
