@@ -17,6 +17,7 @@ from comparisons.runs.options import (
     FailOn,
     Force,
     Jobs,
+    Keep,
     Latent,
     Methods,
     ModelName,
@@ -159,8 +160,7 @@ def run(
         "data": data,
         "columns": list(column or ()),
     }
-    options = _options(context)
-    _run({**options, "cases": [case]}, config, debug, force)
+    _run({**_options(context), "cases": [case]}, config, debug, force)
 
 
 @app.command()
@@ -235,9 +235,7 @@ def study(
     methods: StudyMethods = None,
     scheduler: Scheduler = None,
     tolerance: Tolerance = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Also write every replicate's numbers, as Parquet.")
-    ] = False,
+    keep: Keep = False,
     seed: Seed = None,
     out: Out = None,
     force: Force = False,

@@ -260,7 +260,7 @@ class Case:
         }
 
     def about(self, method: Method) -> dict[str, str]:
-        """What people call the parts of a fit."""
+        """The names by which people know a fit."""
         return {"model": self.model.name, "method": label(method), "data": self.data_name}
 
     def _name(self, method: Method) -> str:

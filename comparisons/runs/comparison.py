@@ -24,7 +24,7 @@ from comparisons.report.first_screen import first_screen
 from comparisons.runs.flow import case_result, closed, tabulated
 from comparisons.runs.place import place
 from comparisons.runs.plan import unique
-from comparisons.runs.publish import note_used, publish
+from comparisons.runs.publish import publish
 from comparisons.runs.selection import chosen, title
 from comparisons.runs.settings import Settings
 from comparisons.verdict import at_tolerance, not_comparable
@@ -182,9 +182,7 @@ class Comparison:
                 "used": [],
             }
             result = case_result(slug, (), case, record, working.store)
-            page = publish([result], working.out, "cc.compare(…).report(…)")[0]
-            note_used(working.out, page.name, working.store.used)
-        return page
+            return publish([result], working.output.path, "cc.compare(…).report(…)")[0]
 
     def plot(self) -> Any:
         """The forest of all methods with draws, an ArviZ PlotCollection."""

@@ -65,8 +65,7 @@ def conduct(
         store: where finished batches are kept.
         progress: told of (what was done, replicates done, replicates in this round).
         workers: who measures; this process by default.
-        keep: the folder of an output directory that takes what was measured of every replicate,
-            as Parquet.
+        keep: a folder in an output directory that takes what was measured, as Parquet.
 
     Raises:
         ConfigError: a worker's memory does not hold a data set.

@@ -123,6 +123,9 @@ Truth = Annotated[
         help="Where your own programs draw their data: a=0.5, or b=[1,2]; may repeat.",
     ),
 ]
+Keep = Annotated[
+    bool, typer.Option("--keep", help="Also write every replicate's numbers, as Parquet.")
+]
 Force = Annotated[
     bool,
     typer.Option(

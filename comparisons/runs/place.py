@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from comparisons.report.tables import VERDICTS
 from comparisons.runs.executor import Cluster, Executor, Here
 from comparisons.runs.progress import say
+from comparisons.runs.publish import note_used
 from comparisons.store.entries import Store, disk_error
 from comparisons.store.output import LOCK, STORE, Output
 from models.errors import ConcordError
@@ -35,11 +36,6 @@ class Place(NamedTuple):
     store: Store
     executor: Executor
 
-    @property
-    def out(self) -> Path:
-        """The output directory."""
-        return self.output.path
-
 
 @contextmanager
 def place(
@@ -56,7 +52,7 @@ def place(
     Args:
         settings: the directory and the workers.
         environment: environment of worker processes, besides this process's.
-        names: the files that will be written there.
+        names: the files that will be written there, the page first.
         debug: whether to work in this process and to let exceptions through.
         force: whether to write into a directory of somebody else.
         most: most processes that are of use.
@@ -72,13 +68,11 @@ def place(
         store = Store(output.path / STORE, warn=say)
         store.root.mkdir(exist_ok=True)
         store.sweep()
-        if here:
-            yield Place(output, store, Here(debug=debug))
-            return
         jobs = min(settings.jobs or os.cpu_count() or 1, most)
         log = output.path / _LOG
         cluster = Cluster(jobs, settings.scheduler, store.root, log, environment)
-        yield Place(output, store, cluster)
+        yield Place(output, store, Here(debug=debug) if here else cluster)
+        note_used(output.path, names[0], store.used)
 
 
 @contextmanager

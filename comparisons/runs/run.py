@@ -31,7 +31,7 @@ from comparisons.runs.flow import case_result, closed, record_description, store
 from comparisons.runs.place import place
 from comparisons.runs.plan import chosen_methods, plans, studied_model
 from comparisons.runs.progress import Counting, Report, say
-from comparisons.runs.publish import note_used, publish
+from comparisons.runs.publish import publish
 from comparisons.runs.studying import default_ladder, prepared
 from comparisons.store.keys import digest
 from comparisons.verdict import OUTCOMES
@@ -80,35 +80,27 @@ def run(
         InUseError: another run uses the output directory.
         StoreError: the output directory cannot be written.
     """
-    planned = plans(settings, mistakes)
-    names = report_names(plan.slug for plan in planned)
-    with place(settings, {}, names, debug=debug, force=force, most=len(planned)) as working:
-        cases = {plan.slug: plan.case(working.store) for plan in planned}
-        with working.executor as executor:
-            records, broken = _records(planned, cases, working.store, executor)
+    planned = {plan.slug: plan for plan in plans(settings, mistakes)}
+    names, most = report_names(planned), len(planned)
+    with place(settings, {}, names, debug=debug, force=force, most=most) as (output, store, at):
+        cases = {slug: plan.case(store) for slug, plan in planned.items()}
+        with at as executor:
+            records, broken = _records([*planned.values()], cases, store, executor)
         results = [
-            case_result(
-                plan.slug,
-                plan.spec["columns"],
-                cases[plan.slug],
-                records[plan.slug],
-                working.store,
-                settings.tolerance,
-            )
-            for plan in planned
-            if plan.slug in records
+            case_result(slug, plan.spec["columns"], case, record, store, settings.tolerance)
+            for slug, plan in planned.items()
+            if (case := cases[slug]) and (record := records.get(slug))
         ]
         if not results:
             reasons = "".join(f"\n  {slug}: {reason}" for slug, reason in broken.items())
             raise FitError(f"no case could be run:{reasons}")
-        page, screens = publish(results, working.out, command)
-        used = {key for record in records.values() for key in record["used"]}
-        note_used(working.out, page.name, working.store.used | used)
+        page, screens = publish(results, output.path, command)
+        store.used.update(*(record["used"] for record in records.values()))
     for screen in screens:
         typer.echo(f"{screen}\n")
     every = (verdict for r in results for verdicts in r.verdicts.values() for verdict in verdicts)
     code = conclude(every, case_errors(results, records, broken))
-    return page, 1 if _failed_on(settings.fail_on, working.out, len(results)) else code
+    return page, 1 if _failed_on(settings.fail_on, page.parent, len(results)) else code
 
 
 def study(
@@ -151,21 +143,16 @@ def study(
     module, setting = prepared(name, model, methods, settings.seed, settings.tolerance)
     from comparisons.report.pages.study import study_names, write
 
-    names = study_names(name, model)
-    with (
-        place(settings, ONE_THREAD, names, debug=debug, force=force) as working,
-        Counting() as progress,
-    ):
+    names, how = study_names(name, model), {"debug": debug, "force": force}
+    with place(settings, ONE_THREAD, names, **how) as (output, store, at), Counting() as progress:
         workers = MeasuringHere(module, setting)
-        if isinstance(working.executor, Cluster):
-            workers = There(working.executor, spec(name, described, setting), progress.listen)
-        raw = (working.output, _replicates(name, model)) if keep else None
-        with working.executor:
-            found = conduct(
-                module, setting, units, replicates, working.store, progress.told, workers, raw
-            )
-        page = write(found, working.out, command)
-        note_used(working.out, page.name, working.store.used)
+        if isinstance(at, Cluster):
+            workers = There(at, spec(name, described, setting), progress.listen)
+        raw = (output, _replicates(name, model)) if keep else None
+        with at:
+            tell = progress.told
+            found = conduct(module, setting, units, replicates, store, tell, workers, raw)
+        page = write(found, output.path, command)
     start = f"{found.replicates:,} data sets at each N; "
     return page, conclude(found.verdicts, found.failed, start)
 
@@ -202,8 +189,7 @@ def theory(
         listen = partial(report.told, _theory.NAME)
         with working.executor as executor:
             found = _theory.demonstrations(settings.seed, effort, working.store, executor, listen)
-        page = write(found, working.out, command)
-        note_used(working.out, page.name, working.store.used)
+        page = write(found, working.output.path, command)
     errors = [f"{one.name}: {one.failure}" for one in found if one.failure]
     return page, conclude((claim for one in found for claim in one.claims), errors, noun="claims")
 

@@ -1,4 +1,4 @@
-"""What lies in a store: its entries, what is wrong with them, and what nobody needs any more."""
+"""The entries of a store, what is wrong with them, and what nobody needs any more."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def entries(root: Path) -> Iterator[Entry]:
 
 
 def damage(path: Path) -> str:
-    """What is wrong with an entry; "" if it is whole.
+    """Why an entry cannot be used; "" if it is whole.
 
     Raises:
         OSError: the disk is at fault, and not the entry.
@@ -70,7 +70,7 @@ def damage(path: Path) -> str:
 
 
 def superfluous(root: Path, used: Collection[str]) -> Iterator[tuple[Path, str]]:
-    """What nobody needs of a store, and why; of somebody else's files, nothing.
+    """All that nobody needs of a store, and why; of somebody else's files, nothing.
 
     Args:
         root: the directory of the store.

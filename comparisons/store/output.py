@@ -45,7 +45,7 @@ _SHOWN = 3
 
 
 def kind(path: Path) -> str:
-    """What lies there, links not followed: `a file`, `a directory`, `a link`, …; "" if nothing."""
+    """The kind of what is there, itself if it is a link: `a file`, `a link`, …; "" if nothing."""
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -67,7 +67,7 @@ def temporary(folder: Path) -> Path:
 
 
 def left_behind(folder: Path) -> Iterator[Path]:
-    """What processes that have ended left half-written in a directory."""
+    """All that processes that have ended left half-written in a directory."""
     for path in folder.iterdir() if folder.is_dir() else ():
         name = _LEFT.fullmatch(path.name)
         if name and not psutil.pid_exists(int(name[1])):
