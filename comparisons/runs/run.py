@@ -23,7 +23,6 @@ from comparisons.report.files import report_names, slug
 from comparisons.report.tables import model_title
 from comparisons.runs import signals
 from comparisons.runs import theory as _theory
-from comparisons.runs.batches import Here as MeasuringHere
 from comparisons.runs.batches import There, spec
 from comparisons.runs.conduct import conduct
 from comparisons.runs.executor import ONE_THREAD, Cluster
@@ -138,20 +137,18 @@ def study(
         ConcordError: the study, the model, the scheduler or the output directory cannot be used.
     """
     model = studied_model(described, truth)
-    units = units or default_ladder(model)
     methods = chosen_methods("quick", settings.methods, {}) if settings.methods else ()
     module, setting = prepared(name, model, methods, settings.seed, settings.tolerance)
     from comparisons.report.pages.study import study_names, write
 
     names, how = study_names(name, model), {"debug": debug, "force": force}
     with place(settings, ONE_THREAD, names, **how) as (output, store, at), Counting() as progress:
-        workers = MeasuringHere(module, setting)
-        if isinstance(at, Cluster):
-            workers = There(at, spec(name, described, setting), progress.listen)
+        content = spec(name, described, setting)
+        workers = There(at, content, progress.listen) if isinstance(at, Cluster) else None
         raw = (output, _replicates(name, model)) if keep else None
         with at:
-            tell = progress.told
-            found = conduct(module, setting, units, replicates, store, tell, workers, raw)
+            ladder = units or default_ladder(model)
+            found = conduct(module, setting, ladder, replicates, store, progress.told, workers, raw)
         page = write(found, output.path, command)
     start = f"{found.replicates:,} data sets at each N; "
     return page, conclude(found.verdicts, found.failed, start)

@@ -102,7 +102,7 @@ def prune(
     from comparisons.runs.place import held
     from comparisons.runs.publish import used
     from comparisons.store.inventory import size, superfluous
-    from comparisons.store.output import STORE, left_behind, remove
+    from comparisons.store.output import STORE, kind, left_behind, remove
 
     word, total, count = "would remove" if dry_run else "removed", 0, 0
     with held(_ours(out).path) as output:
@@ -115,6 +115,9 @@ def prune(
             amount = size(path)
             if not dry_run:
                 remove(path)
+                if kind(path):
+                    say(f"{path} cannot be removed")
+                    continue
             say(f"{word} {path}: {reason}, {amount:,} bytes")
             total, count = total + amount, count + 1
     if not keys:
@@ -129,13 +132,15 @@ def _ours(out: str | None) -> Output:
         ConfigError: it is none of ours.
     """
     from comparisons.runs.settings import Settings
+    from comparisons.store.entries import disk
     from comparisons.store.output import FILE, LIST, Output, kind
     from models.errors import ConfigError
 
     path = Path(out or Settings().out).absolute()
-    if kind(path / LIST) != FILE:
-        raise ConfigError(
-            f"--out {path}: concord has written nothing there (there is no {LIST}). Name the "
-            "directory of a report."
-        )
-    return Output(path)
+    with disk(path):
+        if kind(path / LIST) == FILE:
+            return Output(path)
+    raise ConfigError(
+        f"--out {path}: concord has written nothing there (there is no {LIST}). Name the "
+        "directory of a report."
+    )

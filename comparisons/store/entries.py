@@ -155,7 +155,7 @@ class Store:
         Raises:
             StoreError: the directory cannot be read.
         """
-        with _disk(self.root):
+        with disk(self.root):
             sweep(self.root)
 
     def _load[T](self, description: object, filename: str, read: Callable[[bytes], T]) -> T | None:
@@ -172,7 +172,7 @@ class Store:
     def _payload(self, key: str, filename: str) -> bytes | None:
         self.used.add(key)
         directory = self.root / key
-        with _disk(directory):
+        with disk(directory):
             if not kind(directory):
                 return None
             payload = checked(directory, filename)
@@ -195,7 +195,7 @@ class Store:
         key = digest(content)
         new = temporary(self.root)
         try:
-            with _disk(self.root):
+            with disk(self.root):
                 new.mkdir(parents=True)
                 write_whole(new / filename, payload)
                 write_whole(new / META, json.dumps(meta, indent=1).encode())
@@ -213,7 +213,7 @@ class Store:
 
     def _set_aside(self, key: str, reason: str) -> None:
         source = self.root / key
-        with _disk(source):
+        with disk(source):
             for number in range(1, 10_000):
                 target = self.root / f"{key}.corrupt-{number}"
                 if kind(target):
@@ -229,7 +229,7 @@ class Store:
 
 
 @final
-class _disk:  # noqa: N801, a context manager reads as a verb
+class disk:  # noqa: N801, a context manager reads as a verb
     """Turns an operating-system error into a StoreError with path and free space."""
 
     def __init__(self, path: Path) -> None:

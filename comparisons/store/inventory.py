@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from comparisons.store.entries import FIT, META, VALUE, checked
+from comparisons.store.entries import FIT, META, VALUE, checked, disk
 from comparisons.store.keys import versions
 from comparisons.store.output import DIRECTORY, kind, left_behind, read
 from comparisons.store.trees import from_netcdf
@@ -53,18 +53,15 @@ def entries(root: Path) -> Iterator[Entry]:
 
 
 def damage(path: Path) -> str:
-    """Why an entry cannot be used; "" if it is whole.
-
-    Raises:
-        OSError: the disk is at fault, and not the entry.
-    """
-    filename = VALUE if kind(path / VALUE) else FIT
-    payload = checked(path, filename)
-    if isinstance(payload, str):
-        return payload
+    """Why an entry cannot be used; "" if it is whole."""
+    filename = "it"
     try:
+        filename = VALUE if kind(path / VALUE) else FIT
+        payload = checked(path, filename)
+        if isinstance(payload, str):
+            return payload
         (json.loads if filename == VALUE else from_netcdf)(payload)
-    except Exception as error:  # whatever a hostile file provokes
+    except Exception as error:  # whatever a hostile file or a failing disk provokes
         return f"{filename} cannot be read ({type(error).__name__})"
     return ""
 
@@ -92,12 +89,16 @@ def size(path: Path) -> int:
 
 
 def _there(root: Path) -> list[Path]:
-    return sorted(root.iterdir()) if kind(root) == DIRECTORY else []
+    with disk(root):
+        return sorted(root.iterdir()) if kind(root) == DIRECTORY else []
 
 
 def _ours(path: Path) -> bool:
     """Whether nothing of somebody else's goes with it; a link goes without what it leads to."""
-    return kind(path) != DIRECTORY or {one.name for one in path.iterdir()} <= _FILES
+    try:
+        return kind(path) != DIRECTORY or {one.name for one in path.iterdir()} <= _FILES
+    except PermissionError:
+        return False
 
 
 def _what(content: Any, about: Any) -> str:

@@ -165,7 +165,10 @@ class Output:
 
     def intact(self, name: str) -> bool:
         """Whether a file is there as we wrote it."""
-        payload = read(self.path / name) if name in self.listed else None
+        try:
+            payload = read(self.path / name) if name in self.listed else None
+        except OSError:  # it may not be read, or a disk is failing
+            return False
         return payload is not None and self.listed[name] in (_UNKNOWN, _hash(payload))
 
     def damaged(self) -> list[str]:
