@@ -165,6 +165,8 @@ class Store:
             return None
         try:
             return read(payload)
+        except ImportError:  # a library is missing, and the entry may be whole
+            raise
         except Exception as error:  # whatever a hostile file provokes, it is of no use
             self._set_aside(key, f"{filename} cannot be read ({type(error).__name__})")
             return None

@@ -61,6 +61,8 @@ def damage(path: Path) -> str:
         if isinstance(payload, str):
             return payload
         (json.loads if filename == VALUE else from_netcdf)(payload)
+    except ImportError:  # a library is missing, and the entry may be whole
+        raise
     except Exception as error:  # whatever a hostile file or a failing disk provokes
         return f"{filename} cannot be read ({type(error).__name__})"
     return ""
