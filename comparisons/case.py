@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, final
 
 import numpy as np
@@ -152,16 +153,17 @@ class Case:
         if reason := refusal(method, self.model):
             raise FitError(f"{label(method)} refuses {self.model.name}: {reason}")
         description = self.fit_description(method) if self._store else None
-        if self._store and (stored := self._store.load(description)):
+        whole = partial(completed, self.model, self.data)
+        if self._store and (stored := self._store.load(description, whole)):
             self._progress("stored", name, 0.0)
-            self._fits[method] = completed(self.model, self.data, stored)
-            return self._fits[method]
+            self._fits[method] = stored
+            return stored
         self._progress("fit", name, 0.0)
         began = time.perf_counter()
         try:
             estimate = method.fit(self.model, self.data, self.rng("fit", repr(method)))
             if self._store:
-                self._store.save(description, kept(self, method, estimate))
+                self._store.save(description, kept(self, method, estimate), self.about(method))
         except StoreError:
             raise
         except Exception as error:  # a user's program may raise anything; the others go on
@@ -256,6 +258,10 @@ class Case:
             "versions": versions(),
             "source": source_digest(type(self.model), type(method)),
         }
+
+    def about(self, method: Method) -> dict[str, str]:
+        """The names by which people know a fit."""
+        return {"model": self.model.name, "method": label(method), "data": self.data_name}
 
     def _name(self, method: Method) -> str:
         """The label where it is one of the case's own methods; else all its settings."""

@@ -178,6 +178,7 @@ REPORT = """
 import json
 from pathlib import Path
 
+from comparisons.report.files import published, put
 from inference.method import label
 
 
@@ -200,10 +201,10 @@ def write(results, out, command):
         }
         for result in results
     ]
-    (out / "results.json").write_text(json.dumps(found))
-    page = out / "index.html"
-    page.write_text("<!doctype html>")
-    return page, []
+    texts = {"results.json": json.dumps(found), "index.html": "<!doctype html>"}
+    with published(out) as stage:
+        put(stage, texts)
+    return out / "index.html", []
 """
 
 

@@ -712,12 +712,13 @@ def test_a_failure_leaves_the_earlier_report_as_it_was(
 
 
 def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
-    (tmp_path / ".report-dead").mkdir()
-    (tmp_path / ".report-dead" / "half.html").write_text("half")
+    left = tmp_path / ".tmp-999999999-abcdefgh"
+    left.mkdir()
+    (left / "half.html").write_text("half")
     (tmp_path / "unfitted").mkdir()
     (tmp_path / "notes.txt").write_text("the user's")
     _report.write([unfitted()], tmp_path, "x")
-    assert not (tmp_path / ".report-dead").exists()
+    assert not left.exists()
     assert (tmp_path / "notes.txt").read_text() == "the user's"
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +17,8 @@ import xarray as xr
 
 import comparisons.store.entries as store_module
 from comparisons.store.entries import Store
-from comparisons.store.keys import canonical, digest, source_digest
+from comparisons.store.inventory import damage, entries, superfluous
+from comparisons.store.keys import canonical, digest, source_digest, versions
 from comparisons.store.trees import from_netcdf, to_netcdf
 from inference.estimate import Estimate, Quantity
 from models.errors import ConfigError, FitError, StoreError
@@ -161,14 +166,46 @@ def _flip(path: Path, position: int) -> None:
     path.write_bytes(content)
 
 
-def _forged(path: Path) -> None:
-    """A hostile entry whose checksum is right."""
-    import hashlib
-
-    (path / "fit.nc").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+def _meta(path: Path, **fields: object) -> None:
+    """Changes what an entry says of itself."""
     meta = json.loads((path / "meta.json").read_text())
-    meta["sha256"] = hashlib.sha256((path / "fit.nc").read_bytes()).hexdigest()
-    (path / "meta.json").write_text(json.dumps(meta))
+    (path / "meta.json").write_text(json.dumps(meta | fields))
+
+
+def _forged(path: Path, payload: bytes = b"cos\nsystem\n(S'true'\ntR.") -> None:
+    """A hostile entry whose checksum is right."""
+    (path / "fit.nc").write_bytes(payload)
+    _meta(path, sha256=hashlib.sha256(payload).hexdigest(), bytes=len(payload))
+
+
+def _rebuilt(change: Callable[[dict[str, xr.Dataset]], object]) -> Callable[[Path], None]:
+    """An entry of another structure whose checksum is right."""
+
+    def damage(path: Path) -> None:
+        found = xr.open_groups(path / "fit.nc", engine="h5netcdf", decode_times=False)
+        groups = {name: group.load() for name, group in found.items()}
+        change(groups)
+        _forged(path, bytes(xr.DataTree.from_dict(groups).to_netcdf(None, engine="h5netcdf")))
+
+    return damage
+
+
+def _replaced(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Something else in the place of an entry, or of a file in it."""
+
+    def damage(path: Path) -> None:
+        there = path / name
+        if there.is_dir():
+            shutil.rmtree(there)
+        else:
+            there.unlink()
+        make(there)
+
+    return damage
+
+
+def _changed(groups: dict[str, xr.Dataset], name: str, change: Callable[[Any], Any]) -> None:
+    groups[f"/estimate/{name}"] = change(groups[f"/estimate/{name}"])
 
 
 DAMAGES = {
@@ -184,27 +221,153 @@ DAMAGES = {
     "metadata a list": lambda path: (path / "meta.json").write_text("[]"),
     "metadata nested too deep": lambda path: (path / "meta.json").write_text("[" * 100_000),
     "metadata not text": lambda path: (path / "meta.json").write_bytes(b"\xff\xfe\x00"),
+    "metadata nested a little too deep": lambda path: (path / "meta.json").write_text(
+        '{"content": ' + "[" * 5_000 + "]" * 5_000 + "}"
+    ),
+    "a huge integer": lambda path: (path / "meta.json").write_text('{"content": ' + "9" * 5_000),
+    "content of another type": lambda path: _meta(path, content=float("nan")),
+    "a checksum of another type": lambda path: _meta(path, sha256=[1]),
+    "a size of another type": lambda path: _meta(path, bytes="many"),
     "hostile with a right checksum": _forged,
+    "without a group": _rebuilt(lambda groups: groups.pop("/estimate/sd")),
+    "without draws": _rebuilt(lambda groups: groups.pop("/posterior")),
+    "without a variable": _rebuilt(
+        lambda groups: _changed(groups, "location", lambda x: x.drop_vars("mu"))
+    ),
+    "with other dims": _rebuilt(
+        lambda groups: _changed(groups, "sd", lambda x: x.rename(component="part"))
+    ),
+    "with another dtype": _rebuilt(
+        lambda groups: _changed(groups, "point", lambda x: x.astype(str))
+    ),
+    **{
+        f"{what} in the place of {name or 'the entry'}": _replaced(name, make)
+        for name in ("", "fit.nc", "meta.json")
+        for what, make in {
+            "a dangling link": lambda path: path.symlink_to("nothing"),
+            "a link": lambda path: path.symlink_to(__file__),
+            "a link to itself": lambda path: path.symlink_to(path),
+            "a pipe": os.mkfifo,
+            **({"a directory": lambda path: path.mkdir()} if name else {}),
+            "a file": lambda path: path.write_text("{}"),
+        }.items()
+    },
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_corruption_is_found_set_aside_and_told_once(damage, tmp_path: Path) -> None:
+@pytest.mark.parametrize("harm", DAMAGES.values(), ids=DAMAGES.keys())
+def test_corruption_is_found_set_aside_and_told_once(harm, tmp_path: Path) -> None:
     told: list[str] = []
     store = Store(tmp_path, warn=told.append)
-    store.save(KEY, an_estimate())
+    store.save(KEY, an_estimate(some_draws()))
     directory = store.fit_path(KEY).parent
-    damage(directory)
+    harm(directory)
     assert store.load(KEY) is None
     assert store.load(KEY) is None
     assert len(told) == 1
     assert "corrupt" in told[0]
     assert [p.name for p in tmp_path.iterdir()] == [f"{digest(KEY)}.corrupt-1"]
-    store.save(KEY, an_estimate())
+    store.save(KEY, an_estimate(some_draws()))
     assert store.intact(KEY)
-    damage(directory)
-    assert store.load(KEY) is None
-    assert (tmp_path / f"{digest(KEY)}.corrupt-2").is_dir()
+    harm(directory)
+    (tmp_path / f"{digest(KEY)}.corrupt-2").symlink_to("nothing")
+    store.save(KEY, an_estimate(some_draws()))  # damage is no first writer
+    if store.load(KEY) is None:  # it showed itself only now
+        store.save(KEY, an_estimate(some_draws()))
+    assert store.load(KEY) is not None
+    assert os.path.lexists(tmp_path / f"{digest(KEY)}.corrupt-3")
+
+
+def test_an_entry_that_may_not_be_read_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    store = Store(tmp_path, warn=told.append)
+    store.save(KEY, an_estimate())
+
+    def forbidden(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "read", forbidden)
+        assert store.load(KEY) is None
+    assert len(told) == 1
+    assert "Permission denied" in told[0]
+    store.save(KEY, an_estimate())
+    assert store.load(KEY) is not None
+
+    def exhausted(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "read", exhausted)
+        with pytest.raises(StoreError, match="Too many open files"):
+            store.load(KEY)
+    assert store.intact(KEY)
+
+
+def test_what_a_reader_cannot_use_is_set_aside_too(tmp_path: Path) -> None:
+    told: list[str] = []
+    store = Store(tmp_path, warn=told.append)
+    store.save_json(KEY, {"a": 1})
+    assert store.load_json(KEY, lambda value: value["a"]) == 1
+    assert store.load_json(KEY, lambda value: value["b"]) is None
+    store.save(KEY, an_estimate())
+    assert store.load(KEY, lambda fit: fit.problems) == ()
+    assert store.load(KEY, lambda fit: fit.location.value["tau"]) is None
+    assert len(told) == 2
+    assert all("cannot be read (KeyError)" in one for one in told)
+
+
+def test_an_inventory_says_what_an_entry_is_and_whether_it_is_whole(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    here, about = {"versions": versions()}, {"model": "m\nn", "method": "nuts", "data": "d"}
+    fit = {"model": {"class": "Gaussian"}, "method": {"class": "NUTS"}}
+    store.save({**fit, **here}, an_estimate(), about)
+    store.save({**fit, "versions": {}}, an_estimate())
+    for name in ("verdicts", "theory", "record"):
+        store.save_json({name: "entry"}, [])
+    store.save_json({"study": "a.b", "model": {"class": "M"}, "work": [5, 0, 9]}, [])
+    for name in ("a" * 64, "b" * 64, "notes"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ("a" * 64) / "meta.json").write_text('{"content": {"record": 1}, "about": 3}')
+    found = {entry.what: entry for entry in entries(tmp_path)}
+    assert set(found) == {
+        *("nuts of m n on d", "NUTS of Gaussian", "verdicts of entry", "what entry shows"),
+        *("results of a case", "a batch of b of M at N = 5", ""),
+    }
+    assert [what for what, entry in found.items() if not entry.current] == ["NUTS of Gaussian", ""]
+    whole = found["nuts of m n on d"].path
+    assert found["nuts of m n on d"].size == sum(one.stat().st_size for one in whole.iterdir())
+    assert damage(whole) == damage(found["what entry shows"].path) == ""
+    _forged(whole)
+    assert damage(whole) == "fit.nc cannot be read (ValueError)"
+    os.truncate(found["what entry shows"].path / "content.json", 0)
+    assert "SHA-256" in damage(found["what entry shows"].path)
+
+
+def test_only_what_is_ours_and_unused_is_superfluous(tmp_path: Path) -> None:
+    names = {
+        "a" * 64: "meta.json",
+        "b" * 64: "fit.nc",
+        "c" * 64: "thesis.tex",
+        "d" * 64 + ".corrupt-1": "fit.nc",
+        "e" * 64 + ".corrupt-1": "thesis.tex",
+        "mine.corrupt-1": "fit.nc",
+        ".tmp-999999999-abcdefgh": "half",
+        "notes": "fit.nc",
+    }
+    for name, file in names.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+    (tmp_path / ("f" * 64 + ".corrupt-2")).symlink_to(tmp_path / "notes")
+
+    def found(used: set[str]) -> set[str]:
+        return {path.name[:1] for path, _ in superfluous(tmp_path, used)}
+
+    assert found({"a" * 64}) == {"b", "d", "f", "."}
+    assert found(set()) == {"d", "f", "."}
+    assert list(superfluous(tmp_path / "nothing", set())) == []
 
 
 def test_a_warning_is_the_default_way_to_tell(tmp_path: Path) -> None:
@@ -257,10 +420,12 @@ def test_a_file_in_the_place_of_the_directory_is_a_store_error(tmp_path: Path) -
 
 
 def test_only_what_dead_processes_left_is_swept(tmp_path: Path) -> None:
-    for name in (f".tmp-{os.getpid()}-a", ".tmp-999999999-b", ".tmp-x-c"):
+    ours = f".tmp-{os.getpid()}-abcdefgh"
+    kept = [ours, ".tmp-x-somebody", ".tmp-999999999-b", "tmp"]
+    for name in (*kept, ".tmp-999999999-abcdefgh"):
         (tmp_path / name).mkdir()
     Store(tmp_path).sweep()
-    assert [p.name for p in tmp_path.iterdir()] == [f".tmp-{os.getpid()}-a"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
 
 
 def test_equal_content_has_one_key_and_different_content_another() -> None:

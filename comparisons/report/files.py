@@ -3,23 +3,21 @@
 import contextlib
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from comparisons.report.result import CaseResult
 from comparisons.store.entries import disk_error
+from comparisons.store.output import Output, remove, sweep, temporary
 from inference.method import label
 from models.errors import ConfigError
 
-_STAGE = ".report-"
 _SLUG = re.compile(r"[a-z0-9_-]{1,120}")
-_RESERVED = (
-    *("index", "fits", "replicates", "results", "estimates", "criteria", "verdicts", "studies"),
-    *("theory", "grades"),
-)
+TABLES = ("estimates", "criteria", "verdicts", "grades")
+MARK = ".report.json"
+"""What the report was made of, and what each page uses of the store."""
+_RESERVED = ("index", "fits", "replicates", "results", "studies", "theory", *TABLES)
 
 
 def slug(text: str, taken: Sequence[str] = ()) -> str:
@@ -56,23 +54,27 @@ def published(out: Path) -> Iterator[Path]:
     """A directory whose files take their places in `out` if nothing fails meanwhile.
 
     Raises:
+        ConfigError: somebody else's file is in the place of one of them.
         StoreError: the disk is full, read-only or gone; what was there before is intact.
     """
+    stage = temporary(out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        for left in out.glob(f"{_STAGE}*"):  # by a process that was killed
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-        stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=out))
+        stage.mkdir(parents=True)
+        sweep(out)
         try:
             yield stage
-            # the first page last, so that it never links to what is not there
-            for path in sorted(stage.iterdir(), key=lambda p: (p.name == "index.html", p.name)):
-                path.replace(out / path.name)
+            Output(out).publish(stage)
         finally:
-            shutil.rmtree(stage, ignore_errors=True)
+            remove(stage)
     except OSError as error:
         raise disk_error(error, out) from error
+
+
+def report_names(slugs: Iterable[str]) -> list[str]:
+    """The files of a report, by the names of its pages."""
+    tables = [f"{name}.csv" for name in TABLES]
+    pages = [f"{slug}.html" for slug in ("index", "studies", *slugs)]
+    return [*pages, *tables, "results.json", MARK]
 
 
 def put(stage: Path, texts: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Never
 
 import typer
 
-from comparisons.runs import environment, stored, supervisor
+from comparisons.runs import environment, stored, storing, supervisor
 from comparisons.runs.console import complain, reserve, say
 from comparisons.runs.options import (
     CheckData,
@@ -17,7 +17,9 @@ from comparisons.runs.options import (
     Data,
     Debug,
     FailOn,
+    Force,
     Jobs,
+    Keep,
     Latent,
     Methods,
     ModelName,
@@ -82,6 +84,7 @@ def everything(
     tolerance: Tolerance = None,
     fail_on: FailOn = None,
     standardise: Standardise = False,
+    force: Force = False,
     debug: Debug = False,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")
@@ -102,8 +105,8 @@ def everything(
     """
     options = _options(context)
     if context.invoked_subcommand is None:
-        _run(options, config, debug)
-    elif debug or config or any(value not in (None, (), False) for value in options.values()):
+        _run(options, config, debug, force)
+    elif any((debug, force, config, *options.values())):
         context.fail(f"options go after the command: concord {context.invoked_subcommand} …")
 
 
@@ -130,6 +133,7 @@ def run(
     tolerance: Tolerance = None,
     fail_on: FailOn = None,
     standardise: Standardise = False,
+    force: Force = False,
     debug: Debug = False,
 ) -> None:
     """Fits one model to one data set and compares the methods.
@@ -152,8 +156,7 @@ def run(
         "data": data,
         "columns": list(column or ()),
     }
-    options = _options(context)
-    _run({**options, "cases": [case]}, config, debug)
+    _run({**_options(context), "cases": [case]}, config, debug, force)
 
 
 @app.command()
@@ -226,11 +229,10 @@ def study(
     scheduler: Scheduler = None,
     timeout: Timeout = None,
     tolerance: Tolerance = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Also write every replicate's numbers, as Parquet.")
-    ] = False,
+    keep: Keep = False,
     seed: Seed = None,
     out: Out = None,
+    force: Force = False,
     debug: Debug = False,
 ) -> None:
     """Checks what theory says of repeated data sets, on repeated data sets.
@@ -263,18 +265,18 @@ def _studied(given: dict[str, Any]) -> tuple[Path, int]:
     from comparisons.studies import study as find_study
     from models.errors import refuse
 
-    name, debug = given["name"], given["debug"]
+    name, how = given["name"], {"debug": given["debug"], "force": given["force"]}
     every = ("profile", "seed", "out", "jobs", "scheduler", "timeout")
     options = {option: given[option] for option in (*every, "tolerance")}
     chosen, mistakes = settings({**options, "methods": split_names(given["methods"] or ())})
     supervisor.tell("limit", chosen.timeout)
     if name == NAME:
-        unused = [one for one in given if given[one] and one not in (*every, "name", "debug")]
+        unused = [one for one in given if given[one] and one not in (*every, "name", *how)]
         mistakes += [
             f"--{one.replace('values', 'set')} is not for the study {NAME}" for one in unused
         ]
         refuse(mistakes)
-        return theory(chosen, told_command(), debug=debug)
+        return theory(chosen, told_command(), **how)
     find_study(name)
     units, more = numbers("--n", given["n"]) if given["n"] else ((), [])
     mistakes += [*more, *([f"--profile is for the study {NAME} alone"] if given["profile"] else [])]
@@ -295,7 +297,7 @@ def _studied(given: dict[str, Any]) -> tuple[Path, int]:
         told_command(),
         truth=parse_set(given["truth"] or (), "--truth"),
         keep=given["keep"],
-        debug=debug,
+        **how,
     )
 
 
@@ -321,6 +323,7 @@ def list_entries(
 
 for _command in (stored.diff, stored.posterior):
     app.command()(_command)
+app.add_typer(storing.store, name="store")
 
 
 def main() -> Never:
@@ -355,7 +358,7 @@ def main() -> Never:
     raise SystemExit(0)
 
 
-def _run(options: dict[str, Any], config: Path | None, debug: bool) -> None:
+def _run(options: dict[str, Any], config: Path | None, debug: bool, force: bool) -> None:
     _prepare()
 
     def attempt() -> tuple[Path, int]:
@@ -364,7 +367,7 @@ def _run(options: dict[str, Any], config: Path | None, debug: bool) -> None:
 
         chosen, mistakes = settings(options, config)
         supervisor.tell("limit", chosen.timeout)
-        return run(chosen, told_command(), mistakes=mistakes, debug=debug)
+        return run(chosen, told_command(), mistakes=mistakes, debug=debug, force=force)
 
     _finish(attempt)
 
@@ -392,7 +395,6 @@ def _options(context: typer.Context) -> dict[str, Any]:
     from comparisons.runs.settings import split_names
 
     shared = ("profile", "seed", "out", "jobs", "scheduler", "timeout", "tolerance", "fail_on")
-    shared = (*shared, "standardise")
-    given = {name: context.params[name] for name in ("methods", "only", *shared)}
-    names = {name: split_names(given[name] or ()) for name in ("methods", "only")}
-    return given | names
+    given = {name: context.params[name] for name in (*shared, "standardise")}
+    named = ("methods", "only")
+    return given | {name: split_names(context.params[name] or ()) for name in named}

@@ -19,12 +19,13 @@ from comparisons.claims import GATE
 from comparisons.grades import graded
 from comparisons.reference import scalars
 from comparisons.report.engines import EngineResult, engines
+from comparisons.report.files import report_names
 from comparisons.report.first_screen import first_screen
 from comparisons.runs import signals
 from comparisons.runs.flow import case_result, closed, tabulated
+from comparisons.runs.place import place
 from comparisons.runs.plan import unique
 from comparisons.runs.publish import publish
-from comparisons.runs.run import place
 from comparisons.runs.selection import chosen, title
 from comparisons.runs.settings import Settings
 from comparisons.verdict import at_tolerance, not_comparable
@@ -148,23 +149,29 @@ class Comparison:
         return {label(method): fit.draws for method, fit in fits if fit.draws is not None}
 
     @float64
-    def report(self, out: str | Path) -> Path:
+    def report(self, out: str | Path, *, force: bool = False) -> Path:
         """Writes the pages of the case and keeps its fits beside them, as the command line does.
 
         Args:
             out: the directory, made if it is not there.
+            force: whether to write into a directory that is somebody else's, where files with the
+                names of the report's are then replaced and no others.
 
         Returns:
             The path of the first page.
 
         Raises:
+            ConfigError: the directory is somebody else's.
             InUseError: a run writes to the directory.
             StoreError: the directory cannot be written.
         """
         case, problems = self.case, dict(self.problems)
-        with place(Settings(out=str(out), jobs=1), {}, debug=False) as working:
+        slug = unique(f"{case.model.name}-{case.data_name}", ())
+        settings, names = Settings(out=str(out), jobs=1), report_names([slug])
+        with place(settings, {}, names, debug=False, force=force) as working:
             for method, fit in case.estimates().items():
-                working.store.save(case.fit_description(method), kept(case, method, fit))
+                whole = kept(case, method, fit)
+                working.store.save(case.fit_description(method), whole, case.about(method))
             modules = chosen(tuple(self.claims))
             record = {
                 "fits": list(map(label, case.estimates())),
@@ -173,10 +180,10 @@ class Comparison:
                 "tables": tabulated(case, modules, lambda *_: None, {}, problems),
                 "verdicts": {n: list(map(asdict, found)) for n, found in self.claims.items()},
                 "seconds": self.seconds,
+                "used": [],
             }
-            slug = unique(f"{case.model.name}-{case.data_name}", ())
             result = case_result(slug, (), case, record, working.store)
-            return publish([result], working.out, "cc.compare(…).report(…)")[0]
+            return publish([result], working.output.path, "cc.compare(…).report(…)")[0]
 
     def plot(self) -> Any:
         """The forest of all methods with draws, an ArviZ PlotCollection."""

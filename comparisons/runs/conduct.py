@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,11 +25,11 @@ from models.errors import ConfigError, FitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
     from types import ModuleType
 
     from comparisons.runs.batches import Workers
     from comparisons.store.entries import Store
+    from comparisons.store.output import Output
     from comparisons.studies import Setting
 
 BATCH = 250
@@ -50,7 +51,7 @@ def conduct(
     store: Store,
     progress: Callable[[str, int, int], None],
     workers: Workers | None = None,
-    keep: Path | None = None,
+    keep: tuple[Output, str] | None = None,
 ) -> Study:
     """Replicates until every verdict is decided within its bound or the budget is spent.
 
@@ -64,7 +65,7 @@ def conduct(
         store: where finished batches are kept.
         progress: told of (what was done, replicates done, replicates in this round).
         workers: who measures; this process by default.
-        keep: a directory that takes what was measured of every replicate, as Parquet.
+        keep: a folder in an output directory that takes what was measured, as Parquet.
 
     Raises:
         ConfigError: a worker's memory does not hold a data set.
@@ -164,22 +165,22 @@ def _fill(
     store: Store,
     progress: Callable[[str, int, int], None],
     workers: Workers,
-    keep: Path | None,
+    keep: tuple[Output, str] | None,
 ) -> None:
     """Adds the batches of a round to the sums, from the store where they are there."""
     source = description(module, setting)
     sketched = vars(module).get("SKETCHED", ())
     if keep is not None:  # of these settings, seed and code alone
-        keep = keep / digest(source)[:12]
+        keep = keep[0], f"{keep[1]}/{digest(source)[:12]}"
     total = sum(work.stop - work.start for work in works)
     done, missing = 0, []
     for work in works:
-        known = keep is None or _raw(keep, work).is_file()
-        stored = store.load_json({**source, "work": work}) if known else None
-        if stored is None:
+        known = keep is None or keep[0].intact(_raw(keep[1], work))
+        stored = store.load_json({**source, "work": work}, partial(_kept, work))
+        if stored is None or not known:
             missing.append(work)
             continue
-        columns = {column: Moments.read(parts) for column, parts in stored.items()}
+        columns = stored
         sums[work.n].add(work, columns, {})
         done += work.stop - work.start
     if done:
@@ -189,7 +190,7 @@ def _fill(
             column: Moments.of(rows, sketch=column in sketched) for column, rows in arrays.items()
         }
         if keep is not None and arrays:
-            _write_raw(keep, setting, work, arrays)
+            _write_raw(*keep, setting, work, arrays)
         if not failures:  # failures are never stored
             plain = {column: moments.plain for column, moments in columns.items()}
             store.save_json({**source, "work": work}, plain)
@@ -198,18 +199,32 @@ def _fill(
         progress(f"N = {work.n}", done, total)
 
 
-def _raw(folder: Path, work: Work) -> Path:
-    return folder / f"n{work.n}-{work.start}-{work.stop}.parquet"
+def _kept(work: Work, stored: Mapping[str, Any]) -> dict[str, Moments]:
+    """The moments of a batch from the store.
+
+    Raises:
+        ValueError: they are those of something else.
+    """
+    columns = {column: Moments.read(parts) for column, parts in stored.items()}
+    sizes = [one.merged(one).replicates / 2 + one.left_out for one in columns.values()]
+    if not 0 < max(sizes) <= work.stop - work.start:  # without those that are infinite
+        raise ValueError("not the moments of this batch")
+    return columns
+
+
+def _raw(folder: str, work: Work) -> str:
+    return f"{folder}/n{work.n}-{work.start}-{work.stop}.parquet"
 
 
 def _write_raw(
-    folder: Path, setting: Setting, work: Work, arrays: Mapping[str, np.ndarray]
+    output: Output, folder: str, setting: Setting, work: Work, arrays: Mapping[str, np.ndarray]
 ) -> None:
     """Writes all that was measured, a row for each replicate: columns `method: parameter`.
 
     Further entries of a column, such as scores and levels, are numbered.
 
     Raises:
+        ConfigError: what lies there is somebody else's.
         StoreError: the directory cannot be written.
     """
     import pandas as pd
@@ -222,11 +237,7 @@ def _write_raw(
             name = names[place] if place < len(names) else f"further {place - len(names)}"
             which = f" {level}" if wide.shape[2] > 1 else ""
             table[f"{column}: {name}{which}"] = wide[:, place, level]
-    path = _raw(folder, work)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        pd.DataFrame(table).to_parquet(part)
-        part.replace(path)
+        output.write(_raw(folder, work), pd.DataFrame(table).to_parquet())
     except OSError as error:
-        raise disk_error(error, path) from error
+        raise disk_error(error, output.path) from error

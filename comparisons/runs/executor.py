@@ -28,6 +28,7 @@ from comparisons.runs import signals, supervisor
 from comparisons.runs.attempts import BETWEEN, Attempt, Told
 from comparisons.runs.environment import memory_limit
 from comparisons.runs.remote import perform
+from comparisons.store.output import write_whole
 from inference.threads import THREADS
 from models.errors import ConcordError, ConfigError, FitError, StoreError
 from models.errors import told as _told
@@ -252,7 +253,7 @@ class Cluster:
         from distributed.security import Security
 
         if self._log is not None:
-            self._log.write_bytes(b"")
+            write_whole(self._log, b"")
             self._stack.callback(_remove_empty, self._log)
         scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="concord-"))
         self._stack.enter_context(_exits(self._exits))
@@ -371,5 +372,5 @@ def _exits(found: dict[int, str]) -> Iterator[None]:
 
 def _remove_empty(log: Path) -> None:
     with contextlib.suppress(OSError):
-        if not log.stat().st_size:
+        if not log.lstat().st_size:
             log.unlink()

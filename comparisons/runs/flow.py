@@ -12,9 +12,10 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypedDict, final
 
 import xarray as xr
+from pydantic import TypeAdapter
 
 from comparisons import case as _case
 from comparisons.claims import GATE
@@ -26,7 +27,6 @@ from comparisons.store.keys import digest, source_digest
 from comparisons.verdict import Verdict, at_tolerance, not_comparable
 from inference.estimate import Estimate
 from inference.method import Method, label
-from inference.posterior.stored import completed
 from models.errors import StoreError, told
 
 if TYPE_CHECKING:
@@ -36,8 +36,23 @@ if TYPE_CHECKING:
 
 _CASE = Path(str(_case.__file__))
 """Every comparison is given a case, and therefore depends on its code."""
-_LAYOUT = 2
+_LAYOUT = 3
 """Version of the layout of records."""
+
+
+class _Record(TypedDict):
+    """All that is kept of a case beside its fits."""
+
+    fits: list[str]
+    failures: dict[str, str]
+    problems: dict[str, str]
+    tables: dict[str, dict[str, Any]]
+    verdicts: dict[str, list[Verdict]]
+    seconds: float
+    used: list[str]
+
+
+_RECORD, _VERDICTS = TypeAdapter(_Record), TypeAdapter(list[Verdict])
 
 type Activity = Callable[[str, str, float], None]
 """Told (event, name, seconds): those of a fit's progress, and `compare`."""
@@ -116,6 +131,7 @@ def run_case(
         "tables": tables,
         "verdicts": {name: list(map(dataclasses.asdict, vs)) for name, vs in verdicts.items()},
         "seconds": time.perf_counter() - began,
+        "used": sorted(store.used),
     }
     if not case.failed and not problems:  # failures are never stored
         store.save_json(record_description(case, only), record)
@@ -138,10 +154,19 @@ def stored_record(case: Case, only: tuple[str, ...], store: Store) -> dict[str, 
     Raises:
         StoreError: the store cannot be read.
     """
-    record = store.load_json(record_description(case, only))
+    methods = {label(method): method for method in case.methods}
+
+    def sound(record: dict[str, Any]) -> dict[str, Any]:
+        _RECORD.validate_python(record)
+        if not set(record["fits"]) <= set(methods) or set(record["verdicts"]) != set(chosen(only)):
+            raise ValueError("it is a record of something else")
+        for published in record["tables"].values():
+            xr.Dataset.from_dict(published)
+        return record
+
+    record = store.load_json(record_description(case, only), sound)
     if record is None:
         return None
-    methods = {label(method): method for method in case.methods}
     whole = [store.intact(case.fit_description(methods[name])) for name in record["fits"]]
     return record if all(whole) else None
 
@@ -179,7 +204,8 @@ def case_result(
     methods = {label(method): method for method in case.methods}
     fitted = [methods[name] for name in record["fits"]]
     descriptions = {method: case.fit_description(method) for method in fitted}
-    timeless = {name: value for name, value in record.items() if name != "seconds"}
+    passing = ("seconds", "used")
+    timeless = {name: value for name, value in record.items() if name not in passing}
     titles = {name: title(module) for name, module in chosen(tuple(record["verdicts"])).items()}
     return CaseResult(
         slug=slug,
@@ -208,7 +234,10 @@ def case_result(
 
 @final
 class StoredEstimates(Mapping[Method, Estimate]):
-    """Estimates by method, each read from the store when first asked for."""
+    """Estimates by method, each read from the store when first asked for.
+
+    One that cannot be read although its checksum is right is fitted anew here.
+    """
 
     def __init__(
         self, case: Case, store: Store, descriptions: Mapping[Method, dict[str, object]]
@@ -220,11 +249,10 @@ class StoredEstimates(Mapping[Method, Estimate]):
 
     def __getitem__(self, method: Method) -> Estimate:
         if method not in self._read:
-            estimate = self._store.load(self._descriptions[method])
-            if estimate is None:
+            if not self._store.intact(self._descriptions[method]):
                 path = self._store.fit_path(self._descriptions[method])
                 raise StoreError(f"{path}: the fit vanished during the run; run again")
-            self._read[method] = completed(self._case.model, self._case.data, estimate)
+            self._read[method] = self._case.fit(method)
         return self._read[method]
 
     def __iter__(self) -> Iterator[Method]:
@@ -252,9 +280,9 @@ def _compared(
         "failures": dict(case.failed),
         "source": source_digest(Path(str(module.__file__)), _CASE),
     }
-    stored = store.load_json(description)
+    stored = store.load_json(description, _VERDICTS.validate_python)
     if stored is not None:
-        return [Verdict(**verdict) for verdict in stored], ""
+        return stored, ""
     activity("compare", name, 0.0)
     try:
         verdicts = list(module.compare(case))

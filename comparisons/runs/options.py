@@ -143,6 +143,17 @@ CheckData = Annotated[
 StudyData = Annotated[
     str | None, typer.Option(help="Data whose covariates and groups the simulated ones have.")
 ]
+Keep = Annotated[
+    bool, typer.Option("--keep", help="Also write every replicate's numbers, as Parquet.")
+]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Write into a directory that concord did not make: files that bear a name of the "
+        "report's are replaced, all others stay.",
+    ),
+]
 Debug = Annotated[
     bool,
     typer.Option("--debug", help="Run in this process and show the traceback of an error."),

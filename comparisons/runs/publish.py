@@ -1,17 +1,18 @@
-"""Whether the report that is there is the one to be written."""
+"""Whether the report that is there is the one to be written, and what pages use of the store."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import comparisons
+from comparisons.report.files import MARK, report_names
 from comparisons.store.keys import digest, files_digest
+from comparisons.store.output import Output, read
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from comparisons.report.result import CaseResult
 
@@ -25,49 +26,51 @@ def publish(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Pat
     folder = Path(str(comparisons.__file__)).parent / "report"
     sources = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"]
     key = digest([command, [result.key for result in results], files_digest(sources)])
-    mark = out / ".report.json"
-    written = _read_mark(mark)
-    if written.get("key") == key and _hashes(out, written["files"]) == written["files"]:
+    written = _read_mark(out)
+    same = _whole(written) and written["key"] == key
+    if same and all(map(Output(out).intact, (written["page"], *written["files"]))):
         return out / written["page"], written["screens"]
 
     from comparisons.report.pages.write import write
 
-    before = _stamps(out)
-    mark.unlink(missing_ok=True)
     page, screens = write(results, out, command)
     texts = [screen.text() for screen in screens]
-    files = [name for name, stamp in _stamps(out).items() if before.get(name) != stamp]
-    written = {"key": key, "page": page.name, "files": _hashes(out, files), "screens": texts}
-    mark.write_text(json.dumps(written, indent=1))
+    output = Output(out)
+    files = [name for name in report_names(r.slug for r in results) if name in output.listed]
+    files.remove(MARK)
+    written |= {"key": key, "page": page.name, "files": files, "screens": texts}
+    output.write(MARK, json.dumps(written, indent=1).encode())
     return page, texts
 
 
-def _read_mark(mark: Path) -> dict[str, Any]:
+def note_used(out: Path, page: str, keys: Iterable[str]) -> None:
+    """Writes down which entries of the store a page uses, for `used`."""
+    written = _read_mark(out)
+    known, now = written.get("used"), sorted(keys)
+    pages = known if isinstance(known, dict) else {}
+    if pages.get(page) != now:
+        text = json.dumps({**written, "used": {**pages, page: now}}, indent=1)
+        Output(out).write(MARK, text.encode())
+
+
+def used(out: Path) -> set[str]:
+    """The entries of the store that the pages of a directory use; none if that is not known."""
+    pages = _read_mark(out).get("used")
+    lists = pages.values() if isinstance(pages, dict) else ()
+    return {key for keys in lists if isinstance(keys, list) for key in map(str, keys)}
+
+
+def _read_mark(out: Path) -> dict[str, Any]:
     try:
-        found = json.loads(mark.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        found = json.loads(read(out / MARK) or b"{}")
+    except (ValueError, RecursionError):
         return {}
-    whole = isinstance(found, dict) and {"key", "page", "files", "screens"} <= found.keys()
-    # the page is one of the files that are checked, which lie directly in the directory
-    return found if whole and _names(found["files"]) and found["page"] in [*found["files"]] else {}
+    return found if isinstance(found, dict) else {}
 
 
-def _names(files: object) -> bool:
-    return isinstance(files, dict) and all(Path(name).name == name for name in files)
-
-
-def _stamps(out: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of change of the files directly in the output directory."""
-    return {
-        path.name: (path.stat().st_size, path.stat().st_mtime_ns)
-        for path in out.iterdir()
-        if path.is_file() and not path.name.startswith(".") and path.name != "run.log"
-    }
-
-
-def _hashes(out: Path, names: Sequence[str]) -> dict[str, str]:
-    return {
-        name: hashlib.sha256((out / name).read_bytes()).hexdigest()
-        for name in names
-        if (out / name).is_file()
-    }
+def _whole(written: dict[str, Any]) -> bool:
+    texts = [written.get("key"), written.get("page")]
+    for name in ("files", "screens"):
+        found = written.get(name)
+        texts += found if isinstance(found, list) else [None]
+    return all(isinstance(text, str) for text in texts)

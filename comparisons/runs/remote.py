@@ -95,7 +95,7 @@ def require_same(description: object, expected: str) -> None:
 
 def _redirect(log: str) -> None:
     with contextlib.suppress(OSError):
-        target = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        target = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         for descriptor in (1, 2):
             os.dup2(target, descriptor)
         os.close(target)

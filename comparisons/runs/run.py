@@ -6,38 +6,36 @@ Everything that is kept lies in the output directory: stored fits, batches and d
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections import Counter
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from comparisons.claims import GATE
 from comparisons.grades import MARKS
+from comparisons.report.files import report_names, slug
+from comparisons.report.tables import model_title
 from comparisons.runs import supervisor
 from comparisons.runs import theory as _theory
-from comparisons.runs.batches import Here as MeasuringHere
 from comparisons.runs.batches import There, spec
 from comparisons.runs.conduct import conduct
 from comparisons.runs.console import say as print_result
-from comparisons.runs.executor import ONE_THREAD, Cluster, Executor, Here
+from comparisons.runs.executor import ONE_THREAD, Cluster
 from comparisons.runs.flow import case_result, closed, record_description, stored_record
+from comparisons.runs.place import place
 from comparisons.runs.plan import chosen_methods, plans, studied_model
 from comparisons.runs.progress import Counting, Report, say
 from comparisons.runs.publish import publish
 from comparisons.runs.studying import default_ladder, prepared
-from comparisons.store.entries import Store, disk_error
 from comparisons.store.keys import digest
 from comparisons.verdict import OUTCOMES
 from inference.method import label
-from models.errors import ConcordError, FitError, told
+from models.errors import FitError, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,30 +43,21 @@ if TYPE_CHECKING:
     from comparisons.case import Case
     from comparisons.grades import Mark
     from comparisons.report.result import CaseResult
+    from comparisons.runs.executor import Executor
     from comparisons.runs.plan import Plan
     from comparisons.runs.settings import Settings
+    from comparisons.store.entries import Store
     from comparisons.verdict import Verdict
     from models.spec import Model
 
 
-_ENDING = 1.0
-"""Seconds that a run which was killed a moment ago has to be gone."""
-
-
-class InUseError(ConcordError):
-    """Another run writes to the same output directory."""
-
-
-class Place(NamedTuple):
-    """Where a command keeps things, and who works for it."""
-
-    out: Path
-    store: Store
-    executor: Executor
-
-
 def run(
-    settings: Settings, command: str, *, mistakes: Sequence[str] = (), debug: bool = False
+    settings: Settings,
+    command: str,
+    *,
+    mistakes: Sequence[str] = (),
+    debug: bool = False,
+    force: bool = False,
 ) -> tuple[Path, int]:
     """Runs cases, writes the report.
 
@@ -77,6 +66,7 @@ def run(
         command: the command line, for the report.
         mistakes: what is known to be wrong with the settings, to be told with what else is.
         debug: run in this process, one case after the other, and let exceptions through.
+        force: write into a directory of somebody else.
 
     Returns:
         The path of the report's first page, and the exit code: 0 all hold, 1 some verdict is
@@ -90,32 +80,27 @@ def run(
         StoreError: the output directory cannot be written.
     """
     with supervisor.stage("the reading of models and data"):
-        planned = plans(settings, mistakes)
-    with place(settings, {}, debug=debug, most=len(planned)) as working:
-        cases = {plan.slug: plan.case(working.store) for plan in planned}
-        with working.executor as executor:
-            records, broken = _records(planned, cases, working.store, executor)
+        planned = {plan.slug: plan for plan in plans(settings, mistakes)}
+    names, most = report_names(planned), len(planned)
+    with place(settings, {}, names, debug=debug, force=force, most=most) as (output, store, at):
+        cases = {slug: plan.case(store) for slug, plan in planned.items()}
+        with at as executor:
+            records, broken = _records([*planned.values()], cases, store, executor)
         results = [
-            case_result(
-                plan.slug,
-                plan.spec["columns"],
-                cases[plan.slug],
-                records[plan.slug],
-                working.store,
-                settings.tolerance,
-            )
-            for plan in planned
-            if plan.slug in records
+            case_result(slug, plan.spec["columns"], case, record, store, settings.tolerance)
+            for slug, plan in planned.items()
+            if (case := cases[slug]) and (record := records.get(slug))
         ]
         if not results:
             reasons = "".join(f"\n  {slug}: {reason}" for slug, reason in broken.items())
             raise FitError(f"no case could be run:{reasons}")
-        page, screens = publish(results, working.out, command)
+        page, screens = publish(results, output.path, command)
+        store.used.update(*(record["used"] for record in records.values()))
     for screen in screens:
         print_result(f"{screen}\n")
     every = (verdict for r in results for verdicts in r.verdicts.values() for verdict in verdicts)
     code = conclude(every, case_errors(results, records, broken))
-    return page, 1 if _failed_on(settings.fail_on, working.out, len(results)) else code
+    return page, 1 if _failed_on(settings.fail_on, page.parent, len(results)) else code
 
 
 def study(
@@ -129,6 +114,7 @@ def study(
     truth: Mapping[str, Any] | None = None,
     keep: bool = False,
     debug: bool = False,
+    force: bool = False,
 ) -> tuple[Path, int]:
     """Conducts a study and writes its page.
 
@@ -142,6 +128,7 @@ def study(
         truth: values at which a user's own programs draw; their mode for the rest.
         keep: whether to write every replicate too, as Parquet.
         debug: measure in this process.
+        force: write into a directory of somebody else.
 
     Returns:
         The page's path, and the exit code: 0 all hold, 1 some verdict is DIFFER, 4 some failed.
@@ -151,32 +138,33 @@ def study(
     """
     with supervisor.stage("the reading of the model and its data"):
         model = studied_model(described, truth)
-    units = units or default_ladder(model)
     methods = chosen_methods("quick", settings.methods, {}) if settings.methods else ()
     module, setting = prepared(name, model, methods, settings.seed, settings.tolerance)
-    with place(settings, ONE_THREAD, debug=debug) as working, Counting() as progress:
-        workers = MeasuringHere(module, setting)
-        if isinstance(working.executor, Cluster):
-            workers = There(working.executor, spec(name, described, setting), progress.listen)
-        raw = _replicates(working.out, name, model) if keep else None
-        with working.executor:
-            found = conduct(
-                module, setting, units, replicates, working.store, progress.told, workers, raw
-            )
-        from comparisons.report.pages.study import write
+    from comparisons.report.pages.study import study_names, write
 
-        page = write(found, working.out, command)
+    names, how = study_names(name, model), {"debug": debug, "force": force}
+    with place(settings, ONE_THREAD, names, **how) as (output, store, at), Counting() as progress:
+        content = spec(name, described, setting)
+        workers = There(at, content, progress.listen) if isinstance(at, Cluster) else None
+        raw = (output, _replicates(name, model)) if keep else None
+        with at:
+            ladder = units or default_ladder(model)
+            found = conduct(module, setting, ladder, replicates, store, progress.told, workers, raw)
+        page = write(found, output.path, command)
     start = f"{found.replicates:,} data sets at each N; "
     return page, conclude(found.verdicts, found.failed, start)
 
 
-def theory(settings: Settings, command: str, *, debug: bool = False) -> tuple[Path, int]:
+def theory(
+    settings: Settings, command: str, *, debug: bool = False, force: bool = False
+) -> tuple[Path, int]:
     """Shows every claim of the theory and writes the pages.
 
     Args:
         settings: the profile, the seed, the output directory and the workers.
         command: the command line, for the pages.
         debug: show them in this process.
+        force: write into a directory of somebody else.
 
     Returns:
         The path of the page, and the exit code: 0 all hold, 1 some verdict is DIFFER, 4 some entry
@@ -187,18 +175,19 @@ def theory(settings: Settings, command: str, *, debug: bool = False) -> tuple[Pa
         InUseError: another run uses the output directory.
         StoreError: the output directory cannot be written.
     """
+    from comparisons.report.pages.theory import theory_names, write
+
     planned = [(_theory.NAME, name) for name in _theory.catalogue()]
+    names = theory_names(_theory.catalogue())
     with (
-        place(settings, ONE_THREAD, debug=debug) as working,
+        place(settings, ONE_THREAD, names, debug=debug, force=force) as working,
         Report(planned, "entries") as report,
     ):
         effort = _theory.EFFORT[settings.profile]
         listen = partial(report.told, _theory.NAME)
         with working.executor as executor:
             found = _theory.demonstrations(settings.seed, effort, working.store, executor, listen)
-        from comparisons.report.pages.theory import write
-
-        page = write(found, working.out, command)
+        page = write(found, working.output.path, command)
     errors = [f"{one.name}: {one.failure}" for one in found if one.failure]
     return page, conclude((claim for one in found for claim in one.claims), errors, noun="claims")
 
@@ -264,46 +253,6 @@ def told_command() -> str:
     return shlex.join([*start, *sys.argv[1:]])
 
 
-@contextmanager
-def place(
-    settings: Settings, environment: Mapping[str, str], *, debug: bool, most: int = 1024
-) -> Iterator[Place]:
-    """The output directory, made if it is not there and kept from other runs, and an executor.
-
-    Args:
-        settings: the directory and the workers.
-        environment: environment of worker processes, besides this process's.
-        debug: whether to work in this process and to let exceptions through.
-        most: most processes that are of use.
-
-    Raises:
-        InUseError: another run uses the directory.
-        StoreError: it cannot be written.
-    """
-    out = Path(settings.out).absolute()
-    store = Store(out / "fits", warn=say)
-    try:
-        store.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / ".lock", timeout=_ENDING):
-            store.sweep()
-            if debug or (settings.jobs == 1 and not settings.scheduler):
-                yield Place(out, store, Here(debug=debug))
-                return
-            jobs = min(settings.jobs or os.cpu_count() or 1, most)
-            log = out / "run.log"
-            cluster = Cluster(
-                jobs, settings.scheduler, store.root, log, environment, settings.timeout
-            )
-            yield Place(out, store, cluster)
-    except Timeout as error:
-        raise InUseError(
-            f"another run writes to {out}: it holds the lock {out / '.lock'}. "
-            "Wait for it to end, or choose another directory with --out."
-        ) from error
-    except OSError as error:
-        raise disk_error(error, out) from error
-
-
 def _records(
     planned: Sequence[Plan], cases: Mapping[str, Case], store: Store, executor: Executor
 ) -> tuple[dict[str, Any], dict[str, str]]:
@@ -339,12 +288,9 @@ def _records(
     return records, broken
 
 
-def _replicates(out: Path, name: str, model: Model) -> Path:
-    """Where the numbers of every replicate of a study are kept."""
-    from comparisons.report.files import slug
-    from comparisons.report.tables import model_title
-
-    return out / "replicates" / slug(f"{name}-{model_title(model)}")
+def _replicates(name: str, model: Model) -> str:
+    """Where in the directory the numbers of every replicate of a study are kept."""
+    return f"replicates/{slug(f'{name}-{model_title(model)}')}"
 
 
 def _interrupted(report: Report, store: Store) -> str:

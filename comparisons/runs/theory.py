@@ -13,10 +13,12 @@ import inspect
 import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from comparisons import theory
 from comparisons.exhibits import Curves, Shown, Table
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 NAME = "theory"
 """The name of all of it on the command line."""
+_VERDICT = TypeAdapter(Verdict)
 EFFORT = {"quick": 1, "standard": 4, "thorough": 16}
 """Multiples of the sample sizes, by profile."""
 
@@ -97,11 +100,12 @@ def demonstrations(
     found: dict[str, Demonstration] = {}
     tasks = {}
     for name in catalogue():
-        content = store.load_json(_description(name, seed, effort))
-        if content is None:
+        description = _description(name, seed, effort)
+        stored = store.load_json(description, partial(_demonstration, name))
+        if stored is None:
             tasks[name] = (name, seed, effort, digest(source(name)))
         else:
-            found[name] = _demonstration(name, content)
+            found[name] = stored
             told("stored", name, 0.0)
 
     def listen(task: str, event: str, name: str, seconds: float) -> None:
@@ -178,10 +182,12 @@ def _demonstration(name: str, content: Mapping[str, Any]) -> Demonstration:
 def _read(content: Mapping[str, Any]) -> Shown:
     fields = {name: value for name, value in content.items() if name != "kind"}
     if content["kind"] == "Verdict":
-        return Verdict(**fields)
+        return _VERDICT.validate_python(fields)
     if content["kind"] == "Table":
         rows = tuple(map(tuple, fields["rows"]))
         return Table(fields["title"], tuple(fields["columns"]), rows)
+    for one in (*fields["measured"].values(), *fields["theory"].values()):
+        np.asarray(one, float)  # refuses what is no line
     return Curves(**fields)
 
 

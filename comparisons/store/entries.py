@@ -7,25 +7,73 @@ description and the payload's SHA-256.  Nothing on disk is ever unpickled: netCD
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
-import uuid
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-import psutil
-
 from comparisons.store.keys import canonical, digest
+from comparisons.store.output import (
+    DIRECTORY,
+    FILE,
+    kind,
+    read,
+    remove,
+    sweep,
+    temporary,
+    write_whole,
+)
 from comparisons.store.trees import from_netcdf, to_netcdf
 from models.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from inference.estimate import Estimate
+
+
+FIT, VALUE, META = "fit.nc", "content.json", "meta.json"
+_MOST = 2**26
+"""Most bytes of a description; no more are read."""
+_DAMAGE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ENOENT, errno.ELOOP, errno.EISDIR}
+"""What only this entry suffers from, when it cannot be opened."""
+
+
+def checked(directory: Path, filename: str) -> bytes | str:
+    """The payload of an entry, or a few words on what is wrong with the entry.
+
+    Args:
+        directory: the entry.
+        filename: the name of the payload.
+
+    Raises:
+        OSError: the disk is at fault, and not the entry.
+    """
+    if kind(directory) != DIRECTORY:
+        return f"it is {kind(directory)}"
+    try:
+        for name in (META, filename):
+            if (found := kind(directory / name)) != FILE:
+                return f"{name} is {found or 'missing'}"
+        size = (directory / META).stat().st_size
+        meta = json.loads(read(directory / META) or b"") if size <= _MOST else None
+        if not isinstance(meta, dict) or digest(meta.get("content")) != directory.name:
+            return f"{META} does not match the directory's name"
+        size = (directory / filename).stat().st_size
+        payload = read(directory / filename) if meta.get("bytes", size) == size else None
+    except (ValueError, RecursionError):
+        return f"{META} is not JSON"
+    except OSError as error:
+        if error.errno not in _DAMAGE:
+            raise
+        return f"it cannot be opened ({error.strerror})"
+    if payload is None or meta.get("sha256") != hashlib.sha256(payload).hexdigest():
+        return f"the SHA-256 of {filename} is not the recorded one"
+    return payload
 
 
 def _warn(message: str) -> None:
@@ -48,44 +96,46 @@ class Store:
             warn: told once, in a sentence, of every entry that is set aside.
         """
         self.root = root
+        self.used: set[str] = set()
+        """The keys of all entries that were asked for or stored."""
         self._warn = warn
 
     def fit_path(self, description: object) -> Path:
         """Where the netCDF file of a fit lies, or would lie."""
-        return self.root / digest(description) / "fit.nc"
+        return self.root / digest(description) / FIT
 
-    def load(self, description: object) -> Estimate | None:
-        """The stored fit; None if there is none, or if it was corrupt and has been set aside."""
-        key = digest(description)
-        payload = self._read(key, "fit.nc")
-        if payload is None:
-            return None
-        try:
-            return from_netcdf(payload)
-        except Exception as error:  # whatever a hostile file provokes, it is of no use
-            self._set_aside(key, f"fit.nc cannot be read ({type(error).__name__})")
-            return None
+    def load[T](
+        self, description: object, read: Callable[[Estimate], T] = lambda fit: fit
+    ) -> T | None:
+        """The stored fit; None if there is none, or if it was corrupt and has been set aside.
 
-    def save(self, description: object, estimate: Estimate) -> None:
+        Args:
+            description: everything that it depends on.
+            read: what makes of it what is returned; what it cannot read is corrupt.
+        """
+        return self._load(description, FIT, lambda payload: read(from_netcdf(payload)))
+
+    def save(
+        self, description: object, estimate: Estimate, about: Mapping[str, str] | None = None
+    ) -> None:
         """Stores a fit.
+
+        Args:
+            description: everything that it depends on.
+            estimate: the fit.
+            about: what people call its parts, for `concord store list`.
 
         Raises:
             FitError: the estimate holds something netCDF cannot.
             StoreError: the disk is full, read-only or gone.
         """
-        self._write(description, "fit.nc", to_netcdf(estimate))
+        self._write(description, FIT, to_netcdf(estimate), about)
 
-    def load_json(self, description: object) -> Any:
-        """The stored JSON value; None if there is none or it was corrupt."""
-        key = digest(description)
-        payload = self._read(key, "content.json")
-        if payload is None:
-            return None
-        try:
-            return json.loads(payload)
-        except (ValueError, RecursionError) as error:
-            self._set_aside(key, f"content.json cannot be read ({type(error).__name__})")
-            return None
+    def load_json[T](
+        self, description: object, read: Callable[[Any], T] = lambda value: value
+    ) -> T | None:
+        """The stored JSON value as `read` reads it; None if there is none or it was corrupt."""
+        return self._load(description, VALUE, lambda payload: read(json.loads(payload)))
 
     def save_json(self, description: object, value: object) -> None:
         """Stores a JSON value (lists, dicts, numbers, strings).
@@ -93,11 +143,11 @@ class Store:
         Raises:
             StoreError: the disk is full, read-only or gone.
         """
-        self._write(description, "content.json", json.dumps(value).encode())
+        self._write(description, VALUE, json.dumps(value).encode())
 
     def intact(self, description: object) -> bool:
         """Whether the fit is stored and whole; a corrupt one is set aside."""
-        return self._read(digest(description), "fit.nc") is not None
+        return self._payload(digest(description), FIT) is not None
 
     def sweep(self) -> None:
         """Removes what killed processes left half-written.
@@ -105,62 +155,70 @@ class Store:
         Raises:
             StoreError: the directory cannot be read.
         """
-        with _disk(self.root):
-            for path in self.root.glob(".tmp-*") if self.root.is_dir() else ():
-                pid = path.name.split("-")[1]
-                if not (pid.isdecimal() and psutil.pid_exists(int(pid))):
-                    shutil.rmtree(path, ignore_errors=True)
+        with disk(self.root):
+            sweep(self.root)
 
-    def _read(self, key: str, filename: str) -> bytes | None:
-        directory = self.root / key
-        with _disk(directory):
-            if not directory.exists():
-                return None
-            try:
-                meta = json.loads((directory / "meta.json").read_bytes())
-                payload = (directory / filename).read_bytes()
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-                missing = Path(error.filename or directory).name
-                self._set_aside(key, f"{missing} is missing")
-                return None
-            except (ValueError, RecursionError):
-                self._set_aside(key, "meta.json is not JSON")
-                return None
-        if not isinstance(meta, dict) or digest(meta.get("content")) != key:
-            self._set_aside(key, "meta.json does not match the directory's name")
+    def _load[T](self, description: object, filename: str, read: Callable[[bytes], T]) -> T | None:
+        key = digest(description)
+        payload = self._payload(key, filename)
+        if payload is None:
             return None
-        if meta.get("sha256") != hashlib.sha256(payload).hexdigest():
-            self._set_aside(key, f"the SHA-256 of {filename} is not the recorded one")
-            return None
-        return payload
-
-    def _write(self, description: object, filename: str, payload: bytes) -> None:
-        content = canonical(description)
-        meta = {"content": content, "sha256": hashlib.sha256(payload).hexdigest()}
-        final = self.root / digest(content)
-        temporary = self.root / f".tmp-{os.getpid()}-{uuid.uuid4().hex}"
         try:
-            with _disk(self.root):
-                temporary.mkdir(parents=True)
-                _write_through(temporary / filename, payload)
-                _write_through(temporary / "meta.json", json.dumps(meta, indent=1).encode())
-                _sync(temporary)
+            return read(payload)
+        except ImportError:  # a library is missing, and the entry may be whole
+            raise
+        except Exception as error:  # whatever a hostile file provokes, it is of no use
+            self._set_aside(key, f"{filename} cannot be read ({type(error).__name__})")
+            return None
+
+    def _payload(self, key: str, filename: str) -> bytes | None:
+        self.used.add(key)
+        directory = self.root / key
+        with disk(directory):
+            if not kind(directory):
+                return None
+            payload = checked(directory, filename)
+        if isinstance(payload, bytes):
+            return payload
+        self._set_aside(key, payload)
+        return None
+
+    def _write(
+        self,
+        description: object,
+        filename: str,
+        payload: bytes,
+        about: Mapping[str, str] | None = None,
+    ) -> None:
+        content = canonical(description)
+        fingerprint = hashlib.sha256(payload).hexdigest()
+        meta = {"content": content, "sha256": fingerprint, "bytes": len(payload)}
+        meta |= {"about": dict(about)} if about else {}
+        key = digest(content)
+        new = temporary(self.root)
+        try:
+            with disk(self.root):
+                new.mkdir(parents=True)
+                write_whole(new / filename, payload)
+                write_whole(new / META, json.dumps(meta, indent=1).encode())
+                _sync(new)
                 try:
-                    temporary.rename(final)
+                    new.rename(self.root / key)
                 except OSError:
-                    # another process has stored the same content: the first one wins
-                    if not (final / filename).is_file():
-                        raise
+                    # another process has stored the same content: the first one wins, if whole
+                    if self._payload(key, filename) is None:
+                        new.rename(self.root / key)
                 _sync(self.root)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            self.used.add(key)
+            remove(new)
 
     def _set_aside(self, key: str, reason: str) -> None:
         source = self.root / key
-        with _disk(source):
+        with disk(source):
             for number in range(1, 10_000):
                 target = self.root / f"{key}.corrupt-{number}"
-                if target.exists():
+                if kind(target):
                     continue
                 try:
                     source.rename(target)
@@ -173,7 +231,7 @@ class Store:
 
 
 @final
-class _disk:  # noqa: N801, a context manager reads as a verb
+class disk:  # noqa: N801, a context manager reads as a verb
     """Turns an operating-system error into a StoreError with path and free space."""
 
     def __init__(self, path: Path) -> None:
@@ -203,13 +261,6 @@ def _free(path: Path) -> str:
         except OSError:
             continue
     return "its free space is unknown"
-
-
-def _write_through(path: Path, payload: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(payload)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync(directory: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from comparisons.store.keys import digest
 from inference.estimate import Estimate, Quantity
 from models.errors import FitError
 
@@ -35,6 +36,7 @@ def to_netcdf(estimate: Estimate) -> bytes:
             draws whose groups do not follow ArviZ's layout.
     """
     groups = dict(_groups(estimate))
+    groups[f"/{_OURS}"].attrs["layout"] = _layout(groups)
     numbers = {
         path: {name: _PACKED for name, x in group.variables.items() if x.size > _SMALL}
         for path, group in groups.items()
@@ -48,11 +50,17 @@ def to_netcdf(estimate: Estimate) -> bytes:
 
 
 def from_netcdf(payload: bytes) -> Estimate:
-    """The estimate that `to_netcdf` wrote, bit for bit."""
+    """The estimate that `to_netcdf` wrote, bit for bit.
+
+    Raises:
+        Exception: of any kind; the file is not one of ours, or no estimate.
+    """
     # dates are never stored, and an attribute "units" must not turn numbers into them
     options: Any = {"engine": "h5netcdf", "decode_times": False, "decode_timedelta": False}
     groups = xr.open_groups(io.BytesIO(payload), **options)
     header = json.loads(groups[f"/{_OURS}"].attrs["header"].removeprefix(_JSON))
+    if groups[f"/{_OURS}"].attrs.get("layout", layout := _layout(groups)) != layout:
+        raise ValueError("its variables are not those that were written")
     part = {name: _decoded(groups[f"/{_OURS}/{name}"]) for name in _PARTS}
     draws = None
     if header["draws"]:
@@ -61,13 +69,26 @@ def from_netcdf(payload: bytes) -> Estimate:
     return Estimate(
         location=Quantity(part["location"], part["location_error"]),
         sd=Quantity(part["sd"], part["sd_error"]),
-        log_likelihood=header["log_likelihood"],
+        log_likelihood=float(header["log_likelihood"]),
         draws=draws,
-        problems=tuple(header["problems"]),
+        problems=tuple(map(str, header["problems"])),
         point=part["point"],
         covariance=part["covariance"]["covariance"].rename(header["covariance_name"]),
         sd_kind=header["sd_kind"],
         record=part["record"],
+    )
+
+
+def _layout(groups: Mapping[str, xr.Dataset]) -> str:
+    """Digest of the dims, sizes and kind of every variable, which tells parts that are not ours."""
+    text = dict.fromkeys("OTU", "U")  # one kind in memory, another in a file
+    return digest(
+        {
+            f"{path}/{name}": [*variable.sizes.items(), text.get(kind, kind)]
+            for path, group in groups.items()
+            for name, variable in group.variables.items()
+            if (kind := variable.dtype.kind)
+        }
     )
 
 

@@ -15,7 +15,7 @@ import xarray as xr
 
 from inference.posterior.draws import posterior_group, sampled, thinning
 from inference.posterior.points import reported, terms, to_unconstrained
-from models.programs.density import density, units
+from models.programs.density import density, quantity_table, units
 
 if TYPE_CHECKING:
     from inference.estimate import Estimate
@@ -63,10 +63,18 @@ def reduced(model: Model, data: xr.Dataset, estimate: Estimate, *, fitted: bool)
 
 
 def completed(model: Model, data: xr.Dataset, estimate: Estimate) -> Estimate:
-    """A stored estimate with the quantities that its parameters determine, bit for bit."""
+    """A stored estimate with the quantities that its parameters determine, bit for bit.
+
+    Raises:
+        ValueError: it is no estimate of this model.
+    """
     groups = _groups(estimate)
     posterior = groups.get("posterior")
     names = [parameter.name for parameter in model.parameters]
+    location = estimate.location.value
+    expected = {quantity.name: quantity.dims for quantity in quantity_table(model)}
+    if any(location[name].dims != d for name, d in expected.items() if name in location):
+        raise ValueError("it is no estimate of this model")
     if posterior is None or not set(names) <= set(posterior.data_vars):
         return estimate
     values: Any = {name: _flat(posterior[name]) for name in names}

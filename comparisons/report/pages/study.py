@@ -16,7 +16,7 @@ import pandas as pd
 from comparisons.policy import Z
 from comparisons.report.figures import curves
 from comparisons.report.figures.canvas import Picture
-from comparisons.report.files import published, put, slug
+from comparisons.report.files import MARK, published, put, slug
 from comparisons.report.formats import number, with_error
 from comparisons.report.headline import counts
 from comparisons.report.pages.case import render
@@ -30,10 +30,12 @@ from comparisons.report.sections.parts import (
     words,
 )
 from comparisons.report.tables import LADDER, Row, csv_text, model_title, prediction
+from comparisons.store.output import Output
 from comparisons.verdict import OUTCOMES, Verdict
 
 if TYPE_CHECKING:  # a study is not loaded to write its page
     from comparisons.studies import Descriptive, Number, Study
+    from models.spec import Model
 
 _PLACE = ("method", "n", "quantity", "parameter")
 _NUMBERS = ("value", "error", "theory")
@@ -48,13 +50,13 @@ def write(study: Study, out: Path, command: str) -> Path:
     """Writes the page of a study, and its rows into `study.csv` beside those of other studies.
 
     Raises:
+        ConfigError: somebody else's file is in the place of one of them.
         StoreError: the directory cannot be written.
     """
     title = model_title(study.model)
     page = _file(study.name, title)
     with published(out) as stage:
-        old = _read(out / "study.csv")
-        others = [row for row in old if (row["study"], row["model"]) != (study.name, title)]
+        others = [row for row in _read(out) if (row["study"], row["model"]) != (study.name, title)]
         put(stage, {"study.csv": csv_text(COLUMNS, [*others, *_rows(study, title)])})
         overview = (out / "index.html").is_file()
         put(stage, {page: study_page(study, command, overview=overview)})
@@ -74,9 +76,9 @@ def studies_page(
         theory: where `theory.csv` is, if not there.
     """
     found: dict[tuple[str, str], Counter[str]] = {}
-    for row in _records((studies or out) / "study.csv"):
+    for row in _records(studies or out, "study.csv", new=studies is not None):
         found.setdefault((row["study"], row["model"]), Counter())[row["verdict"]] += 1
-    for row in _records((theory or out) / "theory.csv"):
+    for row in _records(theory or out, "theory.csv", new=theory is not None):
         found.setdefault(("theory", ""), Counter())[row["verdict"]] += 1
     listed = [
         {
@@ -90,25 +92,31 @@ def studies_page(
     return render("studies.html", title="Studies", rows=listed, command=command, overview=overview)
 
 
+def study_names(study: str, model: Model) -> list[str]:
+    """The files that the page of a study comes with, the page first."""
+    return [_file(study, model_title(model)), "study.csv", "studies.html", MARK]
+
+
 def _file(study: str, model: str) -> str:
     return f"study-{slug(f'{study}-{model}')}.html"
 
 
-def _records(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
+def _records(folder: Path, name: str, *, new: bool = False) -> list[dict[str, str]]:
+    """The rows of a table; none if it is not as it was written."""
+    if not (new or Output(folder).intact(name)):
         return []
-    with path.open(encoding="utf-8", newline="") as file:
+    with (folder / name).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
-def _read(path: Path) -> list[Row]:
+def _read(out: Path) -> list[Row]:
     """The rows of an earlier `study.csv`, as they were before they were written."""
     return [
         {
             name: float(cell or "nan") if name in _NUMBERS else cell.removeprefix("'")
             for name, cell in row.items()
         }
-        for row in _records(path)
+        for row in _records(out, "study.csv")
         if set(row) == set(COLUMNS)
     ]
 

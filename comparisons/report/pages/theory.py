@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from comparisons.exhibits import Curves
 from comparisons.exhibits import Table as Numbers
 from comparisons.report.facts import plain
 from comparisons.report.figures import curves
-from comparisons.report.files import published, put
+from comparisons.report.files import MARK, published, put
 from comparisons.report.formats import number, with_error
 from comparisons.report.headline import counts
 from comparisons.report.pages.case import render
@@ -34,10 +34,11 @@ def write(demonstrations: Sequence[Demonstration], out: Path, command: str) -> P
         The path of the page that ties them together.
 
     Raises:
+        ConfigError: somebody else's file is in the place of one of them.
         StoreError: the directory cannot be written.
     """
     same = {"command": command, "overview": (out / "index.html").is_file(), "file": "theory.csv"}
-    pages = {f"theory-{found.name}.html": found for found in demonstrations}
+    pages = {_page(found.name): found for found in demonstrations}
     with published(out) as stage:
         for name, found in pages.items():
             content = _content([found], [("theory.html", "All claims")])
@@ -49,6 +50,15 @@ def write(demonstrations: Sequence[Demonstration], out: Path, command: str) -> P
         put(stage, {"theory.csv": csv_text(COLUMNS, rows(demonstrations)), "theory.json": text})
         put(stage, {"studies.html": studies_page(out, command, theory=stage)})
     return out / "theory.html"
+
+
+def theory_names(entries: Iterable[str]) -> list[str]:
+    """The files that are written of all entries, the page that ties them together first."""
+    return ["theory.html", "theory.csv", "theory.json", "studies.html", MARK, *map(_page, entries)]
+
+
+def _page(entry: str) -> str:
+    return f"theory-{entry}.html"
 
 
 def rows(demonstrations: Sequence[Demonstration]) -> list[Row]:

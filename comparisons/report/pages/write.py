@@ -12,17 +12,18 @@ from pathlib import Path
 
 from comparisons.report.difference import differences
 from comparisons.report.facts import Facts, as_json, facts, plain, same_data
-from comparisons.report.files import check_slugs, links, published, put
+from comparisons.report.files import TABLES, check_slugs, links, published, put
 from comparisons.report.first_screen import FirstScreen
 from comparisons.report.pages.case import case_page, index_page
 from comparisons.report.pages.study import studies_page
 from comparisons.report.result import CaseResult
 from comparisons.report.tables import CRITERIA, ESTIMATES, GRADES, VERDICTS, csv_text, identity
 from comparisons.store.keys import digest, files_digest, versions
+from comparisons.store.output import Output, read
 from models.errors import DataError
 
 _SOURCES = (".py", ".html", ".css")
-_TABLES = {"estimates": ESTIMATES, "criteria": CRITERIA, "verdicts": VERDICTS, "grades": GRADES}
+_COLUMNS = dict(zip(TABLES, (ESTIMATES, CRITERIA, VERDICTS, GRADES), strict=True))
 
 
 def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path, list[FirstScreen]]:
@@ -34,13 +35,14 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path,
         The path of the first page, and the first screen of each case.
 
     Raises:
-        ConfigError: a case's `slug` is no name for a page, or two cases share one.
+        ConfigError: a case's `slug` is no name for a page, two cases share one, or somebody else's
+            file is where one of ours would be.
         StoreError: the disk is full, read-only or gone; an earlier report is intact.
     """
     check_slugs(results)
     with published(out) as stage:
         every = [facts(result) for result in results]
-        for name, columns in _TABLES.items():
+        for name, columns in _COLUMNS.items():
             rows = [row for known in every for row in known.rows[name]]
             put(stage, {f"{name}.csv": csv_text(columns, rows)})
         every = _compared(every, out / "verdicts.csv", stage / "verdicts.csv")
@@ -58,7 +60,7 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path,
         }
         text = json.dumps(content, allow_nan=False, indent=1, ensure_ascii=False)
         put(stage, {"results.json": text, "index.html": index_page(every, compared, command)})
-        if not (out / "studies.html").is_file():
+        if not Output(out).intact("studies.html"):
             put(stage, {"studies.html": studies_page(out, command)})
     return out / "index.html", [known.screen for known in every]
 
@@ -68,10 +70,7 @@ def _page(known: Facts, out: Path, command: str) -> str:
     files = links(known.result, out)
     source = files_digest(p for p in Path(__file__).parents[1].rglob("*") if p.suffix in _SOURCES)
     key = digest([known.result.key, command, known.changes, files, versions(), source])
-    try:
-        old = (out / f"{known.result.slug}.html").read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        old = ""
+    old = (read(out / f"{known.result.slug}.html") or b"").decode(errors="replace")
     page, _, mark = old.rpartition("<!-- ")
     if mark != f"{digest([key, page])} -->\n":
         page = case_page(known, files, command)
