@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
+from jax import Array
 
 from inference.engine import STEPS, library_call, rate_left
-
-if TYPE_CHECKING:
-    import xarray as xr
-    from jax import Array
-
-    from models.spec import Model, Values
+from models.spec import Model, Values
 
 _RATE = 1e-2
 """What tutorials give Adam."""

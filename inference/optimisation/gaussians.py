@@ -10,8 +10,9 @@ Rue (2023), JMLR 24.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +20,7 @@ import numpy as np
 
 from inference.information.derivatives import derivatives, log_posterior
 from inference.optimisation.newton import climb
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from models.programs.density import Density
+from models.programs.density import Density
 
 _STEPS, _STILL = 20, 1e-3
 """Natural-gradient steps from Laplace's approximation to the nearest Gaussian, at most; they end

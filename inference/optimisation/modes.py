@@ -5,22 +5,17 @@ Reference: Nocedal & Wright (2006), Numerical Optimization, ch. 3, 6.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 
 from inference.information.derivatives import derivatives
 from inference.optimisation.newton import bfgs, climb, negative
 from inference.posterior.importance import Mode
 from inference.posterior.labels import canonical, exchangeable
 from models.capabilities import HasSigns
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from models.programs.density import Density
-    from models.spec import Model
+from models.programs.density import Density
+from models.spec import Model
 
 _SAME = 1e-3
 """Difference of the log density of two modes, in nats, within which they are one."""

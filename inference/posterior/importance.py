@@ -12,25 +12,20 @@ Comput. 18; Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, final
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, final
 
 import numpy as np
+import xarray as xr
+from jax.typing import ArrayLike
 from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
 from inference.posterior.labels import one_fold
 from inference.posterior.points import terms, to_unconstrained
 from inference.threads import one_blas_thread
-from models.programs.density import units
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    import xarray as xr
-    from jax.typing import ArrayLike
-
-    from models.programs.density import Density
-    from models.spec import Model
+from models.programs.density import Density, units
+from models.spec import Model
 
 DRAWS = 20_000
 _FREEDOM = 5.0

@@ -8,18 +8,16 @@ normal law, those that figures do not show.  No verdict rests on these last.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from inference.estimate import Estimate
 from inference.posterior.draws import posterior_group, sampled, thinning
 from inference.posterior.points import reported, terms, to_unconstrained
 from models.programs.density import density, units
-
-if TYPE_CHECKING:
-    from inference.estimate import Estimate
-    from models.spec import Model
+from models.spec import Model
 
 _SHOWN = 4_000
 """About how many draws of a fitted law are kept: as many as a figure shows."""

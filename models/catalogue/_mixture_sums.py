@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-if TYPE_CHECKING:
-    from jax import Array
+from jax import Array
 
 _BLOCK = 8_000
 """Rows of which an E step makes logits, responsibilities and sums while a cache holds them."""

@@ -7,15 +7,11 @@ Reference: Magnus & Neudecker (1999), Matrix Differential Calculus, ch. 15.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.scipy.linalg import solve_triangular
-
-if TYPE_CHECKING:
-    from jax import Array
 
 
 def vech(matrix: Array) -> Array:

@@ -11,28 +11,24 @@ and the three terms are kept apart: `log_likelihood` (one entry per exchangeable
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, final, get_args
+from typing import Any, Literal, final, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jax import Array
 
 from models.capabilities import HasOwnPrograms, HasQuantities, HasUnits
 from models.errors import ConfigError, ModelError
+from models.programs.form import Program
 from models.programs.numpyro import numpyro_functions, numpyro_terms
 from models.programs.precision import float64_is_on
 from models.programs.pymc import pymc_functions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from jax import Array
-
-    from models.programs.form import Program
-    from models.spec import Model, Parameter, Values
+from models.spec import Model, Parameter, Values
 
 type Language = Literal["numpyro", "pymc"]
 

@@ -7,17 +7,14 @@ PyMC's own program is therefore evaluated once, by NumPy, at one point.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
+import xarray as xr
 
 from models.data.column import rows_text
 from models.programs.pymc import pymc_program
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from models.spec import Model
+from models.spec import Model
 
 _BEYOND = re.compile(r"index (-?\d+) is out of bounds for axis \d+ with size (\d+)")
 

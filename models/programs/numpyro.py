@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
+from jax import Array
 
 from models.programs.compilation import once
-from models.programs.form import Program, check_names
+from models.programs.form import Program, Terms, check_names
 from models.programs.keys import key_of
+from models.spec import Model, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import xarray as xr
-    from jax import Array
-
     from models.programs.density import Density
-    from models.programs.form import Terms
-    from models.spec import Model, Values
 
 _BATCH = 1_000
 """Prior draws made at a time, so that the samplers' loops stay in the cache."""

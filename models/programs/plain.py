@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import jax
 import numpy as np
+import xarray as xr
+from jax import Array
 
 from models.capabilities import HasOwnPrograms
 from models.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import xarray as xr
-    from jax import Array
-
-    from models.programs.density import Language
-    from models.spec import Model, Values
+from models.programs.density import Language
+from models.spec import Model, Values
 
 
 def parameters_of(

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
+from jax import Array
 
-from models.programs.form import Program, check_names
+from models.programs.form import Program, Terms, check_names
 from models.programs.precision import keeping_the_switch
+from models.spec import Model, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import xarray as xr
-    from jax import Array
-
     from models.programs.density import Density
-    from models.programs.form import Terms
-    from models.spec import Model, Values
 
 
 # --- graphs ---------------------------------------------------------------------------------------

@@ -11,30 +11,26 @@ NumPyro's by theirs, log |∂θ/∂u| = log |∂θ/∂v| + log |∂v/∂u|, what
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
+from jax import Array
 
 from models.data.column import rows_text
 from models.programs.compilation import once
 from models.programs.density import density, per_unit
+from models.programs.form import Terms
 from models.programs.indices import beyond
 from models.programs.keys import key_of
 from models.programs.numpyro import numpyro_prior, numpyro_reading, numpyro_trace
 from models.programs.pymc import pymc_prior, pymc_reading
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import xarray as xr
-    from jax import Array
-
-    from models.programs.form import Terms
-    from models.spec import Model, Values
+from models.spec import Model, Values
 
 _STARTS = 3
 """Starts at which the supports of the rows are looked at."""

@@ -12,8 +12,8 @@ import functools
 import hashlib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -23,15 +23,10 @@ from models.data.dataset import as_dataset
 from models.errors import ConfigError, ModelError, did_you_mean
 from models.programs.adopt import adopt
 from models.programs.adopted.arguments import columns
+from models.programs.adopted.model import AdoptedModel
 from models.programs.numpyro import numpyro_trace
 from models.programs.pymc import pymc_program
-from models.spec import PARTS, PROGRAMS, defines
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from models.programs.adopted.model import AdoptedModel
-    from models.spec import Model
+from models.spec import PARTS, PROGRAMS, Model, defines
 
 _UNNAMED = re.compile(r"No variable named '?(\w+)|object has no attribute '(\w+)'")
 _ROWS = 40

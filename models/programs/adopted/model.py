@@ -19,12 +19,11 @@ from models.errors import ConfigError, ModelError, did_you_mean
 from models.programs.adopted.functions import Adopted, functions
 from models.programs.adopted.own import Own
 from models.programs.adopted.program import Site
+from models.programs.form import Program
 from models.spec import Model, Parameter, Support, Values
 
 if TYPE_CHECKING:
     import pymc as pm
-
-    from models.programs.form import Program
 
 _KINDS: Mapping[str, Support] = {
     "greaterthan": "positive",

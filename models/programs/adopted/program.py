@@ -9,21 +9,17 @@ parameters, so θ(u) is found anew at every point; nothing is frozen.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from models.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from jax import Array
-
-    from models.spec import Values
+from models.spec import Values
 
 _STARTS = 64
 """Points of which those with a finite density are starts."""
