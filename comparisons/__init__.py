@@ -1,7 +1,5 @@
 """Fits that must agree, and why: claims of one data set, studies of repeated ones, the theory."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,5 @@
 """Ways to fit a model: each entry of `methods` and `engines` returns an `Estimate`."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING
 

@@ -6,8 +6,6 @@ repaired.  Where the call fails, that is the result, and one run from a data-dri
 whether the start was the cause.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 import warnings

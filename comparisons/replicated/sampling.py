@@ -4,8 +4,6 @@ For an unbiased estimator T of quantities with Jacobian G, Var T ≥ B = G (N·I
 Reference: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

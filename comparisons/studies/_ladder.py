@@ -1,7 +1,5 @@
 """Statistics of a study along its ladder of N: verdicts on them, and what is shown beside."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Methods that fit one data set at a time, PyMC's among them, in studies of repeated data sets."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple

@@ -10,8 +10,6 @@ References: Schwarz (1978), Ann. Statist. 6; Keribin (2000), Sankhyā A 62; Shib
 Biometrika 63; Stone (1977), J. R. Statist. Soc. B 39.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any

@@ -14,8 +14,6 @@ References: Talts, Betancourt, Simpson, Vehtari & Gelman (2018), arXiv:1804.0678
 Bürkner & Vehtari (2022), Statistics and Computing 32, of bands for ranks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 

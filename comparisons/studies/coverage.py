@@ -13,8 +13,6 @@ Probability Matching Priors, §2; Efron & Tibshirani (1993), Introduction to the
 §13.3; MacKay (2003), Information Theory, §33.5.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any

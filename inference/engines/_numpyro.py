@@ -1,7 +1,5 @@
 """A guide of NumPyro's climbing its ELBO, for the engines that are one guide or another."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

@@ -5,8 +5,6 @@ inverse expected information it is the Cramér–Rao bound.
 Reference: van der Vaart (1998), Asymptotic Statistics, ch. 3.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from jax import Array
 

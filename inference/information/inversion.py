@@ -3,8 +3,6 @@
 The matrix is scaled to unit diagonal first, so that units of the parameters do not matter.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax

@@ -5,8 +5,6 @@ largest eigenvalue of complete⁻¹ missing is the linear rate of EM.
 References: Louis (1982), JRSS B 44; Dempster, Laird & Rubin (1977), JRSS B 39.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax

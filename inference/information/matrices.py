@@ -13,8 +13,6 @@ reported quantities.
 References: Efron & Hinkley (1978), Biometrika 65; White (1982), Econometrica 50.
 """
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple, cast, get_args
 
 import jax

@@ -4,8 +4,6 @@ The truth against which every sampler is held where it exists.
 Reference: Bernardo & Smith (1994), Bayesian Theory, §5.2.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final

@@ -6,8 +6,6 @@ rate/(1 − rate) times its last step short of the optimum.
 References: Dempster, Laird & Rubin (1977), JRSS B 39; Louis (1982), JRSS B 44.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ of every reported error.
 Reference: Yao, Vehtari, Simpson & Gelman (2018), ICML (k̂); see `inference.optimisation.elbo`.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ depends on the unconstrained space, and the two languages have different ones.
 References: Tierney & Kadane (1986), JASA 81; Kass & Raftery (1995), JASA 90.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, final

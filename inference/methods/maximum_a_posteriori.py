@@ -6,8 +6,6 @@ curvature of the penalised likelihood.
 Reference: Gelman et al. (2013), Bayesian Data Analysis, §13.1-13.2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final

@@ -5,8 +5,6 @@ come from the observed information.
 Reference: van der Vaart (1998), Asymptotic Statistics, ch. 5.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final

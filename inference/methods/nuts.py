@@ -9,8 +9,6 @@ are ten warm-up draws per coordinate to estimate it from.  The libraries' own ca
 References: Hoffman & Gelman (2014), JMLR 15; Betancourt (2017), arXiv:1701.02434.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass

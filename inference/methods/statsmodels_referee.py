@@ -4,8 +4,6 @@ Where it has no standard error the sd is NaN, never ours under its name.
 Reference: Seabold & Perktold (2010), statsmodels, Proc. 9th Python in Science Conf.
 """
 
-from __future__ import annotations
-
 import time
 import warnings
 from dataclasses import dataclass

@@ -8,8 +8,6 @@ References: Tierney & Kadane (1986), JASA 81; Opper & Archambeau (2009), Neural 
 Rue (2023), JMLR 24.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 Reference: Nocedal & Wright (2006), Numerical Optimization, ch. 3, 6.
 """
 
-from __future__ import annotations
-
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr

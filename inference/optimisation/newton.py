@@ -7,8 +7,6 @@ How far is left is the Newton decrement √(∇fᵀ J⁻¹ ∇f), a distance in 
 Reference: Nocedal & Wright (2006), Numerical Optimization, §3.4, ch. 4, 6.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple

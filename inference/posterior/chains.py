@@ -5,8 +5,6 @@ run.
 References: Hoffman & Gelman (2014), JMLR 15; Betancourt (2017), arXiv:1701.02434.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable

@@ -5,8 +5,6 @@ References: Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Anal
 MCSE); Betancourt (2016), arXiv:1604.00695 (E-BFMI).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ carries its Monte Carlo standard error, and that of the law itself where the dra
 estimated one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

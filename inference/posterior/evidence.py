@@ -15,8 +15,6 @@ References: Meng & Wong (1996), Statistica Sinica 6; Frühwirth-Schnatter (2004)
 Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25; Watanabe (2013), JMLR 14.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import NamedTuple
 

@@ -8,8 +8,6 @@ column of loadings.
 Reference: Stephens (2000), Dealing with label switching in mixture models, JRSS B 62.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import lgamma, log

@@ -3,8 +3,6 @@
 What is compiled takes a fixed number of points a call, so that any number of them compiles once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple

@@ -5,8 +5,6 @@ log-likelihoods of single units at most of a Markov chain's draws, and, of the d
 normal law, those that figures do not show.  No verdict rests on these last.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

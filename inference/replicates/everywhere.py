@@ -4,8 +4,6 @@ Every call has a full batch, so that nothing compiles twice; which call a replic
 number.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

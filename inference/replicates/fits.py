@@ -8,8 +8,6 @@ that few slow ones do not hold up the rest.  Streams depend on the seed, n and t
 alone, so batches of any size give the same numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple

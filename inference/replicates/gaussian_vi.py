@@ -7,8 +7,6 @@ equations are iterated, the first by Newton's method with the precision at the m
 References: Opper & Archambeau (2009), Neural Computation 21; Bonnet (1964).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any

@@ -8,8 +8,6 @@ References: Pawitan (2001), In All Likelihood, §3.4; Efron & Tibshirani (1993),
 the Bootstrap, §13.3.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any

@@ -5,8 +5,6 @@ weights draws of a Student t law there by the density over that law's.
 Reference: Geweke (1989), Econometrica 57.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -4,8 +4,6 @@ A replicate is its measured variables, `arrays`, and a point u of the unconstrai
 NumPyro program.  Each stage is compiled when it is first asked for.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cached_property, lru_cache, partial
 from typing import Any, final

@@ -1,7 +1,5 @@
 """Sums over the rows of a mixture's E step: Σ_i P(j | row i) φ(row i) for features φ of a row."""
 
-from __future__ import annotations
-
 from functools import reduce
 from typing import Any
 

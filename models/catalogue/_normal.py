@@ -5,8 +5,6 @@ I(μ) = Σ⁻¹, I(v) = ½ Dᵀ(Σ⁻¹ ⊗ Σ⁻¹)D, I(μ, v) = 0, with D the 
 Reference: Magnus & Neudecker (1999), Matrix Differential Calculus, ch. 15.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

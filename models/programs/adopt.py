@@ -1,7 +1,5 @@
 """Adoption: a user's own PyMC model, NumPyro function, or both, as a model of this suite."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence

@@ -8,8 +8,6 @@ and the three terms are kept apart: `log_likelihood` (one entry per exchangeable
 (natural scale, no Jacobian) and `log_jacobian`.  There is no other density in the project.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

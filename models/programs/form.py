@@ -1,7 +1,5 @@
 """The form in which each language's program is read, before the two are put to common use."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import final

@@ -4,8 +4,6 @@ Both programs are evaluated by JAX, so that a[g] with g ≥ len(a) is a[-1] in b
 PyMC's own program is therefore evaluated once, by NumPy, at one point.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """One source of randomness: every key of JAX comes from a NumPy stream."""
 
-from __future__ import annotations
-
 import jax
 import numpy as np
 from jax import Array

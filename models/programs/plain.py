@@ -1,7 +1,5 @@
 """A program's own variables as the parameters of its model, for what knows only the program."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import jax

@@ -4,8 +4,6 @@ Optima, Hessians and the gate need more digits than float32 has (a gradient stal
 JAX's switch is a setting of the thread; what we compute runs under it, in whichever thread.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Iterator

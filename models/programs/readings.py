@@ -9,8 +9,6 @@ NumPyro's by theirs, log |∂θ/∂u| = log |∂θ/∂v| + log |∂v/∂u|, what
 `outside_support` asks less, before any fit: which rows a program cannot have drawn at all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

@@ -6,8 +6,6 @@ factor or potential that may be likelihood, latent variables sized by the data, 
 that PyMC cannot do without; the reader of the catalogue's programs has no words for these.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import inspect

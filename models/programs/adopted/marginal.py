@@ -11,8 +11,6 @@ derivatives of ẑ(θ), by the implicit function theorem.
 Reference: Tierney & Kadane (1986), JASA 81; Kristensen et al. (2016), J. Stat. Software 70(5).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, final
 

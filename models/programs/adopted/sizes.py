@@ -6,8 +6,6 @@ the rows or, where latent variables are integrated out, the groups of rows that 
 group that is taken is a new one, and so are the labels within it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, final
 

@@ -9,8 +9,6 @@ Without integrating over the latent variables the likelihood of such a program h
 means anything: Neyman & Scott (1948), Econometrica 16.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple, final
 
