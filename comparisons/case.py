@@ -257,13 +257,7 @@ class Case:
 
 
 def kept(case: Case, method: Method, fit: Estimate) -> Estimate:
-    """A fit as a store keeps it; `inference.posterior.stored.completed` reads it back.
-
-    Args:
-        case: the case.
-        method: whose fit it is.
-        fit: the fit.
-    """
+    """A fit as a store keeps it; `inference.posterior.stored.completed` reads it back."""
     fitted = method.kind in ("laplace", "variational")
     return reduced(case.model, case.data, fit, fitted=fitted)
 

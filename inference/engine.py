@@ -179,11 +179,7 @@ class Engine(Method):
 
 
 def flat(losses: np.ndarray) -> str:
-    """Says how a loss looks at its end: "a flat loss", or "" where it still moves.
-
-    Args:
-        losses: by step.
-    """
+    """Says how a loss, by step, looks at its end: "a flat loss", or "" where it still moves."""
     part = len(losses) // _TAIL
     if part < _BATCHES or not np.isfinite(losses[-2 * part :]).all():
         return ""
@@ -195,11 +191,7 @@ def flat(losses: np.ndarray) -> str:
 
 
 def rate_left(step: Any) -> Any:
-    """The share of the first learning rate that `decayed` has left at a step.
-
-    Args:
-        step: a number, or an array that JAX traces.
-    """
+    """The share of the first learning rate that `decayed` has left at a step; traceable."""
     return _FALL ** jnp.clip((step - _CONSTANT) / (STEPS["decayed"] - _CONSTANT), 0, 1)
 
 

@@ -192,15 +192,7 @@ class _Shares(NamedTuple):
 def _shares(
     setting: Setting, summaries: Summaries, n: int, method: str, language: Language | None
 ) -> _Shares:
-    """The shares of a method.
-
-    Args:
-        setting: what is studied.
-        summaries: its moments.
-        n: number of units.
-        method: the column.
-        language: in whose unconstrained space its coordinates are independent, if any.
-    """
+    """The shares of a method, whose coordinates are independent in a language's space, if any."""
     places = [i for i, _ in setting.varying]
 
     def levels(column: str) -> np.ndarray:

@@ -149,13 +149,9 @@ def _refused(method: str, n: int, cause: str) -> Verdict:
 def _covered(
     summaries: Summaries, method: str, quantity: tuple[int, str], ratio: float | None
 ) -> Iterator[Verdict]:
-    """Coverage of a quantity along the ladder.
+    """Coverage of a quantity, place and name, along the ladder.
 
-    Args:
-        summaries: of the study.
-        method: the intervals.
-        quantity: place and name.
-        ratio: its standard deviation over the right one where that is not 1 in the limit.
+    `ratio` is its standard deviation over the right one where that is not 1 in the limit.
     """
     i, name = quantity
     claim, limit, ladder = CLAIM, LEVEL, usable(summaries, method)

@@ -21,14 +21,9 @@ class Climb:
     def __init__(
         self, model: Model, data: xr.Dataset, guide: str, schedule: str, start: Values | None
     ) -> None:
-        """Keeps what is to be run.
+        """Keeps what is to be run: a class of `numpyro.infer.autoguide`, and `adam` or `decayed`.
 
-        Args:
-            model: the model.
-            data: the data.
-            guide: the class of the guide, of `numpyro.infer.autoguide`.
-            schedule: `adam` or `decayed`.
-            start: values of the program's variables; where NumPyro starts if None.
+        It starts at values of the program's variables; where NumPyro starts if None.
         """
         self._model, self._data, self._guide = model, data, guide
         self._steps = STEPS[schedule]
@@ -38,9 +33,7 @@ class Climb:
     def runs(self, keys: Array, draws: int) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
         """Fits a new guide with each key, side by side under one compilation, and draws from it.
 
-        Args:
-            keys: of the fits and of the draws, shape (runs,).
-            draws: how many of each; 0 for the guide's median instead.
+        With 0 draws the guide's median is taken instead.
 
         Returns:
             The program's variables by run, shape (draw, …), and the loss of the first by step.

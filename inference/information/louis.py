@@ -28,16 +28,13 @@ class Louis(NamedTuple):
 
 
 def louis(model: Model, data: xr.Dataset, target: Density, u: Array) -> Louis:
-    """Louis' decomposition at a fixed point of EM.
+    """Louis' decomposition at a fixed point of EM: information about u.
 
     Args:
         model: the model.
         data: the data.
         target: the density of the model's program.
         u: the fixed point in its unconstrained space, shape (k,).
-
-    Returns:
-        Information about u.
 
     Raises:
         FitError: the model has no EM.

@@ -133,16 +133,13 @@ def expected(
 
 
 def declared(model: HasExpectedInformation, data: xr.Dataset, target: Density, u: Array) -> Array:
-    """N·I(u) by the model's closed form, carried to u; traceable.
+    """N·I(u) by the model's closed form, carried to u, shape (k, k); traceable.
 
     Args:
         model: the model.
         data: the data, whose number of units and design count.
         target: its density.
         u: where, shape (k,).
-
-    Returns:
-        Shape (k, k).
     """
     own = model.expected_information(target.constrain(u), data)
     turn = jax.jacfwd(lambda v: model.information_coordinates(target.constrain(v), data))(u)
@@ -152,7 +149,7 @@ def declared(model: HasExpectedInformation, data: xr.Dataset, target: Density, u
 def simulated_scores(
     model: Model, target: Density, u: Array, rng: np.random.Generator, size: int = _UNITS
 ) -> np.ndarray:
-    """Scores of units that are drawn from the model, whose mean outer product is I(u).
+    """Scores of units drawn from the model, shape (units, k), whose mean outer product is I(u).
 
     Args:
         model: the model, without a design.
@@ -160,9 +157,6 @@ def simulated_scores(
         u: where, shape (k,).
         rng: draws the units.
         size: how many.
-
-    Returns:
-        Shape (units, k).
     """
     values = target.constrain(u)
     replica = density(model, model.simulate(rng, values, size))
@@ -172,10 +166,7 @@ def simulated_scores(
 def _scores_at_design(
     model: HasOwnPrograms, data: xr.Dataset, values: Values, rng: np.random.Generator
 ) -> np.ndarray:
-    """Scores of the units of data sets simulated at the data's own design.
-
-    Returns:
-        Shape (sets · N, k).
+    """Scores of the units of data sets simulated at the data's own design, shape (sets · N, k).
 
     Raises:
         FitError: the program cannot draw its data.

@@ -44,15 +44,9 @@ class Gaussian(NamedTuple):
 
 
 def laplace(target: Density, starts: Sequence[np.ndarray]) -> Gaussian | None:
-    """Laplace's approximation at the highest mode to which Newton's method leads.
+    """Laplace's approximation at the highest mode to which Newton's method leads; None without one.
 
-    Args:
-        target: the density in whose space it is.
-        starts: where it begins, unconstrained, each of shape (k,); of equal modes, such as those of
-            a mixture without labels, that of the first is taken.
-
-    Returns:
-        It, exact; None where no start leads to a mode.
+    Of equal modes, such as those of a mixture without labels, that of the first start is taken.
     """
     compiled = derivatives(target, "posterior")
     tops = [top for top in (climb(compiled, start) for start in starts) if top is not None]
@@ -108,13 +102,7 @@ def nearest(
 def from_the_mode(target: Density, starts: Sequence[np.ndarray], family: str) -> Gaussian | None:
     """The Gaussian of a family nearest to the posterior, by steps from Laplace's approximation.
 
-    Args:
-        target: the density in whose space it is.
-        starts: of the search for the mode, unconstrained, each of shape (k,).
-        family: `mean_field` or `full_rank`.
-
-    Returns:
-        It, with the Monte Carlo errors of the last step; None where a step leads nowhere.
+    With the Monte Carlo errors of the last step; None where a step leads nowhere.
     """
     found = laplace(target, starts)
     for step in range(_STEPS):

@@ -26,7 +26,7 @@ _MOST = 8
 def modes(
     model: Model, data: xr.Dataset, target: Density, rng: np.random.Generator, starts: int
 ) -> list[Mode]:
-    """The distinct maxima of the log posterior that some starts lead to, highest first.
+    """Distinct maxima of the log posterior that some starts lead to, eight at most, highest first.
 
     Where signs or labels can be changed, those of one value are copies, of which one is kept.
 
@@ -36,9 +36,6 @@ def modes(
         target: its density on them.
         rng: draws the starts.
         starts: how many.
-
-    Returns:
-        At most eight.
     """
     compiled = derivatives(target, "posterior")
     minus = negative(compiled.value_and_gradient)

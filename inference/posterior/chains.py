@@ -131,16 +131,13 @@ def numpyro_chains(
 def sample_stats(
     energy: np.ndarray, steps: np.ndarray, accepted: np.ndarray, diverging: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """NumPyro's fields by ArviZ's names, each of shape (chain, draw).
+    """NumPyro's fields by ArviZ's names, and `tree_depth`, each of shape (chain, draw).
 
     Args:
         energy: of the Hamiltonian.
         steps: leapfrog steps of the trajectory.
         accepted: its mean acceptance probability.
         diverging: whether its energy error exploded.
-
-    Returns:
-        These and `tree_depth`.
     """
     return {
         "energy": energy,

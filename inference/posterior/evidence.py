@@ -184,13 +184,10 @@ def wbic(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Measured:
 def _tempered(
     model: Model, data: xr.Dataset, rng: np.random.Generator, temperature: float
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Draws from the posterior with the likelihood to the power 1/temperature.
+    """Draws from the posterior with the likelihood to the power 1/temperature, and statistics.
 
     Each chain begins at the highest of several data-driven starts: between modes that are apart
     no chain goes from one to the other, and most starts of a mixture are in some poor one.
-
-    Returns:
-        The draws, shape (chain, draw, k), unconstrained, and the sampler's statistics.
     """
     target, chains = density(model, data), _TEMPERED.chains
     value_and_gradient = derivatives(target, "posterior").value_and_gradient

@@ -65,13 +65,9 @@ class Importance(NamedTuple):
     proposals: Mixture
 
     def moments(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Means and standard deviations under the weights, each with its Monte Carlo error.
+        """Mean, its Monte Carlo error, sd and its error under the weights, each of shape (m,).
 
-        Args:
-            values: of some functions of the points, shape (s, m).
-
-        Returns:
-            Mean, its error, sd, its error, each of shape (m,).
+        Of functions of the points, whose values have shape (s, m).
         """
         w = self.weights[:, None]
         mean = (w * values).sum(axis=0)
@@ -83,15 +79,7 @@ class Importance(NamedTuple):
         return mean, error, sd, np.where(sd > 0, sd_error, 0.0)
 
     def uncovered(self, log_density: np.ndarray, points: np.ndarray) -> float:
-        """Share of posterior draws at places whose weight exceeds all that were seen.
-
-        Args:
-            log_density: log f at the draws, shape (n,).
-            points: the draws, unconstrained, shape (n, k).
-
-        Returns:
-            Between 0 and 1.
-        """
+        """Share of posterior draws, shape (n, k), whose weight would exceed all that were seen."""
         return float(np.mean(log_density - self.proposals.log(points) > self.largest))
 
 
@@ -124,11 +112,7 @@ class Mixture:
     """A mixture of multivariate t laws, in the unconstrained space."""
 
     def __init__(self, modes: Iterable[Mode]) -> None:
-        """One law for each mode, its share by Laplace's evidence.
-
-        Args:
-            modes: one at least.
-        """
+        """One law for each mode, one at least, its share by Laplace's evidence."""
         self._modes = list(modes)
         k = self._modes[0].u.size
         logs = [m.value + 0.5 * np.linalg.slogdet(m.covariance)[1] for m in self._modes]
@@ -139,12 +123,7 @@ class Mixture:
         self._size = k
 
     def with_moments(self, mean: np.ndarray, covariance: np.ndarray) -> Mixture:
-        """One more law, with a share as large as that of all others.
-
-        Args:
-            mean: its mean, shape (k,).
-            covariance: its covariance, shape (k, k), positive definite.
-        """
+        """One more law, of positive definite covariance, with the share of all others together."""
         value = logsumexp([m.value + 0.5 * np.linalg.slogdet(m.covariance)[1] for m in self._modes])
         scale = covariance * (_FREEDOM - 2) / _FREEDOM
         value -= 0.5 * np.linalg.slogdet(scale)[1]
@@ -173,7 +152,7 @@ def importance(
     at: list[Mode],
     rng: np.random.Generator,
 ) -> Importance:
-    """Weighted draws for the posterior, from t laws at its modes.
+    """Weighted draws for the posterior, of the t laws whose weights have the lightest tail.
 
     Args:
         model: the model.
@@ -181,9 +160,6 @@ def importance(
         target: its density on them.
         at: the modes, one at least.
         rng: the stream of the draws.
-
-    Returns:
-        The draws, of the proposal whose weights have the lightest tail.
     """
     mixture, best = Mixture(at), None
     for refit in range(_REFITS + 1):
@@ -238,9 +214,6 @@ def log_posterior_at(
         data: its data.
         target: its density on them.
         points: unconstrained, shape (s, k).
-
-    Returns:
-        Shape (s,), nats.
     """
     with one_blas_thread():
         total = sum(terms(target, units(model, data)).totals(points))
@@ -250,16 +223,13 @@ def log_posterior_at(
 def gaussian_khat(
     model: Model, data: xr.Dataset, target: Density, draws: Mapping[str, ArrayLike]
 ) -> float:
-    """Pareto k̂ of posterior over approximation, for draws of a Gaussian in a density's space.
+    """Pareto k̂ of posterior over approximation, for draws of a Gaussian; infinite if degenerate.
 
     Args:
         model: the model.
         data: its data.
         target: its density on them, in whose space the law is Gaussian.
         draws: of the law, on the natural scale, shape (chain, draw, …).
-
-    Returns:
-        The shape; infinite where the law is degenerate.
     """
     from arviz_stats.base.array import array_stats
 

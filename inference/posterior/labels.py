@@ -75,16 +75,13 @@ def fold(model: HasSigns, values: Mapping[str, ArrayLike]) -> dict[str, np.ndarr
 def one_fold(
     model: Model, target: Density, points: np.ndarray, pivot: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The equal of each point in one of the folds that signs or labels make.
+    """The equal of each point in one of the folds of signs or labels, and where it is itself.
 
     Args:
         model: the model.
         target: its density.
         points: shape (s, k), in the unconstrained space.
         pivot: the point, shape (k,), that the labels are aligned to.
-
-    Returns:
-        The equal points, shape (s, k), and whether each is the point itself, shape (s,).
     """
     if not isinstance(model, HasSigns) and not exchangeable(model):
         return points, np.ones(len(points), bool)

@@ -93,16 +93,13 @@ def maximised(model: Model, batch: Batch, u: np.ndarray) -> Replicates:
 def climbed(
     model: Model, batch: Batch, u: np.ndarray, objective: Objective
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where Newton steps lead from given points, all replicates at once.
+    """Where Newton steps lead, shape (R, k), minus the Hessians there, and which of them converged.
 
     Args:
         model: the model.
         batch: the data sets.
         u: where to begin, shape (R, k), in the unconstrained space.
         objective: what to climb.
-
-    Returns:
-        The optima, shape (R, k), minus the Hessians there, and which of them converged.
     """
     stages, points = compiled(model, batch), _points_at(np.array(u))
     _climb(stages.climb[objective], batch.arrays, points)

@@ -60,19 +60,17 @@ def _mode(model: Model, batch: Batch, u: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def shrinkage(model: Model, batch: Batch, u: np.ndarray, language: Language) -> np.ndarray:
-    """How much narrower the best independent coordinates are than the posterior, by data set.
+    """How much narrower the best independent coordinates are than the posterior, shape (R, m).
 
     √(G diag(1/Λ_jj) Gᵀ / G Λ⁻¹ Gᵀ), Λ the precision at the posterior's mode and G the
-    derivatives of the quantities: exact for a normal posterior.
+    derivatives of the quantities: exact for a normal posterior. NaN for a constant, and where
+    there is no mode.
 
     Args:
         model: the model.
         batch: the data sets.
         u: where to look for the mode from, shape (R, k).
         language: whose unconstrained space has the independent coordinates.
-
-    Returns:
-        Shape (R, m); NaN for a constant, and where there is no mode.
     """
     mode, precision, found = _mode(model, batch, u)
     ratio = narrowing(model, batch.template, mode, precision, language)
@@ -82,7 +80,7 @@ def shrinkage(model: Model, batch: Batch, u: np.ndarray, language: Language) -> 
 def narrowing(
     model: Model, data: xr.Dataset, u: np.ndarray, precision: np.ndarray, language: Language
 ) -> np.ndarray:
-    """Standard deviations of quantities by diag(1/Λ_jj) over those by Λ⁻¹.
+    """Sds of quantities by diag(1/Λ_jj) over those by Λ⁻¹, shape (R, m); NaN for a constant.
 
     Args:
         model: the model.
@@ -91,9 +89,6 @@ def narrowing(
         precision: Λ there, shape (R, k, k); carried to another space as a tensor, which it is but
             for terms of order 1, one in N of it.
         language: whose unconstrained space has the independent coordinates.
-
-    Returns:
-        Shape (R, m); NaN for a constant.
     """
     target = density(model, data)
     jacobian = np.asarray(jax.jit(jax.vmap(quantity_jacobian(model, target)))(u))

@@ -77,14 +77,9 @@ _recent: OrderedDict[tuple[Any, ...], tuple[Any, Density]] = OrderedDict()
 
 
 def density(model: Model, data: xr.Dataset, language: Language | None = None) -> Density:
-    """The density of a model's program on one data set.
+    """The density of a model's program on one data set; by default NumPyro's where there is one.
 
     The latest ones are kept, so that the methods of one case share their compiled functions.
-
-    Args:
-        model: the model.
-        data: the data.
-        language: whose program; by default NumPyro's where there is one.
 
     Raises:
         ConfigError: JAX is in float32.
@@ -207,8 +202,7 @@ def replicable(
 def flat_names(values: Mapping[Any, Any]) -> list[str]:
     """Names of the scalars in order: `mu`, `weights[0]`, `covariance[0, 1]`; `beta[age]` by labels.
 
-    Args:
-        values: arrays by name; entries of an `xr.DataArray` go by the coordinates of its dims.
+    The entries of an `xr.DataArray` go by the coordinates of its dims.
     """
     return [
         f"{name}[{', '.join(map(str, entry))}]" if entry else name

@@ -20,13 +20,8 @@ _BEYOND = re.compile(r"index (-?\d+) is out of bounds for axis \d+ with size (\d
 def beyond(model: Model, data: xr.Dataset) -> str:
     """Which variable of the data is beyond what the PyMC program indexes by it.
 
-    Args:
-        model: the model.
-        data: the data.
-
-    Returns:
-        A sentence with the variable, its rows and the size of what it indexes; "" if all is well,
-        or if what is wrong is no index, which the checks of the program itself will name.
+    A sentence with the variable, its rows and the size of what it indexes; "" if all is well, or if
+    what is wrong is no index, which the checks of the program itself will name.
     """
     error = _evaluated(model, data)
     found = _BEYOND.search(error)

@@ -118,16 +118,13 @@ def numpyro_functions(model: Model, data: xr.Dataset) -> Program:
 def numpyro_reading(
     model: Model, data: xr.Dataset, space: Density, *, derivatives: bool
 ) -> Callable[[Array], Terms]:
-    """The program's terms as a function of a point of its unconstrained space.
+    """The program's terms as a function of a point u of its unconstrained space, shape (k,).
 
     Args:
         model: the model.
         data: the data.
         space: the density of the model's NumPyro program.
         derivatives: whether gradients and Jacobians are among the terms.
-
-    Returns:
-        u, shape (k,) ↦ its terms.
     """
     from numpyro.distributions import biject_to
 
@@ -169,16 +166,13 @@ def numpyro_prior(model: Model, data: xr.Dataset, keys: Array) -> dict[str, np.n
 
 
 def numpyro_data(model: Model, data: xr.Dataset, values: Values, key: Array) -> dict[str, Array]:
-    """Draws of the observed sites at given values; traceable by JAX.
+    """Draws of the observed sites, by name, at given values; traceable by JAX.
 
     Args:
         model: the model.
         data: what the draws are shaped like.
         values: the parameters, on the natural scale.
         key: the stream of the draws.
-
-    Returns:
-        The drawn arrays by site.
     """
     from numpyro import handlers
 
@@ -190,16 +184,13 @@ def numpyro_data(model: Model, data: xr.Dataset, values: Values, key: Array) -> 
 def numpyro_rows(
     model: Model, data: xr.Dataset, points: Sequence[Values], rng: np.random.Generator
 ) -> list[dict[str, np.ndarray]]:
-    """At each point, one simulated data set of every observed site.
+    """At each point, one simulated data set of every observed site, by name.
 
     Args:
         model: the model.
         data: what the draws are shaped like.
         points: parameters on the natural scale.
         rng: the stream of the draws.
-
-    Returns:
-        For each point the drawn arrays by site.
     """
 
     @once

@@ -16,15 +16,7 @@ from models.spec import Model, Values
 def parameters_of(
     model: Model, language: Language, sites: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Draws of the model's parameters from those of a program's variables.
-
-    Args:
-        model: the model.
-        language: whose program.
-        sites: draws of all its variables, shape (chain, draw, …); others are left out.
-
-    Returns:
-        By parameter, shape (chain, draw, …).
+    """Draws of the model's parameters from those of a program's variables, shape (chain, draw, …).
 
     Raises:
         ModelError: a variable is missing; names it.

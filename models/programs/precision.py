@@ -17,14 +17,7 @@ def _switch() -> Any:
 
 
 def float64[**P, T](function: Callable[P, T]) -> Callable[P, T]:
-    """The function, run in float64; a generator is in float64 only while it runs.
-
-    Args:
-        function: any function or generator function that computes with JAX.
-
-    Returns:
-        A function of the same signature.
-    """
+    """The function, run in float64; a generator is in float64 only while it runs."""
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
@@ -60,14 +53,7 @@ def float64_is_on() -> bool:
 
 
 def keeping_the_switch[T](load: Callable[[], T]) -> T:
-    """Calls `load`, and undoes what it does to the process's switch (PyMC's JAX module flips it).
-
-    Args:
-        load: an import, usually.
-
-    Returns:
-        What it returns.
-    """
+    """Calls it, and undoes what it does to the process's switch (PyMC's JAX module flips it)."""
     before = _switch().get_global()
     try:
         return load()

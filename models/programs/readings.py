@@ -89,16 +89,9 @@ def _named(
 
 
 def there_and_back(model: Model, data: xr.Dataset, values: Values) -> tuple[Array, Array, Array]:
-    """Points taken to NumPyro's unconstrained space, to the natural scale and back.
+    """Points in NumPyro's unconstrained space, and after the way to the natural scale and back.
 
-    Args:
-        model: the model.
-        data: the data.
-        values: points on the natural scale, every array with a leading point dimension.
-
-    Returns:
-        Their coordinates u, shape (p, k), the same after the way there and back, and what becomes
-        of the step (1, …, 1) on that way.
+    The third is what becomes of the step (1, …, 1) on that way; all have shape (p, k).
     """
     space = density(model, data)
 

@@ -39,12 +39,7 @@ def missing(model: Model) -> tuple[str, ...]:
 
 
 def reason_to_adopt(model: Model, data: xr.Dataset) -> str:
-    """Why a model that lacks nothing is read as own programs, as a sentence; "" if it is not.
-
-    Args:
-        model: the model.
-        data: the data, as its programs read them.
-    """
+    """Why a model that lacks nothing is read as own programs, as a sentence; "" if it is not."""
     if type(model).__module__.startswith("models."):
         return ""
     rows = next(iter(data.data_vars.values())).dims[:1]

@@ -80,12 +80,7 @@ class AdoptedModel(Model):
         return other if truth is None else other._with(truth=self._point(truth))
 
     def with_class(self, model: Model, names: Sequence[str]) -> AdoptedModel:
-        """The same model, some of whose parts a class of the user's gives.
-
-        Args:
-            model: the class's instance.
-            names: which of `parameters`, `start`, `simulate` and `truth`.
-        """
+        """The same model; an instance of a user's class gives some parts, such as `truth`."""
         told: dict[str, Any] = {name: getattr(model, name) for name in names}
         sites = {site.name for site in self.adopted.sites}
         declared = {parameter.name for parameter in told.get("parameters", ())}
@@ -241,9 +236,7 @@ class AdoptedModel(Model):
     ) -> dict[str, np.ndarray]:
         """Draws of the parameters, shape (count, …); empty where the prior cannot be drawn from.
 
-        Args:
-            rng: the stream of the draws, or a seed of each.
-            count: how many.
+        By a stream, or by a seed for each.
         """
         program = self.adopted.named
         if program.prior_problem:

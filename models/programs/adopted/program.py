@@ -93,12 +93,7 @@ class UserProgram(ABC):
 
     @abstractmethod
     def at(self, u: Array | Values, observed: Mapping[str, Array] | None = None) -> Terms:
-        """The program's terms.
-
-        Args:
-            u: unconstrained coordinates, shape (k,), or those of each site.
-            observed: what to observe in place of the program's own data, by site.
-        """
+        """The terms at coordinates u, shape (k,) or by site, of its own data or of others by site."""
 
     @abstractmethod
     def unconstrain(self, values: Mapping[str, Array]) -> Array:

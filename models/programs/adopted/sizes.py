@@ -30,7 +30,7 @@ class Resized(NamedTuple):
 def resized(
     arrays: Mapping[str, np.ndarray], unit: np.ndarray, n: int, sizes: Iterable[int]
 ) -> Resized:
-    """The data of n units.
+    """The data of n units, with new rows and labels.
 
     Args:
         arrays: all data, by name: what has a row for each unit's rows, or for each label, goes by
@@ -38,9 +38,6 @@ def resized(
         unit: the unit of each row, 0 … U−1.
         n: how many units.
         sizes: of the dims of latent variables, which labels may index.
-
-    Returns:
-        The arrays with new rows and labels.
     """
     count = int(unit.max()) + 1
     taken, grouped = _taken(count, n), count < unit.size
