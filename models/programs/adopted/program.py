@@ -93,7 +93,7 @@ class UserProgram(ABC):
 
     @abstractmethod
     def at(self, u: Array | Values, observed: Mapping[str, Array] | None = None) -> Terms:
-        """The terms at coordinates u, shape (k,) or by site, of its own data or of others by site."""
+        """The terms at coordinates u, shape (k,) or by site, of its own data or others by site."""
 
     @abstractmethod
     def unconstrain(self, values: Mapping[str, Array]) -> Array:
