@@ -127,7 +127,7 @@ class Engine(Method):
         record.attrs |= {"run": run, "runs": len(runs), "claims": flat(losses)}
         if gaussian:
             target = density(model, data, self.language)
-            record.attrs["khat"] = gaussian_khat(model, data, target, first)
+            record.attrs["khat"] = gaussian_khat(model, target, first)
         repeated = found if len(runs) > 1 else None
         return estimate_from_draws(model, data, first, record=record, repeated=repeated)
 

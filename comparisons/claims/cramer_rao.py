@@ -114,7 +114,7 @@ def _posterior(case: Case) -> Iterator[Verdict]:
     (method, posterior), target = reference, density(case.model, case.data)
     u = target.unconstrain(canonical(case.model, values_at(top)))
     try:
-        information = expected(case.model, case.data, target, u, case.rng("expected information"))
+        information = expected(case.model, target, u, case.rng("expected information"))
     except FitError as error:
         yield not_comparable(claim, str(error))
         return

@@ -41,7 +41,7 @@ def cramer_rao_bound(model: Model, n: int, rng: np.random.Generator) -> Bound:
     data = model.simulate(rng, model.truth, n)
     target = density(model, data)
     u = target.unconstrain(model.truth)
-    information = expected(model, data, target, u, rng)
+    information = expected(model, target, u, rng)
     inverse = invert(model, target, u, information.matrix)
     if inverse.problem or inverse.boundary.any():
         raise FitError(

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import xarray as xr
 from jax import Array
 
 from models.capabilities import HasEM
@@ -27,20 +26,16 @@ class Louis(NamedTuple):
     rate: float
 
 
-def louis(model: Model, data: xr.Dataset, target: Density, u: Array) -> Louis:
-    """Louis' decomposition at a fixed point of EM: information about u.
-
-    Args:
-        model: the model.
-        data: the data.
-        target: the density of the model's program.
-        u: the fixed point in its unconstrained space, shape (k,).
+def louis(model: Model, target: Density, u: Array) -> Louis:
+    """Louis' decomposition at a fixed point of EM: information about u, shape (k,).
 
     Raises:
         FitError: the model has no EM.
     """
     if not isinstance(model, HasEM):
         raise FitError(f"model {model.name} has no E and M steps")
+
+    data = target.data
 
     def q(new: Array, old: Array) -> Array:
         statistics = model.e_step(target.constrain(old), data)

@@ -69,7 +69,7 @@ def fisher_information(
     if estimator == "observed":
         return observed(target, u)
     if estimator == "expected":
-        return expected(model, data, target, u, rng or np.random.default_rng(0)).matrix
+        return expected(model, target, u, rng or np.random.default_rng(0)).matrix
     outer = outer_product(target, u)
     if estimator == "opg":
         return outer
@@ -97,22 +97,19 @@ class Expected(NamedTuple):
     """Scores of simulated units, with mean outer product I, shape (units, k); none if exact."""
 
 
-def expected(
-    model: Model, data: xr.Dataset, target: Density, u: Array, rng: np.random.Generator
-) -> Expected:
+def expected(model: Model, target: Density, u: Array, rng: np.random.Generator) -> Expected:
     """N·I(u): in closed form, by quadrature for independent univariate rows, else by simulation.
 
     Args:
         model: the model.
-        data: the data, whose number of units and design count.
-        target: its density.
+        target: its density on data, whose number of units and design count.
         u: where, shape (k,).
         rng: draws units from the model at u.
 
     Raises:
         FitError: the data have a design, and the model declares no closed form given it.
     """
-    none = np.empty((0, target.size))
+    data, none = target.data, np.empty((0, target.size))
     if isinstance(model, HasExpectedInformation):
         return Expected(np.asarray(declared(model, data, target, u)), none)
     n = units(model, data)
@@ -125,7 +122,7 @@ def expected(
             "is not declared, and simulated data would have another design; "
             "see HasExpectedInformation"
         )
-    integral = _by_quadrature(model, data, target, u, rng)
+    integral = _by_quadrature(model, target, u, rng)
     if integral is not None:
         return Expected(n * integral, none)
     per_unit = simulated_scores(model, target, u, rng)
@@ -190,14 +187,14 @@ def _scores_at_design(
 
 
 def _by_quadrature(
-    model: Model, data: xr.Dataset, target: Density, u: Array, rng: np.random.Generator
+    model: Model, target: Density, u: Array, rng: np.random.Generator
 ) -> np.ndarray | None:
     """∫ s sᵀ p dx by the trapezoidal rule; None unless rows are univariate and p integrates to 1.
 
     The trapezoidal rule converges exponentially for smooth densities that vanish at both ends
     (Trefethen & Weideman 2014, SIAM Review 56).
     """
-    variables = list(data.data_vars.values())
+    variables = list(target.data.data_vars.values())
     if len(variables) != 1 or variables[0].ndim != 1 or isinstance(model, HasUnits):
         return None
     values = target.constrain(u)

@@ -67,7 +67,7 @@ class NUTS(Method):
         try:
             target = density(model, data, self.engine)
             began = time.perf_counter()
-            starts = starting_points(model, data, target, rng, self.chains)
+            starts = starting_points(model, target, rng, self.chains)
             ready = time.perf_counter()
             with one_blas_thread():
                 found = numpyro_chains(target, starts, tuning, rng)

@@ -5,7 +5,6 @@ Reference: Nocedal & Wright (2006), Numerical Optimization, ch. 3, 6.
 
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 
 from inference.information.derivatives import derivatives
 from inference.optimisation.newton import bfgs, climb, negative
@@ -23,17 +22,14 @@ _MOST = 8
 """Modes, at most."""
 
 
-def modes(
-    model: Model, data: xr.Dataset, target: Density, rng: np.random.Generator, starts: int
-) -> list[Mode]:
+def modes(model: Model, target: Density, rng: np.random.Generator, starts: int) -> list[Mode]:
     """Distinct maxima of the log posterior that some starts lead to, eight at most, highest first.
 
     Where signs or labels can be changed, those of one value are copies, of which one is kept.
 
     Args:
         model: the model.
-        data: its data.
-        target: its density on them.
+        target: its density on the data.
         rng: draws the starts.
         starts: how many.
     """
@@ -49,7 +45,7 @@ def modes(
         return symmetric or bool(off @ np.linalg.solve(mode.covariance, off) < _NEAR**2)
 
     for stream in rng.spawn(starts):
-        end = bfgs(minus, np.asarray(target.unconstrain(model.start(stream, data))), 1e-3)
+        end = bfgs(minus, np.asarray(target.unconstrain(model.start(stream, target.data))), 1e-3)
         if end is None or any(same(mode, end.x, -end.fun) for mode in found):
             continue
         values = canonical(model, target.constrain(jnp.asarray(end.x)))

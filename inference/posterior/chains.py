@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 
 from inference.information.derivatives import derivatives, log_posterior
 from inference.threads import pool
@@ -56,13 +55,12 @@ class Run(NamedTuple):
 
 
 def starting_points(
-    model: Model, data: xr.Dataset, target: Density, rng: np.random.Generator, count: int
+    model: Model, target: Density, rng: np.random.Generator, count: int
 ) -> list[np.ndarray]:
     """Data-driven starts in the unconstrained space.
 
     Args:
         model: the model.
-        data: the data.
         target: the density of one of the model's programs.
         rng: draws the starts.
         count: how many.
@@ -74,7 +72,7 @@ def starting_points(
     found = []
     for stream in rng.spawn(count):
         for _ in range(_ATTEMPTS):
-            start = target.unconstrain(model.start(stream, data))
+            start = target.unconstrain(model.start(stream, target.data))
             value, gradient = value_and_gradient(start)
             if jnp.isfinite(value) and jnp.isfinite(gradient).all():
                 found.append(np.asarray(start))
