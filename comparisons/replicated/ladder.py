@@ -140,3 +140,9 @@ def power_law(rungs: Sequence[Rung]) -> Power:
 def slope(rungs: Sequence[Rung]) -> tuple[float, float]:
     """Slope of log |value| against log N, and its standard error."""
     return power_law(rungs)[:2]
+
+
+def line(x: np.ndarray, y: np.ndarray, error: np.ndarray | float = 0.0) -> tuple[float, float]:
+    """Slope by least squares through points of so large errors in y, and its standard error."""
+    weight = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+    return float(weight @ y), float(np.sqrt((weight**2 * np.square(error)).sum()))

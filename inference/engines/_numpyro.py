@@ -27,7 +27,8 @@ class Climb:
         """
         self._model, self._data, self._guide = model, data, guide
         self._steps = STEPS[schedule]
-        self._rate: Any = _decayed if schedule == "decayed" else _RATE
+        decayed = schedule == "decayed"
+        self._rate: Any = (lambda step: _RATE * rate_left(step)) if decayed else _RATE
         self._start = started("init_loc_fn", start)
 
     def runs(self, keys: Array, draws: int) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
@@ -75,7 +76,3 @@ def started(keyword: str, start: Values | None) -> dict[str, Any]:
     from numpyro.infer import init_to_value
 
     return {} if start is None else {keyword: init_to_value(values=start)}
-
-
-def _decayed(step: Any) -> Any:
-    return _RATE * rate_left(step)

@@ -8,8 +8,7 @@ column of loadings.
 Reference: Stephens (2000), Dealing with label switching in mixture models, JRSS B 62.
 """
 
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from math import lgamma, log
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
-from inference.posterior.points import chunked, to_natural, to_unconstrained
+from inference.posterior.points import each, to_natural, to_unconstrained
 from models.capabilities import HasLabels, HasSigns
 from models.programs.compilation import once
 from models.programs.density import Density
@@ -62,14 +61,9 @@ def align(model: Model, values: Values, pivot: Values) -> Values:
     return once(jax.vmap(model.relabel))(values, jnp.asarray(permutation))
 
 
-@lru_cache(maxsize=64)
-def _folded(model: HasSigns) -> Callable[[Any], Any]:
-    return chunked(jax.vmap(model.fold))
-
-
 def fold(model: HasSigns, values: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
     """Every draw with its signs positive; arrays (s, …)."""
-    return _folded(model)(dict(values))
+    return each(model.fold)(dict(values))
 
 
 def one_fold(

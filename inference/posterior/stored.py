@@ -37,7 +37,8 @@ def reduced(model: Model, data: xr.Dataset, estimate: Estimate, *, fitted: bool)
     if "posterior" not in groups:
         return estimate
     if fitted:
-        step = max(1, _size(groups["posterior"]) // _SHOWN)
+        sizes = groups["posterior"].sizes
+        step = max(1, sizes["chain"] * sizes["draw"] // _SHOWN)
         groups |= {
             name: group.isel(draw=slice(None, None, step))
             for name, group in groups.items()
@@ -105,7 +106,3 @@ def _with(estimate: Estimate, groups: dict[str, xr.Dataset]) -> Estimate:
 def _flat(draws: xr.DataArray) -> np.ndarray:
     array = draws.transpose("chain", "draw", ...).to_numpy()
     return array.reshape(-1, *array.shape[2:])
-
-
-def _size(posterior: xr.Dataset) -> int:
-    return posterior.sizes["chain"] * posterior.sizes["draw"]

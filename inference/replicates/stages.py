@@ -226,9 +226,7 @@ class Stages:
         return on_boundary(self.model, self.target, information).any(axis=1)
 
 
-@lru_cache(maxsize=16)
-def _stages(model: Model, n: int, template: Template) -> Stages:
-    return Stages(model, n, template)
+_stages = lru_cache(maxsize=16)(Stages)
 
 
 def compiled(model: Model, batch: Batch) -> Stages:

@@ -74,10 +74,8 @@ class AdoptedModel(Model):
         Raises:
             ConfigError: the truth names no parameter, or has another shape.
         """
-        other = AdoptedModel(name, source)
-        object.__setattr__(other, "own", self._own)
-        object.__setattr__(other, "told", self._told)
-        return other if truth is None else other._with(truth=self._point(truth))
+        told = {} if truth is None else {"truth": self._point(truth)}
+        return self._with(AdoptedModel(name, source), told)
 
     def with_class(self, model: Model, names: Sequence[str]) -> AdoptedModel:
         """The same model; an instance of a user's class gives some parts, such as `truth`."""
@@ -92,10 +90,9 @@ class AdoptedModel(Model):
         if "truth" in told:
             latent = self.adopted.latent
             told["truth"] = self._point({n: x for n, x in told["truth"].items() if n not in latent})
-        return self._with(**told)
+        return self._with(AdoptedModel(self.name, self.source), told)
 
-    def _with(self, **told: Any) -> AdoptedModel:
-        other = AdoptedModel(self.name, self.source)
+    def _with(self, other: AdoptedModel, told: Mapping[str, Any]) -> AdoptedModel:
         object.__setattr__(other, "own", self._own)
         object.__setattr__(other, "told", {**self._told, **told})
         return other
@@ -238,23 +235,15 @@ class AdoptedModel(Model):
 
         By a stream, or by a seed for each.
         """
-        program = self.adopted.named
-        if program.prior_problem:
-            return {}
         seeds = rng if isinstance(rng, np.ndarray) else rng.integers(2**63, size=count)
-        try:
-            drawn = program.draws(seeds, {})
-        except ModelError:
-            return {}
-        return {p.name: drawn[p.name] for p in self.parameters}
+        drawn = self.adopted.named.prior_draws(seeds)
+        return {} if isinstance(drawn, str) else {p.name: drawn[p.name] for p in self.parameters}
 
     @property
     def prior_problem(self) -> str:
         """Why its prior cannot be drawn from, as a sentence; "" if it can."""
-        problem = self.adopted.named.prior_problem
-        if not problem and not self.prior_draws(np.arange(1), 1):
-            problem = str(self.adopted.named.prior_draws(np.random.default_rng(0), 1))
-        return problem
+        drawn = self.adopted.named.prior_draws(np.arange(1))
+        return drawn if isinstance(drawn, str) else ""
 
     def source_of(self, language: str) -> str:
         """The text of a program; "" without one."""

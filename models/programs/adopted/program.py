@@ -120,12 +120,12 @@ class UserProgram(ABC):
         """
 
     @final
-    def prior_draws(self, rng: np.random.Generator, count: int) -> dict[str, np.ndarray] | str:
-        """Draws of latent and observed sites, shape (count, …), or why there are none."""
+    def prior_draws(self, seeds: np.ndarray) -> dict[str, np.ndarray] | str:
+        """Draws of latent and observed sites, shape (draws, …), or why there are none."""
         if self.prior_problem:
             return self.prior_problem
         try:
-            return self.draws(rng.integers(2**63, size=count), {})
+            return self.draws(seeds, {})
         except ModelError as error:
             return str(error)
 

@@ -40,8 +40,8 @@ def resized(
         sizes: of the dims of latent variables, which labels may index.
     """
     count = int(unit.max()) + 1
-    taken, grouped = _taken(count, n), count < unit.size
-    parts = [np.flatnonzero(unit == one) for one in taken]
+    taken, grouped = np.resize(np.random.default_rng(0).permutation(count), n), count < unit.size
+    parts = [np.flatnonzero(unit == one) for one in np.sort(taken)]
     rows, copy = np.concatenate(parts), np.repeat(np.arange(n), list(map(len, parts)))
     sources: dict[int, np.ndarray] = {len(unit): rows}
     found: dict[str, np.ndarray] = {}
@@ -62,11 +62,6 @@ def resized(
         else:
             found[name] = array
     return Resized({name: found[name] for name in arrays}, rows, labels)
-
-
-def _taken(count: int, n: int) -> np.ndarray:
-    """The units taken, in their own order."""
-    return np.sort(np.resize(np.random.default_rng(0).permutation(count), n))
 
 
 def _labels(array: np.ndarray, unit: np.ndarray, sizes: Iterable[int]) -> bool:
