@@ -22,15 +22,7 @@ from scipy.stats import chi2, norm
 
 from comparisons.policy import LEVEL, PROBABILITY
 from comparisons.replicated.ladder import Statistic, vanishing
-from comparisons.studies._ladder import (
-    CLAIM,
-    LAGGED,
-    dependent,
-    left_out,
-    shares,
-    usable,
-    where,
-)
+from comparisons.studies._ladder import CLAIM, LAGGED, dependent, left_out, shares, usable, where
 from comparisons.studies._singly import MEAN_FIELD, NUTS, drawn, normal
 from comparisons.studies._study import Setting, Summaries
 from comparisons.verdict import Verdict, not_comparable
