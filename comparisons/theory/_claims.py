@@ -1,10 +1,8 @@
 """Claims of the theory as verdicts: numbers measured, with their errors, and those predicted."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple, SupportsFloat
+from typing import Any, NamedTuple, Self, SupportsFloat
 
 import numpy as np
 
@@ -20,13 +18,13 @@ class Measured(NamedTuple):
     value: float
     error: float = 0.0
 
-    def per(self, unit: float) -> Measured:
+    def per(self, unit: float) -> Self:
         """The same in another unit."""
-        return Measured(float(self.value / unit), float(self.error / abs(unit)))
+        return self._replace(value=float(self.value / unit), error=float(self.error / abs(unit)))
 
-    def less(self, shift: float) -> Measured:
+    def less(self, shift: float) -> Self:
         """The difference from a number without error."""
-        return Measured(float(self.value - shift), self.error)
+        return self._replace(value=float(self.value - shift))
 
 
 def mean(values: np.ndarray) -> Measured:

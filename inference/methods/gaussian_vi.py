@@ -22,7 +22,7 @@ from jax import Array
 
 from inference.estimate import Estimate
 from inference.information.derivatives import derivatives, log_posterior
-from inference.method import Kind, Method, from_field
+from inference.method import Kind, Method, derived
 from inference.optimisation.elbo import Evaluate, Fit, Mode, maximise, neighbours, standard_points
 from inference.optimisation.newton import bfgs, negative
 from inference.posterior.draws import CHAINS, estimate_from_draws
@@ -70,7 +70,7 @@ class GaussianVI(Method):
     name: ClassVar[str] = "gaussian_vi"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     kind: ClassVar[Kind] = "variational"
-    language = from_field("engine")
+    language = derived(lambda self: self.engine)
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"restarts": 4, "points": 256, "draws": 4_000},
         "thorough": {"restarts": 20, "points": 4_096, "draws": 20_000},

@@ -19,7 +19,7 @@ import xarray as xr
 from annotated_types import Ge
 
 from inference.estimate import Estimate
-from inference.method import Kind, Method, from_field
+from inference.method import Kind, Method, derived
 from inference.posterior.chains import Tuning, numpyro_chains, starting_points
 from inference.posterior.draws import estimate_from_draws
 from inference.posterior.points import to_natural
@@ -53,7 +53,7 @@ class NUTS(Method):
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     kind: ClassVar[Kind] = "sampler"
     library: ClassVar[str] = "numpyro"
-    language = from_field("engine")
+    language = derived(lambda self: self.engine)
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"warm_up": 500, "draws": 4_000},
         "thorough": {"warm_up": 2_000, "draws": 20_000},

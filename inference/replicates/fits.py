@@ -93,7 +93,9 @@ def maximised(model: Model, batch: Batch, u: np.ndarray) -> Replicates:
 def climbed(
     model: Model, batch: Batch, u: np.ndarray, objective: Objective
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where Newton steps lead, shape (R, k), minus the Hessians there, and which of them converged.
+    """Where Newton steps lead, shape (R, k), and minus the Hessians there, I where they do not end.
+
+    The third says where they do.
 
     Args:
         model: the model.
@@ -103,7 +105,9 @@ def climbed(
     """
     stages, points = compiled(model, batch), _points_at(np.array(u))
     _climb(stages.climb[objective], batch.arrays, points)
-    return points.u, points.information, _converged(stages, points)
+    found = _converged(stages, points)
+    information = np.where(found[:, None, None], points.information, np.eye(points.u.shape[1]))
+    return points.u, information, found
 
 
 def starts(model: Model, batch: Batch) -> np.ndarray:

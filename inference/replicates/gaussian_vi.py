@@ -43,7 +43,7 @@ def mean_field(model: Model, batch: Batch, u: np.ndarray, *, draws: int = 400) -
         draws: of each q.
     """
     stages = compiled(model, batch)
-    mode, precision, found = _mode(model, batch, u)
+    mode, precision, found = climbed(model, batch, u, "posterior")
     fit = _compiled(stages, mode.shape[1])
     noise = np.stack([rng.standard_normal((draws, mode.shape[1])) for rng in batch.streams])
     loc, scale, last = everywhere(fit, (batch.arrays, mode, precision))
@@ -51,12 +51,6 @@ def mean_field(model: Model, batch: Batch, u: np.ndarray, *, draws: int = 400) -
     even = np.full(points.shape[:2], 1 / draws)
     reported = everywhere(stages.flat, (points,))
     return Weighted(points, reported, even, found & (last < _NEAR), np.full(len(found), np.nan))
-
-
-def _mode(model: Model, batch: Batch, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The posterior modes, the precisions there, I where there is none, and where there is one."""
-    mode, precision, found = climbed(model, batch, u, "posterior")
-    return mode, np.where(found[:, None, None], precision, np.eye(mode.shape[1])), found
 
 
 def shrinkage(model: Model, batch: Batch, u: np.ndarray, language: Language) -> np.ndarray:
@@ -72,7 +66,7 @@ def shrinkage(model: Model, batch: Batch, u: np.ndarray, language: Language) -> 
         u: where to look for the mode from, shape (R, k).
         language: whose unconstrained space has the independent coordinates.
     """
-    mode, precision, found = _mode(model, batch, u)
+    mode, precision, found = climbed(model, batch, u, "posterior")
     ratio = narrowing(model, batch.template, mode, precision, language)
     return np.where(found[:, None], ratio, np.nan)
 

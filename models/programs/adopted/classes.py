@@ -142,7 +142,8 @@ def _named(model: Model, data: Any, absent: Sequence[str]) -> Any:
     schema = not {"parameters", "simulate", "truth"} & set(absent)
     if data is None and not {"simulate", "truth"} & set(absent):
         return model.simulate(np.random.default_rng(0), model.truth, _ROWS)
-    if isinstance(data, xr.Dataset) or (data is None and not any(map(_arguments, _calls(model)))):
+    calls = (getattr(model, name) for name in PROGRAMS if name not in absent)
+    if isinstance(data, xr.Dataset) or (data is None and not any(map(_arguments, calls))):
         return data
     if schema:
         return as_dataset(data, model)
@@ -158,10 +159,6 @@ def _named(model: Model, data: Any, absent: Sequence[str]) -> Any:
     raise ConfigError(
         f'{model.name} reads data by their names, and an array has none: data={{"y": y}}'
     )
-
-
-def _calls(model: Model) -> list[Callable[..., Any]]:
-    return [getattr(model, name) for name in PROGRAMS if defines(type(model), name)]
 
 
 def _arguments(program: Callable[..., Any]) -> list[str]:
