@@ -4,8 +4,6 @@ Names are loaded when they are first used, so that importing costs next to nothi
 changes nothing: no flag of JAX, PyTensor or ArviZ, no environment variable.
 """
 
-from __future__ import annotations
-
 import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version

@@ -1,23 +1,17 @@
 """Fits that must agree, and why: claims of one data set, studies of repeated ones, the theory."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from comparisons import distances as distances
-    from comparisons import testing as testing
-    from comparisons.case import Case as Case
-    from comparisons.posteriors import SamePosterior as SamePosterior
-    from comparisons.posteriors import same_posterior as same_posterior
-    from comparisons.runs.check import Checked as Checked
-    from comparisons.runs.check import check as check
-    from comparisons.runs.comparison import Comparison as Comparison
-    from comparisons.runs.comparison import compare as compare
-    from comparisons.runs.studying import study as study
-    from comparisons.studies import Study as Study
-    from comparisons.verdict import Verdict as Verdict
+    from comparisons import distances, testing
+    from comparisons.case import Case
+    from comparisons.posteriors import SamePosterior, same_posterior
+    from comparisons.runs.check import Checked, check
+    from comparisons.runs.comparison import Comparison, compare
+    from comparisons.runs.studying import study
+    from comparisons.studies import Study
+    from comparisons.verdict import Verdict
 
 _HOMES = {
     "Case": "comparisons.case",

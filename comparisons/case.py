@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, final
+from typing import Literal, final
 
 import numpy as np
+import xarray as xr
 
 from comparisons.store.entries import Store
 from comparisons.store.keys import canonical, digest, source_digest, versions
@@ -27,14 +28,7 @@ from models.data.dataset import as_dataset, content_hash
 from models.errors import ConfigError, FitError, StoreError, told
 from models.notebook import table
 from models.programs.adopted.classes import adopt_class, missing, reason_to_adopt
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import xarray as xr
-
-    from models.spec import Model
-
+from models.spec import Model
 
 type Progress = Callable[[str, str, float], None]
 """Told (event, name of the fit, seconds); events: `fit`, `fitted`, `stored`, `failed`."""
@@ -269,13 +263,7 @@ class Case:
 
 
 def kept(case: Case, method: Method, fit: Estimate) -> Estimate:
-    """A fit as a store keeps it; `inference.posterior.stored.completed` reads it back.
-
-    Args:
-        case: the case.
-        method: whose fit it is.
-        fit: the fit.
-    """
+    """A fit as a store keeps it; `inference.posterior.stored.completed` reads it back."""
     fitted = method.kind in ("laplace", "variational")
     return reduced(case.model, case.data, fit, fitted=fitted)
 

@@ -104,7 +104,7 @@ def corrected(case: Case) -> Corrected:
     if not found:
         return nothing._replace(problem="no interior mode of the posterior was found")
     try:
-        drawn = importance(case.model, case.data, target, list(found), rng)
+        drawn = importance(case.model, target, list(found), rng)
     except np.linalg.LinAlgError:
         return nothing._replace(problem="the curvature at a mode of the posterior is degenerate")
     if problem := _untrusted(case, target, drawn):
@@ -137,7 +137,7 @@ def _untrusted(case: Case, target: Density, drawn: Importance) -> str:
         return ""
     points = unconstrained_draws(case, reference[1], target)
     points = points[:: max(1, len(points) // _CHECKED)]
-    missed = drawn.uncovered(log_posterior_at(case.model, case.data, target, points), points)
+    missed = drawn.uncovered(log_posterior_at(case.model, target, points), points)
     told = (
         f"{100 * missed:.1f} % of the reference's draws lie where importance sampling saw nothing"
     )
@@ -239,7 +239,7 @@ def optimum(case: Case, method: Method, fit: Estimate) -> Optimum | None:
 def _modes(case: Case) -> tuple[Mode, ...]:
     """The modes of the posterior in the space of the first program, highest first."""
     target, rng = density(case.model, case.data), case.rng("modes")
-    return tuple(modes(case.model, case.data, target, rng, _STARTS[case.profile]))
+    return tuple(modes(case.model, target, rng, _STARTS[case.profile]))
 
 
 def highest_mode(case: Case, target: Density) -> list[np.ndarray]:

@@ -1,26 +1,21 @@
 """Ways to fit a model: each entry of `methods` and `engines` returns an `Estimate`."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from inference.estimate import Estimate as Estimate
-    from inference.estimate import Quantity as Quantity
-    from inference.information.matrices import fisher_information as fisher_information
-    from inference.method import Method as Method
-    from inference.methods.closed_form import ClosedForm as ClosedForm
-    from inference.methods.exact_posterior import ExactPosterior as ExactPosterior
-    from inference.methods.expectation_maximisation import (
-        ExpectationMaximisation as ExpectationMaximisation,
-    )
-    from inference.methods.gaussian_vi import GaussianVI as GaussianVI
-    from inference.methods.laplace import Laplace as Laplace
-    from inference.methods.maximum_a_posteriori import MaximumAPosteriori as MaximumAPosteriori
-    from inference.methods.maximum_likelihood import MaximumLikelihood as MaximumLikelihood
-    from inference.methods.nuts import NUTS as NUTS
-    from inference.methods.statsmodels_referee import StatsmodelsReferee as StatsmodelsReferee
+    from inference.estimate import Estimate, Quantity
+    from inference.information.matrices import fisher_information
+    from inference.method import Method
+    from inference.methods.closed_form import ClosedForm
+    from inference.methods.exact_posterior import ExactPosterior
+    from inference.methods.expectation_maximisation import ExpectationMaximisation
+    from inference.methods.gaussian_vi import GaussianVI
+    from inference.methods.laplace import Laplace
+    from inference.methods.maximum_a_posteriori import MaximumAPosteriori
+    from inference.methods.maximum_likelihood import MaximumLikelihood
+    from inference.methods.nuts import NUTS
+    from inference.methods.statsmodels_referee import StatsmodelsReferee
 
 _HOMES = {
     "Estimate": "inference.estimate",

@@ -1,7 +1,5 @@
 """Every method there is, from its two registries: exact solvers, then the libraries' own fits."""
 
-from __future__ import annotations
-
 import inference.engines
 import inference.methods
 from inference.method import Method

@@ -6,8 +6,6 @@ repaired.  Where the call fails, that is the result, and one run from a data-dri
 whether the start was the cause.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 import warnings
@@ -129,7 +127,7 @@ class Engine(Method):
         record.attrs |= {"run": run, "runs": len(runs), "claims": flat(losses)}
         if gaussian:
             target = density(model, data, self.language)
-            record.attrs["khat"] = gaussian_khat(model, data, target, first)
+            record.attrs["khat"] = gaussian_khat(model, target, first)
         repeated = found if len(runs) > 1 else None
         return estimate_from_draws(model, data, first, record=record, repeated=repeated)
 
@@ -181,11 +179,7 @@ class Engine(Method):
 
 
 def flat(losses: np.ndarray) -> str:
-    """Says how a loss looks at its end: "a flat loss", or "" where it still moves.
-
-    Args:
-        losses: by step.
-    """
+    """Says how a loss, by step, looks at its end: "a flat loss", or "" where it still moves."""
     part = len(losses) // _TAIL
     if part < _BATCHES or not np.isfinite(losses[-2 * part :]).all():
         return ""
@@ -197,11 +191,7 @@ def flat(losses: np.ndarray) -> str:
 
 
 def rate_left(step: Any) -> Any:
-    """The share of the first learning rate that `decayed` has left at a step.
-
-    Args:
-        step: a number, or an array that JAX traces.
-    """
+    """The share of the first learning rate that `decayed` has left at a step; traceable."""
     return _FALL ** jnp.clip((step - _CONSTANT) / (STEPS["decayed"] - _CONSTANT), 0, 1)
 
 

@@ -1,7 +1,5 @@
 """One result type for every solver, with failure as data."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import NamedTuple, final
 

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections import ChainMap
 from collections.abc import Callable, Mapping  # read at run time by get_type_hints
 from dataclasses import fields
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_type_hints
 
 from models.capabilities import HasOwnPrograms
@@ -81,11 +80,6 @@ def refusal(method: Method, model: Model) -> str:
         if reason:
             return reason
     return method.refusal(model)
-
-
-def from_field(name: str) -> Any:
-    """A declaration that a field makes, such as that of a method's language by its `engine`."""
-    return derived(attrgetter(name))
 
 
 def derived(read: Callable[[Any], object]) -> Any:

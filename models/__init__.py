@@ -1,7 +1,5 @@
 """Models as frozen values: each is specified in PyMC and in NumPyro, side by side in one file."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING
 

@@ -55,7 +55,13 @@ class HasOwnPrograms(Protocol):
         ...
 
     def known_as(self, name: str, source: str, truth: Mapping[str, Any] | None = None) -> Any:
-        """The same model under another name, to be studied at another truth."""
+        """The same model under another name and digest, to be studied at a truth if one is given.
+
+        Where that is a part of one, the rest is at the mode of the posterior density.
+
+        Raises:
+            ConfigError: the truth names no parameter, or has another shape.
+        """
         ...
 
     @property
@@ -89,7 +95,11 @@ class HasOwnPrograms(Protocol):
         ...
 
     def functions(self, data: xr.Dataset, language: str) -> Program:
-        """A program's functions of its unconstrained space, on data of the same shape."""
+        """A program's functions of its unconstrained space, on data of the same shape.
+
+        Raises:
+            ModelError: it has no program in that language.
+        """
         ...
 
     def simulated_sets(
@@ -101,14 +111,20 @@ class HasOwnPrograms(Protocol):
         """A draw of what the programs observe at each of many points, shape (points, …).
 
         `rng` is the stream of all draws or a seed of each; shapes and covariates are those of the
-        data, or its own if None.
+        data, or its own if None. Latent variables that are integrated out are drawn anew.
+
+        Raises:
+            ModelError: the program cannot draw its data; says why.
         """
         ...
 
     def prior_draws(
         self, rng: np.random.Generator | np.ndarray, count: int
     ) -> dict[str, np.ndarray]:
-        """Draws of the parameters, shape (count, …); empty where the prior cannot be drawn from."""
+        """Draws of the parameters, shape (count, …), by a stream or by a seed of each.
+
+        Empty where the prior cannot be drawn from.
+        """
         ...
 
     def source_of(self, language: str) -> str:
@@ -116,7 +132,7 @@ class HasOwnPrograms(Protocol):
         ...
 
     def refusal(self, language: str | None, target: str, kind: str) -> str:
-        """Why a method cannot fit it, as a sentence; "" if it can."""
+        """Why a method of some kind cannot fit it, as a sentence; "" if it can."""
         ...
 
 

@@ -1,12 +1,7 @@
 """Every error the suite raises on purpose: what happened, where, what was expected, what to do."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 
 class ConcordError(Exception):

@@ -1,16 +1,11 @@
 """The folder is the registry: every `x.py` in it is an entry, every `_x.py` is not."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import pkgutil
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 from models.errors import ConfigError, did_you_mean
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 
 def entries(package: ModuleType) -> dict[str, ModuleType]:

@@ -6,8 +6,6 @@ scale: Positive = 1.0                above 0 and finite
 kind: Literal["a", "b"] = "a"        one of these
 """
 
-from __future__ import annotations
-
 from dataclasses import fields
 from functools import cache
 from math import inf

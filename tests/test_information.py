@@ -59,7 +59,7 @@ def test_expected_information_of_the_univariate_gaussian_is_exact() -> None:
     data = model.simulate(rng, model.truth, 17)
     of = density(model, data)
     u = of.unconstrain(model.truth)
-    matrix, simulated = expected(model, data, of, u, rng)
+    matrix, simulated = expected(model, of, u, rng)
     # about (μ, log σ), σ = 2
     np.testing.assert_allclose(matrix, 17 * np.diag([1 / 4, 2.0]), rtol=1e-14)
     assert not simulated.size
@@ -68,7 +68,7 @@ def test_expected_information_of_the_univariate_gaussian_is_exact() -> None:
     of = density(conjugate, data)
     u = of.unconstrain(conjugate.truth)
     # about (log σ², μ)
-    matrix, _ = expected(conjugate, data, of, u, rng)
+    matrix, _ = expected(conjugate, of, u, rng)
     np.testing.assert_allclose(matrix, 17 * np.diag([1 / 2, 1 / 4]), rtol=1e-14)
 
 
@@ -78,7 +78,7 @@ def test_quadrature_meets_the_closed_form() -> None:
     data = model.simulate(rng, model.truth, 17)
     hidden = Wrapped(model)
     of = density(hidden, data)
-    matrix, simulated = expected(hidden, data, of, of.unconstrain(model.truth), rng)
+    matrix, simulated = expected(hidden, of, of.unconstrain(model.truth), rng)
     np.testing.assert_allclose(matrix, 17 * np.diag([1 / 4, 2.0]), rtol=1e-9, atol=1e-9)
     assert not simulated.size
 
@@ -90,8 +90,8 @@ def test_simulated_information_comes_with_its_error() -> None:
     hidden = Wrapped(model)
     of = density(hidden, data)
     u = of.unconstrain(model.truth)
-    exact, _ = expected(model, data, density(model, data), u, rng)
-    matrix, simulated = expected(hidden, data, of, u, rng)
+    exact, _ = expected(model, density(model, data), u, rng)
+    matrix, simulated = expected(hidden, of, u, rng)
     jacobian = np.asarray(quantity_jacobian(hidden, of)(u))
     error = bound_error(jacobian, np.linalg.inv(matrix), simulated)
     bound, by_simulation = (
@@ -135,7 +135,7 @@ def test_delta_method_meets_the_closed_form() -> None:
     data = model.simulate(rng, model.truth, 40)
     of = density(model, data)
     u = of.unconstrain(model.truth)
-    information, _ = expected(model, data, of, u, rng)
+    information, _ = expected(model, of, u, rng)
     ours = quantity_covariance(model, of, u, invert(model, of, u, information))
     sigma = quantities(model, model.truth)["covariance"]
     exact = np.linalg.inv(40 * np.asarray(normal_information(sigma)))

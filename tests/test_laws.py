@@ -292,7 +292,7 @@ def test_score_and_information_at_truth(model: Model) -> None:
     assert_zero(outer - curvature, "E[s sᵀ] = −E[H]")
     matrix = curvature.mean(axis=0)
     if isinstance(model, HasExpectedInformation):
-        matrix, simulated = expected(model, sets[0], of, u, rng)
+        matrix, simulated = expected(model, of, u, rng)
         assert not simulated.size
         assert_zero(curvature - matrix, "−E[H] is the expected information")
     scale = 1 / np.sqrt(np.diag(matrix))

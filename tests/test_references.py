@@ -108,7 +108,7 @@ def corner_covariances(
     scores = outer_product(density_, u)
     matrices = {
         "observed": observed(density_, u),
-        "expected": expected(of.model, of.data, density_, u, np.random.default_rng(0))[0],
+        "expected": expected(of.model, density_, u, np.random.default_rng(0))[0],
         "opg": scores,
     }
     found = {
@@ -316,7 +316,7 @@ def test_complete_data_standard_errors_of_the_univariate_mixture() -> None:
     of, estimate = case(*args), fitted(*args)
     of_ = density(of.model, of.data)
     u = of_.unconstrain(_point(estimate))
-    inverse = np.linalg.inv(louis(of.model, of.data, of_, u).complete)
+    inverse = np.linalg.inv(louis(of.model, of_, u).complete)
     jacobian = np.asarray(
         jax.jacfwd(
             lambda v: jnp.append(of_.constrain(v)["mu"], of_.constrain(v)["weights"][0]),
@@ -400,7 +400,7 @@ def test_probabilistic_pca(key: str, source: str, columns: tuple[str, ...], meth
     if method is CLOSED:
         of_, point = density(of.model, of.data), _point(estimate)
         u = of_.unconstrain(point)
-        information = expected(of.model, of.data, of_, u, np.random.default_rng(0))[0]
+        information = expected(of.model, of_, u, np.random.default_rng(0))[0]
         # σ is a coordinate of its own, log σ: ∂σ²/∂u = 2σ²
         place = of_.coordinates.index("sigma")
         variance = invert(of.model, of_, u, information).covariance[place, place]

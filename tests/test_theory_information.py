@@ -60,7 +60,7 @@ def test_blocks_are_means_of_kronecker_products() -> None:
     a, root = rng.standard_normal((5, 3)), rng.standard_normal((5, 2, 2))
     G = root @ np.swapaxes(root, 1, 2)
     mean = np.mean([np.kron(np.outer(x, x), g) for x, g in zip(a, G, strict=True)], axis=0)
-    np.testing.assert_allclose(blocks._block(a, G), mean, atol=1e-14)
+    np.testing.assert_allclose(blocks.across(a, a, G), mean, atol=1e-14)
     parts = blocks.kronecker(a, G) + blocks._covariance(a, G)
     np.testing.assert_allclose(parts, mean, atol=1e-14)
 

@@ -42,6 +42,7 @@ from comparisons.reference import (
     unconstrained_draws,
     values_at,
 )
+from comparisons.replicated.ladder import line
 from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate
 from inference.information.inversion import invert
@@ -183,14 +184,13 @@ def _bounded(case: Case) -> Iterator[Verdict]:
         log_likelihood = float(per_unit(model, data, list(likelihood)).sum())
         gap = k * np.log(n) - 2 * log_likelihood + 2 * model.exact_log_evidence(data)
         gaps[place, one] = gap
-    error = gaps.std(axis=1, ddof=1) / np.sqrt(SETS)
-    away = np.log(LADDER) - np.mean(np.log(LADDER))
-    weight = away / np.sum(away**2)
+    errors = gaps.std(axis=1, ddof=1) / np.sqrt(SETS)
+    slope, error = line(np.log(LADDER), gaps.mean(axis=1), errors)
     yield Verdict(
         f"{{quantity}} against log N, N = {LADDER[0]} … {LADDER[-1]}",
-        float(weight @ gaps.mean(axis=1)),
+        slope,
         0.0,
-        error=float(np.sqrt(np.sum((weight * error) ** 2))),
+        error=error,
         bound=PENALTY_SLOPE,
         cause="the gap is O(1) while both grow like N",
         quantity="slope of BIC + 2 log Z",

@@ -114,7 +114,7 @@ def _posterior(case: Case) -> Iterator[Verdict]:
     (method, posterior), target = reference, density(case.model, case.data)
     u = target.unconstrain(canonical(case.model, values_at(top)))
     try:
-        information = expected(case.model, case.data, target, u, case.rng("expected information"))
+        information = expected(case.model, target, u, case.rng("expected information"))
     except FitError as error:
         yield not_comparable(claim, str(error))
         return
@@ -327,13 +327,8 @@ def _efficient(
 ) -> Iterator[Verdict]:
     """Variance, bias and standard error of a quantity at the N of the data and at the largest N.
 
-    Args:
-        rungs: the ladder.
-        i: place of the quantity.
-        where: the data sets, in words.
-        size: the N of the data.
-        held: whether there can be no other.
-        fields: of the verdicts.
+    Of the quantity at place `i` along the ladder, on data sets that `where` has in words; `size` is
+    the N of the data, and `held` whether there can be no other.
     """
     claim = f"Var({{parameter}}) / Cramér–Rao bound, {where}"
     variances = [one.variance(i) for one in rungs]

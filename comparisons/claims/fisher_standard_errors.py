@@ -170,7 +170,7 @@ def standard_errors(case: Case, top: Estimate) -> StandardErrors:
     matrices, simulated = {"observed": observed(target, u)}, np.empty((0, target.size))
     try:
         rng = case.rng("expected information")
-        matrices["expected"], simulated = expected(case.model, case.data, target, u, rng)
+        matrices["expected"], simulated = expected(case.model, target, u, rng)
     except FitError as reason:
         problems.append(f"expected: {reason}")
     several = units(case.model, case.data) > 1

@@ -51,17 +51,12 @@ class Statistic(NamedTuple):
 
 
 def vanishing(statistic: Statistic, claim: str, **fields: Any) -> Iterator[Verdict]:
-    """Verdicts on a statistic at every N.
+    """Verdicts on a statistic at every N, for which `{n}` stands in the claim.
 
     The prediction at a rung is the law through all the others, so that no number explains itself.
     A departure that the law does not explain, yet is mostly gone at the largest N, is one before
     the asymptotics set in: NOT COMPARABLE. So is one at the only N, while it is no larger than the
     first terms of expansions in N^−power are.
-
-    Args:
-        statistic: along the ladder.
-        claim: of each verdict, in which `{n}` stands for its N.
-        fields: further ones of the verdicts, such as `quantity`.
     """
     for rung in statistic.rungs:
         last = max(statistic.rungs)
@@ -145,3 +140,9 @@ def power_law(rungs: Sequence[Rung]) -> Power:
 def slope(rungs: Sequence[Rung]) -> tuple[float, float]:
     """Slope of log |value| against log N, and its standard error."""
     return power_law(rungs)[:2]
+
+
+def line(x: np.ndarray, y: np.ndarray, error: np.ndarray | float = 0.0) -> tuple[float, float]:
+    """Slope by least squares through points of so large errors in y, and its standard error."""
+    weight = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+    return float(weight @ y), float(np.sqrt((weight**2 * np.square(error)).sum()))

@@ -44,11 +44,9 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, rows: np.ndarray, *, sketch: bool = False) -> Moments:
-        """The moments of an array with one row per replicate.
+        """The moments of an array with one row per replicate; with a sketch for quantiles if asked.
 
-        Args:
-            rows: shape (R,) or (R, m); or (R, m, levels), of which no two are studied together.
-            sketch: whether quantiles will be asked for.
+        Its shape is (R,) or (R, m); or (R, m, levels), of which no two are studied together.
         """
         rows = np.asarray(rows, float)
         by_level = rows.ndim > 2

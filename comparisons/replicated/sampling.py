@@ -4,8 +4,6 @@ For an unbiased estimator T of quantities with Jacobian G, Var T ≥ B = G (N·I
 Reference: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +41,7 @@ def cramer_rao_bound(model: Model, n: int, rng: np.random.Generator) -> Bound:
     data = model.simulate(rng, model.truth, n)
     target = density(model, data)
     u = target.unconstrain(model.truth)
-    information = expected(model, data, target, u, rng)
+    information = expected(model, target, u, rng)
     inverse = invert(model, target, u, information.matrix)
     if inverse.problem or inverse.boundary.any():
         raise FitError(

@@ -47,16 +47,13 @@ def engines(
     verdicts: Mapping[str, Sequence[Verdict]],
     grades: Sequence[Grade],
 ) -> list[EngineResult]:
-    """The engines among the methods of a case, and what became of them.
+    """The engines among the methods of a case, and what became of them, failed ones last.
 
     Args:
         fits: every estimate.
         failures: reasons by label of the methods that have none.
         verdicts: those of each claim, by its name.
         grades: of every method and quantity.
-
-    Returns:
-        A row for each, failed ones last.
     """
     found = [_row(method, fit, verdicts, grades) for method, fit in fits.items() if method.shipped]
     classes = (cls for cls in catalogue().values() if cls.shipped)

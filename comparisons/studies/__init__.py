@@ -1,7 +1,5 @@
 """The registry of studies of repeated data sets: every file is one theorem."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING
 

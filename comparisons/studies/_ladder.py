@@ -1,7 +1,5 @@
 """Statistics of a study along its ladder of N: verdicts on them, and what is shown beside."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -95,15 +93,11 @@ def dependent(
 
 
 def largest_gap(below: Mapping[int, Moments], place: int, levels: np.ndarray) -> list[Rung]:
-    """How far a law is from the one it should be, along N, at the level where some N is furthest.
+    """How far a law is from the one it should be, along N, at the level p where some N is furthest.
 
-    One level for all N, since each has a law of its own by which its departure vanishes.
-
-    Args:
-        below: by N, moments of indicators that a quantity lies below its p-quantile, for every
-            quantity and, fastest, for every p.
-        place: of the quantity.
-        levels: the p.
+    By moments of indicators that a quantity lies below its p-quantile, for every quantity and,
+    fastest, for every p. One level for all N, since each has a law of its own by which its
+    departure vanishes.
     """
     gaps = np.stack([one.mean.reshape(-1, levels.size)[place] - levels for one in below.values()])
     replicates = np.array([one.replicates for one in below.values()])
@@ -157,11 +151,7 @@ def coefficients(method: str, parameter: str, statistics: Mapping[str, Statistic
 def powers(title: str, y: str, statistics: Mapping[str, Sequence[Rung]]) -> Iterator[Descriptive]:
     """A figure of sizes of statistics along N, each with the power of N that is fitted to it.
 
-    Args:
-        title: of the figure.
-        y: label of the vertical axis.
-        statistics: by name, their ladders; those of fewer than two N, or that change their sign,
-            follow no power and are left out.
+    Those of fewer than two N, or that change their sign, follow no power and are left out.
     """
     measured, fitted = {}, {}
     for name, rungs in statistics.items():

@@ -1,7 +1,5 @@
 """Methods that fit one data set at a time, PyMC's among them, in studies of repeated data sets."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -52,16 +50,13 @@ def normal(setting: Setting) -> dict[str, Language | None]:
 
 
 def drawn(setting: Setting, batch: Batch, indices: Sequence[int], count: int) -> Iterator[Drawn]:
-    """The draws of every further method of a setting.
+    """The draws of every further method of a setting, one after the other.
 
     Args:
         setting: what is studied.
         batch: the data sets.
         indices: their numbers, on which the streams depend, as on their size.
         count: draws kept of each fit.
-
-    Yields:
-        One for each method, in their order.
     """
     for column, method in columns(setting).items():
         word = int.from_bytes(hashlib.sha256(label(method).encode()).digest()[:4])

@@ -10,8 +10,6 @@ References: van der Vaart (1998), Asymptotic Statistics, §5.3-5.5; Lehmann & Ca
 of Point Estimation, §6.3.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -9,8 +9,6 @@ of the first is fitted too: N^(−½) or faster.
 Reference: van der Vaart (1998), Asymptotic Statistics, §10.2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -10,8 +10,6 @@ References: Schwarz (1978), Ann. Statist. 6; Keribin (2000), Sankhyā A 62; Shib
 Biometrika 63; Stone (1977), J. R. Statist. Soc. B 39.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -20,7 +18,7 @@ import numpy as np
 
 from comparisons.exhibits import Curves
 from comparisons.policy import CHOICE, PENALTY_SLOPE
-from comparisons.replicated.ladder import Rung
+from comparisons.replicated.ladder import Rung, line
 from comparisons.studies._ladder import left_out, means, usable, where
 from comparisons.studies._study import Descriptive, Number, Setting, Summaries
 from comparisons.verdict import Verdict
@@ -130,10 +128,8 @@ def _line(rungs: Sequence[Rung]) -> Descriptive:
 
 def _slope(rungs: Sequence[Rung]) -> tuple[float, float]:
     """Slope of a value against log N, by least squares, and its standard error."""
-    x = np.log([rung.n for rung in rungs])
-    weight = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
-    errors = weight * np.array([rung.error for rung in rungs])
-    return float(weight @ [rung.value for rung in rungs]), float(np.hypot.reduce(errors))
+    n, values, errors, _ = np.array(rungs).T
+    return line(np.log(n), values, errors)
 
 
 def _true(setting: Setting) -> int:

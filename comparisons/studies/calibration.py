@@ -14,8 +14,6 @@ References: Talts, Betancourt, Simpson, Vehtari & Gelman (2018), arXiv:1804.0678
 Bürkner & Vehtari (2022), Statistics and Computing 32, of bands for ranks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -194,15 +192,7 @@ class _Shares(NamedTuple):
 def _shares(
     setting: Setting, summaries: Summaries, n: int, method: str, language: Language | None
 ) -> _Shares:
-    """The shares of a method.
-
-    Args:
-        setting: what is studied.
-        summaries: its moments.
-        n: number of units.
-        method: the column.
-        language: in whose unconstrained space its coordinates are independent, if any.
-    """
+    """The shares of a method, whose coordinates are independent in a language's space, if any."""
     places = [i for i, _ in setting.varying]
 
     def levels(column: str) -> np.ndarray:

@@ -13,8 +13,6 @@ Probability Matching Priors, §2; Efron & Tibshirani (1993), Introduction to the
 §13.3; MacKay (2003), Information Theory, §33.5.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -24,15 +22,7 @@ from scipy.stats import chi2, norm
 
 from comparisons.policy import LEVEL, PROBABILITY
 from comparisons.replicated.ladder import Statistic, vanishing
-from comparisons.studies._ladder import (
-    CLAIM,
-    LAGGED,
-    dependent,
-    left_out,
-    shares,
-    usable,
-    where,
-)
+from comparisons.studies._ladder import CLAIM, LAGGED, dependent, left_out, shares, usable, where
 from comparisons.studies._singly import MEAN_FIELD, NUTS, drawn, normal
 from comparisons.studies._study import Setting, Summaries
 from comparisons.verdict import Verdict, not_comparable
@@ -151,13 +141,9 @@ def _refused(method: str, n: int, cause: str) -> Verdict:
 def _covered(
     summaries: Summaries, method: str, quantity: tuple[int, str], ratio: float | None
 ) -> Iterator[Verdict]:
-    """Coverage of a quantity along the ladder.
+    """Coverage of a quantity, place and name, along the ladder.
 
-    Args:
-        summaries: of the study.
-        method: the intervals.
-        quantity: place and name.
-        ratio: its standard deviation over the right one where that is not 1 in the limit.
+    `ratio` is its standard deviation over the right one where that is not 1 in the limit.
     """
     i, name = quantity
     claim, limit, ladder = CLAIM, LEVEL, usable(summaries, method)

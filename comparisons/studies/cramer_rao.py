@@ -10,8 +10,6 @@ References: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6, §6
 (1998), Asymptotic Statistics, §8.2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -8,8 +8,6 @@ data set.
 References: White (1982), Econometrica 50; van der Vaart (1998), Asymptotic Statistics, §5.2-5.3.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple

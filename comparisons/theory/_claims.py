@@ -1,14 +1,14 @@
 """Claims of the theory as verdicts: numbers measured, with their errors, and those predicted."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple, SupportsFloat
+from typing import Any, NamedTuple, Self, SupportsFloat
 
 import numpy as np
 
 from comparisons.exhibits import Numbers
+from comparisons.replicated import ladder
+from comparisons.replicated.ladder import Rung, line
 from comparisons.verdict import Verdict, not_comparable
 
 
@@ -18,13 +18,13 @@ class Measured(NamedTuple):
     value: float
     error: float = 0.0
 
-    def per(self, unit: float) -> Measured:
+    def per(self, unit: float) -> Self:
         """The same in another unit."""
-        return Measured(float(self.value / unit), float(self.error / abs(unit)))
+        return self._replace(value=float(self.value / unit), error=float(self.error / abs(unit)))
 
-    def less(self, shift: float) -> Measured:
+    def less(self, shift: float) -> Self:
         """The difference from a number without error."""
-        return Measured(float(self.value - shift), self.error)
+        return self._replace(value=float(self.value - shift))
 
 
 def mean(values: np.ndarray) -> Measured:
@@ -39,17 +39,12 @@ def proportion(share: float, size: float) -> Measured:
 
 def slope(x: np.ndarray, y: np.ndarray, error: np.ndarray | float = 0.0) -> Measured:
     """The slope of a straight line by least squares through points of so large errors in y."""
-    weight = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
-    return Measured(float(weight @ y), float(np.sqrt((weight**2 * np.square(error)).sum())))
+    return Measured(*line(x, y, error))
 
 
-def power(sizes: Sequence[float], values: Sequence[Measured]) -> Measured:
+def power(sizes: Sequence[int], values: Sequence[Measured]) -> Measured:
     """The slope of log |value| against log size, weighted by inverse squares of relative errors."""
-    x, (y, error) = np.log(sizes), np.array(values).T
-    weight = (y / np.maximum(error, 1e-12)) ** 2
-    away = x - np.average(x, weights=weight)
-    total = float((weight * away**2).sum())
-    return Measured(float((weight * away * np.log(np.abs(y))).sum()) / total, total**-0.5)
+    return Measured(*ladder.slope([Rung(n, *one) for n, one in zip(sizes, values, strict=True)]))
 
 
 def order(sizes: Numbers, errors: Numbers) -> float:

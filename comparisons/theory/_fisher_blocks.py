@@ -18,11 +18,6 @@ def kronecker(a: np.ndarray, G: np.ndarray) -> np.ndarray:
     return np.kron(a.T @ a / len(a), G.mean(axis=0))
 
 
-def _block(a: np.ndarray, G: np.ndarray) -> np.ndarray:
-    """E[a aᵀ ⊗ G]."""
-    return across(a, a, G)
-
-
 def _covariance(a: np.ndarray, G: np.ndarray) -> np.ndarray:
     """E[(a aᵀ − E a aᵀ) ⊗ (G − E G)]."""
     A = a[:, :, None] * a[:, None, :]
@@ -68,7 +63,7 @@ def networks(rng: np.random.Generator, n: int) -> Exhibits:
         for place, ((a, G), jacobian) in enumerate(zip(layers, jacobians, strict=True), start=1):
             exact = np.einsum("noi,nop,npj->ij", jacobian, H, jacobian) / n
             away, where = kronecker(a, G) - exact, f"{name}, layer {place}"
-            parts = _block(a, G) - exact, away, away + _covariance(a, G)
+            parts = across(a, a, G) - exact, away, away + _covariance(a, G)
             error, found, rest = (np.linalg.norm(part) / np.linalg.norm(exact) for part in parts)
             rows.append((name, float(place), error, found))
             statement = "A layer's block of the Fisher matrix is E[a aᵀ ⊗ G], exactly."

@@ -103,11 +103,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
 
 
 def measure(
-    fitted: Fitted,
-    test: np.ndarray,
-    truth: np.ndarray,
-    other: np.ndarray,
-    rng: np.random.Generator,
+    fitted: Fitted, test: np.ndarray, truth: np.ndarray, other: np.ndarray, rng: np.random.Generator
 ) -> Known:
     """All that a fitted law's access allows to be known of it.
 

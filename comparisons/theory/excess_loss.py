@@ -67,7 +67,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
 def fit(rng: np.random.Generator, replicates: int, start: Values) -> Fits:
     """Fits the mixture to simulated sets by EM from a start that does not depend on them."""
     sets = jnp.asarray(draws(rng, N * replicates).reshape(replicates, N, 2))
-    ends, gain = _climb(start, sets)
+    ends, gain = jax.jit(jax.vmap(_maximised, (None, 0)))(start, sets)
     program, log_likelihood = replicable(NATURE, TEMPLATE)
     box, true = grid(), program.unconstrain(NATURE.truth)
 
@@ -95,11 +95,6 @@ def _pilot(rng: np.random.Generator) -> Values:
     reached = jax.vmap(lambda values: _log_likelihood(values, points).sum())(ends)
     best = int(jnp.argmax(jnp.where(jnp.isfinite(reached), reached, -jnp.inf)))
     return jax.tree.map(lambda leaf: leaf[best], ends)
-
-
-@jax.jit
-def _climb(start: Values, sets: Array) -> tuple[Values, Array]:
-    return jax.vmap(_maximised, (None, 0))(start, sets)
 
 
 def _log_likelihood(values: Values, points: Any) -> Array:

@@ -1,20 +1,15 @@
 """A guide of NumPyro's climbing its ELBO, for the engines that are one guide or another."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
+from jax import Array
 
 from inference.engine import STEPS, library_call, rate_left
-
-if TYPE_CHECKING:
-    import xarray as xr
-    from jax import Array
-
-    from models.spec import Model, Values
+from models.spec import Model, Values
 
 _RATE = 1e-2
 """What tutorials give Adam."""
@@ -26,26 +21,20 @@ class Climb:
     def __init__(
         self, model: Model, data: xr.Dataset, guide: str, schedule: str, start: Values | None
     ) -> None:
-        """Keeps what is to be run.
+        """Keeps what is to be run: a class of `numpyro.infer.autoguide`, and `adam` or `decayed`.
 
-        Args:
-            model: the model.
-            data: the data.
-            guide: the class of the guide, of `numpyro.infer.autoguide`.
-            schedule: `adam` or `decayed`.
-            start: values of the program's variables; where NumPyro starts if None.
+        It starts at values of the program's variables; where NumPyro starts if None.
         """
         self._model, self._data, self._guide = model, data, guide
         self._steps = STEPS[schedule]
-        self._rate: Any = _decayed if schedule == "decayed" else _RATE
+        decayed = schedule == "decayed"
+        self._rate: Any = (lambda step: _RATE * rate_left(step)) if decayed else _RATE
         self._start = started("init_loc_fn", start)
 
     def runs(self, keys: Array, draws: int) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
         """Fits a new guide with each key, side by side under one compilation, and draws from it.
 
-        Args:
-            keys: of the fits and of the draws, shape (runs,).
-            draws: how many of each; 0 for the guide's median instead.
+        With 0 draws the guide's median is taken instead.
 
         Returns:
             The program's variables by run, shape (draw, …), and the loss of the first by step.
@@ -87,7 +76,3 @@ def started(keyword: str, start: Values | None) -> dict[str, Any]:
     from numpyro.infer import init_to_value
 
     return {} if start is None else {keyword: init_to_value(values=start)}
-
-
-def _decayed(step: Any) -> Any:
-    return _RATE * rate_left(step)

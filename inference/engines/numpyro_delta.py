@@ -1,7 +1,5 @@
 """`AutoDelta`: NumPyro's maximum a posteriori on the natural scale, where Adam stops."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import ClassVar, final

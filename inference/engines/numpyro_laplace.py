@@ -3,8 +3,6 @@
 Reference: Tierney & Kadane (1986), JASA 81.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import ClassVar, final

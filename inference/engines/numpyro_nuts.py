@@ -3,8 +3,6 @@
 Reference: Phan, Pradhan & Jankowiak (2019), arXiv:1912.11554.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import ClassVar, final

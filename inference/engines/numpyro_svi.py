@@ -6,8 +6,6 @@ thousandfold over 10,000 more.  Several runs with keys of their own tell the opt
 References: Hoffman, Blei, Wang & Paisley (2013), JMLR 14; Kingma & Ba (2015), ICLR.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, final

@@ -6,8 +6,6 @@ with seeds of their own tell the optimiser's noise.
 Reference: Kucukelbir, Tran, Ranganath, Gelman & Blei (2017), JMLR 18.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, final

@@ -1,7 +1,5 @@
 """`pm.find_MAP()`: PyMC's maximum a posteriori on the natural scale, without the Jacobian."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import ClassVar, final

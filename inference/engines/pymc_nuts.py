@@ -4,8 +4,6 @@ Compiled by Numba, as PyMC ships it: a warm compile cache gives other draws of t
 Reference: Abril-Pla et al. (2023), PeerJ Comput. Sci. 9.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import ClassVar, final

@@ -5,8 +5,6 @@ inverse expected information it is the Cramér–Rao bound.
 Reference: van der Vaart (1998), Asymptotic Statistics, ch. 3.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from jax import Array
 
@@ -21,14 +19,8 @@ def bound_error(jacobian: np.ndarray, covariance: np.ndarray, simulated: np.ndar
 
     d(G I⁻¹ Gᵀ)_qq = −a_qᵀ dI a_q with a_q = I⁻¹ G_qᵀ, and a_qᵀ I a_q is the mean of (a_q·s)² over
     the simulated units: its standard error, that of all entries of dI and their correlations.
-
-    Args:
-        jacobian: G, shape (m, k).
-        covariance: a multiple of I⁻¹, shape (k, k).
-        simulated: `Expected.scores`.
-
-    Returns:
-        Shape (m,); 0 for a constant, and where the information is exact.
+    Shape (m,) for G of shape (m, k), a multiple of I⁻¹ and `Expected.scores`; 0 for a constant, and
+    where the information is exact.
     """
     error = np.zeros(len(jacobian))
     if len(simulated):
@@ -44,17 +36,15 @@ def standard_deviations(jacobian: np.ndarray, covariance: np.ndarray) -> np.ndar
 
 
 def quantity_covariance(model: Model, target: Density, u: Array, inverse: Inverse) -> np.ndarray:
-    """Delta method: covariance of the flat reported quantities.
+    """Delta method: covariance of the flat reported quantities, shape (m, m).
+
+    NaN for quantities that only boundary coordinates move, while the others hold those fixed.
 
     Args:
         model: the model.
         target: its density.
         u: where, shape (k,).
         inverse: the covariance of u.
-
-    Returns:
-        Shape (m, m); NaN for quantities that only boundary coordinates move, while the others hold
-        those fixed.
     """
     jacobian = np.asarray(quantity_jacobian(model, target)(u))
     if inverse.problem:

@@ -5,8 +5,6 @@ joint       ℓ(u) + log π(θ(u))
 posterior   ℓ(u) + log π(θ(u)) + log |∂θ/∂u|
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple

@@ -3,8 +3,6 @@
 The matrix is scaled to unit diagonal first, so that units of the parameters do not matter.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax
@@ -71,13 +69,7 @@ def invert(model: Model, target: Density, u: Array, information: np.ndarray) -> 
 def on_boundary(model: Model, target: Density, information: np.ndarray) -> np.ndarray:
     """Coordinates log θ_j about which the data say nothing because θ_j ran to 0.
 
-    Args:
-        model: the model.
-        target: its density.
-        information: one matrix or many, shape (…, k, k).
-
-    Returns:
-        Boolean, shape (…, k).
+    Boolean, shape (…, k), for one matrix or many, shape (…, k, k).
     """
     positive = {p.name for p in model.parameters if p.support == "positive"}
     is_log = np.array([name in positive for name in target.coordinates])

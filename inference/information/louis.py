@@ -5,13 +5,10 @@ largest eigenvalue of complete⁻¹ missing is the linear rate of EM.
 References: Louis (1982), JRSS B 44; Dempster, Laird & Rubin (1977), JRSS B 39.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax
 import numpy as np
-import xarray as xr
 from jax import Array
 
 from models.capabilities import HasEM
@@ -29,23 +26,16 @@ class Louis(NamedTuple):
     rate: float
 
 
-def louis(model: Model, data: xr.Dataset, target: Density, u: Array) -> Louis:
-    """Louis' decomposition at a fixed point of EM.
-
-    Args:
-        model: the model.
-        data: the data.
-        target: the density of the model's program.
-        u: the fixed point in its unconstrained space, shape (k,).
-
-    Returns:
-        Information about u.
+def louis(model: Model, target: Density, u: Array) -> Louis:
+    """Louis' decomposition at a fixed point of EM: information about u, shape (k,).
 
     Raises:
         FitError: the model has no EM.
     """
     if not isinstance(model, HasEM):
         raise FitError(f"model {model.name} has no E and M steps")
+
+    data = target.data
 
     def q(new: Array, old: Array) -> Array:
         statistics = model.e_step(target.constrain(old), data)

@@ -13,8 +13,6 @@ reported quantities.
 References: Efron & Hinkley (1978), Biometrika 65; White (1982), Econometrica 50.
 """
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple, cast, get_args
 
 import jax
@@ -71,7 +69,7 @@ def fisher_information(
     if estimator == "observed":
         return observed(target, u)
     if estimator == "expected":
-        return expected(model, data, target, u, rng or np.random.default_rng(0)).matrix
+        return expected(model, target, u, rng or np.random.default_rng(0)).matrix
     outer = outer_product(target, u)
     if estimator == "opg":
         return outer
@@ -99,22 +97,19 @@ class Expected(NamedTuple):
     """Scores of simulated units, with mean outer product I, shape (units, k); none if exact."""
 
 
-def expected(
-    model: Model, data: xr.Dataset, target: Density, u: Array, rng: np.random.Generator
-) -> Expected:
+def expected(model: Model, target: Density, u: Array, rng: np.random.Generator) -> Expected:
     """N·I(u): in closed form, by quadrature for independent univariate rows, else by simulation.
 
     Args:
         model: the model.
-        data: the data, whose number of units and design count.
-        target: its density.
+        target: its density on data, whose number of units and design count.
         u: where, shape (k,).
         rng: draws units from the model at u.
 
     Raises:
         FitError: the data have a design, and the model declares no closed form given it.
     """
-    none = np.empty((0, target.size))
+    data, none = target.data, np.empty((0, target.size))
     if isinstance(model, HasExpectedInformation):
         return Expected(np.asarray(declared(model, data, target, u)), none)
     n = units(model, data)
@@ -127,7 +122,7 @@ def expected(
             "is not declared, and simulated data would have another design; "
             "see HasExpectedInformation"
         )
-    integral = _by_quadrature(model, data, target, u, rng)
+    integral = _by_quadrature(model, target, u, rng)
     if integral is not None:
         return Expected(n * integral, none)
     per_unit = simulated_scores(model, target, u, rng)
@@ -135,16 +130,13 @@ def expected(
 
 
 def declared(model: HasExpectedInformation, data: xr.Dataset, target: Density, u: Array) -> Array:
-    """N·I(u) by the model's closed form, carried to u; traceable.
+    """N·I(u) by the model's closed form, carried to u, shape (k, k); traceable.
 
     Args:
         model: the model.
         data: the data, whose number of units and design count.
         target: its density.
         u: where, shape (k,).
-
-    Returns:
-        Shape (k, k).
     """
     own = model.expected_information(target.constrain(u), data)
     turn = jax.jacfwd(lambda v: model.information_coordinates(target.constrain(v), data))(u)
@@ -154,7 +146,7 @@ def declared(model: HasExpectedInformation, data: xr.Dataset, target: Density, u
 def simulated_scores(
     model: Model, target: Density, u: Array, rng: np.random.Generator, size: int = _UNITS
 ) -> np.ndarray:
-    """Scores of units that are drawn from the model, whose mean outer product is I(u).
+    """Scores of units drawn from the model, shape (units, k), whose mean outer product is I(u).
 
     Args:
         model: the model, without a design.
@@ -162,9 +154,6 @@ def simulated_scores(
         u: where, shape (k,).
         rng: draws the units.
         size: how many.
-
-    Returns:
-        Shape (units, k).
     """
     values = target.constrain(u)
     replica = density(model, model.simulate(rng, values, size))
@@ -174,10 +163,7 @@ def simulated_scores(
 def _scores_at_design(
     model: HasOwnPrograms, data: xr.Dataset, values: Values, rng: np.random.Generator
 ) -> np.ndarray:
-    """Scores of the units of data sets simulated at the data's own design.
-
-    Returns:
-        Shape (sets · N, k).
+    """Scores of the units of data sets simulated at the data's own design, shape (sets · N, k).
 
     Raises:
         FitError: the program cannot draw its data.
@@ -201,14 +187,14 @@ def _scores_at_design(
 
 
 def _by_quadrature(
-    model: Model, data: xr.Dataset, target: Density, u: Array, rng: np.random.Generator
+    model: Model, target: Density, u: Array, rng: np.random.Generator
 ) -> np.ndarray | None:
     """∫ s sᵀ p dx by the trapezoidal rule; None unless rows are univariate and p integrates to 1.
 
     The trapezoidal rule converges exponentially for smooth densities that vanish at both ends
     (Trefethen & Weideman 2014, SIAM Review 56).
     """
-    variables = list(data.data_vars.values())
+    variables = list(target.data.data_vars.values())
     if len(variables) != 1 or variables[0].ndim != 1 or isinstance(model, HasUnits):
         return None
     values = target.constrain(u)

@@ -3,8 +3,6 @@
 The referee of every iterative optimiser: it has no tolerance and no start.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final

@@ -4,8 +4,6 @@ The truth against which every sampler is held where it exists.
 Reference: Bernardo & Smith (1994), Bayesian Theory, §5.2.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
@@ -45,8 +43,7 @@ class ExactPosterior(Method):
         values = {p.name: jnp.asarray(marginal[p.name].mean()) for p in table}
         variance = flatten({p.name: jnp.asarray(marginal[p.name].var()) for p in table})
         # marginals only: the correlations of the exact posterior are not part of the protocol
-        covariance = np.full((variance.size, variance.size), np.nan)
-        np.fill_diagonal(covariance, np.asarray(variance))
+        covariance = np.where(np.eye(variance.size, dtype=bool), variance, np.nan)
         evidence = model.exact_log_evidence(data)
         attrs = {"log_evidence": evidence, "run": time.perf_counter() - started}
         target = density(model, data)

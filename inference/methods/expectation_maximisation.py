@@ -6,8 +6,6 @@ rate/(1 − rate) times its last step short of the optimum.
 References: Dempster, Laird & Rubin (1977), JRSS B 39; Louis (1982), JRSS B 44.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -97,7 +95,7 @@ class ExpectationMaximisation(Method):
         climbs.sort(key=lambda climb: -climb.log_likelihood[-1])
         # information belongs to one labelling: that of the estimate
         values = canonical(model, target.constrain(jnp.asarray(climbs[0].u)))
-        predicted = louis(model, data, target, target.unconstrain(values))
+        predicted = louis(model, target, target.unconstrain(values))
         record = self._record(climbs, predicted)
         record.attrs |= {"compile": ready - started, "run": time.perf_counter() - ready}
         return estimate_at(

@@ -7,8 +7,6 @@ of every reported error.
 Reference: Yao, Vehtari, Simpson & Gelman (2018), ICML (k̂); see `inference.optimisation.elbo`.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,10 +22,11 @@ from jax import Array
 
 from inference.estimate import Estimate
 from inference.information.derivatives import derivatives, log_posterior
-from inference.method import Kind, Method, from_field
+from inference.method import Kind, Method, derived
 from inference.optimisation.elbo import Evaluate, Fit, Mode, maximise, neighbours, standard_points
 from inference.optimisation.newton import bfgs, negative
 from inference.posterior.draws import CHAINS, estimate_from_draws
+from inference.posterior.importance import smoothed
 from inference.posterior.points import to_natural
 from inference.threads import one_blas_thread
 from models.errors import ConcordError, ConfigError, FitError
@@ -71,7 +70,7 @@ class GaussianVI(Method):
     name: ClassVar[str] = "gaussian_vi"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     kind: ClassVar[Kind] = "variational"
-    language = from_field("engine")
+    language = derived(lambda self: self.engine)
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"restarts": 4, "points": 256, "draws": 4_000},
         "thorough": {"restarts": 20, "points": 4_096, "draws": 20_000},
@@ -206,8 +205,6 @@ def _judge(
     evaluate: Evaluate, fit: Fit, noise: np.ndarray, batch: int
 ) -> tuple[float, float, float]:
     """The ELBO by fresh draws, its Monte Carlo error, and Pareto k̂ of p/q."""
-    from arviz_stats.base.array import array_stats
-
     count, k = noise.shape
     whole = -(-count // batch) * batch
     # the compiled shape is met by repeating draws, which are then dropped
@@ -221,6 +218,4 @@ def _judge(
     ratio = log_p - log_q
     if not np.isfinite(ratio).all():
         return float("nan"), float("nan"), float("inf")
-    # ArviZ takes log-likelihoods, of which the weights are the inverse
-    _, khat = array_stats.psislw(-ratio)
-    return float(ratio.mean()), float(ratio.std(ddof=1) / np.sqrt(count)), float(khat)
+    return float(ratio.mean()), float(ratio.std(ddof=1) / np.sqrt(count)), smoothed(ratio)[1]

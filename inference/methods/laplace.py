@@ -7,8 +7,6 @@ depends on the unconstrained space, and the two languages have different ones.
 References: Tierney & Kadane (1986), JASA 81; Kass & Raftery (1995), JASA 90.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, final
@@ -21,7 +19,7 @@ from annotated_types import Ge
 from inference.estimate import Estimate
 from inference.information.derivatives import derivatives
 from inference.information.inversion import invert
-from inference.method import Kind, Method, from_field
+from inference.method import Kind, Method, derived
 from inference.optimisation.starts import Search, fit_optimum
 from inference.posterior.draws import CHAINS, estimate_from_draws
 from inference.posterior.points import to_natural
@@ -49,7 +47,7 @@ class Laplace(Method):
     name: ClassVar[str] = "laplace"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     kind: ClassVar[Kind] = "laplace"
-    language = from_field("engine")
+    language = derived(lambda self: self.engine)
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"restarts": 10, "draws": 4_000},
         "thorough": {"restarts": 100, "draws": 20_000},

@@ -6,8 +6,6 @@ curvature of the penalised likelihood.
 Reference: Gelman et al. (2013), Bayesian Data Analysis, §13.1-13.2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
@@ -16,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from inference.estimate import Estimate
-from inference.method import Kind, Method, from_field
+from inference.method import Kind, Method, derived
 from inference.optimisation.starts import Search, optimum_estimate
 from models.settings import Count
 from models.spec import Model
@@ -38,7 +36,7 @@ class MaximumAPosteriori(Method):
     name: ClassVar[str] = "maximum_a_posteriori"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     kind: ClassVar[Kind] = "optimum"
-    language = from_field("engine")
+    language = derived(lambda self: self.engine)
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"restarts": 10},
         "thorough": {"restarts": 100},

@@ -5,8 +5,6 @@ come from the observed information.
 Reference: van der Vaart (1998), Asymptotic Statistics, ch. 5.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
@@ -15,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from inference.estimate import Estimate
-from inference.method import Kind, Method, from_field
+from inference.method import Kind, Method, derived
 from inference.optimisation.starts import Search, optimum_estimate, refuse_undefined
 from models.settings import Count
 from models.spec import Model
@@ -37,7 +35,7 @@ class MaximumLikelihood(Method):
     name: ClassVar[str] = "maximum_likelihood"
     target: ClassVar[Literal["likelihood", "posterior"]] = "likelihood"
     kind: ClassVar[Kind] = "optimum"
-    language = from_field("engine")
+    language = derived(lambda self: self.engine)
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"restarts": 10},
         "thorough": {"restarts": 100},

@@ -9,8 +9,6 @@ are ten warm-up draws per coordinate to estimate it from.  The libraries' own ca
 References: Hoffman & Gelman (2014), JMLR 15; Betancourt (2017), arXiv:1701.02434.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ import xarray as xr
 from annotated_types import Ge
 
 from inference.estimate import Estimate
-from inference.method import Kind, Method, from_field
+from inference.method import Kind, Method, derived
 from inference.posterior.chains import Tuning, numpyro_chains, starting_points
 from inference.posterior.draws import estimate_from_draws
 from inference.posterior.points import to_natural
@@ -55,7 +53,7 @@ class NUTS(Method):
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     kind: ClassVar[Kind] = "sampler"
     library: ClassVar[str] = "numpyro"
-    language = from_field("engine")
+    language = derived(lambda self: self.engine)
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"warm_up": 500, "draws": 4_000},
         "thorough": {"warm_up": 2_000, "draws": 20_000},
@@ -69,7 +67,7 @@ class NUTS(Method):
         try:
             target = density(model, data, self.engine)
             began = time.perf_counter()
-            starts = starting_points(model, data, target, rng, self.chains)
+            starts = starting_points(model, target, rng, self.chains)
             ready = time.perf_counter()
             with one_blas_thread():
                 found = numpyro_chains(target, starts, tuning, rng)

@@ -4,8 +4,6 @@ Where it has no standard error the sd is NaN, never ours under its name.
 Reference: Seabold & Perktold (2010), statsmodels, Proc. 9th Python in Science Conf.
 """
 
-from __future__ import annotations
-
 import time
 import warnings
 from dataclasses import dataclass
@@ -56,8 +54,7 @@ class StatsmodelsReferee(Method):
         location = {p.name: values[p.name] for p in table}
         unknown = {name: jnp.full(jnp.shape(array), jnp.nan) for name, array in location.items()}
         sd = np.asarray(flatten({name: errors.get(name, nan) for name, nan in unknown.items()}))
-        covariance = np.full((sd.size, sd.size), np.nan)
-        np.fill_diagonal(covariance, sd**2)
+        covariance = np.where(np.eye(sd.size, dtype=bool), sd**2, np.nan)
         # where what is reported are functions of the parameters, statsmodels has other ones
         known = all(p.name in values for p in model.parameters)
         return exact_estimate(

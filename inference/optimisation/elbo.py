@@ -14,8 +14,6 @@ References: Kucukelbir, Tran, Ranganath, Gelman & Blei (2017), JMLR 18; Giordano
 (2024), JMLR 25.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

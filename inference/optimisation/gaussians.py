@@ -8,10 +8,9 @@ References: Tierney & Kadane (1986), JASA 81; Opper & Archambeau (2009), Neural 
 Rue (2023), JMLR 24.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +18,7 @@ import numpy as np
 
 from inference.information.derivatives import derivatives, log_posterior
 from inference.optimisation.newton import climb
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from models.programs.density import Density
+from models.programs.density import Density
 
 _STEPS, _STILL = 20, 1e-3
 """Natural-gradient steps from Laplace's approximation to the nearest Gaussian, at most; they end
@@ -49,15 +44,9 @@ class Gaussian(NamedTuple):
 
 
 def laplace(target: Density, starts: Sequence[np.ndarray]) -> Gaussian | None:
-    """Laplace's approximation at the highest mode to which Newton's method leads.
+    """Laplace's approximation at the highest mode to which Newton's method leads; None without one.
 
-    Args:
-        target: the density in whose space it is.
-        starts: where it begins, unconstrained, each of shape (k,); of equal modes, such as those of
-            a mixture without labels, that of the first is taken.
-
-    Returns:
-        It, exact; None where no start leads to a mode.
+    Of equal modes, such as those of a mixture without labels, that of the first start is taken.
     """
     compiled = derivatives(target, "posterior")
     tops = [top for top in (climb(compiled, start) for start in starts) if top is not None]
@@ -113,13 +102,7 @@ def nearest(
 def from_the_mode(target: Density, starts: Sequence[np.ndarray], family: str) -> Gaussian | None:
     """The Gaussian of a family nearest to the posterior, by steps from Laplace's approximation.
 
-    Args:
-        target: the density in whose space it is.
-        starts: of the search for the mode, unconstrained, each of shape (k,).
-        family: `mean_field` or `full_rank`.
-
-    Returns:
-        It, with the Monte Carlo errors of the last step; None where a step leads nowhere.
+    With the Monte Carlo errors of the last step; None where a step leads nowhere.
     """
     found = laplace(target, starts)
     for step in range(_STEPS):

@@ -3,10 +3,6 @@
 Reference: Nocedal & Wright (2006), Numerical Optimization, ch. 3, 6.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,12 +11,8 @@ from inference.optimisation.newton import bfgs, climb, negative
 from inference.posterior.importance import Mode
 from inference.posterior.labels import canonical, exchangeable
 from models.capabilities import HasSigns
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from models.programs.density import Density
-    from models.spec import Model
+from models.programs.density import Density
+from models.spec import Model
 
 _SAME = 1e-3
 """Difference of the log density of two modes, in nats, within which they are one."""
@@ -30,22 +22,16 @@ _MOST = 8
 """Modes, at most."""
 
 
-def modes(
-    model: Model, data: xr.Dataset, target: Density, rng: np.random.Generator, starts: int
-) -> list[Mode]:
-    """The distinct maxima of the log posterior that some starts lead to, highest first.
+def modes(model: Model, target: Density, rng: np.random.Generator, starts: int) -> list[Mode]:
+    """Distinct maxima of the log posterior that some starts lead to, eight at most, highest first.
 
     Where signs or labels can be changed, those of one value are copies, of which one is kept.
 
     Args:
         model: the model.
-        data: its data.
-        target: its density on them.
+        target: its density on the data.
         rng: draws the starts.
         starts: how many.
-
-    Returns:
-        At most eight.
     """
     compiled = derivatives(target, "posterior")
     minus = negative(compiled.value_and_gradient)
@@ -59,7 +45,7 @@ def modes(
         return symmetric or bool(off @ np.linalg.solve(mode.covariance, off) < _NEAR**2)
 
     for stream in rng.spawn(starts):
-        end = bfgs(minus, np.asarray(target.unconstrain(model.start(stream, data))), 1e-3)
+        end = bfgs(minus, np.asarray(target.unconstrain(model.start(stream, target.data))), 1e-3)
         if end is None or any(same(mode, end.x, -end.fun) for mode in found):
             continue
         values = canonical(model, target.constrain(jnp.asarray(end.x)))

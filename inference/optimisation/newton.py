@@ -7,8 +7,6 @@ How far is left is the Newton decrement √(∇fᵀ J⁻¹ ∇f), a distance in 
 Reference: Nocedal & Wright (2006), Numerical Optimization, §3.4, ch. 4, 6.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -182,7 +180,7 @@ def full_steps(
     limit: Callable[[Array], Array],
     size: Callable[[Array], Array],
 ) -> tuple[Array, Array]:
-    """A fixed number of full steps to where a gradient is zero.
+    """A fixed number of full steps to where a gradient is zero: the end, and the last one's size.
 
     Args:
         slope: the gradient.
@@ -190,9 +188,6 @@ def full_steps(
         count: how many steps.
         limit: a step ↦ what is taken of it.
         size: a step ↦ its size.
-
-    Returns:
-        Where they lead, and the size of the last.
     """
 
     def step(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -1,7 +1,5 @@
 """From a point to an estimate: its standard errors, and the boundary where they are undefined."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -6,8 +6,6 @@ standard errors, never by the optimiser's own word.
 Reference: Nocedal & Wright (2006), Numerical Optimization, ch. 4, 6.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from typing import NamedTuple

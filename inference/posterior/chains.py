@@ -5,8 +5,6 @@ run.
 References: Hoffman & Gelman (2014), JMLR 15; Betancourt (2017), arXiv:1701.02434.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable
@@ -15,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 
 from inference.information.derivatives import derivatives, log_posterior
 from inference.threads import pool
@@ -58,13 +55,12 @@ class Run(NamedTuple):
 
 
 def starting_points(
-    model: Model, data: xr.Dataset, target: Density, rng: np.random.Generator, count: int
+    model: Model, target: Density, rng: np.random.Generator, count: int
 ) -> list[np.ndarray]:
     """Data-driven starts in the unconstrained space.
 
     Args:
         model: the model.
-        data: the data.
         target: the density of one of the model's programs.
         rng: draws the starts.
         count: how many.
@@ -76,7 +72,7 @@ def starting_points(
     found = []
     for stream in rng.spawn(count):
         for _ in range(_ATTEMPTS):
-            start = target.unconstrain(model.start(stream, data))
+            start = target.unconstrain(model.start(stream, target.data))
             value, gradient = value_and_gradient(start)
             if jnp.isfinite(value) and jnp.isfinite(gradient).all():
                 found.append(np.asarray(start))
@@ -133,16 +129,13 @@ def numpyro_chains(
 def sample_stats(
     energy: np.ndarray, steps: np.ndarray, accepted: np.ndarray, diverging: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """NumPyro's fields by ArviZ's names, each of shape (chain, draw).
+    """NumPyro's fields by ArviZ's names, and `tree_depth`, each of shape (chain, draw).
 
     Args:
         energy: of the Hamiltonian.
         steps: leapfrog steps of the trajectory.
         accepted: its mean acceptance probability.
         diverging: whether its energy error exploded.
-
-    Returns:
-        These and `tree_depth`.
     """
     return {
         "energy": energy,

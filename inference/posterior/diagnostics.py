@@ -5,8 +5,6 @@ References: Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Anal
 MCSE); Betancourt (2016), arXiv:1604.00695 (E-BFMI).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,10 +25,8 @@ def gate(
 ) -> tuple[str, ...]:
     """Why the draws of a Markov chain must not be relied on, one sentence each.
 
-    Args:
-        flat: the reported scalars, shape (chain, draw, m); those that never move are not judged.
-        names: their flat names, length m.
-        sample_stats: by ArviZ's names, each of shape (chain, draw).
+    By the reported scalars, shape (chain, draw, m), with their flat names, of which those that
+    never move are not judged, and by the sampler's statistics under ArviZ's names.
     """
     from arviz_stats.base.array import array_stats
 
@@ -69,12 +65,8 @@ def gate(
 def divergences(flat: np.ndarray, sample_stats: Mapping[str, np.ndarray]) -> tuple[str, str]:
     """Whether divergent transitions matter: few ones do not where no mean rests on their places.
 
-    Args:
-        flat: the reported scalars, shape (chain, draw, m).
-        sample_stats: by ArviZ's names, each of shape (chain, draw).
-
-    Returns:
-        A problem that names the remedy, and a note where there is none; "" for either.
+    A problem of the scalars, shape (chain, draw, m), that names the remedy, and a note where there
+    is none; "" for either.
     """
     from scipy.ndimage import maximum_filter1d
 

@@ -5,8 +5,6 @@ carries its Monte Carlo standard error, and that of the law itself where the dra
 estimated one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -215,16 +213,13 @@ def _by_name(flat: np.ndarray, like: Values) -> dict[str, np.ndarray]:
 def posterior_group(
     model: Model, data: xr.Dataset, values: Values, shape: tuple[int, ...]
 ) -> xr.Dataset:
-    """Parameters and quantities as a group of draws; a name that is both appears once.
+    """Parameters and quantities as a group with dims (chain, draw, …); a name that is both once.
 
     Args:
         model: the model.
         data: the data, for coordinates of dims.
         values: both by name, with a leading dimension of draws, chain after chain.
         shape: (chains, draws).
-
-    Returns:
-        A Dataset with dims (chain, draw, …).
     """
     table = {p.name: p for p in (*model.parameters, *quantity_table(model))}
     rows = [Parameter(p.name, p.support, ("chain", "draw", *p.dims)) for p in table.values()]

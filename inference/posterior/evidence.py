@@ -15,8 +15,6 @@ References: Meng & Wong (1996), Statistica Sinica 6; Frühwirth-Schnatter (2004)
 Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25; Watanabe (2013), JMLR 14.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -29,7 +27,7 @@ from scipy.special import logsumexp
 from inference.information.derivatives import derivatives
 from inference.posterior.chains import Tuning, numpyro_chains, starting_points
 from inference.posterior.diagnostics import gate, moments
-from inference.posterior.importance import log_posterior_at
+from inference.posterior.importance import log_posterior_at, smoothed
 from inference.posterior.labels import one_fold
 from inference.posterior.points import terms
 from inference.threads import one_blas_thread
@@ -84,8 +82,8 @@ def bridge(
     equal, same = one_fold(model, target, both, normal.mean)
     # a draw stands for its equal in the fold; a proposal outside of it does not
     using, proposed = equal[: len(using)], both[len(using) :]
-    at_posterior = log_posterior_at(model, data, target, using) - normal.log(using)
-    at_proposal = log_posterior_at(model, data, target, proposed) - normal.log(proposed)
+    at_posterior = log_posterior_at(model, target, using) - normal.log(using)
+    at_proposal = log_posterior_at(model, target, proposed) - normal.log(proposed)
     at_proposal = np.where(same[len(using) :], at_proposal, -np.inf)
     n1, n2 = effective / 2, float(proposed.shape[0])
     log_s1, log_s2 = np.log(n1 / (n1 + n2)), np.log(n2 / (n1 + n2))
@@ -122,19 +120,16 @@ def importance(
         covariance: of the normal law, shape (k, k).
         rng: draws from it.
     """
-    from arviz_stats.base.array import array_stats
-
     target = density(model, data)
     normal = _Normal(mode, covariance)
     points = normal.draw(rng, _PROPOSALS)
-    log_target, log_proposal = log_posterior_at(model, data, target, points), normal.log(points)
+    log_target, log_proposal = log_posterior_at(model, target, points), normal.log(points)
     inside = one_fold(model, target, points, mode)[1] & np.isfinite(log_target)
     ratio = np.where(inside, log_target - log_proposal, -np.inf)
     weight = np.exp(ratio - ratio.max())
     log = ratio.max() + float(np.log(weight.mean()))
     error = float(weight.std() / weight.mean() / np.sqrt(weight.size))
-    # it takes the negative of the log weights
-    tail = float(array_stats.psislw(-np.where(inside, ratio, ratio.max() - 700))[1])
+    tail = smoothed(ratio)[1]
     problem, good = "", min(1 - 1 / np.log10(weight.size), 0.7)
     if not tail < good:
         problem = f"Pareto k̂ of the importance weights is {tail:.2f}; expected below {good:.2f}"
@@ -186,17 +181,14 @@ def wbic(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Measured:
 def _tempered(
     model: Model, data: xr.Dataset, rng: np.random.Generator, temperature: float
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Draws from the posterior with the likelihood to the power 1/temperature.
+    """Draws from the posterior with the likelihood to the power 1/temperature, and statistics.
 
     Each chain begins at the highest of several data-driven starts: between modes that are apart
     no chain goes from one to the other, and most starts of a mixture are in some poor one.
-
-    Returns:
-        The draws, shape (chain, draw, k), unconstrained, and the sampler's statistics.
     """
     target, chains = density(model, data), _TEMPERED.chains
     value_and_gradient = derivatives(target, "posterior").value_and_gradient
-    candidates = starting_points(model, data, target, rng, chains * _CANDIDATES)
+    candidates = starting_points(model, target, rng, chains * _CANDIDATES)
     values = [float(value_and_gradient(jnp.asarray(start))[0]) for start in candidates]
     best = np.reshape(values, (chains, _CANDIDATES)).argmax(axis=1)
     starts = [candidates[chain * _CANDIDATES + i] for chain, i in enumerate(best)]

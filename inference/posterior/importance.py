@@ -12,25 +12,19 @@ Comput. 18; Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, final
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, final
 
 import numpy as np
+from jax.typing import ArrayLike
 from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
 from inference.posterior.labels import one_fold
 from inference.posterior.points import terms, to_unconstrained
 from inference.threads import one_blas_thread
-from models.programs.density import units
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    import xarray as xr
-    from jax.typing import ArrayLike
-
-    from models.programs.density import Density
-    from models.spec import Model
+from models.programs.density import Density, units
+from models.spec import Model
 
 DRAWS = 20_000
 _FREEDOM = 5.0
@@ -70,13 +64,9 @@ class Importance(NamedTuple):
     proposals: Mixture
 
     def moments(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Means and standard deviations under the weights, each with its Monte Carlo error.
+        """Mean, its Monte Carlo error, sd and its error under the weights, each of shape (m,).
 
-        Args:
-            values: of some functions of the points, shape (s, m).
-
-        Returns:
-            Mean, its error, sd, its error, each of shape (m,).
+        Of functions of the points, whose values have shape (s, m).
         """
         w = self.weights[:, None]
         mean = (w * values).sum(axis=0)
@@ -88,15 +78,7 @@ class Importance(NamedTuple):
         return mean, error, sd, np.where(sd > 0, sd_error, 0.0)
 
     def uncovered(self, log_density: np.ndarray, points: np.ndarray) -> float:
-        """Share of posterior draws at places whose weight exceeds all that were seen.
-
-        Args:
-            log_density: log f at the draws, shape (n,).
-            points: the draws, unconstrained, shape (n, k).
-
-        Returns:
-            Between 0 and 1.
-        """
+        """Share of posterior draws, shape (n, k), whose weight would exceed all that were seen."""
         return float(np.mean(log_density - self.proposals.log(points) > self.largest))
 
 
@@ -129,11 +111,7 @@ class Mixture:
     """A mixture of multivariate t laws, in the unconstrained space."""
 
     def __init__(self, modes: Iterable[Mode]) -> None:
-        """One law for each mode, its share by Laplace's evidence.
-
-        Args:
-            modes: one at least.
-        """
+        """One law for each mode, one at least, its share by Laplace's evidence."""
         self._modes = list(modes)
         k = self._modes[0].u.size
         logs = [m.value + 0.5 * np.linalg.slogdet(m.covariance)[1] for m in self._modes]
@@ -144,12 +122,7 @@ class Mixture:
         self._size = k
 
     def with_moments(self, mean: np.ndarray, covariance: np.ndarray) -> Mixture:
-        """One more law, with a share as large as that of all others.
-
-        Args:
-            mean: its mean, shape (k,).
-            covariance: its covariance, shape (k, k), positive definite.
-        """
+        """One more law, of positive definite covariance, with the share of all others together."""
         value = logsumexp([m.value + 0.5 * np.linalg.slogdet(m.covariance)[1] for m in self._modes])
         scale = covariance * (_FREEDOM - 2) / _FREEDOM
         value -= 0.5 * np.linalg.slogdet(scale)[1]
@@ -172,27 +145,19 @@ class Mixture:
 
 
 def importance(
-    model: Model,
-    data: xr.Dataset,
-    target: Density,
-    at: list[Mode],
-    rng: np.random.Generator,
+    model: Model, target: Density, at: list[Mode], rng: np.random.Generator
 ) -> Importance:
-    """Weighted draws for the posterior, from t laws at its modes.
+    """Weighted draws for the posterior, of the t laws whose weights have the lightest tail.
 
     Args:
         model: the model.
-        data: its data.
-        target: its density on them.
+        target: its density on the data.
         at: the modes, one at least.
         rng: the stream of the draws.
-
-    Returns:
-        The draws, of the proposal whose weights have the lightest tail.
     """
     mixture, best = Mixture(at), None
     for refit in range(_REFITS + 1):
-        found = _weighted(model, data, target, mixture, at[0].u, rng)
+        found = _weighted(model, target, mixture, at[0].u, rng)
         if best is None or found.khat < best.khat:
             best = found
         if found.khat < _WANTED or refit == _REFITS or not np.isfinite(found.khat):
@@ -208,17 +173,10 @@ def importance(
 
 
 def _weighted(
-    model: Model,
-    data: xr.Dataset,
-    target: Density,
-    mixture: Mixture,
-    pivot: np.ndarray,
-    rng: np.random.Generator,
+    model: Model, target: Density, mixture: Mixture, pivot: np.ndarray, rng: np.random.Generator
 ) -> Importance:
-    from arviz_stats.base.array import array_stats
-
     points = mixture.draw(rng, DRAWS)
-    log_density = log_posterior_at(model, data, target, points)
+    log_density = log_posterior_at(model, target, points)
     possible = np.isfinite(log_density)
     inside = one_fold(model, target, points, pivot)[1] & possible
     every = np.where(possible, log_density - mixture.log(points), -np.inf)
@@ -226,48 +184,33 @@ def _weighted(
     if not inside.any():
         same = np.full(len(points), 1 / len(points))
         return Importance(points, same, np.inf, np.inf, 1.0, mixture)
-    # it takes the negative of the log weights, and no infinite ones
-    smooth, khat = array_stats.psislw(-np.where(inside, ratio, ratio.max() - 700))
-    weights = np.exp(np.asarray(smooth) - logsumexp(smooth))
+    smooth, khat = smoothed(ratio)
+    weights = np.exp(smooth - logsumexp(smooth))
     outside = 1 - float(np.exp(logsumexp(ratio) - logsumexp(every)))
-    return Importance(points, weights, float(khat), float(ratio.max()), outside, mixture)
+    return Importance(points, weights, khat, float(ratio.max()), outside, mixture)
 
 
-def log_posterior_at(
-    model: Model, data: xr.Dataset, target: Density, points: np.ndarray
-) -> np.ndarray:
-    """Log posterior density, up to its constant, at many points; −∞ where it is not finite.
+def smoothed(ratio: np.ndarray) -> tuple[np.ndarray, float]:
+    """Log weights, shape (s,), with the tail of a Pareto law, and its shape k̂."""
+    from arviz_stats.base.array import array_stats
 
-    Args:
-        model: the model.
-        data: its data.
-        target: its density on them.
-        points: unconstrained, shape (s, k).
+    # ArviZ takes log-likelihoods, of which the weights are the inverse, and no infinite ones
+    log, khat = array_stats.psislw(-np.where(np.isfinite(ratio), ratio, ratio.max() - 700))
+    return np.asarray(log), float(khat)
 
-    Returns:
-        Shape (s,), nats.
-    """
+
+def log_posterior_at(model: Model, target: Density, points: np.ndarray) -> np.ndarray:
+    """Log posterior density, up to its constant, at points of shape (s, k); −∞ if not finite."""
     with one_blas_thread():
-        total = sum(terms(target, units(model, data)).totals(points))
+        total = sum(terms(target, units(model, target.data)).totals(points))
     return np.where(np.isfinite(total), total, -np.inf)
 
 
-def gaussian_khat(
-    model: Model, data: xr.Dataset, target: Density, draws: Mapping[str, ArrayLike]
-) -> float:
-    """Pareto k̂ of posterior over approximation, for draws of a Gaussian in a density's space.
+def gaussian_khat(model: Model, target: Density, draws: Mapping[str, ArrayLike]) -> float:
+    """Pareto k̂ of posterior over approximation, for draws of a Gaussian; infinite if degenerate.
 
-    Args:
-        model: the model.
-        data: its data.
-        target: its density on them, in whose space the law is Gaussian.
-        draws: of the law, on the natural scale, shape (chain, draw, …).
-
-    Returns:
-        The shape; infinite where the law is degenerate.
+    The law is Gaussian in the density's space, its draws on the natural scale, (chain, draw, …).
     """
-    from arviz_stats.base.array import array_stats
-
     rows = {name: np.reshape(x, (-1, *np.shape(x)[2:])) for name, x in draws.items()}
     points = to_unconstrained(target, rows)
     points = points[np.isfinite(points).all(axis=1)]
@@ -276,7 +219,7 @@ def gaussian_khat(
     except np.linalg.LinAlgError:
         return np.inf
     standard = solve_triangular(factor, (points - points.mean(axis=0)).T, lower=True)
-    ratio = log_posterior_at(model, data, target, points) + 0.5 * (standard**2).sum(axis=0)
+    ratio = log_posterior_at(model, target, points) + 0.5 * (standard**2).sum(axis=0)
     if not np.isfinite(ratio).any():
         return np.inf
-    return float(array_stats.psislw(-np.maximum(ratio, ratio.max() - 700))[1])
+    return smoothed(np.maximum(ratio, ratio.max() - 700))[1]

@@ -8,10 +8,7 @@ column of loadings.
 Reference: Stephens (2000), Dealing with label switching in mixture models, JRSS B 62.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from math import lgamma, log
 from typing import Any
 
@@ -21,7 +18,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
-from inference.posterior.points import chunked, to_natural, to_unconstrained
+from inference.posterior.points import each, to_natural, to_unconstrained
 from models.capabilities import HasLabels, HasSigns
 from models.programs.compilation import once
 from models.programs.density import Density
@@ -64,29 +61,21 @@ def align(model: Model, values: Values, pivot: Values) -> Values:
     return once(jax.vmap(model.relabel))(values, jnp.asarray(permutation))
 
 
-@lru_cache(maxsize=64)
-def _folded(model: HasSigns) -> Callable[[Any], Any]:
-    return chunked(jax.vmap(model.fold))
-
-
 def fold(model: HasSigns, values: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
     """Every draw with its signs positive; arrays (s, …)."""
-    return _folded(model)(dict(values))
+    return each(model.fold)(dict(values))
 
 
 def one_fold(
     model: Model, target: Density, points: np.ndarray, pivot: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The equal of each point in one of the folds that signs or labels make.
+    """The equal of each point in one of the folds of signs or labels, and where it is itself.
 
     Args:
         model: the model.
         target: its density.
         points: shape (s, k), in the unconstrained space.
         pivot: the point, shape (k,), that the labels are aligned to.
-
-    Returns:
-        The equal points, shape (s, k), and whether each is the point itself, shape (s,).
     """
     if not isinstance(model, HasSigns) and not exchangeable(model):
         return points, np.ones(len(points), bool)

@@ -3,8 +3,6 @@
 What is compiled takes a fixed number of points a call, so that any number of them compiles once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -67,26 +65,22 @@ def terms(target: Density, n: int) -> Terms:
     )
 
 
-@lru_cache(maxsize=64)
-def _unconstrain(target: Density) -> Callable[[Any], np.ndarray]:
-    return chunked(jax.vmap(target.unconstrain))
-
-
-@lru_cache(maxsize=64)
-def _constrain(target: Density) -> Callable[[ArrayLike], dict[str, np.ndarray]]:
-    return chunked(jax.vmap(target.constrain))
+@lru_cache(maxsize=128)
+def each(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function of one point as one of many, compiled once."""
+    return chunked(jax.vmap(function))
 
 
 def to_natural(target: Density, points: np.ndarray) -> dict[str, np.ndarray]:
     """Draws on the natural scale, shape (chain, draw, …), of unconstrained (chain, draw, k)."""
     shape = points.shape[:2]
-    values = _constrain(target)(points.reshape(-1, target.size))
+    values = each(target.constrain)(points.reshape(-1, target.size))
     return {name: np.reshape(x, (*shape, *x.shape[1:])) for name, x in values.items()}
 
 
 def to_unconstrained(target: Density, values: Mapping[str, ArrayLike]) -> np.ndarray:
     """Draws in the unconstrained space, shape (s, k), of those on the natural scale, (s, …)."""
-    return _unconstrain(target)(dict(values))
+    return each(target.unconstrain)(dict(values))
 
 
 @lru_cache(maxsize=64)

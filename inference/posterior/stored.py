@@ -5,21 +5,17 @@ log-likelihoods of single units at most of a Markov chain's draws, and, of the d
 normal law, those that figures do not show.  No verdict rests on these last.
 """
 
-from __future__ import annotations
-
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from inference.estimate import Estimate
 from inference.posterior.draws import posterior_group, sampled, thinning
 from inference.posterior.points import reported, terms, to_unconstrained
 from models.programs.density import density, quantity_table, units
-
-if TYPE_CHECKING:
-    from inference.estimate import Estimate
-    from models.spec import Model
+from models.spec import Model
 
 _SHOWN = 4_000
 """About how many draws of a fitted law are kept: as many as a figure shows."""
@@ -41,7 +37,8 @@ def reduced(model: Model, data: xr.Dataset, estimate: Estimate, *, fitted: bool)
     if "posterior" not in groups:
         return estimate
     if fitted:
-        step = max(1, _size(groups["posterior"]) // _SHOWN)
+        sizes = groups["posterior"].sizes
+        step = max(1, sizes["chain"] * sizes["draw"] // _SHOWN)
         groups |= {
             name: group.isel(draw=slice(None, None, step))
             for name, group in groups.items()
@@ -117,7 +114,3 @@ def _with(estimate: Estimate, groups: dict[str, xr.Dataset]) -> Estimate:
 def _flat(draws: xr.DataArray) -> np.ndarray:
     array = draws.transpose("chain", "draw", ...).to_numpy()
     return array.reshape(-1, *array.shape[2:])
-
-
-def _size(posterior: xr.Dataset) -> int:
-    return posterior.sizes["chain"] * posterior.sizes["draw"]

@@ -4,8 +4,6 @@ Every call has a full batch, so that nothing compiles twice; which call a replic
 number.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -33,14 +31,11 @@ def everywhere(
     """Calls it with some rows of its arguments at a time, which have a leading axis of replicates.
 
     Args:
-        function: arguments with a leading axis ↦ arrays with one.
+        function: arguments with a leading axis ↦ arrays, or trees of them, with one.
         arguments: arrays of all replicates, or trees of them.
         rows: which replicates; all by default.
         most: replicates per call; `BATCH` if 0.
         numbers: what a replicate counts for; the size of its arguments if 0.
-
-    Returns:
-        Arrays, or trees of them, with a leading axis of the rows.
     """
     leaves = jax.tree.leaves(arguments)
     rows = np.arange(len(leaves[0])) if rows is None else rows

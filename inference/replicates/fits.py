@@ -8,8 +8,6 @@ that few slow ones do not hold up the rest.  Streams depend on the seed, n and t
 alone, so batches of any size give the same numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -95,20 +93,21 @@ def maximised(model: Model, batch: Batch, u: np.ndarray) -> Replicates:
 def climbed(
     model: Model, batch: Batch, u: np.ndarray, objective: Objective
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where Newton steps lead from given points, all replicates at once.
+    """Where Newton steps lead, shape (R, k), and minus the Hessians there, I where they do not end.
+
+    The third says where they do.
 
     Args:
         model: the model.
         batch: the data sets.
         u: where to begin, shape (R, k), in the unconstrained space.
         objective: what to climb.
-
-    Returns:
-        The optima, shape (R, k), minus the Hessians there, and which of them converged.
     """
     stages, points = compiled(model, batch), _points_at(np.array(u))
     _climb(stages.climb[objective], batch.arrays, points)
-    return points.u, points.information, _converged(stages, points)
+    found = _converged(stages, points)
+    information = np.where(found[:, None, None], points.information, np.eye(points.u.shape[1]))
+    return points.u, information, found
 
 
 def starts(model: Model, batch: Batch) -> np.ndarray:

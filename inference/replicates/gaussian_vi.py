@@ -7,8 +7,6 @@ equations are iterated, the first by Newton's method with the precision at the m
 References: Opper & Archambeau (2009), Neural Computation 21; Bonnet (1964).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
@@ -45,7 +43,7 @@ def mean_field(model: Model, batch: Batch, u: np.ndarray, *, draws: int = 400) -
         draws: of each q.
     """
     stages = compiled(model, batch)
-    mode, precision, found = _mode(model, batch, u)
+    mode, precision, found = climbed(model, batch, u, "posterior")
     fit = _compiled(stages, mode.shape[1])
     noise = np.stack([rng.standard_normal((draws, mode.shape[1])) for rng in batch.streams])
     loc, scale, last = everywhere(fit, (batch.arrays, mode, precision))
@@ -55,28 +53,20 @@ def mean_field(model: Model, batch: Batch, u: np.ndarray, *, draws: int = 400) -
     return Weighted(points, reported, even, found & (last < _NEAR), np.full(len(found), np.nan))
 
 
-def _mode(model: Model, batch: Batch, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The posterior modes, the precisions there, I where there is none, and where there is one."""
-    mode, precision, found = climbed(model, batch, u, "posterior")
-    return mode, np.where(found[:, None, None], precision, np.eye(mode.shape[1])), found
-
-
 def shrinkage(model: Model, batch: Batch, u: np.ndarray, language: Language) -> np.ndarray:
-    """How much narrower the best independent coordinates are than the posterior, by data set.
+    """How much narrower the best independent coordinates are than the posterior, shape (R, m).
 
     √(G diag(1/Λ_jj) Gᵀ / G Λ⁻¹ Gᵀ), Λ the precision at the posterior's mode and G the
-    derivatives of the quantities: exact for a normal posterior.
+    derivatives of the quantities: exact for a normal posterior. NaN for a constant, and where
+    there is no mode.
 
     Args:
         model: the model.
         batch: the data sets.
         u: where to look for the mode from, shape (R, k).
         language: whose unconstrained space has the independent coordinates.
-
-    Returns:
-        Shape (R, m); NaN for a constant, and where there is no mode.
     """
-    mode, precision, found = _mode(model, batch, u)
+    mode, precision, found = climbed(model, batch, u, "posterior")
     ratio = narrowing(model, batch.template, mode, precision, language)
     return np.where(found[:, None], ratio, np.nan)
 
@@ -84,7 +74,7 @@ def shrinkage(model: Model, batch: Batch, u: np.ndarray, language: Language) -> 
 def narrowing(
     model: Model, data: xr.Dataset, u: np.ndarray, precision: np.ndarray, language: Language
 ) -> np.ndarray:
-    """Standard deviations of quantities by diag(1/Λ_jj) over those by Λ⁻¹.
+    """Sds of quantities by diag(1/Λ_jj) over those by Λ⁻¹, shape (R, m); NaN for a constant.
 
     Args:
         model: the model.
@@ -93,9 +83,6 @@ def narrowing(
         precision: Λ there, shape (R, k, k); carried to another space as a tensor, which it is but
             for terms of order 1, one in N of it.
         language: whose unconstrained space has the independent coordinates.
-
-    Returns:
-        Shape (R, m); NaN for a constant.
     """
     target = density(model, data)
     jacobian = np.asarray(jax.jit(jax.vmap(quantity_jacobian(model, target)))(u))

@@ -8,8 +8,6 @@ References: Pawitan (2001), In All Likelihood, §3.4; Efron & Tibshirani (1993),
 the Bootstrap, §13.3.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
@@ -39,16 +37,13 @@ _ROUNDING = 1e-6
 def profile_deviances(
     model: Model, batch: Batch, fits: Replicates, values: np.ndarray
 ) -> np.ndarray:
-    """Profile deviances of many data sets, 2(ℓ(û) − max ℓ subject to q_j = values_j).
+    """Profile deviances, 2(ℓ(û) − max ℓ subject to q_j = values_j), shape (R, m); NaN if not found.
 
     Args:
         model: the model.
         batch: the data sets.
         fits: their maximum-likelihood fits.
         values: shape (m,), one for each flat quantity.
-
-    Returns:
-        Shape (R, m); NaN where the constrained maximum is not found.
     """
     wanted = np.tile(np.asarray(values, float), (batch.count, 1))
     arguments = batch.arrays, fits.u, fits.information, wanted
@@ -61,16 +56,13 @@ def profile_deviances(
 def bootstrap(
     model: Model, batch: Batch, fits: Replicates, *, draws: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Estimates from resampled units.
+    """Estimates from resampled units, shape (R, draws, m), and where all of them are maxima, (R,).
 
     Args:
         model: the model.
         batch: the data sets.
         fits: their maximum-likelihood fits.
         draws: how many resampled sets of each.
-
-    Returns:
-        Shape (R, draws, m), and whether all of a replicate's are maxima, shape (R,).
     """
     seeds = np.array([rng.integers(2**63, size=draws) for rng in batch.streams])
     arguments = batch.arrays, fits.u, fits.information, seeds

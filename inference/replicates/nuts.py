@@ -5,8 +5,6 @@ trajectory.  For studies that need a few nearly independent draws of very many p
 Reference: Hoffman & Gelman (2014), JMLR 15.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple

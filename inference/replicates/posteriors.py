@@ -5,8 +5,6 @@ weights draws of a Student t law there by the density over that law's.
 Reference: Geweke (1989), Econometrica 57.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -53,7 +51,7 @@ def posteriors(
     stages = compiled(model, batch)
     mode, precision, found = climbed(model, batch, u, "posterior")
     k = mode.shape[1]
-    factor = np.linalg.cholesky(np.where(found[:, None, None], precision, np.eye(k)))
+    factor = np.linalg.cholesky(precision)
     normal = np.stack([rng.standard_normal((draws, k)) for rng in batch.streams])
     mixing = np.stack([np.sqrt(_FREEDOM / rng.chisquare(_FREEDOM, draws)) for rng in batch.streams])
     standard = np.linalg.solve(np.swapaxes(factor, 1, 2)[:, None], normal[..., None])[..., 0]

@@ -132,11 +132,7 @@ class Template:
 
 
 def simulated(
-    model: Model,
-    values: Values | Sequence[Values],
-    n: int,
-    indices: Sequence[int],
-    seed: int,
+    model: Model, values: Values | Sequence[Values], n: int, indices: Sequence[int], seed: int
 ) -> Batch:
     """The data sets of some replicates; each depends on the seed, n and its own index alone.
 

@@ -4,8 +4,6 @@ A replicate is its measured variables, `arrays`, and a point u of the unconstrai
 NumPyro program.  Each stage is compiled when it is first asked for.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cached_property, lru_cache, partial
 from typing import Any, final
@@ -228,9 +226,7 @@ class Stages:
         return on_boundary(self.model, self.target, information).any(axis=1)
 
 
-@lru_cache(maxsize=16)
-def _stages(model: Model, n: int, template: Template) -> Stages:
-    return Stages(model, n, template)
+_stages = lru_cache(maxsize=16)(Stages)
 
 
 def compiled(model: Model, batch: Batch) -> Stages:

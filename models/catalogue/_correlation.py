@@ -9,8 +9,6 @@ PyMC 6.3's own `LKJCorr` leaves the factor's Jacobian ∏_i L_ii^(D − i) out a
 Reference: Lewandowski, Kurowicka & Joe (2009), Journal of Multivariate Analysis 100, §3.2.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any, cast
 

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 
 from models.errors import FitError
+from models.spec import Values
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from models.catalogue.gaussian_mixture import GaussianMixture
-    from models.spec import Values
 
 _STARTS = 8
 

@@ -3,8 +3,6 @@
 Reference: Arthur & Vassilvitskii (2007), k-means++, SODA.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,16 +1,12 @@
 """Sums over the rows of a mixture's E step: Σ_i P(j | row i) φ(row i) for features φ of a row."""
 
-from __future__ import annotations
-
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-if TYPE_CHECKING:
-    from jax import Array
+from jax import Array
 
 _BLOCK = 8_000
 """Rows of which an E step makes logits, responsibilities and sums while a cache holds them."""

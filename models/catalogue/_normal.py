@@ -5,17 +5,11 @@ I(μ) = Σ⁻¹, I(v) = ½ Dᵀ(Σ⁻¹ ⊗ Σ⁻¹)D, I(μ, v) = 0, with D the 
 Reference: Magnus & Neudecker (1999), Matrix Differential Calculus, ch. 15.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.scipy.linalg import solve_triangular
-
-if TYPE_CHECKING:
-    from jax import Array
 
 
 def vech(matrix: Array) -> Array:

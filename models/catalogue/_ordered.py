@@ -5,8 +5,6 @@ transform of iid normals lacks the factor k! and draws unordered values from the
 Reference: David & Nagaraja (2003), Order Statistics, §2.2.
 """
 
-from __future__ import annotations
-
 from math import lgamma
 from typing import Any, ClassVar, final
 

@@ -7,6 +7,7 @@ Reference: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import xarray as xr
+from jax import Array
 
 from models.capabilities import Equivariance
 from models.catalogue._correlation import pymc_cholesky_correlation
@@ -24,10 +26,7 @@ from models.settings import Count, Finite, Positive
 from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pymc as pm
-    from jax import Array
 
 
 @final

@@ -1,7 +1,5 @@
 """Adoption: a user's own PyMC model, NumPyro function, or both, as a model of this suite."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +61,9 @@ def adopt(
     own = _own(calls, data, built, names, tuple(latent), likelihood)
     programs = own.adopted.programs
     texts = [_source(calls[language], program) for language, program in programs.items()]
-    model = AdoptedModel(_title(given), _digest([*texts, dict(names or {}), latent, likelihood]))
+    parts = (*texts, dict(names or {}), latent, likelihood)
+    digest = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+    model = AdoptedModel(_title(given), digest)
     object.__setattr__(model, "own", own)
     return model
 
@@ -225,10 +225,6 @@ def _title(given: Mapping[str, Any]) -> str:
         if name and name not in ("model", "<lambda>", "build"):
             return str(name)
     return "model"
-
-
-def _digest(parts: Sequence[object]) -> str:
-    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
 
 def _source(call: Callable[..., Any], program: UserProgram) -> str:

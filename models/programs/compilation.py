@@ -1,7 +1,5 @@
 """Compilation of what is called once or twice: optimising it would take longer than it saves."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import jax

@@ -8,31 +8,25 @@ and the three terms are kept apart: `log_likelihood` (one entry per exchangeable
 (natural scale, no Jacobian) and `log_jacobian`.  There is no other density in the project.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, final, get_args
+from typing import Any, Literal, final, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jax import Array
 
 from models.capabilities import HasOwnPrograms, HasQuantities, HasUnits
 from models.errors import ConfigError, ModelError
+from models.programs.form import Program
 from models.programs.numpyro import numpyro_functions, numpyro_terms
 from models.programs.precision import float64_is_on
 from models.programs.pymc import pymc_functions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from jax import Array
-
-    from models.programs.form import Program
-    from models.spec import Model, Parameter, Values
+from models.spec import Model, Parameter, Values
 
 type Language = Literal["numpyro", "pymc"]
 
@@ -83,14 +77,9 @@ _recent: OrderedDict[tuple[Any, ...], tuple[Any, Density]] = OrderedDict()
 
 
 def density(model: Model, data: xr.Dataset, language: Language | None = None) -> Density:
-    """The density of a model's program on one data set.
+    """The density of a model's program on one data set; by default NumPyro's where there is one.
 
     The latest ones are kept, so that the methods of one case share their compiled functions.
-
-    Args:
-        model: the model.
-        data: the data.
-        language: whose program; by default NumPyro's where there is one.
 
     Raises:
         ConfigError: JAX is in float32.
@@ -213,8 +202,7 @@ def replicable(
 def flat_names(values: Mapping[Any, Any]) -> list[str]:
     """Names of the scalars in order: `mu`, `weights[0]`, `covariance[0, 1]`; `beta[age]` by labels.
 
-    Args:
-        values: arrays by name; entries of an `xr.DataArray` go by the coordinates of its dims.
+    The entries of an `xr.DataArray` go by the coordinates of its dims.
     """
     return [
         f"{name}[{', '.join(map(str, entry))}]" if entry else name

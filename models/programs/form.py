@@ -1,19 +1,13 @@
 """The form in which each language's program is read, before the two are put to common use."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import final
+
+from jax import Array
 
 from models.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from jax import Array
-
-    from models.spec import Model, Values
-
+from models.spec import Model, Values
 
 type Terms = tuple[list[Array], Array, list[Array], list[Array], list[Array]]
 """At one point: the log prior of each parameter, what else the program adds, the elementwise

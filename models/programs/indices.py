@@ -4,20 +4,15 @@ Both programs are evaluated by JAX, so that a[g] with g ≥ len(a) is a[-1] in b
 PyMC's own program is therefore evaluated once, by NumPy, at one point.
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
+import xarray as xr
 
 from models.data.column import rows_text
 from models.programs.pymc import pymc_program
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from models.spec import Model
+from models.spec import Model
 
 _BEYOND = re.compile(r"index (-?\d+) is out of bounds for axis \d+ with size (\d+)")
 
@@ -25,13 +20,8 @@ _BEYOND = re.compile(r"index (-?\d+) is out of bounds for axis \d+ with size (\d
 def beyond(model: Model, data: xr.Dataset) -> str:
     """Which variable of the data is beyond what the PyMC program indexes by it.
 
-    Args:
-        model: the model.
-        data: the data.
-
-    Returns:
-        A sentence with the variable, its rows and the size of what it indexes; "" if all is well,
-        or if what is wrong is no index, which the checks of the program itself will name.
+    A sentence with the variable, its rows and the size of what it indexes; "" if all is well, or if
+    what is wrong is no index, which the checks of the program itself will name.
     """
     error = _evaluated(model, data)
     found = _BEYOND.search(error)

@@ -1,14 +1,8 @@
 """One source of randomness: every key of JAX comes from a NumPy stream."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import jax
-
-if TYPE_CHECKING:
-    import numpy as np
-    from jax import Array
+import numpy as np
+from jax import Array
 
 
 def key_of(rng: np.random.Generator) -> Array:

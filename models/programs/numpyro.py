@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
+from jax import Array
 
 from models.programs.compilation import once
-from models.programs.form import Program, check_names
+from models.programs.form import Program, Terms, check_names
 from models.programs.keys import key_of
+from models.spec import Model, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import xarray as xr
-    from jax import Array
-
     from models.programs.density import Density
-    from models.programs.form import Terms
-    from models.spec import Model, Values
 
 _BATCH = 1_000
 """Prior draws made at a time, so that the samplers' loops stay in the cache."""
@@ -121,16 +118,13 @@ def numpyro_functions(model: Model, data: xr.Dataset) -> Program:
 def numpyro_reading(
     model: Model, data: xr.Dataset, space: Density, *, derivatives: bool
 ) -> Callable[[Array], Terms]:
-    """The program's terms as a function of a point of its unconstrained space.
+    """The program's terms as a function of a point u of its unconstrained space, shape (k,).
 
     Args:
         model: the model.
         data: the data.
         space: the density of the model's NumPyro program.
         derivatives: whether gradients and Jacobians are among the terms.
-
-    Returns:
-        u, shape (k,) ↦ its terms.
     """
     from numpyro.distributions import biject_to
 
@@ -172,16 +166,13 @@ def numpyro_prior(model: Model, data: xr.Dataset, keys: Array) -> dict[str, np.n
 
 
 def numpyro_data(model: Model, data: xr.Dataset, values: Values, key: Array) -> dict[str, Array]:
-    """Draws of the observed sites at given values; traceable by JAX.
+    """Draws of the observed sites, by name, at given values; traceable by JAX.
 
     Args:
         model: the model.
         data: what the draws are shaped like.
         values: the parameters, on the natural scale.
         key: the stream of the draws.
-
-    Returns:
-        The drawn arrays by site.
     """
     from numpyro import handlers
 
@@ -193,16 +184,13 @@ def numpyro_data(model: Model, data: xr.Dataset, values: Values, key: Array) -> 
 def numpyro_rows(
     model: Model, data: xr.Dataset, points: Sequence[Values], rng: np.random.Generator
 ) -> list[dict[str, np.ndarray]]:
-    """At each point, one simulated data set of every observed site.
+    """At each point, one simulated data set of every observed site, by name.
 
     Args:
         model: the model.
         data: what the draws are shaped like.
         points: parameters on the natural scale.
         rng: the stream of the draws.
-
-    Returns:
-        For each point the drawn arrays by site.
     """
 
     @once

@@ -1,37 +1,22 @@
 """A program's own variables as the parameters of its model, for what knows only the program."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import jax
 import numpy as np
+import xarray as xr
+from jax import Array
 
 from models.capabilities import HasOwnPrograms
 from models.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import xarray as xr
-    from jax import Array
-
-    from models.programs.density import Language
-    from models.spec import Model, Values
+from models.programs.density import Language
+from models.spec import Model, Values
 
 
 def parameters_of(
     model: Model, language: Language, sites: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Draws of the model's parameters from those of a program's variables.
-
-    Args:
-        model: the model.
-        language: whose program.
-        sites: draws of all its variables, shape (chain, draw, …); others are left out.
-
-    Returns:
-        By parameter, shape (chain, draw, …).
+    """Draws of the model's parameters from those of a program's variables, shape (chain, draw, …).
 
     Raises:
         ModelError: a variable is missing; names it.

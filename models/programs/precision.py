@@ -4,14 +4,10 @@ Optima, Hessians and the gate need more digits than float32 has (a gradient stal
 JAX's switch is a setting of the thread; what we compute runs under it, in whichever thread.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, cast
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 
 def _switch() -> Any:
@@ -21,14 +17,7 @@ def _switch() -> Any:
 
 
 def float64[**P, T](function: Callable[P, T]) -> Callable[P, T]:
-    """The function, run in float64; a generator is in float64 only while it runs.
-
-    Args:
-        function: any function or generator function that computes with JAX.
-
-    Returns:
-        A function of the same signature.
-    """
+    """The function, run in float64; a generator is in float64 only while it runs."""
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
@@ -64,14 +53,7 @@ def float64_is_on() -> bool:
 
 
 def keeping_the_switch[T](load: Callable[[], T]) -> T:
-    """Calls `load`, and undoes what it does to the process's switch (PyMC's JAX module flips it).
-
-    Args:
-        load: an import, usually.
-
-    Returns:
-        What it returns.
-    """
+    """Calls it, and undoes what it does to the process's switch (PyMC's JAX module flips it)."""
     before = _switch().get_global()
     try:
         return load()

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
+from jax import Array
 
-from models.programs.form import Program, check_names
+from models.programs.form import Program, Terms, check_names
 from models.programs.precision import keeping_the_switch
+from models.spec import Model, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import xarray as xr
-    from jax import Array
-
     from models.programs.density import Density
-    from models.programs.form import Terms
-    from models.spec import Model, Values
 
 
 # --- graphs ---------------------------------------------------------------------------------------
@@ -118,16 +115,13 @@ def pymc_functions(model: Model, data: xr.Dataset) -> Program:
 def pymc_reading(
     model: Model, data: xr.Dataset, space: Density, *, derivatives: bool
 ) -> Callable[[Array], Terms]:
-    """The program's terms as a function of a point of NumPyro's unconstrained space.
+    """The program's terms as a function of a point u of NumPyro's unconstrained space, shape (k,).
 
     Args:
         model: the model.
         data: the data.
         space: the density of the model's NumPyro program.
         derivatives: whether gradients and Jacobians are among the terms.
-
-    Returns:
-        u, shape (k,) ↦ its terms.
     """
     program = pymc_program(model, data)
     names = [parameter.name for parameter in model.parameters]
@@ -229,16 +223,13 @@ def _jacobians(
 def pymc_prior(
     model: Model, data: xr.Dataset, rng: np.random.Generator, count: int
 ) -> dict[str, np.ndarray]:
-    """Draws of every parameter from the program's prior.
+    """Draws of every parameter from the program's prior, shape (count, …).
 
     Args:
         model: the model.
         data: the data.
         rng: the stream of the draws.
         count: number of draws.
-
-    Returns:
-        Arrays by parameter, shape (count, …).
     """
     program = pymc_program(model, data)
     names = [parameter.name for parameter in model.parameters]
@@ -250,16 +241,13 @@ def pymc_prior(
 def pymc_rows(
     model: Model, data: xr.Dataset, points: Sequence[Values], rng: np.random.Generator
 ) -> list[dict[str, np.ndarray]]:
-    """At each point, one simulated data set of every observed site.
+    """At each point, one simulated data set of every observed site, by name.
 
     Args:
         model: the model.
         data: what the draws are shaped like.
         points: parameters on the natural scale.
         rng: the stream of the draws.
-
-    Returns:
-        For each point the drawn arrays by site.
     """
     from pytensor.graph.replace import clone_replace
 

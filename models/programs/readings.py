@@ -9,32 +9,26 @@ NumPyro's by theirs, log |∂θ/∂u| = log |∂θ/∂v| + log |∂v/∂u|, what
 `outside_support` asks less, before any fit: which rows a program cannot have drawn at all.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
+from jax import Array
 
 from models.data.column import rows_text
 from models.programs.compilation import once
 from models.programs.density import density, per_unit
+from models.programs.form import Terms
 from models.programs.indices import beyond
 from models.programs.keys import key_of
 from models.programs.numpyro import numpyro_prior, numpyro_reading, numpyro_trace
 from models.programs.pymc import pymc_prior, pymc_reading
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import xarray as xr
-    from jax import Array
-
-    from models.programs.form import Terms
-    from models.spec import Model, Values
+from models.spec import Model, Values
 
 _STARTS = 3
 """Starts at which the supports of the rows are looked at."""
@@ -95,16 +89,9 @@ def _named(
 
 
 def there_and_back(model: Model, data: xr.Dataset, values: Values) -> tuple[Array, Array, Array]:
-    """Points taken to NumPyro's unconstrained space, to the natural scale and back.
+    """Points in NumPyro's unconstrained space, and after the way to the natural scale and back.
 
-    Args:
-        model: the model.
-        data: the data.
-        values: points on the natural scale, every array with a leading point dimension.
-
-    Returns:
-        Their coordinates u, shape (p, k), the same after the way there and back, and what becomes
-        of the step (1, …, 1) on that way.
+    The third is what becomes of the step (1, …, 1) on that way; all have shape (p, k).
     """
     space = density(model, data)
 

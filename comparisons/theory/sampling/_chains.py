@@ -55,13 +55,7 @@ class Chain(Sampler):
 
 @partial(jax.jit, static_argnums=(3, 4, 5, 6))
 def _walk(
-    target: Law,
-    key: Array,
-    step: Array | float,
-    runs: int,
-    n: int,
-    drift: bool,
-    adjusted: bool,
+    target: Law, key: Array, step: Array | float, runs: int, n: int, drift: bool, adjusted: bool
 ) -> tuple[Array, Array]:
     def at(x: Array) -> _Place:
         return _Place(x, target.log_density(x), target.score(x))

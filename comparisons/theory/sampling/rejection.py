@@ -39,9 +39,7 @@ class Rejection(Sampler):
         used = int(np.concatenate(places)[runs * n - 1]) + 1
         kept = np.concatenate(draws)[: runs * n]
         return Drawn(
-            kept.reshape(runs, n, -1),
-            evaluations=used / len(kept),
-            acceptance=len(kept) / used,
+            kept.reshape(runs, n, -1), evaluations=used / len(kept), acceptance=len(kept) / used
         )
 
 

@@ -4,8 +4,6 @@ Numbers stay numbers.  Strings become the indices 0 … G−1 of their sorted la
 called `data` or `df`, or the only one of a program, that is no name of the data gets all of them.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps

@@ -6,14 +6,12 @@ factor or potential that may be likelihood, latent variables sized by the data, 
 that PyMC cannot do without; the reader of the catalogue's programs has no words for these.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -23,15 +21,10 @@ from models.data.dataset import as_dataset
 from models.errors import ConfigError, ModelError, did_you_mean
 from models.programs.adopt import adopt
 from models.programs.adopted.arguments import columns
+from models.programs.adopted.model import AdoptedModel
 from models.programs.numpyro import numpyro_trace
 from models.programs.pymc import pymc_program
-from models.spec import PARTS, PROGRAMS, defines
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from models.programs.adopted.model import AdoptedModel
-    from models.spec import Model
+from models.spec import PARTS, PROGRAMS, Model, defines
 
 _UNNAMED = re.compile(r"No variable named '?(\w+)|object has no attribute '(\w+)'")
 _ROWS = 40
@@ -46,12 +39,7 @@ def missing(model: Model) -> tuple[str, ...]:
 
 
 def reason_to_adopt(model: Model, data: xr.Dataset) -> str:
-    """Why a model that lacks nothing is read as own programs, as a sentence; "" if it is not.
-
-    Args:
-        model: the model.
-        data: the data, as its programs read them.
-    """
+    """Why a model that lacks nothing is read as own programs, as a sentence; "" if it is not."""
     if type(model).__module__.startswith("models."):
         return ""
     rows = next(iter(data.data_vars.values())).dims[:1]
@@ -154,7 +142,8 @@ def _named(model: Model, data: Any, absent: Sequence[str]) -> Any:
     schema = not {"parameters", "simulate", "truth"} & set(absent)
     if data is None and not {"simulate", "truth"} & set(absent):
         return model.simulate(np.random.default_rng(0), model.truth, _ROWS)
-    if isinstance(data, xr.Dataset) or (data is None and not any(map(_arguments, _calls(model)))):
+    calls = (getattr(model, name) for name in PROGRAMS if name not in absent)
+    if isinstance(data, xr.Dataset) or (data is None and not any(map(_arguments, calls))):
         return data
     if schema:
         return as_dataset(data, model)
@@ -170,10 +159,6 @@ def _named(model: Model, data: Any, absent: Sequence[str]) -> Any:
     raise ConfigError(
         f'{model.name} reads data by their names, and an array has none: data={{"y": y}}'
     )
-
-
-def _calls(model: Model) -> list[Callable[..., Any]]:
-    return [getattr(model, name) for name in PROGRAMS if defines(type(model), name)]
 
 
 def _arguments(program: Callable[..., Any]) -> list[str]:

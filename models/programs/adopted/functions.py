@@ -257,11 +257,7 @@ class Rows:
 
 
 def rows_of(shapes: list[tuple[int, ...]]) -> Rows:
-    """The rows that the terms have in common: the first axis of the first, an axis of every other.
-
-    Args:
-        shapes: of the elementwise terms of the log-likelihood.
-    """
+    """The rows that terms of these shapes share: the first axis of the first, one of each other."""
     if not shapes or not all(shapes):
         return Rows(None, 1)
     count = shapes[0][0]

@@ -3,8 +3,6 @@
 A difference that such a function explains is no difference of the models.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pkgutil import resolve_name

@@ -11,8 +11,6 @@ derivatives of ẑ(θ), by the implicit function theorem.
 Reference: Tierney & Kadane (1986), JASA 81; Kristensen et al. (2016), J. Stat. Software 70(5).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, final
 
@@ -56,16 +54,13 @@ def groups(
     rows: Callable[[Array], Array],
     rng: np.random.Generator,
 ) -> Groups | None:
-    """Cuts a program into independent groups, all with as many latent variables.
+    """Cuts a program into independent groups, all with as many latent variables; None if it cannot.
 
     Args:
         program: the program.
         latent: the variables to integrate over.
         rows: u ↦ the log-likelihood of each row, shape (N,).
         rng: draws the points at which derivatives are looked at.
-
-    Returns:
-        The groups; None if there is one, or if they differ.
     """
     inner = np.flatnonzero(np.isin(program.coordinates, latent))
     m, points = inner.size, jnp.asarray(program.starts(rng)[:_POINTS])

@@ -19,12 +19,11 @@ from models.errors import ConfigError, ModelError, did_you_mean
 from models.programs.adopted.functions import Adopted, functions
 from models.programs.adopted.own import Own
 from models.programs.adopted.program import Site
+from models.programs.form import Program
 from models.spec import Model, Parameter, Support, Values
 
 if TYPE_CHECKING:
     import pymc as pm
-
-    from models.programs.form import Program
 
 _KINDS: Mapping[str, Support] = {
     "greaterthan": "positive",
@@ -64,29 +63,11 @@ class AdoptedModel(Model):
     def known_as(
         self, name: str, source: str, truth: Mapping[str, Any] | None = None
     ) -> AdoptedModel:
-        """The same model under another name.
-
-        Args:
-            name: the name.
-            source: another digest, such as that of its files.
-            truth: the point at which it is studied, or a part of it; the mode of its posterior
-                density for the rest.
-
-        Raises:
-            ConfigError: the truth names no parameter, or has another shape.
-        """
-        other = AdoptedModel(name, source)
-        object.__setattr__(other, "own", self._own)
-        object.__setattr__(other, "told", self._told)
-        return other if truth is None else other._with(truth=self._point(truth))
+        told = {} if truth is None else {"truth": self._point(truth)}
+        return self._with(AdoptedModel(name, source), told)
 
     def with_class(self, model: Model, names: Sequence[str]) -> AdoptedModel:
-        """The same model, some of whose parts a class of the user's gives.
-
-        Args:
-            model: the class's instance.
-            names: which of `parameters`, `start`, `simulate` and `truth`.
-        """
+        """The same model; an instance of a user's class gives some parts, such as `truth`."""
         told: dict[str, Any] = {name: getattr(model, name) for name in names}
         sites = {site.name for site in self.adopted.sites}
         declared = {parameter.name for parameter in told.get("parameters", ())}
@@ -98,10 +79,9 @@ class AdoptedModel(Model):
         if "truth" in told:
             latent = self.adopted.latent
             told["truth"] = self._point({n: x for n, x in told["truth"].items() if n not in latent})
-        return self._with(**told)
+        return self._with(AdoptedModel(self.name, self.source), told)
 
-    def _with(self, **told: Any) -> AdoptedModel:
-        other = AdoptedModel(self.name, self.source)
+    def _with(self, other: AdoptedModel, told: Mapping[str, Any]) -> AdoptedModel:
         object.__setattr__(other, "own", self._own)
         object.__setattr__(other, "told", {**self._told, **told})
         return other
@@ -129,27 +109,22 @@ class AdoptedModel(Model):
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages of its programs; the first is read unless another is asked for."""
         return tuple(self._own.adopted.programs)
 
     @property
     def data(self) -> xr.Dataset:
-        """The data that the programs observe and the numbers they are given, by name."""
         return self._own.data
 
     @property
     def size(self) -> int:
-        """The n of its data: units, or all rows where they are one."""
         return self._own.size
 
     @property
     def grows(self) -> bool:
-        """Whether it can have data of another size."""
         return self._own.grows or not self.draws_by_itself
 
     @property
     def adopted(self) -> Adopted:
-        """The programs, matched."""
         return self._own.adopted
 
     @property
@@ -201,7 +176,6 @@ class AdoptedModel(Model):
 
     @property
     def draws_by_itself(self) -> bool:
-        """Whether its programs draw its data, not a class of the user's."""
         return "simulate" not in self._told
 
     def simulated_sets(
@@ -210,20 +184,6 @@ class AdoptedModel(Model):
         values: Mapping[str, Any],
         data: xr.Dataset | None = None,
     ) -> dict[str, np.ndarray]:
-        """A draw of what the programs observe at each of many points.
-
-        Args:
-            rng: the stream of the draws, or a seed of each.
-            values: the parameters on the natural scale, shape (points, …); latent variables that
-                are integrated out are drawn anew.
-            data: whose shapes and covariates; its own if None.
-
-        Returns:
-            By name in the data, shape (points, …).
-
-        Raises:
-            ModelError: the program cannot draw its data; says why.
-        """
         own = self._own_of(data)
         program, sites = own.adopted.drawing()
         if factors := own.adopted.likelihood.get(program.language):
@@ -240,32 +200,16 @@ class AdoptedModel(Model):
     def prior_draws(
         self, rng: np.random.Generator | np.ndarray, count: int
     ) -> dict[str, np.ndarray]:
-        """Draws of the parameters, shape (count, …); empty where the prior cannot be drawn from.
-
-        Args:
-            rng: the stream of the draws, or a seed of each.
-            count: how many.
-        """
-        program = self.adopted.named
-        if program.prior_problem:
-            return {}
         seeds = rng if isinstance(rng, np.ndarray) else rng.integers(2**63, size=count)
-        try:
-            drawn = program.draws(seeds, {})
-        except ModelError:
-            return {}
-        return {p.name: drawn[p.name] for p in self.parameters}
+        drawn = self.adopted.named.prior_draws(seeds)
+        return {} if isinstance(drawn, str) else {p.name: drawn[p.name] for p in self.parameters}
 
     @property
     def prior_problem(self) -> str:
-        """Why its prior cannot be drawn from, as a sentence; "" if it can."""
-        problem = self.adopted.named.prior_problem
-        if not problem and not self.prior_draws(np.arange(1), 1):
-            problem = str(self.adopted.named.prior_draws(np.random.default_rng(0), 1))
-        return problem
+        drawn = self.adopted.named.prior_draws(np.arange(1))
+        return drawn if isinstance(drawn, str) else ""
 
     def source_of(self, language: str) -> str:
-        """The text of a program; "" without one."""
         return self._own.text_of(language)
 
     def numpyro(self, data: xr.Dataset) -> Any:
@@ -290,11 +234,6 @@ class AdoptedModel(Model):
         return self.data
 
     def functions(self, data: xr.Dataset, language: str) -> Program:
-        """A program's functions of its unconstrained space, on data of the same shape.
-
-        Raises:
-            ModelError: it has no program in that language.
-        """
         if language not in self.languages:
             raise ModelError(f"{self.name} has no {language} program; it has {self.languages[0]}")
         own = self._own_of(data)
@@ -306,17 +245,9 @@ class AdoptedModel(Model):
         return self._own if data is None else self._own.like(data)
 
     def units(self, data: xr.Dataset) -> np.ndarray:
-        """Every row is a unit, or every group of rows, or all data are one."""
         return np.arange(self._own_of(data).units)
 
     def refusal(self, language: str | None, target: str, kind: str) -> str:
-        """Why a method cannot fit it, as a sentence; "" if it can.
-
-        Args:
-            language: whose program the method fits; None if neither.
-            target: `likelihood` or `posterior`.
-            kind: of the method, as `Method.kind`.
-        """
         if language is not None and language not in self.languages:
             return f"there is no {language} program"
         if target == "likelihood" or kind == "optimum" or kind == "laplace":
@@ -325,7 +256,6 @@ class AdoptedModel(Model):
 
     @property
     def likelihood_problem(self) -> str:
-        """Why its likelihood must not be maximised, as a sentence; "" if it may."""
         return self._own.likelihood_problem
 
 

@@ -40,10 +40,7 @@ class NumpyroProgram(UserProgram):
     language = "numpyro"
 
     def __init__(self, bound: Callable[[], Any]) -> None:
-        """Runs the function once and looks at its sites.
-
-        Args:
-            bound: calls the user's function with the data.
+        """Runs the function once, its data bound, and looks at its sites.
 
         Raises:
             ModelError: it has no density that could be evaluated; says which site is to blame.

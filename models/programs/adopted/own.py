@@ -97,9 +97,7 @@ class Own:
     def sized(self, n: int, draw: Callable[[int], Mapping[str, np.ndarray]] | None = None) -> Own:
         """The programs on data of n units, or of all rows where they are one unit.
 
-        Args:
-            n: the number of units.
-            draw: makes data of n units; the user's own, over again, if None.
+        The data are what `draw` makes; the user's own, over again, if None.
 
         Raises:
             ModelError: the programs do not take such data; says what to change.

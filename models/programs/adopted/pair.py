@@ -9,8 +9,6 @@ holds at every u if and only if both are one model, whatever their parametrisati
 supports are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final

@@ -9,21 +9,17 @@ parameters, so θ(u) is found anew at every point; nothing is frozen.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from models.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from jax import Array
-
-    from models.spec import Values
+from models.spec import Values
 
 _STARTS = 64
 """Points of which those with a finite density are starts."""
@@ -97,12 +93,7 @@ class UserProgram(ABC):
 
     @abstractmethod
     def at(self, u: Array | Values, observed: Mapping[str, Array] | None = None) -> Terms:
-        """The program's terms.
-
-        Args:
-            u: unconstrained coordinates, shape (k,), or those of each site.
-            observed: what to observe in place of the program's own data, by site.
-        """
+        """The terms at coordinates u, shape (k,) or by site, of its own data or others by site."""
 
     @abstractmethod
     def unconstrain(self, values: Mapping[str, Array]) -> Array:
@@ -129,12 +120,12 @@ class UserProgram(ABC):
         """
 
     @final
-    def prior_draws(self, rng: np.random.Generator, count: int) -> dict[str, np.ndarray] | str:
-        """Draws of latent and observed sites, shape (count, …), or why there are none."""
+    def prior_draws(self, seeds: np.ndarray) -> dict[str, np.ndarray] | str:
+        """Draws of latent and observed sites, shape (draws, …), or why there are none."""
         if self.prior_problem:
             return self.prior_problem
         try:
-            return self.draws(rng.integers(2**63, size=count), {})
+            return self.draws(seeds, {})
         except ModelError as error:
             return str(error)
 

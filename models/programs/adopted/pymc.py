@@ -42,11 +42,7 @@ class PymcProgram(UserProgram):
     language = "pymc"
 
     def __init__(self, build: Callable[[], Any], *, built: bool = False) -> None:
-        """Builds the graph of all terms.
-
-        Args:
-            build: returns the `pm.Model`.
-            built: whether it was built before, with whatever constants.
+        """Builds the graph of all terms, of a model that was `built` before or is built now.
 
         Raises:
             ModelError: it has no density that could be evaluated; says which variable is to blame.

@@ -6,8 +6,6 @@ the rows or, where latent variables are integrated out, the groups of rows that 
 group that is taken is a new one, and so are the labels within it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, final
 
@@ -32,7 +30,7 @@ class Resized(NamedTuple):
 def resized(
     arrays: Mapping[str, np.ndarray], unit: np.ndarray, n: int, sizes: Iterable[int]
 ) -> Resized:
-    """The data of n units.
+    """The data of n units, with new rows and labels.
 
     Args:
         arrays: all data, by name: what has a row for each unit's rows, or for each label, goes by
@@ -40,13 +38,10 @@ def resized(
         unit: the unit of each row, 0 … U−1.
         n: how many units.
         sizes: of the dims of latent variables, which labels may index.
-
-    Returns:
-        The arrays with new rows and labels.
     """
     count = int(unit.max()) + 1
-    taken, grouped = _taken(count, n), count < unit.size
-    parts = [np.flatnonzero(unit == one) for one in taken]
+    taken, grouped = np.resize(np.random.default_rng(0).permutation(count), n), count < unit.size
+    parts = [np.flatnonzero(unit == one) for one in np.sort(taken)]
     rows, copy = np.concatenate(parts), np.repeat(np.arange(n), list(map(len, parts)))
     sources: dict[int, np.ndarray] = {len(unit): rows}
     found: dict[str, np.ndarray] = {}
@@ -67,11 +62,6 @@ def resized(
         else:
             found[name] = array
     return Resized({name: found[name] for name in arrays}, rows, labels)
-
-
-def _taken(count: int, n: int) -> np.ndarray:
-    """The units taken, in their own order."""
-    return np.sort(np.resize(np.random.default_rng(0).permutation(count), n))
 
 
 def _labels(array: np.ndarray, unit: np.ndarray, sizes: Iterable[int]) -> bool:

@@ -9,8 +9,6 @@ Without integrating over the latent variables the likelihood of such a program h
 means anything: Neyman & Scott (1948), Econometrica 16.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple, final
 
@@ -149,14 +147,10 @@ def _redundant(scores: np.ndarray, columns: np.ndarray, absent: tuple[str, ...])
 
 
 def _spare(sites: list[Site], nullity: Callable[[list[str]], int]) -> tuple[str, ...]:
-    """Variables without which the likelihood determines the others, as far as there are any.
+    """Variables of several values without which the likelihood determines the others, if any.
 
     Those that leave the fewest directions undetermined are taken first; of equal ones those on all
     of ℝ, then those of most values.
-
-    Args:
-        sites: the variables of several values.
-        nullity: the number of directions left undetermined without some variables.
     """
     found: list[Site] = []
 
