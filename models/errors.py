@@ -14,7 +14,13 @@ class ConcordError(Exception):
 
 
 class DataError(ConcordError, ValueError):
-    """The data cannot be used: names the file, row and column, and what would be accepted."""
+    """The data cannot be used: names the file, row and column, and what would be accepted.
+
+    Attributes:
+        columns: the columns of a table that are to blame, where they are known.
+    """
+
+    columns: tuple[str, ...] = ()
 
 
 class ConfigError(ConcordError, ValueError):

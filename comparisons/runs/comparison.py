@@ -20,6 +20,7 @@ from comparisons.grades import graded
 from comparisons.reference import scalars
 from comparisons.report.engines import EngineResult, engines
 from comparisons.report.first_screen import first_screen
+from comparisons.runs.console import tell_reading
 from comparisons.runs.flow import case_result, closed, tabulated
 from comparisons.runs.plan import unique
 from comparisons.runs.publish import publish
@@ -28,6 +29,7 @@ from comparisons.runs.selection import chosen, title
 from comparisons.runs.settings import Settings
 from comparisons.verdict import at_tolerance, not_comparable
 from inference.method import label
+from models.data.load import data_name, opened
 from models.errors import ConfigError, ModelError, did_you_mean, told
 from models.notebook import table
 from models.programs.adopted.classes import chosen as chosen_model
@@ -218,7 +220,7 @@ def compare(
     Args:
         model: a model of the catalogue or of your own class; else pass `pymc`, `numpyro` or both.
         data: for a model an array, a frame or a dataset that suits it; for programs a mapping or a
-            frame, whose names are their arguments.
+            frame, whose names are their arguments; or the path of a file, or a bundled data set.
         pymc: a built `pm.Model`, or a function of the data that returns one.
         numpyro: a NumPyro function of the data.
         names: which name of one program is which of the other, where they differ.
@@ -239,10 +241,12 @@ def compare(
         ModelError: a program cannot be evaluated, or the two are not shown to be one model.
     """
     programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
+    name, data = data_name(data), opened(data)
     model = chosen_model(model, data, programs, latent=latent, likelihood=likelihood)
     at_tolerance((), tolerance)  # refused before anything is fitted
     began, problems = time.perf_counter(), dict[str, str]()
-    case = Case(model, data, seed, profile=profile, methods=methods)
+    case = Case(model, data, seed, data_name=name, profile=profile, methods=methods)
+    tell_reading(case.data)
     found = {
         name: at_tolerance(verdicts, 1.0 if name == GATE else tolerance)
         for name, verdicts in _found(case, claims, problems).items()

@@ -3,6 +3,7 @@
 import os
 import sys
 from contextlib import suppress
+from typing import Any
 
 
 def say(line: str) -> None:
@@ -14,6 +15,13 @@ def say(line: str) -> None:
     except BrokenPipeError:
         # what Python flushes at exit must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def tell_reading(*data: Any) -> None:
+    """Says once how the files of data were read, and what of them is left out."""
+    for line in dict.fromkeys(getattr(one, "attrs", {}).get("read", "") for one in data):
+        if line:
+            complain(line)
 
 
 def complain(message: str) -> None:

@@ -27,6 +27,7 @@ from comparisons.runs import theory as _theory
 from comparisons.runs.batches import Here as MeasuringHere
 from comparisons.runs.batches import There, spec
 from comparisons.runs.conduct import conduct
+from comparisons.runs.console import tell_reading
 from comparisons.runs.executor import ONE_THREAD, Cluster, Executor, Here
 from comparisons.runs.flow import case_result, closed, record_description, stored_record
 from comparisons.runs.plan import chosen_methods, plans, studied_model
@@ -86,6 +87,7 @@ def run(
         StoreError: the output directory cannot be written.
     """
     planned = plans(settings, mistakes)
+    tell_reading(*(plan.data for plan in planned))
     with place(settings, {}, debug=debug, most=len(planned)) as working:
         cases = {plan.slug: plan.case(working.store) for plan in planned}
         with working.executor as executor:
@@ -146,6 +148,7 @@ def study(
         ConcordError: the study, the model, the scheduler or the output directory cannot be used.
     """
     model = studied_model(described, truth)
+    tell_reading(getattr(model, "data", None))
     units = units or default_ladder(model)
     methods = chosen_methods("quick", settings.methods, {}) if settings.methods else ()
     module, setting = prepared(name, model, methods, settings.seed, settings.tolerance)

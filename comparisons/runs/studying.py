@@ -11,11 +11,13 @@ import numpy as np
 
 from comparisons.policy import LADDER
 from comparisons.runs.conduct import conduct
+from comparisons.runs.console import tell_reading
 from comparisons.runs.programs import at_truth
 from comparisons.store.entries import Store
 from comparisons.studies import Setting, further
 from comparisons.studies import study as find_study
 from models.capabilities import HasOwnPrograms
+from models.data.load import opened
 from models.errors import refuse
 from models.programs.adopted.classes import adopt_class, chosen
 from models.programs.precision import float64
@@ -77,9 +79,11 @@ def study(
     """
     find_study(name)
     programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
+    data = opened(data)
     given = chosen(model, data, programs, latent=latent, likelihood=likelihood)
     own = data is None or isinstance(given, HasOwnPrograms)
     model = at_truth(given if own else adopt_class(given, data), truth)
+    tell_reading(getattr(model, "data", None))
     ladder = _ladder(model, n, replicates, seed)
     module, setting = prepared(name, model, methods, seed, tolerance)
     with tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,7 @@ import xarray as xr
 
 from models.capabilities import HasDataRule, HasOwnPrograms
 from models.data.column import is_numeric
+from models.data.files import read
 from models.data.table import Table, table_of
 from models.data.variables import converted, frozen
 from models.errors import ConcordError, DataError, ModelError
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from models.spec import Model
+
+_NUMBERING = ("id", "index", "no", "nr", "number", "obs", "row", "rownames", "unnamed: 0")
+"""What a column that only numbers the rows may be called, in lower case."""
 
 
 def as_dataset(
@@ -57,7 +61,8 @@ def as_dataset(
         A Dataset with the schema's variables and dims; arrays are read-only, C-contiguous float64
         or int64 copies. Coordinates: column names along the second dim (of a one-dimensional
         variable `v`: the scalar `v_column`), row labels along the first (as `obs_label` where they
-        repeat), the labels of a variable `g` that holds groups along a dim `g_label`.
+        repeat), the labels of a variable `g` that holds groups along a dim `g_label`. The attribute
+        `read` says how a file was read, and what is left out unasked.
 
     Raises:
         DataError: the data cannot be used: says what, where, what was expected and what to do.
@@ -68,7 +73,22 @@ def as_dataset(
         return model.data
     schema = _schema(model)
     parts = _bind(data, schema, model, tuple(columns), name)
-    result = converted(model, parts, schema, name, any_size=standardised)
+    attrs = getattr(data, "attrs", {})
+    try:
+        result = converted(model, parts, schema, name, any_size=standardised)
+    except DataError as error:
+        if "file" in attrs:  # its own reader knows the line
+            read(attrs["file"], error.columns)
+        raise
+    told = [str(attrs["read"])] if attrs.get("read") else []
+    used = {column for part in parts.values() for column in part.columns}
+    spare = [str(c) for c in getattr(data, "columns", ()) if str(c) not in used]
+    if spare and not columns:
+        told.append(
+            f"{name}: left out {_listing(spare)}; choose columns (on the command line: --column)"
+        )
+    if told:
+        result.attrs["read"] = "\n".join(told)
     if isinstance(model, HasDataRule) and (sentence := model.unusable(result)):
         raise DataError(f"{name}: {sentence}")
     return standardise(result) if standardised else result
@@ -214,6 +234,8 @@ def _choose(
         )
     (template,) = schema.values()
     numeric = {key: raw for key, raw in table.columns.items() if is_numeric(raw)}
+    data = {key: raw for key, raw in numeric.items() if not _counts_rows(key, raw)}
+    numeric = data or numeric
     if template.ndim == 1 and len(numeric) > 1:
         raise DataError(
             f"{name}: has {len(numeric)} numeric columns, {_listing(numeric)}; {model.name} takes "
@@ -224,6 +246,14 @@ def _choose(
     if numeric and (free or len(numeric) == width or len(table.columns) != width):
         return replace(table, columns=numeric, shape=(table.length, len(numeric)))
     return table
+
+
+def _counts_rows(name: str, column: Any) -> bool:
+    """Whether a column only numbers the rows."""
+    values = np.asarray(column)
+    return name.lower() in _NUMBERING and any(
+        np.array_equal(values, np.arange(first, first + values.size)) for first in (0, 1)
+    )
 
 
 def _split(

@@ -52,6 +52,7 @@ def converted(
     variables: dict[str, xr.Variable] = {}
     labels: dict[str, Any] = {}
     problems: list[str] = []
+    blamed: list[str] = []
     for variable, part in parts.items():
         template = schema[variable]
         if _numbers_labels(model, variable, template, part):
@@ -66,11 +67,14 @@ def converted(
         if not np.array_equal(groups, np.arange(groups.size)):
             labels[f"{variable}_label"] = groups
         problems += [f"{name}: {problem}" for problem in found]
+        blamed += part.columns if found else ()
         variables[variable] = xr.Variable(template.dims, frozen(array), part.attrs)
         labels |= _labels(variable, template, part)
     if problems:
         hidden = f"\n… and {len(problems) - 5} more columns" if len(problems) > 5 else ""
-        raise DataError("\n".join(problems[:5]) + hidden)
+        error = DataError("\n".join(problems[:5]) + hidden)
+        error.columns = tuple(blamed)
+        raise error
     return xr.Dataset(variables, labels)
 
 
