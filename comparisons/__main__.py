@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Never
 import typer
 
 from comparisons.runs import environment, signals, stored
-from comparisons.runs.console import complain, say
+from comparisons.runs.console import complain, refuse_bytes, say
 from comparisons.runs.options import (
     Column,
     Config,
@@ -188,7 +188,7 @@ def check(
 
     from comparisons.runs.check import staged
     from comparisons.runs.settings import CaseSettings, parse_set, settings
-    from models.errors import refuse
+    from models.errors import printable, refuse
 
     chosen, mistakes = settings({"seed": seed})
     refuse(mistakes)
@@ -199,7 +199,7 @@ def check(
         columns=tuple(column or ()),
     )
     for stage, result in staged(case, chosen.seed):
-        say(f"ok  {stage}: {result}")
+        say(printable(f"ok  {stage}: {result}"))
 
 
 @app.command(epilog=EXIT_CODES)
@@ -332,12 +332,18 @@ def main() -> Never:
     from models.errors import ConcordError
 
     try:
+        refuse_bytes(sys.argv)
         app()
     except ConcordError as error:
         if debug:
             raise
         complain(f"error: {error}")
         raise SystemExit({"InUseError": 3, "FitError": 4}.get(type(error).__name__, 2)) from None
+    except MemoryError as error:
+        if debug:
+            raise
+        complain(f"error: there is not enough memory: {error}; ask for less, or for a smaller N")
+        raise SystemExit(2) from None
     except Exception as error:  # a bug, or what a user's file raised: no traceback unasked
         if debug:
             raise

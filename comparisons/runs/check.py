@@ -32,6 +32,7 @@ from models.programs.adopted.classes import adopt_class, missing, reason_to_adop
 from models.programs.density import density, languages, units
 from models.programs.precision import float64
 from models.programs.readings import outside_support
+from models.settings import check_seed
 from models.spec import Parameter
 
 if TYPE_CHECKING:
@@ -323,6 +324,7 @@ def check(
     Returns:
         The stages. A stage that fails is its last row, not an error.
     """
+    check_seed(seed)
     rows: list[tuple[str, str, str, float]] = []
     began = time.perf_counter()
     try:
@@ -341,6 +343,8 @@ def check(
             rows.append((stage, "ok", text, now - began))
             began = now
     except ConcordError as error:
-        stage, _, text = str(error).partition(": ")
+        stage, colon, text = str(error).partition(": ")
+        if not colon:
+            stage, text = "model", stage
         rows.append((stage, "failed", text, time.perf_counter() - began))
     return Checked(tuple(rows))

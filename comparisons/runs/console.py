@@ -5,6 +5,8 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from models.errors import ConfigError, printable
+
 
 def say(line: str) -> None:
     """Prints to standard output, whether or not anybody still reads it."""
@@ -28,4 +30,15 @@ def complain(message: str) -> None:
     """Prints to standard error, where there is one."""
     if sys.stderr is not None:
         with suppress(OSError):
-            print(message, file=sys.stderr)
+            print(printable(message), file=sys.stderr)
+
+
+def refuse_bytes(arguments: list[str]) -> None:
+    """Refuses arguments that are no text: no file that is written could hold them.
+
+    Raises:
+        ConfigError: names the first.
+    """
+    for text in arguments:
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise ConfigError(f"{text[:60]}: holds bytes that are not UTF-8; rename or retype it")

@@ -38,7 +38,7 @@ from comparisons.store.entries import Store, disk_error
 from comparisons.store.keys import digest
 from comparisons.verdict import OUTCOMES
 from inference.method import label
-from models.errors import ConcordError, FitError, told
+from models.errors import ConcordError, FitError, printable, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -109,7 +109,7 @@ def run(
             raise FitError(f"no case could be run:{reasons}")
         page, screens = publish(results, working.out, command)
     for screen in screens:
-        typer.echo(f"{screen}\n")
+        typer.echo(f"{printable(str(screen))}\n")
     every = (verdict for r in results for verdicts in r.verdicts.values() for verdict in verdicts)
     code = conclude(every, case_errors(results, records, broken))
     return page, 1 if _failed_on(settings.fail_on, working.out, len(results)) else code
@@ -148,7 +148,6 @@ def study(
         ConcordError: the study, the model, the scheduler or the output directory cannot be used.
     """
     model = studied_model(described, truth)
-    tell_reading(getattr(model, "data", None))
     units = units or default_ladder(model)
     methods = chosen_methods("quick", settings.methods, {}) if settings.methods else ()
     module, setting = prepared(name, model, methods, settings.seed, settings.tolerance)

@@ -9,6 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from models.errors import ConfigError
+from models.settings import MOST
+
 if TYPE_CHECKING:
     from jax import Array
 
@@ -85,3 +88,16 @@ def _whole_sums(coefficients: Array, features: Array) -> Array:
     share = jax.nn.softmax(features @ coefficients.T, axis=1)
     # twice as fast by rows of the transpose, if that is really made first
     return jax.lax.optimization_barrier(share.T) @ features
+
+
+def refuse_size(k: int, dim: int) -> None:
+    """Refuses more covariance matrices than memory is meant for.
+
+    Raises:
+        ConfigError: says how many numbers they hold.
+    """
+    if (numbers := k * dim**2) > MOST:
+        raise ConfigError(
+            f"{k} covariance matrices of {dim} columns hold {numbers:,} numbers; expected at most "
+            f"{MOST:,}: choose a smaller k or fewer columns"
+        )

@@ -108,7 +108,7 @@ def read_column(place: Place, cells: list[str], *, required: bool) -> Column:
 
 
 def missing_text(where: str, missing: np.ndarray) -> str:
-    """What is said of missing values."""
+    """The complaint about missing values."""
     count = int(missing.sum())
     return (
         f"{where} has {count} missing value{'s' if count > 1 else ''}, the first one here; "

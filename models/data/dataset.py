@@ -25,6 +25,8 @@ from models.data.table import Table, table_of
 from models.data.variables import converted, frozen
 from models.errors import ConcordError, DataError, ModelError
 from models.registry import lookup
+from models.settings import sequence
+from models.spec import refuse_other
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,27 +73,31 @@ def as_dataset(
     """
     if isinstance(model, HasOwnPrograms):
         return model.data
-    schema = _schema(model)
-    parts = _bind(data, schema, model, tuple(columns), name)
-    attrs = getattr(data, "attrs", {})
+    refuse_other(model)
+    columns = sequence("columns", columns, str, "('height',)")
+    parts = _bind(data, schema := _schema(model), model, columns, name)
     try:
         result = converted(model, parts, schema, name, any_size=standardised)
     except DataError as error:
-        if "file" in attrs:  # its own reader knows the line
-            read(attrs["file"], error.columns)
+        if file := getattr(data, "attrs", {}).get("file"):  # its own reader knows the line
+            read(file, error.columns)
         raise
-    told = [str(attrs["read"])] if attrs.get("read") else []
-    used = {column for part in parts.values() for column in part.columns}
-    spare = [str(c) for c in getattr(data, "columns", ()) if str(c) not in used]
-    if spare and not columns:
-        told.append(
-            f"{name}: left out {_listing(spare)}; choose columns (on the command line: --column)"
-        )
-    if told:
-        result.attrs["read"] = "\n".join(told)
+    if told := _told(data, parts, columns, name):
+        result.attrs["read"] = told
     if isinstance(model, HasDataRule) and (sentence := model.unusable(result)):
         raise DataError(f"{name}: {sentence}")
     return standardise(result) if standardised else result
+
+
+def _told(data: Any, parts: dict[str, Table], columns: tuple[str, ...], name: str) -> str:
+    """How a file was read, and what is left out of a table unasked."""
+    told = [str(getattr(data, "attrs", {}).get("read", ""))]
+    used = {column for part in parts.values() for column in part.columns}
+    spare = [str(c) for c in getattr(data, "columns", ()) if str(c) not in used]
+    if spare and not columns:
+        choose = "choose columns (on the command line: --column)"
+        told.append(f"{name}: left out {_listing(spare)}; {choose}")
+    return "\n".join(filter(None, told))
 
 
 def coords(data: xr.Dataset) -> dict[str, np.ndarray]:

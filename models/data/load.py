@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.data.dataset import as_dataset
 from models.data.files import bundled, bundled_names, read
+from models.settings import sequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +36,7 @@ def load_data(
         DataError: the data cannot be used: says what, where, what was expected and what to do.
         ConfigError: a column that the data do not have.
     """
-    columns = tuple(columns)
+    columns = sequence("columns", columns, str, "('height',)")
     found = opened(source, columns)
     return as_dataset(found, model, columns, data_name(source), standardised=standardised)
 

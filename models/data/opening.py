@@ -64,7 +64,7 @@ def contents(
 
 
 def too_large(size: int, most: int) -> str:
-    """What is said of a file of more bytes than are read."""
+    """The complaint about a file of more bytes than are read."""
     unit, word = (2**30, "GiB") if most >= 2**30 else (2**20, "MiB")
     return (
         f"holds {size / unit:,.1f} {word} or more, and at most {most / unit:,.0f} {word} are read: "

@@ -190,7 +190,7 @@ def _parsed(
 
 
 def _separator(path: Path, text: str) -> str:
-    """What separates the cells: the one character by which all rows are of one length."""
+    """The separator of the cells: the one character by which all rows are of one length."""
     fitting: dict[str, int] = {}
     for separator in _SEPARATORS:
         spaced = separator == " "
