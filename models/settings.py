@@ -16,7 +16,6 @@ from math import inf
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 
 from models.errors import ConfigError, shown
@@ -56,7 +55,7 @@ def check_seed(seed: Any) -> None:
     Raises:
         ConfigError: it is no integer of 63 bits.
     """
-    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    whole = isinstance(seed, Integral) and not isinstance(seed, bool)
     if not whole or not 0 <= int(seed) < 2**63:
         raise ConfigError(f"seed is {shown(seed)}; expected an integer of at least 0, as seed=1")
 

@@ -26,6 +26,10 @@ _LARGEST = 2**20
 """Bytes of a TOML file that is read."""
 
 
+_DEEPEST = 20
+"""Levels of tables and arrays in it."""
+
+
 class CaseSettings(BaseModel):
     """One model on one data set.
 
@@ -123,7 +127,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     raw = contents(path, "a TOML file, see --config", _LARGEST, ConfigError)
     try:
-        return tomllib.loads(raw.decode("utf-8-sig"))
+        return _flat(tomllib.loads(raw.decode("utf-8-sig")))
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError(
@@ -205,7 +209,9 @@ def _sound(raw: Mapping[str, Any], prefix: str) -> tuple[dict[str, Any], list[st
     try:
         _validated(raw)
     except ValidationError as error:
-        wrong = {item["loc"][0] for item in error.errors()}
+        wrong = {item["loc"][0] for item in error.errors() if item["loc"]}
+        if not wrong:  # no JSON at all: a byte that is no text
+            return {}, [f"{prefix.rstrip(': ')}: holds bytes that are not UTF-8; retype them"]
         cases = raw.get("cases", ())
         sound = {name: value for name, value in raw.items() if name not in wrong}
         if "cases" in wrong and isinstance(cases, list):
@@ -222,9 +228,20 @@ def _validated(raw: Mapping[str, Any]) -> Settings:
 
 def _toml_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return _flat(tomllib.loads(f"value = {text}"))["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _flat(found: dict[str, Any]) -> dict[str, Any]:
+    """The same, if it is nested no deeper than settings are."""
+    level: list[Any] = [found]
+    for _ in range(_DEEPEST):
+        parts = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [item for part in parts for item in part if isinstance(item, dict | list)]
+        if not level:
+            return found
+    raise RecursionError
 
 
 def _unreadable(error: Exception) -> str:
