@@ -6,6 +6,8 @@ The plain file's values are the right ones.
 from __future__ import annotations
 
 import gzip
+import os
+import socket
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 
 import concord as cc
 from models.data.files import read
-from models.errors import DataError
+from models.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -234,3 +236,122 @@ def test_a_path_is_read_in_python_and_told_once(
     assert mean == pytest.approx(np.mean([14.14, 7.54, 11.02]))
     assert capsys.readouterr().err.count("decimal commas") == 1
     assert found.case.data_name == "mine"
+
+
+# --- kinds and sizes, before anything is opened or made -------------------------------------------
+
+
+def test_what_is_no_file_is_never_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, concord
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    os.mkfifo("pipe.csv")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    (tmp_path / "folder.csv").mkdir()
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("socket.csv")
+        for name, kind in {
+            "pipe.csv": "a pipe",
+            "zero.csv": "a device",
+            "folder.csv": "a directory",
+            "socket.csv": "a socket",
+        }.items():
+            with pytest.raises(DataError, match=f"{name}: is {kind}; expected"):
+                read(name)
+            code, _, errors = concord("run", "gaussian", "--config", name)
+            assert code == 2
+            assert f"{name}: is {kind}; expected a TOML file" in errors
+
+
+def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path, concord) -> None:
+    for name, size in (("large.csv", 20 * 2**30), ("large.toml", 3 * 2**30)):
+        with (tmp_path / name).open("wb") as stream:
+            stream.truncate(size)
+    with pytest.raises(DataError, match=r"holds 20.0 GiB or more, and at most 1 GiB are read"):
+        read(tmp_path / "large.csv")
+    code, _, errors = concord("run", "gaussian", "--config", "large.toml")
+    assert code == 2
+    assert "at most 1 MiB are read" in errors
+
+
+@pytest.mark.parametrize(
+    ("model", "setting"),
+    [
+        ("gaussian_mixture", "k"),
+        ("gaussian_mixture", "dim"),
+        ("gaussian", "dim"),
+        ("factor_analysis", "factors"),
+        ("ridge_regression", "predictors"),
+    ],
+)
+def test_sizes_of_models_are_refused_in_words(model: str, setting: str, concord) -> None:
+    code, _, errors = concord("check", model, "--set", f"{setting}={10**9}")
+    assert code == 2
+    assert f"{model}.{setting} is 1000000000; expected an integer of at most 1,000" in errors
+
+
+def test_the_same_is_refused_in_python() -> None:
+    for value in (10**9, 10**5_000, 2.5, True, "3"):
+        with pytest.raises(ConfigError, match=r"gaussian_mixture\.k is .*expected an integer"):
+            cc.GaussianMixture(k=value)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match="choose a smaller k or fewer columns"):
+        cc.GaussianMixture(k=1_000, dim=1_000)
+    for methods, told in (
+        ((cc.NUTS,), r"write NUTS\(\)"),
+        ("nuts", "methods is 'nuts'"),
+        (3, "methods is 3"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            cc.compare(cc.Gaussian(), [1.0, 2.0, 4.0], methods=methods)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--n", str(10**12)), "at most 10,000,000"),
+        (("--replicates", str(10**15)), "10000000"),
+        (("--n", "9" * 5_000), "at most 10,000,000"),
+        (("--set", "dim=" + "9" * 5_000), "thousands of digits"),
+        (("--set", "dim=" + "[" * 5_000 + "]" * 5_000), "nested too deeply"),
+    ],
+)
+def test_numbers_beyond_reason_are_usage_errors(
+    arguments: tuple[str, str], told: str, concord
+) -> None:
+    code, _, errors = concord("study", "coverage", "--model", "gaussian", *arguments)
+    assert code == 2
+    assert told in errors
+    assert len(errors) < 2_000
+
+
+def test_toml_that_cannot_be_read_is_a_usage_error(tmp_path: Path, concord) -> None:
+    for content, told in (
+        (b"seed = " + b"[" * 50_000, "nested too deeply"),
+        (b"seed = " + b"9" * 5_000, "thousands of digits"),
+        (b"seed = 1\nout = '\xff'", "line 2 is not UTF-8 text"),
+    ):
+        saved(tmp_path, content, "run.toml")
+        code, _, errors = concord("run", "gaussian", "--config", "run.toml")
+        assert code == 2
+        assert told in errors
+
+
+# --- what is written of a user's names ------------------------------------------------------------
+
+
+def test_control_characters_and_long_names_do_not_reach_the_terminal(
+    tmp_path: Path, concord
+) -> None:
+    saved(tmp_path, "\x1b[31mred,\u202eleft," + "x" * 100_000 + "\n1,2,3\n4,5,6\n7,8,8\n")
+    for column in ("--column", "none"), ("--column", "\x1b]0;x"), ():
+        code, _, errors = concord("check", "gaussian", "--data", "mine.csv", *column)
+        assert code == 2
+        assert not set(errors) & set("\x1b\u202e")
+        assert "\\x1b[31mred" in errors
+        assert len(errors) < 3_000
+
+
+def test_bytes_that_are_no_text_are_a_usage_error(concord) -> None:
+    code, _, errors = concord("check", "gaussian", "--column", "\udcff")
+    assert code == 2
+    assert "holds bytes that are not UTF-8" in errors

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-FEW, MANY = 60, 1_200
+FEW, MANY = 50, 1_200
 
 
 def survives(call: Callable[[], Any]) -> None:
