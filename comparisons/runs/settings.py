@@ -166,11 +166,13 @@ def numbers(option: str, text: str) -> tuple[tuple[int, ...], list[str]]:
     """Distinct positive integers of `"10,50"`, smallest first, and what is wrong with the rest."""
     found, mistakes = set(), []
     for part in text.split(","):
-        few = part.strip().isdecimal() and len(part) < 20
-        if few and 2 <= int(part) <= MOST:
-            found.add(int(part))
+        digits = part.strip()
+        number = int(digits) if digits.isdecimal() and len(digits) < 20 else 0
+        if 2 <= number <= MOST:
+            found.add(number)
         else:
-            told = f"{shown(part)} is no integer of at least 2 and at most {MOST:,}"
+            bound = f"at most {MOST:,}" if number > MOST or len(digits) >= 20 else "at least 2"
+            told = f"{shown(part)} is no integer of {bound}"
             mistakes.append(f"{option} {text[:60]}: {told}")
     return tuple(sorted(found)), mistakes
 
