@@ -25,9 +25,10 @@ from inference.estimate import Estimate
 from inference.method import PROFILES, Method, Profile, label, refusal, variants
 from inference.posterior.stored import completed, reduced
 from models.data.dataset import as_dataset, content_hash
-from models.errors import ConfigError, FitError, StoreError, told
+from models.errors import ConfigError, FitError, StoreError, shown, told
 from models.notebook import table
 from models.programs.adopted.classes import adopt_class, missing, reason_to_adopt
+from models.settings import check_seed, sequence
 from models.spec import Model
 
 type Progress = Callable[[str, str, float], None]
@@ -84,17 +85,17 @@ class Case:
             ConfigError: the seed is negative or the profile unknown.
             DataError: the data do not suit the model.
         """
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-            raise ConfigError(f"seed is {seed!r}; expected an integer of at least 0")
+        check_seed(seed)
         if profile not in PROFILES:
-            raise ConfigError(f"profile is {profile!r}; expected quick, standard or thorough")
+            raise ConfigError(f"profile is {shown(profile)}; expected quick, standard or thorough")
         self.data: xr.Dataset
         model, self.data = _as_read(model, data, data_name)
         self.model = model
         self.seed = int(seed)
         self.data_name = data_name
         self.profile: Profile = profile
-        self.methods = tuple(usual_methods(profile) if methods is None else methods)
+        asked = usual_methods(profile) if methods is None else methods
+        self.methods = sequence("methods", asked, Method, "(cc.NUTS(),)")
         reasons = {method: refusal(method, model) for method in self.methods}
         self.refusals = {method: reason for method, reason in reasons.items() if reason}
         self.failed: dict[str, str] = {}

@@ -19,11 +19,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from math import ceil, inf, isfinite, nan
+from numbers import Real
 from statistics import NormalDist
 from typing import Any, Literal, final, get_args
 
 from comparisons.policy import FAMILY, PRACTICAL, Z
-from models.errors import ConfigError
+from models.errors import ConfigError, shown
 
 type Outcome = Literal["AGREE", "CONSISTENT", "EXPLAINED", "DIFFER", "UNSURE", "NOT COMPARABLE"]
 
@@ -155,8 +156,8 @@ def at_tolerance(verdicts: Iterable[Verdict], tolerance: float) -> tuple[Verdict
     Raises:
         ConfigError: the factor is not above 0 and finite.
     """
-    if not 0 < tolerance < inf:
-        raise ConfigError(f"tolerance is {tolerance}; expected > 0 and finite")
+    if not isinstance(tolerance, Real) or not 0 < tolerance < inf:
+        raise ConfigError(f"tolerance is {shown(tolerance)}; expected > 0 and finite")
     return tuple(
         replace(row, bound=tolerance * row.bound, resolution=tolerance * row.resolution)
         for row in verdicts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from abc import ABC, abstractmethod
 from collections import ChainMap
@@ -10,8 +11,10 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_type_hints
 
 from models.capabilities import HasOwnPrograms
+from models.errors import ConfigError, DataError, shown
 from models.programs.precision import float64
 from models.settings import check_settings
+from models.spec import refuse_other
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +58,7 @@ class Method(ABC):
         """Every fit runs in float64, whatever the process's default is."""
         super().__init_subclass__(**kwargs)
         if "fit" in vars(cls):
-            cls.fit = float64(cls.fit)
+            cls.fit = _with_arguments(float64(cls.fit))
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -71,6 +74,22 @@ class Method(ABC):
         Raises:
             FitError: no estimate at all could be produced.
         """
+
+
+def _with_arguments(fit: Callable[..., Estimate]) -> Callable[..., Estimate]:
+    """A method's `fit` that refuses arguments of another kind."""
+
+    @functools.wraps(fit)
+    def checked(self: Method, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+        refuse_other(model)
+        if not hasattr(data, "data_vars"):
+            told = f"data are {shown(data)}; expected a Dataset"
+            raise DataError(f"{told}: cc.load_data(…, {model!r}) makes one")
+        if not hasattr(rng, "bit_generator"):
+            raise ConfigError(f"rng is {shown(rng)}; expected numpy.random.default_rng(0)")
+        return fit(self, model, data, rng)
+
+    return checked
 
 
 def refusal(method: Method, model: Model) -> str:

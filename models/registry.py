@@ -5,7 +5,7 @@ import inspect
 import pkgutil
 from types import ModuleType
 
-from models.errors import ConfigError, did_you_mean
+from models.errors import ConfigError, did_you_mean, shown
 
 
 def entries(package: ModuleType) -> dict[str, ModuleType]:
@@ -39,6 +39,6 @@ def lookup[T](kind: str, name: str, valid: dict[str, T]) -> T:
     Raises:
         ConfigError: no such entry; lists the valid names and the nearest one.
     """
-    if name in valid:
+    if isinstance(name, str) and name in valid:
         return valid[name]
-    raise ConfigError(f"unknown {kind} {name!r}.{did_you_mean(name, valid)}")
+    raise ConfigError(f"unknown {kind} {shown(name)}.{did_you_mean(name, valid)}")

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final, get_args
 
-from models.errors import ModelError
+from models.errors import ConfigError, ModelError, shown
 from models.notebook import table
 from models.settings import check_settings
 
@@ -136,6 +136,18 @@ class Model:
 def defines(cls: type[Model], name: str) -> bool:
     """Whether a class, or one that it is derived from, defines a program or a part."""
     return getattr(cls, name) is not getattr(Model, name)
+
+
+def refuse_other(model: object) -> None:
+    """Refuses what is no model.
+
+    Raises:
+        ConfigError: it is a class, or something else altogether.
+    """
+    if isinstance(model, type) and issubclass(model, Model):
+        raise ConfigError(f"the model is the class {model.__name__}; write {model.__name__}()")
+    if not isinstance(model, Model):
+        raise ConfigError(f"the model is {shown(model)}; expected one such as cc.Gaussian()")
 
 
 def _absent(model: Model, name: str) -> ModelError:

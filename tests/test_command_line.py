@@ -313,18 +313,19 @@ def test_an_unknown_setting_of_a_method_is_refused() -> None:
 
 def test_more_draws_than_the_machine_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     study = _plan.Plan("a", Gaussian(), "d", as_dataset(np.arange(9.0), Gaussian()), {})
-    _plan._refuse_memory(study, (NUTS(draws=1_000), Laplace(draws=1_000)))
-    for method in (NUTS(draws=10**12), Laplace(draws=10**12)):
-        with pytest.raises(ConfigError, match=r"need about .* GiB and there are"):
-            _plan._refuse_memory(study, (method,))
+    _plan.refuse_memory(study, (NUTS(draws=1_000), Laplace(draws=1_000)))
+    with pytest.raises(ConfigError, match=r"need about .* GiB and there are"):
+        _plan.refuse_memory(study, (NUTS(draws=10**7, chains=10**4),))
+    with pytest.raises(ConfigError, match="expected an integer of at most 10,000,000"):
+        NUTS(draws=10**12)
     # four pseudo-chains of 2,000 draws of two numbers: 8 copies of 128 kB
     monkeypatch.setattr(_plan, "_ANYWHERE", 0)
     monkeypatch.setattr(_plan, "memory_limit", lambda: 10**6)
     with pytest.raises(ConfigError, match=r"8,000 draws of 2 numbers and 0 log-likelihoods"):
-        _plan._refuse_memory(study, (Laplace(draws=2_000),))
+        _plan.refuse_memory(study, (Laplace(draws=2_000),))
     # 4,000 of the 8,000 draws of a sampler keep the log-likelihoods of 9 units
     with pytest.raises(ConfigError, match=r"8,000 draws of 2 numbers and 36,000 log-likelihoods"):
-        _plan._refuse_memory(study, (NUTS(draws=2_000),))
+        _plan.refuse_memory(study, (NUTS(draws=2_000),))
 
 
 def test_the_memory_is_what_bounds_this_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,13 +17,14 @@ import pandas as pd
 from comparisons.case import Case
 from comparisons.claims import GATE
 from comparisons.policy import TOLERANCE
+from comparisons.runs.console import tell_reading
 from comparisons.runs.plan import built, model_class
 from comparisons.runs.programs import guarded, parts, programs_spec
 from comparisons.runs.programs import table as table_of
 from comparisons.runs.selection import chosen
 from comparisons.runs.user_model import user_program
 from models.data.dataset import as_dataset
-from models.data.load import load_data
+from models.data.load import data_name, load_data, opened
 from models.errors import ConcordError, DataError, ModelError
 from models.notebook import table
 from models.programs.adopt import adopt
@@ -31,6 +32,7 @@ from models.programs.adopted.classes import adopt_class, missing, reason_to_adop
 from models.programs.density import density, languages, units
 from models.programs.precision import float64
 from models.programs.readings import outside_support
+from models.settings import check_seed
 from models.spec import Parameter
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def staged(case: CaseSettings, seed: int) -> Iterator[tuple[str, str]]:
         programs = {one: user_program(*parts(text)) for one, text in spec["programs"].items()}
         given = {"pymc": None, "numpyro": None, **programs}
         frame = table_of(case.data, case.columns) if case.data else None
+        tell_reading(frame)
         matching = {"names": case.names, "latent": case.latent}
         yield from program_stages(given["pymc"], given["numpyro"], frame, seed, **matching)
         return
@@ -75,6 +78,7 @@ def staged(case: CaseSettings, seed: int) -> Iterator[tuple[str, str]]:
         own = missing(instance) or case.latent
         read = table_of if own else partial(load_data, model=instance)
         data = read(case.data, columns=case.columns)
+        tell_reading(data)
     yield from stages(instance, data, seed, latent=case.latent)
 
 
@@ -303,21 +307,27 @@ def check(
     Returns:
         The stages. A stage that fails is its last row, not an error.
     """
+    check_seed(seed)
     rows: list[tuple[str, str, str, float]] = []
     began = time.perf_counter()
     try:
+        name, data = data_name(data), opened(data)
         if model is None:
+            tell_reading(data)
             matching = {"names": names, "latent": latent, "likelihood": likelihood}
             found = program_stages(pymc, numpyro, data, seed, **matching)
         else:
             if data is not None and not missing(model):
-                data = as_dataset(data, model)
+                data = as_dataset(data, model, name=name)
+            tell_reading(data)
             found = stages(model, data, seed, latent=latent)
         for stage, text in found:
             now = time.perf_counter()
             rows.append((stage, "ok", text, now - began))
             began = now
     except ConcordError as error:
-        stage, _, text = str(error).partition(": ")
+        stage, colon, text = str(error).partition(": ")
+        if not colon:
+            stage, text = "model", stage
         rows.append((stage, "failed", text, time.perf_counter() - began))
     return Checked(tuple(rows))

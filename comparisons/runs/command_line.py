@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Never
 import typer
 
 from comparisons.runs import environment, stored, storing, supervisor
-from comparisons.runs.console import complain, reserve, say
+from comparisons.runs.console import complain, refuse_bytes, reserve, say
 from comparisons.runs.options import (
     CheckData,
     Column,
@@ -190,7 +190,7 @@ def check(
 
     from comparisons.runs.check import staged
     from comparisons.runs.settings import CaseSettings, parse_set, settings
-    from models.errors import refuse
+    from models.errors import printable, refuse
 
     chosen, mistakes = settings({"seed": seed, "timeout": timeout})
     refuse(mistakes)
@@ -202,7 +202,7 @@ def check(
         columns=tuple(column or ()),
     )
     for stage, result in staged(case, chosen.seed):
-        say(f"ok  {stage}: {result}")
+        say(printable(f"ok  {stage}: {result}"))
 
 
 @app.command(epilog=EXIT_CODES)
@@ -334,12 +334,18 @@ def main() -> Never:
     from models.errors import ConcordError
 
     try:
+        refuse_bytes(sys.argv)
         app()
     except ConcordError as error:
         if debug:
             raise
         complain(f"error: {error}")
         raise SystemExit({"InUseError": 3, "FitError": 4}.get(type(error).__name__, 2)) from None
+    except MemoryError as error:
+        if debug:
+            raise
+        complain(f"error: there is not enough memory: {error}; ask for less, or for a smaller N")
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         complain("interrupted")
         raise SystemExit(130) from None

@@ -22,18 +22,21 @@ from comparisons.report.engines import EngineResult, engines
 from comparisons.report.files import report_names
 from comparisons.report.first_screen import first_screen
 from comparisons.runs import signals
+from comparisons.runs.console import tell_reading
 from comparisons.runs.flow import case_result, closed, tabulated
 from comparisons.runs.place import place
-from comparisons.runs.plan import unique
+from comparisons.runs.plan import refuse_memory, unique
 from comparisons.runs.publish import publish
 from comparisons.runs.selection import chosen, title
 from comparisons.runs.settings import Settings
 from comparisons.verdict import at_tolerance, not_comparable
 from inference.method import label
+from models.data.load import data_name, opened
 from models.errors import ConfigError, ModelError, did_you_mean, told
 from models.notebook import table
 from models.programs.adopted.classes import chosen as chosen_model
 from models.programs.precision import float64
+from models.settings import sequence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -226,7 +229,7 @@ def compare(
     Args:
         model: a model of the catalogue or of your own class; else pass `pymc`, `numpyro` or both.
         data: for a model an array, a frame or a dataset that suits it; for programs a mapping or a
-            frame, whose names are their arguments.
+            frame, whose names are their arguments; or a bundled data set or a file by its name.
         pymc: a built `pm.Model`, or a function of the data that returns one.
         numpyro: a NumPyro function of the data.
         names: which name of one program is which of the other, where they differ.
@@ -246,15 +249,15 @@ def compare(
         DataError: the data do not suit the model.
         ModelError: a program cannot be evaluated, or the two are not shown to be one model.
     """
-    programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
-    model = chosen_model(model, data, programs, latent=latent, likelihood=likelihood)
+    given = {"pymc": pymc, "numpyro": numpyro, "names": names}
+    name, data = data_name(data), opened(data)
+    model = chosen_model(model, data, given, latent=latent, likelihood=likelihood)
     at_tolerance((), tolerance)  # refused before anything is fitted
     began, problems = time.perf_counter(), dict[str, str]()
-    case = Case(model, data, seed, profile=profile, methods=methods, progress=signals.check)
-    found = {
-        name: at_tolerance(verdicts, 1.0 if name == GATE else tolerance)
-        for name, verdicts in _found(case, claims, problems).items()
-    }
+    told = {"data_name": name, "profile": profile, "methods": methods}
+    case = Case(model, data, seed, **told, progress=signals.check)
+    found = _found(case, claims, problems)
+    found = {n: at_tolerance(v, 1.0 if n == GATE else tolerance) for n, v in found.items()}
     return Comparison(case, found, time.perf_counter() - began, problems)
 
 
@@ -263,7 +266,9 @@ def _found(
     case: Case, claims: Sequence[str], problems: dict[str, str]
 ) -> dict[str, Sequence[Verdict]]:
     """The verdicts of the gate and, if it is open, of every claim; why one failed in `problems`."""
-    modules = chosen(tuple(claims))
+    tell_reading(case.data)
+    refuse_memory(case, case.methods)
+    modules = chosen(sequence("claims", claims, str, "('own_target',)"))
     found: dict[str, Sequence[Verdict]] = {GATE: list(modules[GATE].compare(case))}
     if cause := closed(found[GATE]):
         raise ModelError(cause)

@@ -3,7 +3,9 @@
 import os
 import sys
 from contextlib import suppress
-from typing import TextIO
+from typing import Any, TextIO
+
+from models.errors import ConfigError, printable
 
 _results: TextIO | None = None
 """Standard output, where what else is printed no longer goes there."""
@@ -31,8 +33,26 @@ def say(line: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def tell_reading(*data: Any) -> None:
+    """Says once how the files of data were read, and what of them is left out."""
+    for line in dict.fromkeys(getattr(one, "attrs", {}).get("read", "") for one in data):
+        if line:
+            complain(line)
+
+
 def complain(message: str) -> None:
     """Prints to standard error, where there is one."""
     if sys.stderr is not None:
         with suppress(OSError):
-            print(message, file=sys.stderr)
+            print(printable(message), file=sys.stderr)
+
+
+def refuse_bytes(arguments: list[str]) -> None:
+    """Refuses arguments that are no text: no file that is written could hold them.
+
+    Raises:
+        ConfigError: names the first.
+    """
+    for text in arguments:
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise ConfigError(f"{text[:60]}: holds bytes that are not UTF-8; rename or retype it")

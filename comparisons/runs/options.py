@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from comparisons.policy import LADDER
+from models.settings import MOST
 
 Column = Annotated[
     list[str] | None,
@@ -88,7 +89,10 @@ Standardise = Annotated[
 Replicates = Annotated[
     int | None,
     typer.Option(
-        min=100, help="Most data sets at each N; fewer if all is decided.", show_default="4000"
+        min=100,
+        max=MOST,
+        help="Most data sets at each N; fewer if all is decided.",
+        show_default="4000",
     ),
 ]
 Units = Annotated[

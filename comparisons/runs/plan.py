@@ -131,10 +131,10 @@ def plans(settings: Settings, mistakes: Sequence[str] = ()) -> list[Plan]:
         found.append(plan(spec, _slug(model, data, [p.slug for p in found])))
         if ":" in reference or data not in bundled_names():  # the bundled ones suit the catalogue
             _refuse_outside_support(found[-1])
-        _refuse_memory(found[-1], methods or ())
+        refuse_memory(found[-1], methods or ())
     for spec in own:
         found.append(_adopted_plan({**spec, **common}, [p.slug for p in found]))
-        _refuse_memory(found[-1], methods or ())
+        refuse_memory(found[-1], methods or ())
     return found
 
 
@@ -347,11 +347,14 @@ def _refuse_outside_support(plan: Plan) -> None:
         raise DataError(f"{plan.data_name}: {problem}")
 
 
-def _refuse_memory(plan: Plan, methods: Sequence[Method]) -> None:
-    """Refuses what cannot fit in float64, with a few copies.
+def refuse_memory(plan: Plan | Case, methods: Sequence[Method]) -> None:
+    """Refuses what cannot fit in memory, in float64, with a few copies.
 
     Counted are every parameter of all draws, and for Markov chains the log-likelihood of each unit
     at the draws that keep it.
+
+    Raises:
+        ConfigError: says how much is needed and how much there is.
     """
     numbers = sum(int(np.size(value)) for value in plan.model.truth.values())
     n = units(plan.model, plan.data)

@@ -10,7 +10,8 @@ from comparisons.runs import supervisor
 from comparisons.runs.user_model import user_program
 from comparisons.store.keys import digest, source_digest
 from models.capabilities import HasOwnPrograms
-from models.data.files import bundled, bundled_names, read
+from models.data.files import bundled_names
+from models.data.load import opened
 from models.errors import ConcordError, ConfigError, ModelError
 from models.programs.adopt import adopt
 from models.programs.adopted.classes import adopt_class
@@ -122,7 +123,7 @@ def table(source: str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
         ConfigError: a column that it does not have.
         DataError: the file cannot be read.
     """
-    frame = bundled(source) if source in bundled_names() else read(source, columns)
+    frame = opened(source, columns)
     return frame[list(columns)] if columns else frame
 
 

@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from models.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -83,7 +85,7 @@ class _Bar:
         """Prints a line above the bar."""
         if self._console:
             with suppress(OSError):
-                self._console.print(message, markup=False, highlight=False)
+                self._console.print(printable(message), markup=False, highlight=False)
 
 
 def say(message: str) -> None:

@@ -25,6 +25,7 @@ from comparisons.runs import theory as _theory
 from comparisons.runs.batches import There, spec
 from comparisons.runs.conduct import conduct
 from comparisons.runs.console import say as print_result
+from comparisons.runs.console import tell_reading
 from comparisons.runs.executor import ONE_THREAD, Cluster
 from comparisons.runs.flow import case_result, closed, record_description, stored_record
 from comparisons.runs.place import place
@@ -35,7 +36,7 @@ from comparisons.runs.studying import default_ladder, prepared
 from comparisons.store.keys import digest
 from comparisons.verdict import OUTCOMES
 from inference.method import label
-from models.errors import FitError, told
+from models.errors import FitError, printable, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -81,6 +82,7 @@ def run(
     """
     with supervisor.stage("the reading of models and data"):
         planned = {plan.slug: plan for plan in plans(settings, mistakes)}
+    tell_reading(*(plan.data for plan in planned.values()))
     names, most = report_names(planned), len(planned)
     with place(settings, {}, names, debug=debug, force=force, most=most) as (output, store, at):
         cases = {slug: plan.case(store) for slug, plan in planned.items()}
@@ -97,7 +99,7 @@ def run(
         page, screens = publish(results, output.path, command)
         store.used.update(*(record["used"] for record in records.values()))
     for screen in screens:
-        print_result(f"{screen}\n")
+        print_result(f"{printable(str(screen))}\n")
     every = (verdict for r in results for verdicts in r.verdicts.values() for verdict in verdicts)
     code = conclude(every, case_errors(results, records, broken))
     return page, 1 if _failed_on(settings.fail_on, page.parent, len(results)) else code

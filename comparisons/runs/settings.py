@@ -14,10 +14,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models.errors import ConfigError, did_you_mean, refuse
+from models.data.opening import contents
+from models.errors import ConfigError, did_you_mean, refuse, shown
+from models.settings import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+
+_LARGEST = 2**20
+"""Bytes of a TOML file that is read."""
+
+
+_DEEPEST = 20
+"""Levels of tables and arrays in it."""
 
 
 class CaseSettings(BaseModel):
@@ -117,14 +127,18 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, or is not TOML (this includes a name given twice).
     """
+    raw = contents(path, "a TOML file, see --config", _LARGEST, ConfigError)
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
-    except OSError as error:
+        return _flat(tomllib.loads(raw.decode("utf-8-sig")))
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError(
-            f"{path}: {error.strerror}; expected a TOML file, see --config"
+            f"{path} is not TOML: line {line} is not UTF-8 text; save the file as UTF-8"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}; correct it there") from error
+    except (RecursionError, ValueError) as error:
+        raise ConfigError(f"{path}: {_unreadable(error)}") from error
 
 
 def parse_set(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
@@ -138,11 +152,14 @@ def parse_set(assignments: Sequence[str], option: str = "--set") -> dict[str, An
     for text in assignments:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not name.isidentifier():
-            mistakes.append(f"{option} {text}: expected NAME=VALUE, such as {option} k=2")
+            mistakes.append(f"{option} {text[:60]}: expected NAME=VALUE, such as {option} k=2")
         elif name in values:
             mistakes.append(f"{option} {name}: given twice")
         else:
-            values[name] = _toml_value(value)
+            try:
+                values[name] = _toml_value(value)
+            except (RecursionError, ValueError) as error:
+                mistakes.append(f"{option} {name}: {_unreadable(error)}")
     refuse(mistakes)
     return values
 
@@ -151,10 +168,14 @@ def numbers(option: str, text: str) -> tuple[tuple[int, ...], list[str]]:
     """Distinct positive integers of `"10,50"`, smallest first, and what is wrong with the rest."""
     found, mistakes = set(), []
     for part in text.split(","):
-        if part.strip().isdecimal() and int(part) >= 2:
-            found.add(int(part))
+        digits = part.strip()
+        number = int(digits) if digits.isdecimal() and len(digits) < 20 else 0
+        if 2 <= number <= MOST:
+            found.add(number)
         else:
-            mistakes.append(f"{option} {text}: {part!r} is no integer of at least 2")
+            bound = f"at most {MOST:,}" if number > MOST or len(digits) >= 20 else "at least 2"
+            told = f"{shown(part)} is no integer of {bound}"
+            mistakes.append(f"{option} {text[:60]}: {told}")
     return tuple(sorted(found)), mistakes
 
 
@@ -179,10 +200,11 @@ def explained(error: ValidationError, prefix: str) -> list[str]:
         elif item["type"] == "literal_error":
             choices = re.findall(r"'([^']*)'", str(item.get("ctx", {}).get("expected", "")))
             found = item["input"]
-            mistakes.append(f"{path}: unknown value {found!r}.{did_you_mean(str(found), choices)}")
+            near = did_you_mean(str(found), choices)
+            mistakes.append(f"{path}: unknown value {shown(found)}.{near}")
         else:
             expected = item["msg"].replace("Input should be", "expected")
-            mistakes.append(f"{path}: {expected}; got {item['input']!r:.60}")
+            mistakes.append(f"{path}: {expected}; got {shown(item['input'])}")
     return mistakes
 
 
@@ -191,7 +213,9 @@ def _sound(raw: Mapping[str, Any], prefix: str) -> tuple[dict[str, Any], list[st
     try:
         _validated(raw)
     except ValidationError as error:
-        wrong = {item["loc"][0] for item in error.errors()}
+        wrong = {item["loc"][0] for item in error.errors() if item["loc"]}
+        if not wrong:  # no JSON at all: a byte that is no text
+            return {}, [f"{prefix.rstrip(': ')}: holds bytes that are not UTF-8; retype them"]
         cases = raw.get("cases", ())
         sound = {name: value for name, value in raw.items() if name not in wrong}
         if "cases" in wrong and isinstance(cases, list):
@@ -208,6 +232,24 @@ def _validated(raw: Mapping[str, Any]) -> Settings:
 
 def _toml_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return _flat(tomllib.loads(f"value = {text}"))["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _flat(found: dict[str, Any]) -> dict[str, Any]:
+    """The same, if it is nested no deeper than settings are."""
+    level: list[Any] = [found]
+    for _ in range(_DEEPEST):
+        parts = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [item for part in parts for item in part if isinstance(item, dict | list)]
+        if not level:
+            return found
+    raise RecursionError
+
+
+def _unreadable(error: Exception) -> str:
+    """Why TOML that is well formed cannot be read."""
+    if isinstance(error, RecursionError):
+        return "is nested too deeply; expected a few levels: write it flat"
+    return "holds an integer of thousands of digits; expected one that fits 64 bits: shorten it"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,21 +10,24 @@ import numpy as np
 
 from comparisons.policy import LADDER
 from comparisons.runs.conduct import conduct
+from comparisons.runs.console import tell_reading
 from comparisons.runs.programs import at_truth
 from comparisons.store.entries import Store
 from comparisons.studies import Setting, further
 from comparisons.studies import study as find_study
+from inference.method import Method
 from models.capabilities import HasOwnPrograms
-from models.errors import refuse
+from models.data.load import opened
+from models.errors import refuse, shown
 from models.programs.adopted.classes import adopt_class, chosen
 from models.programs.precision import float64
+from models.settings import MOST, check_seed, sequence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
 
     from comparisons.studies import Study
-    from inference.method import Method
     from models.spec import Model
 
 _TIMES = 4
@@ -77,9 +79,9 @@ def study(
     """
     find_study(name)
     programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
-    given = chosen(model, data, programs, latent=latent, likelihood=likelihood)
+    given = chosen(model, opened(data), programs, latent=latent, likelihood=likelihood)
     own = data is None or isinstance(given, HasOwnPrograms)
-    model = at_truth(given if own else adopt_class(given, data), truth)
+    model = at_truth(given if own else adopt_class(given, opened(data)), truth)
     ladder = _ladder(model, n, replicates, seed)
     module, setting = prepared(name, model, methods, seed, tolerance)
     with tempfile.TemporaryDirectory() as folder:
@@ -102,6 +104,8 @@ def prepared(
         ConfigError: there is no such study, or it takes no such methods.
     """
     module = find_study(name)
+    methods = sequence("methods", methods, Method, "(cc.NUTS(),)")
+    tell_reading(getattr(model, "data", None))
     further(name, module, model, methods)
     return module, Setting(model, seed, tuple(methods), tolerance)
 
@@ -121,18 +125,16 @@ def default_ladder(model: Model) -> tuple[int, ...]:
     return (units, _TIMES * units) if model.grows else (units,)
 
 
-def _ladder(model: Model, n: Sequence[int] | int, replicates: int, seed: int) -> tuple[int, ...]:
+def _ladder(model: Model, n: Sequence[int] | int, replicates: int, seed: object) -> tuple[int, ...]:
     """The ladder that was asked for; refuses numbers that cannot be used."""
-    asked = set(np.ravel(np.asarray(n, object)).tolist())
+    asked = list(np.ravel(np.asarray(n, object)))
     found = [
-        f"n={one}: expected integers of at least 2, as in n=[50, 200]"
+        f"n={shown(one)}: expected integers from 2 to {MOST:,}, as in n=[50, 200]"
         for one in asked
-        if not isinstance(one, Integral) or one < 2
+        if not isinstance(one, int | np.integer) or not 2 <= int(one) <= MOST
     ]
-    ladder = tuple(sorted(map(int, asked))) or default_ladder(model)
-    if replicates < _LEAST:
-        found.append(f"replicates={replicates}: expected {_LEAST} or more")
-    if seed < 0:
-        found.append(f"seed is {seed}; expected an integer of at least 0")
+    if not isinstance(replicates, int | np.integer) or not _LEAST <= int(replicates) <= MOST:
+        found.append(f"replicates={shown(replicates)}: expected {_LEAST} or more, to {MOST:,}")
     refuse(found)
-    return ladder
+    check_seed(seed)
+    return tuple(sorted({int(one) for one in asked})) or default_ladder(model)

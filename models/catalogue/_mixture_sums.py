@@ -8,6 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from models.errors import ConfigError
+from models.settings import MOST
+
 _BLOCK = 8_000
 """Rows of which an E step makes logits, responsibilities and sums while a cache holds them."""
 _WIDE = 32
@@ -81,3 +84,16 @@ def _whole_sums(coefficients: Array, features: Array) -> Array:
     share = jax.nn.softmax(features @ coefficients.T, axis=1)
     # twice as fast by rows of the transpose, if that is really made first
     return jax.lax.optimization_barrier(share.T) @ features
+
+
+def refuse_size(k: int, dim: int) -> None:
+    """Refuses more covariance matrices than memory is meant for.
+
+    Raises:
+        ConfigError: says how many numbers they hold.
+    """
+    if (numbers := k * dim**2) > MOST:
+        raise ConfigError(
+            f"{k} covariance matrices of {dim} columns hold {numbers:,} numbers; expected at most "
+            f"{MOST:,}: choose a smaller k or fewer columns"
+        )

@@ -24,7 +24,7 @@ from models.capabilities import Equivariance
 from models.catalogue._normal import normal_information, vech
 from models.data.dataset import coords
 from models.errors import DataError
-from models.settings import Count, Finite, Positive
+from models.settings import Finite, Positive, Size
 from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class _LinearFactors(Model):
         scale_scale: prior HalfNormal scale of each unique standard deviation.
     """
 
-    factors: Count = 1
+    factors: Size = 1
     mean_loc: Finite = 0.0
     mean_scale: Positive = 10.0
     loading_scale: Positive = 5.0

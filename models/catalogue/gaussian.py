@@ -22,7 +22,7 @@ from models.capabilities import Equivariance
 from models.catalogue._correlation import pymc_cholesky_correlation
 from models.catalogue._normal import normal_information, vech
 from models.data.dataset import coords
-from models.settings import Count, Finite, Positive
+from models.settings import Finite, Positive, Size
 from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Gaussian(Model):
         concentration: prior LKJ concentration of the correlation matrix; 1 is uniform.
     """
 
-    dim: Count = 1
+    dim: Size = 1
     mean_loc: Finite = 0.0
     mean_scale: Positive = 10.0
     scale_scale: Positive = 10.0

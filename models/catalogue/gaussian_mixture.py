@@ -23,11 +23,11 @@ from models.capabilities import Equivariance
 from models.catalogue._correlation import pymc_cholesky_correlation
 from models.catalogue._mixture_referee import fit_by_statsmodels
 from models.catalogue._mixture_starts import clustered
-from models.catalogue._mixture_sums import component_sums
+from models.catalogue._mixture_sums import component_sums, refuse_size
 from models.catalogue._normal import expected_deviance
 from models.catalogue._ordered import OrderedNormal, pymc_ordered_normal
 from models.data.dataset import coords
-from models.settings import Count, Finite, Positive
+from models.settings import Finite, Positive, Size
 from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class GaussianMixture(Model):
         correlation_concentration: prior LKJ concentration of each correlation matrix.
     """
 
-    k: Count = 2
-    dim: Count = 1
+    k: Size = 2
+    dim: Size = 1
     covariance: Literal["full", "diagonal", "spherical", "tied"] = "full"
     mean_loc: Finite = 0.0
     mean_scale: Positive = 10.0
@@ -64,6 +64,10 @@ class GaussianMixture(Model):
     correlation_concentration: Positive = 1.0
 
     name: ClassVar[str] = "gaussian_mixture"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_size(self.k, self.dim)
 
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:

@@ -17,7 +17,7 @@ import xarray as xr
 
 from models.capabilities import Equivariance
 from models.data.dataset import coords
-from models.settings import Count, Positive
+from models.settings import Positive, Size
 from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class RidgeRegression(Model):
         slope_scale: prior Normal scale τ of each slope.
     """
 
-    predictors: Count = 6
+    predictors: Size = 6
     sigma: Positive = 0.7
     slope_scale: Positive = 1.3
 

@@ -20,15 +20,21 @@ import xarray as xr
 
 from models.capabilities import HasDataRule, HasOwnPrograms
 from models.data.column import is_numeric
+from models.data.files import read
 from models.data.table import Table, table_of
 from models.data.variables import converted, frozen
 from models.errors import ConcordError, DataError, ModelError
 from models.registry import lookup
+from models.settings import sequence
+from models.spec import refuse_other
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from models.spec import Model
+
+_NUMBERING = ("id", "index", "no", "nr", "number", "obs", "row", "rownames", "unnamed: 0")
+"""What a column that only numbers the rows may be called, in lower case."""
 
 
 def as_dataset(
@@ -57,7 +63,8 @@ def as_dataset(
         A Dataset with the schema's variables and dims; arrays are read-only, C-contiguous float64
         or int64 copies. Coordinates: column names along the second dim (of a one-dimensional
         variable `v`: the scalar `v_column`), row labels along the first (as `obs_label` where they
-        repeat), the labels of a variable `g` that holds groups along a dim `g_label`.
+        repeat), the labels of a variable `g` that holds groups along a dim `g_label`. The attribute
+        `read` says how a file was read, and what is left out unasked.
 
     Raises:
         DataError: the data cannot be used: says what, where, what was expected and what to do.
@@ -66,12 +73,31 @@ def as_dataset(
     """
     if isinstance(model, HasOwnPrograms):
         return model.data
-    schema = _schema(model)
-    parts = _bind(data, schema, model, tuple(columns), name)
-    result = converted(model, parts, schema, name, any_size=standardised)
+    refuse_other(model)
+    columns = sequence("columns", columns, str, "('height',)")
+    parts = _bind(data, schema := _schema(model), model, columns, name)
+    try:
+        result = converted(model, parts, schema, name, any_size=standardised)
+    except DataError as error:
+        if file := getattr(data, "attrs", {}).get("file"):  # its own reader knows the line
+            read(file, error.columns)
+        raise
+    if told := _told(data, parts, columns, name):
+        result.attrs["read"] = told
     if isinstance(model, HasDataRule) and (sentence := model.unusable(result)):
         raise DataError(f"{name}: {sentence}")
     return standardise(result) if standardised else result
+
+
+def _told(data: Any, parts: dict[str, Table], columns: tuple[str, ...], name: str) -> str:
+    """How a file was read, and what is left out of a table unasked."""
+    told = [str(getattr(data, "attrs", {}).get("read", ""))]
+    used = {column for part in parts.values() for column in part.columns}
+    spare = [str(c) for c in getattr(data, "columns", ()) if str(c) not in used]
+    if spare and not columns:
+        choose = "choose columns (on the command line: --column)"
+        told.append(f"{name}: left out {_listing(spare)}; {choose}")
+    return "\n".join(filter(None, told))
 
 
 def coords(data: xr.Dataset) -> dict[str, np.ndarray]:
@@ -214,6 +240,8 @@ def _choose(
         )
     (template,) = schema.values()
     numeric = {key: raw for key, raw in table.columns.items() if is_numeric(raw)}
+    data = {key: raw for key, raw in numeric.items() if not _counts_rows(key, raw)}
+    numeric = data or numeric
     if template.ndim == 1 and len(numeric) > 1:
         raise DataError(
             f"{name}: has {len(numeric)} numeric columns, {_listing(numeric)}; {model.name} takes "
@@ -224,6 +252,14 @@ def _choose(
     if numeric and (free or len(numeric) == width or len(table.columns) != width):
         return replace(table, columns=numeric, shape=(table.length, len(numeric)))
     return table
+
+
+def _counts_rows(name: str, column: Any) -> bool:
+    """Whether a column only numbers the rows."""
+    values = np.asarray(column)
+    return name.lower() in _NUMBERING and any(
+        np.array_equal(values, np.arange(first, first + values.size)) for first in (0, 1)
+    )
 
 
 def _split(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.data.dataset import as_dataset
 from models.data.files import bundled, bundled_names, read
+from models.settings import sequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,13 +36,29 @@ def load_data(
         DataError: the data cannot be used: says what, where, what was expected and what to do.
         ConfigError: a column that the data do not have.
     """
-    columns = tuple(columns)
+    columns = sequence("columns", columns, str, "('height',)")
+    found = opened(source, columns)
+    return as_dataset(found, model, columns, data_name(source), standardised=standardised)
+
+
+def opened(source: Any, columns: Iterable[str] = ()) -> Any:
+    """The table of a bundled data set or a file; anything else as it is.
+
+    Raises:
+        DataError: the file cannot be read.
+        ConfigError: a column that it does not have.
+    """
     if not isinstance(source, str | Path):
-        return as_dataset(source, model, columns, standardised=standardised)
-    table = bundled(str(source)) if str(source) in bundled_names() else read(source, columns)
-    return as_dataset(table, model, columns, data_name(source), standardised=standardised)
+        return source
+    return bundled(str(source)) if str(source) in bundled_names() else read(source, columns)
 
 
-def data_name(source: str | Path) -> str:
-    """The name of a bundled data set, or of a file without its folder and suffix."""
-    return str(source) if str(source) in bundled_names() else Path(source).stem
+def data_name(source: Any) -> str:
+    """The name of a bundled data set, or of a file without its folder and suffixes."""
+    if not isinstance(source, str | Path):
+        return "data"
+    return (
+        str(source)
+        if str(source) in bundled_names()
+        else Path(str(source).removesuffix(".gz")).stem
+    )

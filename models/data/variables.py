@@ -52,6 +52,7 @@ def converted(
     variables: dict[str, xr.Variable] = {}
     labels: dict[str, Any] = {}
     problems: list[str] = []
+    blamed: list[str] = []  # the columns that have them
     for variable, part in parts.items():
         template = schema[variable]
         if _numbers_labels(model, variable, template, part):
@@ -66,12 +67,20 @@ def converted(
         if not np.array_equal(groups, np.arange(groups.size)):
             labels[f"{variable}_label"] = groups
         problems += [f"{name}: {problem}" for problem in found]
+        blamed += part.columns if found else ()
         variables[variable] = xr.Variable(template.dims, frozen(array), part.attrs)
         labels |= _labels(variable, template, part)
+    _refuse(problems, blamed)
+    return xr.Dataset(variables, labels)
+
+
+def _refuse(problems: list[str], blamed: list[str]) -> None:
+    """Raises all problems at once, if there are any, with the columns that have them."""
     if problems:
         hidden = f"\n… and {len(problems) - 5} more columns" if len(problems) > 5 else ""
-        raise DataError("\n".join(problems[:5]) + hidden)
-    return xr.Dataset(variables, labels)
+        error = DataError("\n".join(problems[:5]) + hidden)
+        error.columns = tuple(blamed)
+        raise error
 
 
 def _holds_positions(model: Model, variable: str, template: xr.DataArray) -> bool:

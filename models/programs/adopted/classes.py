@@ -18,13 +18,14 @@ import xarray as xr
 
 from models.capabilities import HasOwnPrograms
 from models.data.dataset import as_dataset
-from models.errors import ConfigError, ModelError, did_you_mean
+from models.errors import ConfigError, ModelError, did_you_mean, shown
 from models.programs.adopt import adopt
 from models.programs.adopted.arguments import columns
 from models.programs.adopted.model import AdoptedModel
 from models.programs.numpyro import numpyro_trace
 from models.programs.pymc import pymc_program
-from models.spec import PARTS, PROGRAMS, Model, defines
+from models.settings import sequence
+from models.spec import PARTS, PROGRAMS, Model, defines, refuse_other
 
 _UNNAMED = re.compile(r"No variable named '?(\w+)|object has no attribute '(\w+)'")
 _ROWS = 40
@@ -35,6 +36,7 @@ def missing(model: Model) -> tuple[str, ...]:
     """The parts of a model that a class leaves out; () of a user's own programs."""
     if isinstance(model, HasOwnPrograms):
         return ()
+    refuse_other(model)
     return tuple(name for name in (*PROGRAMS, *PARTS) if not defines(type(model), name))
 
 
@@ -128,6 +130,11 @@ def chosen(
         ConfigError: both are given, or none.
         ModelError: a program cannot be evaluated; says which site is to blame.
     """
+    latent = sequence("latent", latent, str, "('z',)")
+    if likelihood is not None:
+        likelihood = sequence("likelihood", likelihood, str, "('term',)")
+    if not isinstance(programs["names"], Mapping | None):
+        raise ConfigError(f"names is {shown(programs['names'])}; expected names={{'a': 'alpha'}}")
     parts: dict[str, Any] = {"latent": latent, "likelihood": likelihood}
     if model is None:
         return adopt(**programs, data=data, **parts)

@@ -317,7 +317,8 @@ def _dataset(
             coords[f"{name}_label"] = labels
         if column is not None and hasattr(column, "columns"):
             coords[f"{name}_dim_1"] = np.array(list(map(str, column.columns)))
-    return xr.Dataset(variables, coords)
+    read = getattr(given, "attrs", {}).get("read")
+    return xr.Dataset(variables, coords, {"read": read} if read else None)
 
 
 def _coords(adopted: Adopted) -> dict[str, np.ndarray]:

@@ -1,0 +1,328 @@
+"""A file of text as a sheet of cells: its encoding, its separator, what stands around the table.
+
+Whatever is not plain (UTF-8, commas, names in the first line) is read where it can be read in one
+way only, and noted.  Lines and columns count from 1, as in an editor.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, final
+
+from models.data.cells import MISSING, is_number
+from models.data.opening import LARGEST, too_large
+from models.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
+_HEAD = 500
+"""Rows by which a separator is told."""
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig", "as UTF-8 with a byte-order mark"),
+    (codecs.BOM_UTF32_LE, "utf-32", "as UTF-32"),
+    (codecs.BOM_UTF32_BE, "utf-32", "as UTF-32"),
+    (codecs.BOM_UTF16_LE, "utf-16", "as UTF-16"),
+    (codecs.BOM_UTF16_BE, "utf-16", "as UTF-16"),
+)
+_OTHERS = {
+    b"PK\x03\x04": "a ZIP archive, such as an Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"PAR1": "a Parquet file, which is named .parquet",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"\x89HDF": "an HDF5 file",
+    b"%PDF": "a PDF file",
+}
+_GROUPS = re.compile(r"\d{1,3}( \d{3})+")
+_SPACED = re.compile(r'("[^"\r\n]*")|[ \t]+(?=[\r\n]|\Z)|(?<![^\r\n])[ \t]+|[ \t]+')
+
+
+@final
+@dataclass
+class Sheet:
+    """The cells of a file.
+
+    Attributes:
+        rows: the cells of each row; of the names too until they are taken out.
+        lines: the line on which each row starts.
+        names: the column names.
+        line: that of the names.
+        hidden: lines that are comments.
+        notes: how it was read, where that is not plain.
+    """
+
+    rows: list[list[str]] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    line: int = 1
+    hidden: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def without(self, places: set[int], what: str) -> None:
+        """Leaves rows out and notes it."""
+        if places:
+            self.notes.append(_left_out([self.lines[i] for i in sorted(places)], what))
+            self.rows = [row for i, row in enumerate(self.rows) if i not in places]
+            self.lines = [line for i, line in enumerate(self.lines) if i not in places]
+
+
+def sheet(path: Path, raw: bytes) -> Sheet:
+    """The cells of a file of text.
+
+    Args:
+        path: its path, for messages and for its suffix.
+        raw: its bytes.
+
+    Raises:
+        DataError: there is no reading of it, or more than one; starts with path:line:column.
+    """
+    text, notes = _decoded(path, raw)
+    first = text.partition("\n")[0].strip()
+    named = first[4:] if first[:4].lower() == "sep=" and len(first) == 5 else ""
+    separator = named or _separator(path, text)
+    if separator == " ":
+        text, separator = _spaces_to_tabs(text), "\t"
+        notes.append("separated by spaces")
+    elif separator != ",":
+        notes.append(f"separated by {_SEPARATORS.get(separator, repr(separator))}")
+    found = _parsed(path, text, separator)
+    bare = [row for row in found.rows if any(row)]
+    if len(found.hidden) > 1 and len(bare) == 1 and not named:  # labels such as #1, #2
+        found = _parsed(path, text, separator, comments=False)
+    if named:
+        found.rows, found.lines = found.rows[1:], found.lines[1:]
+        notes.append(f"its line {first!r}")
+    if found.hidden:
+        notes.append(_left_out(found.hidden, "comment"))
+    found.notes = notes
+    _trim(found, separator)
+    if not found.rows:
+        raise DataError(f"{path}:1: is empty; expected a line of column names, then rows")
+    found.names, found.line = found.rows.pop(0), found.lines.pop(0)
+    _check_names(path, found)
+    _check_widths(path, found)
+    return found
+
+
+def _decoded(path: Path, raw: bytes) -> tuple[str, list[str]]:
+    """The text of a file, and how it was made of its bytes."""
+    notes = []
+    if raw.startswith(b"\x1f\x8b"):
+        raw = _decompressed(path, raw)
+        notes.append("decompressed by gzip")
+    for start, kind in _OTHERS.items():
+        if raw.startswith(start):
+            raise DataError(f"{path}: is {kind}; expected text: save the table as CSV")
+    encoding, note = next(((e, n) for mark, e, n in _MARKS if raw.startswith(mark)), ("utf-8", ""))
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        if encoding != "utf-8":
+            told = f"its byte-order mark says {encoding}, but it is not"
+            raise DataError(f"{path}:{line}: {told}; save the file as UTF-8") from None
+        text, note = raw.decode("cp1252", errors="replace"), "as Windows-1252 (Latin-1)"
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(f"{path}:{line}: holds a zero byte, so it is no text; save it as UTF-8 CSV")
+    ends = [name for end, name in (("\r\n", "CR LF"), ("\r", "CR")) if end in text]
+    if ends == ["CR"] or (ends and note):
+        note += (" with " if not note else ", ") + f"lines that end in {ends[0]}"
+    return text, [*notes, note.strip()] if note else notes
+
+
+def _decompressed(path: Path, raw: bytes) -> bytes:
+    try:
+        with gzip.open(io.BytesIO(raw)) as stream:
+            found = stream.read(LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        told = "begins like a gzip file and cannot be decompressed"
+        raise DataError(f"{path}: {told} ({error}); expected text: make it again") from None
+    if len(found) > LARGEST:
+        raise DataError(f"{path}: decompressed it {too_large(len(found), LARGEST)}")
+    return found
+
+
+def _left_out(lines: list[int], what: str) -> str:
+    shown = ", ".join(map(str, lines[:3])) + (", …" if len(lines) > 3 else "")
+    many = "s" if len(lines) > 1 else ""
+    return f"without the {what}{many} in line{many} {shown}"
+
+
+def _parsed(
+    path: Path, text: str, separator: str, *, comments: bool = True, most: int | None = None
+) -> Sheet:
+    """Rows of text, the blank ones as rows without cells."""
+    found, number, start, fresh = Sheet(), 0, 1, True
+
+    def lines() -> Iterator[str]:
+        nonlocal number, start, fresh
+        for line in io.StringIO(text, newline=""):
+            number += 1
+            if fresh and comments and line.lstrip(" ").startswith("#"):
+                found.hidden.append(number)
+                continue
+            start, fresh = (number if fresh else start), False
+            yield line
+
+    reader = csv.reader(lines(), delimiter=separator, strict=True, skipinitialspace=True)
+    try:
+        for row in reader:
+            found.rows.append([cell.strip() for cell in row])
+            found.lines.append(start)
+            fresh = True
+            if most and len(found.rows) == most:
+                break
+    except csv.Error as error:
+        raise DataError(f"{path}:{start}: malformed CSV: {error}; check the quotes") from None
+    return found
+
+
+def _separator(path: Path, text: str) -> str:
+    """The separator of the cells: the one character by which all rows are of one length."""
+    fitting: dict[str, int] = {}
+    for separator in _SEPARATORS:
+        spaced = separator == " "
+        if spaced and fitting:
+            break
+        try:
+            head = _parsed(
+                path,
+                _spaces_to_tabs(text) if spaced else text,
+                "\t" if spaced else separator,
+                most=_HEAD,
+            )
+        except DataError:
+            continue
+        rows = [row for row in head.rows if any(row)]
+        begins = _beginning(rows)
+        if _is_table(rows, begins) and (not spaced or _are_numbers(text, rows, begins)):
+            fitting[separator] = begins
+    least = min(fitting.values(), default=0)
+    best = [separator for separator, begins in fitting.items() if begins == least]
+    if best[:2] == [",", ";"]:
+        raise DataError(
+            f"{path}:1:1: commas and semicolons both separate the cells of all rows alike; write "
+            "numbers with a decimal point, or leave one of the two out"
+        )
+    line = next((line for line in text.splitlines()[:50] if line.strip(" #")), "")
+    marks = [mark for mark in (",", ";", "\t", "|") if mark in line]
+    return best[-1] if best else (marks or [","])[0]
+
+
+def _is_table(rows: list[list[str]], begins: int) -> bool:
+    """Whether rows are of one length, of more than one cell, under names of about that length."""
+    widths = {len(row) for row in rows[begins + 1 :]}
+    if len(widths) != 1 or (width := widths.pop()) < 2:
+        return False
+    return len(rows[begins]) > 1 and abs(len(rows[begins]) - width) <= 1
+
+
+def _are_numbers(text: str, rows: list[list[str]], begins: int) -> bool:
+    """Whether cells between spaces are numbers throughout, and not parts of one."""
+    cells = [cell for row in rows[1:] for cell in row[1:]]
+    lines = [line.strip() for line in text.splitlines()[1:_HEAD]]
+    groups = all(_GROUPS.fullmatch(line) for line in lines if line)
+    return not (begins or groups) and all(cell in MISSING or is_number(cell) for cell in cells)
+
+
+def _beginning(rows: list[list[str]]) -> int:
+    """The place of the names: 0, or that after the titles above a table of several columns."""
+    lengths = Counter(len(row) for row in rows[1:])
+    if not lengths or lengths.most_common(1)[0][0] < 2:
+        return 0
+    begins = next((i for i, row in enumerate(rows) if any(row[1:])), 0)
+    return 0 if all(is_number(cell) for cell in rows[begins]) else begins
+
+
+def _spaces_to_tabs(text: str) -> str:
+    """The same text with a tab in the place of every run of spaces, none around a line."""
+
+    def instead(found: re.Match[str]) -> str:
+        around = found.end() == len(text) or text[found.end()] in "\r\n"
+        first = found.start() == 0 or text[found.start() - 1] in "\r\n"
+        return found[1] or ("" if around or first else "\t")
+
+    return _SPACED.sub(instead, text)
+
+
+def _trim(found: Sheet, separator: str) -> None:
+    """Leaves out what is no row: blank ones, titles above the names, a separator at every end."""
+    last = max((i for i, row in enumerate(found.rows) if any(row)), default=-1)
+    tail = set(range(last + 1, len(found.rows)))
+    cells = any(found.rows[i] for i in tail)
+    if tail and (cells or len(tail) > 1):
+        found.without(tail, "blank row")
+    found.rows, found.lines = found.rows[: last + 1], found.lines[: last + 1]
+    titles = _beginning([row for row in found.rows if any(row)])
+    filled = [i for i, row in enumerate(found.rows) if any(row)]
+    if titles:
+        found.without(set(range(filled[titles])), "title")
+    elif filled:
+        found.rows, found.lines = found.rows[filled[0] :], found.lines[filled[0] :]
+    wide = any(len(row) > 1 for row in found.rows)
+    if wide:  # in a table of one column a blank line is a cell that is missing
+        found.without(
+            {i for i, row in enumerate(found.rows) if not any(row) and len(row) < 2}, "blank row"
+        )
+    else:
+        found.rows = [row or [""] for row in found.rows]
+    names, rows = next(iter(found.rows), []), found.rows[1:]
+    widths = {len(row) for row in rows}
+    if len(widths) != 1 or (width := widths.pop()) < 2:
+        return
+    short = len(names) == width - 1
+    if all(not row[-1] for row in rows) and (short or (len(names) == width and not names[-1])):
+        found.rows = [names[: width - 1], *(row[:-1] for row in rows)]
+        found.notes.append("without the separator at the end of every line")
+    elif short and separator != ",":  # as R writes it
+        found.rows = [["", *names], *rows]
+        found.notes.append("with row names before the first column")
+
+
+def _check_names(path: Path, found: Sheet) -> None:
+    """Refuses names that are none, missing or used twice."""
+    names, where = found.names, f"{path}:{found.line}"
+    if not found.rows:
+        raise DataError(f"{where}: holds column names and no rows; expected at least one row")
+    numbers = [j for j, name in enumerate(names) if is_number(name)]
+    broken = [j for j in numbers if not names[j].isdecimal()]  # years may be names
+    if broken or (len(numbers) == len(names) and names != [str(j) for j in range(len(names))]):
+        j = (broken or numbers)[0]
+        hint = " (or delete the # before them)" if found.hidden else ""
+        such = ",".join(f"x{i + 1}" for i in range(min(len(names), 4)))
+        raise DataError(
+            f"{where}:{j + 1}: a number, {names[j][:40]!r}, where a column name is expected; add a "
+            f"first line of names{hint}, such as {such}"
+        )
+    seen = set[str]()
+    for j, name in enumerate(names):
+        if not name and j:
+            raise DataError(f"{where}:{j + 1}: a column without a name; name it")
+        if name in seen:
+            raise DataError(f"{where}:{j + 1}: the column name {name!r} is used twice; rename one")
+        seen.add(name)
+
+
+def _check_widths(path: Path, found: Sheet) -> None:
+    """Refuses rows that have more or fewer cells than there are names."""
+    expected = len(found.names)
+    for row, line in zip(found.rows, found.lines, strict=True):
+        if len(row) != expected:
+            comma = len(row) in (expected + 1, 2 * expected) and all(map(is_number, row))
+            hint = "; are these decimal commas? quote the numbers or write points" if comma else ""
+            raise DataError(
+                f"{path}:{line}:{min(len(row), expected) + 1}: {len(row)} cells; expected "
+                f"{expected}, as in the line of names: check separators and quotes{hint}"
+            )
