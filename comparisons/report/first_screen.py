@@ -206,7 +206,7 @@ def _free(model: Model, every: Iterable[str]) -> list[str]:
     """Without the last entry of a simplex, which the others tell."""
     names = list(every)
     simplices = [p.name for p in quantity_table(model) if p.support == "simplex"]
-    last = {[n for n in names if n.startswith(f"{p}[")][-1] for p in simplices}
+    last = {name for p in simplices for name in [n for n in names if n.startswith(f"{p}[")][-1:]}
     return [name for name in names if name not in last]
 
 

@@ -10,12 +10,20 @@ import xarray as xr
 
 from inference.estimate import Estimate, Quantity, named_covariance
 from inference.information.delta import quantity_covariance
-from inference.information.derivatives import derivatives
+from inference.information.derivatives import Objective, derivatives
+from inference.information.edges import edges
 from inference.information.inversion import invert
 from inference.information.matrices import observed
 from inference.posterior.labels import canonical
 from models.capabilities import HasBoundary
-from models.programs.density import density, flat_names, labelled, quantities, quantity_table
+from models.programs.density import (
+    density,
+    flat_names,
+    labelled,
+    names_of_entries,
+    quantities,
+    quantity_table,
+)
 from models.spec import Model, Values
 
 
@@ -25,6 +33,7 @@ def estimate_at(
     values: Values,
     *,
     information: np.ndarray | None = None,
+    objective: Objective = "likelihood",
     problems: Sequence[str] = (),
     sd_kind: str = "observed",
     record: xr.Dataset | None = None,
@@ -37,6 +46,7 @@ def estimate_at(
         values: the point, on the natural scale.
         information: in the unconstrained space of the NumPyro program, shape (k, k); the observed
             information at the point by default.
+        objective: what is largest at the point.
         problems: what is known to be wrong already.
         sd_kind: what the estimate calls its standard errors.
         record: how the fit went.
@@ -44,20 +54,26 @@ def estimate_at(
     values = canonical(model, values)
     target = density(model, data)
     u = target.unconstrain(values)
-    inverse = invert(model, target, u, observed(target, u) if information is None else information)
+    curvature = observed(target, u) if information is None else information
+    edge = edges(model, target, np.asarray(u), curvature, objective)
+    inverse = invert(model, target, u, curvature, edge.coordinates)
     found = list(problems)
     if inverse.problem:
         found.append(inverse.problem)
     if isinstance(model, HasBoundary) and (sentence := model.boundary(values, data)):
         found.append(f"{sentence}; its standard error is undefined: boundary")
-    elif inverse.boundary.any():
-        names = ", ".join(np.asarray(target.coordinates)[inverse.boundary])
-        found.append(f"on a boundary: {names}; its standard error is undefined: boundary")
+    elif edge.problem:
+        found.append(edge.problem)
+    reported = quantities(model, values)
+    covariance = quantity_covariance(model, target, u, inverse)
+    names = names_of_entries(quantity_table(model), data, reported)
+    without = [i for i, name in enumerate(names) if name in edge.where]
+    covariance[without], covariance[:, without] = np.nan, np.nan
     return exact_estimate(
         model,
         data,
-        quantities(model, values),
-        quantity_covariance(model, target, u, inverse),
+        reported,
+        covariance,
         log_likelihood=float(derivatives(target, "likelihood").value_and_gradient(u)[0]),
         point=labelled(model.parameters, data, values),
         problems=tuple(found),

@@ -24,7 +24,7 @@ from models.catalogue._correlation import pymc_cholesky_correlation
 from models.catalogue._mixture_referee import fit_by_statsmodels
 from models.catalogue._mixture_starts import clustered
 from models.catalogue._mixture_sums import component_sums
-from models.catalogue._normal import expected_deviance
+from models.catalogue._normal import expected_deviance, spread
 from models.catalogue._ordered import OrderedNormal, pymc_ordered_normal
 from models.data.dataset import coords
 from models.settings import Count, Finite, Positive
@@ -296,9 +296,9 @@ class GaussianMixture(Model):
                 "degenerate"
             )
         if self.dim == 1:
-            smallest = np.min(np.asarray(values["sigma"])) / y.std()
+            smallest = np.min(np.asarray(values["sigma"])) / spread(y)
         else:
-            standard = np.asarray(self._factor(values)) / y.std(axis=0)[:, None]
+            standard = np.asarray(self._factor(values)) / spread(y)[:, None]
             smallest = np.linalg.svd(standard, compute_uv=False).min()
         if smallest < _COLLAPSED:
             return (

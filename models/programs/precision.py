@@ -1,14 +1,18 @@
 """float64 without a global switch: our computations run in it, the user's process stays as it is.
 
 Optima, Hessians and the gate need more digits than float32 has (a gradient stalls at 1e-3 there).
-JAX's switch is a setting of the thread; what we compute runs under it, in whichever thread.
+JAX's switch is a setting of the thread; what we compute runs under it, in whichever thread. So does
+the silence of NumPy's floating point: what is not finite is judged where it is used, in words.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,6 +22,12 @@ def _switch() -> Any:
     import jax  # here, so that what only declares a computation does not load it
 
     return jax.enable_x64
+
+
+@contextmanager
+def _computing() -> Iterator[None]:
+    with _switch()(True), np.errstate(all="ignore"):
+        yield
 
 
 def float64[**P, T](function: Callable[P, T]) -> Callable[P, T]:
@@ -33,10 +43,10 @@ def float64[**P, T](function: Callable[P, T]) -> Callable[P, T]:
 
         @functools.wraps(function)
         def generator(*args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
-            with _switch()(True):
+            with _computing():
                 items = cast("Iterator[Any]", function(*args, **kwargs))
             while True:
-                with _switch()(True):
+                with _computing():
                     try:
                         item = next(items)
                     except StopIteration:
@@ -47,7 +57,7 @@ def float64[**P, T](function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
-        with _switch()(True):
+        with _computing():
             return function(*args, **kwargs)
 
     return wrapped

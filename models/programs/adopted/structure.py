@@ -84,7 +84,8 @@ def structure(
         rng: draws the points.
     """
     starts = program.starts(rng)
-    points = starts[:: max(1, len(starts) // _POINTS)][:_POINTS]
+    # at 0 no term is so much larger than the others that it hides them
+    points = np.vstack([starts[:: max(1, len(starts) // _POINTS)][:_POINTS], 0.0 * starts[:1]])
     columns = np.array(program.coordinates)
     slopes_of = once(jax.vmap(_scores(terms, points[0].size))), once(jax.vmap(_priors(program)))
     scores, priors = (np.asarray(f(jnp.asarray(points))) for f in slopes_of)
