@@ -264,6 +264,15 @@ class HasDegeneracy(Protocol):
 
 
 @runtime_checkable
+class HasSpikes(Protocol):
+    """Some of its maxima are nearly degenerate: they are kept, and shown."""
+
+    def spike(self, values: Values, data: xr.Dataset) -> str:
+        """What is nearly degenerate at the point, as a sentence; "" if nothing is."""
+        ...
+
+
+@runtime_checkable
 class HasBoundary(Protocol):
     """Its maximum may lie on the boundary of parameter space, where theory is another one."""
 

@@ -175,10 +175,14 @@ def standard_errors(case: Case, top: Estimate) -> StandardErrors:
         matrices["expected"], simulated = expected(case.model, case.data, target, u, rng)
     except FitError as reason:
         problems.append(f"expected: {reason}")
-    several = units(case.model, case.data) > 1
+    count = units(case.model, case.data)
+    several = count > target.size  # at a maximum the scores sum to 0
     robust = several and not invert(case.model, target, u, scores).problem
     if several:
         matrices["opg"] = scores
+    elif count > 1:
+        few = f"{count} units cannot tell how the scores of {target.size} parameters vary"
+        problems.append(f"opg, sandwich: {few}")
     else:
         problems.append("opg, sandwich: all data are one unit, whose score tells no variance")
     for name, matrix in matrices.items():

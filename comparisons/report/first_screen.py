@@ -115,6 +115,8 @@ def first_screen(
         notes = ["PyMC ≠ NumPyro: the two programs are not shown to be one model."]
     elif gate:
         notes = [f"PyMC = NumPyro: one model ({len(gate)} statements agree)."]
+    maxima = [fit.record.attrs.get("note") for m, fit in fits.items() if m.target == "likelihood"]
+    notes += [f"Maximum likelihood: {note}." for note in dict.fromkeys(filter(None, maxima))]
     if isinstance(model, HasOwnPrograms) and (reason := model.likelihood_problem):
         notes.append(f"Maximum likelihood, MAP and Laplace's method were not fitted: {reason}.")
     if parted and not fits:

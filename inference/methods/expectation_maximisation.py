@@ -26,6 +26,7 @@ from inference.information.louis import Louis, louis
 from inference.information.matrices import observed
 from inference.method import Kind, Method
 from inference.optimisation.newton import negative, polish
+from inference.optimisation.screening import promising
 from inference.optimisation.standard_errors import estimate_at
 from inference.optimisation.starts import degenerate, reached, refuse_undefined, runner_up
 from inference.posterior.labels import canonical
@@ -88,8 +89,8 @@ class ExpectationMaximisation(Method):
         jax.block_until_ready(steps(first))
         ready = time.perf_counter()
         ends = [
-            self._climb(model, target, steps, target.unconstrain(model.start(stream, data)))
-            for stream in rng.spawn(self.restarts)
+            self._climb(model, target, steps, jnp.asarray(start))
+            for start in promising(model, data, target, rng, self.restarts)
         ]
         climbs = [
             end

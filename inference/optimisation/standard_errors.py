@@ -15,7 +15,7 @@ from inference.information.edges import edges
 from inference.information.inversion import invert
 from inference.information.matrices import observed
 from inference.posterior.labels import canonical
-from models.capabilities import HasBoundary
+from models.capabilities import HasBoundary, HasSpikes
 from models.programs.density import (
     density,
     flat_names,
@@ -64,6 +64,9 @@ def estimate_at(
         found.append(f"{sentence}; its standard error is undefined: boundary")
     elif edge.problem:
         found.append(edge.problem)
+    record = xr.Dataset() if record is None else record
+    if isinstance(model, HasSpikes) and (sentence := model.spike(values, data)):
+        record.attrs["note"] = f"at the maximum {sentence}"
     reported = quantities(model, values)
     covariance = quantity_covariance(model, target, u, inverse)
     names = names_of_entries(quantity_table(model), data, reported)
@@ -78,7 +81,7 @@ def estimate_at(
         point=labelled(model.parameters, data, values),
         problems=tuple(found),
         sd_kind=sd_kind,
-        record=xr.Dataset() if record is None else record,
+        record=record,
     )
 
 

@@ -22,6 +22,7 @@ from inference.information.derivatives import Objective, derivatives
 from inference.information.edges import edges
 from inference.information.inversion import invert
 from inference.optimisation.newton import bfgs, negative, polish
+from inference.optimisation.screening import promising
 from inference.optimisation.standard_errors import estimate_at
 from inference.posterior.labels import canonical
 from models.capabilities import HasDegeneracy
@@ -117,20 +118,20 @@ def _optimise(
     def hessian(u: np.ndarray) -> np.ndarray:
         return -np.asarray(compiled.hessian(jnp.asarray(u)))
 
-    finest = _finest(data)
+    finest, likelihood = _finest(data), derivatives(target, "likelihood").value_and_gradient
 
     def unbounded(u: np.ndarray) -> bool:
         at = jnp.asarray(u)
-        if float(jnp.sum(target.log_likelihood(at))) > finest:
+        if np.isfinite(finest) and float(likelihood(at)[0]) > finest:
             return True
         return degenerate(model, data, target.constrain(at))
 
     kept: list[tuple[float, np.ndarray, np.ndarray]] = []
     without_bound = failed = 0
-    for restart, stream in enumerate(rng.spawn(_PATIENCE * search.restarts)):
+    begins = promising(model, data, target, rng, _PATIENCE * search.restarts)
+    for restart, u in enumerate(begins):
         if restart >= search.restarts and reached([one[0] for one in kept]) >= 2:
             break
-        u = np.asarray(target.unconstrain(model.start(stream, data)))
         unit = measures(model, target, hessian(u))
         end = bfgs(minus, u, 1e-7, unit=unit)
         if end is None:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import pymc as pm
     from jax import Array
 
-_COLLAPSED = 1e-3
-"""A component's sd relative to the pooled one below which it is degenerate."""
+_COLLAPSED, _THIN = 1e-3, 0.02
+"""A component's sd relative to the pooled one below which it is degenerate, and near a spike."""
 
 
 @final
@@ -290,22 +290,26 @@ class GaussianMixture(Model):
         if not all(np.isfinite(np.asarray(value)).all() for value in values.values()):
             return "the climb left the finite numbers"
         if (weights * n).min() < fewest:
-            j = int(weights.argmin())
-            return (
-                f"component {j} holds {weights[j] * n:.2g} of {n} rows, fewer than {fewest}: "
-                "degenerate"
-            )
-        if self.dim == 1:
-            smallest = np.min(np.asarray(values["sigma"])) / spread(y)
-        else:
-            standard = np.asarray(self._factor(values)) / spread(y)[:, None]
-            smallest = np.linalg.svd(standard, compute_uv=False).min()
-        if smallest < _COLLAPSED:
+            held = f"{weights.min() * n:.2g} of {n} rows, fewer than {fewest}"
+            return f"component {weights.argmin()} holds {held}: degenerate"
+        if (smallest := self._thinnest(values, y)) < _COLLAPSED:
             return (
                 f"a component's standard deviation is {smallest:.1e} of the pooled one, "
                 f"below {_COLLAPSED:g}: collapsed on a point or a plane"
             )
         return ""
+
+    def spike(self, values: Values, data: xr.Dataset) -> str:
+        smallest = self._thinnest(values, np.asarray(self._rows(data)))
+        told = f"a component's sd is {smallest:.1e} of the pooled one: near a spike on a few rows"
+        return told if smallest < _THIN else ""
+
+    def _thinnest(self, values: Values, y: np.ndarray) -> float:
+        """The smallest standard deviation of a component in any direction, of the pooled one."""
+        if self.dim == 1:
+            return float(np.min(np.asarray(values["sigma"])) / spread(y).min())
+        standard = np.asarray(self._factor(values)) / spread(y)[:, None]
+        return float(np.linalg.svd(standard, compute_uv=False).min())
 
     @property
     def labels(self) -> int:
