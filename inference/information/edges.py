@@ -92,10 +92,10 @@ def edges(
             step = _step(direction, u, slope, information, straight)
             if step is not None and free_of_cost(step):
                 size = np.abs(direction) * np.sqrt(np.abs(np.diag(information)))
-                mine = ~on_edge & (size >= _SHARE * size.max())
+                mine = ~on_edge & (direction != 0) & (size >= _SHARE * size.max())
                 on_edge |= mine
                 where |= _named(model, target, u, step, mine, straight)
-                far, found = np.where(mine, u + step, far), True
+                far, found = np.where(mine, u + step, far), found or bool(mine.any())
     if where:
         hessian = derivatives(target, objective).hessian
         flat = ~straight & (np.abs(np.diag(information)) < _FLAT)

@@ -57,21 +57,14 @@ def estimate_at(
     curvature = observed(target, u) if information is None else information
     edge = edges(model, target, np.asarray(u), curvature, objective)
     inverse = invert(model, target, u, curvature, edge.coordinates)
-    found = list(problems)
-    if inverse.problem:
-        found.append(inverse.problem)
-    if isinstance(model, HasBoundary) and (sentence := model.boundary(values, data)):
-        found.append(f"{sentence}; its standard error is undefined: boundary")
-    elif edge.problem:
-        found.append(edge.problem)
-    record = xr.Dataset() if record is None else record
-    if isinstance(model, HasSpikes) and (sentence := model.spike(values, data)):
-        record.attrs["note"] = f"at the maximum {sentence}"
+    known = model.boundary(values, data) if isinstance(model, HasBoundary) else ""
+    where = f"{known}; its standard error is undefined: boundary" if known else edge.problem
+    record = _noted(model, data, values, record)
     reported = quantities(model, values)
-    covariance = quantity_covariance(model, target, u, inverse)
     names = names_of_entries(quantity_table(model), data, reported)
-    without = [i for i, name in enumerate(names) if name in edge.where]
-    covariance[without], covariance[:, without] = np.nan, np.nan
+    without = np.array([name in edge.where for name in names])
+    covariance = quantity_covariance(model, target, u, inverse)
+    covariance = np.where(without | without[:, None], np.nan, covariance)
     return exact_estimate(
         model,
         data,
@@ -79,10 +72,18 @@ def estimate_at(
         covariance,
         log_likelihood=float(derivatives(target, "likelihood").value_and_gradient(u)[0]),
         point=labelled(model.parameters, data, values),
-        problems=tuple(found),
+        problems=tuple(filter(None, (*problems, inverse.problem, where))),
         sd_kind=sd_kind,
         record=record,
     )
+
+
+def _noted(model: Model, data: xr.Dataset, values: Values, record: xr.Dataset | None) -> xr.Dataset:
+    """How a fit went, with what is nearly degenerate at its end."""
+    record = xr.Dataset() if record is None else record
+    if isinstance(model, HasSpikes) and (sentence := model.spike(values, data)):
+        record.attrs["note"] = f"at the maximum {sentence}"
+    return record
 
 
 def exact_estimate(
