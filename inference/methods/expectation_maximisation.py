@@ -90,7 +90,7 @@ class ExpectationMaximisation(Method):
         ready = time.perf_counter()
         ends = [
             self._climb(model, target, steps, jnp.asarray(start))
-            for start in promising(model, data, target, rng, self.restarts)
+            for start in promising(model, data, target, rng, self.restarts, ends=False)
         ]
         climbs = [
             end

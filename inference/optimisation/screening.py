@@ -39,7 +39,13 @@ _COPIES = 3
 
 
 def promising(
-    model: Model, data: xr.Dataset, target: Density, rng: np.random.Generator, count: int
+    model: Model,
+    data: xr.Dataset,
+    target: Density,
+    rng: np.random.Generator,
+    count: int,
+    *,
+    ends: bool = True,
 ) -> Iterator[np.ndarray]:
     """Points in the unconstrained space from which to search, the most promising first.
 
@@ -49,18 +55,19 @@ def promising(
         target: its density, in whose unconstrained space the points are.
         rng: draws the starts.
         count: how many points.
+        ends: where the climbs ended; else where they began, as EM itself needs it.
     """
     streams = rng.spawn(max(_CLIMBS, count))
     ahead = _screened(model, data, target, streams)[:count]
-    yield from ahead
+    yield from (end if ends else start for start, end in ahead)
     for stream in streams[len(ahead) : count]:
         yield np.asarray(target.unconstrain(model.start(stream, data)))
 
 
 def _screened(
     model: Model, data: xr.Dataset, target: Density, streams: Sequence[np.random.Generator]
-) -> list[np.ndarray]:
-    """Where EM leads that is not degenerate, a few climbs to every maximum before the others.
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """From where EM leads where that is not degenerate, a few climbs to a maximum before others.
 
     Empty where the model has no EM, or its likelihood is not one of many maxima.
     """
@@ -78,7 +85,7 @@ def _screened(
             continue
         copies = copies + 1 if top - heights[i] < _ALIKE else 1
         top = top if copies > 1 else heights[i]
-        (first if copies <= _COPIES else later).append(ends[i])
+        (first if copies <= _COPIES else later).append((np.asarray(starts[i]), ends[i]))
     return first + later
 
 
