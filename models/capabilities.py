@@ -268,7 +268,7 @@ class HasSpikes(Protocol):
     """Some of its maxima are nearly degenerate: they are kept, and shown."""
 
     def spike(self, values: Values, data: xr.Dataset) -> str:
-        """What is nearly degenerate at the point, as a sentence; "" if nothing is."""
+        """A sentence on a component that is nearly degenerate at the point; "" if none is."""
         ...
 
 
