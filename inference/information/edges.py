@@ -37,6 +37,8 @@ _LEFT = 0.01
 """Share of the information about an edge's coordinates that is left farther out on it."""
 _FLAT = 1e-6
 """Information about a coordinate under a curved transform that is none."""
+_NOTHING = 1e-6
+"""An entry of a simplex below which it is 0."""
 _MOVES = 1.5
 """Factor by which a step must change a number for it to run to 0 or to infinity."""
 
@@ -100,7 +102,11 @@ def edges(
         hessian = derivatives(target, objective).hessian
         flat = ~straight & (np.abs(np.diag(information)) < _FLAT)
         lost = ~on_edge & (flat | _lost(hessian, u, far - u, np.diag(information), on_edge))
-        where |= dict.fromkeys(_entries(model, target, u, lost), "undetermined there")
+        for name, (entry, place) in _entries(model, target, u, lost).items():
+            if place is not None:
+                where[name] = "undetermined there"
+            elif 0 <= _natural(target, u)[entry] < _NOTHING:
+                where[name] = "at 0"
         on_edge |= lost
     return Edges(on_edge, where)
 
@@ -199,6 +205,8 @@ def _named(
             found[name] = "→ ∞" if there[entry] > here[entry] else "→ −∞"
         elif place is not None or _limit(here[entry], there[entry]) in ("at 0", "→ ∞"):
             found[name] = _limit(here[entry], there[entry])
+        elif 0 <= here[entry] < _NOTHING:
+            found[name] = "at 0"
     return found or dict.fromkeys(np.asarray(target.coordinates)[mine].tolist(), "at its end")
 
 
