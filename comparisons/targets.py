@@ -33,6 +33,7 @@ from comparisons.verdict import Verdict
 from inference.estimate import Estimate
 from inference.information.delta import bound_error, quantity_covariance, standard_deviations
 from inference.information.derivatives import Objective, derivatives, quantity_jacobian
+from inference.information.edges import edges
 from inference.information.inversion import invert
 from inference.information.matrices import simulated_scores
 from inference.method import Method
@@ -222,7 +223,8 @@ def optimum(case: Case, method: Method, fit: Estimate) -> Optimum | None:
         inside, key=lambda end: float(compiled.value_and_gradient(jnp.asarray(end[0]))[0])
     )
     at = jnp.asarray(u)
-    inverse = invert(case.model, target, at, information)
+    edge = edges(case.model, target, u, information, objective).coordinates
+    inverse = invert(case.model, target, at, information, edge)
     if inverse.problem or inverse.boundary.any():
         return None
     deviation = np.sqrt(np.diag(quantity_covariance(case.model, target, at, inverse)))

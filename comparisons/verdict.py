@@ -85,6 +85,14 @@ class Verdict:
     z: float = Z
     resolution: float = 0.0
 
+    def __post_init__(self) -> None:
+        """A number that is not there is a reason, where no other is given."""
+        numbers = ("observed", "expected", "error", "bound")
+        missing = [name for name in numbers if not isfinite(getattr(self, name))]
+        if missing and not self.cause:
+            cause = f"no finite number: {', '.join(missing)}"
+            object.__setattr__(self, "cause", cause)
+
     @property
     def about(self) -> str:
         """The claim as a sentence, with both sides named: `sd of mu: nuts[pymc] − laplace`."""

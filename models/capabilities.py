@@ -280,6 +280,15 @@ class HasDegeneracy(Protocol):
 
 
 @runtime_checkable
+class HasSpikes(Protocol):
+    """Some of its maxima are nearly degenerate: they are kept, and shown."""
+
+    def spike(self, values: Values, data: xr.Dataset) -> str:
+        """A sentence on a component that is nearly degenerate at the point; "" if none is."""
+        ...
+
+
+@runtime_checkable
 class HasBoundary(Protocol):
     """Its maximum may lie on the boundary of parameter space, where theory is another one."""
 

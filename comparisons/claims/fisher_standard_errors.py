@@ -134,6 +134,8 @@ def _two_programs(case: Case, top: Estimate, errors: StandardErrors) -> dict[str
     target = density(case.model, case.data, "pymc")
     u = np.asarray(target.unconstrain(values_at(top)))
     information = -np.asarray(derivatives(target, "likelihood").hessian(jnp.asarray(u)))
+    if invert(case.model, target, jnp.asarray(u), information).problem:
+        return {}
     rows, steps = once(target.log_likelihood), np.diag(STEP / np.sqrt(np.diag(information)))
     ends = [(np.asarray(rows(u + h)), np.asarray(rows(u - h))) for h in steps]
     scores = np.stack([a - b for a, b in ends], axis=1) / (2 * np.diag(steps))
@@ -173,15 +175,21 @@ def standard_errors(case: Case, top: Estimate) -> StandardErrors:
         matrices["expected"], simulated = expected(case.model, target, u, rng)
     except FitError as reason:
         problems.append(f"expected: {reason}")
-    several = units(case.model, case.data) > 1
+    count = units(case.model, case.data)
+    several = count > target.size  # at a maximum the scores sum to 0
+    robust = several and not invert(case.model, target, u, scores).problem
     if several:
         matrices["opg"] = scores
+    elif count > 1:
+        few = f"{count} units cannot tell how the scores of {target.size} parameters vary"
+        problems.append(f"opg, sandwich: {few}")
     else:
         problems.append("opg, sandwich: all data are one unit, whose score tells no variance")
     for name, matrix in matrices.items():
         inverse = invert(case.model, target, u, matrix)
         if inverse.problem:
-            problems.append(f"{name}: {inverse.problem}")
+            which = "opg, sandwich" if name == "opg" else name
+            problems.append(f"{which}: {inverse.problem}")
             continue
         deviation = np.sqrt(np.diag(quantity_covariance(case.model, target, u, inverse)))
         uncertain = np.zeros_like(deviation)
@@ -189,7 +197,7 @@ def standard_errors(case: Case, top: Estimate) -> StandardErrors:
             jacobian = np.asarray(quantity_jacobian(case.model, target)(u))
             uncertain = deviation * bound_error(jacobian, inverse.covariance, simulated) / 2
         found[name] = deviation, uncertain
-        if name == "observed" and several:
+        if name == "observed" and robust:
             middle = inverse._replace(covariance=inverse.covariance @ scores @ inverse.covariance)
             robust = quantity_covariance(case.model, target, u, middle)
             found["sandwich"] = np.sqrt(np.diag(robust)), np.zeros_like(deviation)

@@ -115,8 +115,7 @@ def first_screen(
         notes = ["PyMC ≠ NumPyro: the two programs are not shown to be one model."]
     elif gate:
         notes = [f"PyMC = NumPyro: one model ({len(gate)} statements agree)."]
-    if isinstance(model, HasOwnPrograms) and (reason := model.likelihood_problem):
-        notes.append(f"Maximum likelihood, MAP and Laplace's method were not fitted: {reason}.")
+    notes += _on_likelihood(model, fits)
     if parted and not fits:
         told = f"NOTHING WAS FITTED: the two programs are not one model ({parted[0].about})."
         return FirstScreen(title, told, tuple(warnings), (), (), tuple(notes))
@@ -141,6 +140,14 @@ def first_screen(
         shown = _shown(grades, _free(model, numbers[against]))
         lines = _lines(against, fits, numbers, shown, own, verdicts)
     return FirstScreen(title, told, tuple(above), tuple(shown), tuple(lines), tuple(notes))
+
+
+def _on_likelihood(model: Model, fits: Mapping[Method, Estimate]) -> Iterator[str]:
+    """A maximum near a spike, and why there is none."""
+    maxima = [fit.record.attrs.get("note") for m, fit in fits.items() if m.target == "likelihood"]
+    yield from (f"Maximum likelihood: {note}." for note in dict.fromkeys(filter(None, maxima)))
+    if isinstance(model, HasOwnPrograms) and (reason := model.likelihood_problem):
+        yield f"Maximum likelihood, MAP and Laplace's method were not fitted: {reason}."
 
 
 def _lines(
@@ -206,7 +213,7 @@ def _free(model: Model, every: Iterable[str]) -> list[str]:
     """Without the last entry of a simplex, which the others tell."""
     names = list(every)
     simplices = [p.name for p in quantity_table(model) if p.support == "simplex"]
-    last = {[n for n in names if n.startswith(f"{p}[")][-1] for p in simplices}
+    last = {name for p in simplices for name in [n for n in names if n.startswith(f"{p}[")][-1:]}
     return [name for name in names if name not in last]
 
 

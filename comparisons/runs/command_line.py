@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Never
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Never
 import typer
 
 from comparisons.runs import environment, stored, storing, supervisor
-from comparisons.runs.console import complain, refuse_bytes, reserve, say
+from comparisons.runs.console import complain, explained, refuse_bytes, reserve, say
 from comparisons.runs.options import (
     CheckData,
     Column,
@@ -92,8 +93,8 @@ def everything(
 ) -> None:
     """Fits models by several methods and reports which of them agree.
 
-    Without a command: every model on its bundled data, by every method, in both languages, or the
-    cases of --config. The last line printed is the path of the report.
+    Without a command: every model on its bundled data, by every method, or the cases of --config.
+    The last line printed is the path of the report.
 
     Examples:
 
@@ -328,39 +329,21 @@ app.add_typer(storing.store, name="store")
 
 def main() -> Never:
     """Runs the command line and ends the process with its exit code."""
-    if sys.stdout is not None:
-        sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
-    debug = "--debug" in sys.argv
-    from models.errors import ConcordError
-
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         refuse_bytes(sys.argv)
         app()
-    except ConcordError as error:
-        if debug:
-            raise
-        complain(f"error: {error}")
-        raise SystemExit({"InUseError": 3, "FitError": 4}.get(type(error).__name__, 2)) from None
-    except MemoryError as error:
-        if debug:
-            raise
-        complain(f"error: there is not enough memory: {error}; ask for less, or for a smaller N")
-        raise SystemExit(2) from None
     except KeyboardInterrupt:
         complain("interrupted")
         raise SystemExit(130) from None
-    except BaseException as error:  # a bug, or what a user's file raised: no traceback unasked
+    except BaseException as error:  # ours, a bug, or what a user's file raised
         place = supervisor.raised_at(error)
-        if debug or (isinstance(error, SystemExit) and not place):
+        if "--debug" in sys.argv or (isinstance(error, SystemExit) and not place):
             raise
-        if place:
-            complain(f"error: {place}: {type(error).__name__}: {error}")
-            raise SystemExit(2) from None
-        complain(
-            f"error: {type(error).__name__}: {error}\nThis is a bug in concord itself. Finished "
-            "fits are kept; run the same command with --debug for the traceback."
-        )
-        raise SystemExit(4) from None
+        message, code = explained(error, place)
+        complain(f"error: {message}")
+        raise SystemExit(code) from None
     raise SystemExit(0)
 
 

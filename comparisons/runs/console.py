@@ -5,7 +5,7 @@ import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
-from models.errors import ConfigError, printable
+from models.errors import ConcordError, ConfigError, printable
 
 _results: TextIO | None = None
 """Standard output, where what else is printed no longer goes there."""
@@ -56,3 +56,15 @@ def refuse_bytes(arguments: list[str]) -> None:
     for text in arguments:
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             raise ConfigError(f"{text[:60]}: holds bytes that are not UTF-8; rename or retype it")
+
+
+def explained(error: BaseException, place: str) -> tuple[str, int]:
+    """The message and the exit code of an error, which a line of a user's may have raised."""
+    if isinstance(error, ConcordError):  # by name: what defines them takes long to import
+        return str(error), {"InUseError": 3, "FitError": 4}.get(type(error).__name__, 2)
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory: {error}; ask for less, or for a smaller N", 2
+    if place:
+        return f"{place}: {type(error).__name__}: {error}", 2
+    told = "This is a bug in concord itself. Finished fits are kept; add --debug for the traceback."
+    return f"{type(error).__name__}: {error}\n{told}", 4

@@ -70,9 +70,8 @@ def run(
         force: write into a directory of somebody else.
 
     Returns:
-        The path of the report's first page, and the exit code: 0 all hold, 1 some verdict is
-        DIFFER or some grade as bad as `fail_on`, 4 some fits errored or, where the gate did not
-        agree, were not made.
+        The path of the first page, and the exit code: 0 all hold, 1 some verdict is DIFFER or some
+        grade as bad as `fail_on`, 4 some fits errored or, for want of the gate, were not made.
 
     Raises:
         ConfigError, DataError, ModelError: what was asked for cannot be run.

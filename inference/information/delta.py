@@ -45,13 +45,19 @@ def quantity_covariance(model: Model, target: Density, u: Array, inverse: Invers
         target: its density.
         u: where, shape (k,).
         inverse: the covariance of u.
+
+    Returns:
+        Shape (m, m); NaN for quantities that boundary coordinates move no less than the others do,
+        which hold those fixed.
     """
     jacobian = np.asarray(quantity_jacobian(model, target)(u))
     if inverse.problem:
         return np.full((jacobian.shape[0],) * 2, np.nan)
     free = ~inverse.boundary
     covariance = jacobian[:, free] @ inverse.covariance[np.ix_(free, free)] @ jacobian[:, free].T
-    undefined = np.all(jacobian[:, free] == 0, axis=1) & np.any(jacobian != 0, axis=1)
+    moved = np.abs(jacobian)
+    edge = moved[:, ~free].max(axis=1, initial=0.0)
+    undefined = (edge > 0) & (edge >= 0.5 * moved[:, free].max(axis=1, initial=0.0))
     covariance[undefined] = np.nan
     covariance[:, undefined] = np.nan
     return covariance

@@ -30,7 +30,13 @@ class Inverse(NamedTuple):
     problem: str
 
 
-def invert(model: Model, target: Density, u: Array, information: np.ndarray) -> Inverse:
+def invert(
+    model: Model,
+    target: Density,
+    u: Array,
+    information: np.ndarray,
+    boundary: np.ndarray | None = None,
+) -> Inverse:
     """The inverse information, never a pseudo-inverse.
 
     Args:
@@ -38,13 +44,15 @@ def invert(model: Model, target: Density, u: Array, information: np.ndarray) -> 
         target: its density.
         u: where the information was taken, shape (k,).
         information: shape (k, k).
+        boundary: coordinates on an edge, boolean, shape (k,); told by the information if None.
 
     Returns:
         The inverse; a singular or indefinite matrix is refused with its null direction named, and
         coordinates on a boundary are held fixed and have no variance.
     """
     k = information.shape[0]
-    boundary = on_boundary(model, target, information)
+    if boundary is None:
+        boundary = on_boundary(model, target, information)
     free = np.flatnonzero(~boundary)
     covariance = np.full((k, k), np.nan)
     block = information[np.ix_(free, free)]

@@ -2,7 +2,8 @@
 
 Every step raises ℓ.  Near the fixed point the error shrinks by the largest eigenvalue of
 complete⁻¹ missing information, so the measured rate must equal Louis' one; when EM stops, it is
-rate/(1 − rate) times its last step short of the optimum.
+rate/(1 − rate) times its last step short of the optimum.  Towards an edge of parameter space the
+rate tends to 1, and the steps never end: there Newton's method takes over.
 References: Dempster, Laird & Rubin (1977), JRSS B 39; Louis (1982), JRSS B 44.
 """
 
@@ -17,9 +18,13 @@ import numpy as np
 import xarray as xr
 
 from inference.estimate import Estimate
+from inference.information.derivatives import derivatives
+from inference.information.edges import edges
 from inference.information.louis import Louis, louis
 from inference.information.matrices import observed
 from inference.method import Kind, Method
+from inference.optimisation.newton import negative, polish
+from inference.optimisation.screening import promising
 from inference.optimisation.standard_errors import estimate_at
 from inference.optimisation.starts import degenerate, reached, refuse_undefined, runner_up
 from inference.posterior.labels import canonical
@@ -33,6 +38,8 @@ _SHORT = 1e-6
 """Remaining distance, in standard errors, at which the iteration stops."""
 _CHUNK = 50
 """Iterations between two looks at the convergence criterion."""
+_SLOW = 1_000
+"""Iterations after which a climb may be one to an edge."""
 _ROUNDING = 1e-8
 """Step, in standard errors, above which rounding does not spoil its ratio to the one before."""
 
@@ -80,8 +87,8 @@ class ExpectationMaximisation(Method):
         jax.block_until_ready(steps(first))
         ready = time.perf_counter()
         ends = [
-            self._climb(target, steps, target.unconstrain(model.start(stream, data)))
-            for stream in rng.spawn(self.restarts)
+            self._climb(model, target, steps, jnp.asarray(start))
+            for start in promising(model, data, target, rng, self.restarts, ends=False)
         ]
         climbs = [
             end
@@ -144,7 +151,7 @@ class ExpectationMaximisation(Method):
         return problems
 
     def _climb(
-        self, target: Density, steps: Callable[[Any], tuple[Any, Any]], start: Any
+        self, model: Model, target: Density, steps: Callable[[Any], tuple[Any, Any]], start: Any
     ) -> _Climb | None:
         """Iterates until what is left is negligible; None if it leaves the finite numbers."""
         u, climb = start, []
@@ -159,6 +166,17 @@ class ExpectationMaximisation(Method):
             climb.extend(values[:-1])
             if shortfall < _SHORT or len(climb) >= self.iterations:
                 return _Climb(path[-1], np.array([*climb, values[-1]]), rate, shortfall)
+            if len(climb) == _SLOW and (end := _edge(model, target, path[-1])) is not None:
+                return _Climb(end[0], np.array([*climb, end[1]]), rate, 0.0)
+
+
+def _edge(model: Model, target: Density, u: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """The edge to which Newton's method leads, and ℓ there; None where it ends inside."""
+    compiled = derivatives(target, "likelihood")
+    minus = negative(compiled.value_and_gradient)
+    end, value = polish(minus, lambda v: observed(target, jnp.asarray(v)), u)
+    found = edges(model, target, end, observed(target, jnp.asarray(end)), "likelihood")
+    return (end, value) if found.where else None
 
 
 def _rate(path: np.ndarray, information: np.ndarray) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from inference.information.derivatives import derivatives
 from inference.optimisation.newton import bfgs, climb, negative
+from inference.optimisation.starts import measures
 from inference.posterior.importance import Mode
 from inference.posterior.labels import canonical, exchangeable
 from models.capabilities import HasSigns
@@ -45,7 +46,9 @@ def modes(model: Model, target: Density, rng: np.random.Generator, starts: int) 
         return symmetric or bool(off @ np.linalg.solve(mode.covariance, off) < _NEAR**2)
 
     for stream in rng.spawn(starts):
-        end = bfgs(minus, np.asarray(target.unconstrain(model.start(stream, target.data))), 1e-3)
+        u = np.asarray(target.unconstrain(model.start(stream, target.data)))
+        unit = measures(model, target, np.asarray(compiled.hessian(jnp.asarray(u))))
+        end = bfgs(minus, u, 1e-3, unit=unit)
         if end is None or any(same(mode, end.x, -end.fun) for mode in found):
             continue
         values = canonical(model, target.constrain(jnp.asarray(end.x)))

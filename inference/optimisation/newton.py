@@ -50,6 +50,7 @@ def bfgs(
     start: np.ndarray,
     gtol: float,
     callback: Callable[[OptimizeResult], None] | None = None,
+    unit: np.ndarray | float = 1.0,
 ) -> OptimizeResult | None:
     """SciPy's BFGS; None where it ends outside of the finite numbers.
 
@@ -58,34 +59,60 @@ def bfgs(
         start: where, shape (k,).
         gtol: largest derivative at which the search ends.
         callback: told the `intermediate_result` of every step.
+        unit: in which every coordinate is measured on the way, shape (k,).
     """
     end = minimize(
-        objective, start, jac=True, method="BFGS", callback=callback, options={"gtol": gtol}
+        _in(unit, objective),
+        start / unit,
+        jac=True,
+        method="BFGS",
+        callback=callback,
+        options={"gtol": gtol},
     )
+    end.x = end.x * unit
     return end if np.isfinite(end.x).all() and end.fun < _OUTSIDE / 10 else None
 
 
+def _in(unit: np.ndarray | float, objective: Objective) -> Objective:
+    """An objective of a point that is measured in other units."""
+
+    def scaled(v: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = objective(v * unit)
+        return value, gradient * unit
+
+    return scaled
+
+
 def polish(
-    objective: Objective, hessian: Callable[[np.ndarray], np.ndarray], start: np.ndarray
+    objective: Objective,
+    hessian: Callable[[np.ndarray], np.ndarray],
+    start: np.ndarray,
+    unit: np.ndarray | float = 1.0,
 ) -> tuple[np.ndarray, float]:
     """The minimum near a point by Newton steps in a trust region, and −objective there.
 
     The point itself where a Hessian on the way is not finite: the way leads to an edge.
+
+    Args:
+        objective: what is minimised.
+        hessian: its second derivatives.
+        start: the point, shape (k,).
+        unit: in which every coordinate is measured on the way, shape (k,).
     """
 
-    def finite(u: np.ndarray) -> np.ndarray:
-        if not np.isfinite(found := hessian(u)).all():
+    def finite(v: np.ndarray) -> np.ndarray:
+        if not np.isfinite(found := hessian(v * unit)).all():
             raise FloatingPointError
-        return found
+        return found * np.multiply.outer(unit, unit)
 
     options = {"jac": True, "hess": finite, "method": "trust-exact", "options": {"gtol": 1e-9}}
     try:
-        end = minimize(objective, start, **options)
+        end = minimize(_in(unit, objective), start / unit, **options)
     except FloatingPointError:
         return start, -objective(start)[0]
     if not np.isfinite(end.x).all() or end.fun > objective(start)[0]:
         return start, -objective(start)[0]
-    u = end.x
+    u = end.x * unit
     value, gradient = objective(u)
     for _ in range(_LAST):
         try:

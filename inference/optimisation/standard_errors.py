@@ -8,12 +8,20 @@ import xarray as xr
 
 from inference.estimate import Estimate, Quantity, named_covariance
 from inference.information.delta import quantity_covariance
-from inference.information.derivatives import derivatives
+from inference.information.derivatives import Objective, derivatives
+from inference.information.edges import edges
 from inference.information.inversion import invert
 from inference.information.matrices import observed
 from inference.posterior.labels import canonical
-from models.capabilities import HasBoundary
-from models.programs.density import density, flat_names, labelled, quantities, quantity_table
+from models.capabilities import HasBoundary, HasSpikes
+from models.programs.density import (
+    density,
+    flat_names,
+    labelled,
+    names_of_entries,
+    quantities,
+    quantity_table,
+)
 from models.spec import Model, Values
 
 
@@ -23,6 +31,7 @@ def estimate_at(
     values: Values,
     *,
     information: np.ndarray | None = None,
+    objective: Objective = "likelihood",
     problems: Sequence[str] = (),
     sd_kind: str = "observed",
     record: xr.Dataset | None = None,
@@ -35,6 +44,7 @@ def estimate_at(
         values: the point, on the natural scale.
         information: in the unconstrained space of the NumPyro program, shape (k, k); the observed
             information at the point by default.
+        objective: what is largest at the point.
         problems: what is known to be wrong already.
         sd_kind: what the estimate calls its standard errors.
         record: how the fit went.
@@ -42,26 +52,36 @@ def estimate_at(
     values = canonical(model, values)
     target = density(model, data)
     u = target.unconstrain(values)
-    inverse = invert(model, target, u, observed(target, u) if information is None else information)
-    found = list(problems)
-    if inverse.problem:
-        found.append(inverse.problem)
-    if isinstance(model, HasBoundary) and (sentence := model.boundary(values, data)):
-        found.append(f"{sentence}; its standard error is undefined: boundary")
-    elif inverse.boundary.any():
-        names = ", ".join(np.asarray(target.coordinates)[inverse.boundary])
-        found.append(f"on a boundary: {names}; its standard error is undefined: boundary")
+    curvature = observed(target, u) if information is None else information
+    edge = edges(model, target, np.asarray(u), curvature, objective)
+    inverse = invert(model, target, u, curvature, edge.coordinates)
+    known = model.boundary(values, data) if isinstance(model, HasBoundary) else ""
+    where = f"{known}; its standard error is undefined: boundary" if known else edge.problem
+    record = _noted(model, data, values, record)
+    reported = quantities(model, values)
+    names = names_of_entries(quantity_table(model), data, reported)
+    without = np.array([name in edge.where for name in names])
+    covariance = quantity_covariance(model, target, u, inverse)
+    covariance = np.where(without | without[:, None], np.nan, covariance)
     return exact_estimate(
         model,
         data,
-        quantities(model, values),
-        quantity_covariance(model, target, u, inverse),
+        reported,
+        covariance,
         log_likelihood=float(derivatives(target, "likelihood").value_and_gradient(u)[0]),
         point=labelled(model.parameters, data, values),
-        problems=tuple(found),
+        problems=tuple(filter(None, (*problems, inverse.problem, where))),
         sd_kind=sd_kind,
-        record=xr.Dataset() if record is None else record,
+        record=record,
     )
+
+
+def _noted(model: Model, data: xr.Dataset, values: Values, record: xr.Dataset | None) -> xr.Dataset:
+    """How a fit went, with what is nearly degenerate at its end."""
+    record = xr.Dataset() if record is None else record
+    if isinstance(model, HasSpikes) and (sentence := model.spike(values, data)):
+        record.attrs["note"] = f"at the maximum {sentence}"
+    return record
 
 
 def exact_estimate(

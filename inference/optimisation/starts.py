@@ -17,8 +17,10 @@ import xarray as xr
 
 from inference.estimate import Estimate
 from inference.information.derivatives import Objective, derivatives
+from inference.information.edges import edges
 from inference.information.inversion import invert
 from inference.optimisation.newton import bfgs, negative, polish
+from inference.optimisation.screening import promising
 from inference.optimisation.standard_errors import estimate_at
 from inference.posterior.labels import canonical
 from models.capabilities import HasDegeneracy
@@ -31,6 +33,8 @@ _SAME = 1e-6
 """Log-likelihood difference, relative to 1 + |ℓ|, within which two ends are one optimum."""
 _PATIENCE = 4
 """At most this many times the restarts asked for, while fewer than two have reached the best."""
+_COARSE = 400
+"""Width of a density, in rounding errors of the largest row, below which it is a spike on it."""
 _STATIONARY = 1e-4
 """Newton decrement, in standard errors, below which a point is stationary."""
 
@@ -112,41 +116,84 @@ def _optimise(
     def hessian(u: np.ndarray) -> np.ndarray:
         return -np.asarray(compiled.hessian(jnp.asarray(u)))
 
-    def unbounded(u: np.ndarray) -> bool:
-        return degenerate(model, data, target.constrain(jnp.asarray(u)))
+    finest, likelihood = _finest(data), derivatives(target, "likelihood").value_and_gradient
 
-    kept: list[tuple[float, np.ndarray]] = []
+    def unbounded(u: np.ndarray) -> bool:
+        at = jnp.asarray(u)
+        if np.isfinite(finest) and float(likelihood(at)[0]) > finest:
+            return True
+        return degenerate(model, data, target.constrain(at))
+
+    kept: list[tuple[float, np.ndarray, np.ndarray]] = []
     without_bound = failed = 0
-    for restart, stream in enumerate(rng.spawn(_PATIENCE * search.restarts)):
-        if restart >= search.restarts and reached([value for value, _ in kept]) >= 2:
+    begins = promising(model, data, target, rng, _PATIENCE * search.restarts)
+    for restart, u in enumerate(begins):
+        if restart >= search.restarts and reached([one[0] for one in kept]) >= 2:
             break
-        end = bfgs(minus, np.asarray(target.unconstrain(model.start(stream, data))), 1e-5)
+        unit = measures(model, target, hessian(u))
+        end = bfgs(minus, u, 1e-7, unit=unit)
         if end is None:
             failed += 1
         elif unbounded(end.x):
             without_bound += 1
         else:
-            kept.append((-float(end.fun), end.x))
+            kept.append((-float(end.fun), end.x, unit))
     if not kept:
+        known = undefined(data, model)
         raise FitError(
             f"undefined: of {without_bound + failed} restarts {without_bound} ended in a "
             f"degenerate optimum and {failed} failed; no interior maximum was found"
+            f"{f': {known}' if known else ''}"
         )
     kept.sort(key=lambda end: -end[0])
-    best, start = kept[0]
-    u, value = polish(minus, hessian, start)
+    best, start, unit = kept[0]
+    u, value = polish(minus, hessian, start, unit)
     if unbounded(u):
         u, value = start, best
     ends = np.array([max(best, value), *(end[0] for end in kept[1:])])
-    decrement = _newton_decrement(model, target, u, minus(u)[1], hessian(u))
+    edge = edges(model, target, u, hessian(u), search.objective).coordinates
+    decrement = _newton_decrement(model, target, u, minus(u)[1], hessian(u), edge)
     return Optimum(u, decrement, ends, without_bound, failed)
 
 
+def _finest(data: xr.Dataset) -> float:
+    """The log-likelihood beyond which rows of floats are resolved about as finely as they are held.
+
+    A likelihood that grows without bound, as where a regression is exact, stops there by rounding.
+    """
+    rows = next(iter(data.data_vars.values())).data
+    if rows.dtype.kind != "f" or not rows.any():
+        return np.inf
+    return -rows.size * float(np.log(_COARSE * np.finfo(float).eps * np.abs(rows).max()))
+
+
+def measures(model: Model, target: Density, hessian: np.ndarray) -> np.ndarray:
+    """In which units to search: so that data in metres and in nanometres are the same.
+
+    Args:
+        model: the model.
+        target: its density.
+        hessian: second derivatives where the search starts, shape (k, k).
+
+    Returns:
+        About a standard error of every coordinate, at most 1 under a curved transform, shape (k,).
+    """
+    real = {parameter.name for parameter in model.parameters if parameter.support == "real"}
+    size = np.sqrt(np.abs(np.diag(hessian)))
+    unit = 1 / np.where(np.isfinite(size) & (size > 0), size, 1.0)
+    return np.where([name in real for name in target.coordinates], unit, np.minimum(unit, 1.0))
+
+
 def _newton_decrement(
-    model: Model, target: Density, u: np.ndarray, gradient: np.ndarray, hessian: np.ndarray
+    model: Model,
+    target: Density,
+    u: np.ndarray,
+    gradient: np.ndarray,
+    hessian: np.ndarray,
+    edge: np.ndarray,
 ) -> float:
     """√(gᵀH⁻¹g) over coordinates on no boundary; infinite if H is not definite and g not 0."""
-    inverse = invert(model, target, jnp.asarray(u), hessian)
+    inverse = invert(model, target, jnp.asarray(u), hessian, edge)
     if inverse.problem:
         return float(np.linalg.norm(gradient)) if np.allclose(gradient, 0, atol=1e-6) else np.inf
     free = ~inverse.boundary
@@ -232,6 +279,7 @@ def optimum_estimate(
         data,
         values,
         information=-np.asarray(hessian),
+        objective=search.objective,
         problems=problems,
         sd_kind=sd_kind,
         record=record,

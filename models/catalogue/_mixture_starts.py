@@ -5,6 +5,8 @@ Reference: Arthur & Vassilvitskii (2007), k-means++, SODA.
 
 import numpy as np
 
+from models.catalogue._normal import spread
+
 
 def clustered(
     rng: np.random.Generator, rows: np.ndarray, k: int
@@ -20,8 +22,7 @@ def clustered(
         How many rows are nearest to each component, and one, shape (k,), and the means and the
         standard deviations of the components, shape (k, D).
     """
-    pooled = rows.std(axis=0)
-    positive = np.where(pooled > 0, pooled, 1.0)
+    pooled, positive = rows.std(axis=0), spread(rows)
     standard = (rows - rows.mean(axis=0)) / positive
     chosen = _distant(rng, standard, k, greedy=bool(rng.integers(2)))
     nearest = ((standard[:, None] - standard[chosen]) ** 2).sum(axis=2).argmin(axis=1)

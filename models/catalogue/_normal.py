@@ -12,6 +12,11 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 
+def spread(rows: np.ndarray) -> np.ndarray:
+    """The sd of every column of rows, shape (N,) or (N, D); 1 of a column that is constant."""
+    return np.where(np.ptp(rows, axis=0) > 0, rows.std(axis=0), 1.0)
+
+
 def vech(matrix: Array) -> Array:
     """Lower triangle of a symmetric matrix (D, D), row by row, shape (D(D+1)/2,)."""
     return matrix[np.tril_indices(matrix.shape[-1])]

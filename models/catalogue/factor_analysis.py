@@ -21,7 +21,7 @@ import numpyro.distributions as dist
 import xarray as xr
 
 from models.capabilities import Equivariance
-from models.catalogue._normal import normal_information, vech
+from models.catalogue._normal import normal_information, spread, vech
 from models.data.dataset import coords
 from models.errors import DataError
 from models.settings import Finite, Positive, Size
@@ -118,9 +118,9 @@ class _LinearFactors(Model):
         d, q = y.shape[1], self.factors
         if q >= d:
             raise DataError(f"{q} factors need more than {q} columns; the data have {d}")
-        deviation = y.std(axis=0)
-        scale = np.where(deviation > 0, deviation, 1.0)
-        _, axes = np.linalg.eigh(np.cov(y / scale, rowvar=False, ddof=0))
+        scale = spread(y)
+        off = (y - y.mean(axis=0)) / scale
+        _, axes = np.linalg.eigh(off.T @ off / len(y))
         rotation, _ = np.linalg.qr(axes[:q, d - q :].T)
         w = axes[:, d - q :] @ rotation * scale[:, None] * np.sqrt(0.5 * d / q)
         w = w + 0.2 * scale[:, None] * rng.standard_normal((d, q))

@@ -20,7 +20,7 @@ from jax import Array
 
 from models.capabilities import Equivariance
 from models.catalogue._correlation import pymc_cholesky_correlation
-from models.catalogue._normal import normal_information, vech
+from models.catalogue._normal import normal_information, spread, vech
 from models.data.dataset import coords
 from models.settings import Finite, Positive, Size
 from models.spec import Model, Parameter, Values
@@ -107,8 +107,8 @@ class Gaussian(Model):
 
     def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
         y = np.asarray(data["y"].data)
-        scale = y.std(axis=0) * np.exp(0.3 * rng.standard_normal(y.shape[1:]))
-        mean = y.mean(axis=0) + 0.3 * y.std(axis=0) * rng.standard_normal(y.shape[1:])
+        scale = spread(y) * np.exp(0.3 * rng.standard_normal(y.shape[1:]))
+        mean = y.mean(axis=0) + 0.3 * spread(y) * rng.standard_normal(y.shape[1:])
         # plain arrays: to make JAX ones would cost as much as all of the above
         values: dict[str, Any] = {"mu": np.asarray(mean), "sigma": np.asarray(scale)}
         if self.dim > 1:
@@ -264,8 +264,8 @@ class ConjugateGaussian(Model):
     def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
         y = np.asarray(data["y"].data)
         return {
-            "sigma2": jnp.asarray(y.var() * np.exp(0.5 * rng.standard_normal())),
-            "mu": jnp.asarray(y.mean() + 0.3 * y.std() * rng.standard_normal()),
+            "sigma2": jnp.asarray(spread(y) ** 2 * np.exp(0.5 * rng.standard_normal())),
+            "mu": jnp.asarray(y.mean() + 0.3 * spread(y) * rng.standard_normal()),
         }
 
     def numpyro(self, data: xr.Dataset) -> None:

@@ -24,7 +24,7 @@ from models.catalogue._correlation import pymc_cholesky_correlation
 from models.catalogue._mixture_referee import fit_by_statsmodels
 from models.catalogue._mixture_starts import clustered
 from models.catalogue._mixture_sums import component_sums, refuse_size
-from models.catalogue._normal import expected_deviance
+from models.catalogue._normal import expected_deviance, spread
 from models.catalogue._ordered import OrderedNormal, pymc_ordered_normal
 from models.data.dataset import coords
 from models.settings import Finite, Positive, Size
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import pymc as pm
     from jax import Array
 
-_COLLAPSED = 1e-3
-"""A component's sd relative to the pooled one below which it is degenerate."""
+_COLLAPSED, _THIN = 1e-3, 0.02
+"""A component's sd relative to the pooled one below which it is degenerate, and near a spike."""
 
 
 @final
@@ -294,22 +294,23 @@ class GaussianMixture(Model):
         if not all(np.isfinite(np.asarray(value)).all() for value in values.values()):
             return "the climb left the finite numbers"
         if (weights * n).min() < fewest:
-            j = int(weights.argmin())
-            return (
-                f"component {j} holds {weights[j] * n:.2g} of {n} rows, fewer than {fewest}: "
-                "degenerate"
-            )
-        if self.dim == 1:
-            smallest = np.min(np.asarray(values["sigma"])) / y.std()
-        else:
-            standard = np.asarray(self._factor(values)) / y.std(axis=0)[:, None]
-            smallest = np.linalg.svd(standard, compute_uv=False).min()
-        if smallest < _COLLAPSED:
-            return (
-                f"a component's standard deviation is {smallest:.1e} of the pooled one, "
-                f"below {_COLLAPSED:g}: collapsed on a point or a plane"
-            )
+            held = f"{weights.min() * n:.2g} of {n} rows, fewer than {fewest}"
+            return f"component {weights.argmin()} holds {held}: degenerate"
+        if (smallest := self._thinnest(values, y)) < _COLLAPSED:
+            told = f"a component's standard deviation is {smallest:.1e} of the pooled one, below"
+            return f"{told} {_COLLAPSED:g}: collapsed on a point or a plane"
         return ""
+
+    def spike(self, values: Values, data: xr.Dataset) -> str:
+        if (smallest := self._thinnest(values, np.asarray(self._rows(data)))) >= _THIN:
+            return ""
+        return f"a component's sd is {smallest:.1e} of the pooled one: near a spike on a few rows"
+
+    def _thinnest(self, values: Values, y: np.ndarray) -> float:
+        """The smallest standard deviation of a component in any direction, of the pooled one."""
+        if self.dim == 1:
+            return float(np.min(np.asarray(values["sigma"])) / spread(y).min())
+        return float(np.linalg.svd(self._factor(values) / spread(y)[:, None])[1].min())
 
     @property
     def labels(self) -> int:

@@ -22,6 +22,7 @@ import numpyro.distributions as dist
 import xarray as xr
 
 from models.capabilities import Equivariance
+from models.catalogue._normal import spread
 from models.data.dataset import coords
 from models.settings import Finite, Positive
 from models.spec import Model, Parameter, Values
@@ -97,7 +98,7 @@ class RandomEffects(Model):
 
     def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
         y = np.asarray(data["y"].data)
-        sd = y.std() if y.std() > 0 else 1.0
+        sd = spread(y)
         values = {
             "mu": jnp.asarray(y.mean() + 0.3 * sd * rng.standard_normal()),
             "tau": jnp.asarray(0.5 * sd * np.exp(0.5 * rng.standard_normal())),

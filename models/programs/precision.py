@@ -1,13 +1,17 @@
 """float64 without a global switch: our computations run in it, the user's process stays as it is.
 
 Optima, Hessians and the gate need more digits than float32 has (a gradient stalls at 1e-3 there).
-JAX's switch is a setting of the thread; what we compute runs under it, in whichever thread.
+JAX's switch is a setting of the thread; what we compute runs under it, in whichever thread. So does
+the silence of NumPy's floating point: what is not finite is judged where it is used, in words.
 """
 
 import functools
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
+
+import numpy as np
 
 
 def _switch() -> Any:
@@ -16,16 +20,22 @@ def _switch() -> Any:
     return jax.enable_x64
 
 
+@contextmanager
+def _computing() -> Iterator[None]:
+    with _switch()(True), np.errstate(all="ignore"):
+        yield
+
+
 def float64[**P, T](function: Callable[P, T]) -> Callable[P, T]:
     """The function, run in float64; a generator is in float64 only while it runs."""
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
         def generator(*args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
-            with _switch()(True):
+            with _computing():
                 items = cast("Iterator[Any]", function(*args, **kwargs))
             while True:
-                with _switch()(True):
+                with _computing():
                     try:
                         item = next(items)
                     except StopIteration:
@@ -36,7 +46,7 @@ def float64[**P, T](function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
-        with _switch()(True):
+        with _computing():
             return function(*args, **kwargs)
 
     return wrapped

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from models.data.column import extreme
 from models.errors import ConfigError, DataError, did_you_mean
 
 _EVERYTHING = ("data", "df")
@@ -32,6 +33,7 @@ def columns(data: Any, *programs: Callable[..., Any]) -> dict[str, np.ndarray]:
 
     Raises:
         ConfigError: one array, and a program has several arguments.
+        DataError: numbers are too large or too small to compute with.
     """
     if data is None:
         return {}
@@ -44,7 +46,12 @@ def columns(data: Any, *programs: Callable[..., Any]) -> dict[str, np.ndarray]:
         items = {str(name): data[name] for name in data.columns}
     else:
         items = {_only_argument(programs, data): data}
-    return {str(name): as_numbers(value) for name, value in items.items()}
+    arrays = {str(name): as_numbers(value) for name, value in items.items()}
+    for name, array in arrays.items():
+        numbers = array[np.isfinite(array)] if array.dtype.kind in "iuf" else np.empty(0)
+        if problem := extreme(numbers):
+            raise DataError(f"{name} {problem}")
+    return arrays
 
 
 def _only_argument(programs: tuple[Callable[..., Any], ...], data: Any) -> str:

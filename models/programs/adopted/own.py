@@ -24,6 +24,8 @@ from models.programs.adopted.sizes import resized
 from models.programs.adopted.structure import Structure, structure
 from models.spec import Values
 
+_DIGITS = 1e6
+"""Mean over sd from which on the squares of a column have no digits left for its variation."""
 _ROW = "row"
 """The dim of the rows of the data."""
 
@@ -236,6 +238,11 @@ class Own:
             )
         if not found.absent and not found.nullity and not found.latent:
             return ""
+        if far := [str(n) for n, column in self.data.items() if _far(column.data)]:
+            return (
+                f"the values of {', '.join(far)} differ too little for their size: in float64 the "
+                "likelihood cannot tell parameters apart; subtract their mean"
+            )
         left = f"{found.nullity} directions" if found.nullity > 1 else "a direction"
         hierarchy = any(name in found.parents for name in found.spare)
         if found.redundant and found.latent == found.spare and not hierarchy:
@@ -257,6 +264,14 @@ class Own:
             return f"the likelihood does not depend on {', '.join(found.absent)}"
         those = " and ".join(found.loose) or "its parameters"
         return f"the likelihood leaves {left} of {those} undetermined"
+
+
+def _far(column: np.ndarray) -> bool:
+    """Whether values are so far from 0 that products of them hide in what way they differ."""
+    if column.dtype.kind not in "iuf" or column.size < 2:
+        return False
+    sd = np.std(column)
+    return bool(0 < _DIGITS * sd < np.abs(np.mean(column)) and np.ptp(column) > 0)
 
 
 def _rows(adopted: Adopted, program: UserProgram) -> Rows:

@@ -81,11 +81,10 @@ def structure(
         row: the row that each belongs to, shape (n,); None where all data are one unit.
         rng: draws the points.
     """
-    starts = program.starts(rng)
-    points = starts[:: max(1, len(starts) // _POINTS)][:_POINTS]
+    points = _points(program.starts(rng))
     columns = np.array(program.coordinates)
-    slopes_of = once(jax.vmap(_scores(terms, points[0].size))), once(jax.vmap(_priors(program)))
-    scores, priors = (np.asarray(f(jnp.asarray(points))) for f in slopes_of)
+    slopes_of = _scores(terms, points[0].size), _priors(program)
+    scores, priors = (np.asarray(once(jax.vmap(f))(jnp.asarray(points))) for f in slopes_of)
     smooth = bool(np.isfinite(scores).all(axis=(1, 2)).any())
     scores, priors = np.nan_to_num(scores), np.nan_to_num(priors)
     largest = np.max([np.abs(score).max(axis=0) for score in scores], axis=0)
@@ -117,6 +116,11 @@ def structure(
         smooth=smooth,
         sizes=sizes,
     )
+
+
+def _points(starts: np.ndarray) -> np.ndarray:
+    """Some of the starts, and 0, where no term is so much larger than others that it hides them."""
+    return np.vstack([starts[:: max(1, len(starts) // _POINTS)][:_POINTS], 0.0 * starts[:1]])
 
 
 def _single(scores: np.ndarray, columns: np.ndarray, row: np.ndarray | None) -> tuple[str, ...]:

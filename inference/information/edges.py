@@ -1,0 +1,239 @@
+"""Edges of parameter space at which an optimum lies: its parameters have no standard error.
+
+At an interior maximum of an objective f with J = −∇²f, a step of 3/√(dᵀJd) along any direction d
+costs about 4.5 nats. Where a transform saturates (a probability at 1, a variance at 0, the end of
+a prior's range) or a coefficient runs to infinity (separation), J vanishes as fast as the slope,
+and such a step uphill costs nothing, while one downhill does: else the direction is redundant.
+This needs no list of supports, and no units.
+Reference: Self & Liang (1987), JASA 82; Albert & Anderson (1984), Biometrika 71.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from inference.information.derivatives import Objective, derivatives
+from models.programs.density import Density, names_of_entries
+from models.spec import Model
+
+_STEP = 3.0
+"""Length of a step, in standard errors."""
+_FARTHEST = 5.0
+"""Its largest change of a coordinate under a curved transform, such as a logarithm."""
+_SLACK = 0.05
+"""Nats that a step may cost and be said to cost nothing: more than densities lose by rounding."""
+_COST = 1e-6
+"""Difference of f, relative to 1 + |f|, that is one."""
+_NEAR = 0.1
+"""Distance from a maximum, in standard errors, within which a search has ended."""
+_SHARE = 0.05
+"""Share of the largest entry of a direction from which on a coordinate belongs to it."""
+_LEFT = 0.01
+"""Share of the information about an edge's coordinates that is left farther out on it."""
+_FLAT = 1e-6
+"""Information about a coordinate under a curved transform that is none."""
+_NOTHING = 1e-6
+"""An entry of a simplex below which it is 0."""
+_MOVES = 1.5
+"""Factor by which a step must change a number for it to run to 0 or to infinity."""
+
+
+class Edges(NamedTuple):
+    """The coordinates that lie on an edge, and where that is, in words."""
+
+    coordinates: np.ndarray
+    """Boolean, shape (k,)."""
+    where: dict[str, str]
+    """By the name of a parameter's entry: `at 1`, `at 0`, `→ ∞`."""
+
+    @property
+    def problem(self) -> str:
+        """The sentence; "" where there is none."""
+        if not self.where:
+            return ""
+        told = ", ".join(f"{name} {place}" for name, place in self.where.items())
+        return f"on an edge of parameter space: {told}; its standard error is undefined: boundary"
+
+
+def edges(
+    model: Model, target: Density, u: np.ndarray, information: np.ndarray, objective: Objective
+) -> Edges:
+    """The coordinates of an optimum along which the objective no longer falls.
+
+    Args:
+        model: the model.
+        target: its density.
+        u: the optimum, shape (k,).
+        information: minus the Hessian there, shape (k, k).
+        objective: what was maximised.
+    """
+    value = derivatives(target, objective).value_and_gradient
+    u = np.asarray(u, float)
+    here, slope = (np.asarray(part) for part in value(jnp.asarray(u)))
+    on_edge, where, far = np.zeros(u.size, bool), dict[str, str](), u.copy()
+    if not (np.isfinite(here) and np.isfinite(slope).all() and np.isfinite(information).all()):
+        return Edges(on_edge, where)
+    straight = _straight(target, u)
+
+    def free_of_cost(step: np.ndarray) -> bool:
+        back = max(1.0, np.abs(u[step != 0]).max() / _FARTHEST)
+        path = [float(value(jnp.asarray(u + part * step))[0]) for part in (0.1, 0.35, 1.0, -back)]
+        rises = np.diff([float(here), *path[:3]])
+        downhill = not path[3] >= here - _COST * (1 + abs(here))
+        return bool(np.isfinite(path[:3]).all() and (rises >= -_SLACK).all() and downhill)
+
+    found = True
+    while found:
+        found = False
+        for direction in _directions(information, slope, on_edge):
+            step = _step(direction, u, slope, information, straight)
+            if step is not None and free_of_cost(step):
+                size = np.abs(direction) * np.sqrt(np.abs(np.diag(information)))
+                mine = ~on_edge & (direction != 0) & (size >= _SHARE * size.max())
+                on_edge |= mine
+                where |= _named(model, target, u, step, mine, straight)
+                far, found = np.where(mine, u + step, far), found or bool(mine.any())
+    if where:
+        hessian = derivatives(target, objective).hessian
+        flat = ~straight & (np.abs(np.diag(information)) < _FLAT)
+        lost = ~on_edge & (flat | _lost(hessian, u, far - u, np.diag(information), on_edge))
+        for name, (entry, place) in _entries(model, target, u, lost).items():
+            if place is not None:
+                where[name] = "undetermined there"
+            elif 0 <= _natural(target, u)[entry] < _NOTHING:
+                where[name] = "at 0"
+        on_edge |= lost
+    return Edges(on_edge, where)
+
+
+def _lost(
+    hessian: Callable[[Array], Array],
+    u: np.ndarray,
+    step: np.ndarray,
+    known: np.ndarray,
+    on_edge: np.ndarray,
+) -> np.ndarray:
+    """The coordinates about which nothing is known but by what ends on the edge, shape (k,)."""
+    for part in 10.0 ** np.arange(-8, 1):
+        left = np.abs(np.diag(np.asarray(hessian(jnp.asarray(u + part * step)))))
+        if (left[on_edge] <= _LEFT * np.abs(known[on_edge])).all():
+            return left < 10 * _LEFT * known
+    return np.zeros(u.size, bool)
+
+
+def _directions(
+    information: np.ndarray, slope: np.ndarray, on_edge: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Every free coordinate; then, of what is free by now, the flattest and Newton's direction."""
+    k = on_edge.size
+    yield from np.eye(k)[~on_edge]
+    places = np.flatnonzero(~on_edge)
+    scale = np.sqrt(np.diag(information)[places])
+    if places.size < 2 or not (scale > 0).all():
+        return
+    block = information[np.ix_(places, places)] / np.outer(scale, scale)
+    eigenvalue, vector = np.linalg.eigh(block)
+    flattest, newton = np.zeros(k), np.zeros(k)
+    flattest[places] = vector[:, 0] / scale
+    yield flattest
+    if eigenvalue[0] > 0:
+        newton[places] = vector @ ((vector.T @ (slope[places] / scale)) / eigenvalue) / scale
+        yield newton
+
+
+def _step(
+    direction: np.ndarray,
+    u: np.ndarray,
+    slope: np.ndarray,
+    information: np.ndarray,
+    straight: np.ndarray,
+) -> np.ndarray | None:
+    """Three standard errors uphill along a direction; None without length, or far from the top.
+
+    A curved transform ends at infinity, even where rounding hides the slope.
+    """
+    curvature, rise = float(direction @ information @ direction), abs(float(slope @ direction))
+    length = _STEP / np.sqrt(curvature) if curvature > 0 else np.inf
+    if min(rise * length / _STEP, rise) > _NEAR:
+        return None
+    curved = np.abs(direction[~straight]).max(initial=0.0)
+    if curved > 0:
+        length = min(length, _FARTHEST / curved)
+    if not np.isfinite(length):
+        return None
+    outwards = u[~straight] @ direction[~straight] or slope @ direction
+    return np.where(outwards < 0, -length, length) * direction
+
+
+def _straight(target: Density, u: np.ndarray) -> np.ndarray:
+    """The coordinates that are natural parameters but for a factor, shape (k,)."""
+
+    def moved(step: np.ndarray) -> np.ndarray:
+        return _natural(target, u + step) - start
+
+    start, found = _natural(target, u), np.zeros(u.size, bool)
+    for j, unit in enumerate(np.eye(u.size)):
+        size = 0.37 * max(1.0, abs(u[j]))  # no step that a symmetric transform maps to its double
+        once, twice = moved(size * unit), moved(2 * size * unit)
+        found[j] = np.abs(once).max() > 0 and np.allclose(twice, 2 * once, rtol=1e-6, atol=0)
+    return found
+
+
+def _natural(target: Density, u: np.ndarray) -> np.ndarray:
+    values = target.constrain(jnp.asarray(u))
+    return np.concatenate([np.ravel(np.asarray(values[name])) for name in values])
+
+
+def _named(
+    model: Model,
+    target: Density,
+    u: np.ndarray,
+    step: np.ndarray,
+    mine: np.ndarray,
+    straight: np.ndarray,
+) -> dict[str, str]:
+    """Where some coordinates are, by the entries of their parameters that the step moves."""
+    here, there = _natural(target, u), _natural(target, u + step)
+    found = {}
+    for name, (entry, place) in _entries(model, target, u, mine).items():
+        if place is not None and straight[place]:
+            found[name] = "→ ∞" if there[entry] > here[entry] else "→ −∞"
+        elif place is not None or _limit(here[entry], there[entry]) in ("at 0", "→ ∞"):
+            found[name] = _limit(here[entry], there[entry])
+        elif 0 <= here[entry] < _NOTHING:
+            found[name] = "at 0"
+    return found or dict.fromkeys(np.asarray(target.coordinates)[mine].tolist(), "at its end")
+
+
+def _entries(
+    model: Model, target: Density, u: np.ndarray, mine: np.ndarray
+) -> dict[str, tuple[int, int | None]]:
+    """The entries of parameters to which coordinates belong, by name, with the coordinate of each.
+
+    All entries of a parameter, with None, where its coordinates are not one for one.
+    """
+    values = target.constrain(jnp.asarray(u))
+    names = names_of_entries(model.parameters, target.data, values)
+    owner = [name for name in values for _ in range(np.size(values[name]))]
+    found: dict[str, tuple[int, int | None]] = {}
+    for parameter in dict.fromkeys(np.asarray(target.coordinates)[mine].tolist()):
+        entries = [i for i, name in enumerate(owner) if name == parameter]
+        places = [i for i, name in enumerate(target.coordinates) if name == parameter]
+        if len(places) == len(entries):
+            pairs = zip(entries, places, strict=True)
+            found |= {names[e]: (e, place) for e, place in pairs if mine[place]}
+        else:
+            found |= {names[e]: (e, None) for e in entries}
+    return found
+
+
+def _limit(here: float, there: float) -> str:
+    """Where a number goes that a step along a curved coordinate changes."""
+    if there > _MOVES * here > 0:
+        return "→ ∞"
+    return "at 0" if 0 <= there <= here / _MOVES else f"at {there:.4g}"
