@@ -36,8 +36,8 @@ def publish(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Pat
     page, screens = write(results, out, command)
     texts = [screen.text() for screen in screens]
     output = Output(out)
-    files = [name for name in report_names(r.slug for r in results) if name in output.listed]
-    files.remove(MARK)
+    names = report_names(result.slug for result in results)
+    files = [name for name in names if name != MARK and output.intact(name)]
     written |= {"key": key, "page": page.name, "files": files, "screens": texts}
     output.write(MARK, json.dumps(written, indent=1).encode())
     return page, texts

@@ -34,7 +34,7 @@ _CURRENCY = (
 _CELL = re.compile(
     rf"(?P<sign>[+-]?) ?(?P<before>{_CURRENCY})? ?(?P<minus>-?)"
     r"(?P<digits>\d+(?:[ '.,]\d+)*[.,]?|[.,]\d+)(?:[eEdD](?P<power>[+-]?\d{1,4}))?"
-    r"(?P<after> ?(?:[^\W\d]|[%‰$\"'\u00a2-\u00b5\u20a0-\u20cf])\S{0,15})?"
+    r"(?P<after> ?(?:[^\W\d_]|[%‰$\"'\u00a2-\u00a5\u00b0\u00b5\u20a0-\u20cf])\S{0,15})?"
 )
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ].*)?")
 _DOTTED = re.compile(r"[1-9]\d{0,2}(\.\d{3})+")
@@ -42,6 +42,7 @@ _TOTAL = re.compile(
     r"((grand|sub)[ -]?)?(total|totals|sum|sums|mean|average|summe|gesamt|somme|moyenne|totaal)\W*",
     re.IGNORECASE,
 )
+_CODES = {-1, -9, -(2**15), -(2**31), 2**15 - 1, 2**31 - 1}
 _FAR, _FEW = 2, 5
 """A code is so many ranges away from the others; so few rows have no total."""
 
@@ -333,7 +334,8 @@ def _refuse_codes(place: Place, cells: list[str], values: np.ndarray) -> None:
 
 def _is_code(value: float) -> bool:
     digits = f"{abs(value):.10g}".replace(".", "")
-    return value == -9 or (len(digits) > 1 and len(set(digits)) == 1 and digits[0] in "789")
+    repeated = len(digits) > 1 and len(set(digits)) == 1 and digits[0] in "789"
+    return repeated or value in _CODES
 
 
 def _refuse_total(place: Place, cells: list[str], values: np.ndarray) -> None:
