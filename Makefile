@@ -3,7 +3,7 @@
 #   make report              the report on every model and its bundled data: reports/index.html
 #   make test                the test suite;             one part of it:  make test ARGS="-m 'not slow'"
 #   make exhaustive          further pairs of users' programs, of kinds that the suite shows already
-#   make faults              100 kills and 150 interruptions of commands, at random moments
+#   make faults              100 kills and 66 interruptions of commands, at random moments
 #   make lint                style, formatting, types and the direction of dependencies
 #   make bench               the benchmarks
 #   make engines             the README's table of the libraries' own fits
@@ -47,7 +47,7 @@ test: $(VENV)/.installed
 exhaustive: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist load -m exhaustive $(ARGS)
 
-# Commands that are killed and interrupted at a hundred random moments each; the seed is printed.
+# Commands that are killed and interrupted at random moments; the seed is printed.
 faults: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 0 -s tests/test_kills.py --times 100 $(ARGS)
 

@@ -83,12 +83,8 @@ def read(path: str | PathLike[str], columns: Iterable[str] = ()) -> pd.DataFrame
             f"{path}: cannot read {suffix or 'this kind of'} files; expected .csv, .tsv or .txt "
             "(also .gz), or .parquet"
         )
-    raw = contents(path)
-    return (
-        _read_parquet(path, raw, columns)
-        if suffix == ".parquet"
-        else _read_text(path, raw, columns)
-    )
+    reader = _read_parquet if suffix == ".parquet" else _read_text
+    return reader(path, contents(path), columns)
 
 
 def _read_parquet(path: Path, raw: bytes, columns: tuple[str, ...]) -> pd.DataFrame:

@@ -57,8 +57,5 @@ def data_name(source: Any) -> str:
     """The name of a bundled data set, or of a file without its folder and suffixes."""
     if not isinstance(source, str | Path):
         return "data"
-    return (
-        str(source)
-        if str(source) in bundled_names()
-        else Path(str(source).removesuffix(".gz")).stem
-    )
+    name = str(source)
+    return name if name in bundled_names() else Path(name.removesuffix(".gz")).stem
