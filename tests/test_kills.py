@@ -162,7 +162,7 @@ def test_a_command_killed_at_any_moment(
 CELL = """
 import concord as cc
 import numpy as np
-cc.compare(cc.Gaussian(), np.random.default_rng(1).normal(size=40))
+cc.compare(cc.Gaussian(), np.random.default_rng(1).normal(size={size}))
 """
 
 
@@ -181,8 +181,8 @@ def test_a_cell_interrupted_at_any_moment(kernel: tuple[Any, Any]) -> None:
     rng = np.random.default_rng(21)
     warmed = client.execute_interactive("import concord as cc; cc.compare", timeout=120)
     assert warmed["content"]["status"] == "ok"
-    for moment in rng.uniform(0, 12, 4):
-        request = client.execute(CELL)
+    for size, moment in enumerate(rng.uniform(0, 4, 4), 40):
+        request = client.execute(CELL.format(size=size))  # compiled anew for each size
         time.sleep(moment)
         asked = time.monotonic()
         manager.interrupt_kernel()
