@@ -154,6 +154,7 @@ def test_a_command_killed_at_any_moment(
         while left := remaining(found.session):
             assert time.monotonic() < deadline, left
             time.sleep(0.01)
+    assert killed >= len(moments) / 2
     assert ended(name, project).code == 0
     assert tables(project) == published != {}
     print(f"{name}: {killed} of {len(moments)} kills hit, seed {SEED}; tables byte-equal")

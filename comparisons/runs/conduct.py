@@ -206,7 +206,9 @@ def _kept(work: Work, stored: Mapping[str, Any]) -> dict[str, Moments]:
         ValueError: they are those of something else.
     """
     columns = {column: Moments.read(parts) for column, parts in stored.items()}
-    sizes = [one.merged(one).replicates / 2 + one.left_out for one in columns.values()]
+    for one in columns.values():
+        one.merged(one)  # refuses arrays that do not go together
+    sizes = [one.replicates + one.left_out for one in columns.values()]
     if not 0 < max(sizes) <= work.stop - work.start:  # without those that are infinite
         raise ValueError("not the moments of this batch")
     return columns

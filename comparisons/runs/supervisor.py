@@ -159,7 +159,7 @@ def _work(work: Callable[[], object], writing: int, held: int, traces: IO[bytes]
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.flush()
-    tell("end", code if isinstance(code, int) else 0)
+    tell("end", code if isinstance(code, int) else int(code is not None))  # as Python has it
     raise SystemExit(code)
 
 

@@ -21,6 +21,7 @@ from inference.information.derivatives import Objective, derivatives
 from models.programs.density import Density, names_of_entries
 from models.spec import Model
 
+UNDEFINED = "its standard error is undefined: boundary"
 _STEP = 3.0
 """Length of a step, in standard errors."""
 _FARTHEST = 5.0
@@ -57,7 +58,7 @@ class Edges(NamedTuple):
         if not self.where:
             return ""
         told = ", ".join(f"{name} {place}" for name, place in self.where.items())
-        return f"on an edge of parameter space: {told}; its standard error is undefined: boundary"
+        return f"on an edge of parameter space: {told}; {UNDEFINED}"
 
 
 def edges(

@@ -9,7 +9,7 @@ import xarray as xr
 from inference.estimate import Estimate, Quantity, named_covariance
 from inference.information.delta import quantity_covariance
 from inference.information.derivatives import Objective, derivatives
-from inference.information.edges import edges
+from inference.information.edges import UNDEFINED, edges
 from inference.information.inversion import invert
 from inference.information.matrices import observed
 from inference.posterior.labels import canonical
@@ -56,7 +56,7 @@ def estimate_at(
     edge = edges(model, target, np.asarray(u), curvature, objective)
     inverse = invert(model, target, u, curvature, edge.coordinates)
     known = model.boundary(values, data) if isinstance(model, HasBoundary) else ""
-    where = f"{known}; its standard error is undefined: boundary" if known else edge.problem
+    where = f"{known}; {UNDEFINED}" if known else edge.problem
     record = _noted(model, data, values, record)
     reported = quantities(model, values)
     names = names_of_entries(quantity_table(model), data, reported)

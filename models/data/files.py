@@ -14,13 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from models.data.cells import (
-    Place,
-    missing_text,
-    read_column,
-    refuse_thousands,
-    refuse_total,
-)
+from models.data.cells import Place, missing_text, read_column, refuse_thousands, refuse_total
 from models.data.opening import contents
 from models.data.text import sheet
 from models.errors import DataError
