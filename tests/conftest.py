@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 4)
+# as commands do: what was compiled once, by any test in any process, is read
+jax.config.update("jax_compilation_cache_dir", str(environment.cache_directory() / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import zlib
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -587,6 +588,20 @@ def test_the_environment_is_set_and_the_users_own_flags_are_kept(
     assert environment["OMP_NUM_THREADS"] == "3"
     assert environment["JAX_ENABLE_X64"] == "1"
     assert environment["JAX_COMPILATION_CACHE_DIR"] == str(cache / "concord" / "jax")
+
+
+def test_compiled_code_that_was_cut_short_is_removed_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_environment.os, "environ", {"XDG_CACHE_HOME": str(tmp_path)})
+    _environment.prepare()
+    cache = tmp_path / "concord" / "jax"
+    whole = zlib.compress(bytes(1000))
+    for name, code in {"whole": whole, "cut": whole[:-3], "empty": b""}.items():
+        (cache / f"{name}-cache").write_bytes(code)
+    (cache / "zstandard-cache").write_bytes(_environment.ZSTANDARD + bytes(9))
+    _environment.prepare()
+    assert {path.name for path in cache.glob("*-cache")} == {"whole-cache", "zstandard-cache"}
 
 
 def test_without_a_home_caches_are_private_and_temporary(

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zlib
 from pathlib import Path
+
+ZSTANDARD = b"\x28\xb5\x2f\xfd"
+"""How an entry begins that JAX has compressed with zstandard, where that is installed."""
 
 
 def prepare() -> None:
@@ -34,6 +38,7 @@ def prepare() -> None:
         "OMP_NUM_THREADS": "1",
     }.items():
         os.environ.setdefault(name, value)
+    _heal(caches / "jax")
 
 
 def cache_directory() -> Path:
@@ -51,6 +56,26 @@ def cache_directory() -> Path:
     except OSError:
         pass
     return Path(tempfile.mkdtemp(prefix="concord-"))
+
+
+def _heal(cache: Path) -> None:
+    """Removes compiled code that a kill or a full disk cut short: JAX warns of it in every run.
+
+    Only what was written since the last look is read.
+    """
+    cache.mkdir(exist_ok=True)
+    looked = cache / ".looked"
+    since = looked.stat().st_mtime_ns if looked.exists() else 0
+    for entry in cache.glob("*-cache"):
+        try:
+            new = entry.stat().st_mtime_ns >= since
+            if new and not (code := entry.read_bytes()).startswith(ZSTANDARD):
+                zlib.decompress(code)
+        except zlib.error:
+            entry.unlink(missing_ok=True)
+        except FileNotFoundError:  # another command has removed it
+            continue
+    looked.touch()
 
 
 def memory_limit() -> int:
