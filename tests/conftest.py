@@ -10,10 +10,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # before JAX counts the processors: each of them has a test process of its own
     os.environ.setdefault("PJRT_NPROC", "1")
 
+from comparisons.runs import command_line, environment
+
+# as commands do, before JAX is imported: what any process has compiled is read, also by notebooks
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(environment.cache_directory() / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
 import jax
 import pytest
-
-from comparisons.runs import command_line, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,10 +26,6 @@ if TYPE_CHECKING:
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 4)
-# as commands do: what was compiled once, by any test in any process, is read
-jax.config.update("jax_compilation_cache_dir", str(environment.cache_directory() / "jax"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

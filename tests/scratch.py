@@ -231,13 +231,12 @@ class Scratch:
         ]
 
     def environment(self) -> dict[str, str]:
-        """Without the user's own settings; caches stay in the scratch directory."""
-        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "LD_LIBRARY_PATH")}
+        """Without the user's own settings."""
+        kept = ("PATH", "LD_LIBRARY_PATH", "HOME", "XDG_CACHE_HOME")
         return {
-            **kept,
+            **{name: os.environ[name] for name in kept if name in os.environ},
             "PYTHONPATH": str(ROOT),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "XDG_CACHE_HOME": str(self.path / "cache"),
         }
 
     def run(self, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
