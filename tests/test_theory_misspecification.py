@@ -61,13 +61,13 @@ def test_what_is_left_and_what_is_covered() -> None:
 def test_orders_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entry, "UNITS", 300)
     monkeypatch.setattr(entry, "ORDERS", (1, 2, 3))
-    right, fits = entry.fitted, {}
+    right, fits = entry._fitted, {}
 
     def kept(model: GaussianMixture, *arguments: Any) -> Any:
         fits[model.k] = right(model, *arguments)
         return fits[model.k]
 
-    monkeypatch.setattr(entry, "fitted", kept)
+    monkeypatch.setattr(entry, "_fitted", kept)
     found = verdicts(entry._orders(np.random.default_rng(3), 1, entry.truth()))
     assert len(found) == 6
     assert {verdict.outcome for verdict in found} == {"AGREE"}
@@ -77,7 +77,7 @@ def test_orders_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
         fit = fits[model.k]
         return fit._replace(bic=-2 * fit.log_likelihood + fit.k * entry.UNITS)
 
-    monkeypatch.setattr(entry, "fitted", dear)
+    monkeypatch.setattr(entry, "_fitted", dear)
     found = verdicts(entry._orders(np.random.default_rng(3), 1, entry.truth()))
     differing = [verdict.about for verdict in found if verdict.outcome == "DIFFER"]
     assert differing == ["order chosen by BIC"]
@@ -87,7 +87,7 @@ def test_orders_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
         fit = fits[model.k]
         return fit._replace(score=np.full(entry.UNITS, fit.log_likelihood / entry.UNITS))
 
-    monkeypatch.setattr(entry, "fitted", seen)
+    monkeypatch.setattr(entry, "_fitted", seen)
     found = verdicts(entry._orders(np.random.default_rng(3), 1, entry.truth()))
     differing = [verdict.about[:21] for verdict in found if verdict.outcome == "DIFFER"]
     assert differing == ["ℓ(θ̂) − leave-one-out"] * 2

@@ -144,7 +144,7 @@ def power(rng: np.random.Generator, effort: int) -> Exhibits:
     for name, test in tests().items():
         found = list(rejections(test, rng, effort))
         for one in found:
-            yield from judged(name, test, *one)
+            yield from _judged(name, test, *one)
         _, rates, predicted = zip(*found, strict=True)
         measured[name] = SHIFTS, [rate.value for rate in rates]
         if test.limit:
@@ -179,25 +179,15 @@ def rejections(
         yield shift, Measured(rate, float(np.hypot.reduce(parts))), predicted
 
 
-def judged(name: str, test: Test, shift: float, rate: Measured, predicted: float) -> Exhibits:
-    """Claims on the rejection rate of a test at a shift.
-
-    Args:
-        name: of the distance.
-        test: that uses it.
-        shift: between the laws, standard deviations.
-        rate: measured.
-        predicted: by the limit law; NaN without one.
-    """
+def _judged(name: str, test: Test, shift: float, rate: Measured, predicted: float) -> Exhibits:
+    """Claims on the rejection rate of a test at a shift; NaN is predicted without a limit law."""
     about = f"rejection rate at level {LEVEL:g}, shift of {shift:g}, N = {TESTED}: {name}"
     best = _most_powerful(shift)
     if test.limit:
         statement = f"the {name} test rejects equal laws as often as its limit law says"
         yield equal(statement, about, rate, predicted, POWER if shift else OFF * LEVEL)
     if shift and test.invariant:
-        statement = (
-            f"the {name} test, whose level holds at every law, has no more power than the best"
-        )
+        statement = f"the {name} test, of one level at every law, has no more power than the best"
         less = Measured(best - rate.value, rate.error)
         yield at_least(statement, f"power of the difference of means − {about}", less, 0.0, POWER)
     if shift == SHIFTS[-1] and not test.limit:

@@ -66,9 +66,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
         guessed = jax.vmap(lambda x: guess.noise(x, jnp.asarray(t)))(alpha * x + sigma * noise)
         return jnp.mean((guessed - noise) ** 2)
 
-    statement = (
-        "The diffusion objective is the Fisher divergence of the noised law up to a constant."
-    )
+    statement = "The diffusion objective is the noised law's Fisher divergence up to a constant."
     measured, theory = [], []
     for t in TIMES:
         parts = [objective(t, x, rng.standard_normal(x.shape)) for x in np.split(clean, BLOCKS)]
@@ -84,9 +82,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     x = alpha * clean[:POINTS] + sigma * rng.standard_normal((POINTS, 2))
     known = everywhere(log_density_at(NATURE, noised(jnp.asarray(FIRST))), x)
     away = everywhere(lambda x: along_the_flow(Exact(), x), x) - known
-    statement = (
-        "Along the probability flow of the exact scores every point has the likelihood of its law."
-    )
+    statement = "Along the probability flow of the exact scores points have their law's likelihood."
     about = "largest |log p by the flow − log p|, nats"
     yield equal(statement, about, np.abs(away).max(), 0.0, NEGLIGIBLE)
 

@@ -19,7 +19,7 @@ from jax import Array
 from jax.nn import log_sigmoid, sigmoid
 from scipy.special import rel_entr
 
-from comparisons.exhibits import Exhibits, Table
+from comparisons.exhibits import Exhibits
 from comparisons.theory import densities
 from comparisons.theory._claims import Measured, at_least, equal, missing
 from comparisons.theory._plane import NEGLIGIBLE, draws, grid
@@ -81,14 +81,6 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     about = "(2·JSD − log 4) − V of a network on draws, nats"
     less = Measured(most - measured.value, measured.error)
     yield at_least(statement, about, less, 0.0, NEGLIGIBLE)
-    rows = (
-        ("D* by quadrature", best),
-        ("2·JSD − log 4", most),
-        ("a network, by quadrature", reached),
-        ("a network, on fresh draws", measured.value),
-        ("equal laws, −log 4", bound(0.0)),
-    )
-    yield Table("the discriminator's value between nature and a normal law", ("", "V, nats"), rows)
 
 
 def value(logit: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:

@@ -50,7 +50,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     model, x = trained.network, jnp.asarray(units.to(draws(rng, POINTS)))
     exact = np.asarray(eqx.filter_jit(model.log_marginal)(x))
     gap = np.asarray(divergence(model, x))
-    bounds = {k: bound(model, x, rng, k, BUDGET * effort // k) for k in SAMPLES}
+    bounds = {k: _bound(model, x, rng, k, BUDGET * effort // k) for k in SAMPLES}
     statement = "the evidence lower bound falls short of log q(x) by KL(r(z | x) ‖ p(z | x))"
     about = "log q(x) − ELBO by samples / KL by quadrature"
     yield _means(statement, about, exact - bounds[1], gap)
@@ -80,24 +80,13 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     yield Curves(title, "importance samples K", y, lines, theory, "x")
 
 
-def bound(
+def _bound(
     model: LatentVariable, x: Array, rng: np.random.Generator, samples: int, repeats: int
 ) -> np.ndarray:
-    """L_K at each point, shape (M,), nats, an average of independent bounds.
-
-    Args:
-        model: whose bound it is.
-        x: points in the network's units, shape (M, 2).
-        rng: of the importance samples.
-        samples: K.
-        repeats: how many bounds are averaged.
-    """
-
-    @jax.jit
-    def average(keys: Array) -> Array:
-        return jnp.mean(jax.lax.map(lambda key: model.bound(key, x, samples), keys), axis=0)
-
-    return np.asarray(average(jax.random.split(key_of(rng), repeats)))
+    """L_K at each point, shape (M,), nats: an average of so many independent bounds."""
+    keys = jax.random.split(key_of(rng), repeats)
+    every = jax.jit(lambda keys: jax.lax.map(lambda key: model.bound(key, x, samples), keys))
+    return np.asarray(jnp.mean(every(keys), axis=0))
 
 
 @eqx.filter_jit

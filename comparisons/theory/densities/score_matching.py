@@ -19,8 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from comparisons.theory.densities._fitted import Fitted, Network, from_training
-from comparisons.theory.densities._networks import minimise, perceptron, standard
+from comparisons.theory.densities import (
+    Fitted,
+    Network,
+    from_training,
+    minimise,
+    perceptron,
+    standard,
+)
 from models.programs.keys import key_of
 
 NOISE = 0.3

@@ -16,7 +16,7 @@ from typing import Any, final
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler, widened
+from comparisons.theory.sampling import Drawn, NormalMixture, Sampler, widened
 from models.programs.keys import key_of
 
 RELIABLE = 0.7

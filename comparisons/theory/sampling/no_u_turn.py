@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler, dispersed
+from comparisons.theory.sampling import Drawn, NormalMixture, Sampler, dispersed
 from models.programs.keys import key_of
 
 WARM_UP = 100

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler, widened
+from comparisons.theory.sampling import Drawn, NormalMixture, Sampler, widened
 from models.programs.keys import key_of
 
 RATIO = 2.0

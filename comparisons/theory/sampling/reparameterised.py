@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array
 from jax.scipy.stats import norm
 
-from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler
+from comparisons.theory.sampling import Drawn, NormalMixture, Sampler
 from models.programs.keys import key_of
 
 BISECTIONS = 25

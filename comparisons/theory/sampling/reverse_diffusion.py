@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler
+from comparisons.theory.sampling import Drawn, NormalMixture, Sampler
 from models.programs.keys import key_of
 
 HORIZON = 6.0
