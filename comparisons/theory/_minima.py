@@ -12,8 +12,7 @@ from models.catalogue.gaussian_mixture import GaussianMixture
 from models.errors import FitError
 from models.spec import Values
 
-EXACT = 1e-5
-"""Distance at which a minimiser stops: an objective is flat to 1e-10 there, above its rounding."""
+EXACT = 1e-5  # where a minimiser stops: an objective is flat to 1e-10 there, above its rounding
 
 
 def minimiser(objective: Callable[..., Array], gtol: float = 1e-9) -> Callable[..., np.ndarray]:

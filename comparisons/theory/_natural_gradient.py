@@ -15,20 +15,16 @@ from comparisons.policy import LIMIT_SLOPE
 from comparisons.theory._claims import at_least, equal, order, slope
 from models.errors import FitError
 
-EXACT = 1e-9
-"""What sums of some thousand terms may be off in float64, relative to their size."""
-RATE = 0.02
-"""Largest difference of linear rates: it changes how many steps a digit takes by a few per cent."""
+EXACT = 1e-9  # what sums of some thousand terms may be off in float64, relative to their size
+RATE = 0.02  # difference of linear rates that changes the steps to a digit by a few per cent
 UNITS = 300
 SCORING = (
     "Linear rates are those of the metric: spectral radius of 1 − I⁻¹∇²f, and (κ − 1)/(κ + 1)."
 )
 
 TARGET = (1.0, 2.0)
-BEGIN = (-1.0, 1.0)
-"""(μ, σ) of the data, and where the paths begin."""
-COUNTS = (32, 64, 128, 256, 512)
-"""Steps in which a path runs through the time 1."""
+BEGIN = (-1.0, 1.0)  # (μ, σ) of the data, and where the paths begin
+COUNTS = (32, 64, 128, 256, 512)  # steps in which a path runs through the time 1
 
 CHARTS: dict[str, tuple[Callable[[Array], Array], np.ndarray]] = {
     "(μ, log σ)": (

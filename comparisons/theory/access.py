@@ -39,49 +39,35 @@ from models.programs.keys import key_of
 from models.registry import subclasses
 
 TRAIN = 2_000
-MASS = 1e-3
-"""Mass that may be missing: beyond the frame, or between its coarse cells."""
+MASS = 1e-3  # mass that may be missing: beyond the frame, or between its coarse cells
 HELD_OUT = 100_000
 """Enough that 2z standard errors of a mean of log p/q are below `NEGLIGIBLE` if its standard
 deviation is below 0.96, which is 0.9 for the normal law, the furthest from the truth."""
-DRAWS = 5_000
-"""Enough that 2z standard errors of a share of them are below `APART`."""
-COMPARED = 2_000
-"""Draws between which energy distances are taken: their cost is quadratic."""
-PAIRS = 20
-"""Pairs of samples of the truth, for the distance that chance makes."""
-WIDE = 0.2
-"""Step of the quadrature of scores, which is a number of the table only."""
-SAMPLES = (1, 100)
-"""Importance samples of the lower bounds in the table."""
-BOUNDED = 2_000
-"""Held-out points at which they are taken."""
-JUDGED = 20_000
-"""Draws of each law that the judge of a law without a density is trained on."""
+DRAWS = 5_000  # enough that 2z standard errors of a share of them are below `APART`
+COMPARED = 2_000  # draws between which energy distances are taken: their cost is quadratic
+PAIRS = 20  # pairs of samples of the truth, for the distance that chance makes
+WIDE = 0.2  # step of the quadrature of scores, which is a number of the table only
+SAMPLES = (1, 100)  # importance samples of the lower bounds in the table
+BOUNDED = 2_000  # held-out points at which they are taken
+JUDGED = 20_000  # draws of each law that the judge of a law without a density is trained on
 
 
 class Known(NamedTuple):
     """All that is known of one fitted law; NaN where it does not exist."""
 
     fitted: Fitted
-    seconds: float = np.nan
-    """Of the fit, with compilation."""
+    seconds: float = np.nan  # of the fit, with compilation
     mass: float = np.nan
-    divergence: float = np.nan
-    """KL(p ‖ q) by quadrature, nats."""
-    shortfall: Measured = Measured(np.nan, np.nan)
-    """Held-out mean of log p − log q, nats."""
-    inside: float = np.nan
-    """Probability of a region by quadrature."""
-    share: float = np.nan
-    """Share of the draws inside it."""
+    divergence: float = np.nan  # KL(p ‖ q) by quadrature, nats
+    shortfall: Measured = Measured(np.nan, np.nan)  # held-out mean of log p − log q, nats
+    inside: float = np.nan  # probability of a region by quadrature
+    share: float = np.nan  # share of the draws inside it
     energy: float = np.nan
     told: Measured = Measured(np.nan, np.nan)
     """V of a discriminator on fresh draws, where there is no density; nats."""
     bounds: tuple[float, ...] = (np.nan,) * len(SAMPLES)
     """Held-out mean of log p less the lower bound by so many importance samples, nats."""
-    fisher: float = np.nan
-    """E‖∇ log q − ∇ log p‖² relative to E‖∇ log p‖², by quadrature."""
+    fisher: float = np.nan  # E‖∇ log q − ∇ log p‖² relative to E‖∇ log p‖², by quadrature
 
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:

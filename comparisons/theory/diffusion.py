@@ -32,16 +32,12 @@ from models.programs.keys import key_of
 from models.spec import Values
 
 TIMES = (0.02, 0.1, 0.4, 0.8)
-DRAWS = 400_000
-"""Draws over which the objective is averaged."""
-BLOCKS = 40
-"""Parts of them, whose standard deviation gives the error of the average."""
-SMALL = 0.01
-"""Relative difference that does not matter."""
+DRAWS = 400_000  # draws over which the objective is averaged
+BLOCKS = 40  # parts of them, whose standard deviation gives the error of the average
+SMALL = 0.01  # relative difference that does not matter
 AXIS = np.arange(-8.0, 8.0, 0.04)
 """Of the quadrature: every noised law has variances of 1 on average."""
-POINTS = 4_000
-"""Draws of the first law whose likelihood the flow is asked for."""
+POINTS = 4_000  # draws of the first law whose likelihood the flow is asked for
 MEAN, SD = moments()[0], float(np.sqrt(np.trace(moments()[1]) / 2))
 """Nature's mean, and the standard deviation of a coordinate on average."""
 

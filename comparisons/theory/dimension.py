@@ -37,19 +37,14 @@ from comparisons.theory.densities.kernel_density import Selector, bandwidths
 RATE = 0.04
 """Largest difference of exponents that does not matter: the rates 4/5, 2/3 and 4/7 of neighbouring
 dimensions are at least 0.095 apart, and this is less than half of that."""
-SHELL = 0.05
-"""Thickness of the outer shell, in radii."""
+SHELL = 0.05  # thickness of the outer shell, in radii
 KERNEL = {1: 2_500, 2: 600, 3: 250}
 """Replicates by dimension, in proportion to the relative variance of the squared error."""
 UNITS = (25, 50, 100, 200, 400)
-MANY = (200, 800, 3_200)
-"""Units at which the parametric estimate has its rate up to terms of order 1/N."""
-RULE = "normal_reference"
-"""The selector that asks for scales alone."""
-SELECTED = tuple(product((1, 2, 3), (100, 400)))
-"""D and N at which the data choose the bandwidths."""
-RULED, VALIDATED = 300, 10
-"""Data sets by the rule, and by cross-validation, which is slow."""
+MANY = (200, 800, 3_200)  # units at which the parametric rate has set in, up to terms of order 1/N
+RULE = "normal_reference"  # the selector that asks for scales alone
+SELECTED = tuple(product((1, 2, 3), (100, 400)))  # D and N at which the data choose the bandwidths
+RULED, VALIDATED = 300, 10  # data sets by the rule, and by cross-validation, which is slow
 SILVERMAN = (4, 19, 67, 223, 768, 2_790, 10_700, 43_700, 187_000, 842_000)
 """His table 4.2: N for a relative mean squared error of 0.1 at the mode of N(0, I_D), D = 1, …"""
 

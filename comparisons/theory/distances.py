@@ -32,25 +32,18 @@ from comparisons.exhibits import Curves, Exhibits, Table
 from comparisons.theory._claims import at_least, equal, mean, slope
 from comparisons.theory._power import BANDWIDTH, accuracy, chunked, kid, permutation_tests, power
 
-ROUNDING = 1e-10
-"""Relative: roots of 3 × 3 matrices of condition below 100 lose six digits at most."""
-BOUND = 0.05
-"""Relative, or of a standard deviation: the project's bound for means and standard deviations."""
-BIAS = 0.2
-"""Of the statistic's own standard deviation: such a bias adds 4 % to its mean squared error."""
+ROUNDING = 1e-10  # relative: roots of 3 × 3 matrices of condition below 100 lose six digits at most
+BOUND = 0.05  # relative, or of a standard deviation: the project's bound for both
+BIAS = 0.2  # of the statistic's own sd: such a bias adds 4 % to its mean squared error
 RATE = 0.1
 """Of an exponent that is told from its neighbours −½, −1 and −3⁄2; the next order of W₁, whose
 tails beyond 1/N do not count yet, takes 0.03 from its slope."""
-ACCURACY = 0.01
-"""What three coefficients learnt from 800 rows lose is 3/(4 · 800) of the accuracy or less."""
+ACCURACY = 0.01  # three coefficients learnt from 800 rows lose 3/(4 · 800) of the accuracy or less
 
-REPLICATES, ROWS = 4_000, (16, 32, 64, 128)
-"""Pairs of samples at effort 1, and their sizes N."""
-FRECHET = 3
-"""Times as many for the Fréchet distance, which is cheap and varies most."""
+REPLICATES, ROWS = 4_000, (16, 32, 64, 128)  # pairs of samples at effort 1, and their sizes N
+FRECHET = 3  # times as many for the Fréchet distance, which is cheap and varies most
 CLASSIFIED, CLASSIFIERS = 500, 300
-BINNED, BINNINGS = 1_000, 3_000
-"""Rows of each sample whose divergence is taken, and repetitions."""
+BINNED, BINNINGS = 1_000, 3_000  # rows of each sample whose divergence is taken, and repetitions
 
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:

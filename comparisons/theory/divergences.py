@@ -46,25 +46,19 @@ from models.spec import Values
 type Points = Array | np.ndarray
 
 NATURE = GaussianMixture(2)
-MODE = 3.0
-"""m, and s = 1: modes six standard deviations apart."""
+MODE = 3.0  # m, and s = 1: modes six standard deviations apart
 DEVIATION = 1.0
 NODES = np.linspace(-40.0, 40.0, 8_001)
 """The trapezoidal rule converges exponentially for smooth laws that vanish at both ends."""
 STEP = float(NODES[1] - NODES[0])
 SHARES = (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.98, 0.99)
 """Shares w of p in the mixture of the Jensen–Shannon divergence."""
-TENTH = 0.1
-"""Share of a departure at either end: the next order is of the order of w, a hundredth of it."""
-ROUNDING = 1e-12
-"""What sums of some thousand terms of order 1 may be off in float64."""
+TENTH = 0.1  # share of a departure at either end: the next order is a share w, a hundredth
+ROUNDING = 1e-12  # what sums of some thousand terms of order 1 may be off in float64
 UNITS = 20_000
-DRAWS = 200_000
-"""By which a divergence is averaged."""
-LOCATION = 0.05
-"""Largest difference of locations that does not matter, in standard deviations of q."""
-POINTS = 1_024
-"""Quasi-random points of the variational objective."""
+DRAWS = 200_000  # by which a divergence is averaged
+LOCATION = 0.05  # largest difference of locations that does not matter, in standard deviations of q
+POINTS = 1_024  # quasi-random points of the variational objective
 OWN_OPTIMUM = "Each direction has its own optimum."
 
 
@@ -221,7 +215,7 @@ def _compared(covers: np.ndarray, seeks: np.ndarray) -> Exhibits:
     yield Table("Divergences at both optima, nats", columns, tuple(rows))
     (a, b), shared = on_one_mode(), np.log(2) - overlap().value
     square = (DEVIATION**2 + MODE**2 + a**2) / (2 * b**2)
-    statement = "A law on one mode is log 2 from the target, which is m²/s² − log 2 from it."
+    statement = "A law on one mode is log 2 from the target, which is about m²/s² − log 2 from it."
     predicted = np.log(b / DEVIATION) + square - 0.5 - shared, shared
     for which, value in zip(divergences, predicted, strict=True):
         about = f"{which} at the optimum of KL(q ‖ p), nats"

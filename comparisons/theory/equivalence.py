@@ -44,23 +44,16 @@ from models.catalogue.ridge_regression import RidgeRegression
 from models.errors import FitError
 from models.programs.density import density
 
-UNITS = 200
-"""Units of the data sets whose objectives are compared."""
-SAME = 1e-3
-"""Distance of two optima, in standard errors, that no number of digits in a report shows."""
-ROUNDING = 1e-12
-"""What sums of some hundred terms of order 1 may be off in float64."""
-RIDGE = 1e-10
-"""The contract's tolerance for the identity of the mode and the ridge estimate."""
-RATE = 0.02
-"""Largest difference of the exponent of N that does not matter: 4 % of the rate."""
+UNITS = 200  # units of the data sets whose objectives are compared
+SAME = 1e-3  # distance of two optima, in standard errors, that no number in a report shows
+ROUNDING = 1e-12  # what sums of some hundred terms of order 1 may be off in float64
+RIDGE = 1e-10  # the contract's tolerance for the identity of the mode and the ridge estimate
+RATE = 0.02  # largest difference of the exponent of N that does not matter: 4 % of the rate
 LADDER = (50, 400)
 REPLICATES = 20_000
 """Enough that 2z standard errors of a skewness are below `SKEWNESS`; fitted so many at a time."""
-BIAS = 0.1
-"""Bias in standard deviations: its square is then 1 % of the variance."""
-DISTANCE = 0.01
-"""Largest difference of a probability that does not matter."""
+BIAS = 0.1  # bias in standard deviations: its square is then 1 % of the variance
+DISTANCE = 0.01  # largest difference of a probability that does not matter
 SKEWNESS = DISTANCE / (norm.pdf(0) / 6)
 """Skewness γ moves probabilities by at most γ φ(0)/6 (Edgeworth), so this one by `DISTANCE`."""
 KURTOSIS = DISTANCE / (0.5506 / 24)
@@ -75,10 +68,8 @@ class Objectives(NamedTuple):
     name: str
     functions: dict[str, Callable[[Array], Array]]
     """By name: minus mean log-likelihood, cross-entropy, divergence."""
-    entropy: float
-    """H by which cross-entropy exceeds divergence, nats."""
-    maximum: np.ndarray
-    """The optimum in closed form, shape (k,)."""
+    entropy: float  # H by which cross-entropy exceeds divergence, nats
+    maximum: np.ndarray  # the optimum in closed form, shape (k,)
     start: np.ndarray
 
 
@@ -154,7 +145,12 @@ def _equivalent(these: Objectives) -> Exhibits:
     for name in ("cross-entropy", "divergence"):
         about = f"{these.name}, grid of {len(nodes):,}: nodes between the least {name} and the MLE"
         yield equal(statement, about, abs(best[name] - best["likelihood"]), 0.0, 0.0)
-    yield from _optimised(these)
+    statement = "An optimiser of any of the three ends at the maximum of the likelihood."
+    curvature = np.asarray(jax.hessian(these.functions["likelihood"])(these.maximum))
+    for name, function in these.functions.items():
+        about = f"{these.name}: least {name} by optimiser from the closed form, standard errors"
+        away = minimiser(function, 1e-8)(these.start) - these.maximum
+        yield equal(statement, about, np.sqrt(UNITS * away @ curvature @ away), 0.0, SAME)
     likelihood, cross, divergence = values.values()
     rounding = ROUNDING * np.abs(cross).max()
     for name, gap, expected in (
@@ -173,16 +169,6 @@ def _equivalent(these: Objectives) -> Exhibits:
     yield Curves(f"{these.name}: three objectives, one optimum", x, "nats per unit", lines, {})
 
 
-def _optimised(these: Objectives) -> Exhibits:
-    """Claims on where an optimiser of each objective ends."""
-    statement = "An optimiser of any of the three ends at the maximum of the likelihood."
-    curvature = np.asarray(jax.hessian(these.functions["likelihood"])(these.maximum))
-    for name, function in these.functions.items():
-        about = f"{these.name}: least {name} by optimiser from the closed form, standard errors"
-        away = minimiser(function, 1e-8)(these.start) - these.maximum
-        yield equal(statement, about, np.sqrt(UNITS * away @ curvature @ away), 0.0, SAME)
-
-
 def _divergent(rng: np.random.Generator) -> Exhibits:
     model = Gaussian()
     y = np.asarray(model.simulate(rng, model.truth, UNITS)["y"].data)
@@ -194,7 +180,7 @@ def _divergent(rng: np.random.Generator) -> Exhibits:
         mass = law.cdf((bins + 1) * width) - law.cdf(bins * width)
         found.append(np.sum(counts / UNITS * np.log(counts / UNITS / mass)))
     rate = (found[-1] - found[-3]) / np.log(widths[-1] / widths[-3])
-    statement = "Continuous data diverge from a density: like −log h on bins of width h."
+    statement = "The divergence of data from a density is infinite: like −log h on bins of width h."
     about = "slope of KL(data ‖ density) on bins against log h"
     yield equal(statement, about, rate, -1.0, LIMIT_SLOPE)
     separate = -np.log(UNITS) - law.logpdf(y).mean() - np.log(widths)

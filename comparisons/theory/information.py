@@ -42,8 +42,7 @@ from models.spec import Model, Values
 NODES = np.linspace(-16.0, 22.0, 3_001)
 """Ten standard deviations about both models; the trapezoidal rule is exact there."""
 STEP = float(NODES[1] - NODES[0])
-RANK = 1e-10
-"""Eigenvalue of an information in correlation form that is zero, as everywhere here."""
+RANK = 1e-10  # eigenvalue of an information in correlation form that is zero, as everywhere here
 UNITS = 300
 
 

@@ -30,13 +30,10 @@ from comparisons.verdict import Verdict
 from models.programs.keys import key_of
 
 TRAIN = 2_000
-POINTS = 500
-"""Held-out points over which bounds are averaged."""
-BUDGET = 2_000
-"""Importance samples per point for each K: as many bounds as it holds are averaged."""
+POINTS = 500  # held-out points over which bounds are averaged
+BUDGET = 2_000  # importance samples per point for each K: as many bounds as it holds are averaged
 SAMPLES = (1, 10, 100, 1_000)
-PARTICLES = 200
-"""Runs of annealed importance sampling per point."""
+PARTICLES = 200  # runs of annealed importance sampling per point
 
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:

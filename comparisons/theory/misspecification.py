@@ -53,31 +53,24 @@ VALUES = {
 NODES = np.linspace(-15.0, 30.0, 4_501)
 """Ten standard deviations beyond the outer modes; the trapezoidal rule is exact there."""
 STEP = NODES[1] - NODES[0]
-FAR = -10.0
-"""Where the search for the nearest Gaussian begins: left of every mode, and too narrow."""
-FRESH = 400_000
-"""Draws over which a divergence is averaged."""
+FAR = -10.0  # where the search for the nearest Gaussian begins: left of every mode, and too narrow
+FRESH = 400_000  # draws over which a divergence is averaged
 COVERED, REPLICATES = 500, 10_000
 """Units of a data set of intervals, and how many: 1/N is then below the bound on a coverage, and
 √(0.09 / R) is a tenth of it."""
 KINDS = ("observed", "sandwich")
-LADDER, FITS = (200, 3_200), 18_000
-"""Units, and data sets at each; a normal fit is a formula."""
-JUDGED = 200
-"""Fits to the largest data sets whose divergence is averaged over draws they have not seen."""
-PENALTY = 0.1
-"""Largest relative difference of a penalty: its own next order is 1/N times a moment of order 6."""
+LADDER, FITS = (200, 3_200), 18_000  # units, and data sets at each; a normal fit is a formula
+JUDGED = 200  # fits to the largest data sets whose divergence is averaged over fresh draws
+PENALTY = 0.1  # relative, of a penalty: its own next order is 1/N times a moment of order 6
 ORDERS, UNITS = (1, 2, 3, 4), 600
 """What is chosen from, and the units of the data set by which it is chosen."""
-STARTS = 12
-"""Of the search for a maximum."""
-STEPS = 60
-"""EM steps without a unit, from the maximum with it."""
+STARTS = 12  # of the search for a maximum
+STEPS = 60  # EM steps without a unit, from the maximum with it
 SETTLED = 2.0
 """Change of the log score of all units in the second half of them, nats, that decides nothing: an
 order is ruled out by several tens of nats."""
 BY_BIC = "BIC chooses the number of modes."
-BY_SCORE = "Cross-validation rules out fewer than the modes, and no more needs a larger order."
+BY_SCORE = "Cross-validation rules out fewer components than modes, and asks for no more."
 
 
 class Truth(NamedTuple):
@@ -86,12 +79,9 @@ class Truth(NamedTuple):
     density: np.ndarray
     mean: float
     deviation: float
-    divergence: float
-    """KL(q ‖ p_θ*)."""
-    ratio: np.ndarray
-    """Standard error by J⁻¹ over that by the sandwich, of μ and σ."""
-    trace: float
-    """tr(J⁻¹ B)."""
+    divergence: float  # KL(q ‖ p_θ*)
+    ratio: np.ndarray  # standard error by J⁻¹ over that by the sandwich, of μ and σ
+    trace: float  # tr(J⁻¹ B)
 
 
 def truth() -> Truth:
@@ -227,14 +217,10 @@ class _Fit(NamedTuple):
     log_likelihood: float
     bic: float
     problems: tuple[str, ...]
-    score: np.ndarray
-    """Leave-one-out log score of each unit, nats, shape (N,)."""
-    settled: float
-    """How much its sum still moved in the second half of the EM steps."""
-    divergence: float
-    """KL(q ‖ fit)."""
-    optimism: float
-    """tr(J⁻¹ Σ s sᵀ) at the maximum."""
+    score: np.ndarray  # leave-one-out log score of each unit, nats, shape (N,)
+    settled: float  # how much its sum still moved in the second half of the EM steps
+    divergence: float  # KL(q ‖ fit)
+    optimism: float  # tr(J⁻¹ Σ s sᵀ) at the maximum
 
 
 def _orders(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
@@ -272,7 +258,7 @@ def _orders(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
         # the excess is about a sum of tr(J⁻¹B) squared standard normals over 2N; the bound is a
         # quarter of what tells the wrong model from the right one
         found = Measured(fit.divergence, np.sqrt(2 * trace) / (2 * n))
-        statement = "A model that contains the truth comes as near as N allows; a wrong one not."
+        statement = "A model that contains the truth nears it as N allows; a wrong one does not."
         about = f"KL(q ‖ fit) of order {order}, nats, N = {n}"
         yield equal(statement, about, found, limit + trace / (2 * n), at.divergence / 4)
 

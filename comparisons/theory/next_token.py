@@ -30,13 +30,10 @@ from comparisons.theory._minima import minimiser, stationary
 from models.programs.keys import key_of
 
 STATES = 4
-FLOOR = 0.25
-"""Share of the uniform law in each row of P: no transition is so rare that it is never seen."""
+FLOOR = 0.25  # share of the uniform law in each row of P: so every transition is seen
 LENGTHS = (1_000, 2_000, 4_000, 8_000)
-TEXTS = 400
-"""Simulated pairs of a text to learn from and one to be judged on, at effort 1."""
-PERPLEXITY = 0.01
-"""Relative difference of a perplexity that does not matter: a hundredth of a choice in one."""
+TEXTS = 400  # simulated pairs of a text to learn from and one to be judged on, at effort 1
+PERPLEXITY = 0.01  # relative difference that does not matter: a hundredth of a choice in one
 ROUNDING = 1e-12
 
 

@@ -38,47 +38,32 @@ from comparisons.verdict import Verdict
 from models.programs.keys import key_of
 from models.registry import subclasses
 
-AXIS = np.array([0.8, 0.6])
-"""Direction of the line through the two means of the target."""
-PLACES = np.array([-1.2, 0.8])
-"""The means on it."""
+AXIS = np.array([0.8, 0.6])  # direction of the line through the two means of the target
+PLACES = np.array([-1.2, 0.8])  # the means on it
 WEIGHTS, SCALE = np.array([0.35, 0.65]), 0.8
 DRAWS = 512
 SIZES = (16, 32, 64, 128, 256, DRAWS)
-REPETITIONS = 200
-"""Independent runs at effort 1; their standard deviation gives the Monte Carlo error."""
-TAILS = 16_384
-"""Draws to which one k̂ is fitted."""
-NARROW = 0.5
-"""Scale of a proposal that is too narrow, relative to the target's."""
+REPETITIONS = 200  # independent runs at effort 1; their sd gives the Monte Carlo error
+TAILS = 16_384  # draws to which one k̂ is fitted
+NARROW = 0.5  # scale of a proposal that is too narrow, relative to the target's
 STEPS = (0.32, 0.16, 0.08, 0.04)
 """Steps h of unadjusted Langevin; the first is σ²/2, at which its variance is 4/3 of σ²."""
-CLOSE = 0.08
-"""Step of Langevin with a learnt score: its own bias, 2 % of the variance, is predicted."""
-TRAIN = 32_000
-"""Draws that the score is learnt from: they leave 1/√N of their own, a tenth of the bounds."""
-FEW = 0.16
-"""Step to and above which one set of repetitions shows the bias."""
-FINE = (0.02, 0.01)
-"""Steps between which the order of the bias is measured."""
-COUNTS = (8, 16, 32, 64, 128, 256)
-"""Numbers N of steps of the reverse diffusion."""
+CLOSE = 0.08  # step of Langevin by a learnt score: its own bias, 2 % of the variance, is predicted
+TRAIN = 32_000  # draws that the score is learnt from: their 1/√N is a tenth of the bounds
+FEW = 0.16  # step to and above which one set of repetitions shows the bias
+FINE = (0.02, 0.01)  # steps between which the order of the bias is measured
+COUNTS = (8, 16, 32, 64, 128, 256)  # numbers N of steps of the reverse diffusion
 DRAWN = {8: 2, 16: 8}
 """By the number of steps, how many times the repetitions it takes for draws to show their bias."""
 
-LOCATION = 0.05
-"""Error of a mean, in standard deviations, that does not matter: the project's bound."""
+LOCATION = 0.05  # error of a mean, in standard deviations, that is none: the project's bound
 SLOPE = 0.1
 """Error of a power that does not matter: over the factor of 32 from the smallest to the largest n,
 or as much of a step, it changes what is extrapolated by less than 32^0.1 = 1.4."""
-TAIL = 0.05
-"""The same of k̂: a quarter of the distance between its two thresholds, ½ and 0.7."""
-APART = 0.05
-"""Total variation that does not matter: no event's probability is off by more than this."""
-HALF = 0.5
-"""Share of a bias that a measured one must not be off by: then it is neither absent nor twice."""
-POWER = 0.25
-"""Error of a measured power of h that does not matter: half of what tells it from ½ and 3/2."""
+TAIL = 0.05  # the same of k̂: a quarter of the distance between its two thresholds, ½ and 0.7
+APART = 0.05  # total variation that does not matter: no event's probability is off by more
+HALF = 0.5  # share of a bias by which a measured one may be off: it is not absent, nor twice
+POWER = 0.25  # error of a power of h that does not matter: half of what tells it from ½ and 3/2
 
 NODES = np.arange(-9.0, 9.0, 0.1)
 """10 standard deviations around the means, a step below the standard deviation of every kernel."""

@@ -35,12 +35,9 @@ from models.spec import Model, Values
 type Pointwise = Callable[[Array], Array]
 """A function of points, shape (M, D), traceable by JAX; one number or one row for each."""
 
-_CHUNK = 4096
-"""Points in memory at a time."""
-BATCH = 256
-"""Points per step of training, drawn with replacement."""
-_SIGNIFICANT = 3.29
-"""Standard errors by which two tenths of a run must differ for the loss to be falling still."""
+_CHUNK = 4096  # points in memory at a time
+BATCH = 256  # points per step of training, drawn with replacement
+_SIGNIFICANT = 3.29  # standard errors by which tenths of a run differ if the loss is still falling
 _SHARE = 0.05
 """Share of the whole fall of the loss that may be left to the second half of a run; a loss that
 falls in proportion to the rate leaves it 1/2 − 1/π = 0.18."""
@@ -78,8 +75,7 @@ def as_data(points: Any) -> xr.Dataset:
 
 TEMPLATE = as_data(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
 """Any data of two columns: they give a program its shapes."""
-LINE = as_data(np.array([0.0, 1.0, 2.0]))
-"""Any data of one column of numbers."""
+LINE = as_data(np.array([0.0, 1.0, 2.0]))  # any data of one column of numbers
 
 
 def log_density_at(model: Model, values: Values, template: xr.Dataset = TEMPLATE) -> Pointwise:
@@ -133,8 +129,7 @@ class Trained(NamedTuple):
     """The end of a training run."""
 
     network: Any
-    losses: np.ndarray
-    """Loss of the minibatch before each update, shape (updates,)."""
+    losses: np.ndarray  # loss of the minibatch before each update, shape (updates,)
 
     @property
     def problems(self) -> tuple[str, ...]:

@@ -23,16 +23,11 @@ from jax.nn import log_sigmoid
 from comparisons.theory.densities import Fitted, Network, from_training, perceptron
 from models.programs.keys import key_of
 
-_PENALTY = 0.3
-"""Weight of E_p‖∇f‖²/2."""
-_MOMENTUM = 0.0
-"""Adam's usual 0.9 carries the players past each other."""
-_AVERAGING = 0.999
-"""Decay of the average of the networks: it spans a thousand updates."""
-_LATENT = 4
-"""Dimensions of z: more than of x, so that a connected z can fill separate modes."""
-_INFORMED = 0.1
-"""Nats by which V may end above −log 4, its value at equality, before the game counts as lost."""
+_PENALTY = 0.3  # weight of E_p‖∇f‖²/2
+_MOMENTUM = 0.0  # Adam's usual 0.9 carries the players past each other
+_AVERAGING = 0.999  # decay of the average of the networks: it spans a thousand updates
+_LATENT = 4  # dimensions of z: more than of x, so that a connected z can fill separate modes
+_INFORMED = 0.1  # nats by which V may end above −log 4, its value at equality, in a game not lost
 
 
 @final

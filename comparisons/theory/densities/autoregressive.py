@@ -20,8 +20,7 @@ from jax.scipy.stats import norm
 
 from comparisons.theory.densities import ByLikelihood, Conditional, perceptron
 
-_COMPONENTS = 4
-"""Normals in each conditional law."""
+_COMPONENTS = 4  # normals in each conditional law
 
 
 @final

@@ -17,12 +17,9 @@ from jax.scipy.special import logsumexp
 
 from comparisons.theory.densities import ByLikelihood, Conditional, Flow, perceptron
 
-_SIGMOIDS = 8
-"""J, units of each transformation."""
-_REACH = 60.0
-"""Half the width of the interval that bisection starts from, standardised units."""
-_HALVINGS = 60
-"""Enough to exhaust float64."""
+_SIGMOIDS = 8  # J, units of each transformation
+_REACH = 60.0  # half the width of the interval that bisection starts from, standardised units
+_HALVINGS = 60  # enough to exhaust float64
 
 
 @final

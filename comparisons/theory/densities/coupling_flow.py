@@ -14,10 +14,8 @@ from jax import Array
 
 from comparisons.theory.densities import ByLikelihood, Flow, perceptron
 
-_LAYERS = 8
-"""Affine couplings; they take turns in which coordinate moves."""
-_STEEPEST = 3.0
-"""Largest |s| of a layer: e³ ≈ 20 times; without a limit training is unstable."""
+_LAYERS = 8  # affine couplings; they take turns in which coordinate moves
+_STEEPEST = 3.0  # largest |s| of a layer: e³ ≈ 20 times; without a limit training is unstable
 
 
 @final

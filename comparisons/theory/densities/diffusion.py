@@ -22,12 +22,9 @@ from jax import Array
 from comparisons.theory.densities import Fitted, Network, from_training, perceptron
 from models.programs.keys import key_of
 
-_BETA = (0.1, 20.0)
-"""β(0) and β(1), between which it is linear."""
-FIRST = 0.01
-"""Time of the data: there σ = 0.05, a smoothing that the divergence does not see."""
-STEPS = 20
-"""Runge–Kutta steps of the flow, even in √t."""
+_BETA = (0.1, 20.0)  # β(0) and β(1), between which it is linear
+FIRST = 0.01  # time of the data: there σ = 0.05, a smoothing that the divergence does not see
+STEPS = 20  # Runge–Kutta steps of the flow, even in √t
 
 
 @final

@@ -20,10 +20,8 @@ from comparisons.theory.densities import DensityEstimator, Fitted, gradient
 
 Selector = Literal["normal_reference", "cv_ml", "cv_ls"]
 
-_PART = 100
-"""Rows on which cross-validation chooses at a time: its cost is quadratic in them."""
-_PARTS = 5
-"""How many such parts, where there are rows for them."""
+_PART = 100  # rows on which cross-validation chooses at a time: its cost is quadratic in them
+_PARTS = 5  # how many such parts, where there are rows for them
 
 
 @final

@@ -29,8 +29,7 @@ from comparisons.theory.densities import (
 )
 from models.programs.keys import key_of
 
-NOISE = 0.3
-"""σ of the denoising objective, in the units of the data."""
+NOISE = 0.3  # σ of the denoising objective, in the units of the data
 
 
 @final
@@ -75,5 +74,4 @@ def _sliced(score: Callable[[Array], Array], key: Array, x: Array) -> Array:
     return jnp.mean(jax.vmap(one)(x, v))
 
 
-LOSSES = {"denoising": _denoising, "sliced": _sliced}
-"""By objective."""
+LOSSES = {"denoising": _denoising, "sliced": _sliced}  # by objective

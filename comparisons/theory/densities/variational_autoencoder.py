@@ -42,11 +42,9 @@ from models.programs.keys import key_of
 _FINEST = 0.05
 """Least standard deviation of x given z, standardised units: without one the likelihood has no
 upper bound."""
-LATENT = np.linspace(-7.0, 7.0, 1401)
-"""Nodes of the quadrature over z."""
+LATENT = np.linspace(-7.0, 7.0, 1401)  # nodes of the quadrature over z
 _TEMPERATURES = 300
-_PROPOSAL = 0.5
-"""Standard deviation of a Metropolis step at β = 0; at β = 1 it is a tenth of it."""
+_PROPOSAL = 0.5  # standard deviation of a Metropolis step at β = 0; at β = 1 it is a tenth of it
 
 
 type Places = tuple[Array, Array, Array]

@@ -29,21 +29,16 @@ from jax import Array
 
 from models.programs.keys import key_of
 
-WARM_UP = 256
-"""Steps of a chain that are dropped before the first draw."""
-THIN = 16
-"""Steps from one draw to the next, so that draws are nearly independent."""
+WARM_UP = 256  # steps of a chain that are dropped before the first draw
+THIN = 16  # steps from one draw to the next, so that draws are nearly independent
 
 
 class NormalMixture(NamedTuple):
     """A mixture of K normals in ℝᵈ; a JAX tree, so that compiled functions take it as argument."""
 
-    weights: Array
-    """Shape (K,); they sum to 1."""
-    means: Array
-    """Shape (K, d)."""
-    scale: Array
-    """σ, shared."""
+    weights: Array  # shape (K,); they sum to 1
+    means: Array  # shape (K, d)
+    scale: Array  # σ, shared
 
     @jax.jit
     def log_density(self, x: Array) -> Array:
@@ -171,8 +166,7 @@ def dispersed(target: Law, key: Array, runs: int) -> Array:
 class _Place(NamedTuple):
     x: Array
     log_density: Array
-    middle: Array
-    """m(x), about which the next proposal is."""
+    middle: Array  # m(x), about which the next proposal is
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,8 @@ from jax import Array
 from comparisons.theory.sampling import Drawn, NormalMixture, Sampler, widened
 from models.programs.keys import key_of
 
-RATIO = 2.0
-"""s/σ, above 1."""
-_BATCH = 65_536
-"""Proposals at a time."""
+RATIO = 2.0  # s/σ, above 1
+_BATCH = 65_536  # proposals at a time
 
 
 @final
