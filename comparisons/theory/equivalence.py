@@ -14,13 +14,11 @@ normal law, and wherever the carrier is constant; elsewhere, log x! of a Poisson
 carrier has another mean under p_θ̂ than under p̂_N.
 
 With a normal prior the mode of the posterior is the ridge estimate, least squares with an L2
-penalty of σ²/τ².  For iid data at a regular θ₀ the estimator is consistent, and √N (θ̂ − θ₀) tends
-to N(0, I(θ₀)⁻¹), the Cramér–Rao bound; before the limit σ̂ of a Gaussian is σ χ_{N−1}/√N exactly.
-References: Akaike (1973); Csiszár (1975), Ann. Probab. 3; Hoerl & Kennard (1970), Technometrics 12;
-van der Vaart (1998), Asymptotic Statistics, §5.
+penalty of σ²/τ².  (The estimator's law over repeated samples is that of the study `asymptotics`.)
+References: Akaike (1973); Csiszár (1975), Ann. Probab. 3; Hoerl & Kennard (1970), Technometrics 12.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -28,38 +26,23 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax import Array
-from scipy.stats import chi, kurtosis, norm, skew
+from scipy.stats import norm
 
 from comparisons.exhibits import Curves, Exhibits
-from comparisons.policy import LIMIT_SD, LIMIT_SLOPE
-from comparisons.theory._claims import Measured, equal, mean, missing, power
+from comparisons.policy import LIMIT_SLOPE
+from comparisons.theory._claims import equal, missing
 from comparisons.theory._minima import minimiser
 from comparisons.theory.densities import mesh
 from inference.methods.maximum_a_posteriori import MaximumAPosteriori
-from inference.replicates.fits import replicate
-from inference.replicates.simulated import simulated
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.poisson import Poisson
 from models.catalogue.ridge_regression import RidgeRegression
-from models.errors import FitError
 from models.programs.density import density
 
 UNITS = 200  # units of the data sets whose objectives are compared
 SAME = 1e-3  # distance of two optima, in standard errors, that no number in a report shows
 ROUNDING = 1e-12  # what sums of some hundred terms of order 1 may be off in float64
 RIDGE = 1e-10  # the contract's tolerance for the identity of the mode and the ridge estimate
-RATE = 0.02  # largest difference of the exponent of N that does not matter: 4 % of the rate
-LADDER = (50, 400)
-REPLICATES = 20_000
-"""Enough that 2z standard errors of a skewness are below `SKEWNESS`; fitted so many at a time."""
-BIAS = 0.1  # bias in standard deviations: its square is then 1 % of the variance
-DISTANCE = 0.01  # largest difference of a probability that does not matter
-SKEWNESS = DISTANCE / (norm.pdf(0) / 6)
-"""Skewness γ moves probabilities by at most γ φ(0)/6 (Edgeworth), so this one by `DISTANCE`."""
-KURTOSIS = DISTANCE / (0.5506 / 24)
-"""Excess kurtosis κ moves probabilities by at most κ max |x³ − 3x| φ(x) / 24 = 0.5506 κ/24."""
-
-EFFICIENT = "The estimator is efficient: its variance attains the Cramér–Rao bound."
 
 
 class Objectives(NamedTuple):
@@ -74,12 +57,11 @@ class Objectives(NamedTuple):
 
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:
-    """Two models' objectives, the ridge identity, then repeated sampling."""
+    """Two models' objectives, and the ridge identity."""
     yield from _equivalent(_gaussian(rng))
     yield from _equivalent(_poisson(rng))
     yield from _divergent(rng)
     yield from _ridge(rng)
-    yield from _repeated(rng, effort)
 
 
 def _gaussian(rng: np.random.Generator) -> Objectives:
@@ -210,56 +192,3 @@ def ridge(X: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
     k = X.shape[1]
     rows = np.vstack([X, np.sqrt(penalty) * np.eye(k)])
     return np.linalg.lstsq(rows, np.append(y, np.zeros(k)), rcond=None)[0]
-
-
-def _repeated(rng: np.random.Generator, effort: int) -> Exhibits:
-    seed = int(rng.integers(2**31))
-    sds: dict[str, list[Measured]] = {"mu": [], "sigma": []}
-    for n in LADDER:
-        bound = float(Gaussian().truth["sigma"]) / np.sqrt(n * np.array([1.0, 2.0]))
-        error = _errors(n, bound, seed, effort)
-        # σ̂ = σ χ_{N−1}/√N and its bound is σ/√(2N)
-        laws = {"mu": norm(), "sigma": chi(n - 1, -np.sqrt(2) * np.sqrt(n), np.sqrt(2))}
-        for i, (name, law) in enumerate(laws.items()):
-            found, (bias, _, *higher) = _moments(error[:, i]), map(float, law.stats("mvsk"))
-            yield from _held(f"{name}, N = {n}", found, bias, higher)
-            sds[name].append(found[1].per(1 / bound[i]))
-    statement = "The estimator is consistent: its standard deviation falls like N^−½."
-    for name, rungs in sds.items():
-        about = f"slope of log sd of {name} against log N"
-        yield equal(statement, about, power(LADDER, rungs), -0.5, RATE)
-
-
-def _errors(n: int, bound: np.ndarray, seed: int, effort: int) -> np.ndarray:
-    """Errors of estimates in units of the bound, shape (R, 2)."""
-    model, parts = Gaussian(), []
-    truth = np.array([float(model.truth["mu"]), float(model.truth["sigma"])])
-    for first in range(0, REPLICATES * effort, REPLICATES):
-        indices = range(first, first + REPLICATES)
-        fits = replicate(model, simulated(model, model.truth, n, indices, seed))
-        if not fits.converged.all():
-            raise FitError(f"some replicates of {n} units have no maximum")
-        parts.append((fits.estimate - truth) / bound)
-    return np.concatenate(parts)
-
-
-def _moments(z: np.ndarray) -> tuple[Measured, Measured, Measured, Measured]:
-    """Mean, sd, skewness and excess kurtosis; null laws N(0, 6/R) and N(0, 24/R): Jarque & Bera."""
-    sd, tails, root = float(z.std(ddof=1)), float(kurtosis(z)), np.sqrt(z.size)
-    # of the sd, √((κ − 1)/4R) of it
-    deviation = Measured(sd, float(sd * np.sqrt(tails + 2) / (2 * root)))
-    higher = Measured(float(skew(z)), np.sqrt(6) / root), Measured(tails, np.sqrt(24) / root)
-    return mean(z), deviation, *higher
-
-
-def _held(what: str, found: Sequence[Measured], bias: float, higher: Sequence[float]) -> Exhibits:
-    """Claims on moments of errors in units of the Cramér–Rao bound, and what they are at this N."""
-    statement = "The bias vanishes against the standard deviation."
-    about = f"mean of (estimate − truth) / bound, {what}"
-    cause = "σ̂ is σ χ_{N−1}/√N: its bias is of order 1/N"
-    yield equal(statement, about, found[0], 0.0, BIAS, cause=cause, predicted=bias)
-    yield equal(EFFICIENT, f"sd / bound, {what}", found[1], 1.0, LIMIT_SD)
-    names, bounds = ("skewness", "excess kurtosis"), (SKEWNESS, KURTOSIS)
-    for name, value, expected, bound in zip(names, found[2:], higher, bounds, strict=True):
-        statement = f"The {name} of the estimator is that of its exact law, and so vanishes."
-        yield equal(statement, f"{name}, {what} / exact", value, expected, bound)

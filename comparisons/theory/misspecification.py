@@ -5,15 +5,15 @@ mean and standard deviation of q.  KL(q ‖ p_θ*) > 0 is what no amount of data
 
     N (E KL(q ‖ p_θ̂) − KL(q ‖ p_θ*))  →  ½ tr(J⁻¹ B),    J = −E ∇² log p,  B = E ∇log p ∇log pᵀ,
 
-under q at θ*; a right model would have k/2.  √N (θ̂ − θ*) has the sandwich covariance J⁻¹ B J⁻¹, so
-that Wald intervals by it keep their level for θ*, and those by J⁻¹ cover 2Φ(z r) − 1, r the ratio
-of their widths.  Among mixtures of k = 1, …, 4 normal laws, each further component up to the truth
-gains log-likelihood in proportion to N, and one more gains O(1) against its price of 3 log(N)/2 in
-BIC, which so chooses 3.  Leave-one-out cross-validation estimates the expected log score; it is no
-dearer to add a component that does nothing, so its choice is the smallest order that it cannot tell
-from the best; to first order its sum is ℓ(θ̂) − tr(J⁻¹B) with the sample's J and B (Stone).  Here it
-is exact: every unit is left out and EM refitted, without importance sampling, whose weights have no
-variance where the larger model is singular.
+under q at θ*; a right model would have k/2.  (What intervals by J⁻¹ and by the sandwich J⁻¹ B J⁻¹
+cover of θ* is shown by the study of the same name.)  Among mixtures of k = 1, …, 4 normal laws,
+each further component up to the truth gains log-likelihood in proportion to N, and one more gains
+O(1) against its price of 3 log(N)/2 in BIC, which so chooses 3.  Leave-one-out cross-validation
+estimates the expected log score; it is no dearer to add a component that does nothing, so its
+choice is the smallest order that it cannot tell from the best; to first order its sum is
+ℓ(θ̂) − tr(J⁻¹B) with the sample's J and B (Stone).  Here it is exact: every unit is left out and EM
+refitted, without importance sampling, whose weights have no variance where the larger model is
+singular.
 
 References: White (1982), Econometrica 50; Takeuchi (1976); Schwarz (1978), Ann. Statist. 6; Stone
 (1977), JRSS B 39; Keribin (2000), Sankhyā A 62; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27.
@@ -31,9 +31,9 @@ from jax import Array
 from scipy.stats import norm
 
 from comparisons.exhibits import Curves, Exhibits, Table
-from comparisons.policy import LEVEL, LIMIT_SD, LIMIT_SLOPE, PROBABILITY, Z
+from comparisons.policy import LIMIT_SD, LIMIT_SLOPE, Z
 from comparisons.reference import values_at
-from comparisons.theory._claims import Measured, equal, mean, missing, power, proportion
+from comparisons.theory._claims import Measured, equal, mean, missing, power
 from comparisons.theory._minima import EXACT, climbed, nearest
 from comparisons.theory.densities import LINE, as_data, log_density_at
 from inference.information.matrices import observed, outer_product
@@ -55,10 +55,6 @@ NODES = np.linspace(-15.0, 30.0, 4_501)
 STEP = NODES[1] - NODES[0]
 FAR = -10.0  # where the search for the nearest Gaussian begins: left of every mode, and too narrow
 FRESH = 400_000  # draws over which a divergence is averaged
-COVERED, REPLICATES = 500, 10_000
-"""Units of a data set of intervals, and how many: 1/N is then below the bound on a coverage, and
-√(0.09 / R) is a tenth of it."""
-KINDS = ("observed", "sandwich")
 LADDER, FITS = (200, 3_200), 18_000  # units, and data sets at each; a normal fit is a formula
 JUDGED = 200  # fits to the largest data sets whose divergence is averaged over fresh draws
 PENALTY = 0.1  # relative, of a penalty: its own next order is 1/N times a moment of order 6
@@ -80,7 +76,6 @@ class Truth(NamedTuple):
     mean: float
     deviation: float
     divergence: float  # KL(q ‖ p_θ*)
-    ratio: np.ndarray  # standard error by J⁻¹ over that by the sandwich, of μ and σ
     trace: float  # tr(J⁻¹ B)
 
 
@@ -96,15 +91,13 @@ def truth() -> Truth:
     outer = (score * weight) @ score.T
     # E ∂² log p/∂μ∂σ = −2 E z / σ² = 0, and the others by E z² = 1
     inverse = np.diag([1.0, 0.5]) * deviation**2
-    ratio = np.sqrt(np.diag(inverse) / np.diag(inverse @ outer @ inverse))
-    return Truth(q, mean, deviation, left, ratio, float(np.trace(inverse @ outer)))
+    return Truth(q, mean, deviation, left, float(np.trace(inverse @ outer)))
 
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:
-    """The divergence that is left, the coverage of intervals, and the order that is chosen."""
+    """The divergence that is left, and the order that is chosen."""
     at = truth()
     yield from _left(rng, effort, at)
-    yield from _intervals(rng, effort, at)
     yield from _orders(rng, effort, at)
 
 
@@ -173,41 +166,6 @@ def _samples(rng: np.random.Generator, n: int, count: int) -> Iterator[np.ndarra
     for first in range(0, count, chunk):
         size = min(chunk, count - first)
         yield np.asarray(NATURE.simulate(rng, VALUES, size * n)["y"].data).reshape(size, n)
-
-
-def _intervals(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
-    half = norm.ppf((1 + LEVEL) / 2)
-    inside = []
-    for y in _samples(rng, COVERED, REPLICATES * effort):
-        away = np.stack([y.mean(axis=1) - at.mean, y.std(axis=1) - at.deviation])
-        errors = standard_errors(y)
-        inside.append(np.stack([np.abs(away) <= half * errors[kind] for kind in KINDS]))
-    covered = np.concatenate(inside, axis=2)
-    statements = {
-        "observed": "Intervals that trust the model cover 2Φ(z r) − 1 instead.",
-        "sandwich": "Sandwich intervals keep their level for the pseudo-true value.",
-    }
-    for row, kind in zip(covered, KINDS, strict=True):
-        for each, name, ratio in zip(row, ("mu", "sigma"), at.ratio, strict=True):
-            predicted = float(2 * norm.cdf(half * ratio) - 1) if kind == "observed" else LEVEL
-            found = Measured(float(each.mean()), proportion(predicted, each.size).error)
-            about = f"coverage of pseudo-true {name} by the {kind} {LEVEL:.0%} interval"
-            yield equal(statements[kind], about, found, predicted, PROBABILITY)
-
-
-def standard_errors(y: np.ndarray) -> dict[str, np.ndarray]:
-    """By J⁻¹ and by the sandwich, those of μ̂ and σ̂, shape (2, R), of data sets, shape (R, N).
-
-    At the maximum J = diag(N, 2N)/σ̂² and Σ s_i s_iᵀ has N/σ̂² and N (m₄/σ̂⁴ − 1)/σ̂² on its diagonal.
-    """
-    n, deviation = y.shape[1], y.std(axis=1)
-    z = (y - y.mean(axis=1, keepdims=True)) / deviation[:, None]
-    of_mean = deviation / np.sqrt(n)
-    tails = (z**4).mean(axis=1)
-    return {
-        "observed": np.stack([of_mean, of_mean / np.sqrt(2)]),
-        "sandwich": np.stack([of_mean, of_mean * np.sqrt(tails - 1) / 2]),
-    }
 
 
 class _Fit(NamedTuple):
