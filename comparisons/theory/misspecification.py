@@ -113,8 +113,8 @@ def _left(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
     yield from _remains(rng, effort, at)
     rungs = []
     for n in LADDER:
-        ends = [(y.mean(axis=1), y.std(axis=1)) for y in _samples(rng, n, FITS * effort)]
-        mu, sigma = np.concatenate(ends, axis=1)
+        sets = _samples(rng, n, FITS * effort)
+        mu, sigma = np.hstack([np.stack([y.mean(axis=1), y.std(axis=1)]) for y in sets])
         # KL(q ‖ p_θ̂) − KL(q ‖ p_θ*) is a closed form, since log p is quadratic
         square = (at.deviation**2 + (mu - at.mean) ** 2) / sigma**2
         excess = np.log(sigma / at.deviation) + 0.5 * (square - 1)
