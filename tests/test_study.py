@@ -389,6 +389,24 @@ def test_a_divisor_of_n_less_one_is_caught_where_the_law_is_known(
 
 
 @pytest.mark.statistical
+def test_an_inefficient_and_a_skewed_estimator_are_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(model: Model, batch: Batch) -> Replicates:
+        fits = replicate(model, batch)
+        mu, sigma = fits.estimate.T
+        bound = 2.0 / np.sqrt(2 * batch.n)
+        skewed = 2.0 + bound * np.sinh((sigma - 2.0) / bound) * np.exp((sigma - 2.0) / bound)
+        return fits._replace(estimate=np.stack([3.0 + 1.2 * (mu - 3.0), skewed], axis=1))
+
+    monkeypatch.setattr(asymptotics, "replicate", planted)
+    study = conducted(asymptotics, Gaussian(), (50, 400), 2_000, tmp_path)
+    wrong = {(v.parameter, v.quantity) for v in study.verdicts if v.outcome == "DIFFER"}
+    assert ("mu", "sd / Cramér–Rao bound") in wrong
+    assert ("sigma", "largest difference from the normal law") in wrong
+
+
+@pytest.mark.statistical
 @pytest.mark.parametrize("model", [Gaussian(), Gaussian(dim=2), ConjugateGaussian()])
 def test_the_known_law_of_the_maximum_is_that_of_its_formula(model: Any) -> None:
     n, count = 7, 20_000

@@ -65,7 +65,7 @@ def the_truth() -> Fitted:
 def measured(fitted: Fitted, rng: np.random.Generator) -> access.Known:
     test = draws(rng, 20_000)
     truth = everywhere(log_density(), test)
-    return access.measure(fitted, test, truth, draws(rng, 200), rng)
+    return access._measured(fitted, test, truth, draws(rng, 200), rng)
 
 
 def outcomes(fitted: Fitted) -> list[str]:
@@ -173,7 +173,7 @@ def test_a_law_without_density_is_judged_by_its_draws(monkeypatch: pytest.Monkey
     normal = FactorAnalysisDensity().fit(draws(rng, 2_000), rng, 1)
     for fitted, expected in ((the_truth(), "AGREE"), (normal, "DIFFER")):
         implicit = replace(fitted, log_density=None, score=None)
-        one = access.measure(implicit, *np.empty((2, 1)), draws(rng, access.COMPARED), rng)
+        one = access._measured(implicit, *np.empty((2, 1)), draws(rng, access.COMPARED), rng)
         found = [claim.outcome for claim in access.claims("implicit", one, 0.01)]
         assert found == [expected] * 2
         lost = one._replace(fitted=replace(implicit, problems=("no",)))

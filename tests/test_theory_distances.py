@@ -229,7 +229,7 @@ def test_kernel_means_of_normal_laws():
     for values, expected in (
         (np.exp(-((x - y) ** 2).sum(1) / (2 * entry.BANDWIDTH**2)),
          entry.kernel_mean(mean, unit + other)),
-        (((x * y).sum(1) / 2 + 1) ** 3, entry.cubic_mean(np.zeros(2), unit, mean, other)),
+        (((x * y).sum(1) / 2 + 1) ** 3, entry.cubic_mean((np.zeros(2), unit), (mean, other))),
     ):  # fmt: skip
         assert abs(values.mean() - expected) < Z * values.std() / np.sqrt(len(values))
 
@@ -245,7 +245,7 @@ def test_features_reproduce_the_kernels():
     np.testing.assert_allclose((one * two).sum(-1), cubic(x[:, None], x[:, None]) - 1, rtol=1e-12)
     other = power.feature_moments(power.cubic_features, 0.3)[0]
     mean = power.feature_moments(power.cubic_features, 0.0)[0]
-    expected = entry.cubic_mean(zero, unit, np.full(1, 0.3), unit) - 1
+    expected = entry.cubic_mean((zero, unit), (np.full(1, 0.3), unit)) - 1
     np.testing.assert_allclose(mean @ other, expected, rtol=1e-9)
 
 
@@ -357,7 +357,7 @@ def test_rejection_rates_of_other_statistics_are_caught(monkeypatch, name):
         (lambda x, y: np.full(len(x), -99.0), ["DIFFER", "DIFFER"]),
     ):
         test = right._replace(statistic=statistic)
-        found = [outcomes(power.judged(name, test, *one))[0]
+        found = [outcomes(power._judged(name, test, *one))[0]
                  for one in power.rejections(test, rng(), 1)]  # fmt: skip
         assert found == expected
 
@@ -371,5 +371,5 @@ def test_a_classifier_that_learns_nothing_or_sees_the_labels_is_caught(monkeypat
     )
     for test, wrong in ((nothing, -1), (seen, 0)):
         found = [outcome for one in power.rejections(test, rng(), 1)
-                 for outcome in outcomes(power.judged("classifier", test, *one))]  # fmt: skip
+                 for outcome in outcomes(power._judged("classifier", test, *one))]  # fmt: skip
         assert found[wrong] == "DIFFER", found

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from comparisons.theory import _fisher_blocks as blocks
 from comparisons.theory import _natural_gradient as paths
 from comparisons.theory import information as entry
 from comparisons.verdict import Verdict
@@ -60,8 +59,8 @@ def test_blocks_are_means_of_kronecker_products() -> None:
     a, root = rng.standard_normal((5, 3)), rng.standard_normal((5, 2, 2))
     G = root @ np.swapaxes(root, 1, 2)
     mean = np.mean([np.kron(np.outer(x, x), g) for x, g in zip(a, G, strict=True)], axis=0)
-    np.testing.assert_allclose(blocks.across(a, a, G), mean, atol=1e-14)
-    parts = blocks.kronecker(a, G) + blocks._covariance(a, G)
+    np.testing.assert_allclose(entry.across(a, a, G), mean, atol=1e-14)
+    parts = entry.kronecker(a, G) + entry._covariance(a, G)
     np.testing.assert_allclose(parts, mean, atol=1e-14)
 
 
@@ -106,12 +105,12 @@ def test_a_rank_that_counts_noise_and_scores_not_shared_are_caught(
 def test_a_block_between_layers_with_lost_gradients_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    across = blocks.across
-    monkeypatch.setattr(blocks, "across", lambda a, b, G: across(a, b, np.abs(G)))
-    wrong = differ(verdicts(blocks.networks(np.random.default_rng(6), 50)))
+    across = entry.across
+    monkeypatch.setattr(entry, "across", lambda a, b, G: across(a, b, np.abs(G)))
+    wrong = differ(verdicts(entry.networks(np.random.default_rng(6), 50)))
     assert {f"{name}: relative distance of the two" for name in NETWORKS} <= set(wrong)
-    monkeypatch.setattr(blocks, "across", lambda a, b, G: across(a, b, 1.1 * G))
-    wrong = differ(verdicts(blocks.networks(np.random.default_rng(6), 50)))
+    monkeypatch.setattr(entry, "across", lambda a, b, G: across(a, b, 1.1 * G))
+    wrong = differ(verdicts(entry.networks(np.random.default_rng(6), 50)))
     assert sum("exact block diagonal" in about for about in wrong) == 2
 
 
@@ -119,6 +118,6 @@ def test_factors_in_the_wrong_order_are_caught(monkeypatch: pytest.MonkeyPatch) 
     def bug(a: np.ndarray, G: np.ndarray) -> np.ndarray:
         return np.kron(G.mean(axis=0), a.T @ a / len(a))
 
-    monkeypatch.setattr(blocks, "kronecker", bug)
-    wrong = differ(verdicts(blocks.networks(np.random.default_rng(3), 50)))
+    monkeypatch.setattr(entry, "kronecker", bug)
+    wrong = differ(verdicts(entry.networks(np.random.default_rng(3), 50)))
     assert any(about.startswith("deep linear") for about in wrong)

@@ -18,7 +18,7 @@ from comparisons.verdict import Verdict
 
 def outcomes(monkeypatch: pytest.MonkeyPatch, model: LatentVariable) -> list[str]:
     def learn(_: object, train: np.ndarray, *rest: object) -> object:
-        return standard(train), Trained(model, np.zeros(100), 0.0, 0.0)
+        return standard(train), Trained(model, np.zeros(100))
 
     monkeypatch.setattr(VariationalAutoencoder, "learn", learn)
     monkeypatch.setattr(lower_bounds, "PARTICLES", 20)
@@ -38,13 +38,13 @@ def test_bounds_hold_for_any_model(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_gap_and_weights_that_close_none_are_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    divergence, bound = lower_bounds.divergence, lower_bounds.bound
+    divergence, bound = lower_bounds.divergence, lower_bounds._bound
     monkeypatch.setattr(lower_bounds, "divergence", lambda *args: 1.5 * divergence(*args))
     assert outcomes(monkeypatch, untrained())[0] == "DIFFER"
     monkeypatch.setattr(lower_bounds, "divergence", divergence)
-    monkeypatch.setattr(lower_bounds, "bound", lambda m, x, r, k, n: bound(m, x, r, 1, n))
+    monkeypatch.setattr(lower_bounds, "_bound", lambda m, x, r, k, n: bound(m, x, r, 1, n))
     assert outcomes(monkeypatch, untrained())[2] == "DIFFER"
-    monkeypatch.setattr(lower_bounds, "bound", bound)
+    monkeypatch.setattr(lower_bounds, "_bound", bound)
     monkeypatch.setattr(lower_bounds, "divergence", lambda *args: 0 * divergence(*args))
     assert outcomes(monkeypatch, untrained())[1] == "DIFFER"
 

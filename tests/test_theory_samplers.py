@@ -15,8 +15,6 @@ from jax.scipy.stats import norm as norm_of_jax
 from scipy.integrate import quad
 from scipy.stats import chi2, norm
 
-from comparisons.theory import _discretised as steps
-from comparisons.theory import _two_modes as modes
 from comparisons.theory import samplers as entry
 from comparisons.theory import sampling
 from comparisons.theory.densities import Fitted, log_density_at
@@ -25,7 +23,6 @@ from comparisons.theory.sampling import (
     Drawn,
     NormalMixture,
     Sampler,
-    _chains,
     importance,
     no_u_turn,
     rejection,
@@ -48,8 +45,8 @@ if TYPE_CHECKING:
 
 Z = 4.9
 """Two-sided normal quantile at a false-alarm rate of 1e-6."""
-TARGET = modes.target()
-SHAPE = 200, modes.DRAWS
+TARGET = entry.target()
+SHAPE = 200, entry.DRAWS
 SAMPLERS = {
     name: cls()  # pyright: ignore[reportAbstractUsage]
     for name, cls in subclasses(sampling, Sampler).items()
@@ -77,10 +74,10 @@ def test_score_is_the_gradient_of_the_density() -> None:
 
 
 def test_moments_along_the_axis_are_those_of_the_line() -> None:
-    along = modes.AXIS @ np.asarray(TARGET.covariance) @ modes.AXIS
-    line = modes.line()
+    along = entry.AXIS @ np.asarray(TARGET.covariance) @ entry.AXIS
+    line = entry.line()
     np.testing.assert_allclose(along, float(line.covariance[0, 0]), rtol=1e-12)
-    np.testing.assert_allclose(modes.AXIS @ np.asarray(TARGET.mean), line.mean[0], rtol=1e-12)
+    np.testing.assert_allclose(entry.AXIS @ np.asarray(TARGET.mean), line.mean[0], rtol=1e-12)
     second = quad(lambda x: x**2 * np.exp(float(line.log_density(jnp.array([x])))), -9, 9)[0]
     assert second - float(line.mean[0]) ** 2 == pytest.approx(along, rel=1e-7)
 
@@ -124,11 +121,11 @@ def test_bound_of_rejection_is_nowhere_exceeded_and_reached_by_a_normal() -> Non
     proposal = widened(TARGET, 2.0)
     ratio = TARGET.log_density(x) - proposal.log_density(x)
     assert float(jnp.max(ratio)) <= np.log(rejection.bound(TARGET, 2.0))
-    assert rejection.bound(modes.normal(), 2.0) == pytest.approx(4.0, rel=1e-12)
+    assert rejection.bound(entry.normal(), 2.0) == pytest.approx(4.0, rel=1e-12)
 
 
 def test_chi_squared_is_the_integral() -> None:
-    line, proposal = modes.line(), widened(modes.line(), 1.6)
+    line, proposal = entry.line(), widened(entry.line(), 1.6)
 
     def square(x: float) -> float:
         at = jnp.array([x])
@@ -139,9 +136,9 @@ def test_chi_squared_is_the_integral() -> None:
 
 
 def test_transport_is_inverted_by_the_distribution_function_and_carries_derivatives() -> None:
-    line, u = modes.line(), jnp.asarray(_rng().uniform(size=(200, 1)))
+    line, u = entry.line(), jnp.asarray(_rng().uniform(size=(200, 1)))
     x = reparameterised._mapped(line, u)
-    back = norm.cdf(np.asarray(x), modes.PLACES, modes.SCALE) @ modes.WEIGHTS
+    back = norm.cdf(np.asarray(x), entry.PLACES, entry.SCALE) @ entry.WEIGHTS
     np.testing.assert_allclose(back, np.asarray(u)[:, 0], atol=1e-12)
 
     def at(scale: jax.Array) -> jax.Array:
@@ -155,37 +152,37 @@ def test_transport_is_inverted_by_the_distribution_function_and_carries_derivati
 
 
 def test_quadrature_knows_the_closed_form_on_a_normal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modes, "PLACES", np.zeros(2))
-    law = steps.langevin_law(0.32)
-    assert law.variance == pytest.approx(steps.stationary_variance(0.32), rel=1e-10)
+    monkeypatch.setattr(entry, "PLACES", np.zeros(2))
+    law, own = entry.langevin_law(0.32), entry.SCALE**2
+    assert law.variance == pytest.approx(entry.stationary_variance(0.32) / own, rel=1e-10)
     assert law.mean == pytest.approx(0.0, abs=1e-10)
 
 
 @pytest.mark.statistical
 def test_unadjusted_langevin_has_the_variance_of_its_step() -> None:
     step = 0.4
-    draws = UnadjustedLangevin(step).draw(modes.normal(), _rng(), *SHAPE).draws
+    draws = UnadjustedLangevin(step).draw(entry.normal(), _rng(), *SHAPE).draws
     means = (draws**2).mean(axis=(1, 2))
     error = means.std(ddof=1) / np.sqrt(means.size)
-    assert abs(means.mean() - steps.stationary_variance(step)) < Z * error
+    assert abs(means.mean() - entry.stationary_variance(step)) < Z * error
 
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("sampler", [Metropolis(), AdjustedLangevin(), Rejection()])
 def test_radius_of_a_normal_is_chi_squared(sampler: Sampler) -> None:
     # the last draw of each repetition: independent
-    draws = sampler.draw(modes.normal(), _rng(), *SHAPE).draws[:, -1]
-    share = chi2.cdf((draws**2).sum(axis=1) / modes.SCALE**2, 2)
+    draws = sampler.draw(entry.normal(), _rng(), *SHAPE).draws[:, -1]
+    share = chi2.cdf((draws**2).sum(axis=1) / entry.SCALE**2, 2)
     counts = np.histogram(share, np.linspace(0, 1, 11))[0]
     statistic = ((counts - 20) ** 2 / 20).sum()
     assert chi2.sf(statistic, 9) > 1e-6
 
 
 def test_tail_of_a_narrow_proposal_is_reported() -> None:
-    drawn = Importance(0.3).draw(modes.normal(), _rng(), 1, 20_000)
+    drawn = Importance(0.3).draw(entry.normal(), _rng(), 1, 20_000)
     assert len(drawn.problems) == 1
     assert "k̂" in drawn.problems[0]
-    assert not Importance().draw(modes.normal(), _rng(), 1, 20_000).problems
+    assert not Importance().draw(entry.normal(), _rng(), 1, 20_000).problems
     assert np.isnan(importance.tail_index(np.ones(20)))
 
 
@@ -203,13 +200,8 @@ def test_langevin_that_forgets_to_adjust_differs() -> None:
 
 def test_langevin_that_forgets_the_proposal_ratio_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     # as if the proposal were symmetric, which it is not with a drift
-    proposed = _chains._proposed
-    monkeypatch.setattr(
-        _chains,
-        "_log_proposal",
-        lambda new, old, step, drift: jnp.zeros(len(proposed(old, step, drift))),
-    )
-    with _fresh(_chains._walk):
+    monkeypatch.setattr(sampling, "_log_proposal", lambda new, old, step: jnp.zeros(len(new.x)))
+    with _fresh(sampling._walk):
         assert "DIFFER" in _outcomes("adjusted_langevin", AdjustedLangevin())
 
 
@@ -217,7 +209,7 @@ def test_metropolis_that_accepts_too_easily_differs(monkeypatch: pytest.MonkeyPa
     # as if the densities' ratio were its square root
     density = NormalMixture.log_density
     monkeypatch.setattr(NormalMixture, "log_density", lambda law, x: 0.5 * density(law, x))
-    with _fresh(_chains._walk):
+    with _fresh(sampling._walk):
         assert "DIFFER" in _outcomes("metropolis", Metropolis())
 
 
@@ -285,7 +277,7 @@ def test_rejection_with_half_its_bound_differs(monkeypatch: pytest.MonkeyPatch) 
 
 def test_draws_that_repeat_do_not_get_better(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = SAMPLERS["ancestral"].draw(TARGET, _rng(), *SHAPE)
-    stuck = replace(drawn, draws=np.repeat(drawn.draws[:, :1], modes.DRAWS, axis=1))
+    stuck = replace(drawn, draws=np.repeat(drawn.draws[:, :1], entry.DRAWS, axis=1))
     outcomes = [claim.outcome for claim in entry._unbiased("ancestral", stuck)]
     assert outcomes[2] == "DIFFER"
 
@@ -299,10 +291,10 @@ def test_langevin_with_the_wrong_noise_differs(monkeypatch: pytest.MonkeyPatch) 
         drawn = real(self, target, rng, r, n)
         return replace(drawn, draws=1.1 * drawn.draws)
 
-    monkeypatch.setattr(steps, "STEPS", steps.STEPS[:2])
+    monkeypatch.setattr(entry, "STEPS", entry.STEPS[:2])
     drawn = UnadjustedLangevin().draw(TARGET, _rng(), *SHAPE)
     monkeypatch.setattr(UnadjustedLangevin, "draw", hot)
-    shown = steps.langevin(drawn, _rng(), SHAPE[0])
+    shown = entry.langevin(drawn, _rng(), SHAPE[0])
     claims = {c.about: c for c in shown if isinstance(c, Verdict)}
     bad: list[Verdict] = [v for about, v in claims.items() if "bias" in about and "draws" in about]
     assert [v.outcome for v in bad] == ["DIFFER"] * 2
@@ -316,11 +308,11 @@ def test_a_learnt_score_must_have_the_right_size(
 ) -> None:
     learnt = Fitted("score only", score=lambda x: factor * TARGET.score(x))
     monkeypatch.setattr(ScoreMatching, "fit", lambda *_: learnt)
-    claims = list(steps.learnt(_rng(), 1))
+    claims = list(entry.learnt(_rng(), 1))
     assert claims[1].outcome == outcome
     lost = replace(learnt, problems=("no",))
     monkeypatch.setattr(ScoreMatching, "fit", lambda *_: lost)
-    assert [c.outcome for c in steps.learnt(_rng(), 1)] == ["NOT COMPARABLE"]
+    assert [c.outcome for c in entry.learnt(_rng(), 1)] == ["NOT COMPARABLE"]
 
 
 def test_reverse_diffusion_with_too_little_score_differs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,8 +320,8 @@ def test_reverse_diffusion_with_too_little_score_differs(monkeypatch: pytest.Mon
     def little(target: NormalMixture, x: jax.Array, t: float, length: float) -> jax.Array:
         return x + length * (x + 1.5 * diffused(target, t).score(x))
 
-    monkeypatch.setattr(steps, "_step_mean", little)
-    claims = [one for one in steps.diffusion(_rng(), SHAPE[0]) if isinstance(one, Verdict)]
+    monkeypatch.setattr(entry, "_step_mean", little)
+    claims = [one for one in entry.diffusion(_rng(), SHAPE[0]) if isinstance(one, Verdict)]
     assert claims[1].outcome == "DIFFER"
 
 
@@ -340,10 +332,10 @@ def test_reverse_diffusion_that_ends_elsewhere_differs(
 
     def moved(self: ReverseDiffusion, *rest: Any) -> Drawn:
         drawn = real(self, *rest)
-        return replace(drawn, draws=drawn.draws + 0.05 * modes.AXIS)
+        return replace(drawn, draws=drawn.draws + 0.05 * entry.AXIS)
 
     monkeypatch.setattr(ReverseDiffusion, "draw", moved)
-    monkeypatch.setattr(steps, "DRAWN", {8: 1})
-    claims = [one for one in steps.diffusion(_rng(), SHAPE[0]) if isinstance(one, Verdict)]
+    monkeypatch.setattr(entry, "DRAWN", {8: 1})
+    claims = [one for one in entry.diffusion(_rng(), SHAPE[0]) if isinstance(one, Verdict)]
     (found,) = [claim for claim in claims if "bias of the mean, in" in claim.about]
     assert found.outcome == "DIFFER"

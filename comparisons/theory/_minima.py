@@ -9,40 +9,37 @@ from jax import Array
 from comparisons.theory.densities import as_data
 from inference.optimisation.newton import bfgs
 from models.catalogue.gaussian_mixture import GaussianMixture
+from models.errors import FitError
 from models.spec import Values
 
-EXACT = 1e-5
-"""Distance at which a minimiser stops: an objective is flat to 1e-10 there, above its rounding."""
+EXACT = 1e-5  # where a minimiser stops: an objective is flat to 1e-10 there, above its rounding
 
 
-def slopes(function: Callable[..., Array]) -> Callable[..., tuple[float, np.ndarray]]:
-    """(u, …) ↦ the value at a vector u, and the gradient in u; compiled once."""
-    both = jax.jit(jax.value_and_grad(function))
+def minimiser(objective: Callable[..., Array], gtol: float = 1e-9) -> Callable[..., np.ndarray]:
+    """(start, …) ↦ a minimum of a function of a vector and further numbers; compiled once.
 
-    def evaluate(u: np.ndarray, *further: float) -> tuple[float, np.ndarray]:
-        value, gradient = both(u, *further)
-        return float(value), np.asarray(gradient)
+    The minimiser raises FitError where a step of Newton's method would still lead further.
+    """
+    both, curvature = jax.jit(jax.value_and_grad(objective)), jax.jit(jax.hessian(objective))
 
-    return evaluate
+    def find(start: np.ndarray, *further: float) -> np.ndarray:
+        def evaluate(u: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = both(u, *further)
+            return float(value), np.asarray(gradient)
 
-
-def nearest(objective: Callable[[Array], Array], start: float) -> np.ndarray | None:
-    """(location, log scale) of least divergence near a start; None if that is not stationary."""
-    return minimiser(objective)(start)
-
-
-def minimiser(objective: Callable[..., Array]) -> Callable[..., np.ndarray | None]:
-    """(start, …) ↦ `nearest` for an objective of a law and further numbers; compiled once."""
-    evaluate, curvature = slopes(objective), jax.jit(jax.hessian(objective))
-
-    def find(start: float, *further: float) -> np.ndarray | None:
-        end = bfgs(lambda law: evaluate(law, *further), np.array([start, 0.5]), 1e-9)
-        if end is None:
-            return None
-        step = np.linalg.solve(np.asarray(curvature(end.x, *further)), end.jac)
-        return end.x if np.abs(step).max() < 0.1 * EXACT else None
+        end = bfgs(evaluate, start, gtol)
+        if end is not None:
+            step = np.linalg.lstsq(np.asarray(curvature(end.x, *further)), end.jac)[0]
+            if np.abs(step).max() < 0.1 * EXACT:
+                return end.x
+        raise FitError("a minimiser has not ended at a minimum")
 
     return find
+
+
+def nearest(objective: Callable[[Array], Array], location: float) -> np.ndarray:
+    """(location, log scale) of a normal law of least divergence, near where the search begins."""
+    return minimiser(objective)(np.array([location, 0.5]))
 
 
 def climbed(model: GaussianMixture, start: Values, points: Array, steps: int) -> Values:

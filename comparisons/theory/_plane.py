@@ -20,11 +20,9 @@ NATURE = GaussianMixture(3, 2, "spherical")
 LOW, HIGH = (-7.0, -7.0), (15.0, 11.0)
 """The box: every mean is 7 standard deviations or more inside, so that 1e-11 of the mass is not."""
 STEP = 0.1
-COARSE = 0.5
-"""Step outside the box, where little of any fitted law is."""
+COARSE = 0.5  # step outside the box, where little of any fitted law is
 
-APART = 0.1
-"""Total variation that does not matter: no event's probability is off by more than a tenth."""
+APART = 0.1  # total variation that does not matter: no probability is off by more than a tenth
 NEGLIGIBLE = 2 * APART**2
 """Nats per observation that do not matter: by Pinsker's inequality, total variation ≤ √(KL/2), a
 Kullback–Leibler divergence below this cannot move two laws further apart than `APART`."""
@@ -33,12 +31,9 @@ Kullback–Leibler divergence below this cannot move two laws further apart than
 class Grid(NamedTuple):
     """Points of the box and nature's density there."""
 
-    points: np.ndarray
-    """Shape (G, 2)."""
-    log_density: np.ndarray
-    """log p, shape (G,)."""
-    score: np.ndarray
-    """∇ log p, shape (G, 2)."""
+    points: np.ndarray  # shape (G, 2)
+    log_density: np.ndarray  # log p, shape (G,)
+    score: np.ndarray  # ∇ log p, shape (G, 2)
     step: float
 
     def integral(self, values: np.ndarray) -> float:

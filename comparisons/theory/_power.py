@@ -16,24 +16,19 @@ from comparisons.distances import classifier, cubic, discrepancy, frechet, wasse
 from comparisons.exhibits import Curves, Exhibits
 from comparisons.theory._claims import Measured, at_least, equal, mean
 
-POWER = 0.05
-"""Of a probability: what a rejection rate must not be off by at N = 100, the project's bound."""
-OFF = 0.5
-"""Of its level: what the rejection rate of equal laws must not be off by."""
+POWER = 0.05  # of a probability: a rejection rate must not be off by more, the project's bound
+OFF = 0.5  # of its level: what the rejection rate of equal laws must not be off by
 BANDWIDTH, LEVEL = 1.5, 0.05
 TESTED, TESTS, SHIFTS = 100, 5_000, (0.0, 0.2, 0.35, 0.5)
 """Rows of each sample of a test, repetitions, and the shifts planted, in standard deviations."""
 CHEAP, CLASSIFIER_TESTS = 2, 1_000
 """Times as many where no kernel is evaluated, and repetitions where classifiers are trained."""
-LIMIT = 100_000
-"""Draws of a limit law."""
+LIMIT = 100_000  # draws of a limit law
 PERMUTED, ORDERS, LARGE = 40, 19, 1.5
 """Rows of a test by permutations, how many it makes, and the shift that each finds; 1 in 20 is
 `LEVEL`."""
-PERMUTATIONS = {0.0: 3_000, LARGE: 200}
-"""Tests by shift: rates near 1 vary less."""
-AT_ONCE = 30_000
-"""Kernel entries at a time: they stay in the cache."""
+PERMUTATIONS = {0.0: 3_000, LARGE: 200}  # tests by shift: rates near 1 vary less
+AT_ONCE = 30_000  # kernel entries at a time: they stay in the cache
 
 type Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(x, y) ↦ a number for each pair of samples, shapes (R, N, d)."""
@@ -114,8 +109,7 @@ def wasserstein_limit(shift: float, rng: np.random.Generator) -> np.ndarray:
 class Test(NamedTuple):
     """A distance as a test of equal laws."""
 
-    statistic: Statistic
-    """A number for each pair of samples, in the units of the limit."""
+    statistic: Statistic  # a number for each pair of samples, in the units of the limit
     repetitions: int
     limit: Callable[[float, np.random.Generator], np.ndarray] | None = None
     """Draws of its limit law at a shift; where none is known, equal laws are simulated instead."""
@@ -144,7 +138,7 @@ def power(rng: np.random.Generator, effort: int) -> Exhibits:
     for name, test in tests().items():
         found = list(rejections(test, rng, effort))
         for one in found:
-            yield from judged(name, test, *one)
+            yield from _judged(name, test, *one)
         _, rates, predicted = zip(*found, strict=True)
         measured[name] = SHIFTS, [rate.value for rate in rates]
         if test.limit:
@@ -179,25 +173,15 @@ def rejections(
         yield shift, Measured(rate, float(np.hypot.reduce(parts))), predicted
 
 
-def judged(name: str, test: Test, shift: float, rate: Measured, predicted: float) -> Exhibits:
-    """Claims on the rejection rate of a test at a shift.
-
-    Args:
-        name: of the distance.
-        test: that uses it.
-        shift: between the laws, standard deviations.
-        rate: measured.
-        predicted: by the limit law; NaN without one.
-    """
+def _judged(name: str, test: Test, shift: float, rate: Measured, predicted: float) -> Exhibits:
+    """Claims on the rejection rate of a test at a shift; NaN is predicted without a limit law."""
     about = f"rejection rate at level {LEVEL:g}, shift of {shift:g}, N = {TESTED}: {name}"
     best = _most_powerful(shift)
     if test.limit:
         statement = f"the {name} test rejects equal laws as often as its limit law says"
         yield equal(statement, about, rate, predicted, POWER if shift else OFF * LEVEL)
     if shift and test.invariant:
-        statement = (
-            f"the {name} test, whose level holds at every law, has no more power than the best"
-        )
+        statement = f"the {name} test, of one level at every law, has no more power than the best"
         less = Measured(best - rate.value, rate.error)
         yield at_least(statement, f"power of the difference of means − {about}", less, 0.0, POWER)
     if shift == SHIFTS[-1] and not test.limit:
@@ -220,12 +204,8 @@ def _untied(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def permutation_tests(rng: np.random.Generator, effort: int) -> Exhibits:
     """How often each distance, against those of relabelled rows, rejects equal and shifted laws."""
-    statistics: dict[str, Statistic] = {
-        "Fréchet": lambda x, y: frechet(x, y).value,
-        "KID": kid,
-        "Wasserstein": lambda x, y: wasserstein(x, y).value[..., 0],
-        "classifier": accuracy,
-    }
+    # all but that whose kernel is dear
+    statistics = {name: test.statistic for name, test in tests().items() if name != "MMD"}
     for shift, replicates in PERMUTATIONS.items():
         rejected: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
         for _ in range(replicates * effort // 100):

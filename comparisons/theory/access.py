@@ -17,6 +17,7 @@ References: Cover & Thomas (2006), Elements of Information Theory, §2.6; Mohame
 Trans. Inf. Theory 37.
 """
 
+import time
 from typing import Any, NamedTuple
 
 import jax
@@ -38,47 +39,35 @@ from models.programs.keys import key_of
 from models.registry import subclasses
 
 TRAIN = 2_000
-MASS = 1e-3
-"""Mass that may be missing: beyond the frame, or between its coarse cells."""
+MASS = 1e-3  # mass that may be missing: beyond the frame, or between its coarse cells
 HELD_OUT = 100_000
 """Enough that 2z standard errors of a mean of log p/q are below `NEGLIGIBLE` if its standard
 deviation is below 0.96, which is 0.9 for the normal law, the furthest from the truth."""
-DRAWS = 5_000
-"""Enough that 2z standard errors of a share of them are below `APART`."""
-COMPARED = 2_000
-"""Draws between which energy distances are taken: their cost is quadratic."""
-PAIRS = 20
-"""Pairs of samples of the truth, for the distance that chance makes."""
-WIDE = 0.2
-"""Step of the quadrature of scores, which is a number of the table only."""
-SAMPLES = (1, 100)
-"""Importance samples of the lower bounds in the table."""
-BOUNDED = 2_000
-"""Held-out points at which they are taken."""
-JUDGED = 20_000
-"""Draws of each law that the judge of a law without a density is trained on."""
+DRAWS = 5_000  # enough that 2z standard errors of a share of them are below `APART`
+COMPARED = 2_000  # draws between which energy distances are taken: their cost is quadratic
+PAIRS = 20  # pairs of samples of the truth, for the distance that chance makes
+WIDE = 0.2  # step of the quadrature of scores, which is a number of the table only
+SAMPLES = (1, 100)  # importance samples of the lower bounds in the table
+BOUNDED = 2_000  # held-out points at which they are taken
+JUDGED = 20_000  # draws of each law that the judge of a law without a density is trained on
 
 
 class Known(NamedTuple):
     """All that is known of one fitted law; NaN where it does not exist."""
 
     fitted: Fitted
+    seconds: float = np.nan  # of the fit, with compilation
     mass: float = np.nan
-    divergence: float = np.nan
-    """KL(p ‖ q) by quadrature, nats."""
-    shortfall: Measured = Measured(np.nan, np.nan)
-    """Held-out mean of log p − log q, nats."""
-    inside: float = np.nan
-    """Probability of a region by quadrature."""
-    share: float = np.nan
-    """Share of the draws inside it."""
+    divergence: float = np.nan  # KL(p ‖ q) by quadrature, nats
+    shortfall: Measured = Measured(np.nan, np.nan)  # held-out mean of log p − log q, nats
+    inside: float = np.nan  # probability of a region by quadrature
+    share: float = np.nan  # share of the draws inside it
     energy: float = np.nan
     told: Measured = Measured(np.nan, np.nan)
     """V of a discriminator on fresh draws, where there is no density; nats."""
     bounds: tuple[float, ...] = (np.nan,) * len(SAMPLES)
     """Held-out mean of log p less the lower bound by so many importance samples, nats."""
-    fisher: float = np.nan
-    """E‖∇ log q − ∇ log p‖² relative to E‖∇ log p‖², by quadrature."""
+    fisher: float = np.nan  # E‖∇ log q − ∇ log p‖² relative to E‖∇ log p‖², by quadrature
 
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:
@@ -94,26 +83,21 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     for cls in subclasses(comparisons.theory.densities, DensityEstimator).values():
         for name, estimator in variants(cls).items():
             own = stream(seed, name)
+            began = time.perf_counter()
             fitted = estimator.fit(train, own, effort)
-            found[name] = one = measure(fitted, test, truth, other, own)
+            seconds = time.perf_counter() - began
+            one = _measured(fitted, test, truth, other, own)._replace(seconds=seconds)
+            found[name] = one
             yield from claims(name, one, float(np.std(chance, ddof=1)))
     yield _gibbs(found)
     yield _normal(found[FactorAnalysisDensity.name], train)
     yield _table(found, truth, max(chance))
 
 
-def measure(
+def _measured(
     fitted: Fitted, test: np.ndarray, truth: np.ndarray, other: np.ndarray, rng: np.random.Generator
 ) -> Known:
-    """All that a fitted law's access allows to be known of it.
-
-    Args:
-        fitted: the law.
-        test: held-out points, shape (M, 2).
-        truth: log p there, shape (M,).
-        other: draws of nature, of which the distance is taken, shape (n, 2).
-        rng: of the draws.
-    """
+    """All that a law's access allows to be known: by held-out points with log p, and draws."""
     one = Known(fitted)
     if fitted.score is not None:
         sparse = grid(WIDE)
@@ -177,17 +161,12 @@ def claims(name: str, one: Known, chance: float) -> Exhibits:
         yield from _of_density(name, one)
     elif one.fitted.sample is not None:
         box, furthest = grid(), float(pdist(np.asarray(NATURE.truth["mean"])).max())
-        statement = (
-            f"the draws of {name} are no further from nature than if a tenth of the mass had moved"
-        )
+        statement = f"draws of {name} are no further off than if a tenth of the mass had moved"
         about = f"energy distance of {COMPARED} draws: {name} / 0"
         yield equal(statement, about, Measured(one.energy, chance), 0.0, 2 * APART**2 * furthest)
         normal = box.jensen_shannon(np.exp(box.log_density), _normal_law().pdf(box.points))
         told = Measured(normal - (one.told.value - bound(0.0)), one.told.error)
-        statement = (
-            f"draws of {name} leave a new discriminator less than half of what those of the normal "
-            "law with nature's moments do"
-        )
+        statement = f"{name} leaves a new discriminator under half of what a normal law does"
         about = f"half of 2·JSD of the normal law − (V + log 4) of {name} on fresh draws, nats"
         yield at_least(statement, about, told, 0.0)
 
@@ -202,9 +181,7 @@ def _of_density(name: str, one: Known) -> Exhibits:
         box = grid()
         normal = box.mean(box.log_density - _normal_law().logpdf(box.points))
         learnt = Measured(normal / 2 - one.shortfall.value, one.shortfall.error)
-        statement = (
-            f"{name} learns more than half of what a normal law with nature's moments leaves"
-        )
+        statement = f"{name} learns over half of what a normal law of nature's moments leaves"
         about = f"half of KL(p ‖ normal law) − held-out shortfall of {name}, nats"
         yield at_least(statement, about, learnt, 0.0)
     if one.fitted.sample is not None:
@@ -233,23 +210,20 @@ def _normal(one: Known, train: np.ndarray) -> Verdict:
     trace = np.trace(np.linalg.solve(fitted, covariance + np.outer(away, away)))
     entropy = -grid().mean(grid().log_density)
     expected = 0.5 * (np.linalg.slogdet(2 * np.pi * fitted)[1] + trace) - entropy
-    statement = (
-        "a linear latent variable in the plane leaves a normal law with the moments of the data"
-    )
+    statement = "a linear latent variable in the plane leaves a normal law of the data's moments"
     about = "KL(p ‖ q), nats: factor analysis, held-out / from the moments"
     return equal(statement, about, one.shortfall, expected, NEGLIGIBLE)
 
 
 def _table(found: dict[str, Known], truth: np.ndarray, chance: float) -> Table:
     mean, entropy = float(truth.mean()), grid().mean(grid().log_density)
-    nothing = (0.0,) * (4 + len(SAMPLES))
+    nothing = (0.0,) * (2 + len(SAMPLES))
     rows = [("the truth", "known", mean, 0.0, 0.0, entropy, 1.0, chance, 0.0, *nothing, "")]
     for name, one in found.items():
         fit, (short, error) = one.fitted, one.shortfall
         likelihood = (mean - short, short, error, entropy - one.divergence, one.mass)
-        cost = (float(fit.parameters), float(fit.updates), fit.compile, fit.run)
-        rest = (one.energy, one.fisher, *one.bounds, *cost, "; ".join(fit.problems))
-        rows.append((name, fit.access, *likelihood, *rest))
+        rest = (one.energy, one.fisher, *one.bounds, float(fit.parameters), one.seconds)
+        rows.append((name, fit.access, *likelihood, *rest, "; ".join(fit.problems)))
     columns = (
         "estimator",
         "access to the likelihood",
@@ -261,7 +235,7 @@ def _table(found: dict[str, Known], truth: np.ndarray, chance: float) -> Table:
         f"energy distance of {COMPARED} draws (the truth: largest of {PAIRS})",
         "error of the score, relative",
         *(f"bound by {k} importance samples: short of the truth, nats" for k in SAMPLES),
-        *("numbers fitted", "updates", "compilation, s", "fit, s", "problems"),
+        *("numbers fitted", "fit with compilation, s", "problems"),
     )
     title = "one data set, one held-out set, an estimator for every kind of access"
     return Table(title, columns, tuple(rows))

@@ -32,16 +32,12 @@ from models.programs.keys import key_of
 from models.spec import Values
 
 TIMES = (0.02, 0.1, 0.4, 0.8)
-DRAWS = 400_000
-"""Draws over which the objective is averaged."""
-BLOCKS = 40
-"""Parts of them, whose standard deviation gives the error of the average."""
-SMALL = 0.01
-"""Relative difference that does not matter."""
+DRAWS = 400_000  # draws over which the objective is averaged
+BLOCKS = 40  # parts of them, whose standard deviation gives the error of the average
+SMALL = 0.01  # relative difference that does not matter
 AXIS = np.arange(-8.0, 8.0, 0.04)
 """Of the quadrature: every noised law has variances of 1 on average."""
-POINTS = 4_000
-"""Draws of the first law whose likelihood the flow is asked for."""
+POINTS = 4_000  # draws of the first law whose likelihood the flow is asked for
 MEAN, SD = moments()[0], float(np.sqrt(np.trace(moments()[1]) / 2))
 """Nature's mean, and the standard deviation of a coordinate on average."""
 
@@ -66,9 +62,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
         guessed = jax.vmap(lambda x: guess.noise(x, jnp.asarray(t)))(alpha * x + sigma * noise)
         return jnp.mean((guessed - noise) ** 2)
 
-    statement = (
-        "The diffusion objective is the Fisher divergence of the noised law up to a constant."
-    )
+    statement = "The diffusion objective is the noised law's Fisher divergence up to a constant."
     measured, theory = [], []
     for t in TIMES:
         parts = [objective(t, x, rng.standard_normal(x.shape)) for x in np.split(clean, BLOCKS)]
@@ -84,9 +78,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     x = alpha * clean[:POINTS] + sigma * rng.standard_normal((POINTS, 2))
     known = everywhere(log_density_at(NATURE, noised(jnp.asarray(FIRST))), x)
     away = everywhere(lambda x: along_the_flow(Exact(), x), x) - known
-    statement = (
-        "Along the probability flow of the exact scores every point has the likelihood of its law."
-    )
+    statement = "Along the probability flow of the exact scores points have their law's likelihood."
     about = "largest |log p by the flow − log p|, nats"
     yield equal(statement, about, np.abs(away).max(), 0.0, NEGLIGIBLE)
 

@@ -37,19 +37,14 @@ from comparisons.theory.densities.kernel_density import Selector, bandwidths
 RATE = 0.04
 """Largest difference of exponents that does not matter: the rates 4/5, 2/3 and 4/7 of neighbouring
 dimensions are at least 0.095 apart, and this is less than half of that."""
-SHELL = 0.05
-"""Thickness of the outer shell, in radii."""
+SHELL = 0.05  # thickness of the outer shell, in radii
 KERNEL = {1: 2_500, 2: 600, 3: 250}
 """Replicates by dimension, in proportion to the relative variance of the squared error."""
 UNITS = (25, 50, 100, 200, 400)
-MANY = (200, 800, 3_200)
-"""Units at which the parametric estimate has its rate up to terms of order 1/N."""
-RULE = "normal_reference"
-"""The selector that asks for scales alone."""
-SELECTED = tuple(product((1, 2, 3), (100, 400)))
-"""D and N at which the data choose the bandwidths."""
-RULED, VALIDATED = 300, 10
-"""Data sets by the rule, and by cross-validation, which is slow."""
+MANY = (200, 800, 3_200)  # units at which the parametric rate has set in, up to terms of order 1/N
+RULE = "normal_reference"  # the selector that asks for scales alone
+SELECTED = tuple(product((1, 2, 3), (100, 400)))  # D and N at which the data choose the bandwidths
+RULED, VALIDATED = 300, 10  # data sets by the rule, and by cross-validation, which is slow
 SILVERMAN = (4, 19, 67, 223, 768, 2_790, 10_700, 43_700, 187_000, 842_000)
 """His table 4.2: N for a relative mean squared error of 0.1 at the mode of N(0, I_D), D = 1, …"""
 
@@ -80,10 +75,8 @@ def _balls(rng: np.random.Generator, effort: int) -> Exhibits:
     size, parts = 200_000, 10 * effort
     statement = "The unit ball has volume π^{D/2} / Γ(D/2 + 1)."
     for dim in (2, 5, 8):
-        inside = 0
-        for _ in range(parts):
-            point = 2 * rng.random((size, dim)) - 1
-            inside += int(((point**2).sum(axis=1) <= 1).sum())
+        points = (2 * rng.random((size, dim)) - 1 for _ in range(parts))
+        inside = sum(int(((x**2).sum(axis=1) <= 1).sum()) for x in points)
         ratio = proportion(inside / (size * parts), size * parts).per(ball_volume(dim) / 2**dim)
         about = f"volume of the unit ball, D = {dim}: Monte Carlo / closed form"
         yield equal(statement, about, ratio, 1.0, LIMIT_SD)
@@ -188,16 +181,11 @@ def _rates(rng: np.random.Generator, effort: int) -> Exhibits:
         weighted = [
             Measured(x, x * one.error / one.value) for x, one in zip(exact, found, strict=True)
         ]
-        statement = (
-            "The mean integrated squared error of a kernel estimate is the closed form, so its "
-            "slope at finite N is predicted exactly."
-        )
+        statement = "A kernel estimate's MISE is the closed form, and so is its slope at finite N."
         about = f"slope of log MISE against log N, kernel estimate, D = {dim}, N = 25 … 400"
         yield equal(statement, about, power(UNITS, found), power(UNITS, weighted).value, RATE)
         limit = slope(np.array([8.0, 9.0]), np.log10(_exact((1e8, 1e9), dim)))
-        statement = (
-            "The error of a kernel estimate falls like N^{−4/(4+D)}: the curse of dimensionality."
-        )
+        statement = "A kernel estimate's MISE falls like N^{−4/(4+D)}: the curse of dimensionality."
         about = f"slope of the exact log MISE, kernel estimate, D = {dim}, N = 10⁸ … 10⁹"
         yield equal(statement, about, limit.value, -4 / (4 + dim), RATE)
         name, constant = f"maximum likelihood, D = {dim}", dim / 2 + dim * (dim + 2) / 8

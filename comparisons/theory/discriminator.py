@@ -19,7 +19,7 @@ from jax import Array
 from jax.nn import log_sigmoid, sigmoid
 from scipy.special import rel_entr
 
-from comparisons.exhibits import Exhibits, Table
+from comparisons.exhibits import Exhibits
 from comparisons.theory import densities
 from comparisons.theory._claims import Measured, at_least, equal, missing
 from comparisons.theory._plane import NEGLIGIBLE, draws, grid
@@ -27,20 +27,15 @@ from comparisons.theory.densities import Pointwise, everywhere
 from models.catalogue.factor_analysis import ProbabilisticPCA
 from models.programs.keys import key_of
 
-N = 4_000
-"""Draws of each law that the network is trained on, at effort 1."""
-FRESH = 80_000
-"""Draws of each law that it is judged on: 2z standard errors of V are then below `NEGLIGIBLE`."""
+N = 4_000  # draws of each law that the network is trained on, at effort 1
+FRESH = 80_000  # draws of each to judge it on: 2z standard errors of V are below `NEGLIGIBLE`
 UPDATES = 3_000
-STEPS = 60
-"""Newton steps of the pointwise maximum; they double its correct digits."""
-ROUNDING = 1e-9
-"""Relative to numbers of order one, sums of 40,000 terms in float64."""
+STEPS = 60  # Newton steps of the pointwise maximum; they double its correct digits
+ROUNDING = 1e-9  # relative to numbers of order one, sums of 40,000 terms in float64
 FOUND = 0.9
 """Least share of 2·JSD that a trained discriminator has to find.  It is a judgement, not a theorem:
 one that has not been trained finds none."""
-FLOOR = 1e-12
-"""p + q below which a point is left out: neither law's draws ever get there."""
+FLOOR = 1e-12  # p + q below which a point is left out: neither law's draws ever get there
 STAYS_BELOW = "a trained discriminator stays below the best one by 2 E_m KL(D* ‖ D)"
 
 
@@ -81,14 +76,6 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     about = "(2·JSD − log 4) − V of a network on draws, nats"
     less = Measured(most - measured.value, measured.error)
     yield at_least(statement, about, less, 0.0, NEGLIGIBLE)
-    rows = (
-        ("D* by quadrature", best),
-        ("2·JSD − log 4", most),
-        ("a network, by quadrature", reached),
-        ("a network, on fresh draws", measured.value),
-        ("equal laws, −log 4", bound(0.0)),
-    )
-    yield Table("the discriminator's value between nature and a normal law", ("", "V, nats"), rows)
 
 
 def value(logit: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:

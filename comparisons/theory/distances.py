@@ -32,25 +32,18 @@ from comparisons.exhibits import Curves, Exhibits, Table
 from comparisons.theory._claims import at_least, equal, mean, slope
 from comparisons.theory._power import BANDWIDTH, accuracy, chunked, kid, permutation_tests, power
 
-ROUNDING = 1e-10
-"""Relative: roots of 3 × 3 matrices of condition below 100 lose six digits at most."""
-BOUND = 0.05
-"""Relative, or of a standard deviation: the project's bound for means and standard deviations."""
-BIAS = 0.2
-"""Of the statistic's own standard deviation: such a bias adds 4 % to its mean squared error."""
+ROUNDING = 1e-10  # relative: roots of 3 × 3 matrices of condition below 100 lose six digits at most
+BOUND = 0.05  # relative, or of a standard deviation: the project's bound for both
+BIAS = 0.2  # of the statistic's own sd: such a bias adds 4 % to its mean squared error
 RATE = 0.1
 """Of an exponent that is told from its neighbours −½, −1 and −3⁄2; the next order of W₁, whose
 tails beyond 1/N do not count yet, takes 0.03 from its slope."""
-ACCURACY = 0.01
-"""What three coefficients learnt from 800 rows lose is 3/(4 · 800) of the accuracy or less."""
+ACCURACY = 0.01  # three coefficients learnt from 800 rows lose 3/(4 · 800) of the accuracy or less
 
-REPLICATES, ROWS = 4_000, (16, 32, 64, 128)
-"""Pairs of samples at effort 1, and their sizes N."""
-FRECHET = 3
-"""Times as many for the Fréchet distance, which is cheap and varies most."""
+REPLICATES, ROWS = 4_000, (16, 32, 64, 128)  # pairs of samples at effort 1, and their sizes N
+FRECHET = 3  # times as many for the Fréchet distance, which is cheap and varies most
 CLASSIFIED, CLASSIFIERS = 500, 300
-BINNED, BINNINGS = 1_000, 3_000
-"""Rows of each sample whose divergence is taken, and repetitions."""
+BINNED, BINNINGS = 1_000, 3_000  # rows of each sample whose divergence is taken, and repetitions
 
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:
@@ -109,9 +102,7 @@ def closed_forms(rng: np.random.Generator) -> Exhibits:
     true, found = _in_plane(one, other), float(normal_frechet(origin, one, origin, other))
     statement = "the symmetric form is right where covariances do not commute"
     yield equal(statement, "Fréchet distance, axes 30° apart", found, true, ROUNDING * true)
-    statement = (
-        "taking the root of Σ₁Σ₂ as if it were symmetric puts p₂₁² for p₁₂p₂₁ in its determinant"
-    )
+    statement = "the root of Σ₁Σ₂, as if it were symmetric, has p₂₁² for p₁₂p₂₁ in its determinant"
     about = "shortcut's Fréchet distance, axes 30° apart"
     short, wrong = _shortcut(one, other), _in_plane(one, other, symmetric=True)
     yield equal(statement, about, short, wrong, ROUNDING * true)
@@ -203,25 +194,20 @@ def kernel_mean(difference: np.ndarray, covariance: np.ndarray) -> float:
     return float(np.exp(-quadratic / 2) / np.sqrt(np.linalg.det(total)))
 
 
-def cubic_mean(
-    mean_1: np.ndarray, covariance_1: np.ndarray, mean_2: np.ndarray, covariance_2: np.ndarray
-) -> float:
-    """E (xᵀy/d + 1)³ of independent normal x and y, by their moments up to the third.
+type Normal = tuple[np.ndarray, np.ndarray]
+"""Mean and covariance, shapes (d,) and (d, d)."""
 
-    Args:
-        mean_1: E x, shape (d,).
-        covariance_1: Cov x, shape (d, d).
-        mean_2: E y.
-        covariance_2: Cov y.
-    """
-    d = mean_1.size
+
+def cubic_mean(p: Normal, q: Normal) -> float:
+    """E (xᵀy/d + 1)³ of independent x ~ p and y ~ q, by their moments up to the third."""
+    d = p[0].size
 
     def moments(m: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
         third = np.einsum("i,jk->ijk", m, s)
         third = third + third.transpose(1, 0, 2) + third.transpose(1, 2, 0)
         return m, s + np.outer(m, m), third + np.einsum("i,j,k->ijk", m, m, m)
 
-    parts = zip(moments(mean_1, covariance_1), moments(mean_2, covariance_2), strict=True)
+    parts = zip(moments(*p), moments(*q), strict=True)
     first, second, third = (float((a * b).sum()) for a, b in parts)
     return 1 + 3 * first / d + 3 * second / d**2 + third / d**3
 
@@ -229,9 +215,9 @@ def cubic_mean(
 def means(rng: np.random.Generator, effort: int) -> Exhibits:
     """U- and V-statistics against MMD² in closed form, at a small N and for three plants."""
     n, d = 64, 2
-    zero, unit = np.zeros(d), np.eye(d)
-    plants = {
-        "equal laws": (zero, unit),
+    zero, unit = standard = np.zeros(d), np.eye(d)
+    plants: dict[str, Normal] = {
+        "equal laws": standard,
         "shift of 0.5": (np.array([0.5, 0.0]), unit),
         "sd × 1.5": (zero, 2.25 * unit),
     }
@@ -241,15 +227,14 @@ def means(rng: np.random.Generator, effort: int) -> Exhibits:
         return np.stack([found.unbiased.value, found.biased.value], axis=-1)
 
     rows = []
-    for plant, (location, covariance) in plants.items():
+    for plant, law in plants.items():
+        location, covariance = law
         x = rng.normal(size=(REPLICATES * effort, n, d))
         y = location + rng.normal(size=x.shape) @ np.linalg.cholesky(covariance).T
         within = kernel_mean(zero, 2 * unit) + kernel_mean(zero, 2 * covariance)
         normal = within - 2 * kernel_mean(location, unit + covariance)
-        third = cubic_mean(zero, unit, zero, unit) - 2 * cubic_mean(
-            zero, unit, location, covariance
-        )
-        third += cubic_mean(location, covariance, location, covariance)
+        third = cubic_mean(standard, standard) - 2 * cubic_mean(standard, law)
+        third += cubic_mean(law, law)
         unbiased, biased = chunked(both, x, y).T
         cubes = chunked(lambda x, y: discrepancy(distances.cubic, x, y).unbiased.value, x, y)
         for name, values, expected in (

@@ -14,13 +14,11 @@ normal law, and wherever the carrier is constant; elsewhere, log x! of a Poisson
 carrier has another mean under p_θ̂ than under p̂_N.
 
 With a normal prior the mode of the posterior is the ridge estimate, least squares with an L2
-penalty of σ²/τ².  For iid data at a regular θ₀ the estimator is consistent, and √N (θ̂ − θ₀) tends
-to N(0, I(θ₀)⁻¹), the Cramér–Rao bound; before the limit σ̂ of a Gaussian is σ χ_{N−1}/√N exactly.
-References: Akaike (1973); Csiszár (1975), Ann. Probab. 3; Hoerl & Kennard (1970), Technometrics 12;
-van der Vaart (1998), Asymptotic Statistics, §5.
+penalty of σ²/τ².  (The estimator's law over repeated samples is that of the study `asymptotics`.)
+References: Akaike (1973); Csiszár (1975), Ann. Probab. 3; Hoerl & Kennard (1970), Technometrics 12.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -28,45 +26,23 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax import Array
-from scipy.stats import chi, kurtosis, norm, skew
+from scipy.stats import norm
 
-from comparisons.exhibits import Curves, Exhibits, Table
-from comparisons.policy import LIMIT_SD, LIMIT_SLOPE
-from comparisons.theory._claims import Measured, equal, mean, missing, power
-from comparisons.theory._minima import slopes
+from comparisons.exhibits import Curves, Exhibits
+from comparisons.policy import LIMIT_SLOPE
+from comparisons.theory._claims import equal, missing
+from comparisons.theory._minima import minimiser
 from comparisons.theory.densities import mesh
 from inference.methods.maximum_a_posteriori import MaximumAPosteriori
-from inference.optimisation.newton import bfgs
-from inference.replicates.fits import replicate
-from inference.replicates.simulated import simulated
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.poisson import Poisson
 from models.catalogue.ridge_regression import RidgeRegression
 from models.programs.density import density
 
-UNITS = 200
-"""Units of the data sets whose objectives are compared."""
-SAME = 1e-3
-"""Distance of two optima, in standard errors, that no number of digits in a report shows."""
-ROUNDING = 1e-12
-"""What sums of some hundred terms of order 1 may be off in float64."""
-RIDGE = 1e-10
-"""The contract's tolerance for the identity of the mode and the ridge estimate."""
-RATE = 0.02
-"""Largest difference of the exponent of N that does not matter: 4 % of the rate."""
-LADDER = (50, 400)
-REPLICATES = 20_000
-"""Enough that 2z standard errors of a skewness are below `SKEWNESS`; fitted so many at a time."""
-BIAS = 0.1
-"""Bias in standard deviations: its square is then 1 % of the variance."""
-DISTANCE = 0.01
-"""Largest difference of a probability that does not matter."""
-SKEWNESS = DISTANCE / (norm.pdf(0) / 6)
-"""Skewness γ moves probabilities by at most γ φ(0)/6 (Edgeworth), so this one by `DISTANCE`."""
-KURTOSIS = DISTANCE / (0.5506 / 24)
-"""Excess kurtosis κ moves probabilities by at most κ max |x³ − 3x| φ(x) / 24 = 0.5506 κ/24."""
-
-EFFICIENT = "The estimator is efficient: its variance attains the Cramér–Rao bound."
+UNITS = 200  # units of the data sets whose objectives are compared
+SAME = 1e-3  # distance of two optima, in standard errors, that no number in a report shows
+ROUNDING = 1e-12  # what sums of some hundred terms of order 1 may be off in float64
+RIDGE = 1e-10  # the contract's tolerance for the identity of the mode and the ridge estimate
 
 
 class Objectives(NamedTuple):
@@ -75,20 +51,17 @@ class Objectives(NamedTuple):
     name: str
     functions: dict[str, Callable[[Array], Array]]
     """By name: minus mean log-likelihood, cross-entropy, divergence."""
-    entropy: float
-    """H by which cross-entropy exceeds divergence, nats."""
-    maximum: np.ndarray
-    """The optimum in closed form, shape (k,)."""
+    entropy: float  # H by which cross-entropy exceeds divergence, nats
+    maximum: np.ndarray  # the optimum in closed form, shape (k,)
     start: np.ndarray
 
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:
-    """Two models' objectives, the ridge identity, then repeated sampling."""
-    for objectives in (_gaussian(rng), _poisson(rng)):
-        yield from _equivalent(objectives)
+    """Two models' objectives, and the ridge identity."""
+    yield from _equivalent(_gaussian(rng))
+    yield from _equivalent(_poisson(rng))
     yield from _divergent(rng)
     yield from _ridge(rng)
-    yield from _repeated(rng, effort)
 
 
 def _gaussian(rng: np.random.Generator) -> Objectives:
@@ -154,7 +127,12 @@ def _equivalent(these: Objectives) -> Exhibits:
     for name in ("cross-entropy", "divergence"):
         about = f"{these.name}, grid of {len(nodes):,}: nodes between the least {name} and the MLE"
         yield equal(statement, about, abs(best[name] - best["likelihood"]), 0.0, 0.0)
-    yield from _optimised(these)
+    statement = "An optimiser of any of the three ends at the maximum of the likelihood."
+    curvature = np.asarray(jax.hessian(these.functions["likelihood"])(these.maximum))
+    for name, function in these.functions.items():
+        about = f"{these.name}: least {name} by optimiser from the closed form, standard errors"
+        away = minimiser(function, 1e-8)(these.start) - these.maximum
+        yield equal(statement, about, np.sqrt(UNITS * away @ curvature @ away), 0.0, SAME)
     likelihood, cross, divergence = values.values()
     rounding = ROUNDING * np.abs(cross).max()
     for name, gap, expected in (
@@ -164,36 +142,13 @@ def _equivalent(these: Objectives) -> Exhibits:
         statement = "The three objectives differ by constants in θ."
         about = f"{these.name}: range over θ of cross-entropy less {name}, nats"
         yield equal(statement, about, np.ptp(gap), 0.0, rounding)
-        statement = (
-            "Cross-entropy is minus the mean log-likelihood, and exceeds divergence by an entropy."
-        )
+        statement = "Cross-entropy is minus the mean log-likelihood, and divergence plus entropy."
         about = f"{these.name}: cross-entropy less {name}, nats"
         yield equal(statement, about, gap.mean(), expected, rounding)
-    rows = [(name, objective.min()) for name, objective in values.items()]
-    rows.append(("entropy, the constant", these.entropy))
-    title = f"{these.name}: the least value of each objective on the grid"
-    yield Table(title, ("objective", "nats per unit"), tuple(rows))
     x = "log λ less its estimate" if k == 1 else "log σ less its estimate"
     # a line through the middle of the grid, along its last axis
     lines = {name: (axis, one.reshape(-1, axis.size)[50 * (k - 1)]) for name, one in values.items()}
     yield Curves(f"{these.name}: three objectives, one optimum", x, "nats per unit", lines, {})
-
-
-def _optimised(these: Objectives) -> Exhibits:
-    """Claims on where an optimiser of each objective ends."""
-    statement = "An optimiser of any of the three ends at the maximum of the likelihood."
-    curvature = np.asarray(jax.hessian(these.functions["likelihood"])(these.maximum))
-    for name, function in these.functions.items():
-        about = f"{these.name}: least {name} by optimiser from the closed form, standard errors"
-        end = bfgs(slopes(function), these.start, 1e-8)
-        left = np.inf  # squared, what a Newton step says that is left
-        if end is not None:
-            left = end.jac @ np.linalg.solve(np.asarray(jax.hessian(function)(end.x)), end.jac)
-        if end is None or np.sqrt(UNITS * abs(left)) >= 0.1 * SAME:
-            yield missing(statement, about, "the optimiser is not at a stationary point")
-            continue
-        away = end.x - these.maximum
-        yield equal(statement, about, np.sqrt(UNITS * away @ curvature @ away), 0.0, SAME)
 
 
 def _divergent(rng: np.random.Generator) -> Exhibits:
@@ -207,10 +162,7 @@ def _divergent(rng: np.random.Generator) -> Exhibits:
         mass = law.cdf((bins + 1) * width) - law.cdf(bins * width)
         found.append(np.sum(counts / UNITS * np.log(counts / UNITS / mass)))
     rate = (found[-1] - found[-3]) / np.log(widths[-1] / widths[-3])
-    statement = (
-        "The divergence of continuous data from a density is infinite: on bins of width h it grows "
-        "like −log h."
-    )
+    statement = "The divergence of data from a density is infinite: like −log h on bins of width h."
     about = "slope of KL(data ‖ density) on bins against log h"
     yield equal(statement, about, rate, -1.0, LIMIT_SLOPE)
     separate = -np.log(UNITS) - law.logpdf(y).mean() - np.log(widths)
@@ -227,9 +179,7 @@ def _ridge(rng: np.random.Generator) -> Exhibits:
     penalty = (model.sigma / model.slope_scale) ** 2
     theirs = ridge(np.asarray(data["x"].data), np.asarray(data["y"].data), penalty)
     difference = np.abs(np.asarray(fit.location.value["beta"].data) - theirs).max()
-    statement = (
-        "Under a normal prior the mode of the posterior is the ridge estimate with penalty σ²/τ²."
-    )
+    statement = "Under a normal prior the posterior mode is the ridge estimate, penalty σ²/τ²."
     about = "largest |maximum_a_posteriori − ridge estimate|"
     if fit.problems:
         yield missing(statement, about, "; ".join(fit.problems))
@@ -242,67 +192,3 @@ def ridge(X: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
     k = X.shape[1]
     rows = np.vstack([X, np.sqrt(penalty) * np.eye(k)])
     return np.linalg.lstsq(rows, np.append(y, np.zeros(k)), rcond=None)[0]
-
-
-def _repeated(rng: np.random.Generator, effort: int) -> Exhibits:
-    seed = int(rng.integers(2**31))
-    sds: dict[str, list[Measured]] = {"mu": [], "sigma": []}
-    rows = []
-    for n in LADDER:
-        bound = float(Gaussian().truth["sigma"]) / np.sqrt(n * np.array([1.0, 2.0]))
-        error = _errors(n, bound, seed, effort)
-        if error is None:
-            cause = f"some replicates of {n} units have no maximum"
-            yield missing(EFFICIENT, "maximum-likelihood estimates", cause)
-            return
-        # σ̂ = σ χ_{N−1}/√N and its bound is σ/√(2N)
-        laws = {"mu": norm(), "sigma": chi(n - 1, -np.sqrt(2) * np.sqrt(n), np.sqrt(2))}
-        for i, (name, law) in enumerate(laws.items()):
-            found, (bias, variance, *higher) = _moments(error[:, i]), map(float, law.stats("mvsk"))
-            yield from _held(f"{name}, N = {n}", found, bias, higher)
-            sds[name].append(found[1].per(1 / bound[i]))
-            rows.append((name, float(n), found[0].value, bias, found[1].value, variance**0.5))
-    measured = ("parameter", "N", "bias / bound", "exact bias / bound", "sd / bound")
-    columns = (*measured, "exact sd / bound")
-    yield Table("Maximum-likelihood estimates of a Gaussian", columns, tuple(rows))
-    statement = "The estimator is consistent: its standard deviation falls like N^−½."
-    for name, rungs in sds.items():
-        about = f"slope of log sd of {name} against log N"
-        yield equal(statement, about, power(LADDER, rungs), -0.5, RATE)
-
-
-def _errors(n: int, bound: np.ndarray, seed: int, effort: int) -> np.ndarray | None:
-    """Errors of estimates in units of the bound, shape (R, 2); None if some have no maximum."""
-    model, parts = Gaussian(), []
-    truth = np.array([float(model.truth["mu"]), float(model.truth["sigma"])])
-    for first in range(0, REPLICATES * effort, REPLICATES):
-        indices = range(first, first + REPLICATES)
-        fits = replicate(model, simulated(model, model.truth, n, indices, seed))
-        if not fits.converged.all():
-            return None
-        parts.append((fits.estimate - truth) / bound)
-    return np.concatenate(parts)
-
-
-def _moments(z: np.ndarray) -> tuple[Measured, Measured, Measured, Measured]:
-    """Mean, sd, skewness and excess kurtosis; null laws N(0, 6/R) and N(0, 24/R): Jarque & Bera."""
-    sd, tails, root = float(z.std(ddof=1)), float(kurtosis(z)), np.sqrt(z.size)
-    # of the sd, √((κ − 1)/4R) of it
-    deviation = Measured(sd, float(sd * np.sqrt(tails + 2) / (2 * root)))
-    higher = Measured(float(skew(z)), np.sqrt(6) / root), Measured(tails, np.sqrt(24) / root)
-    return mean(z), deviation, *higher
-
-
-def _held(what: str, found: Sequence[Measured], bias: float, higher: Sequence[float]) -> Exhibits:
-    """Claims on moments of errors in units of the Cramér–Rao bound, and what they are at this N."""
-    statement = "The bias vanishes against the standard deviation."
-    about = f"mean of (estimate − truth) / bound, {what}"
-    cause = "σ̂ is σ χ_{N−1}/√N: its bias is of order 1/N"
-    yield equal(statement, about, found[0], 0.0, BIAS, cause=cause, predicted=bias)
-    yield equal(EFFICIENT, f"sd / bound, {what}", found[1], 1.0, LIMIT_SD)
-    names, bounds = ("skewness", "excess kurtosis"), (SKEWNESS, KURTOSIS)
-    for name, value, expected, bound in zip(names, found[2:], higher, bounds, strict=True):
-        statement = (
-            f"The {name} of the estimator is that of N(0, 1/N) or of χ_{{N−1}}, and so vanishes."
-        )
-        yield equal(statement, f"{name}, {what} / exact", value, expected, bound)

@@ -30,24 +30,18 @@ from models.spec import Values
 
 N = 2_000
 REPLICATES = 60
-PILOT = 500
-"""Points of the set apart that gives the fits a start."""
+PILOT = 500  # points of the set apart that gives the fits a start
 STARTS = 20
-STEPS = 60
-"""EM steps of a fit: with components this far apart each leaves less than half of the error."""
-STILL = 1e-8
-"""Change of ℓ/N over the last EM step, relative to k/(2N), at which a fit has converged."""
+STEPS = 60  # of EM in a fit: with components this far apart each leaves under half of the error
+STILL = 1e-8  # change of ℓ/N over the last EM step, relative to k/(2N), at which EM has converged
 
 
 class Fits(NamedTuple):
     """Divergences of fitted laws from nature; R replicates."""
 
-    divergence: np.ndarray
-    """KL(p ‖ p_θ̂) by quadrature, nats, shape (R,)."""
-    quadratic: np.ndarray
-    """½ sᵀ I⁻¹ s, shape (R,)."""
-    left: float
-    """Largest relative change by the last step of EM."""
+    divergence: np.ndarray  # KL(p ‖ p_θ̂) by quadrature, nats, shape (R,)
+    quadratic: np.ndarray  # ½ sᵀ I⁻¹ s, shape (R,)
+    left: float  # largest relative change by the last step of EM
 
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:

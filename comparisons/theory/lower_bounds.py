@@ -30,13 +30,10 @@ from comparisons.verdict import Verdict
 from models.programs.keys import key_of
 
 TRAIN = 2_000
-POINTS = 500
-"""Held-out points over which bounds are averaged."""
-BUDGET = 2_000
-"""Importance samples per point for each K: as many bounds as it holds are averaged."""
+POINTS = 500  # held-out points over which bounds are averaged
+BUDGET = 2_000  # importance samples per point for each K: as many bounds as it holds are averaged
 SAMPLES = (1, 10, 100, 1_000)
-PARTICLES = 200
-"""Runs of annealed importance sampling per point."""
+PARTICLES = 200  # runs of annealed importance sampling per point
 
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:
@@ -50,7 +47,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     model, x = trained.network, jnp.asarray(units.to(draws(rng, POINTS)))
     exact = np.asarray(eqx.filter_jit(model.log_marginal)(x))
     gap = np.asarray(divergence(model, x))
-    bounds = {k: bound(model, x, rng, k, BUDGET * effort // k) for k in SAMPLES}
+    bounds = {k: _bound(model, x, rng, k, BUDGET * effort // k) for k in SAMPLES}
     statement = "the evidence lower bound falls short of log q(x) by KL(r(z | x) ‖ p(z | x))"
     about = "log q(x) − ELBO by samples / KL by quadrature"
     yield _means(statement, about, exact - bounds[1], gap)
@@ -80,24 +77,13 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     yield Curves(title, "importance samples K", y, lines, theory, "x")
 
 
-def bound(
+def _bound(
     model: LatentVariable, x: Array, rng: np.random.Generator, samples: int, repeats: int
 ) -> np.ndarray:
-    """L_K at each point, shape (M,), nats, an average of independent bounds.
-
-    Args:
-        model: whose bound it is.
-        x: points in the network's units, shape (M, 2).
-        rng: of the importance samples.
-        samples: K.
-        repeats: how many bounds are averaged.
-    """
-
-    @jax.jit
-    def average(keys: Array) -> Array:
-        return jnp.mean(jax.lax.map(lambda key: model.bound(key, x, samples), keys), axis=0)
-
-    return np.asarray(average(jax.random.split(key_of(rng), repeats)))
+    """L_K at each point, shape (M,), nats: an average of so many independent bounds."""
+    keys = jax.random.split(key_of(rng), repeats)
+    every = jax.jit(lambda keys: jax.lax.map(lambda key: model.bound(key, x, samples), keys))
+    return np.asarray(jnp.mean(every(keys), axis=0))
 
 
 @eqx.filter_jit

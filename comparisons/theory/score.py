@@ -24,10 +24,8 @@ from comparisons.theory.densities.score_matching import LOSSES, NOISE, ScoreMatc
 from models.programs.keys import key_of
 
 TRAIN = 4_000
-FRESH = 800_000
-"""Draws over which the objectives are averaged."""
-BLOCKS = 50
-"""Parts of them, whose standard deviation gives the error of the average."""
+FRESH = 800_000  # draws over which the objectives are averaged
+BLOCKS = 50  # parts of them, whose standard deviation gives the error of the average
 LEARNT = 0.8
 """Least share of I(p) that a learnt score has to account for.  It is a judgement, not a theorem:
 a score of zero accounts for none, and a score wrong by a fifth of a standard deviation of the law

@@ -20,20 +20,14 @@ import numpy as np
 from jax import Array
 from jax.nn import log_sigmoid
 
-from comparisons.theory.densities._fitted import Fitted, Network, from_training
-from comparisons.theory.densities._networks import minimise, perceptron, standard
+from comparisons.theory.densities import Fitted, Network, from_training, perceptron
 from models.programs.keys import key_of
 
-_PENALTY = 0.3
-"""Weight of E_p‖∇f‖²/2."""
-_MOMENTUM = 0.0
-"""Adam's usual 0.9 carries the players past each other."""
-_AVERAGING = 0.999
-"""Decay of the average of the networks: it spans a thousand updates."""
-_LATENT = 4
-"""Dimensions of z: more than of x, so that a connected z can fill separate modes."""
-_INFORMED = 0.1
-"""Nats by which V may end above −log 4, its value at equality, before the game counts as lost."""
+_PENALTY = 0.3  # weight of E_p‖∇f‖²/2
+_MOMENTUM = 0.0  # Adam's usual 0.9 carries the players past each other
+_AVERAGING = 0.999  # decay of the average of the networks: it spans a thousand updates
+_LATENT = 4  # dimensions of z: more than of x, so that a connected z can fill separate modes
+_INFORMED = 0.1  # nats by which V may end above −log 4, its value at equality, in a game not lost
 
 
 @final
@@ -44,25 +38,17 @@ class Adversarial(Network):
     updates: int = 6_000
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
-        units, (one, two) = standard(train), jax.random.split(key_of(rng))
-        points = units.to(train)
-        trained = minimise(
-            _game,
-            Players(perceptron(one, _LATENT, 2, self.width), perceptron(two, 2, 1, self.width)),
-            points,
-            rng,
-            updates=self.updates * effort,
-            rate=2e-3,
-            momentum=_MOMENTUM,
-            averaging=_AVERAGING,
-        )
+        one, two = jax.random.split(key_of(rng))
+        start = Players(perceptron(one, _LATENT, 2, self.width), perceptron(two, 2, 1, self.width))
+        how = {"rate": 2e-3, "momentum": _MOMENTUM, "averaging": _AVERAGING}
+        units, trained = self._learn(_game, start, train, rng, effort, **how)
         generator, discriminator = trained.network.generator, trained.network.discriminator
 
         def draws(key: Array, n: int) -> Array:
             return jax.vmap(generator)(jax.random.normal(key, (n, _LATENT)))
 
         # the loss has no minimum to reach: what tells is whether D is left with nothing to say
-        reached = float(value(discriminator, points, draws(key_of(rng), len(train))))
+        reached = float(value(discriminator, units.to(train), draws(key_of(rng), len(train))))
         lost = f"the discriminator still tells draws from data: V = {reached:.3f}, not −log 4"
         problems = () if abs(reached + np.log(4)) < _INFORMED else (lost,)
         return from_training("samples only", trained, units, draws=draws, problems=problems)

@@ -8,7 +8,7 @@ References: Bishop (1994), mixture density networks; Uria, Murray & Larochelle (
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -18,27 +18,22 @@ from jax.nn import log_softmax
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 
-from comparisons.theory.densities._fitted import Fitted, Network, by_likelihood
-from comparisons.theory.densities._networks import Conditional, perceptron
-from models.programs.keys import key_of
+from comparisons.theory.densities import ByLikelihood, Conditional, perceptron
 
-_COMPONENTS = 4
-"""Normals in each conditional law."""
+_COMPONENTS = 4  # normals in each conditional law
 
 
 @final
 @dataclass(frozen=True)
-class Autoregressive(Network):
+class Autoregressive(ByLikelihood):
     """One coordinate after the other."""
 
-    updates: int = 2_000
+    access: ClassVar[str] = "exact, product of conditionals"
 
-    def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
+    def start(self, key: Array) -> Conditional:
         means = np.linspace(-1.5, 1.5, _COMPONENTS)
         first = jnp.stack([0 * means, means, np.full(_COMPONENTS, -0.5)])
-        start = Conditionals(first, perceptron(key_of(rng), 1, 3 * _COMPONENTS, self.width))
-        access = "exact, product of conditionals"
-        return by_likelihood(access, start, train, rng, self.updates * effort)
+        return Conditionals(first, perceptron(key, 1, 3 * _COMPONENTS, self.width))
 
 
 class Conditionals(Conditional):

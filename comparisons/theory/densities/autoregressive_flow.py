@@ -11,35 +11,25 @@ from typing import final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.nn import log_sigmoid, log_softmax, softplus
 from jax.scipy.special import logsumexp
 
-from comparisons.theory.densities._fitted import Fitted, Network, by_likelihood
-from comparisons.theory.densities._flow import ACCESS, Flow
-from comparisons.theory.densities._networks import Conditional, perceptron
-from models.programs.keys import key_of
+from comparisons.theory.densities import ByLikelihood, Conditional, Flow, perceptron
 
-_SIGMOIDS = 8
-"""J, units of each transformation."""
-_REACH = 60.0
-"""Half the width of the interval that bisection starts from, standardised units."""
-_HALVINGS = 60
-"""Enough to exhaust float64."""
+_SIGMOIDS = 8  # J, units of each transformation
+_REACH = 60.0  # half the width of the interval that bisection starts from, standardised units
+_HALVINGS = 60  # enough to exhaust float64
 
 
 @final
 @dataclass(frozen=True)
-class AutoregressiveFlow(Network):
+class AutoregressiveFlow(ByLikelihood):
     """Deep sigmoidal flow in the plane."""
 
-    updates: int = 2_000
-
-    def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
-        one, two = jax.random.split(key_of(rng))
-        flow = Sigmoidal(tuple(_layer(key, _SIGMOIDS, self.width) for key in (one, two)))
-        return by_likelihood(ACCESS, flow, train, rng, self.updates * effort)
+    def start(self, key: Array) -> Flow:
+        keys = jax.random.split(key)
+        return Sigmoidal(tuple(_layer(one, _SIGMOIDS, self.width) for one in keys))
 
 
 class Sigmoidal(Flow):

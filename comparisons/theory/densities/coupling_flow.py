@@ -10,31 +10,22 @@ from typing import final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from comparisons.theory.densities._fitted import Fitted, Network, by_likelihood
-from comparisons.theory.densities._flow import ACCESS, Flow
-from comparisons.theory.densities._networks import perceptron
-from models.programs.keys import key_of
+from comparisons.theory.densities import ByLikelihood, Flow, perceptron
 
-_LAYERS = 8
-"""Affine couplings; they take turns in which coordinate moves."""
-_STEEPEST = 3.0
-"""Largest |s| of a layer: e³ ≈ 20 times; without a limit training is unstable."""
+_LAYERS = 8  # affine couplings; they take turns in which coordinate moves
+_STEEPEST = 3.0  # largest |s| of a layer: e³ ≈ 20 times; without a limit training is unstable
 
 
 @final
 @dataclass(frozen=True)
-class CouplingFlow(Network):
+class CouplingFlow(ByLikelihood):
     """Real NVP in the plane."""
 
-    updates: int = 2_000
-
-    def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
-        keys = jax.random.split(key_of(rng), _LAYERS)
-        flow = Couplings(eqx.filter_vmap(lambda key: perceptron(key, 1, 2, self.width))(keys))
-        return by_likelihood(ACCESS, flow, train, rng, self.updates * effort)
+    def start(self, key: Array) -> Flow:
+        keys = jax.random.split(key, _LAYERS)
+        return Couplings(eqx.filter_vmap(lambda one: perceptron(one, 1, 2, self.width))(keys))
 
 
 class Couplings(Flow):

@@ -19,16 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from comparisons.theory.densities._fitted import Fitted, Network, from_training
-from comparisons.theory.densities._networks import minimise, perceptron, standard
+from comparisons.theory.densities import Fitted, Network, from_training, perceptron
 from models.programs.keys import key_of
 
-_BETA = (0.1, 20.0)
-"""β(0) and β(1), between which it is linear."""
-FIRST = 0.01
-"""Time of the data: there σ = 0.05, a smoothing that the divergence does not see."""
-STEPS = 20
-"""Runge–Kutta steps of the flow, even in √t."""
+_BETA = (0.1, 20.0)  # β(0) and β(1), between which it is linear
+FIRST = 0.01  # time of the data: there σ = 0.05, a smoothing that the divergence does not see
+STEPS = 20  # Runge–Kutta steps of the flow, even in √t
 
 
 @final
@@ -39,9 +35,8 @@ class Diffusion(Network):
     updates: int = 6_000
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
-        units = standard(train)
         start = Denoiser(perceptron(key_of(rng), 6, 2, self.width))
-        trained = minimise(_loss, start, units.to(train), rng, updates=self.updates * effort)
+        units, trained = self._learn(_loss, start, train, rng, effort)
         network = trained.network
 
         def score(x: Array) -> Array:

@@ -5,14 +5,12 @@ has, so this is the one normal law with the moments of the data; its maximum is 
 Reference: Tipping & Bishop (1999), JRSS B 61.
 """
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted, from_model
-from comparisons.theory.densities._points import as_data
+from comparisons.theory.densities import DensityEstimator, Fitted, as_data, from_model
 from models.catalogue.factor_analysis import ProbabilisticPCA
 
 
@@ -22,7 +20,6 @@ class FactorAnalysisDensity(DensityEstimator):
     """Maximum likelihood in a linear model of one factor."""
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
-        model, began = ProbabilisticPCA(1), time.perf_counter()
+        model = ProbabilisticPCA(1)
         values = model.maximum_likelihood(as_data(train))
-        run = time.perf_counter() - began
-        return replace(from_model(model, values, "exact, latent variable summed out"), run=run)
+        return from_model(model, values, "exact, latent variable summed out")

@@ -8,7 +8,6 @@ References: Silverman (1986), Density Estimation, §3.4, §4.3; Li & Racine (200
 Econometrics, ch. 1.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -17,15 +16,12 @@ import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
 
-from comparisons.theory.densities._fitted import DensityEstimator, Fitted
-from comparisons.theory.densities._points import gradient
+from comparisons.theory.densities import DensityEstimator, Fitted, gradient
 
 Selector = Literal["normal_reference", "cv_ml", "cv_ls"]
 
-_PART = 100
-"""Rows on which cross-validation chooses at a time: its cost is quadratic in them."""
-_PARTS = 5
-"""How many such parts, where there are rows for them."""
+_PART = 100  # rows on which cross-validation chooses at a time: its cost is quadratic in them
+_PARTS = 5  # how many such parts, where there are rows for them
 
 
 @final
@@ -37,9 +33,7 @@ class KernelDensity(DensityEstimator):
     """statsmodels' selector."""
 
     def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
-        began = time.perf_counter()
         h = bandwidths(train, self.bandwidth, rng)
-        run = time.perf_counter() - began
         kernels = jnp.asarray(train / h)
         dim = train.shape[1]
         constant = np.log(len(train)) + np.log(h).sum() + dim / 2 * np.log(2 * np.pi)
@@ -58,7 +52,6 @@ class KernelDensity(DensityEstimator):
             score=gradient(log_density),
             sample=sample,
             parameters=train.size,
-            run=run,
             problems=() if fine else (f"the bandwidths are {h}",),
         )
 

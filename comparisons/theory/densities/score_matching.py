@@ -19,12 +19,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from comparisons.theory.densities._fitted import Fitted, Network, from_training
-from comparisons.theory.densities._networks import minimise, perceptron, standard
+from comparisons.theory.densities import (
+    Fitted,
+    Network,
+    from_training,
+    minimise,
+    perceptron,
+    standard,
+)
 from models.programs.keys import key_of
 
-NOISE = 0.3
-"""σ of the denoising objective, in the units of the data."""
+NOISE = 0.3  # σ of the denoising objective, in the units of the data
 
 
 @final
@@ -69,5 +74,4 @@ def _sliced(score: Callable[[Array], Array], key: Array, x: Array) -> Array:
     return jnp.mean(jax.vmap(one)(x, v))
 
 
-LOSSES = {"denoising": _denoising, "sliced": _sliced}
-"""By objective."""
+LOSSES = {"denoising": _denoising, "sliced": _sliced}  # by objective

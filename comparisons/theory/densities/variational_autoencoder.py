@@ -27,25 +27,24 @@ from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 from numpyro.infer import SVI, Trace_ELBO
 
-from comparisons.theory.densities._fitted import Fitted, Network, from_training
-from comparisons.theory.densities._networks import (
+from comparisons.theory.densities import (
     BATCH,
+    Fitted,
+    Network,
     Standard,
     Trained,
+    from_training,
     perceptron,
     standard,
-    timed,
 )
 from models.programs.keys import key_of
 
 _FINEST = 0.05
 """Least standard deviation of x given z, standardised units: without one the likelihood has no
 upper bound."""
-LATENT = np.linspace(-7.0, 7.0, 1401)
-"""Nodes of the quadrature over z."""
+LATENT = np.linspace(-7.0, 7.0, 1401)  # nodes of the quadrature over z
 _TEMPERATURES = 300
-_PROPOSAL = 0.5
-"""Standard deviation of a Metropolis step at β = 0; at β = 1 it is a tenth of it."""
+_PROPOSAL = 0.5  # standard deviation of a Metropolis step at β = 0; at β = 1 it is a tenth of it
 
 
 type Places = tuple[Array, Array, Array]
@@ -150,26 +149,23 @@ class VariationalAutoencoder(Network):
         def network() -> LatentVariable:
             return eqx.combine(restore(numpyro.param("weights", flat)), fixed)
 
+        def batch(rows: Array) -> numpyro.plate:
+            return numpyro.plate("rows", rows.shape[0], subsample_size=BATCH)
+
         def program(rows: Array) -> None:
-            with numpyro.plate("rows", rows.shape[0], subsample_size=BATCH):
-                x = numpyro.subsample(rows, event_dim=1)
-                z = numpyro.sample("z", dist.Normal())
+            with batch(rows):
+                x, z = numpyro.subsample(rows, event_dim=1), numpyro.sample("z", dist.Normal())
                 law = dist.Normal(*network().observation(z)).to_event(1)
                 numpyro.sample("x", law, obs=x)
 
         def guide(rows: Array) -> None:
-            with numpyro.plate("rows", rows.shape[0], subsample_size=BATCH):
+            with batch(rows):
                 x = numpyro.subsample(rows, event_dim=1)
                 numpyro.sample("z", dist.Normal(*network().proposal(x)))
 
         updates = self.updates * effort
         rate = optax.cosine_decay_schedule(5e-3, updates)
         svi = SVI(program, guide, optax.adam(rate), Trace_ELBO(num_particles=1))
-        state = svi.init(key_of(rng), rows)
-
-        def run(state: object) -> object:
-            return jax.lax.scan(lambda s, _: svi.update(s, rows), state, None, length=updates)
-
-        (state, losses), *seconds = timed(run, state)
-        end = eqx.combine(restore(svi.get_params(state)["weights"]), fixed)
-        return units, Trained(end, np.asarray(losses) / len(train), *seconds)
+        found = svi.run(key_of(rng), updates, rows, progress_bar=False)
+        end = eqx.combine(restore(found.params["weights"]), fixed)
+        return units, Trained(end, np.asarray(found.losses) / len(train))

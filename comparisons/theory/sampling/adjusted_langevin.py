@@ -6,7 +6,7 @@ Reference: Roberts & Tweedie (1996), Bernoulli 2.
 
 from typing import final
 
-from comparisons.theory.sampling._chains import Chain
+from comparisons.theory.sampling import Chain
 
 
 @final

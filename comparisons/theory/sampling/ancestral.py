@@ -8,7 +8,7 @@ from typing import final
 
 import numpy as np
 
-from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler
+from comparisons.theory.sampling import Drawn, NormalMixture, Sampler
 from models.programs.keys import key_of
 
 

@@ -16,14 +16,12 @@ from typing import Any, final
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler, widened
+from comparisons.theory.sampling import Drawn, NormalMixture, Sampler, widened
 from models.programs.keys import key_of
 
-RELIABLE = 0.7
-"""Largest k̂ at which the weights may be relied on."""
+RELIABLE = 0.7  # largest k̂ at which the weights may be relied on
 
-_FEWEST = 5
-"""Weights that a tail can be fitted to."""
+_FEWEST = 5  # weights that a tail can be fitted to
 
 
 @final

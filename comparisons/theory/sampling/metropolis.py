@@ -7,7 +7,7 @@ Reference: Metropolis, Rosenbluth, Rosenbluth, Teller & Teller (1953), J. Chem. 
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from comparisons.theory.sampling._chains import Chain
+from comparisons.theory.sampling import Chain
 
 
 @final

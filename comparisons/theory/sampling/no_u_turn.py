@@ -12,11 +12,10 @@ import jax
 import numpy as np
 from jax import Array
 
-from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler, dispersed
+from comparisons.theory.sampling import Drawn, NormalMixture, Sampler, dispersed
 from models.programs.keys import key_of
 
-WARM_UP = 100
-"""Transitions that adapt and are dropped."""
+WARM_UP = 100  # transitions that adapt and are dropped
 
 
 @final

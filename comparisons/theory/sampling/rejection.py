@@ -14,13 +14,11 @@ import jax
 import numpy as np
 from jax import Array
 
-from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler, widened
+from comparisons.theory.sampling import Drawn, NormalMixture, Sampler, widened
 from models.programs.keys import key_of
 
-RATIO = 2.0
-"""s/σ, above 1."""
-_BATCH = 65_536
-"""Proposals at a time."""
+RATIO = 2.0  # s/σ, above 1
+_BATCH = 65_536  # proposals at a time
 
 
 @final

@@ -19,13 +19,11 @@ import numpy as np
 from jax import Array
 from jax.scipy.stats import norm
 
-from comparisons.theory.sampling._drawn import Drawn, NormalMixture, Sampler
+from comparisons.theory.sampling import Drawn, NormalMixture, Sampler
 from models.programs.keys import key_of
 
-BISECTIONS = 25
-"""Halvings of the bracket; the Newton step squares what is left, which is then below rounding."""
-_REACH = 9.0
-"""Standard deviations outside the outermost means at which the bracket ends."""
+BISECTIONS = 25  # halvings of the bracket; the Newton step squares what is left, below rounding
+_REACH = 9.0  # standard deviations outside the outermost means at which the bracket ends
 
 
 @final

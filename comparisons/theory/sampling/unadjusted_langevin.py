@@ -8,7 +8,7 @@ References: Roberts & Tweedie (1996), Bernoulli 2; Durmus & Moulines (2017), Ann
 
 from typing import ClassVar, final
 
-from comparisons.theory.sampling._chains import Chain
+from comparisons.theory.sampling import Chain
 
 
 @final
