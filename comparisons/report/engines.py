@@ -55,37 +55,35 @@ def engines(
         verdicts: those of each claim, by its name.
         grades: of every method and quantity.
     """
-    found = [_row(method, fit, verdicts, grades) for method, fit in fits.items() if method.shipped]
+    found = []
+    for method, fit in fits.items():
+        if method.shipped:
+            claim = "posterior_agreement" if method.kind == "sampler" else "own_target"
+            rows = [v for v in verdicts.get(claim, ()) if v.method == label(method)]
+            found.append(_row(method, fit, rows, [g for g in grades if g.method == label(method)]))
     classes = (cls for cls in catalogue().values() if cls.shipped)
     shipped = {label(method) for cls in classes for method in variants(cls, "standard")}
-    failed = [EngineResult(name, trouble=why) for name, why in failures.items() if name in shipped]
-    return found + failed
+    return found + [EngineResult(n, trouble=why) for n, why in failures.items() if n in shipped]
 
 
 def _row(
-    method: Method,
-    fit: Estimate,
-    verdicts: Mapping[str, Sequence[Verdict]],
-    grades: Sequence[Grade],
+    method: Method, fit: Estimate, verdicts: Sequence[Verdict], grades: Sequence[Grade]
 ) -> EngineResult:
-    name, told = label(method), fit.record.attrs
-    own = [grade for grade in grades if grade.method == name]
-    claim = "posterior_agreement" if method.kind == "sampler" else "own_target"
-    rows = [v for v in verdicts.get(claim, ()) if v.method == name and isfinite(v.observed)]
+    told = fit.record.attrs
+    known = (verdict for verdict in verdicts if isfinite(verdict.observed))
+    worst = max(known, key=lambda v: v.excess / v.bound, default=None)
     unit = OPTIMUM if method.kind == "optimum" else POSTERIOR
-    worst = max(rows, key=lambda v: v.excess / v.bound, default=None)
     seconds = sum(float(told.get(part, 0)) for part in ("compile", "warm_up", "run"))
     sampler = method.kind == "sampler" and not fit.problems
-    timed = sampler and "ess" in told and seconds > 0
     return EngineResult(
-        name,
+        label(method),
         off=nan if worst is None else unit * worst.excess / worst.bound,
         outcome="" if worst is None else worst.outcome,
         claims=told.get("claims", "") or (f"R-hat {told['rhat']:.3f}" if "rhat" in told else ""),
         khat=float(told.get("khat", nan)),
-        holds=min((grade.holds for grade in own if not isnan(grade.holds)), default=nan),
-        mark=worst_of(own).mark if own and not sampler else "",
+        holds=min((grade.holds for grade in grades if not isnan(grade.holds)), default=nan),
+        mark=worst_of(grades).mark if grades and not sampler else "",
         seconds=seconds,
-        ess_per_second=float(told["ess"]) / seconds if timed else nan,
+        ess_per_second=float(told.get("ess", nan)) / seconds if sampler and seconds else nan,
         trouble=fit.problems[0] if fit.problems else "",
     )

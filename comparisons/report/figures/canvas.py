@@ -7,9 +7,8 @@ import base64
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, final
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -26,6 +25,8 @@ COLUMNS = 4
 """Scalars or columns that have a panel of their own."""
 WIDTH = 7.2
 """Inches."""
+_DRAWS = 250
+"""Draws of each chain in a figure that shows single ones."""
 COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000"),
     *("#8c564b", "#7f7f7f", "#9467bd", "#bcbd22", "#17becf"),
@@ -44,9 +45,7 @@ _STYLE = {
 _MEDIA = {"svg": "image/svg+xml", "png": "image/png"}
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """A figure ready to be embedded.
 
     Attributes:
@@ -87,7 +86,7 @@ def picture(
     """The picture of a figure, inside `drawing`.
 
     Args:
-        figure: what was drawn.
+        figure: the figure.
         name: its anchor on the page.
         alt: what it shows; cut where it is long.
         caption: how to read it.
@@ -109,10 +108,7 @@ def arviz(plot: Callable[..., Any], data: Any, size: tuple[float, float], **opti
 
 
 def method_axis(labels: Sequence[str], step: float, right: float) -> tuple[Figure, Axes]:
-    """A figure with a row of `step` inches for each method, the first on top.
-
-    The axes end at a share of the width.
-    """
+    """A row of `step` inches for each method; the axes end at a share `right` of the width."""
     height = 0.75 + step * len(labels)
     figure, axes = plt.subplots(figsize=(WIDTH, height))
     figure.subplots_adjust(
@@ -150,11 +146,6 @@ def marked(method: Method, drawn: Comparable) -> str:
     return f"{literal(label(method))} {marks}" if marks else label(method)
 
 
-def listed(methods: Iterable[Method]) -> str:
-    """The labels of methods as one text."""
-    return ", ".join(map(label, methods))
-
-
 def tree(names: Sequence[str], draws: np.ndarray) -> xr.DataTree:
     """Draws of scalars, shape (chain, draw, scalars), as ArviZ takes them."""
     coords = {"chain": np.arange(draws.shape[0]), "draw": np.arange(draws.shape[1])}
@@ -162,6 +153,8 @@ def tree(names: Sequence[str], draws: np.ndarray) -> xr.DataTree:
     return xr.DataTree.from_dict({"posterior": xr.Dataset(arrays, coords)})
 
 
-def groups(columns: Mapping[str, Mapping[str, Any]]) -> xr.DataTree:
-    """Groups of variables as ArviZ takes them."""
-    return xr.DataTree.from_dict({name: xr.Dataset(group) for name, group in columns.items()})
+def thinned(names: Sequence[str], draws: np.ndarray) -> tuple[xr.DataTree, str]:
+    """At most _DRAWS draws of each chain, and a remark on it for the caption."""
+    every = -(-draws.shape[1] // _DRAWS)
+    kept = tree(names, draws).isel(draw=slice(None, None, every))
+    return kept, f", one draw in {every}" if every > 1 else ""

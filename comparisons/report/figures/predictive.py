@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import arviz_plots as azp
 import numpy as np
+import xarray as xr
 
 from comparisons.report.draws import Replicates
 from comparisons.report.figures import canvas
@@ -24,9 +25,10 @@ def predictive(replicates: Replicates) -> canvas.Picture | None:
         row, data, sets = f"row of {title}", replicates.observed[name], replicates.replicated[name]
         predicted[title], observed[title] = (("chain", "draw", row), sets[None]), ((row,), data)
         counts |= not ((data % 1).any() or (sets % 1).any())
+    groups = {"posterior_predictive": xr.Dataset(predicted), "observed_data": xr.Dataset(observed)}
     figure = canvas.arviz(
         azp.plot_ppc_dist,
-        canvas.groups({"posterior_predictive": predicted, "observed_data": observed}),
+        xr.DataTree.from_dict(groups),
         (canvas.WIDTH, 2.3 * ((len(columns) + 1) // 2)),
         kind="ecdf" if counts else "kde",
         num_samples=_SETS,
@@ -61,12 +63,11 @@ def _varying(replicates: Replicates) -> list[str]:
 @canvas.drawing()
 def pit(replicates: Replicates) -> canvas.Picture | None:
     """Where the data lie among their replicates, against the uniform distribution."""
-    columns = _varying(replicates)
+    data, columns = replicates.observed, _varying(replicates)
     if not columns:
         return None
-    size = replicates.observed[columns[0]].size
-    columns = [name for name in columns if replicates.observed[name].size == size]
-    ranks = [_transforms(replicates.observed[n], replicates.replicated[n]) for n in columns]
+    columns = [name for name in columns if data[name].size == data[columns[0]].size]
+    ranks = [_transforms(data[name], replicates.replicated[name]) for name in columns]
     figure = canvas.arviz(
         azp.plot_ecdf_pit,
         canvas.tree(columns, np.stack(ranks, axis=-1)[None]),
@@ -98,27 +99,25 @@ def prior_posterior(
     prior: Mapping[str, np.ndarray], posterior: Mapping[str, np.ndarray], label: str
 ) -> canvas.Picture | None:
     """The prior beside the posterior, to show what the data added."""
-    names = list(prior)
-    if not names:
+    if not prior:
         return None
-    titled = dict(zip(names, canvas.unique(names), strict=True))
-    drawn = {
-        group: {title: (("chain", "draw"), draws[name][None]) for name, title in titled.items()}
+    groups = {
+        group: canvas.tree(list(prior), np.stack([draws[n] for n in prior], axis=-1)[None])
         for group, draws in (("prior", prior), ("posterior", posterior))
     }
     figure = canvas.arviz(
         azp.plot_prior_posterior,
-        canvas.groups(drawn),
+        xr.DataTree.from_dict({n: tree["posterior"].to_dataset() for n, tree in groups.items()}),
         (canvas.WIDTH, 2.1),
         kind="kde",
-        col_wrap=len(names),
+        col_wrap=len(prior),
         color=list(canvas.COLOURS[1::-1]),
     )
     figure.subplots_adjust(0.03, 0.15, 0.98, 0.85, 0.15)
     return canvas.picture(
         figure,
         "prior-posterior",
-        f"Densities of the prior and of the posterior by {label} of {', '.join(names)}.",
-        f"Orange: the prior, between its 5 % and 95 % quantiles. Blue: the posterior by "
+        f"Densities of the prior and of the posterior by {label} of {', '.join(prior)}.",
+        "Orange: the prior, between its 5 % and 95 % quantiles. Blue: the posterior by "
         f"{label}. Where the two are alike, the data say little.",
     )

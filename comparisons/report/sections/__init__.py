@@ -1,7 +1,7 @@
 """The sections of a page: question, verdict, figures, tables."""
 
 from comparisons.report.facts import Facts
-from comparisons.report.sections import agreement, fit, model, order, provenance, trust
+from comparisons.report.sections import agreement, model, order, trust
 from comparisons.report.sections.parts import Section
 
 
@@ -13,9 +13,9 @@ def sections(known: Facts, command: str) -> list[Section]:
         agreement.section(known),
         agreement.information(known),
         order.section(known),
-        fit.section(known),
+        order.fit(known),
         trust.cost(known),
-        provenance.section(known, command),
+        trust.origin(known, command),
     )
     return [
         section._replace(

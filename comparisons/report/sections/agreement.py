@@ -1,12 +1,11 @@
 """Sections 3 and 4: every method against the reference, and its sd against the information."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from comparisons.report.facts import Facts
 from comparisons.report.figures import agreement
 from comparisons.report.formats import number, with_error
+from comparisons.report.headline import Row
 from comparisons.report.sections.parts import (
     Column,
     Section,
@@ -30,9 +29,7 @@ def section(known: Facts) -> Section:
             "method": words("method"),
             "scalar": words("parameter"),
             "shift": numbers("shift", "shift_error", with_error),
-            "shift / error": numbers(
-                lambda row: number(row["shift_over_error"], 0.1) if row["shift_error"] > 0 else "–"
-            ),
+            "shift / error": numbers("shift_over_error", 0.1),
             "sd ratio": numbers("ratio", "ratio_error", with_error),
             "distance": numbers("distance", 0.001),
             "reference halves": numbers("distance_halves", 0.001),
@@ -71,7 +68,7 @@ def section(known: Facts) -> Section:
     return told._replace(pictures=pictures, tables=tables)
 
 
-def _content(row: Mapping[str, Any]) -> str:
+def _content(row: Row) -> str:
     """In percent, with its error."""
     holds = row["holds"]
     return "–" if math.isnan(holds) else with_error(100 * holds, 100 * row["holds_error"])

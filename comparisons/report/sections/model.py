@@ -3,12 +3,12 @@
 import inspect
 
 from comparisons.claims import GATE
-from comparisons.report.facts import Facts, settings
-from comparisons.report.figures import program
+from comparisons.report.facts import Facts
 from comparisons.report.figures.canvas import Picture
-from comparisons.report.graph import parents
+from comparisons.report.figures.graph import graph, parents
 from comparisons.report.result import CaseResult
 from comparisons.report.sections.parts import Section, claims, table, words
+from comparisons.report.tables import settings
 from models.capabilities import HasOwnPrograms
 from models.programs.density import languages, quantity_table
 from models.spec import Model
@@ -18,9 +18,8 @@ _LIBRARIES = {"numpyro": "NumPyro", "pymc": "PyMC"}
 
 def section(known: Facts) -> Section:
     """The parameters, the formulas, the graph and the programs."""
-    result = known.result
-    cls = type(result.model)
-    reported = [parameter.name for parameter in quantity_table(result.model)]
+    model, cls = known.result.model, type(known.result.model)
+    reported = [parameter.name for parameter in quantity_table(model)]
     parts = f"part of {', '.join(reported)}"
     parameters = {
         "parameter": words(lambda p: p.name),
@@ -28,24 +27,23 @@ def section(known: Facts) -> Section:
         "dims": words(lambda p: ", ".join(p.dims) or "scalar"),
         "reported as": words(lambda p: "itself" if p.name in reported else parts),
     }
-    hyper = {"name": words(0), "value": words(1)}
-    own = isinstance(result.model, HasOwnPrograms)  # of which our own words would say nothing
+    hyper = {"name": words(lambda pair: pair[0].name), "value": words(lambda pair: repr(pair[1]))}
+    own = isinstance(model, HasOwnPrograms)  # of which our own words would say nothing
     documents = () if own else (inspect.getdoc(cls), inspect.getdoc(inspect.getmodule(cls)))
     question = "What is fitted, and are the two programs one model?"
-    told = claims(result, "model", "Model", question)
-    if len(languages(result.model)) == 1:
+    told = claims(known.result, "model", "Model", question)
+    if len(languages(model)) == 1:
         told = told._replace(verdict="One program only: there is nothing to hold it against.")
     return told._replace(
-        pictures=[_graph(result), *told.pictures],
+        pictures=[_graph(known.result), *told.pictures],
         tables=[
-            table("Parameters", result.model.parameters, parameters),
-            table("Hyper-parameters, priors included", settings(result), hyper),
+            table("Parameters", model.parameters, parameters),
+            table("Hyper-parameters, priors included", settings(model).items(), hyper),
             *told.tables,
         ],
         notes=[text for text in documents if text],
         sources=tuple(
-            (f"{_LIBRARIES[one]} program", _source(result.model, one))
-            for one in languages(result.model)
+            (f"{_LIBRARIES[one]} program", _source(model, one)) for one in languages(model)
         ),
     )
 
@@ -55,7 +53,7 @@ def _graph(result: CaseResult) -> Picture | None:
     gate = result.verdicts.get(GATE, ())
     if gate and all(verdict.outcome == "NOT COMPARABLE" for verdict in gate):
         return None
-    return program.graph(*parents(result.model, result.data))
+    return graph(*parents(result.model, result.data))
 
 
 def _source(model: Model, language: str) -> str:

@@ -1,14 +1,16 @@
-"""Sections 2 and 8: whether samplers converged and optimisers found their optima; seconds."""
+"""Sections 2, 8 and 9: whether the runs can be trusted, their cost, and how to make them again."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
-from comparisons.report.facts import Facts
+from comparisons.report.facts import Facts, provenance
 from comparisons.report.figures import runs
 from comparisons.report.figures.canvas import Picture
-from comparisons.report.formats import number, seconds
+from comparisons.report.formats import number, percent, seconds
+from comparisons.report.headline import Row
 from comparisons.report.sections.parts import Column, Section, Table, marks, numbers, table, words
-from comparisons.report.tables import RUN_ATTRIBUTES, Row, sampled
+from comparisons.report.tables import CLIMBS, OPTIMISERS, sampled
 from inference.method import label
 
 _TITLES = {"newton_decrement": "standard errors from the optimum", "runner_up": "next best"}
@@ -30,29 +32,25 @@ def section(known: Facts) -> Section:
     missing = table(
         "Why fits must not be relied on, or are missing",
         reasons,
-        {name: words(place) for place, name in enumerate(("method", "status", "reason"))},
+        _columns("method", "status", "reason"),
         file="estimates.csv",
     )
     ends = _run_table(
         known,
         "How the optimisers ended",
-        RUN_ATTRIBUTES[:6],
+        OPTIMISERS,
         "Restarts that reached the reported optimum, how many ended degenerate or failed, the next "
         "best optimum.",
     )
-    climbs = _run_table(
-        known,
-        "How fast EM climbed",
-        RUN_ATTRIBUTES[6:],
-        "The rate of convergence, measured and as Louis' identity predicts it.",
-    )
+    note = "The rate of convergence, measured and as Louis' identity predicts it."
+    climbs = _run_table(known, "How fast EM climbed", CLIMBS, note)
     return Section(
         "trust",
         "Can the runs be trusted?",
         "Did every sampler converge, and did every optimiser find its optimum?",
         f"{verdict}." if result.estimates else "Nothing was fitted.",
-        pictures=_pictures(known),
-        tables=[_convergence(known), engines_table(known.rows["engines"]), missing, ends, climbs],
+        _pictures(known),
+        [_convergence(known), engines_table(known.rows["engines"]), missing, ends, climbs],
     )
 
 
@@ -64,9 +62,7 @@ def engines_table(rows: Sequence[Row], *, cases: bool = False) -> Table:
         "verdict": words(lambda row: row["trouble"] or row["outcome"].lower() or "–"),
         "it shows": words(lambda row: row["claims"] or "–"),
         "k̂": numbers("khat", 0.1),
-        "95 % interval holds": numbers(
-            lambda row: "–" if math.isnan(row["holds"]) else f"{100 * row['holds']:.1f} %"
-        ),
+        "95 % interval holds": numbers(lambda row: percent(row["holds"])),
         "grade": marks("mark"),
         "seconds": _seconds("seconds"),
         "ESS per second": _seconds("ess_per_second"),
@@ -85,14 +81,19 @@ def _seconds(name: str) -> Column:
     return numbers(lambda row: seconds(row[name]))
 
 
+def _columns(*names: str) -> dict[str, Column]:
+    """Columns of rows that are tuples of texts."""
+    return {name: words(place) for place, name in enumerate(names)}
+
+
 def _pictures(known: Facts) -> list[Picture | None]:
     """The first sampler and the first that has problems: a second healthy run shows nothing new."""
-    samplers = sampled(known.result)
-    shown = samplers[:1] + [sampler for sampler in samplers[1:] if sampler[1].problems][:1]
+    first, *others = sampled(known.result) or [None]
+    shown = [first, next((other for other in others if other and other[1].problems), None)]
     pictures: list[Picture | None] = []
-    for place, (method, fit, _) in enumerate(shown, 1):
+    for place, (method, fit, drawn) in enumerate(filter(None, shown), 1):
         pictures += runs.chains(method, fit, known.notable, place)
-        pictures.append(runs.energy(method, fit, place))
+        pictures.append(runs.energy(method, drawn, place))
     return [*pictures, runs.paths(known.result)]
 
 
@@ -151,5 +152,31 @@ def cost(known: Facts) -> Section:
     }
     note = "Effective draws (the smallest ESS) per second of sampling, of runs that passed."
     shown = table("Seconds", rows, columns, note=note)
-    question = "What did each answer cost?"
-    return Section("cost", "Cost", question, verdict, None, [runs.costs(rows)], [shown])
+    return Section(
+        "cost", "Cost", "What did each answer cost?", verdict, [runs.costs(rows)], [shown]
+    )
+
+
+def origin(known: Facts, command: str) -> Section:
+    """What it takes to make the case again, and what changed since the last run."""
+    facts = provenance(known.result, command)
+    versions = facts.pop("versions")
+    told = [(key.replace("_", " "), str(value)) for key, value in facts.items()]
+    changed = [change for change in known.changes or () if change[1] != "unchanged"]
+    columns = _columns("statement", "change", "numbers")
+    tables = [
+        table("The run", told, _columns("what", "value")),
+        table("Versions", versions.items(), _columns("distribution", "version"), folded=True),
+        table("What changed since the last run", changed, columns),
+    ]
+    verdict = "There is no earlier run here to compare with."
+    if known.changes is not None:
+        counts = Counter(change for _, change, _ in known.changes)
+        moved = counts["changed"]
+        verdict = (
+            f"Since the last run {moved} verdict{'s' if moved != 1 else ''} changed; "
+            f"{counts['cannot tell']} cannot be told apart from Monte Carlo error; "
+            f"{counts['unchanged']} are unchanged."
+        )
+    question = "How was this made, and what changed?"
+    return Section("provenance", "Provenance", question, verdict, tables=tables)
