@@ -728,7 +728,7 @@ def test_a_page_never_leaves_its_directory(slug: str, tmp_path: Path) -> None:
 
 
 def test_two_cases_never_share_a_page(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="two cases"):
+    with pytest.raises(ConfigError, match="page name"):
         _report.write([unfitted(), unfitted()], tmp_path / "out", "x")
 
 

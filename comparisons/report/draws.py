@@ -36,12 +36,9 @@ REPLICATES = 100
 @final
 @dataclass(frozen=True, slots=True)
 class Comparable:
-    """Draws of several methods in one shape.
+    """Draws of several methods in one shape, (CHAINS, draws, scalars).
 
-    Attributes:
-        draws: of every method, shape (CHAINS, draws, scalars).
-        approximated: the methods that have no draws of their own.
-        unreliable: the methods with problems.
+    Those that have no draws of their own are approximated, those with problems unreliable.
     """
 
     draws: Mapping[Method, np.ndarray]
@@ -52,13 +49,7 @@ class Comparable:
 @final
 @dataclass(frozen=True, slots=True)
 class Replicates:
-    """Observed and replicated data.
-
-    Attributes:
-        observed: by column, one dimension.
-        replicated: by column, shape (replicates, rows).
-        source: label of the method whose draws were used.
-    """
+    """By column, observed data and replicated ones, (replicates, rows); and by whose draws."""
 
     observed: Mapping[str, np.ndarray]
     replicated: Mapping[str, np.ndarray]

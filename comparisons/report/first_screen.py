@@ -56,7 +56,6 @@ class FirstScreen(NamedTuple):
     """The first screen of a case.
 
     Attributes:
-        title: model and data.
         sentence: the answer.
         warnings: what stands above it.
         shown: flat names of the quantities in the lines.
@@ -187,26 +186,25 @@ def _pulled(
     likelihood = next((numbers[m] for m in sound if m.target == "likelihood"), {})
     joint = next((numbers[m] for m in sound if m.target == "posterior" and m.kind == "optimum"), {})
     pulls = {
-        name: (joint[name].location - one.location) / one.sd
+        name: abs(joint[name].location - one.location) / one.sd
         for name, one in likelihood.items()
         if name in joint and one.sd > 0
     }
-    name = max(pulls, key=lambda name: abs(pulls[name]), default=None)
-    if name is not None and abs(pulls[name]) > PULL:
+    name = max(pulls, key=pulls.__getitem__, default="")
+    if name and pulls[name] > PULL:
         yield (
             "the prior disagrees with the data: it moves "
             f"{name} from {likelihood[name].location:.4g} to {joint[name].location:.4g}, "
-            f"{abs(pulls[name]):.1f} standard errors; widen the prior, or check the units"
+            f"{pulls[name]:.1f} standard errors; widen the prior, or check the units"
         )
 
 
 def _missed(verdicts: Verdicts) -> Iterator[str]:
     """Differences that must not be, a sentence for each claim."""
     for name, found in verdicts.items():
-        bad = [verdict for verdict in found if verdict.outcome == "DIFFER"]
-        if bad and name != GATE:
-            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-            first = bad[0]
+        first, *others = [v for v in found if v.outcome == "DIFFER"] or [None]
+        if first and name != GATE:
+            more = f" and {len(others)} more" if others else ""
             numbers = f"{first.observed:.4g}, not {first.expected:.4g}"
             yield f"{name.replace('_', ' ')}: {first.about} is {numbers}{more}"
 

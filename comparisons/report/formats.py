@@ -35,6 +35,11 @@ def _format(value: float, error: float) -> str:
     return f".{max(0, 1 - math.floor(math.log10(error)))}f"
 
 
+def estimate(value: float, error: float, scale: float) -> str:
+    """A number with its error; an exact one with digits down to a hundredth of its scale."""
+    return with_error(value, error) if error > 0 else number(value, scale / 10)
+
+
 def seconds(value: float) -> str:
     """A duration in seconds: two digits below ten seconds, none above."""
     return "–" if math.isnan(value) else f"{value:.2g}" if value < 10 else f"{value:.0f}"

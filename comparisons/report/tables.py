@@ -183,7 +183,8 @@ def _attributes(fit: Estimate, *names: str) -> dict[str, float]:
 def optimiser_rows(result: CaseResult) -> list[Row]:
     """How every optimiser describes its run."""
     return [
-        {"method": label(m)} | {n: fit.record.attrs.get(n) for n in (*OPTIMISERS, *CLIMBS)}
+        {"method": label(m)}
+        | {n: fit.record.attrs.get(n, math.nan) for n in (*OPTIMISERS, *CLIMBS)}
         for m, fit in result.estimates.items()
         if "restarts" in fit.record.attrs
     ]

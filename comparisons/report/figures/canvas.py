@@ -46,15 +46,7 @@ _MEDIA = {"svg": "image/svg+xml", "png": "image/png"}
 
 
 class Picture(NamedTuple):
-    """A figure ready to be embedded.
-
-    Attributes:
-        name: its anchor on the page.
-        uri: the image as a data URI.
-        alt: what it shows, for those who do not see it.
-        caption: how to read it.
-        width, height: in CSS pixels.
-    """
+    """A figure to be embedded: its anchor, what it shows, how to read it, its CSS pixels."""
 
     name: str
     uri: str

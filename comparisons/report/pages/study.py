@@ -46,32 +46,34 @@ def write(study: Study, out: Path, command: str) -> Path:
     title = model_title(study.model)
     page = _file(study.name, title)
     with published(out) as stage:
-        others = [row for row in _read(out) if (row["study"], row["model"]) != (study.name, title)]
+        others = [
+            {
+                n: float(row[n] or "nan") if n in _NUMBERS else row[n].removeprefix("'")
+                for n in COLUMNS
+            }
+            for row in _records("study.csv", out, stage)
+            if set(row) == set(COLUMNS)
+        ]
+        others = [row for row in others if (row["study"], row["model"]) != (study.name, title)]
         put(stage, {"study.csv": csv_text(COLUMNS, [*others, *_rows(study, title)])})
         overview = (out / "index.html").is_file()
         put(stage, {page: study_page(study, command, overview=overview)})
-        put(stage, {"studies.html": studies_page(out, command, studies=stage)})
+        put(stage, {"studies.html": studies_page(out, stage, command)})
     return out / page
 
 
-def studies_page(
-    out: Path, command: str, studies: Path | None = None, theory: Path | None = None
-) -> str:
+def studies_page(out: Path, stage: Path, command: str) -> str:
     """The page that lists the studies of a directory, with the counts of their verdicts.
 
-    Args:
-        out: the directory.
-        command: the command line, for the page to repeat.
-        studies: where `study.csv` is, if not there.
-        theory: where `theory.csv` is, if not there.
+    Their tables are those in the stage, which take their places in the directory, or else there.
     """
     found: dict[tuple[str, str], Counter[str]] = {}
-    for row in _records(studies or out, "study.csv", new=studies is not None):
+    for row in _records("study.csv", out, stage):
         name, model = row["study"], row["model"].removeprefix("'")
         key = _file(name, model), f"{name.replace('_', ' ')} of {model}"
         found.setdefault(key, Counter())[row["verdict"]] += 1
-    for row in _records(theory or out, "theory.csv", new=theory is not None):
-        found.setdefault(("theory.html", "theory"), Counter())[row["verdict"]] += 1
+    if theory := Counter(row["verdict"] for row in _records("theory.csv", out, stage)):
+        found["theory.html", "theory"] = theory
     listed = [
         {"file": file, "title": heading, "counts": {one: counter[one] for one in OUTCOMES}}
         for (file, heading), counter in found.items()
@@ -89,24 +91,13 @@ def _file(study: str, model: str) -> str:
     return f"study-{slug(f'{study}-{model}')}.html"
 
 
-def _records(folder: Path, name: str, *, new: bool = False) -> list[dict[str, str]]:
+def _records(name: str, out: Path, stage: Path) -> list[dict[str, str]]:
     """The rows of a table; none if it is not as it was written."""
-    if not (new or Output(folder).intact(name)):
+    staged = (stage / name).is_file()
+    if not (staged or Output(out).intact(name)):
         return []
-    with (folder / name).open(encoding="utf-8", newline="") as file:
+    with ((stage if staged else out) / name).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def _read(out: Path) -> list[Row]:
-    """The rows of an earlier `study.csv`, as they were before they were written."""
-    return [
-        {
-            name: float(cell or "nan") if name in _NUMBERS else cell.removeprefix("'")
-            for name, cell in row.items()
-        }
-        for row in _records(out, "study.csv")
-        if set(row) == set(COLUMNS)
-    ]
 
 
 def _rows(study: Study, title: str) -> list[Row]:

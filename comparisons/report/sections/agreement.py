@@ -1,21 +1,9 @@
 """Sections 3 and 4: every method against the reference, and its sd against the information."""
 
-import math
-
 from comparisons.report.facts import Facts
 from comparisons.report.figures import agreement
-from comparisons.report.formats import number, with_error
-from comparisons.report.headline import Row
-from comparisons.report.sections.parts import (
-    Column,
-    Section,
-    claims,
-    estimate,
-    marks,
-    numbers,
-    table,
-    words,
-)
+from comparisons.report.formats import estimate, number, with_error
+from comparisons.report.sections.parts import Column, Section, claims, marks, numbers, table, words
 from inference.method import label
 
 
@@ -33,7 +21,9 @@ def section(known: Facts) -> Section:
             "sd ratio": numbers("ratio", "ratio_error", with_error),
             "distance": numbers("distance", 0.001),
             "reference halves": numbers("distance_halves", 0.001),
-            "95 % interval holds, %": numbers(_content),
+            "95 % interval holds, %": numbers(
+                lambda row: with_error(100 * row["holds"], 100 * row["holds_error"])
+            ),
             "grade": marks("mark"),
             "cause": words("cause"),
         },
@@ -66,12 +56,6 @@ def section(known: Facts) -> Section:
     pairs = agreement.pairs(known.result, reference, names)
     pictures, tables = [densities, pairs, *told.pictures], [against, forest, *told.tables]
     return told._replace(pictures=pictures, tables=tables)
-
-
-def _content(row: Row) -> str:
-    """In percent, with its error."""
-    holds = row["holds"]
-    return "–" if math.isnan(holds) else with_error(100 * holds, 100 * row["holds_error"])
 
 
 def _end(name: str) -> Column:

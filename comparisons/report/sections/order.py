@@ -8,18 +8,9 @@ from comparisons.report import draws
 from comparisons.report.facts import Facts
 from comparisons.report.figures import curves, predictive
 from comparisons.report.figures.canvas import Picture
-from comparisons.report.formats import number, with_error
+from comparisons.report.formats import estimate, number, with_error
 from comparisons.report.headline import Row
-from comparisons.report.sections.parts import (
-    Column,
-    Section,
-    Table,
-    claims,
-    estimate,
-    numbers,
-    table,
-    words,
-)
+from comparisons.report.sections.parts import Column, Section, Table, claims, numbers, table, words
 from inference.method import label
 
 

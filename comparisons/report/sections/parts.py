@@ -8,7 +8,7 @@ import xarray as xr
 from comparisons.report import headline, tables
 from comparisons.report.figures import curves
 from comparisons.report.figures.canvas import Picture
-from comparisons.report.formats import number, with_error
+from comparisons.report.formats import estimate, number, with_error
 from comparisons.report.result import CaseResult
 from comparisons.verdict import Outcome, Verdict
 
@@ -45,7 +45,7 @@ type Get = str | int | Callable[[Any], str]
 
 
 class Cell(NamedTuple):
-    """A cell of a table: text, a verdict's mark where it has one, and whether it is a number."""
+    """A cell of a table: text, the mark of a verdict or grade, and whether it is a number."""
 
     text: str
     outcome: str = ""
@@ -73,10 +73,7 @@ def marks(what: Get) -> Column:
 def numbers(
     what: Get, error: float | str = 0.0, form: Callable[[float, float], str] = number
 ) -> Column:
-    """A column of numbers, or of texts of numbers.
-
-    The error, or its key, says how many digits are shown; the form whether it is shown itself.
-    """
+    """A column of numbers, to the digits of an error or of that by its key, or of their texts."""
 
     def cell(row: Any) -> Cell:
         if callable(what):
@@ -188,11 +185,6 @@ def _tables(
         if rows:
             about = f"{title}: {heading}"
             yield table(about, rows, columns, file="verdicts.csv", folded=folded or None)
-
-
-def estimate(value: float, error: float, scale: float) -> str:
-    """A number with its error; an exact one with digits down to a hundredth of its scale."""
-    return with_error(value, error) if error > 0 else number(value, scale / 10)
 
 
 def predicted(verdict: Verdict) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from comparisons.report.facts import Facts, provenance
 from comparisons.report.figures import runs
 from comparisons.report.figures.canvas import Picture
-from comparisons.report.formats import number, percent, seconds
+from comparisons.report.formats import percent, seconds
 from comparisons.report.headline import Row
 from comparisons.report.sections.parts import Column, Section, Table, marks, numbers, table, words
 from comparisons.report.tables import CLIMBS, OPTIMISERS, sampled
@@ -121,14 +121,11 @@ def _convergence(known: Facts) -> Table:
 
 def _run_table(known: Facts, title: str, names: Sequence[str], note: str) -> Table:
     """How the methods that give one of the attributes describe their run."""
-    rows = [row for row in known.rows["optimisers"] if any(row[name] is not None for name in names)]
-    shown = [name for name in names if any(row[name] is not None for row in rows)]
-    columns = {_TITLES.get(name, name.replace("_", " ")): _loose(name) for name in shown}
+    every = known.rows["optimisers"]
+    shown = [name for name in names if not all(math.isnan(row[name]) for row in every)]
+    rows = [row for row in every if not all(math.isnan(row[name]) for name in shown)]
+    columns = {_TITLES.get(name, name.replace("_", " ")): numbers(name) for name in shown}
     return table(title, rows, {"method": words("method"), **columns}, note=note)
-
-
-def _loose(name: str) -> Column:
-    return numbers(lambda row: "–" if row[name] is None else number(float(row[name])))
 
 
 def cost(known: Facts) -> Section:
