@@ -6,7 +6,7 @@ without standard errors is graded by its shift alone.  A grade is no verdict: an
 is far off has done what it promises. Its causes are told in numbers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import hypot, isnan, nan, sqrt
 from typing import Literal, NamedTuple, get_args
 
@@ -63,6 +63,16 @@ class Grade(NamedTuple):
     mark: Mark
     cause: str
 
+    @property
+    def badness(self) -> tuple[int, float]:
+        """The mark and, among equal marks, by how much the interval fails."""
+        return MARKS.index(self.mark), self.gap
+
+    @property
+    def gap(self) -> float:
+        """By how much an interval's content fails; without one, by the shift, of like size."""
+        return abs(self.shift) / 4 if isnan(self.holds) else abs(INTERVAL - self.holds)
+
 
 @float64
 def graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> list[Grade]:
@@ -101,6 +111,11 @@ def graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> l
             numbers = low, high, below, above, holds, error, shift, ratio
             found.append(Grade(label(method), name, one.location, one.sd, *numbers, mark, cause))
     return found
+
+
+def worst_of(grades: Iterable[Grade]) -> Grade:
+    """The grade of the quantity that a method gets most wrong."""
+    return max(grades, key=lambda grade: grade.badness)
 
 
 def as_table(rows: Sequence[Grade]) -> xr.Dataset:

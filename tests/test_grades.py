@@ -13,8 +13,8 @@ import xarray as xr
 from scipy.stats import norm
 
 from comparisons.case import all_methods
-from comparisons.grades import Grade, as_table, from_table, graded
-from comparisons.report.first_screen import first_screen, worst_of
+from comparisons.grades import Grade, as_table, from_table, graded, worst_of
+from comparisons.report.first_screen import first_screen
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Quantity, named_covariance
 from inference.method import label

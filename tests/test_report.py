@@ -33,16 +33,14 @@ from comparisons.report import tables as _tables
 from comparisons.report.figures import agreement as _agreement
 from comparisons.report.figures import canvas as _canvas
 from comparisons.report.figures import curves as _curves
-from comparisons.report.figures import graph as _graph
-from comparisons.report.figures import predictive as _predictive
+from comparisons.report.figures import model as _figures
 from comparisons.report.formats import number, short, visible, with_error
 from comparisons.report.pages import case as _page
 from comparisons.report.pages import write as _report
 from comparisons.report.result import CaseResult
 from comparisons.report.sections import model as _model
-from comparisons.report.sections import order as _order
+from comparisons.report.sections import runs as _runs
 from comparisons.report.sections import sections
-from comparisons.report.sections import trust as _trust
 from comparisons.store.trees import from_netcdf, to_netcdf
 from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate, Quantity
@@ -1020,16 +1018,16 @@ def test_a_ladder_has_a_panel_for_each_statistic_and_a_line_for_each_estimator()
 
 def test_the_graph_has_the_parents_of_every_site() -> None:
     result = conditional()
-    found, observed = _graph.parents(result.model, result.data)
+    found, observed = _figures.parents(result.model, result.data)
     assert found == {"mu": (), "tau": (), "y": ("mu", "tau")}
     assert observed == {"y"}
     conjugate = ConjugateGaussian()
     data = conjugate.simulate(np.random.default_rng(0), conjugate.truth, 9)
-    found, _ = _graph.parents(conjugate, data)
+    found, _ = _figures.parents(conjugate, data)
     assert found["mu"] == ("sigma2",)  # σ² scales the prior of μ, and not the reverse
-    assert _graph.levels(found) == {"sigma2": 0, "mu": 1, "y": 2}
+    assert _figures.levels(found) == {"sigma2": 0, "mu": 1, "y": 2}
     cycle = {"a": ("b",), "b": ("a",), "y": ("a", "b")}
-    assert _graph.levels(cycle) == {"a": 0, "b": 1, "y": 2}
+    assert _figures.levels(cycle) == {"a": 0, "b": 1, "y": 2}
 
 
 def test_models_of_the_same_data_are_compared_and_others_are_not() -> None:
@@ -1051,7 +1049,7 @@ def test_models_of_the_same_data_are_compared_and_others_are_not() -> None:
     ((_, table),) = _facts.same_data([good, bad, with_terms(conditional(), -1.0)])
     assert list(table.index) == ["gaussian(dim=2)", "gaussian(dim=2, mean_scale=7.0)"]
     assert table["elpd_diff"].iloc[1] == pytest.approx(-80, rel=0.01)
-    ((picture, shown_table),) = _order.same_data([("simulated", table)])
+    ((picture, shown_table),) = _model.same_data([("simulated", table)])
     assert "gaussian(dim=2)" in shown(picture)
     assert len(shown_table.rows) == 2
 
@@ -1061,7 +1059,7 @@ def test_the_prior_is_drawn_beside_the_posterior_of_what_varies() -> None:
     assert list(prior) == ["mean[0]", "scale[0]", "correlation_cholesky[1, 0]"]
     assert prior.keys() == posterior.keys()
     assert np.ptp(prior["mean[0]"]) > 10 * np.ptp(posterior["mean[0]"])
-    picture = _predictive.prior_posterior(prior, posterior, "nuts[numpyro]")
+    picture = _figures.prior_posterior(prior, posterior, "nuts[numpyro]")
     assert picture is not None
     assert intervals(picture) >= 2 * 3
 
@@ -1134,7 +1132,7 @@ def test_convergence_before_alignment_is_shown_where_labels_can_switch() -> None
     switching = {**result.estimates, NUTS: replace(nuts, record=record)}
     for estimates, shown in ((result.estimates, False), (switching, True)):
         known = _facts.facts(replace(result, estimates=estimates))
-        tables = _trust.section(known).tables
+        tables = _runs.trust(known).tables
         (table,) = [table for table in tables if table.title == "Convergence of the samplers"]
         assert (table.columns[-2:] == ("R-hat unaligned", "ESS unaligned")) is shown
         assert len(table.columns) == len(table.rows[0])
@@ -1180,7 +1178,7 @@ def test_data_that_do_not_fit_are_said_so() -> None:
     wrong = replace(found, observed={n: 3 * array + 5 for n, array in found.observed.items()})
     shares = [row["share_below"] for row in _tables.predictive_rows(wrong)]
     assert np.mean([0.025 < share < 0.975 for share in shares]) < 0.5
-    right, off = _predictive.pit(found), _predictive.pit(wrong)
+    right, off = _figures.pit(found), _figures.pit(wrong)
     assert right is not None
     assert off is not None
     assert "p=0.00" not in shown(right)

@@ -15,7 +15,6 @@ from comparisons.policy import MISFIT
 from comparisons.reference import samplers
 from comparisons.report import draws, headline, tables
 from comparisons.report.draws import Comparable, Replicates
-from comparisons.report.engines import engines
 from comparisons.report.first_screen import FirstScreen, first_screen
 from comparisons.report.headline import Agreement, Row
 from comparisons.report.result import CaseResult
@@ -79,7 +78,7 @@ def facts(result: CaseResult) -> Facts:
     predictive = [] if isinstance(replicates, str) else tables.predictive_rows(replicates)
     convergence = tables.convergence_rows(result)
     names, grades = tables.identity(result).values(), headline.published_grades(result)
-    shipped = engines(result.estimates, result.failures, result.verdicts, grades)
+    shipped = headline.engines(result.estimates, result.failures, result.verdicts, grades)
     rows = {
         "estimates": tables.estimate_rows(result),
         "criteria": tables.criteria_rows(result),

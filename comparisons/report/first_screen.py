@@ -11,8 +11,8 @@ from math import isfinite, isnan, nan
 from typing import NamedTuple, final
 
 from comparisons.claims import GATE
-from comparisons.grades import MARKS, Grade
-from comparisons.policy import INTERVAL, POSTERIOR, PULL
+from comparisons.grades import Grade, worst_of
+from comparisons.policy import POSTERIOR, PULL
 from comparisons.reference import exact_posterior, reference, scalars
 from comparisons.report.formats import percent, with_error
 from comparisons.report.headline import family_name
@@ -132,7 +132,7 @@ def first_screen(
     else:
         if note := fits[against].record.attrs.get("note"):  # few of its transitions diverged
             above.append(f"{label(against)}: {note}")
-        worst = {n: worst_of([*own]) for n, own in groupby(grades, lambda grade: grade.method)}
+        worst = {n: worst_of(own) for n, own in groupby(grades, lambda grade: grade.method)}
         missed = [v for v in verdicts.get("own_target", ()) if v.outcome == "DIFFER"]
         off = {v.method: v.cause or "it misses its own target" for v in reversed(missed)}
         told = _sentence(fits, worst, off)
@@ -222,7 +222,7 @@ def _shown(grades: Sequence[Grade], every: Sequence[str]) -> list[str]:
     gap: dict[str, float] = dict.fromkeys(every, 0.0)
     for grade in grades:
         if grade.parameter in gap:
-            gap[grade.parameter] = max(gap[grade.parameter], _gap(grade))
+            gap[grade.parameter] = max(gap[grade.parameter], grade.gap)
     chosen = sorted(gap, key=lambda name: -gap[name])[:SHOWN]
     return [name for name in every if name in chosen]
 
@@ -252,21 +252,6 @@ def _judgement(
 def _draws_the_posterior(method: Method) -> bool:
     """Whether its target is the posterior itself, so that it is compared and not graded."""
     return method.kind == "sampler" or exact_posterior(method)
-
-
-def worst_of(grades: Sequence[Grade]) -> Grade:
-    """The grade of the quantity that a method gets most wrong."""
-    return max(grades, key=_badness)
-
-
-def _badness(grade: Grade) -> tuple[int, float]:
-    """The mark and, among equal marks, by how much the interval fails."""
-    return MARKS.index(grade.mark), _gap(grade)
-
-
-def _gap(grade: Grade) -> float:
-    """By how much an interval's content fails; without an interval, of like size by the shift."""
-    return abs(INTERVAL - grade.holds) if isfinite(grade.holds) else abs(grade.shift) / 4
 
 
 def _agreement(name: str, verdicts: Verdicts) -> str:
@@ -302,14 +287,14 @@ def _sentence(fits: Iterable[Method], worst: Mapping[str, Grade], off: Mapping[s
     for method in cheap:
         grade, name = worst[label(method)], _called(method)
         if label(method) not in off:
-            found[name] = max(found.get(name, grade), grade, key=_badness)
+            found[name] = worst_of([found.get(name, grade), grade])
     if not cheap:
         return "No cheap method was fitted that could be judged."
     if not found:
         return f"NO: not found by its own definition: {', '.join(map(label, cheap))}."
     first = next(iter(found))
     if first != "maximum likelihood":
-        first = min(found, key=lambda name: _badness(found[name]))
+        first = min(found, key=lambda name: found[name].badness)
     grade = found[first]
     at_worst = f"Its estimate of {grade.parameter} is {grade.shift:+.2f} posterior sd off."
     if not isnan(grade.holds):
@@ -320,7 +305,7 @@ def _sentence(fits: Iterable[Method], worst: Mapping[str, Grade], off: Mapping[s
     instead = "No cheap method is better graded."
     if better := [name for name, other in found.items() if other.mark == "ok"]:
         instead = f"{' and '.join(better)} will do."
-    elif better := [n for n, other in found.items() if _badness(other)[0] < _badness(grade)[0]]:
+    elif better := [n for n, other in found.items() if other.badness[0] < grade.badness[0]]:
         instead = f"{' and '.join(better)} {'is' if len(better) == 1 else 'are'} better graded."
     start = f"NO: {first} will not do."
     if grade.mark == "careful":

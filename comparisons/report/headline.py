@@ -1,20 +1,22 @@
-"""Every method beside the reference: shifts and ratios of sd, with what its intervals hold.
+"""Every method beside the reference, and every library's own fit beside its own target.
 
 The grades are those that `posterior_agreement` publishes (`comparisons.grades`); without them the
-shifts and ratios stand alone.
+shifts and ratios of sd stand alone.
 """
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from math import hypot, isfinite, isnan, log, nan
 from typing import Any, NamedTuple
 
 from comparisons.distances import wasserstein
-from comparisons.grades import Grade, from_table
+from comparisons.grades import Grade, from_table, worst_of
+from comparisons.policy import OPTIMUM, POSTERIOR
 from comparisons.reference import own_draws, reference, scalars
 from comparisons.report.result import CaseResult
 from comparisons.verdict import OUTCOMES, Outcome, Verdict
-from inference.estimate import Scalar
-from inference.method import Method, label
+from inference.catalogue import catalogue
+from inference.estimate import Estimate, Scalar
+from inference.method import Method, label, variants
 
 type Row = dict[str, Any]
 """A row of a table, by column."""
@@ -61,7 +63,7 @@ def agreement(result: CaseResult) -> Agreement:
         names = [name for name in own if name in truth]
         distances = _distances(result, method, against, names)
         problems = "; ".join(result.estimates[method].problems)
-        ungraded = {"holds": math.nan, "holds_error": math.nan, "mark": "", "cause": problems}
+        ungraded = {"holds": nan, "holds_error": nan, "mark": "", "cause": problems}
         for name in names:
             row = {"method": label(method), "parameter": name, **_beside(own[name], truth[name])}
             if grade := graded.get((label(method), name)):
@@ -72,13 +74,13 @@ def agreement(result: CaseResult) -> Agreement:
 
 def _beside(one: Scalar, truth: Scalar) -> Row:
     shift, ratio = (one.location - truth.location) / truth.sd, one.sd / truth.sd
-    error = math.hypot(one.location_error, truth.location_error) / truth.sd
+    error = hypot(one.location_error, truth.location_error) / truth.sd
     return {
         "shift": shift,
         "shift_error": error,
-        "shift_over_error": shift / error if error > 0 else math.nan,
+        "shift_over_error": shift / error if error > 0 else nan,
         "ratio": ratio,
-        "ratio_error": math.hypot(one.sd_error, ratio * truth.sd_error) / truth.sd,
+        "ratio_error": hypot(one.sd_error, ratio * truth.sd_error) / truth.sd,
     }
 
 
@@ -87,7 +89,7 @@ def _distances(
 ) -> Mapping[str, Row]:
     draws = [own_draws(result.estimates[one], names) for one in (method, against)]
     if not names or draws[0] is None or draws[1] is None:
-        return {name: {"distance": math.nan, "distance_halves": math.nan} for name in names}
+        return {name: {"distance": nan, "distance_halves": nan} for name in names}
     own, truth = (array.reshape(-1, len(names)) for array in draws if array is not None)
     scale = truth.std(axis=0)
     apart, halves = wasserstein(own, truth), wasserstein(truth[::2], truth[1::2])
@@ -99,8 +101,8 @@ def notable(found: Agreement, most: int = NOTABLE) -> tuple[str, ...]:
     """At most so many scalars: those on which the methods differ most, in their own order."""
     sizes = dict.fromkeys(found.scalars, 0.0)
     for row in found.rows:
-        moves = row["shift"], math.log(row["ratio"]) if row["ratio"] > 0 else 0.0
-        known = [abs(move) for move in moves if math.isfinite(move)]
+        moves = row["shift"], log(row["ratio"]) if row["ratio"] > 0 else 0.0
+        known = [abs(move) for move in moves if isfinite(move)]
         sizes[row["parameter"]] = max([sizes[row["parameter"]], *known])
     chosen = sorted(sizes, key=lambda name: -sizes[name])[:most]
     return tuple(name for name in found.scalars if name in chosen)
@@ -115,3 +117,79 @@ def counts(verdicts: Iterable[Verdict]) -> dict[Outcome, int]:
 def family_name(method: Method) -> str:
     """A method's name with its family, the same in both languages: `gaussian_vi[mean_field]`."""
     return f"{method.name}[{method.family}]" if method.family else method.name
+
+
+class EngineResult(NamedTuple):
+    """One engine on one case.
+
+    Attributes:
+        engine: its label.
+        off: fit error, the largest distance from its own target, in sd; NaN where unknown.
+        outcome: the worst verdict on it; "" where there is none.
+        claims: what the library says of its convergence.
+        khat: Pareto k̂ of the posterior over the fit; NaN where there is none.
+        holds: what its 95 % interval holds of the posterior at worst.
+        mark: its grade.
+        seconds: of the fit, compilation included.
+        ess_per_second: of a sampler that passed its checks; NaN of others.
+        trouble: why there is no result, or why it must not be relied on.
+    """
+
+    engine: str
+    off: float = nan
+    outcome: str = ""
+    claims: str = ""
+    khat: float = nan
+    holds: float = nan
+    mark: str = ""
+    seconds: float = nan
+    ess_per_second: float = nan
+    trouble: str = ""
+
+
+def engines(
+    fits: Mapping[Method, Estimate],
+    failures: Mapping[str, str],
+    verdicts: Mapping[str, Sequence[Verdict]],
+    grades: Sequence[Grade],
+) -> list[EngineResult]:
+    """The engines among the methods of a case, and what became of them, failed ones last.
+
+    Args:
+        fits: every estimate.
+        failures: reasons by label of the methods that have none.
+        verdicts: those of each claim, by its name.
+        grades: of every method and quantity.
+    """
+    found = []
+    for method, fit in fits.items():
+        if method.shipped:
+            claim = "posterior_agreement" if method.kind == "sampler" else "own_target"
+            rows = [v for v in verdicts.get(claim, ()) if v.method == label(method)]
+            found.append(_row(method, fit, rows, [g for g in grades if g.method == label(method)]))
+    classes = (cls for cls in catalogue().values() if cls.shipped)
+    shipped = {label(method) for cls in classes for method in variants(cls, "standard")}
+    return found + [EngineResult(n, trouble=why) for n, why in failures.items() if n in shipped]
+
+
+def _row(
+    method: Method, fit: Estimate, verdicts: Sequence[Verdict], grades: Sequence[Grade]
+) -> EngineResult:
+    told = fit.record.attrs
+    known = (verdict for verdict in verdicts if isfinite(verdict.observed))
+    worst = max(known, key=lambda v: v.excess / v.bound, default=None)
+    unit = OPTIMUM if method.kind == "optimum" else POSTERIOR
+    seconds = sum(float(told.get(part, 0)) for part in ("compile", "warm_up", "run"))
+    sampler = method.kind == "sampler" and not fit.problems
+    return EngineResult(
+        label(method),
+        off=nan if worst is None else unit * worst.excess / worst.bound,
+        outcome="" if worst is None else worst.outcome,
+        claims=told.get("claims", "") or (f"R-hat {told['rhat']:.3f}" if "rhat" in told else ""),
+        khat=float(told.get("khat", nan)),
+        holds=min((grade.holds for grade in grades if not isnan(grade.holds)), default=nan),
+        mark=worst_of(grades).mark if grades and not sampler else "",
+        seconds=seconds,
+        ess_per_second=float(told.get("ess", nan)) / seconds if sampler and seconds else nan,
+        trouble=fit.problems[0] if fit.problems else "",
+    )

@@ -18,9 +18,9 @@ from comparisons.case import Case, kept
 from comparisons.claims import GATE
 from comparisons.grades import graded
 from comparisons.reference import scalars
-from comparisons.report.engines import EngineResult, engines
 from comparisons.report.files import report_names
 from comparisons.report.first_screen import first_screen
+from comparisons.report.headline import EngineResult, engines
 from comparisons.runs import signals
 from comparisons.runs.console import tell_reading
 from comparisons.runs.flow import case_result, closed, tabulated

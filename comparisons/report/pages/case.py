@@ -14,8 +14,8 @@ from comparisons.report.facts import Facts
 from comparisons.report.figures.agreement import forest
 from comparisons.report.formats import percent, short, visible
 from comparisons.report.sections import sections
-from comparisons.report.sections.order import same_data
-from comparisons.report.sections.trust import engines_table
+from comparisons.report.sections.model import same_data
+from comparisons.report.sections.runs import engines_table
 from comparisons.report.tables import identity
 from comparisons.verdict import OUTCOMES
 
