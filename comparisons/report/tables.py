@@ -13,7 +13,7 @@ import xarray as xr
 
 from comparisons.criteria import by_fit
 from comparisons.grades import Grade
-from comparisons.report.draws import Comparable, Replicates
+from comparisons.report.draws import Replicates
 from comparisons.report.headline import Row, published_grades
 from comparisons.report.result import CaseResult
 from comparisons.verdict import Verdict
@@ -34,11 +34,11 @@ _NUMBERS = ("observed", "expected", "error", "bound")
 VERDICTS = ("comparison", "model", "data", "about", *_FIELDS, "n", *_NUMBERS, "verdict", "cause")
 LADDER = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
 """Columns of a table that a comparison publishes on statistics by number of units."""
-OPTIMISERS = ("restarts", "reached", "degenerate", "failed", "runner_up", "newton_decrement")
-CLIMBS = ("iterations", "measured_rate", "predicted_rate", "shortfall")
+OPTIMISERS = (
+    *("restarts", "reached", "degenerate", "failed", "runner_up", "newton_decrement"),
+    *("iterations", "measured_rate", "predicted_rate", "shortfall"),
+)
 """How optimisers and EM describe their run."""
-_INTERVALS = (0.055, 0.25, 0.75, 0.945)
-"""Ends of the 89 % and of the 50 % interval."""
 
 
 def model_title(model: Model) -> str:
@@ -183,9 +183,8 @@ def _attributes(fit: Estimate, *names: str) -> dict[str, float]:
 def optimiser_rows(result: CaseResult) -> list[Row]:
     """How every optimiser describes its run."""
     return [
-        {"method": label(m)}
-        | {n: fit.record.attrs.get(n, math.nan) for n in (*OPTIMISERS, *CLIMBS)}
-        for m, fit in result.estimates.items()
+        {"method": label(method), **{n: fit.record.attrs.get(n, math.nan) for n in OPTIMISERS}}
+        for method, fit in result.estimates.items()
         if "restarts" in fit.record.attrs
     ]
 
@@ -222,21 +221,6 @@ def cost_rows(result: CaseResult, convergence: Sequence[Row]) -> list[Row]:
         total = float(np.nansum(list(parts.values())))
         rows.append({"method": label(method), **parts, "total": total, "ess_per_second": ess})
     return rows
-
-
-def forest_rows(comparable: Comparable, names: Sequence[str]) -> list[Row]:
-    """The numbers that the forest plot draws, on the natural scale."""
-    return [
-        {
-            "method": label(method),
-            "parameter": name,
-            "mean": float(column.mean()),
-            **{f"q{level:g}": float(np.quantile(column, level)) for level in _INTERVALS},
-            "sampling_approximation": method in comparable.approximated,
-        }
-        for method, draws in comparable.draws.items()
-        for name, column in zip(names, draws.reshape(-1, len(names)).T, strict=True)
-    ]
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

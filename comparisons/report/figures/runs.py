@@ -1,85 +1,40 @@
-"""How runs went: chains of samplers, energies, paths of iterative methods, and seconds."""
+"""How runs went: chains of samplers, paths of iterative methods, and seconds."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import arviz_plots as azp
 import numpy as np
-import xarray as xr
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from comparisons.reference import own_draws
 from comparisons.report.figures import canvas
+from comparisons.report.files import slug
 from comparisons.report.headline import Row
 from comparisons.report.result import CaseResult
 from inference.estimate import Estimate
 from inference.method import Method, label
 
-_CHAINS: tuple[tuple[str, Any, tuple[float, ...], str], ...] = (
-    (
-        "rank",
-        azp.plot_rank,
-        (0.04, 0.22, 0.98, 0.8, 0.15),
-        (
-            "difference between the distribution of each chain's ranks and the uniform one. p is "
-            "the probability of differences at least as large among chains that draw alike; points "
-            "that stand out below α are marked."
-        ),
-    ),
-    (
-        "trace",
-        partial(azp.plot_trace, visuals={"trace": {"width": 0.4}}),
-        (0.07, 0.2, 0.98, 0.88, 0.3),
-        "draws in order; a healthy sampler has no drift and no chain of its own.",
-    ),
-)
-"""The name, the function, its margins, and how to read the figure."""
-
 
 @canvas.drawing()
-def chains(method: Method, fit: Estimate, names: Sequence[str], tag: int) -> list[canvas.Picture]:
-    """Whether the chains of a sampler draw alike, and each one's path.
-
-    Args:
-        method: the sampler.
-        fit: its estimate.
-        names: scalars, of which three are shown.
-        tag: tells its anchors from those of other samplers.
-    """
+def ranks(method: Method, fit: Estimate, names: Sequence[str]) -> canvas.Picture | None:
+    """Whether the chains of a sampler draw alike, in three scalars."""
     shown = names[:3]
     draws = own_draws(fit, shown)
-    if draws is None or not shown:
-        return []
-    kept, remark = canvas.thinned(shown, draws)
-    pictures = []
-    for name, plot, margins, caption in _CHAINS[len(draws) < 2 :]:  # one chain has no ranks
-        figure = canvas.arviz(plot, kept, (canvas.WIDTH, 2.3))
-        figure.subplots_adjust(*margins)
-        whose = f"the {len(draws)} chains of {label(method)}"
-        alt = f"{name.capitalize()} plot of {whose} for {', '.join(shown)}."
-        text = f"{label(method)}{remark}: {caption}"
-        pictures.append(canvas.picture(figure, f"{name}s-{tag}", alt, text, "png"))
-    return pictures
-
-
-@canvas.drawing()
-def energy(method: Method, draws: xr.DataTree, tag: int) -> canvas.Picture | None:
-    """Whether the sampler's momentum explores the whole energy distribution."""
-    stats = draws["sample_stats"].to_dataset()
-    if "energy" not in stats or not float(stats["energy"].std()) > 0:
+    if draws is None or not shown or len(draws) < 2:
         return None
-    energies = stats[["energy"]].transpose("chain", "draw")
-    data = xr.DataTree.from_dict({"sample_stats": energies})
-    figure = canvas.arviz(azp.plot_energy, data, (canvas.WIDTH * 0.62, 2.2))
-    figure.subplots_adjust(0.12, 0.16, 0.97, 0.88, 0.2)
+    kept, remark = canvas.thinned(shown, draws)
+    figure = canvas.arviz(azp.plot_rank, kept, (canvas.WIDTH, 2.3))
+    figure.subplots_adjust(0.04, 0.22, 0.98, 0.8, 0.15)
     return canvas.picture(
         figure,
-        f"energy-{tag}",
-        f"Marginal energy and energy transitions of {label(method)}.",
-        f"{label(method)}: where the transition density is much narrower than the marginal one, "
-        "the sampler does not reach the tails (E-BFMI below 0.3).",
+        f"ranks-{slug(label(method))}",
+        f"Rank plot of the {len(draws)} chains of {label(method)} for {', '.join(shown)}.",
+        f"{label(method)}{remark}: difference between the distribution of each chain's ranks and "
+        "the uniform one. p is the probability of differences at least as large among chains that "
+        "draw alike; points that stand out below α are marked.",
+        "png",
     )
 
 

@@ -8,7 +8,7 @@ from comparisons.report.facts import Facts, provenance
 from comparisons.report.figures import agreement as figures
 from comparisons.report.figures import runs
 from comparisons.report.figures.canvas import Picture
-from comparisons.report.formats import estimate, number, percent, seconds, with_error
+from comparisons.report.formats import estimate, percent, seconds, with_error
 from comparisons.report.headline import Row
 from comparisons.report.sections.parts import (
     Column,
@@ -20,7 +20,7 @@ from comparisons.report.sections.parts import (
     table,
     words,
 )
-from comparisons.report.tables import CLIMBS, OPTIMISERS, sampled
+from comparisons.report.tables import OPTIMISERS, sampled
 from inference.method import label
 
 _TITLES = {"newton_decrement": "standard errors from the optimum", "runner_up": "next best"}
@@ -45,22 +45,13 @@ def trust(known: Facts) -> Section:
         _columns("method", "status", "reason"),
         file="estimates.csv",
     )
-    ends = _run_table(
-        known,
-        "How the optimisers ended",
-        OPTIMISERS,
-        "Restarts that reached the reported optimum, how many ended degenerate or failed, the next "
-        "best optimum.",
-    )
-    note = "The rate of convergence, measured and as Louis' identity predicts it."
-    climbs = _run_table(known, "How fast EM climbed", CLIMBS, note)
     return Section(
         "trust",
         "Can the runs be trusted?",
         "Did every sampler converge, and did every optimiser find its optimum?",
         f"{verdict}." if result.estimates else "Nothing was fitted.",
         _pictures(known),
-        [_convergence(known), engines_table(known.rows["engines"]), missing, ends, climbs],
+        [_convergence(known), engines_table(known.rows["engines"]), missing, _searches(known)],
     )
 
 
@@ -98,13 +89,9 @@ def _columns(*names: str) -> dict[str, Column]:
 
 def _pictures(known: Facts) -> list[Picture | None]:
     """The first sampler and the first that has problems: a second healthy run shows nothing new."""
-    first, *others = sampled(known.result) or [None]
-    shown = [first, next((other for other in others if other and other[1].problems), None)]
-    pictures: list[Picture | None] = []
-    for place, (method, fit, drawn) in enumerate(filter(None, shown), 1):
-        pictures += runs.chains(method, fit, known.notable, place)
-        pictures.append(runs.energy(method, drawn, place))
-    return [*pictures, runs.paths(known.result)]
+    fits = [(method, fit) for method, fit, _ in sampled(known.result)]
+    shown = fits[:1] + [sampler for sampler in fits[1:] if sampler[1].problems][:1]
+    return [*(runs.ranks(*one, known.notable) for one in shown), runs.paths(known.result)]
 
 
 def _convergence(known: Facts) -> Table:
@@ -129,13 +116,18 @@ def _convergence(known: Facts) -> Table:
     return table("Convergence of the samplers", rows, columns, note=note)
 
 
-def _run_table(known: Facts, title: str, names: Sequence[str], note: str) -> Table:
-    """How the methods that give one of the attributes describe their run."""
-    every = known.rows["optimisers"]
-    shown = [name for name in names if not all(math.isnan(row[name]) for row in every)]
-    rows = [row for row in every if not all(math.isnan(row[name]) for name in shown)]
-    columns = {_TITLES.get(name, name.replace("_", " ")): numbers(name) for name in shown}
-    return table(title, rows, {"method": words("method"), **columns}, note=note)
+def _searches(known: Facts) -> Table:
+    """How the optimisers describe their run."""
+    rows = known.rows["optimisers"]
+    names = [one for one in OPTIMISERS if not all(math.isnan(row[one]) for row in rows)]
+    columns = {_TITLES.get(name, name.replace("_", " ")): numbers(name) for name in names}
+    note = (
+        "Restarts that reached the reported optimum, how many ended degenerate or failed, the next "
+        "best optimum; EM's rate of convergence, measured and as Louis' identity predicts it."
+    )
+    return table(
+        "How the optimisers ended", rows, {"method": words("method"), **columns}, note=note
+    )
 
 
 def agreement(known: Facts) -> Section:
@@ -165,33 +157,12 @@ def agreement(known: Facts) -> Section:
         "98.5 %, careful down to 85 %. It says nothing of whether the method did what it promises: "
         "that is for the verdicts below.",
     )
-    forest = table(
-        "The numbers of the forest plot",
-        known.rows["forest"],
-        {
-            "method": words(lambda row: row["method"] + " †" * row["sampling_approximation"]),
-            "scalar": words("parameter"),
-            "mean": _end("mean"),
-            "5.5 %": _end("q0.055"),
-            "25 %": _end("q0.25"),
-            "75 %": _end("q0.75"),
-            "94.5 %": _end("q0.945"),
-        },
-        note="On the natural scale: mean, and the ends of the 50 % and 89 % equal-tailed "
-        "intervals. † sampling approximation, N(estimate, covariance).",
-        folded=True,
-    )
     question = "Did every method do its job, and is its job good enough here?"
     told = claims(known.result, "agreement", "Do the methods agree?", question)
     densities = figures.densities(known.drawn, names)
     pairs = figures.pairs(known.result, reference, names)
-    pictures, tables = [densities, pairs, *told.pictures], [against, forest, *told.tables]
+    pictures, tables = [densities, pairs, *told.pictures], [against, *told.tables]
     return told._replace(pictures=pictures, tables=tables)
-
-
-def _end(name: str) -> Column:
-    """With digits down to a sixtieth of the interval's length."""
-    return numbers(lambda row: number(row[name], (row["q0.945"] - row["q0.055"]) / 60))
 
 
 def information(known: Facts) -> Section:
