@@ -7,7 +7,7 @@ that misses its own target is not to be used, whatever its grade.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from math import isfinite, isnan, nan
+from math import isnan, nan
 from typing import NamedTuple, final
 
 from comparisons.claims import GATE
@@ -15,7 +15,7 @@ from comparisons.grades import Grade, worst_of
 from comparisons.policy import POSTERIOR, PULL
 from comparisons.reference import exact_posterior, reference, scalars
 from comparisons.report.formats import percent, with_error
-from comparisons.report.headline import family_name
+from comparisons.report.headline import duration, family_name
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Scalar
 from inference.method import Method, label
@@ -162,11 +162,9 @@ def _lines(
     """One for each method, or for the languages of one that fare alike, the worst of them."""
     groups: dict[tuple[str, str], list[tuple[Method, Line]]] = {}
     for method, judgement in judged.items():
-        told = [fits[method].record.attrs.get(name, nan) for name in ("compile", "warm_up", "run")]
-        known = [float(part) for part in told if isfinite(part)]
         own = [numbers[method].get(name) for name in shown]
         texts = tuple("–" if one is None else with_error(one.location, one.sd) for one in own)
-        line = Line(label(method), texts, *judgement, sum(known) if known else nan)
+        line = Line(label(method), texts, *judgement, duration(fits[method]))
         alone = not grouped or method.kind == "sampler" or method.shipped
         alike = label(method) if alone else f"{method.name}{method.family}"
         groups.setdefault((alike, line.mark), []).append((method, line))

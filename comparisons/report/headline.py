@@ -114,6 +114,13 @@ def counts(verdicts: Iterable[Verdict]) -> dict[Outcome, int]:
     return {outcome: outcomes.count(outcome) for outcome in OUTCOMES}
 
 
+def duration(fit: Estimate) -> float:
+    """Seconds that a fit took, compilation included; NaN where unknown."""
+    parts = [fit.record.attrs.get(part, nan) for part in ("compile", "warm_up", "run")]
+    known = [float(part) for part in parts if isfinite(part)]
+    return sum(known) if known else nan
+
+
 def family_name(method: Method) -> str:
     """A method's name with its family, the same in both languages: `gaussian_vi[mean_field]`."""
     return f"{method.name}[{method.family}]" if method.family else method.name
@@ -179,7 +186,7 @@ def _row(
     known = (verdict for verdict in verdicts if isfinite(verdict.observed))
     worst = max(known, key=lambda v: v.excess / v.bound, default=None)
     unit = OPTIMUM if method.kind == "optimum" else POSTERIOR
-    seconds = sum(float(told.get(part, 0)) for part in ("compile", "warm_up", "run"))
+    seconds = duration(fit)
     sampler = method.kind == "sampler" and not fit.problems
     return EngineResult(
         label(method),

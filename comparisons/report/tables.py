@@ -14,7 +14,7 @@ import xarray as xr
 from comparisons.criteria import by_fit
 from comparisons.grades import Grade
 from comparisons.report.draws import Replicates
-from comparisons.report.headline import Row, published_grades
+from comparisons.report.headline import Row, duration, published_grades
 from comparisons.report.result import CaseResult
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate
@@ -214,12 +214,12 @@ def cost_rows(result: CaseResult, convergence: Sequence[Row]) -> list[Row]:
     rows = []
     for method, fit in result.estimates.items():
         parts, ess = _attributes(fit, "compile", "warm_up", "run"), math.nan
-        if all(map(math.isnan, parts.values())):
+        if math.isnan(duration(fit)):
             continue
         if label(method) in effective and not fit.problems and parts["run"] > 0:
             ess = effective[label(method)] / parts["run"]
-        total = float(np.nansum(list(parts.values())))
-        rows.append({"method": label(method), **parts, "total": total, "ess_per_second": ess})
+        sums = {"total": duration(fit), "ess_per_second": ess}
+        rows.append({"method": label(method), **parts, **sums})
     return rows
 
 
