@@ -27,13 +27,7 @@ COLUMNS = (*_CASE, "about", "observed", "expected", "error", "bound", "verdict",
 
 
 class Difference(NamedTuple):
-    """One row of the comparison of two tables.
-
-    Attributes:
-        row: comparison, model, data and about.
-        change: changed, unchanged or cannot tell.
-        reason: what changed, with both numbers.
-    """
+    """A row of both tables (its comparison, model, data and about), and what changed in it."""
 
     row: tuple[str, ...]
     change: Change

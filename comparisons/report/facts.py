@@ -85,7 +85,7 @@ def facts(result: CaseResult) -> Facts:
         "verdicts": tables.verdict_rows(result),
         "grades": tables.grade_rows(result),
         "convergence": convergence,
-        "engines": [{"case": " on ".join(names), **row._asdict()} for row in shipped],
+        "engines": [{"case": " on ".join(names), **row} for row in shipped],
         "optimisers": tables.optimiser_rows(result),
         "agreement": found.rows,
         "predictive": predictive,

@@ -126,32 +126,11 @@ def family_name(method: Method) -> str:
     return f"{method.name}[{method.family}]" if method.family else method.name
 
 
-class EngineResult(NamedTuple):
-    """One engine on one case.
-
-    Attributes:
-        engine: its label.
-        off: fit error, the largest distance from its own target, in sd; NaN where unknown.
-        outcome: the worst verdict on it; "" where there is none.
-        claims: what the library says of its convergence.
-        khat: Pareto k̂ of the posterior over the fit; NaN where there is none.
-        holds: what its 95 % interval holds of the posterior at worst.
-        mark: its grade.
-        seconds: of the fit, compilation included.
-        ess_per_second: of a sampler that passed its checks; NaN of others.
-        trouble: why there is no result, or why it must not be relied on.
-    """
-
-    engine: str
-    off: float = nan
-    outcome: str = ""
-    claims: str = ""
-    khat: float = nan
-    holds: float = nan
-    mark: str = ""
-    seconds: float = nan
-    ess_per_second: float = nan
-    trouble: str = ""
+ENGINE: Row = {
+    **{"engine": "", "off": nan, "outcome": "", "claims": "", "khat": nan, "holds": nan},
+    **{"mark": "", "seconds": nan, "ess_per_second": nan, "trouble": ""},
+}
+"""A row of the table of engines, of one that has nothing to show."""
 
 
 def engines(
@@ -159,8 +138,12 @@ def engines(
     failures: Mapping[str, str],
     verdicts: Mapping[str, Sequence[Verdict]],
     grades: Sequence[Grade],
-) -> list[EngineResult]:
-    """The engines among the methods of a case, and what became of them, failed ones last.
+) -> list[Row]:
+    """The engines among the methods of a case, failed ones last.
+
+    A row for each: how far it is `off` its own target at most, in sd, and the verdict on that; what
+    its library `claims` of its convergence; Pareto's k̂ of the posterior over the fit; what its 95 %
+    interval holds at worst, and its grade; its cost; why there is no result or it must not be used.
 
     Args:
         fits: every estimate.
@@ -173,30 +156,31 @@ def engines(
         if method.shipped:
             claim = "posterior_agreement" if method.kind == "sampler" else "own_target"
             rows = [v for v in verdicts.get(claim, ()) if v.method == label(method)]
-            found.append(_row(method, fit, rows, [g for g in grades if g.method == label(method)]))
+            found.append(
+                _engine(method, fit, rows, [g for g in grades if g.method == label(method)])
+            )
     classes = (cls for cls in catalogue().values() if cls.shipped)
     shipped = {label(method) for cls in classes for method in variants(cls, "standard")}
-    return found + [EngineResult(n, trouble=why) for n, why in failures.items() if n in shipped]
+    failed = {name: why for name, why in failures.items() if name in shipped}
+    return found + [{**ENGINE, "engine": name, "trouble": why} for name, why in failed.items()]
 
 
-def _row(
+def _engine(
     method: Method, fit: Estimate, verdicts: Sequence[Verdict], grades: Sequence[Grade]
-) -> EngineResult:
-    told = fit.record.attrs
+) -> Row:
+    told, seconds = fit.record.attrs, duration(fit)
+    row = {**ENGINE, "engine": label(method), "seconds": seconds}
     known = (verdict for verdict in verdicts if isfinite(verdict.observed))
-    worst = max(known, key=lambda v: v.excess / v.bound, default=None)
-    unit = OPTIMUM if method.kind == "optimum" else POSTERIOR
-    seconds = duration(fit)
-    sampler = method.kind == "sampler" and not fit.problems
-    return EngineResult(
-        label(method),
-        off=nan if worst is None else unit * worst.excess / worst.bound,
-        outcome="" if worst is None else worst.outcome,
-        claims=told.get("claims", "") or (f"R-hat {told['rhat']:.3f}" if "rhat" in told else ""),
-        khat=float(told.get("khat", nan)),
-        holds=min((grade.holds for grade in grades if not isnan(grade.holds)), default=nan),
-        mark=worst_of(grades).mark if grades and not sampler else "",
-        seconds=seconds,
-        ess_per_second=float(told.get("ess", nan)) / seconds if sampler and seconds else nan,
-        trouble=fit.problems[0] if fit.problems else "",
-    )
+    if worst := max(known, key=lambda v: v.excess / v.bound, default=None):
+        unit = OPTIMUM if method.kind == "optimum" else POSTERIOR
+        row |= {"off": unit * worst.excess / worst.bound, "outcome": worst.outcome}
+    rhat = f"R-hat {told['rhat']:.3f}" if "rhat" in told else ""
+    row |= {"claims": told.get("claims", "") or rhat, "khat": float(told.get("khat", nan))}
+    row["holds"] = min((grade.holds for grade in grades if not isnan(grade.holds)), default=nan)
+    if fit.problems:
+        row["trouble"] = fit.problems[0]
+    if method.kind == "sampler" and not fit.problems:
+        row["ess_per_second"] = float(told.get("ess", nan)) / seconds if seconds else nan
+    elif grades:
+        row["mark"] = worst_of(grades).mark
+    return row
