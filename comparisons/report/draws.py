@@ -120,9 +120,9 @@ def replicates(result: CaseResult, source: Method) -> Replicates | str:
             replicated = _simulated(model, data, values, rng)
         else:
             observed, replicated = _conditional(model, data, values, rng)
+        observed = observed or {name: data[name].values for name in replicated}
     except (ConcordError, NotImplementedError, KeyError, TypeError, ValueError) as error:
         return f"the model could not replicate the data: {type(error).__name__}: {error}"
-    observed = observed or {name: data[name].values for name in replicated}
     return Replicates(_columns(data, observed), _columns(data, replicated, 1), label(source))
 
 
