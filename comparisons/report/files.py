@@ -40,7 +40,7 @@ def check_slugs(results: Sequence[CaseResult]) -> None:
         if not _SLUG.fullmatch(result.slug) or result.slug in taken:
             raise ConfigError(
                 f"the page name {result.slug[:80]!r} cannot be used; expected letters a-z, digits, "
-                f"_ and -, and none of {', '.join(taken)}"
+                f"_ and -, once each, and none of {', '.join(_RESERVED)}"
             )
         taken.append(result.slug)
 
