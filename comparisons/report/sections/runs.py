@@ -215,7 +215,7 @@ def cost(known: Facts) -> Section:
 
 
 def origin(known: Facts, command: str) -> Section:
-    """What it takes to make the case again, and what changed since the last run."""
+    """All that makes the case again, and what changed since the last run."""
     facts = provenance(known.result, command)
     versions = facts.pop("versions")
     told = [(key.replace("_", " "), str(value)) for key, value in facts.items()]
