@@ -5,7 +5,6 @@ the interval that both errors span, *unchanged* where it stayed within the bound
 end, and *cannot tell* between: the rule of every verdict, with the old number as the expected one.
 """
 
-from collections.abc import Sequence
 from math import hypot, isnan
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -50,11 +49,12 @@ def differences(old: Path, new: Path) -> list[Difference]:
     return sorted(found, key=lambda difference: order.index(difference.change))
 
 
-def _keyed(table: pd.DataFrame, names: Sequence[str]) -> dict[tuple[Any, ...], Row]:
+def _keyed(table: pd.DataFrame, names: list[str]) -> dict[tuple[Any, ...], Row]:
     """Rows by what they are about; an equal statement made twice is told apart by its place."""
     place = table.groupby(names).cumcount()
     keys = table[names].assign(place=place).itertuples(index=False, name=None)
-    return dict(zip(keys, table.to_dict("records"), strict=True))
+    rows: Any = table.to_dict("records")
+    return dict(zip(keys, rows, strict=True))
 
 
 def _difference(old: Row | None, new: Row | None) -> Difference:
@@ -86,7 +86,7 @@ def _read(path: Path) -> pd.DataFrame:
     path = path / "verdicts.csv" if path.is_dir() else path
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig").fillna("")
-        table[list(COLUMNS)], table[_NUMBERS].replace("", "nan").astype(float)  # or it raises
+        table[[*COLUMNS]][_NUMBERS].replace("", "nan").astype(float)  # raises of what is none
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; expected a verdicts.csv") from error
     except (KeyError, ValueError) as error:  # no CSV, no such columns, or no numbers in them

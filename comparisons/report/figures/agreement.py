@@ -31,17 +31,19 @@ def forest(found: Agreement, drawn: Comparable, names: Sequence[str]) -> canvas.
         return None
     labels = [canvas.marked(method, drawn) for method in drawn.draws]
     rows, height = np.arange(len(labels)), 0.85 + 0.165 * len(labels)
-    shape = {"figsize": (_WIDE, height), "sharex": True, "sharey": True, "squeeze": False}
-    figure, ((first, *others),) = plt.subplots(1, len(names), **shape)
-    for place, name in enumerate(canvas.unique(names)):
-        axes, ends = [first, *others][place], _intervals(found, drawn)[..., place]
+    figure, grid = plt.subplots(
+        1, len(names), figsize=(_WIDE, height), sharex=True, sharey=True, squeeze=False
+    )
+    every = np.moveaxis(_intervals(found, drawn), -1, 0)
+    for axes, name, ends in zip(grid[0], canvas.unique(names), every, strict=True):
         axes.set_title(name)
         axes.axvline(0, color="#444444", linewidth=0.6, linestyle=":", zorder=0)
         for interval, width in ((ends[:2], 0.9), (ends[2:4], 2.4)):
             axes.plot(interval, [rows, rows], color=canvas.COLOURS[0], linewidth=width)
-        mean = {"color": "white", "markeredgecolor": canvas.COLOURS[0], "markersize": 3.6}
-        axes.plot(ends[4], rows, "o", **mean)
+        edge = {"markeredgecolor": canvas.COLOURS[0], "markersize": 3.6}
+        axes.plot(ends[4], rows, "o", color="white", **edge)
         axes.tick_params(axis="y", length=0)
+    first = grid[0, 0]
     first.xaxis.set_major_locator(MaxNLocator(3, prune="both"))
     first.set_yticks(rows, labels)
     first.set_ylim(len(labels) - 0.4, -0.6)

@@ -6,7 +6,6 @@ from typing import Any
 import arviz_plots as azp
 import numpy as np
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 
 from comparisons.reference import own_draws
 from comparisons.report.figures import canvas
@@ -82,7 +81,7 @@ def _records(result: CaseResult, name: str) -> dict[str, np.ndarray]:
     return found
 
 
-def _elbo(axes: Axes, values: np.ndarray, **look: Any) -> None:
+def _elbo(axes: Any, values: np.ndarray, **look: Any) -> None:
     keep = np.unique(np.linspace(0, values.size - 1, min(values.size, 600)).astype(int))
     axes.plot(keep, values[keep], linewidth=0.8, **look)
     axes.ticklabel_format(axis="y", useOffset=False)
@@ -92,14 +91,14 @@ def _elbo(axes: Axes, values: np.ndarray, **look: Any) -> None:
     axes.set_ylim(low - 0.1 * (high - low) - 1e-9, high + 0.1 * (high - low) + 1e-9)
 
 
-def _climb(axes: Axes, values: np.ndarray, **look: Any) -> None:
+def _climb(axes: Any, values: np.ndarray, **look: Any) -> None:
     below = np.maximum(values[-1] - values, 0.0)
     steps = np.flatnonzero(below > 1e-10)
     axes.semilogy(steps, below[steps], linewidth=1, **look)
     axes.yaxis.set_major_formatter("{x:.0e}")
 
 
-def _ends(axes: Axes, values: np.ndarray, **look: Any) -> None:
+def _ends(axes: Any, values: np.ndarray, **look: Any) -> None:
     below = np.maximum(np.max(values) - np.sort(values)[::-1], 1e-10)
     places = np.arange(1, values.size + 1)
     axes.semilogy(places, below, marker="o", markersize=3, linewidth=0.6, **look)
