@@ -88,6 +88,7 @@ def facts(result: CaseResult) -> Facts:
         "engines": [{"case": " on ".join(names), **row} for row in shipped],
         "optimisers": tables.optimiser_rows(result),
         "agreement": found.rows,
+        "forest": tables.forest_rows(drawn, notable),
         "predictive": predictive,
         "costs": tables.cost_rows(result, convergence),
     }

@@ -13,7 +13,7 @@ import xarray as xr
 
 from comparisons.criteria import by_fit
 from comparisons.grades import Grade
-from comparisons.report.draws import Replicates
+from comparisons.report.draws import Comparable, Replicates
 from comparisons.report.headline import Row, duration, published_grades
 from comparisons.report.result import CaseResult
 from comparisons.verdict import Verdict
@@ -39,6 +39,8 @@ OPTIMISERS = (
     *("iterations", "measured_rate", "predicted_rate", "shortfall"),
 )
 """How optimisers and EM describe their run."""
+_INTERVALS = (0.055, 0.25, 0.75, 0.945)
+"""Ends of the 89 % and of the 50 % interval."""
 
 
 def model_title(model: Model) -> str:
@@ -221,6 +223,21 @@ def cost_rows(result: CaseResult, convergence: Sequence[Row]) -> list[Row]:
         sums = {"total": duration(fit), "ess_per_second": ess}
         rows.append({"method": label(method), **parts, **sums})
     return rows
+
+
+def forest_rows(comparable: Comparable, names: Sequence[str]) -> list[Row]:
+    """The numbers that the forest plot draws, on the natural scale."""
+    return [
+        {
+            "method": label(method),
+            "parameter": name,
+            "mean": float(column.mean()),
+            **{f"q{level:g}": float(np.quantile(column, level)) for level in _INTERVALS},
+            "sampling_approximation": method in comparable.approximated,
+        }
+        for method, draws in comparable.draws.items()
+        for name, column in zip(names, draws.reshape(-1, len(names)).T, strict=True)
+    ]
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from comparisons.report.facts import Facts, provenance
 from comparisons.report.figures import agreement as figures
 from comparisons.report.figures import runs
 from comparisons.report.figures.canvas import Picture
-from comparisons.report.formats import estimate, percent, seconds, with_error
+from comparisons.report.formats import estimate, number, percent, seconds, with_error
 from comparisons.report.headline import Row
 from comparisons.report.sections.parts import (
     Column,
@@ -157,12 +157,33 @@ def agreement(known: Facts) -> Section:
         "98.5 %, careful down to 85 %. It says nothing of whether the method did what it promises: "
         "that is for the verdicts below.",
     )
+    forest = table(
+        "The numbers of the forest plot",
+        known.rows["forest"],
+        {
+            "method": words(lambda row: row["method"] + " †" * row["sampling_approximation"]),
+            "scalar": words("parameter"),
+            "mean": _end("mean"),
+            "5.5 %": _end("q0.055"),
+            "25 %": _end("q0.25"),
+            "75 %": _end("q0.75"),
+            "94.5 %": _end("q0.945"),
+        },
+        note="On the natural scale: mean, and the ends of the 50 % and 89 % equal-tailed "
+        "intervals. † sampling approximation, N(estimate, covariance).",
+        folded=True,
+    )
     question = "Did every method do its job, and is its job good enough here?"
     told = claims(known.result, "agreement", "Do the methods agree?", question)
     densities = figures.densities(known.drawn, names)
     pairs = figures.pairs(known.result, reference, names)
-    pictures, tables = [densities, pairs, *told.pictures], [against, *told.tables]
+    pictures, tables = [densities, pairs, *told.pictures], [against, forest, *told.tables]
     return told._replace(pictures=pictures, tables=tables)
+
+
+def _end(name: str) -> Column:
+    """With digits down to a sixtieth of the interval's length."""
+    return numbers(lambda row: number(row[name], (row["q0.945"] - row["q0.055"]) / 60))
 
 
 def information(known: Facts) -> Section:
