@@ -161,7 +161,6 @@ def pairs(result: CaseResult, method: Method | None, names: Sequence[str]) -> ca
         f"Scatter plots of the {label(method)} draws of {', '.join(shown)}, in pairs.",
         f"Joint draws of {label(method)}: where a cloud is tilted, a method without correlations "
         "is too narrow.",
-        "png",
     )
 
 

@@ -8,7 +8,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -43,6 +43,8 @@ _STYLE = {
     "svg.hashsalt": "concord",
 }
 _MEDIA = {"svg": "image/svg+xml", "png": "image/png"}
+_RASTER = ("pairs", "ranks")
+"""Figures with too many marks for vectors."""
 
 
 class Picture(NamedTuple):
@@ -72,9 +74,7 @@ def drawing() -> Iterator[None]:
                 plt.close(number)
 
 
-def picture(
-    figure: Figure, name: str, alt: str, caption: str, media: Literal["svg", "png"] = "svg"
-) -> Picture:
+def picture(figure: Figure, name: str, alt: str, caption: str) -> Picture:
     """The picture of a figure, inside `drawing`.
 
     Args:
@@ -82,10 +82,10 @@ def picture(
         name: its anchor on the page.
         alt: what it shows; cut where it is long.
         caption: how to read it.
-        media: `png` where there are too many marks for vectors.
     """
-    buffer = io.BytesIO()
+    media = "png" if name.startswith(_RASTER) else "svg"
     metadata = {"Date": None, "Creator": None} if media == "svg" else {"Software": None}
+    buffer = io.BytesIO()
     figure.savefig(buffer, format=media, dpi=160 if media == "png" else 72, metadata=metadata)
     uri = f"data:{_MEDIA[media]};base64,{base64.b64encode(buffer.getvalue()).decode()}"
     width, height = figure.get_size_inches() * 100

@@ -33,7 +33,6 @@ def ranks(method: Method, fit: Estimate, names: Sequence[str]) -> canvas.Picture
         f"{label(method)}{remark}: difference between the distribution of each chain's ranks and "
         "the uniform one. p is the probability of differences at least as large among chains that "
         "draw alike; points that stand out below α are marked.",
-        "png",
     )
 
 

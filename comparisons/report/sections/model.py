@@ -40,7 +40,7 @@ def programs(known: Facts) -> Section:
     own = isinstance(model, HasOwnPrograms)  # of which our own words would say nothing
     documents = () if own else (inspect.getdoc(cls), inspect.getdoc(inspect.getmodule(cls)))
     question = "What is fitted, and are the two programs one model?"
-    told = claims(known.result, "model", "Model", question)
+    told = claims(known.result, Section("model", "Model", question))
     if len(languages(model)) == 1:
         told = told._replace(verdict="One program only: there is nothing to hold it against.")
     return told._replace(
@@ -91,7 +91,7 @@ def order(known: Facts) -> Section:
         file="criteria.csv",
     )
     question = "How large a model do the data support, and does BIC stand in for the evidence?"
-    told = claims(known.result, "order", "Which order?", question)
+    told = claims(known.result, Section("order", "Which order?", question))
     pictures = [curves.orders(known.rows["criteria"]), *told.pictures]
     return told._replace(pictures=pictures, tables=[shown, *told.tables])
 

@@ -124,7 +124,7 @@ class Section(NamedTuple):
     anchor: str
     title: str
     question: str
-    verdict: str
+    verdict: str = "No comparison here applies to this case."
     pictures: Sequence[Picture | None] = ()
     tables: Sequence[Table] = ()
     counts: Mapping[Outcome, int] | None = None
@@ -133,21 +133,14 @@ class Section(NamedTuple):
     """Names and texts of programs."""
 
 
-def claims(result: CaseResult, anchor: str, title: str, question: str) -> Section:
-    """The section that tells comparisons: their verdicts, figures and tables.
-
-    Args:
-        result: the case.
-        anchor: the section's name in links, by which its comparisons are found.
-        title: the heading.
-        question: what it answers.
-    """
-    told = {n: vs for n, vs in result.verdicts.items() if _SECTION.get(n, "agreement") == anchor}
-    found = Section(anchor, title, question, "No comparison here applies to this case.")
+def claims(result: CaseResult, section: Section) -> Section:
+    """The section with what its comparisons told: their verdicts, figures and tables."""
+    where = {name: _SECTION.get(name, "agreement") for name in result.verdicts}
+    told = {n: found for n, found in result.verdicts.items() if where[n] == section.anchor}
     if verdicts := [verdict for every in told.values() for verdict in every]:
         counts = headline.counts(verdicts)
         worst = next(outcome for outcome in _SENTENCES if counts[outcome])
-        found = found._replace(verdict=_SENTENCES[worst], counts=counts)
+        section = section._replace(verdict=_SENTENCES[worst], counts=counts)
     pictures, shown, notes = [], [], []
     for name, verdicts in told.items():
         heading, published = result.titles.get(name, name), result.figures.get(name)
@@ -156,7 +149,7 @@ def claims(result: CaseResult, anchor: str, title: str, question: str) -> Sectio
         shown += _tables(heading, verdicts, published)
         if not verdicts:
             notes.append(f"{heading}: does not apply to this case.")
-    return found._replace(pictures=pictures, tables=shown, notes=notes)
+    return section._replace(pictures=pictures, tables=shown, notes=notes)
 
 
 def _tables(

@@ -174,7 +174,7 @@ def agreement(known: Facts) -> Section:
         folded=True,
     )
     question = "Did every method do its job, and is its job good enough here?"
-    told = claims(known.result, "agreement", "Do the methods agree?", question)
+    told = claims(known.result, Section("agreement", "Do the methods agree?", question))
     densities = figures.densities(known.drawn, names)
     pairs = figures.pairs(known.result, reference, names)
     pictures, tables = [densities, pairs, *told.pictures], [against, forest, *told.tables]
@@ -204,7 +204,8 @@ def information(known: Facts) -> Section:
         folded=True,
     )
     question = "Is the posterior as narrow as theory says, and does any estimator beat the bound?"
-    told = claims(known.result, "fisher", "Fisher information and Cramér–Rao", question)
+    section = Section("fisher", "Fisher information and Cramér–Rao", question)
+    told = claims(known.result, section)
     pictures = [figures.deviations(known.found, known.notable), *told.pictures]
     return told._replace(pictures=pictures, tables=[*told.tables, estimates])
 
