@@ -35,7 +35,7 @@ def check_slugs(results: Sequence[CaseResult]) -> None:
     Raises:
         ConfigError: a slug is malformed, reserved or used twice.
     """
-    taken = list(_RESERVED)
+    taken: list[str] = [*_RESERVED]
     for result in results:
         if not _SLUG.fullmatch(result.slug) or result.slug in taken:
             raise ConfigError(

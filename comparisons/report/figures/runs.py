@@ -119,8 +119,8 @@ def costs(rows: Sequence[Row]) -> canvas.Picture | None:
         ("run", "#0072b2", ""),
     ):
         width = np.nan_to_num([row[part] for row in rows])
-        look = {"color": colour, "hatch": hatch, "label": part.replace("_", "-")}
-        axes.barh(np.arange(len(rows)), width, 0.65, left, **look)
+        name, places = part.replace("_", "-"), np.arange(len(rows))
+        axes.barh(places, width, 0.65, left, color=colour, hatch=hatch, label=name)
         left += width
     axes.set_xlabel("seconds")
     axes.legend(frameon=False, fontsize=7.5)

@@ -139,8 +139,8 @@ def claims(result: CaseResult, section: Section) -> Section:
     told = {n: found for n, found in result.verdicts.items() if where[n] == section.anchor}
     if verdicts := [verdict for every in told.values() for verdict in every]:
         counts = headline.counts(verdicts)
-        worst = next(outcome for outcome in _SENTENCES if counts[outcome])
-        section = section._replace(verdict=_SENTENCES[worst], counts=counts)
+        sentence = next(text for outcome, text in _SENTENCES.items() if counts[outcome])
+        section = section._replace(verdict=sentence, counts=counts)
     pictures, shown, notes = [], [], []
     for name, verdicts in told.items():
         heading, published = result.titles.get(name, name), result.figures.get(name)
