@@ -952,7 +952,7 @@ def intervals(picture: _canvas.Picture) -> int:
 def test_no_figure_is_empty(pages: dict[str, Page]) -> None:
     from matplotlib.image import imread
 
-    wanted = {"gaussian-simulated": 11, "hostile": 2, "random-effects": 7}
+    wanted = {"gaussian-simulated": 11, "hostile": 3, "random-effects": 9}
     for name, least in wanted.items():
         images = pages[name].images()
         assert len(images) >= least
