@@ -23,9 +23,7 @@ class Curves:
     """A figure: lines over one horizontal axis.
 
     Attributes:
-        title: what it shows.
-        x: label of the horizontal axis, with units.
-        y: label of the vertical axis, with units.
+        x, y: labels of the axes, with units.
         measured: by name, horizontal and vertical places, of the same length; drawn with markers
             where there are fewer than 30.
         theory: the same, of what theory predicts; drawn dashed.
@@ -43,21 +41,11 @@ class Curves:
 @final
 @dataclass(frozen=True)
 class Table:
-    """Numbers side by side.
-
-    Attributes:
-        title: what they are.
-        columns: their names, with units.
-        rows: one cell per column; NaN where a number does not exist.
-    """
+    """Numbers side by side; NaN where one does not exist. The names of columns have units."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str | float, ...], ...]
-
-    def __post_init__(self) -> None:
-        if any(len(row) != len(self.columns) for row in self.rows):
-            raise ValueError(f"a row of {self.title!r} has not {len(self.columns)} cells")
 
 
 type Shown = Verdict | Curves | Table

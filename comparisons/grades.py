@@ -6,9 +6,9 @@ without standard errors is graded by its shift alone.  A grade is no verdict: an
 is far off has done what it promises. Its causes are told in numbers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import hypot, isnan, nan, sqrt
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import xarray as xr
@@ -19,13 +19,13 @@ from comparisons.reference import own_draws, reference, scalars
 from inference.estimate import Estimate, Scalar
 from inference.method import Method, label
 from models.capabilities import HasExactPosterior
-from models.programs.density import flat_names, quantity_table
+from models.programs.density import quantity_table
 from models.programs.precision import float64
 from models.spec import Model
 
 type Mark = Literal["ok", "careful", "no"]
 
-MARKS: tuple[Mark, ...] = ("ok", "careful", "no")
+MARKS: tuple[Mark, ...] = get_args(Mark.__value__)
 """Every mark, best first."""
 _ENDS = (1 - INTERVAL) / 2, (1 + INTERVAL) / 2
 _HALF = float(norm.ppf(_ENDS[1]))
@@ -63,6 +63,16 @@ class Grade(NamedTuple):
     mark: Mark
     cause: str
 
+    @property
+    def badness(self) -> tuple[int, float]:
+        """The mark and, among equal marks, by how much the interval fails."""
+        return MARKS.index(self.mark), self.gap
+
+    @property
+    def gap(self) -> float:
+        """By how much an interval's content fails; without one, by the shift, of like size."""
+        return abs(self.shift) / 4 if isnan(self.holds) else abs(INTERVAL - self.holds)
+
 
 @float64
 def graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> list[Grade]:
@@ -71,8 +81,8 @@ def graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> l
     In the order of the fits; none without a reference.
     """
     against, found = reference(fits), list[Grade]()
-    truths = {} if against is None else scalars(model, fits[against])
-    content = _content(model, data, fits[against], list(truths)) if against else None
+    truths = scalars(model, fits[against]) if against else {}
+    content = _content(model, data, fits[against], truths) if against else None
     if content is None:
         return found
     full = {
@@ -85,23 +95,27 @@ def graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> l
         if method == against or fit.problems:
             continue
         own = {name: one for name, one in scalars(model, fit).items() if name in truths}
-        ends = _intervals(fit, own)
-        for name, one in own.items():
-            low, high = ends[name]
+        noise = 0.0
+        if fit.draws is not None:  # both ends are quantiles of draws
+            sizes = fit.draws["posterior"].sizes
+            noise = sqrt(2 * _ENDS[0] * _ENDS[1] / (sizes["chain"] * sizes["draw"]))
+        for name, (low, high) in _intervals(fit, own).items():
+            one, posterior = own[name], truths[name]
             below, above, error = content(name, low, high)
-            holds, posterior = 1 - below - above, truths[name]
+            holds, error = 1 - below - above, hypot(error, noise)
             shift, ratio = (one.location - posterior.location) / posterior.sd, one.sd / posterior.sd
-            if fit.draws is not None:  # both ends are quantiles of draws
-                sizes = fit.draws["posterior"].sizes
-                drawn = sizes["chain"] * sizes["draw"]
-                error = hypot(error, sqrt(2 * _ENDS[0] * _ENDS[1] / drawn))
             mark = _mark(holds, error, shift)
-            numbers = low, high, below, above, holds, error, shift, ratio
             wider = full.get((method.name, method.language, name), posterior.sd) / posterior.sd
             left_out = method.family == "mean_field" and ratio < wider - CAUSE
             cause = "" if mark == "ok" else _cause(method, shift, ratio, left_out, below, above)
+            numbers = low, high, below, above, holds, error, shift, ratio
             found.append(Grade(label(method), name, one.location, one.sd, *numbers, mark, cause))
     return found
+
+
+def worst_of(grades: Iterable[Grade]) -> Grade:
+    """The grade of the quantity that a method gets most wrong."""
+    return max(grades, key=lambda grade: grade.badness)
 
 
 def as_table(rows: Sequence[Grade]) -> xr.Dataset:
@@ -121,31 +135,28 @@ def _intervals(fit: Estimate, own: dict[str, Scalar]) -> dict[str, tuple[float, 
     """A method's 95 % interval for each scalar: quantiles of its draws where it has them."""
     draws = own_draws(fit, list(own)) if own else None
     if draws is not None:
-        ends = np.quantile(draws.reshape(-1, len(own)), _ENDS, axis=0).T.tolist()
-        return {name: (low, high) for name, (low, high) in zip(own, ends, strict=True)}
-    half = {name: _HALF * one.sd for name, one in own.items()}
-    return {n: (one.location - half[n], one.location + half[n]) for n, one in own.items()}
+        low, high = np.quantile(draws.reshape(-1, len(own)), _ENDS, axis=0).tolist()
+        return dict(zip(own, zip(low, high, strict=True), strict=True))
+    return {n: (x.location - _HALF * x.sd, x.location + _HALF * x.sd) for n, x in own.items()}
 
 
 def _content(
-    model: Model, data: xr.Dataset, truth: Estimate, names: list[str]
+    model: Model, data: xr.Dataset, fit: Estimate, truths: Mapping[str, Scalar]
 ) -> Callable[[str, float, float], tuple[float, float, float]] | None:
     """(name, low, high) ↦ posterior probability below and above, and the error of that within."""
-    draws = own_draws(truth, names)
+    draws = own_draws(fit, list(truths))
     if draws is not None:
-        flat = draws.reshape(-1, len(names))
-        column = {name: flat[:, i] for i, name in enumerate(names)}
-        size = {  # how many independent draws a mean is worth
-            name: (one.sd / one.location_error) ** 2 if one.location_error > 0 else len(flat)
-            for name, one in scalars(model, truth).items()
-        }
+        columns = dict(zip(truths, draws.reshape(-1, len(truths)).T, strict=True))
 
         def drawn(name: str, low: float, high: float) -> tuple[float, float, float]:
             if isnan(low) or isnan(high):
                 return nan, nan, nan
-            below, above = float((column[name] < low).mean()), float((column[name] > high).mean())
+            one, own = truths[name], columns[name]
+            below, above = float((own < low).mean()), float((own > high).mean())
             holds = 1 - below - above
-            return below, above, sqrt(max(holds * (1 - holds), 1e-12) / size[name])
+            # how many independent draws a mean is worth
+            size = (one.sd / one.location_error) ** 2 if one.location_error > 0 else own.size
+            return below, above, sqrt(max(holds * (1 - holds), 1e-12) / size)
 
         return drawn
     if not isinstance(model, HasExactPosterior):
@@ -154,7 +165,7 @@ def _content(
     place = {
         name: (parameter.name, i)
         for parameter in quantity_table(model)
-        for i, name in enumerate(flat_names({parameter.name: truth.location.value[parameter.name]}))
+        for i, name in enumerate(fit.scalars(parameter.name))
     }
 
     def exact(name: str, low: float, high: float) -> tuple[float, float, float]:

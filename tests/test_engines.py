@@ -23,7 +23,7 @@ import concord as cc
 import models.catalogue
 from comparisons.case import Case, usual_methods
 from comparisons.claims import own_target
-from comparisons.report.sections.trust import engines_table
+from comparisons.report.sections.runs import engines_table
 from comparisons.targets import highest_mode
 from inference import engine as engines
 from inference.catalogue import catalogue

@@ -13,8 +13,8 @@ import xarray as xr
 from scipy.stats import norm
 
 from comparisons.case import all_methods
-from comparisons.grades import Grade, as_table, from_table, graded
-from comparisons.report.first_screen import first_screen, worst_of
+from comparisons.grades import Grade, as_table, from_table, graded, worst_of
+from comparisons.report.first_screen import first_screen
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Quantity, named_covariance
 from inference.method import label
@@ -121,7 +121,7 @@ def test_what_is_too_wide_is_told_to_be_so_first() -> None:
 
 def test_numbers_far_below_one_are_written_with_an_exponent() -> None:
     tiny = screen(fits(ml=fit(1e-130, 3e-131))).lines
-    assert tiny[1].numbers[0] == "1e-130 ± 3e-131"
+    assert tiny[1].numbers[0] == "1.0e−130 ± 3.0e−131"
 
 
 def test_without_standard_errors_the_shift_alone_counts() -> None:

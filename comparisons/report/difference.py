@@ -5,12 +5,11 @@ the interval that both errors span, *unchanged* where it stayed within the bound
 end, and *cannot tell* between: the rule of every verdict, with the old number as the expected one.
 """
 
-import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import hypot, isnan, nan
+from math import hypot, isnan
 from pathlib import Path
-from typing import Literal, final
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
 
 from comparisons.policy import Z
 from comparisons.verdict import Verdict
@@ -19,25 +18,15 @@ from models.errors import DataError
 type Row = dict[str, str]
 type Change = Literal["changed", "unchanged", "cannot tell"]
 
-COLUMNS = (
-    *("comparison", "model", "data", "about", "observed", "expected", "error", "bound"),
-    *("verdict", "cause"),
-)
-_CASE = COLUMNS[:3]
-_FIELDS = ("claim", "quantity", "parameter", "method", "reference", "n")
+_CASE = ["comparison", "model", "data"]
+_FIELDS = ["claim", "quantity", "parameter", "method", "reference", "n"]
 """By which rows are matched; by their sentences where one of the tables has no such columns."""
+_NUMBERS = ["observed", "error", "bound"]
+COLUMNS = (*_CASE, "about", "observed", "expected", "error", "bound", "verdict", "cause")
 
 
-@final
-@dataclass(frozen=True)
-class Difference:
-    """One row of the comparison of two tables.
-
-    Attributes:
-        row: comparison, model, data and about.
-        change: changed, unchanged or cannot tell.
-        reason: what changed, with both numbers.
-    """
+class Difference(NamedTuple):
+    """A row of both tables (its comparison, model, data and about), and what changed in it."""
 
     row: tuple[str, ...]
     change: Change
@@ -51,22 +40,21 @@ def differences(old: Path, new: Path) -> list[Difference]:
         DataError: a file cannot be read or is no such table.
     """
     tables = _read(old), _read(new)
-    fields = all({*_FIELDS} <= row.keys() for rows in tables for row in rows)
-    before, after = (_keyed(rows, _FIELDS if fields else ("about",)) for rows in tables)
+    fields = all({*_FIELDS} <= {*table} for table in tables)
+    before, after = (
+        _keyed(table, [*_CASE, *(_FIELDS if fields else ["about"])]) for table in tables
+    )
     found = [_difference(before.get(key), after.get(key)) for key in {**before, **after}]
     order = ("changed", "cannot tell", "unchanged")
     return sorted(found, key=lambda difference: order.index(difference.change))
 
 
-def _keyed(rows: Sequence[Row], names: Sequence[str]) -> dict[tuple[str, ...], Row]:
+def _keyed(table: pd.DataFrame, names: list[str]) -> dict[tuple[Any, ...], Row]:
     """Rows by what they are about; an equal statement made twice is told apart by its place."""
-    keyed: dict[tuple[str, ...], Row] = {}
-    for row in rows:
-        key = tuple(row[name] for name in (*_CASE, *names))
-        while key in keyed:
-            key = (*key, "again")
-        keyed[key] = row
-    return keyed
+    place = table.groupby(names).cumcount()
+    keys = table[names].assign(place=place).itertuples(index=False, name=None)
+    rows: Any = table.to_dict("records")
+    return dict(zip(keys, rows, strict=True))
 
 
 def _difference(old: Row | None, new: Row | None) -> Difference:
@@ -75,7 +63,9 @@ def _difference(old: Row | None, new: Row | None) -> Difference:
         return Difference(row, "changed", "new" if old is None else "gone")
     if all(old[name] == new[name] for name in COLUMNS):
         return Difference(row, "unchanged", "the same")
-    (a, error_a, bound_a), (b, error_b, bound_b) = _numbers(old), _numbers(new)
+    (a, error_a, bound_a), (b, error_b, bound_b) = (
+        [float(one[name] or "nan") for name in _NUMBERS] for one in (old, new)
+    )
     verdicts = f"{old['verdict']} → {new['verdict']}"
     same_verdict = old["verdict"] == new["verdict"]
     if isnan(a) or isnan(b):
@@ -92,35 +82,13 @@ def _difference(old: Row | None, new: Row | None) -> Difference:
     return Difference(row, change, moved)
 
 
-def _read(path: Path) -> list[Row]:
-    if path.is_dir():
-        path = path / "verdicts.csv"
+def _read(path: Path) -> pd.DataFrame:
+    path = path / "verdicts.csv" if path.is_dir() else path
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(
-                    f"{path}:1: no column {', '.join(missing)}; expected a verdicts.csv, as "
-                    "`run` writes it"
-                )
-            rows = []
-            for row in reader:
-                _numbers(row, f"{path}:{reader.line_num}")
-                rows.append(row)
-            return rows
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig").fillna("")
+        table[[*COLUMNS]][_NUMBERS].replace("", "nan").astype(float)  # raises of what is none
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; expected a verdicts.csv") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a CSV file in UTF-8: {error}") from error
-
-
-def _numbers(row: Row, where: str = "") -> tuple[float, float, float]:
-    values = []
-    for name in ("observed", "error", "bound"):
-        try:
-            values.append(float(row[name]) if row[name] else nan)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{where}: {name} is {row[name]!r}; expected a number") from error
-    observed, error, bound = values
-    return observed, error, bound
+    except (KeyError, ValueError) as error:  # no CSV, no such columns, or no numbers in them
+        raise DataError(f"{path}: {error}; expected a verdicts.csv, as `run` writes it") from error
+    return table

@@ -6,7 +6,7 @@ N(estimate, covariance), its sampling approximation, and is marked as such.
 """
 
 import zlib
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from comparisons.reference import own_draws
+from comparisons.reference import own_draws, positions
 from comparisons.report.result import CaseResult
 from inference.estimate import Estimate
 from inference.method import Method, label
@@ -36,12 +36,9 @@ REPLICATES = 100
 @final
 @dataclass(frozen=True, slots=True)
 class Comparable:
-    """Draws of several methods in one shape.
+    """Draws of several methods in one shape, (CHAINS, draws, scalars).
 
-    Attributes:
-        draws: of every method, shape (CHAINS, draws, scalars).
-        approximated: the methods that have no draws of their own.
-        unreliable: the methods with problems.
+    Those that have no draws of their own are approximated, those with problems unreliable.
     """
 
     draws: Mapping[Method, np.ndarray]
@@ -52,13 +49,7 @@ class Comparable:
 @final
 @dataclass(frozen=True, slots=True)
 class Replicates:
-    """Observed and replicated data.
-
-    Attributes:
-        observed: by column, one dimension.
-        replicated: by column, shape (replicates, rows).
-        source: label of the method whose draws were used.
-    """
+    """By column, observed data and replicated ones, (replicates, rows); and by whose draws."""
 
     observed: Mapping[str, np.ndarray]
     replicated: Mapping[str, np.ndarray]
@@ -67,28 +58,30 @@ class Replicates:
 
 def comparable(result: CaseResult, names: Sequence[str]) -> Comparable:
     """Draws of every method that reports all the scalars, thinned to the shortest."""
-    own, normal = {}, {}
-    for method, fit in result.estimates.items():
-        found = own_draws(fit, names)
-        if found is not None and np.isfinite(found).all():
-            own[method] = found.reshape(-1, len(names))
-        elif set(names) <= set(map(str, fit.covariance["quantity"].values)):
-            normal[method] = fit
-    size = min([_MOST, *map(len, own.values())]) // CHAINS
+    own = {method: own_draws(fit, names) for method, fit in result.estimates.items()}
+    flat = {
+        method: draws.reshape(-1, len(names))
+        for method, draws in own.items()
+        if draws is not None and np.isfinite(draws).all()
+    }
+    size = min([_MOST, *map(len, flat.values())]) // CHAINS
     drawn = {}
-    for method in result.estimates:
-        if method in own:
-            keep = np.linspace(0, len(own[method]) - 1, CHAINS * size).round().astype(int)
-            drawn[method] = own[method][keep]
-        elif method in normal:
-            approximation = _normal(normal[method], names, CHAINS * size)
-            if np.isfinite(approximation).all():
-                drawn[method] = approximation
-    return Comparable(
-        {method: draws.reshape(CHAINS, size, len(names)) for method, draws in drawn.items()},
-        frozenset(normal).intersection(drawn),
-        frozenset(method for method in drawn if result.estimates[method].problems),
-    )
+    for method, fit in result.estimates.items():
+        if method in flat:
+            found = _thinned(flat[method], CHAINS * size)
+        elif set(names) <= positions(fit).keys():
+            found = _normal(fit, names, CHAINS * size)
+        else:
+            continue
+        if np.isfinite(found).all():
+            drawn[method] = found.reshape(CHAINS, size, len(names))
+    troubled = frozenset(method for method in drawn if result.estimates[method].problems)
+    return Comparable(drawn, frozenset(drawn) - flat.keys(), troubled)
+
+
+def _thinned(flat: np.ndarray, most: int) -> np.ndarray:
+    """So many of the draws, or all if there are fewer, spread evenly."""
+    return flat[np.linspace(0, len(flat) - 1, min(most, len(flat))).round().astype(int)]
 
 
 def _normal(estimate: Estimate, names: Sequence[str], size: int) -> np.ndarray:
@@ -98,57 +91,50 @@ def _normal(estimate: Estimate, names: Sequence[str], size: int) -> np.ndarray:
     that their mean is the estimate.
     """
     location = np.concatenate([np.ravel(v.values) for v in estimate.location.value.values()])
-    place = {str(name): i for i, name in enumerate(estimate.covariance["quantity"].values)}
-    chosen = [place[name] for name in names]
+    chosen = [positions(estimate)[name] for name in names]
     covariance = np.nan_to_num(estimate.covariance.values[np.ix_(chosen, chosen)])
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
     factor = vectors * np.sqrt(np.clip(values, 0, None))
     half = np.random.default_rng(0).standard_normal((size // 2, len(names)))
-    noise = np.concatenate([half, -half])
-    return location[chosen] + noise @ factor.T
+    return location[chosen] + np.concatenate([half, -half]) @ factor.T
 
 
-def replicates(result: CaseResult, source: Method) -> tuple[Replicates | None, str]:
+def replicates(result: CaseResult, source: Method) -> Replicates | str:
     """Data replicated at posterior draws of a fit; or why there are none.
 
-    Draws of the group `posterior_predictive` are used where the fit has them; else the model
-    simulates whole data sets; a model of several variables, some of which are known rather than
-    modelled (standard errors, group labels), has its NumPyro program replicate the observed sites.
+    A user's own programs draw theirs; any other model simulates whole data sets; a model of
+    several variables, some of which are known rather than modelled (standard errors, group
+    labels), has its NumPyro program replicate the observed sites.
     """
-    draws, model, data = result.estimates[source].draws, result.model, result.data
-    if draws is None:
-        return None, f"{label(source)} has no draws"
-    if "posterior_predictive" in draws.children:
-        kept = _flat(draws["posterior_predictive"].to_dataset(), data)
-        replicated = {name: _thinned(array) for name, array in kept.items()}
-        observed = {name: data[name].values for name in replicated}
-    else:
-        names = [parameter.name for parameter in model.parameters]
-        values = _flat(draws["posterior"].to_dataset(), names)
-        if missing := [name for name in names if name not in values]:
-            return None, f"{label(source)} keeps no draws of {', '.join(missing)}"
-        rng = np.random.default_rng(zlib.crc32(f"{result.slug} replicates".encode()))
-        values, observed = {name: _thinned(values[name]) for name in names}, {}
-        try:
-            if isinstance(model, HasOwnPrograms):
-                replicated = model.simulated_sets(rng, values)
-            elif len(data.data_vars) == 1:
-                replicated = _simulated(model, data, values, rng)
-            else:
-                observed, replicated = _conditional(model, data, values, rng)
-            observed = observed or {name: data[name].values for name in replicated}
-        except (ConcordError, NotImplementedError, KeyError, TypeError, ValueError) as error:
-            return None, f"the model could not replicate the data: {type(error).__name__}: {error}"
-    return Replicates(_columns(data, observed), _columns(data, replicated, 1), label(source)), ""
+    model, data = result.model, result.data
+    names = [parameter.name for parameter in model.parameters]
+    drawn = _flat(_posterior(result, source), names)
+    if missing := [name for name in names if name not in drawn]:
+        return f"{label(source)} keeps no draws of {', '.join(missing)}"
+    rng = np.random.default_rng(zlib.crc32(f"{result.slug} replicates".encode()))
+    values, observed = {name: _thinned(drawn[name], REPLICATES) for name in names}, {}
+    try:
+        if isinstance(model, HasOwnPrograms):
+            replicated = model.simulated_sets(rng, values)
+        elif len(data.data_vars) == 1:
+            replicated = _simulated(model, data, values, rng)
+        else:
+            observed, replicated = _conditional(model, data, values, rng)
+        observed = observed or {name: data[name].values for name in replicated}
+    except (ConcordError, NotImplementedError, KeyError, TypeError, ValueError) as error:
+        return f"the model could not replicate the data: {type(error).__name__}: {error}"
+    return Replicates(_columns(data, observed), _columns(data, replicated, 1), label(source))
 
 
-def _flat(group: xr.Dataset, names: Iterable[Hashable]) -> dict[str, np.ndarray]:
-    """Draws of the variables of a group that are among the names, shape (chains × draws, …)."""
-    arrays = {
-        str(name): group[name].transpose("chain", "draw", ...).to_numpy()
-        for name in names
-        if name in group
-    }
+def _posterior(result: CaseResult, source: Method) -> xr.Dataset:
+    draws = result.estimates[source].draws
+    return xr.Dataset() if draws is None else draws["posterior"].to_dataset()
+
+
+def _flat(group: xr.Dataset, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Draws of the variables that a group has, shape (chains × draws, …)."""
+    kept = (name for name in names if name in group)
+    arrays = {name: group[name].transpose("chain", "draw", ...).to_numpy() for name in kept}
     return {name: array.reshape(-1, *array.shape[2:]) for name, array in arrays.items()}
 
 
@@ -160,24 +146,19 @@ def prior_and_posterior(
     Of the prior's draws only the quantiles between 5 % and 95 % are kept: a heavy tail would leave
     nothing else to be seen.
     """
-    draws, model = result.estimates[source].draws, result.model
-    group = draws["posterior"].to_dataset() if draws else xr.Dataset()
-    posterior = _flat(group, [parameter.name for parameter in model.parameters])
+    model, group = result.model, _posterior(result, source)
     rng = np.random.default_rng(zlib.crc32(f"{result.slug} prior".encode()))
     program = model if isinstance(model, HasOwnPrograms) else read_numpyro(model, result.data)
     prior = program.prior_draws(rng, 1000)
     found: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
-    for name, drawn in posterior.items():
-        if name not in prior:
-            continue
+    names = [parameter.name for parameter in model.parameters if parameter.name in prior]
+    for name, drawn in _flat(group, names).items():
         entries = flat_names({name: group[name].isel(chain=0, draw=0)})
         for entry, index in zip(entries, np.ndindex(drawn.shape[1:]), strict=True):
             before, after = prior[name][(..., *index)], drawn[(..., *index)]
             if not (np.allclose(before, before[0]) or np.allclose(after, after[0])):
-                levels = np.linspace(0.05, 0.95, 1000)
-                found[0][entry] = np.quantile(before, levels)
-                places = np.linspace(0, after.size - 1, 1000).astype(int)
-                found[1][entry] = after[places]
+                found[0][entry] = np.quantile(before, np.linspace(0.05, 0.95, 1000))
+                found[1][entry] = after[np.linspace(0, after.size - 1, 1000).astype(int)]
                 break
     return found
 
@@ -197,29 +178,20 @@ def _conditional(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The observed sites of the NumPyro program, and their replicates."""
     point: dict[str, Any] = {name: array[0] for name, array in values.items()}
-    sites = numpyro_trace(model, data, point)
-    names = [
-        name
-        for name, site in sites.items()
+    observed = {
+        name: np.asarray(site["value"])
+        for name, site in numpyro_trace(model, data, point).items()
         if site["type"] == "sample" and site["is_observed"] and np.ndim(site["value"])
-    ]
+    }
 
     def one(key: Any, at: Any) -> dict[str, Any]:
         found = numpyro_trace(model, data, at)
-        keys = jax.random.split(key, len(names))
-        return {name: found[name]["fn"].sample(k) for name, k in zip(names, keys, strict=True)}
+        keys = jax.random.split(key, len(observed))
+        return {name: found[name]["fn"].sample(k) for name, k in zip(observed, keys, strict=True)}
 
     keys = jax.random.split(key_of(rng), len(next(iter(values.values()))))
     drawn = jax.jit(jax.vmap(one))(keys, dict(values))
-    return (
-        {name: np.asarray(sites[name]["value"]) for name in names},
-        {name: np.asarray(drawn[name]) for name in names},
-    )
-
-
-def _thinned(flat: np.ndarray) -> np.ndarray:
-    """At most REPLICATES of the draws, spread evenly."""
-    return flat[np.linspace(0, len(flat) - 1, min(REPLICATES, len(flat))).round().astype(int)]
+    return observed, {name: np.asarray(drawn[name]) for name in observed}
 
 
 def _columns(

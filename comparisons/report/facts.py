@@ -1,6 +1,5 @@
 """Everything the report knows of a case, computed once; the page and the JSON both show it."""
 
-import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,17 +15,13 @@ from comparisons.policy import MISFIT
 from comparisons.reference import samplers
 from comparisons.report import draws, headline, tables
 from comparisons.report.draws import Comparable, Replicates
-from comparisons.report.engines import engines
 from comparisons.report.first_screen import FirstScreen, first_screen
-from comparisons.report.headline import Agreement
+from comparisons.report.headline import Agreement, Row
 from comparisons.report.result import CaseResult
-from comparisons.report.tables import Row
 from comparisons.store.keys import canonical, versions
 from comparisons.verdict import Outcome
 from inference.method import Method, label
-from models.capabilities import HasOwnPrograms
 from models.data.dataset import content_hash
-from models.errors import ConfigError
 
 _DRAWS = 500
 """Of each chain, for the expected log predictive density."""
@@ -45,9 +40,8 @@ class Facts:
         loo: its expected log predictive density, unit by unit; None where that is unknown.
         notable: the scalars of figures that show every method.
         drawn: draws of every method at these.
-        replicates: replicated data, if there are any; `no_replicates` says why not.
-        rows: of every table: the tidy ones estimates, criteria, verdicts and grades, and the page's
-            convergence, engines, optimisers, agreement, forest, predictive and costs.
+        replicates: replicated data; where there are none, why.
+        rows: of every table, by its name.
         changes: what changed since the last run, as (statement, change, reason); None if there
             was none.
     """
@@ -59,8 +53,7 @@ class Facts:
     loo: ELPDDataLOO | None
     notable: tuple[str, ...]
     drawn: Comparable
-    replicates: Replicates | None
-    no_replicates: str
+    replicates: Replicates | str
     rows: Mapping[str, list[Row]]
     changes: tuple[tuple[str, str, str], ...] | None = None
 
@@ -79,22 +72,22 @@ def facts(result: CaseResult) -> Facts:
     source = found.reference
     if source is None or result.estimates[source].draws is None:
         source = next(iter(samplers(result.estimates)), None)
-    replicates, no_replicates = None, "no sampler of the posterior can be relied on"
+    replicates = "no sampler of the posterior can be relied on"
     if source:
-        replicates, no_replicates = draws.replicates(result, source)
-    predictive = tables.predictive_rows(replicates) if replicates else []
+        replicates = draws.replicates(result, source)
+    predictive = [] if isinstance(replicates, str) else tables.predictive_rows(replicates)
     convergence = tables.convergence_rows(result)
     names, grades = tables.identity(result).values(), headline.published_grades(result)
-    shipped = engines(result.estimates, result.failures, result.verdicts, grades)
+    shipped = headline.engines(result.estimates, result.failures, result.verdicts, grades)
     rows = {
         "estimates": tables.estimate_rows(result),
-        "criteria": tables.criteria_rows(result) if result.estimates else [],
+        "criteria": tables.criteria_rows(result),
         "verdicts": tables.verdict_rows(result),
         "grades": tables.grade_rows(result),
         "convergence": convergence,
-        "engines": [{"case": " on ".join(names), **row._asdict()} for row in shipped],
+        "engines": [{"case": " on ".join(names), **row} for row in shipped],
         "optimisers": tables.optimiser_rows(result),
-        "agreement": tables.agreement_rows(result, found),
+        "agreement": found.rows,
         "forest": tables.forest_rows(drawn, notable),
         "predictive": predictive,
         "costs": tables.cost_rows(result, convergence),
@@ -102,9 +95,7 @@ def facts(result: CaseResult) -> Facts:
     title, told = " · ".join(names), _misfit(predictive)[:1]
     screen = first_screen(result.model, title, result.estimates, result.verdicts, grades, told)
     loo = _loo(result, source) if source else None
-    return Facts(
-        result, found, screen, source, loo, notable, drawn, replicates, no_replicates, rows
-    )
+    return Facts(result, found, screen, source, loo, notable, drawn, replicates, rows)
 
 
 def _misfit(predictive: Sequence[Row]) -> list[str]:
@@ -122,9 +113,8 @@ def _loo(result: CaseResult, source: Method) -> ELPDDataLOO | None:
     draws = result.estimates[source].draws
     if draws is None or "log_likelihood" not in draws.children:
         return None
-    if len(draws["log_likelihood"].data_vars) != 1:
-        return None
-    return leave_one_out(draws, per_chain=_DRAWS)
+    one = len(draws["log_likelihood"].data_vars) == 1
+    return leave_one_out(draws, per_chain=_DRAWS) if one else None
 
 
 def same_data(cases: Sequence[Facts]) -> list[tuple[str, pd.DataFrame]]:
@@ -160,14 +150,10 @@ def provenance(result: CaseResult, command: str) -> dict[str, Any]:
 def as_json(known: Facts, command: str) -> dict[str, Any]:
     """The case in plain JSON types; NaN is null."""
     result = known.result
-    try:
-        hyper_parameters = canonical(result.model)["settings"]
-    except (ConfigError, KeyError, TypeError):
-        hyper_parameters = dict(settings(result))
     content = {
         "slug": result.slug,
         "model": result.model.name,
-        "hyper_parameters": hyper_parameters,
+        "hyper_parameters": canonical(result.model)["settings"],
         "data": result.data_name,
         "columns": list(result.columns),
         "sizes": {str(dim): size for dim, size in result.data.sizes.items()},
@@ -196,14 +182,4 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
-
-
-def settings(result: CaseResult) -> list[tuple[str, str]]:
-    """The hyper-parameters, name and value."""
-    if not dataclasses.is_dataclass(result.model) or isinstance(result.model, HasOwnPrograms):
-        return []
-    names = [field.name for field in dataclasses.fields(result.model)]
-    return [(name, repr(getattr(result.model, name))) for name in names]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,7 +1,6 @@
 """Publishing: a report is written whole beside the old one, then moved into its place."""
 
 import contextlib
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
@@ -10,7 +9,6 @@ from pathlib import Path
 from comparisons.report.result import CaseResult
 from comparisons.store.entries import disk_error
 from comparisons.store.output import Output, remove, sweep, temporary
-from inference.method import label
 from models.errors import ConfigError
 
 _SLUG = re.compile(r"[a-z0-9_-]{1,120}")
@@ -37,16 +35,14 @@ def check_slugs(results: Sequence[CaseResult]) -> None:
     Raises:
         ConfigError: a slug is malformed, reserved or used twice.
     """
-    seen: set[str] = set()
+    taken: list[str] = [*_RESERVED]
     for result in results:
-        if not _SLUG.fullmatch(result.slug) or result.slug in _RESERVED:
+        if not _SLUG.fullmatch(result.slug) or result.slug in taken:
             raise ConfigError(
                 f"the page name {result.slug[:80]!r} cannot be used; expected letters a-z, digits, "
-                f"_ and -, and none of {', '.join(_RESERVED)}"
+                f"_ and -, once each, and none of {', '.join(_RESERVED)}"
             )
-        if result.slug in seen:
-            raise ConfigError(f"two cases have the page name {result.slug!r}; expected one each")
-        seen.add(result.slug)
+        taken.append(result.slug)
 
 
 @contextlib.contextmanager
@@ -81,9 +77,3 @@ def put(stage: Path, texts: Mapping[str, str]) -> None:
     """Writes texts to files by name."""
     for name, text in texts.items():
         (stage / name).write_text(text, encoding="utf-8", newline="\n")
-
-
-def links(result: CaseResult, out: Path) -> dict[str, str]:
-    """Where the stored fits lie as seen from a page, by label."""
-    paths = result.files.items()
-    return {label(method): Path(os.path.relpath(path, out)).as_posix() for method, path in paths}

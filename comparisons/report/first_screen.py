@@ -6,15 +6,16 @@ that misses its own target is not to be used, whatever its grade.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
-from math import isfinite, isnan, nan
+from itertools import groupby
+from math import isnan, nan
 from typing import NamedTuple, final
 
 from comparisons.claims import GATE
-from comparisons.grades import MARKS, Grade, Mark
-from comparisons.policy import INTERVAL, POSTERIOR, PULL
+from comparisons.grades import Grade, worst_of
+from comparisons.policy import POSTERIOR, PULL
 from comparisons.reference import exact_posterior, reference, scalars
-from comparisons.report.headline import family_name
+from comparisons.report.formats import percent, with_error
+from comparisons.report.headline import duration, family_name
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Scalar
 from inference.method import Method, label
@@ -24,8 +25,9 @@ from models.spec import Model
 
 SHOWN = 3
 """Quantities on a line of the first screen."""
-_DIGITS = 8
-"""Most decimal places of an estimate."""
+
+type Verdicts = Mapping[str, Sequence[Verdict]]
+"""Those of each claim, by its name."""
 
 
 @final
@@ -44,7 +46,7 @@ class Line(NamedTuple):
     method: str
     numbers: tuple[str, ...]
     holds: float
-    mark: Mark | str
+    mark: str
     words: str
     seconds: float
 
@@ -54,7 +56,6 @@ class FirstScreen(NamedTuple):
     """The first screen of a case.
 
     Attributes:
-        title: model and data.
         sentence: the answer.
         warnings: what stands above it.
         shown: flat names of the quantities in the lines.
@@ -74,9 +75,8 @@ class FirstScreen(NamedTuple):
         """The lines as cells of text, with a head."""
         rows = [("", *self.shown, "holds, at worst", "", "time")]
         for line in self.lines:
-            holds = "–" if isnan(line.holds) else f"{100 * line.holds:.1f} %"
             seconds = "" if isnan(line.seconds) else f"{line.seconds:.3g} s"
-            rows.append((line.method, *line.numbers, holds, line.words, seconds))
+            rows.append((line.method, *line.numbers, percent(line.holds), line.words, seconds))
         return rows
 
     def text(self) -> str:
@@ -95,7 +95,7 @@ def first_screen(
     model: Model,
     title: str,
     fits: Mapping[Method, Estimate],
-    verdicts: Mapping[str, Sequence[Verdict]],
+    verdicts: Verdicts,
     grades: Sequence[Grade],
     warnings: Sequence[str] = (),
 ) -> FirstScreen:
@@ -128,17 +128,18 @@ def first_screen(
             "cheap methods; estimates can still be compared with one another."
         )
         shown = _free(model, max(numbers.values(), key=len, default={}))[:SHOWN]
-        words = {m: (*fit.problems, "nothing to judge it by")[0] for m, fit in fits.items()}
-        lines = [_line(m, fits[m], numbers[m], shown, nan, "", words[m]) for m in fits]
+        judged = {m: (nan, "", [*f.problems, "nothing to judge it by"][0]) for m, f in fits.items()}
     else:
         if note := fits[against].record.attrs.get("note"):  # few of its transitions diverged
             above.append(f"{label(against)}: {note}")
-        own: dict[str, list[Grade]] = {}
-        for grade in grades:
-            own.setdefault(grade.method, []).append(grade)
-        told = _sentence(fits, own, verdicts)
+        worst = {n: worst_of(own) for n, own in groupby(grades, lambda grade: grade.method)}
+        missed = [v for v in verdicts.get("own_target", ()) if v.outcome == "DIFFER"]
+        off = {v.method: v.cause or "it misses its own target" for v in reversed(missed)}
+        told = _sentence(fits, worst, off)
         shown = _shown(grades, _free(model, numbers[against]))
-        lines = _lines(against, fits, numbers, shown, own, verdicts)
+        judged = {against: (nan, "", "the reference")}
+        judged |= {m: _judgement(m, fits[m], worst, off, verdicts) for m in fits if m != against}
+    lines = _lines(fits, numbers, shown, judged, grouped=against is not None)
     return FirstScreen(title, told, tuple(above), tuple(shown), tuple(lines), tuple(notes))
 
 
@@ -151,25 +152,23 @@ def _on_likelihood(model: Model, fits: Mapping[Method, Estimate]) -> Iterator[st
 
 
 def _lines(
-    against: Method,
     fits: Mapping[Method, Estimate],
     numbers: Mapping[Method, Mapping[str, Scalar]],
     shown: Sequence[str],
-    grades: Mapping[str, Sequence[Grade]],
-    verdicts: Mapping[str, Sequence[Verdict]],
+    judged: Mapping[Method, tuple[float, str, str]],
+    *,
+    grouped: bool,
 ) -> Iterator[Line]:
-    """The reference; then one for the languages of a method that fare alike, the worst of them."""
-    yield _line(against, fits[against], numbers[against], shown, nan, "", "the reference")
-    grouped: dict[tuple[str, str], list[tuple[Method, Line]]] = {}
-    for method, fit in fits.items():
-        if method == against:
-            continue
-        judgement = _judgement(method, fit, grades, verdicts)
-        line = _line(method, fit, numbers[method], shown, *judgement)
-        alone = method.kind == "sampler" or method.shipped
+    """One for each method, or for the languages of one that fare alike, the worst of them."""
+    groups: dict[tuple[str, str], list[tuple[Method, Line]]] = {}
+    for method, judgement in judged.items():
+        own = [numbers[method].get(name) for name in shown]
+        texts = tuple("–" if one is None else with_error(one.location, one.sd) for one in own)
+        line = Line(label(method), texts, *judgement, duration(fits[method]))
+        alone = not grouped or method.kind == "sampler" or method.shipped
         alike = label(method) if alone else f"{method.name}{method.family}"
-        grouped.setdefault((alike, line.mark), []).append((method, line))
-    for group in grouped.values():
+        groups.setdefault((alike, line.mark), []).append((method, line))
+    for group in groups.values():
         worst = min((line for _, line in group), key=lambda line: (line.holds, line.method))
         if len(group) > 1:
             seconds = sum(line.seconds for _, line in group)
@@ -185,26 +184,25 @@ def _pulled(
     likelihood = next((numbers[m] for m in sound if m.target == "likelihood"), {})
     joint = next((numbers[m] for m in sound if m.target == "posterior" and m.kind == "optimum"), {})
     pulls = {
-        name: (joint[name].location - one.location) / one.sd
+        name: abs(joint[name].location - one.location) / one.sd
         for name, one in likelihood.items()
         if name in joint and one.sd > 0
     }
-    name = max(pulls, key=lambda name: abs(pulls[name]), default=None)
-    if name is not None and abs(pulls[name]) > PULL:
+    name = max(pulls, key=pulls.__getitem__, default="")
+    if name and pulls[name] > PULL:
         yield (
             "the prior disagrees with the data: it moves "
             f"{name} from {likelihood[name].location:.4g} to {joint[name].location:.4g}, "
-            f"{abs(pulls[name]):.1f} standard errors; widen the prior, or check the units"
+            f"{pulls[name]:.1f} standard errors; widen the prior, or check the units"
         )
 
 
-def _missed(verdicts: Mapping[str, Sequence[Verdict]]) -> Iterator[str]:
+def _missed(verdicts: Verdicts) -> Iterator[str]:
     """Differences that must not be, a sentence for each claim."""
     for name, found in verdicts.items():
-        bad = [verdict for verdict in found if verdict.outcome == "DIFFER"]
-        if bad and name != GATE:
-            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-            first = bad[0]
+        first, *others = [v for v in found if v.outcome == "DIFFER"] or [None]
+        if first and name != GATE:
+            more = f" and {len(others)} more" if others else ""
             numbers = f"{first.observed:.4g}, not {first.expected:.4g}"
             yield f"{name.replace('_', ' ')}: {first.about} is {numbers}{more}"
 
@@ -222,81 +220,39 @@ def _shown(grades: Sequence[Grade], every: Sequence[str]) -> list[str]:
     gap: dict[str, float] = dict.fromkeys(every, 0.0)
     for grade in grades:
         if grade.parameter in gap:
-            size = abs(INTERVAL - grade.holds) if isfinite(grade.holds) else abs(grade.shift) / 4
-            gap[grade.parameter] = max(gap[grade.parameter], size)
+            gap[grade.parameter] = max(gap[grade.parameter], grade.gap)
     chosen = sorted(gap, key=lambda name: -gap[name])[:SHOWN]
     return [name for name in every if name in chosen]
-
-
-def _line(
-    method: Method,
-    fit: Estimate,
-    own: Mapping[str, Scalar],
-    shown: Sequence[str],
-    holds: float,
-    mark: str,
-    words: str,
-) -> Line:
-    parts = [fit.record.attrs.get(name, nan) for name in ("compile", "warm_up", "run")]
-    known = [float(part) for part in parts if isfinite(part)]
-    texts = tuple(_with_sd(own[name]) if name in own else "–" for name in shown)
-    return Line(label(method), texts, holds, mark, words, sum(known) if known else nan)
-
-
-def _with_sd(one: Scalar) -> str:
-    """An estimate ± its sd, with two digits of the sd."""
-    if not (isfinite(one.sd) and one.sd > 0 and isfinite(one.location)):
-        return f"{one.location:.4g}"
-    digits = max(0, 1 - int(f"{one.sd:.1e}".partition("e")[2]))
-    if digits > _DIGITS:
-        return f"{one.location:.6g} ± {one.sd:.2g}"
-    return f"{one.location:.{digits}f} ± {one.sd:.{digits}f}"
 
 
 def _judgement(
     method: Method,
     fit: Estimate,
-    grades: Mapping[str, Sequence[Grade]],
-    verdicts: Mapping[str, Sequence[Verdict]],
+    worst: Mapping[str, Grade],
+    off: Mapping[str, str],
+    verdicts: Verdicts,
 ) -> tuple[float, str, str]:
     """The least that a method's interval holds, its grade, and the grade in words."""
-    found = grades.get(label(method), ())
-    if fit.problems or not found:
+    name = label(method)
+    if fit.problems or name not in worst:
         return nan, "", "not judged" + (f": {fit.problems[0]}" if fit.problems else "")
-    worst = worst_of(found)
-    if method.kind == "sampler" or exact_posterior(method):
-        return worst.holds, "", _agreement(label(method), verdicts)
-    if cause := _off(label(method), verdicts):
-        return worst.holds, "no", f"NO: {cause}"
-    words = "NO" if worst.mark == "no" else worst.mark
-    if worst.cause:
-        words = f"{words}: {worst.parameter}: {worst.cause.partition(';')[0]}"
-    return worst.holds, worst.mark, words
+    grade = worst[name]
+    if _draws_the_posterior(method):
+        return grade.holds, "", _agreement(name, verdicts)
+    if name in off:
+        return grade.holds, "no", f"NO: {off[name]}"
+    words = "NO" if grade.mark == "no" else grade.mark
+    if grade.cause:
+        words = f"{words}: {grade.parameter}: {grade.cause.partition(';')[0]}"
+    return grade.holds, grade.mark, words
 
 
-def worst_of(grades: Sequence[Grade]) -> Grade:
-    """The grade of the quantity that a method gets most wrong."""
-    return max(grades, key=_badness)
+def _draws_the_posterior(method: Method) -> bool:
+    """Whether its target is the posterior itself, so that it is compared and not graded."""
+    return method.kind == "sampler" or exact_posterior(method)
 
 
-def _badness(grade: Grade) -> tuple[int, float]:
-    """The mark and, among equal marks, by how much the interval fails."""
-    gap = abs(INTERVAL - grade.holds) if isfinite(grade.holds) else abs(grade.shift)
-    return _rank(grade), gap
-
-
-def _rank(grade: Grade) -> int:
-    return MARKS.index(grade.mark)
-
-
-def _off(name: str, verdicts: Mapping[str, Sequence[Verdict]]) -> str:
-    """How a fit misses its own target; "" if it does not."""
-    own = (v for v in verdicts.get("own_target", ()) if v.method == name)
-    causes = (verdict.cause for verdict in own if verdict.outcome == "DIFFER")
-    return next((cause or "it misses its own target" for cause in causes), "")
-
-
-def _agreement(name: str, verdicts: Mapping[str, Sequence[Verdict]]) -> str:
+def _agreement(name: str, verdicts: Verdicts) -> str:
     """How a sampler stands beside the reference, with what would have been seen."""
     rows = [v for v in verdicts.get("posterior_agreement", ()) if v.method == name]
     known = [v for v in rows if v.outcome != "NOT COMPARABLE" and v.bound > 0]
@@ -321,44 +277,36 @@ def _called(method: Method) -> str:
     return method.name.replace("_", " ") + (f" ({method.family})" if method.family else "")
 
 
-def _sentence(
-    fits: Mapping[Method, Estimate],
-    own: Mapping[str, Sequence[Grade]],
-    verdicts: Mapping[str, Sequence[Verdict]],
-) -> str:
+def _sentence(fits: Iterable[Method], worst: Mapping[str, Grade], off: Mapping[str, str]) -> str:
     """May the cheapest method be used; if not, which may."""
-    graded: dict[str, Grade] = {}
-    missed: dict[str, list[str]] = {}
-    for method in sorted(fits, key=lambda m: m.target != "likelihood"):
-        found = own.get(label(method), ())
-        if not found or method.kind == "sampler" or exact_posterior(method):
-            continue
-        worst, name = worst_of(found), _called(method)
-        if _off(label(method), verdicts):
-            missed.setdefault(name, []).append(label(method))
-        elif name not in graded or _badness(worst) > _badness(graded[name]):
-            graded[name] = worst
-    if missed and not graded:
-        told = ", ".join(chain.from_iterable(missed.values()))
-        return f"NO: not found by its own definition: {told}."
-    if not graded:
+    cheap = [m for m in fits if label(m) in worst and not _draws_the_posterior(m)]
+    cheap.sort(key=lambda method: method.target != "likelihood")
+    found: dict[str, Grade] = {}
+    for method in cheap:
+        grade, name = worst[label(method)], _called(method)
+        if label(method) not in off:
+            found[name] = worst_of([found.get(name, grade), grade])
+    if not cheap:
         return "No cheap method was fitted that could be judged."
-    best = min(graded, key=lambda name: _badness(graded[name]))
-    first = "maximum likelihood" if "maximum likelihood" in graded else best
-    worst = graded[first]
-    at_worst = f"Its estimate of {worst.parameter} is {worst.shift:+.2f} posterior sd off."
-    if not isnan(worst.holds):
-        held = f"{100 * worst.holds:.1f} % of the posterior ({worst.parameter})"
+    if not found:
+        return f"NO: not found by its own definition: {', '.join(map(label, cheap))}."
+    first = next(iter(found))
+    if first != "maximum likelihood":
+        first = min(found, key=lambda name: found[name].badness)
+    grade = found[first]
+    at_worst = f"Its estimate of {grade.parameter} is {grade.shift:+.2f} posterior sd off."
+    if not isnan(grade.holds):
+        held = f"{100 * grade.holds:.1f} % of the posterior ({grade.parameter})"
         at_worst = f"Its worst 95 % interval holds {held}."
-    if worst.mark == "ok":
+    if grade.mark == "ok":
         return f"YES: {first} will do. {at_worst}"
     instead = "No cheap method is better graded."
-    if better := [name for name, other in graded.items() if other.mark == "ok"]:
+    if better := [name for name, other in found.items() if other.mark == "ok"]:
         instead = f"{' and '.join(better)} will do."
-    elif better := [name for name, other in graded.items() if _rank(other) < _rank(worst)]:
+    elif better := [n for n, other in found.items() if other.badness[0] < grade.badness[0]]:
         instead = f"{' and '.join(better)} {'is' if len(better) == 1 else 'are'} better graded."
     start = f"NO: {first} will not do."
-    if worst.mark == "careful":
+    if grade.mark == "careful":
         start = f"WITH CARE: {first} is usable."
-    cause = f"{worst.cause[:1].upper()}{worst.cause[1:]}. " if worst.cause else ""
+    cause = f"{grade.cause[:1].upper()}{grade.cause[1:]}. " if grade.cause else ""
     return f"{start} {at_worst} {cause}{instead}"

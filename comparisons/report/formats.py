@@ -13,7 +13,7 @@ def number(value: float, error: float = 0.0) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return _signed(format(value, _format(value, error)))
+    return format(value, _format(value, error)).replace("-", "−")
 
 
 def with_error(value: float, error: float) -> str:
@@ -22,7 +22,8 @@ def with_error(value: float, error: float) -> str:
     if not math.isfinite(value) or not 0 < error < math.inf:
         return shown
     pattern = _format(value, error)
-    return f"{shown} ± {_signed(format(error, pattern if pattern.endswith('f') else '.1e'))}"
+    its = format(error, pattern if pattern.endswith("f") else ".1e")
+    return f"{shown} ± {its.replace('-', '−')}"
 
 
 def _format(value: float, error: float) -> str:
@@ -34,11 +35,19 @@ def _format(value: float, error: float) -> str:
     return f".{max(0, 1 - math.floor(math.log10(error)))}f"
 
 
+def estimate(value: float, error: float, scale: float) -> str:
+    """A number with its error; an exact one with digits down to a hundredth of its scale."""
+    return with_error(value, error) if error > 0 else number(value, scale / 10)
+
+
 def seconds(value: float) -> str:
     """A duration in seconds: two digits below ten seconds, none above."""
-    if math.isnan(value):
-        return "–"
-    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+    return "–" if math.isnan(value) else f"{value:.2g}" if value < 10 else f"{value:.0f}"
+
+
+def percent(share: float) -> str:
+    """A share in percent."""
+    return "–" if math.isnan(share) else f"{100 * share:.1f} %"
 
 
 def visible(text: str) -> str:
@@ -55,8 +64,3 @@ def visible(text: str) -> str:
 def short(text: str, length: int = _LONGEST) -> str:
     """Visible text of at most `length` characters, with an ellipsis where it was cut."""
     return visible(text if len(text) <= length else text[: length - 1] + "…")
-
-
-def _signed(text: str) -> str:
-    """With a true minus sign, which lines up with the digits."""
-    return text.replace("-", "−")

@@ -1,61 +1,47 @@
-"""Every method beside the reference: shifts and ratios of sd, with what its intervals hold.
+"""Every method beside the reference, and every library's own fit beside its own target.
 
 The grades are those that `posterior_agreement` publishes (`comparisons.grades`); without them the
-shifts and ratios stand alone.
+shifts and ratios of sd stand alone.
 """
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple, final
+from collections.abc import Iterable, Mapping, Sequence
+from math import hypot, isfinite, isnan, log, nan
+from typing import Any, NamedTuple
 
-from comparisons.grades import Grade, from_table
-from comparisons.reference import reference, scalars
+from comparisons.distances import wasserstein
+from comparisons.grades import Grade, from_table, worst_of
+from comparisons.policy import OPTIMUM, POSTERIOR
+from comparisons.reference import own_draws, reference, scalars
 from comparisons.report.result import CaseResult
 from comparisons.verdict import OUTCOMES, Outcome, Verdict
-from inference.estimate import Scalar
-from inference.method import Method, label
+from inference.catalogue import catalogue
+from inference.estimate import Estimate, Scalar
+from inference.method import Method, label, variants
+
+type Row = dict[str, Any]
+"""A row of a table, by column."""
 
 NOTABLE = 6
 """Scalars in figures that show every method."""
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One method against the reference at one scalar.
-
-    Attributes:
-        shift: location less the reference's, in reference standard deviations.
-        shift_error: its Monte Carlo standard error.
-        ratio: standard deviation over the reference's.
-        ratio_error: its Monte Carlo standard error.
-        holds: what the method's 95 % interval holds of the reference posterior; NaN if unknown.
-        holds_error: its Monte Carlo standard error.
-        mark: the grade; "" if it has none.
-        cause: what makes the grade, or why there is none.
-    """
-
-    shift: float
-    shift_error: float
-    ratio: float
-    ratio_error: float
-    holds: float = math.nan
-    holds_error: float = math.nan
-    mark: str = ""
-    cause: str = ""
-
-
 class Agreement(NamedTuple):
     """Every method against the reference, None if none can be relied on.
 
-    The scalars are the flat names of the distinct ones, those of the reference if there is one; the
-    cells are by scalar, and empty without a reference.
+    The scalars are the flat names of the distinct ones, those of the reference if there is one.
+    Without a reference there are no rows; else one for each method and scalar:
+
+        shift, shift_error       of the location, in reference standard deviations
+        ratio, ratio_error       of the standard deviation to the reference's
+        holds, …, mark, cause    the grade; where there is none, why
+        shift_over_error         NaN where nothing is random
+        distance                 Wasserstein's of the draws, in reference standard deviations
+        distance_halves          that between two halves of the reference's own draws
     """
 
     reference: Method | None
     scalars: tuple[str, ...]
-    cells: Mapping[Method, Mapping[str, Cell]]
+    rows: list[Row]
 
 
 def published_grades(result: CaseResult) -> list[Grade]:
@@ -70,42 +56,55 @@ def agreement(result: CaseResult) -> Agreement:
     against = reference(result.estimates)
     if against is None:
         largest = max(numbers.values(), key=len, default={})
-        return Agreement(None, tuple(largest), {})
+        return Agreement(None, tuple(largest), [])
     graded = {(grade.method, grade.parameter): grade for grade in published_grades(result)}
-    truth = numbers.pop(against)
-    cells: dict[Method, dict[str, Cell]] = {}
+    truth, rows = numbers.pop(against), []
     for method, own in numbers.items():
+        names = [name for name in own if name in truth]
+        distances = _distances(result, method, against, names)
         problems = "; ".join(result.estimates[method].problems)
-        cells[method] = {
-            name: _cell(one, truth[name], graded.get((label(method), name)), problems)
-            for name, one in own.items()
-            if name in truth
-        }
-    return Agreement(against, tuple(truth), cells)
+        ungraded = {"holds": nan, "holds_error": nan, "mark": "", "cause": problems}
+        for name in names:
+            row = {"method": label(method), "parameter": name, **_beside(own[name], truth[name])}
+            if grade := graded.get((label(method), name)):
+                row |= {one: getattr(grade, one) for one in ungraded}
+            rows.append({**ungraded, **row, **distances[name]})
+    return Agreement(against, tuple(truth), rows)
 
 
-def _cell(one: Scalar, truth: Scalar, grade: Grade | None, problems: str) -> Cell:
+def _beside(one: Scalar, truth: Scalar) -> Row:
     shift, ratio = (one.location - truth.location) / truth.sd, one.sd / truth.sd
-    shift_error = math.hypot(one.location_error, truth.location_error) / truth.sd
-    ratio_error = math.hypot(one.sd_error, ratio * truth.sd_error) / truth.sd
-    numbers = shift, shift_error, ratio, ratio_error
-    if grade is None:
-        return Cell(*numbers, cause=problems)
-    return Cell(*numbers, grade.holds, grade.holds_error, grade.mark, grade.cause)
+    error = hypot(one.location_error, truth.location_error) / truth.sd
+    return {
+        "shift": shift,
+        "shift_error": error,
+        "shift_over_error": shift / error if error > 0 else nan,
+        "ratio": ratio,
+        "ratio_error": hypot(one.sd_error, ratio * truth.sd_error) / truth.sd,
+    }
+
+
+def _distances(
+    result: CaseResult, method: Method, against: Method, names: list[str]
+) -> Mapping[str, Row]:
+    draws = [own_draws(result.estimates[one], names) for one in (method, against)]
+    if not names or draws[0] is None or draws[1] is None:
+        return {name: {"distance": nan, "distance_halves": nan} for name in names}
+    own, truth = (array.reshape(-1, len(names)) for array in draws if array is not None)
+    scale = truth.std(axis=0)
+    apart, halves = wasserstein(own, truth), wasserstein(truth[::2], truth[1::2])
+    pairs = zip(names, apart.value / scale, halves.value / scale, strict=True)
+    return {n: {"distance": float(d), "distance_halves": float(h)} for n, d, h in pairs}
 
 
 def notable(found: Agreement, most: int = NOTABLE) -> tuple[str, ...]:
     """At most so many scalars: those on which the methods differ most, in their own order."""
-    if len(found.scalars) <= most:
-        return found.scalars
-
-    def disagreement(name: str) -> float:
-        cells = [cells[name] for cells in found.cells.values() if name in cells]
-        sizes = [abs(cell.shift) for cell in cells]
-        sizes += [abs(math.log(cell.ratio)) for cell in cells if cell.ratio > 0]
-        return max((size for size in sizes if math.isfinite(size)), default=0.0)
-
-    chosen = sorted(found.scalars, key=disagreement, reverse=True)[:most]
+    sizes = dict.fromkeys(found.scalars, 0.0)
+    for row in found.rows:
+        moves = row["shift"], log(row["ratio"]) if row["ratio"] > 0 else 0.0
+        known = [abs(move) for move in moves if isfinite(move)]
+        sizes[row["parameter"]] = max([sizes[row["parameter"]], *known])
+    chosen = sorted(sizes, key=lambda name: -sizes[name])[:most]
     return tuple(name for name in found.scalars if name in chosen)
 
 
@@ -115,15 +114,73 @@ def counts(verdicts: Iterable[Verdict]) -> dict[Outcome, int]:
     return {outcome: outcomes.count(outcome) for outcome in OUTCOMES}
 
 
-def summary(outcomes: Iterable[Outcome]) -> Outcome:
-    """The worst of the outcomes that could be compared."""
-    found = set(outcomes)
-    for outcome in ("DIFFER", "UNSURE", "EXPLAINED", "CONSISTENT", "AGREE"):
-        if outcome in found:
-            return outcome
-    return "NOT COMPARABLE"
+def duration(fit: Estimate) -> float:
+    """Seconds that a fit took, compilation included; NaN where unknown."""
+    parts = [fit.record.attrs.get(part, nan) for part in ("compile", "warm_up", "run")]
+    known = [float(part) for part in parts if isfinite(part)]
+    return sum(known) if known else nan
 
 
 def family_name(method: Method) -> str:
     """A method's name with its family, the same in both languages: `gaussian_vi[mean_field]`."""
     return f"{method.name}[{method.family}]" if method.family else method.name
+
+
+ENGINE: Row = {
+    **{"engine": "", "off": nan, "outcome": "", "claims": "", "khat": nan, "holds": nan},
+    **{"mark": "", "seconds": nan, "ess_per_second": nan, "trouble": ""},
+}
+"""A row of the table of engines, of one that has nothing to show."""
+
+
+def engines(
+    fits: Mapping[Method, Estimate],
+    failures: Mapping[str, str],
+    verdicts: Mapping[str, Sequence[Verdict]],
+    grades: Sequence[Grade],
+) -> list[Row]:
+    """The engines among the methods of a case, failed ones last.
+
+    A row for each: how far it is `off` its own target at most, in sd, and the verdict on that; what
+    its library `claims` of its convergence; Pareto's k̂ of the posterior over the fit; what its 95 %
+    interval holds at worst, and its grade; its cost; why there is no result or it must not be used.
+
+    Args:
+        fits: every estimate.
+        failures: reasons by label of the methods that have none.
+        verdicts: those of each claim, by its name.
+        grades: of every method and quantity.
+    """
+    found = []
+    for method, fit in fits.items():
+        if method.shipped:
+            claim = "posterior_agreement" if method.kind == "sampler" else "own_target"
+            rows = [v for v in verdicts.get(claim, ()) if v.method == label(method)]
+            found.append(
+                _engine(method, fit, rows, [g for g in grades if g.method == label(method)])
+            )
+    classes = (cls for cls in catalogue().values() if cls.shipped)
+    shipped = {label(method) for cls in classes for method in variants(cls, "standard")}
+    failed = {name: why for name, why in failures.items() if name in shipped}
+    return found + [{**ENGINE, "engine": name, "trouble": why} for name, why in failed.items()]
+
+
+def _engine(
+    method: Method, fit: Estimate, verdicts: Sequence[Verdict], grades: Sequence[Grade]
+) -> Row:
+    told, seconds = fit.record.attrs, duration(fit)
+    row = {**ENGINE, "engine": label(method), "seconds": seconds}
+    known = (verdict for verdict in verdicts if isfinite(verdict.observed))
+    if worst := max(known, key=lambda v: v.excess / v.bound, default=None):
+        unit = OPTIMUM if method.kind == "optimum" else POSTERIOR
+        row |= {"off": unit * worst.excess / worst.bound, "outcome": worst.outcome}
+    rhat = f"R-hat {told['rhat']:.3f}" if "rhat" in told else ""
+    row |= {"claims": told.get("claims", "") or rhat, "khat": float(told.get("khat", nan))}
+    row["holds"] = min((grade.holds for grade in grades if not isnan(grade.holds)), default=nan)
+    if fit.problems:
+        row["trouble"] = fit.problems[0]
+    if method.kind == "sampler" and not fit.problems:
+        row["ess_per_second"] = float(told.get("ess", nan)) / seconds if seconds else nan
+    elif grades:
+        row["mark"] = worst_of(grades).mark
+    return row

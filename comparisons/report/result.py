@@ -20,11 +20,7 @@ class CaseResult:
 
     Attributes:
         slug: unique name of its page, of lower-case letters, digits, `_` and `-`.
-        model: the model.
-        data_name: what the data are called.
         columns: the columns used; empty where all were.
-        data: the data.
-        seed: the seed.
         profile: quick, standard or thorough.
         estimates: by method; read from the store when asked for.
         refusals: why a method cannot fit the model.

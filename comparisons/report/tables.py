@@ -12,19 +12,16 @@ import numpy as np
 import xarray as xr
 
 from comparisons.criteria import by_fit
-from comparisons.distances import wasserstein
 from comparisons.grades import Grade
-from comparisons.reference import own_draws
 from comparisons.report.draws import Comparable, Replicates
-from comparisons.report.headline import Agreement, published_grades
+from comparisons.report.headline import Row, duration, published_grades
 from comparisons.report.result import CaseResult
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate
 from inference.method import Method, label
+from inference.posterior.draws import QUANTILES
 from models.capabilities import HasOwnPrograms
 from models.spec import Model
-
-type Row = dict[str, Any]
 
 ESTIMATES = (
     *("model", "data", "method", "engine", "parameter", "estimate", "sd", "estimate_error"),
@@ -32,30 +29,31 @@ ESTIMATES = (
 )
 CRITERIA = ("model", "data", "method", "criterion", "value", "error", "k", "n")
 GRADES = ("model", "data", *Grade._fields)
-FIELDS = ("claim", "quantity", "parameter", "method", "reference")
-"""Fields of a verdict in its table; `n` too, empty where it is that of the case."""
-NUMBERS = ("observed", "expected", "error", "bound")
-VERDICTS = ("comparison", "model", "data", "about", *FIELDS, "n", *NUMBERS, "verdict", "cause")
+_FIELDS = ("claim", "quantity", "parameter", "method", "reference")
+_NUMBERS = ("observed", "expected", "error", "bound")
+VERDICTS = ("comparison", "model", "data", "about", *_FIELDS, "n", *_NUMBERS, "verdict", "cause")
 LADDER = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
 """Columns of a table that a comparison publishes on statistics by number of units."""
-RUN_ATTRIBUTES = (
+OPTIMISERS = (
     *("restarts", "reached", "degenerate", "failed", "runner_up", "newton_decrement"),
     *("iterations", "measured_rate", "predicted_rate", "shortfall"),
 )
 """How optimisers and EM describe their run."""
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _INTERVALS = (0.055, 0.25, 0.75, 0.945)
 """Ends of the 89 % and of the 50 % interval."""
 
 
 def model_title(model: Model) -> str:
     """The model's name with the hyper-parameters that are not at their defaults."""
-    if isinstance(model, HasOwnPrograms):
-        return model.name
-    fields = dataclasses.fields(model) if dataclasses.is_dataclass(model) else ()
-    values = {field: getattr(model, field.name) for field in fields}
-    changed = [f"{f.name}={value!r}" for f, value in values.items() if value != f.default]
+    changed = [f"{f.name}={value!r}" for f, value in settings(model).items() if value != f.default]
     return f"{model.name}({', '.join(changed)})" if changed else model.name
+
+
+def settings(model: Model) -> dict[dataclasses.Field[Any], Any]:
+    """The hyper-parameters by field; none of a user's own programs."""
+    if isinstance(model, HasOwnPrograms) or not dataclasses.is_dataclass(model):
+        return {}
+    return {field: getattr(model, field.name) for field in dataclasses.fields(model)}
 
 
 def identity(result: CaseResult) -> Row:
@@ -81,46 +79,46 @@ def cause(verdict: Verdict) -> str:
 
 def estimate_rows(result: CaseResult) -> list[Row]:
     """One row per method and scalar; one per method that refused or failed."""
-    case, rows = identity(result), []
-    for method, fit in result.estimates.items():
-        status = "problems" if fit.problems else "ok"
-        whose = {"method": label(method), "engine": method.language or "", "sd_kind": fit.sd_kind}
-        same = {**case, **whose, "status": status, "problems": "; ".join(fit.problems)}
-        for variable in map(str, fit.location.value):
-            for name, scalar in fit.scalars(variable).items():
-                numbers = scalar._asdict()
-                numbers["estimate"] = numbers.pop("location")
-                numbers["estimate_error"] = numbers.pop("location_error")
-                rows.append({**same, "parameter": name, **numbers})
-    refused = [(label(m), m.language or "", "refused", why) for m, why in result.refusals.items()]
-    failed = [(name, "", "failed", why) for name, why in result.failures.items()]
     nothing = dict.fromkeys(ESTIMATES, math.nan) | {"parameter": "", "sd_kind": ""}
-    for told in refused + failed:
-        why = zip(("method", "engine", "status", "problems"), told, strict=True)
-        rows.append({**nothing, **case, **dict(why)})
-    return rows
+    rows = []
+    for method, fit in result.estimates.items():
+        same = {
+            **_of(method),
+            "sd_kind": fit.sd_kind,
+            "status": "problems" if fit.problems else "ok",
+            "problems": "; ".join(fit.problems),
+        }
+        for variable in map(str, fit.location.value):
+            for name, (estimate, estimate_error, sd, sd_error) in fit.scalars(variable).items():
+                numbers = {"estimate": estimate, "estimate_error": estimate_error}
+                numbers |= {"sd": sd, "sd_error": sd_error}
+                rows.append({**same, "parameter": name, **numbers})
+    for method, why in result.refusals.items():
+        rows.append({**nothing, **_of(method), "status": "refused", "problems": why})
+    for name, why in result.failures.items():
+        failed = {"method": name, "engine": "", "status": "failed", "problems": why}
+        rows.append({**nothing, **failed})
+    return [{**row, **identity(result)} for row in rows]
+
+
+def _of(method: Method) -> Row:
+    return {"method": label(method), "engine": method.language or ""}
 
 
 def criteria_rows(result: CaseResult) -> list[Row]:
     """Information criteria of every likelihood fit, log evidences, and what comparisons publish."""
+    if not result.estimates:
+        return []
     rows = [one._asdict() for _, one in by_fit(result.model, result.data, result.estimates)]
     for table in result.figures.values():
         rows += table_rows(table) if lists(table, CRITERIA[2:]) else []
-    found: dict[tuple[str, str], Row] = {}
-    for row in rows:
-        chosen = {name: row[name] for name in CRITERIA[2:]}
-        found[row["method"], row["criterion"]] = {**identity(result), **chosen}
-    return list(found.values())
+    last = {(row["method"], row["criterion"]): row for row in rows}
+    return [identity(result) | {n: row[n] for n in CRITERIA[2:]} for row in last.values()]
 
 
 def lists(table: xr.Dataset, columns: Sequence[str]) -> bool:
     """Whether a table that a comparison publishes has such columns."""
     return set(columns) <= set(map(str, table.data_vars))
-
-
-def has_own_file(table: xr.Dataset) -> bool:
-    """Whether its rows, criteria or grades, are those of a table of the report."""
-    return lists(table, CRITERIA[2:]) or lists(table, Grade._fields)
 
 
 def table_rows(table: xr.Dataset) -> list[Row]:
@@ -136,8 +134,8 @@ def verdict_rows(result: CaseResult) -> list[Row]:
             "comparison": name,
             **identity(result),
             "about": verdict.about,
-            **{field: getattr(verdict, field) for field in (*FIELDS, *NUMBERS)},
-            "n": "" if verdict.n is None else verdict.n,
+            **{field: getattr(verdict, field) for field in (*_FIELDS, *_NUMBERS)},
+            "n": "" if verdict.n is None else verdict.n,  # that of the case
             "verdict": verdict.outcome,
             "cause": cause(verdict),
         }
@@ -166,7 +164,7 @@ def convergence_rows(result: CaseResult) -> list[Row]:
         row = {
             "method": label(method),
             "draws": sizes["chain"] * sizes["draw"],
-            **_attributes(fit, ("rhat", "ess", "rhat_unaligned", "ess_unaligned")),
+            **_attributes(fit, "rhat", "ess", "rhat_unaligned", "ess_unaligned"),
             "mcse_sd": max((float(part.max()) for part in relative.values()), default=math.nan),
             "divergences": int(stats["diverging"].sum()) if "diverging" in stats else math.nan,
             "bfmi": math.nan,
@@ -180,59 +178,17 @@ def convergence_rows(result: CaseResult) -> list[Row]:
     return rows
 
 
-def _attributes(fit: Estimate, names: Sequence[str]) -> dict[str, float]:
+def _attributes(fit: Estimate, *names: str) -> dict[str, float]:
     return {name: float(fit.record.attrs.get(name, math.nan)) for name in names}
 
 
 def optimiser_rows(result: CaseResult) -> list[Row]:
     """How every optimiser describes its run."""
     return [
-        {"method": label(method), **{name: fit.record.attrs.get(name) for name in RUN_ATTRIBUTES}}
+        {"method": label(method), **{n: fit.record.attrs.get(n, math.nan) for n in OPTIMISERS}}
         for method, fit in result.estimates.items()
         if "restarts" in fit.record.attrs
     ]
-
-
-def agreement_rows(result: CaseResult, found: Agreement) -> list[Row]:
-    """Every method against the reference at every scalar, with a distance of the draws.
-
-    The distance is the one-dimensional Wasserstein distance in reference standard deviations;
-    `distance_halves` is that between two halves of the reference's own draws.
-    """
-    distances = _distances(result, found)
-    unknown = {"distance": math.nan, "distance_halves": math.nan}
-    return [
-        {
-            "method": label(method),
-            "parameter": scalar,
-            **dataclasses.asdict(cell),
-            "shift_over_error": cell.shift / cell.shift_error if cell.shift_error > 0 else math.nan,
-            **distances.get((method, scalar), unknown),
-        }
-        for method, cells in found.cells.items()
-        for scalar, cell in cells.items()
-    ]
-
-
-def _distances(result: CaseResult, found: Agreement) -> dict[tuple[Method, str], Row]:
-    against = found.reference
-    truth = own_draws(result.estimates[against], found.scalars) if against else None
-    if truth is None:
-        return {}
-    flat = truth.reshape(-1, len(found.scalars))
-    scale = flat.std(axis=0)
-    halves = wasserstein(flat[::2], flat[1::2]).value / scale
-    distances = {}
-    for method, cells in found.cells.items():
-        draws = own_draws(result.estimates[method], list(cells))
-        if draws is None:
-            continue
-        places = [found.scalars.index(name) for name in cells]
-        apart = wasserstein(draws.reshape(-1, len(cells)), flat[:, places]).value / scale[places]
-        for name, distance, half in zip(cells, apart, halves[places], strict=True):
-            both = {"distance": float(distance), "distance_halves": float(half)}
-            distances[method, name] = both
-    return distances
 
 
 def predictive_rows(replicates: Replicates) -> list[Row]:
@@ -259,13 +215,13 @@ def cost_rows(result: CaseResult, convergence: Sequence[Row]) -> list[Row]:
     effective = {row["method"]: row["ess"] for row in convergence}
     rows = []
     for method, fit in result.estimates.items():
-        parts = _attributes(fit, ("compile", "warm_up", "run"))
-        if all(map(math.isnan, parts.values())):
+        parts, ess = _attributes(fit, "compile", "warm_up", "run"), math.nan
+        if math.isnan(duration(fit)):
             continue
-        total = {"total": float(np.nansum(list(parts.values()))), "ess_per_second": math.nan}
         if label(method) in effective and not fit.problems and parts["run"] > 0:
-            total["ess_per_second"] = effective[label(method)] / parts["run"]
-        rows.append({"method": label(method), **parts, **total})
+            ess = effective[label(method)] / parts["run"]
+        sums = {"total": duration(fit), "ess_per_second": ess}
+        rows.append({"method": label(method), **parts, **sums})
     return rows
 
 
@@ -297,6 +253,5 @@ def _csv_cell(value: object) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else repr(float(value))  # NumPy names its type
     text = str(value)
-    if text.startswith(("=", "+", "-", "@", "\t", "\r")) and not isinstance(value, int):
-        return f"'{text}"
-    return text
+    risky = text.startswith(("=", "+", "-", "@", "\t", "\r")) and not isinstance(value, int)
+    return f"'{text}" if risky else text

@@ -18,9 +18,9 @@ from comparisons.case import Case, kept
 from comparisons.claims import GATE
 from comparisons.grades import graded
 from comparisons.reference import scalars
-from comparisons.report.engines import EngineResult, engines
 from comparisons.report.files import report_names
 from comparisons.report.first_screen import first_screen
+from comparisons.report.headline import ENGINE, engines
 from comparisons.runs import signals
 from comparisons.runs.console import tell_reading
 from comparisons.runs.flow import case_result, closed, tabulated
@@ -123,7 +123,7 @@ class Comparison:
         """One row for each library's own fit: how far from its own target, its grade, its cost."""
         failed = {label(method): reason for method, reason in self.case.failures.items()}
         rows = engines(self.case.estimates(), failed, self.claims, self._grades)
-        return pd.DataFrame(rows, columns=EngineResult._fields).set_index("engine")
+        return pd.DataFrame(rows, columns=list(ENGINE)).set_index("engine")
 
     def verdicts(self) -> pd.DataFrame:
         """One row for each claim that was checked."""

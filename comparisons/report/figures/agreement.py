@@ -1,17 +1,16 @@
 """Every method beside the others: intervals, densities, joint draws, standard deviations."""
 
 from collections.abc import Sequence
-from typing import Any
+from math import isfinite
 
 import arviz_plots as azp
 import numpy as np
-import xarray as xr
+from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from comparisons.reference import own_draws
 from comparisons.report.draws import Comparable
 from comparisons.report.figures import canvas
-from comparisons.report.figures.runs import thinned
 from comparisons.report.headline import Agreement, family_name
 from comparisons.report.result import CaseResult
 from inference.method import Method, label
@@ -31,35 +30,39 @@ def forest(found: Agreement, drawn: Comparable, names: Sequence[str]) -> canvas.
     if not drawn.draws or not names:
         return None
     labels = [canvas.marked(method, drawn) for method in drawn.draws]
-    summary = _intervals(found, drawn)
-    panels = {
-        name: (("end", "method"), summary[..., j]) for j, name in enumerate(canvas.unique(names))
-    }
-    height = 0.85 + 0.165 * len(labels)
-    figure = canvas.arviz(_forest_panels, xr.Dataset(panels), (_WIDE, height))
-    for axes, name in zip(figure.axes, panels, strict=True):
+    rows, height = np.arange(len(labels)), 0.85 + 0.165 * len(labels)
+    figure, grid = plt.subplots(
+        1, len(names), figsize=(_WIDE, height), sharex=True, sharey=True, squeeze=False
+    )
+    every = np.moveaxis(_intervals(found, drawn), -1, 0)
+    for axes, name, ends in zip(grid[0], canvas.unique(names), every, strict=True):
         axes.set_title(name)
-    first = figure.axes[0]
+        axes.axvline(0, color="#444444", linewidth=0.6, linestyle=":", zorder=0)
+        for interval, width in ((ends[:2], 0.9), (ends[2:4], 2.4)):
+            axes.plot(interval, [rows, rows], color=canvas.COLOURS[0], linewidth=width)
+        edge = {"markeredgecolor": canvas.COLOURS[0], "markersize": 3.6}
+        axes.plot(ends[4], rows, "o", color="white", **edge)
+        axes.tick_params(axis="y", length=0)
+    first = grid[0, 0]
     first.xaxis.set_major_locator(MaxNLocator(3, prune="both"))
-    first.set_yticks(range(len(labels)), labels)
+    first.set_yticks(rows, labels)
     first.set_ylim(len(labels) - 0.4, -0.6)
     low, high = first.get_xlim()
     first.set_xlim(max(low, -_FARTHEST), min(high, _FARTHEST))
     against = found.reference and f"{canvas.literal(label(found.reference))} mean"
     text = f"standard deviations from the {against or 'mean of all methods'}"
     figure.supxlabel(text, fontsize=8.5)
-    figure.subplots_adjust(
-        canvas.room(labels) / _WIDE, 0.5 / height, 0.995, 1 - 0.25 / height, 0.08
-    )
+    left = canvas.room(labels) / _WIDE
+    figure.subplots_adjust(left, 0.5 / height, 0.995, 1 - 0.25 / height, 0.08)
     caption = _forest_caption(found, drawn, names)
     if low < -_FARTHEST or high > _FARTHEST:
         caption += f" The axis is cut at {_FARTHEST:g} standard deviations."
     return canvas.picture(
         figure,
         "forest",
-        f"Forest plot of {', '.join(names)} under {canvas.listed(drawn.draws)}, in standard "
-        "deviations of the reference posterior; the numbers are in the tables of sections 3 "
-        "and 4.",
+        f"Forest plot of {', '.join(names)} under {', '.join(map(label, drawn.draws))}, in "
+        "standard deviations of the reference posterior; the numbers are in the tables of "
+        "sections 3 and 4.",
         caption,
     )
 
@@ -75,43 +78,24 @@ def _intervals(found: Agreement, drawn: Comparable) -> np.ndarray:
     return np.stack([*np.quantile(values, _LEVELS, axis=(1, 2)), values.mean(axis=(1, 2))])
 
 
-def _forest_panels(data: xr.Dataset, *, figure_kwargs: dict[str, Any], **options: Any) -> Any:
-    shared = {**figure_kwargs, "sharex": True, "sharey": True}
-    every = {"cols": ["__variable__"], "col_wrap": len(data.data_vars)}
-    panels = azp.PlotCollection.wrap(data, **every, figure_kwargs=shared, **options)
-    panels.map(_bars)
-    return panels
-
-
-def _bars(ends: xr.DataArray, target: Any) -> None:
-    """Outer and inner interval and mean of every method, one below the other."""
-    mean, rows = ends.values[4], np.arange(ends.shape[1])
-    target.axvline(0, color="#444444", linewidth=0.6, linestyle=":", zorder=0)
-    for interval, width in ((ends.values[:2], 0.9), (ends.values[2:4], 2.4)):
-        target.plot(interval, np.stack([rows, rows]), color=canvas.COLOURS[0], linewidth=width)
-    target.plot(mean, rows, "o", color="white", markeredgecolor=canvas.COLOURS[0], markersize=3.6)
-    target.tick_params(axis="y", length=0)
-
-
 def _forest_caption(found: Agreement, drawn: Comparable, names: Sequence[str]) -> str:
-    parts = [
-        "Thick 50 %, thin 89 % equal-tailed intervals and means, in standard deviations of the "
-        + (f"reference, {label(found.reference)}." if found.reference else "draws of all methods.")
-    ]
-    if drawn.approximated:
-        parts.append(
-            "† sampling approximation: the method has no draws, so it is shown as draws from "
-            "N(estimate, covariance); without a standard error, as a point."
-        )
-    if drawn.unreliable:
-        parts.append("‡ has problems (section 2): not to be relied on.")
-    hidden = len(found.scalars) - len(names)
-    if hidden > 0:
+    whose = f"reference, {label(found.reference)}" if found.reference else "draws of all methods"
+    intervals = "Thick 50 %, thin 89 % equal-tailed intervals and means"
+    caption = f"{intervals}, in standard deviations of the {whose}.{_marks(drawn)}"
+    if len(names) < len(found.scalars):
         which = "those on which the methods differ most" if found.reference else "the first"
-        parts.append(
-            f"Of {len(found.scalars)} scalars {len(names)} are drawn, {which}; the tables have all."
-        )
-    return " ".join(parts)
+        shown = f"Of {len(found.scalars)} scalars {len(names)} are drawn, {which}"
+        caption += f" {shown}; the tables have all."
+    return caption
+
+
+def _marks(drawn: Comparable) -> str:
+    approximation = (
+        " † sampling approximation: the method has no draws, so it is shown as draws from "
+        "N(estimate, covariance); without a standard error, as a point."
+    )
+    problems = " ‡ has problems (section 2): not to be relied on."
+    return approximation * bool(drawn.approximated) + problems * bool(drawn.unreliable)
 
 
 @canvas.drawing()
@@ -145,13 +129,12 @@ def densities(drawn: Comparable, names: Sequence[str]) -> canvas.Picture | None:
     figure.legend(lines, labels, loc="lower center", ncols=2, frameon=False, fontsize=8)
     bottom = 0.16 * ((len(labels) + 1) // 2) + 0.5
     figure.subplots_adjust(0.05, bottom / height, 0.97, 1 - 0.3 / height, hspace=0.45)
-    note = " † sampling approximation, N(estimate, covariance)." if drawn.approximated else ""
-    note += " ‡ has problems (section 2)." if drawn.unreliable else ""
     return canvas.picture(
         figure,
         "densities",
-        f"Kernel density estimates of {', '.join(shown)} under {canvas.listed(moving)}.",
-        "Density of every method with an sd, by one engine, on one axis per scalar." + note,
+        f"Kernel density estimates of {', '.join(shown)} under {', '.join(map(label, moving))}.",
+        "Density of every method with an sd, by one engine, on one axis per scalar."
+        + _marks(drawn),
     )
 
 
@@ -166,7 +149,7 @@ def pairs(result: CaseResult, method: Method | None, names: Sequence[str]) -> ca
     points = {"alpha": 0.25, "size": 4, "color": canvas.COLOURS[0]}
     figure = canvas.arviz(
         azp.plot_pair,
-        thinned(shown, draws)[0],
+        canvas.thinned(shown, draws)[0],
         (side, side),
         marginal=True,
         visuals={"scatter": points, "divergence": False},
@@ -178,41 +161,41 @@ def pairs(result: CaseResult, method: Method | None, names: Sequence[str]) -> ca
         f"Scatter plots of the {label(method)} draws of {', '.join(shown)}, in pairs.",
         f"Joint draws of {label(method)}: where a cloud is tilted, a method without correlations "
         "is too narrow.",
-        "png",
     )
 
 
 @canvas.drawing()
 def deviations(found: Agreement, names: Sequence[str]) -> canvas.Picture | None:
     """Each method's standard error or deviation over the reference's."""
-    rows = {label(m): [c[n] for n in names if n in c] for m, c in found.cells.items()}
-    cells = {name: row for name, row in rows.items() if any(np.isfinite(c.ratio) for c in row)}
-    if not cells or found.reference is None:
+    rows = [row for row in found.rows if row["parameter"] in names and isfinite(row["ratio"])]
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    if not methods or found.reference is None:
         return None
-    figure, axes = canvas.method_axis(list(cells), 0.23, 0.8)
+    against = label(found.reference)
+    figure, axes = canvas.method_axis(methods, 0.23, 0.8)
     axes.axvspan(0.95, 1.05, color="#dfe6ee", zorder=0)
     axes.axvline(1, color="#444444", linewidth=0.6, linestyle=":")
     for place, name in enumerate(names[: len(_MARKERS)]):
-        placed = {y: row[place] for y, row in enumerate(cells.values()) if place < len(row)}
         aside = 0.5 * ((place + 0.5) / len(names) - 0.5)
+        own = [row for row in rows if row["parameter"] == name]
         axes.errorbar(
-            [cell.ratio for cell in placed.values()],
-            [y + aside for y in placed],
-            xerr=[2 * cell.ratio_error for cell in placed.values()],
+            [row["ratio"] for row in own],
+            [methods.index(row["method"]) + aside for row in own],
+            xerr=[2 * row["ratio_error"] for row in own],
             fmt=_MARKERS[place],
             markersize=4,
             linewidth=0.8,
             color=canvas.COLOURS[place],
             label=canvas.literal(name, 24),
         )
-    axes.set_xlabel(f"sd / sd of {canvas.literal(label(found.reference))}")
+    axes.set_xlabel(f"sd / sd of {canvas.literal(against)}")
     axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return canvas.picture(
         figure,
         "deviations",
-        f"Standard errors and standard deviations of {', '.join(cells)} over those of "
-        f"{label(found.reference)}, for {', '.join(names)}.",
-        "Standard errors and posterior standard deviations over those of "
-        f"{label(found.reference)}, with two Monte Carlo standard errors; the band is ±5 %. The "
-        "statements below hold them against the Fisher information.",
+        f"Standard errors and standard deviations of {', '.join(methods)} over those of "
+        f"{against}, for {', '.join(names)}.",
+        f"Standard errors and posterior standard deviations over those of {against}, with two "
+        "Monte Carlo standard errors; the band is ±5 %. The statements below hold them against "
+        "the Fisher information.",
     )

@@ -7,9 +7,8 @@ import base64
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, final
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -26,6 +25,8 @@ COLUMNS = 4
 """Scalars or columns that have a panel of their own."""
 WIDTH = 7.2
 """Inches."""
+_DRAWS = 250
+"""Draws of each chain in a figure that shows single ones."""
 COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000"),
     *("#8c564b", "#7f7f7f", "#9467bd", "#bcbd22", "#17becf"),
@@ -42,20 +43,12 @@ _STYLE = {
     "svg.hashsalt": "concord",
 }
 _MEDIA = {"svg": "image/svg+xml", "png": "image/png"}
+_RASTER = ("pairs", "ranks")
+"""Figures with too many marks for vectors."""
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A figure ready to be embedded.
-
-    Attributes:
-        name: its anchor on the page.
-        uri: the image as a data URI.
-        alt: what it shows, for those who do not see it.
-        caption: how to read it.
-        width, height: in CSS pixels.
-    """
+class Picture(NamedTuple):
+    """A figure to be embedded: its anchor, what it shows, how to read it, its CSS pixels."""
 
     name: str
     uri: str
@@ -81,20 +74,18 @@ def drawing() -> Iterator[None]:
                 plt.close(number)
 
 
-def picture(
-    figure: Figure, name: str, alt: str, caption: str, media: Literal["svg", "png"] = "svg"
-) -> Picture:
+def picture(figure: Figure, name: str, alt: str, caption: str) -> Picture:
     """The picture of a figure, inside `drawing`.
 
     Args:
-        figure: what was drawn.
+        figure: the figure.
         name: its anchor on the page.
         alt: what it shows; cut where it is long.
         caption: how to read it.
-        media: `png` where there are too many marks for vectors.
     """
-    buffer = io.BytesIO()
+    media = "png" if name.startswith(_RASTER) else "svg"
     metadata = {"Date": None, "Creator": None} if media == "svg" else {"Software": None}
+    buffer = io.BytesIO()
     figure.savefig(buffer, format=media, dpi=160 if media == "png" else 72, metadata=metadata)
     uri = f"data:{_MEDIA[media]};base64,{base64.b64encode(buffer.getvalue()).decode()}"
     width, height = figure.get_size_inches() * 100
@@ -109,10 +100,7 @@ def arviz(plot: Callable[..., Any], data: Any, size: tuple[float, float], **opti
 
 
 def method_axis(labels: Sequence[str], step: float, right: float) -> tuple[Figure, Axes]:
-    """A figure with a row of `step` inches for each method, the first on top.
-
-    The axes end at a share of the width.
-    """
+    """A row of `step` inches for each method; the axes end at a share `right` of the width."""
     height = 0.75 + step * len(labels)
     figure, axes = plt.subplots(figsize=(WIDTH, height))
     figure.subplots_adjust(
@@ -150,11 +138,6 @@ def marked(method: Method, drawn: Comparable) -> str:
     return f"{literal(label(method))} {marks}" if marks else label(method)
 
 
-def listed(methods: Iterable[Method]) -> str:
-    """The labels of methods as one text."""
-    return ", ".join(map(label, methods))
-
-
 def tree(names: Sequence[str], draws: np.ndarray) -> xr.DataTree:
     """Draws of scalars, shape (chain, draw, scalars), as ArviZ takes them."""
     coords = {"chain": np.arange(draws.shape[0]), "draw": np.arange(draws.shape[1])}
@@ -162,6 +145,8 @@ def tree(names: Sequence[str], draws: np.ndarray) -> xr.DataTree:
     return xr.DataTree.from_dict({"posterior": xr.Dataset(arrays, coords)})
 
 
-def groups(columns: Mapping[str, Mapping[str, Any]]) -> xr.DataTree:
-    """Groups of variables as ArviZ takes them."""
-    return xr.DataTree.from_dict({name: xr.Dataset(group) for name, group in columns.items()})
+def thinned(names: Sequence[str], draws: np.ndarray) -> tuple[xr.DataTree, str]:
+    """At most _DRAWS draws of each chain, and a remark on it for the caption."""
+    every = -(-draws.shape[1] // _DRAWS)
+    kept = tree(names, draws).isel(draw=slice(None, None, every))
+    return kept, f", one draw in {every}" if every > 1 else ""

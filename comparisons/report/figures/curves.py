@@ -1,15 +1,16 @@
-"""Numbers along an axis: statistics by number of units, and the curves of the theory."""
+"""Numbers along an axis: criteria by order, statistics by number of units, curves of the theory."""
 
+from collections.abc import Sequence
 from textwrap import fill
 from typing import Any
 
+import arviz_plots as azp
 import pandas as pd
-import xarray as xr
 from matplotlib import pyplot as plt
 
 from comparisons.exhibits import Curves
 from comparisons.report.figures import canvas
-from comparisons.report.headline import NOTABLE
+from comparisons.report.headline import NOTABLE, Row
 
 _TICKS = 6
 """Most places that have a tick each on a logarithmic axis."""
@@ -18,11 +19,70 @@ _SPARSE = 30
 
 
 @canvas.drawing()
-def ladder(name: str, table: xr.Dataset) -> canvas.Picture:
+def orders(rows: Sequence[Row]) -> canvas.Picture | None:
+    """Information criteria by order."""
+    table = pd.DataFrame(rows, columns=["method", "criterion", "value", "error"]).astype(
+        {"method": str, "criterion": str}
+    )
+    table["order"] = pd.to_numeric(table["method"].str.extract(r"^order (\d+)$")[0])
+    table["criterion"] = table["criterion"].str.removesuffix(" (singular)")
+    table = table[table["order"].notna() & table["criterion"].isin(["aic", "bic", "wbic"])]
+    lines = [(str(n), part) for n, part in table.groupby("criterion", sort=False) if len(part) > 1]
+    if not lines:
+        return None
+    figure, axes = plt.subplots(figsize=(canvas.WIDTH * 0.75, 2.8))
+    figure.subplots_adjust(0.14, 0.17, 0.98, 0.96)
+    for place, (criterion, part) in enumerate(lines):
+        points = part.sort_values("order")
+        axes.errorbar(
+            points["order"],
+            points["value"],
+            yerr=2 * points["error"].fillna(0.0),
+            fmt=f"{'osD'[place]}-",
+            color=canvas.COLOURS[place],
+            markersize=4,
+            linewidth=0.9,
+            label=criterion.upper(),
+        )
+    axes.set_xticks(sorted({order for _, part in lines for order in part["order"]}))
+    axes.set_xlabel("order")
+    axes.set_ylabel("criterion, smaller is better")
+    axes.legend(frameon=False)
+    return canvas.picture(
+        figure,
+        "orders",
+        f"{', '.join(name.upper() for name, _ in lines)} by order; the numbers are in the table "
+        "below.",
+        "Each criterion by order, with two standard errors where it has one; the lowest point "
+        "is its choice.",
+    )
+
+
+@canvas.drawing()
+def compared(table: pd.DataFrame, name: str, data: str) -> canvas.Picture:
+    """Models of the same data by their expected log predictive density."""
+    labels = canvas.unique(list(map(str, table.index)))
+    height = 0.6 + 0.35 * len(table)
+    size, titled = (canvas.WIDTH, height), table.set_axis(labels)
+    figure = canvas.arviz(azp.plot_compare, titled, size, visuals={"title": False})
+    left = canvas.room(labels) / canvas.WIDTH
+    figure.subplots_adjust(left, 0.45 / height, 0.97, 1 - 0.15 / height)
+    figure.axes[0].margins(y=0.4 / len(table))  # else the edge cuts the outer marks
+    return canvas.picture(
+        figure,
+        name,
+        f"Expected log predictive density of {', '.join(table.index)} on {data}, less the "
+        "best one's.",
+        "Expected log pointwise predictive density by leave-one-out cross-validation, less the "
+        "best model's, with one standard error of the difference.",
+    )
+
+
+@canvas.drawing()
+def ladder(name: str, rows: pd.DataFrame) -> canvas.Picture:
     """Statistics of estimators against the number of units: a panel for each statistic."""
-    rows = table.to_dataframe()
-    shown = rows[rows["quantity"].isin(list(dict.fromkeys(rows["quantity"]))[:NOTABLE])]
-    statistics = list(dict.fromkeys(shown["statistic"]))
+    shown = rows[rows["quantity"].isin(rows["quantity"].unique()[:NOTABLE])]
+    statistics = shown["statistic"].unique()
     lines = list(dict.fromkeys(zip(shown["estimator"], shown["quantity"], strict=True)))
     down, legend = (len(statistics) + 1) // 2, 0.16 * ((len(lines) + 1) // 2) + 0.2
     size = (canvas.WIDTH, 2.3 * down + legend)

@@ -12,10 +12,10 @@ from markupsafe import Markup
 
 from comparisons.report.facts import Facts
 from comparisons.report.figures.agreement import forest
-from comparisons.report.formats import short, visible
+from comparisons.report.formats import percent, short, visible
 from comparisons.report.sections import sections
-from comparisons.report.sections.order import same_data
-from comparisons.report.sections.trust import engines_table
+from comparisons.report.sections.model import same_data
+from comparisons.report.sections.runs import engines_table
 from comparisons.report.tables import identity
 from comparisons.verdict import OUTCOMES
 
@@ -68,12 +68,8 @@ def render(template: str, **context: Any) -> str:
     environment = _environment()
     style = environment.get_template("style.css").render()
     fingerprint = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return environment.get_template(template).render(
-        style=Markup(style),
-        fingerprint=fingerprint,
-        meanings=MEANINGS,
-        **context,
-    )
+    context |= {"style": Markup(style), "fingerprint": fingerprint, "meanings": MEANINGS}
+    return environment.get_template(template).render(context)
 
 
 @cache
@@ -86,5 +82,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["short"] = short
+    environment.filters |= {"short": short, "percent": percent}
     return environment

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 from collections import Counter
-from collections.abc import Callable
 from math import ceil, isfinite, isnan
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,23 +16,15 @@ from comparisons.report.figures import curves
 from comparisons.report.figures.canvas import Picture
 from comparisons.report.files import MARK, published, put, slug
 from comparisons.report.formats import number, with_error
-from comparisons.report.headline import counts
+from comparisons.report.headline import Row, counts
 from comparisons.report.pages.case import render
-from comparisons.report.sections.parts import (
-    Column,
-    Table,
-    marks,
-    numbers,
-    predicted,
-    table,
-    words,
-)
-from comparisons.report.tables import LADDER, Row, csv_text, model_title, prediction
+from comparisons.report.sections.parts import Table, marks, numbers, predicted, table, words
+from comparisons.report.tables import LADDER, csv_text, model_title, prediction
 from comparisons.store.output import Output
 from comparisons.verdict import OUTCOMES, Verdict
 
 if TYPE_CHECKING:  # a study is not loaded to write its page
-    from comparisons.studies import Descriptive, Number, Study
+    from comparisons.studies import Descriptive, Study
     from models.spec import Model
 
 _PLACE = ("method", "n", "quantity", "parameter")
@@ -56,37 +46,37 @@ def write(study: Study, out: Path, command: str) -> Path:
     title = model_title(study.model)
     page = _file(study.name, title)
     with published(out) as stage:
-        others = [row for row in _read(out) if (row["study"], row["model"]) != (study.name, title)]
+        others = [
+            {
+                n: float(row[n] or "nan") if n in _NUMBERS else row[n].removeprefix("'")
+                for n in COLUMNS
+            }
+            for row in _records("study.csv", out, stage)
+            if set(row) == set(COLUMNS)
+        ]
+        others = [row for row in others if (row["study"], row["model"]) != (study.name, title)]
         put(stage, {"study.csv": csv_text(COLUMNS, [*others, *_rows(study, title)])})
         overview = (out / "index.html").is_file()
         put(stage, {page: study_page(study, command, overview=overview)})
-        put(stage, {"studies.html": studies_page(out, command, studies=stage)})
+        put(stage, {"studies.html": studies_page(out, stage, command)})
     return out / page
 
 
-def studies_page(
-    out: Path, command: str, studies: Path | None = None, theory: Path | None = None
-) -> str:
+def studies_page(out: Path, stage: Path, command: str) -> str:
     """The page that lists the studies of a directory, with the counts of their verdicts.
 
-    Args:
-        out: the directory.
-        command: the command line, for the page to repeat.
-        studies: where `study.csv` is, if not there.
-        theory: where `theory.csv` is, if not there.
+    Their tables are those in the stage, which take their places in the directory, or else there.
     """
     found: dict[tuple[str, str], Counter[str]] = {}
-    for row in _records(studies or out, "study.csv", new=studies is not None):
-        found.setdefault((row["study"], row["model"]), Counter())[row["verdict"]] += 1
-    for row in _records(theory or out, "theory.csv", new=theory is not None):
-        found.setdefault(("theory", ""), Counter())[row["verdict"]] += 1
+    for row in _records("study.csv", out, stage):
+        name, model = row["study"], row["model"].removeprefix("'")
+        key = _file(name, model), f"{name.replace('_', ' ')} of {model}"
+        found.setdefault(key, Counter())[row["verdict"]] += 1
+    if theory := Counter(row["verdict"] for row in _records("theory.csv", out, stage)):
+        found["theory.html", "theory"] = theory
     listed = [
-        {
-            "file": _file(study, model.removeprefix("'")) if model else "theory.html",
-            "title": f"{study.replace('_', ' ')}{f' of {model}' if model else ''}",
-            "counts": {outcome: counter[outcome] for outcome in OUTCOMES},
-        }
-        for (study, model), counter in found.items()
+        {"file": file, "title": heading, "counts": {one: counter[one] for one in OUTCOMES}}
+        for (file, heading), counter in found.items()
     ]
     overview = (out / "index.html").is_file()
     return render("studies.html", title="Studies", rows=listed, command=command, overview=overview)
@@ -101,37 +91,24 @@ def _file(study: str, model: str) -> str:
     return f"study-{slug(f'{study}-{model}')}.html"
 
 
-def _records(folder: Path, name: str, *, new: bool = False) -> list[dict[str, str]]:
+def _records(name: str, out: Path, stage: Path) -> list[dict[str, str]]:
     """The rows of a table; none if it is not as it was written."""
-    if not (new or Output(folder).intact(name)):
+    staged = (stage / name).is_file()
+    if not (staged or Output(out).intact(name)):
         return []
-    with (folder / name).open(encoding="utf-8", newline="") as file:
+    with ((stage if staged else out) / name).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def _read(out: Path) -> list[Row]:
-    """The rows of an earlier `study.csv`, as they were before they were written."""
-    return [
-        {
-            name: float(cell or "nan") if name in _NUMBERS else cell.removeprefix("'")
-            for name, cell in row.items()
-        }
-        for row in _records(out, "study.csv")
-        if set(row) == set(COLUMNS)
-    ]
 
 
 def _rows(study: Study, title: str) -> list[Row]:
     """The rows of `study.csv`; of a departure that is explained, theory is what explains it."""
     place = attrgetter(*_PLACE)
-    rows = [(place(v), (v.observed, v.error, prediction(v)), v.outcome) for v in study.verdicts]
-    seen = {row[0] for row in rows}
+    rows = [(*place(v), v.observed, v.error, prediction(v), v.outcome) for v in study.verdicts]
+    seen = {row[:4] for row in rows}
     loose = [one for part in study.descriptive for one in part.numbers if place(one) not in seen]
-    rows += [(place(one), (one.value, one.error, one.theory), "") for one in loose]
-    return [
-        dict(zip(COLUMNS, (study.name, title, *where, *map(float, n), outcome), strict=True))
-        for where, n, outcome in rows
-    ]
+    rows += [(*place(one), one.value, one.error, one.theory, "") for one in loose]
+    found = [dict(zip(COLUMNS, (study.name, title, *row), strict=True)) for row in rows]
+    return [row | {name: float(row[name]) for name in _NUMBERS} for row in found]
 
 
 def study_page(study: Study, command: str, *, overview: bool) -> str:
@@ -183,24 +160,17 @@ def _tables(study: Study) -> list[Table]:
 
 def _descriptive_table(part: Descriptive) -> Table:
     """Numbers without verdicts, N down; theory beside each quantity that has one."""
-    rows: dict[tuple[str, int], dict[str, Number]] = {}
-    for one in part.numbers:
-        rows.setdefault((one.method, one.n), {})[one.quantity] = one
+    rows: dict[tuple[str, int], Row] = {}
+    columns = {"method": words("method"), "N": numbers(itemgetter("n"))}
     known = {one.quantity for one in part.numbers if not isnan(one.theory)}
-    columns = {
-        "method": words(lambda row: row[0][0]),
-        "N": numbers(lambda row: f"{row[0][1]:,}"),
-    }
-    for quantity in dict.fromkeys(one.quantity for one in part.numbers):
-        columns[quantity] = _number(lambda one: with_error(one.value, one.error), quantity)
-        if quantity in known:
-            theory = _number(lambda one: number(one.theory, one.error), quantity)
-            columns[f"theory of {quantity}"] = theory
-    return table(part.title, rows.items(), columns, file="study.csv")
-
-
-def _number(text: Callable[[Number], str], quantity: str) -> Column:
-    return numbers(lambda row: text(row[1][quantity]))
+    for one in part.numbers:
+        cells = {one.quantity: with_error(one.value, one.error)}
+        if one.quantity in known:
+            cells[f"theory of {one.quantity}"] = number(one.theory, one.error)
+        start = {"method": one.method, "n": f"{one.n:,}"}
+        rows.setdefault((one.method, one.n), start).update(cells)
+        columns |= {name: numbers(itemgetter(name)) for name in cells}
+    return table(part.title, rows.values(), columns, file="study.csv")
 
 
 def _sentence(study: Study) -> str:
@@ -240,6 +210,6 @@ def _pictures(study: Study) -> list[Picture]:
     frame = frame[frame.groupby(["estimator", "statistic"])["n"].transform("nunique") > 1]
     pictures = []
     for method, part in frame.groupby("estimator", sort=False):
-        picture = curves.ladder(slug(str(method)), part.reset_index(drop=True).to_xarray())
-        pictures.append(dataclasses.replace(picture, caption=f"{method}. {picture.caption}"))
+        picture = curves.ladder(slug(str(method)), part)
+        pictures.append(picture._replace(caption=f"{method}. {picture.caption}"))
     return pictures

@@ -48,7 +48,7 @@ def write(demonstrations: Sequence[Demonstration], out: Path, command: str) -> P
         every = [plain(dataclasses.asdict(found)) for found in demonstrations]
         text = json.dumps(every, allow_nan=False, indent=1, ensure_ascii=False)
         put(stage, {"theory.csv": csv_text(COLUMNS, rows(demonstrations)), "theory.json": text})
-        put(stage, {"studies.html": studies_page(out, command, theory=stage)})
+        put(stage, {"studies.html": studies_page(out, stage, command)})
     return out / "theory.html"
 
 

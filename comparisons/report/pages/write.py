@@ -1,18 +1,18 @@
-"""The report: verdicts and draws to HTML, JSON, CSV and netCDF.
+"""The report: `index.html`, a page per model and data set, `results.json`, and tidy tables.
 
-`index.html`, a page per model and data set, `results.json`, and the tidy tables `estimates.csv`,
-`criteria.csv` and `verdicts.csv`.  Every number in a table of a page is in one of these files.
-Pages link to the netCDF files of the fits, which lie in the store.
+Every number in a table of a page is in one of these files.  Pages link to the netCDF files of the
+fits, which lie in the store.
 """
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from comparisons.report.difference import differences
 from comparisons.report.facts import Facts, as_json, facts, plain, same_data
-from comparisons.report.files import TABLES, check_slugs, links, published, put
+from comparisons.report.files import TABLES, check_slugs, published, put
 from comparisons.report.first_screen import FirstScreen
 from comparisons.report.pages.case import case_page, index_page
 from comparisons.report.pages.study import studies_page
@@ -20,6 +20,7 @@ from comparisons.report.result import CaseResult
 from comparisons.report.tables import CRITERIA, ESTIMATES, GRADES, VERDICTS, csv_text, identity
 from comparisons.store.keys import digest, files_digest, versions
 from comparisons.store.output import Output, read
+from inference.method import label
 from models.errors import DataError
 
 _SOURCES = (".py", ".html", ".css")
@@ -27,9 +28,7 @@ _COLUMNS = dict(zip(TABLES, (ESTIMATES, CRITERIA, VERDICTS, GRADES), strict=True
 
 
 def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path, list[FirstScreen]]:
-    """Writes the report of a run.
-
-    Everything is written beside the report that is there, and takes its place at the end.
+    """Writes the report of a run, beside the one that is there, whose place it takes at the end.
 
     Returns:
         The path of the first page, and the first screen of each case.
@@ -61,13 +60,14 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path,
         text = json.dumps(content, allow_nan=False, indent=1, ensure_ascii=False)
         put(stage, {"results.json": text, "index.html": index_page(every, compared, command)})
         if not Output(out).intact("studies.html"):
-            put(stage, {"studies.html": studies_page(out, command)})
+            put(stage, {"studies.html": studies_page(out, stage, command)})
     return out / "index.html", [known.screen for known in every]
 
 
 def _page(known: Facts, out: Path, command: str) -> str:
     """The page of a case; the one that is there, if it has the same key and nobody touched it."""
-    files = links(known.result, out)
+    paths = known.result.files.items()
+    files = {label(m): Path(os.path.relpath(path, out)).as_posix() for m, path in paths}
     source = files_digest(p for p in Path(__file__).parents[1].rglob("*") if p.suffix in _SOURCES)
     key = digest([known.result.key, command, known.changes, files, versions(), source])
     old = (read(out / f"{known.result.slug}.html") or b"").decode(errors="replace")
@@ -86,11 +86,8 @@ def _compared(every: Sequence[Facts], old: Path, new: Path) -> list[Facts]:
     compared = []
     for known in every:
         case = tuple(identity(known.result).values())
-        changes = tuple(
-            (f"{change.row[0]}: {change.row[3]}", change.change, change.reason)
-            for change in found
-            if change.row[1:3] == case
-        )
-        told = changes if any(reason != "new" for _, _, reason in changes) else None
+        own = [change for change in found if change.row[1:3] == case]
+        changes = tuple((f"{row[0]}: {row[3]}", change, reason) for row, change, reason in own)
+        told = changes if any(reason != "new" for *_, reason in changes) else None
         compared.append(dataclasses.replace(known, changes=told))
     return compared

@@ -1,21 +1,21 @@
 """The sections of a page: question, verdict, figures, tables."""
 
 from comparisons.report.facts import Facts
-from comparisons.report.sections import agreement, fit, model, order, provenance, trust
+from comparisons.report.sections import model, runs
 from comparisons.report.sections.parts import Section
 
 
 def sections(known: Facts, command: str) -> list[Section]:
     """Every section of the page, in the order of the report, without what has nothing to show."""
     every = (
-        model.section(known),
-        trust.section(known),
-        agreement.section(known),
-        agreement.information(known),
-        order.section(known),
-        fit.section(known),
-        trust.cost(known),
-        provenance.section(known, command),
+        model.programs(known),
+        runs.trust(known),
+        runs.agreement(known),
+        runs.information(known),
+        model.order(known),
+        model.fit(known),
+        runs.cost(known),
+        runs.origin(known, command),
     )
     return [
         section._replace(

@@ -1,14 +1,23 @@
-"""Section 1: the model and its two programs."""
+"""Sections 1, 5 and 6: the model and its two programs, which order it has, whether it fits."""
 
 import inspect
+from collections.abc import Sequence
+
+import pandas as pd
 
 from comparisons.claims import GATE
-from comparisons.report.facts import Facts, settings
-from comparisons.report.figures import program
+from comparisons.report import draws
+from comparisons.report.facts import Facts
+from comparisons.report.figures import curves
+from comparisons.report.figures import model as figures
 from comparisons.report.figures.canvas import Picture
-from comparisons.report.graph import parents
+from comparisons.report.figures.model import parents
+from comparisons.report.formats import estimate, number, with_error
+from comparisons.report.headline import Row
 from comparisons.report.result import CaseResult
-from comparisons.report.sections.parts import Section, claims, table, words
+from comparisons.report.sections.parts import Column, Section, Table, claims, numbers, table, words
+from comparisons.report.tables import settings
+from inference.method import label
 from models.capabilities import HasOwnPrograms
 from models.programs.density import languages, quantity_table
 from models.spec import Model
@@ -16,11 +25,10 @@ from models.spec import Model
 _LIBRARIES = {"numpyro": "NumPyro", "pymc": "PyMC"}
 
 
-def section(known: Facts) -> Section:
+def programs(known: Facts) -> Section:
     """The parameters, the formulas, the graph and the programs."""
-    result = known.result
-    cls = type(result.model)
-    reported = [parameter.name for parameter in quantity_table(result.model)]
+    model, cls = known.result.model, type(known.result.model)
+    reported = [parameter.name for parameter in quantity_table(model)]
     parts = f"part of {', '.join(reported)}"
     parameters = {
         "parameter": words(lambda p: p.name),
@@ -28,24 +36,23 @@ def section(known: Facts) -> Section:
         "dims": words(lambda p: ", ".join(p.dims) or "scalar"),
         "reported as": words(lambda p: "itself" if p.name in reported else parts),
     }
-    hyper = {"name": words(0), "value": words(1)}
-    own = isinstance(result.model, HasOwnPrograms)  # of which our own words would say nothing
+    hyper = {"name": words(lambda pair: pair[0].name), "value": words(lambda pair: repr(pair[1]))}
+    own = isinstance(model, HasOwnPrograms)  # of which our own words would say nothing
     documents = () if own else (inspect.getdoc(cls), inspect.getdoc(inspect.getmodule(cls)))
     question = "What is fitted, and are the two programs one model?"
-    told = claims(result, "model", "Model", question)
-    if len(languages(result.model)) == 1:
+    told = claims(known.result, Section("model", "Model", question))
+    if len(languages(model)) == 1:
         told = told._replace(verdict="One program only: there is nothing to hold it against.")
     return told._replace(
-        pictures=[_graph(result), *told.pictures],
+        pictures=[_graph(known.result), *told.pictures],
         tables=[
-            table("Parameters", result.model.parameters, parameters),
-            table("Hyper-parameters, priors included", settings(result), hyper),
+            table("Parameters", model.parameters, parameters),
+            table("Hyper-parameters, priors included", settings(model).items(), hyper),
             *told.tables,
         ],
         notes=[text for text in documents if text],
         sources=tuple(
-            (f"{_LIBRARIES[one]} program", _source(result.model, one))
-            for one in languages(result.model)
+            (f"{_LIBRARIES[one]} program", _source(model, one)) for one in languages(model)
         ),
     )
 
@@ -55,7 +62,7 @@ def _graph(result: CaseResult) -> Picture | None:
     gate = result.verdicts.get(GATE, ())
     if gate and all(verdict.outcome == "NOT COMPARABLE" for verdict in gate):
         return None
-    return program.graph(*parents(result.model, result.data))
+    return figures.graph(*parents(result.model, result.data))
 
 
 def _source(model: Model, language: str) -> str:
@@ -65,3 +72,85 @@ def _source(model: Model, language: str) -> str:
         return inspect.cleandoc("\n" + inspect.getsource(getattr(type(model), language)))
     except (OSError, TypeError):
         return "The source is not available: the model was not defined in a file."
+
+
+def order(known: Facts) -> Section:
+    """Criteria by method, and the verdicts on them."""
+    rows: dict[str, Row] = {}
+    for row in known.rows["criteria"]:
+        start = {"method": row["method"], "k": row["k"]}
+        rows.setdefault(row["method"], start)[row["criterion"]] = row
+    names = dict.fromkeys(row["criterion"] for row in known.rows["criteria"])
+    columns = {name.replace("_", " "): _criterion(name) for name in names}
+    shown = table(
+        "Criteria",
+        rows.values(),
+        {"method": words("method"), "k": numbers("k"), **columns},
+        note="Information criteria (smaller is better), log-likelihood, log evidence and expected "
+        "log predictive density (larger is better); k free parameters.",
+        file="criteria.csv",
+    )
+    question = "How large a model do the data support, and does BIC stand in for the evidence?"
+    told = claims(known.result, Section("order", "Which order?", question))
+    pictures = [curves.orders(known.rows["criteria"]), *told.pictures]
+    return told._replace(pictures=pictures, tables=[shown, *told.tables])
+
+
+def _criterion(name: str) -> Column:
+    return numbers(
+        lambda row: estimate(row[name]["value"], row[name]["error"], 1) if name in row else ""
+    )
+
+
+def same_data(compared: Sequence[tuple[str, pd.DataFrame]]) -> list[tuple[Picture, Table]]:
+    """Models of the same data, for the overview."""
+    columns = {
+        "model": words("model"),
+        "elpd": numbers("elpd", "se", with_error),
+        "less the best": numbers("elpd_diff", "dse", with_error),
+        "effective parameters": numbers("p", 0.1),
+        "weight": numbers("weight", 0.01),
+    }
+    note = (
+        "Expected log pointwise predictive density by Pareto-smoothed leave-one-out "
+        "cross-validation, nats, larger is better; stacking weights."
+    )
+    found = []
+    for place, (data, models) in enumerate(compared, 1):
+        rows = models.reset_index(names="model").to_dict("records")
+        picture = curves.compared(models, f"models-{place}", data)
+        found.append((picture, table(f"Models of {data}", rows, columns, note=note)))
+    return found
+
+
+def fit(known: Facts) -> Section:
+    """The data beside replicated data sets, the prior beside the posterior."""
+    pictures, rows = [], known.rows["predictive"]
+    outside = [row for row in rows if not 0.025 <= row["share_below"] <= 0.975]
+    verdict = f"All {len(rows)} quantiles of the data lie among 95 % of the replicated ones."
+    if isinstance(known.replicates, str):
+        verdict = f"Not checked: {known.replicates}."
+    else:
+        pictures = [figures.predictive(known.replicates), figures.pit(known.replicates)]
+    if outside:
+        where = ", ".join(f"{row['column']} at {row['quantile']:.0%}" for row in outside[:6])
+        start = f"{len(outside)} of {len(rows)} quantiles of the data lie outside 95 % of the"
+        verdict = f"{start} replicated ones: {where}."
+    if known.source:
+        drawn = draws.prior_and_posterior(known.result, known.source)
+        pictures.append(figures.prior_posterior(*drawn, label(known.source)))
+    quantiles = table(
+        "Quantiles of the data and of the replicated data sets",
+        rows,
+        {
+            "column": words("column"),
+            "quantile": numbers(lambda row: f"{row['quantile']:.0%}"),
+            "data": numbers(lambda row: number(row["observed"], row["replicated_sd"] / 10)),
+            "replicated": numbers("replicated", "replicated_sd", with_error),
+            "share below": numbers(lambda row: f"{row['share_below']:.2f}"),
+        },
+        note=f"Of {draws.REPLICATES} replicated data sets, mean ± standard deviation, and the "
+        "share below the data's.",
+    )
+    question = "Could the model have produced these data?"
+    return Section("fit", "Does it fit?", question, verdict, pictures, [quantiles])

@@ -8,7 +8,7 @@ import xarray as xr
 from comparisons.report import headline, tables
 from comparisons.report.figures import curves
 from comparisons.report.figures.canvas import Picture
-from comparisons.report.formats import number, with_error
+from comparisons.report.formats import estimate, number, with_error
 from comparisons.report.result import CaseResult
 from comparisons.verdict import Outcome, Verdict
 
@@ -19,15 +19,15 @@ _SECTION = {
     "bic": "order",
 }
 """Where a comparison is told; one that is not named here is told under `agreement`."""
-_SENTENCES = {
-    "AGREE": "All that could be compared agrees.",
-    "CONSISTENT": "No difference is seen, and one that matters would have been.",
-    "EXPLAINED": "Whatever differs is as large as theory predicts.",
-    "UNSURE": "Nothing differs for certain; some comparisons need more draws.",
+_SENTENCES: dict[Outcome, str] = {
     "DIFFER": "Something differs that no theory named here predicts.",
+    "UNSURE": "Nothing differs for certain; some comparisons need more draws.",
+    "EXPLAINED": "Whatever differs is as large as theory predicts.",
+    "CONSISTENT": "No difference is seen, and one that matters would have been.",
+    "AGREE": "All that could be compared agrees.",
     "NOT COMPARABLE": "Nothing could be compared.",
 }
-"""The verdict of a section, by the worst of its outcomes."""
+"""The verdict of a section, by the worst of its outcomes, worst first."""
 _HEADINGS: dict[Outcome, str] = {
     "DIFFER": "what differs",
     "EXPLAINED": "what differs as theory predicts",
@@ -45,17 +45,15 @@ type Get = str | int | Callable[[Any], str]
 
 
 class Cell(NamedTuple):
-    """A cell of a table: text, and a verdict's mark where it has one."""
+    """A cell of a table: text, the mark of a verdict or grade, and whether it is a number."""
 
     text: str
-    outcome: str | None = None
+    outcome: str = ""
+    numeric: bool = False
 
 
-class Column(NamedTuple):
-    """How a column's cells follow from the rows, and whether they are numbers."""
-
-    cell: Callable[[Any], Cell]
-    numeric: bool
+type Column = Callable[[Any], Cell]
+"""Makes a column's cell of a row."""
 
 
 def _got(row: Any, what: Get) -> str:
@@ -64,30 +62,25 @@ def _got(row: Any, what: Get) -> str:
 
 def words(what: Get) -> Column:
     """A column of text."""
-    return Column(lambda row: Cell(str(_got(row, what))), numeric=False)
+    return lambda row: Cell(str(_got(row, what)))
 
 
 def marks(what: Get) -> Column:
     """A column of grades or verdicts with their marks."""
-    return Column(
-        lambda row: Cell(_got(row, what).lower() or "–", _got(row, what) or None), numeric=False
-    )
+    return lambda row: Cell(_got(row, what).lower() or "–", _got(row, what))
 
 
 def numbers(
     what: Get, error: float | str = 0.0, form: Callable[[float, float], str] = number
 ) -> Column:
-    """A column of numbers, or of texts of numbers.
-
-    The error, or its key, says how many digits are shown; the form whether it is shown itself.
-    """
-    if callable(what):
-        return Column(lambda row: Cell(what(row)), numeric=True)
+    """A column of numbers, to the digits of an error or of that by its key, or of their texts."""
 
     def cell(row: Any) -> Cell:
-        return Cell(form(row[what], row[error] if isinstance(error, str) else error))
+        if callable(what):
+            return Cell(what(row), numeric=True)
+        return Cell(form(row[what], row[error] if isinstance(error, str) else error), numeric=True)
 
-    return Column(cell, numeric=True)
+    return cell
 
 
 class Table(NamedTuple):
@@ -97,8 +90,6 @@ class Table(NamedTuple):
     note: str
     columns: tuple[str, ...]
     rows: list[tuple[Cell, ...]]
-    numeric: frozenset[int]
-    """Places of the columns that hold numbers."""
     folded: bool
     file: str
 
@@ -122,10 +113,9 @@ def table(
         file: the file in which its numbers are.
         folded: whether it starts closed; by default where it is long.
     """
-    cells = [tuple(column.cell(row) for column in columns.values()) for row in rows]
-    numeric = frozenset(i for i, column in enumerate(columns.values()) if column.numeric)
+    cells = [tuple(column(row) for column in columns.values()) for row in rows]
     closed = len(cells) > LONG if folded is None else folded
-    return Table(title, note, tuple(columns), cells, numeric, closed, file)
+    return Table(title, note, tuple(columns), cells, closed, file)
 
 
 class Section(NamedTuple):
@@ -134,51 +124,40 @@ class Section(NamedTuple):
     anchor: str
     title: str
     question: str
-    verdict: str
-    counts: Mapping[Outcome, int] | None = None
+    verdict: str = "No comparison here applies to this case."
     pictures: Sequence[Picture | None] = ()
     tables: Sequence[Table] = ()
+    counts: Mapping[Outcome, int] | None = None
     notes: Sequence[str] = ()
     sources: tuple[tuple[str, str], ...] = ()
     """Names and texts of programs."""
 
 
-def claims(result: CaseResult, anchor: str, title: str, question: str) -> Section:
-    """The section that tells comparisons: their verdicts, figures and tables.
-
-    Args:
-        result: the case.
-        anchor: the section's name in links, by which its comparisons are found.
-        title: the heading.
-        question: what it answers.
-    """
-    told = {n: vs for n, vs in result.verdicts.items() if _SECTION.get(n, "agreement") == anchor}
-    found = Section(anchor, title, question, "No comparison here applies to this case.")
+def claims(result: CaseResult, section: Section) -> Section:
+    """The section with what its comparisons told: their verdicts, figures and tables."""
+    where = {name: _SECTION.get(name, "agreement") for name in result.verdicts}
+    told = {n: found for n, found in result.verdicts.items() if where[n] == section.anchor}
     if verdicts := [verdict for every in told.values() for verdict in every]:
-        worst = headline.summary(v.outcome for v in verdicts)
-        found = found._replace(verdict=_SENTENCES[worst], counts=headline.counts(verdicts))
-    published = {name: result.figures[name] for name in told if name in result.figures}
-    silent = [result.titles.get(name, name) for name, every in told.items() if not every]
-    return found._replace(
-        pictures=[
-            curves.ladder(name, one)
-            for name, one in published.items()
-            if tables.lists(one, tables.LADDER)
-        ],
-        tables=[
-            one
-            for name, verdicts in told.items()
-            for one in _tables(result.titles.get(name, name), verdicts, published.get(name))
-        ],
-        notes=[f"{name}: does not apply to this case." for name in silent],
-    )
+        counts = headline.counts(verdicts)
+        sentence = next(text for outcome, text in _SENTENCES.items() if counts[outcome])
+        section = section._replace(verdict=sentence, counts=counts)
+    pictures, shown, notes = [], [], []
+    for name, verdicts in told.items():
+        heading, published = result.titles.get(name, name), result.figures.get(name)
+        if published is not None and tables.lists(published, tables.LADDER):
+            pictures.append(curves.ladder(name, published.to_dataframe()))
+        shown += _tables(heading, verdicts, published)
+        if not verdicts:
+            notes.append(f"{heading}: does not apply to this case.")
+    return section._replace(pictures=pictures, tables=shown, notes=notes)
 
 
 def _tables(
     title: str, verdicts: Sequence[Verdict], published: xr.Dataset | None
 ) -> Iterator[Table]:
     """The table that a comparison publishes, then its verdicts, what needs a reader first."""
-    if published is not None and not tables.has_own_file(published):
+    files = tables.CRITERIA[2:], tables.GRADES[2:]  # have tables of their own
+    if published is not None and not any(tables.lists(published, names) for names in files):
         columns = {
             str(name).replace("_", " "): (numbers if one.dtype.kind in "iuf" else words)(str(name))
             for name, one in published.data_vars.items()
@@ -199,11 +178,6 @@ def _tables(
         if rows:
             about = f"{title}: {heading}"
             yield table(about, rows, columns, file="verdicts.csv", folded=folded or None)
-
-
-def estimate(value: float, error: float, scale: float) -> str:
-    """A number with its error; an exact one with digits down to a hundredth of its scale."""
-    return with_error(value, error) if error > 0 else number(value, scale / 10)
 
 
 def predicted(verdict: Verdict) -> str:
