@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 
 @float64
 def compare(case: Case) -> Iterator[Verdict]:
-    """One verdict per term of the two programs.
-
-    Raises:
-        DataError: the programs index by the data beyond what they index.
-    """
+    """One verdict per term of the two programs."""
     if problem := beyond(case.model, case.data):
         raise DataError(f"{case.data_name}: {problem}")
     yield from differences(case.model, case.data, case.rng("same_model"))

@@ -103,7 +103,7 @@ def estimate_rows(result: CaseResult) -> list[Row]:
 
 def criteria_rows(result: CaseResult) -> list[Row]:
     """Information criteria of every likelihood fit, log evidences, and what comparisons publish."""
-    rows = [one._asdict() for _, one in by_fit(result.model, result.data, result.estimates)]
+    rows = [one._asdict() for one in by_fit(result.model, result.data, result.estimates)]
     for table in result.figures.values():
         rows += table_rows(table) if lists(table, CRITERIA[2:]) else []
     found: dict[tuple[str, str], Row] = {}
