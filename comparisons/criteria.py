@@ -8,19 +8,18 @@ References: Schwarz (1978), Ann. Statist. 6; Vehtari, Gelman & Gabry (2017), Sta
 Magnusson, Andersen, Jonasson & Vehtari (2019), ICML 97; Meng & Wong (1996), Statistica Sinica 6.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from math import isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from comparisons.reference import (
     NO_SAMPLER,
+    Case,
     exact_posterior,
     posterior_size,
     samplers,
@@ -36,9 +35,6 @@ from inference.posterior.stored import log_likelihoods
 from models.errors import FitError
 from models.programs.density import density, units
 from models.spec import Model
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 
 class Criterion(NamedTuple):

@@ -73,18 +73,14 @@ def frechet(first: np.ndarray, second: np.ndarray) -> Distance:
     With A the map that takes Σ₁ to Σ₂, the derivative in Σ₁ is I − A: the error is that of the
     mean of 2 Δμᵀ(x − μ₁) + (x − μ₁)ᵀ (I − A) (x − μ₁), and the same of y.
     """
-    (mean_1, covariance_1), (mean_2, covariance_2) = _moments(first), _moments(second)
-    error = np.zeros(first.shape[:-2])
-    for x, mean, own, other_mean, other in (
-        (first, mean_1, covariance_1, mean_2, covariance_2),
-        (second, mean_2, covariance_2, mean_1, covariance_1),
-    ):
+    laws, error = (_moments(first), _moments(second)), np.zeros(first.shape[:-2])
+    for x, (mean, own), (its, other) in zip((first, second), laws, laws[::-1], strict=True):
         root, inverse = _power(own, 0.5), _power(own, -0.5)
         change = np.eye(own.shape[-1]) - inverse @ _power(root @ other @ root, 0.5) @ inverse
         away = x - mean[..., None, :]
-        linear = 2 * (away * (mean - other_mean)[..., None, :]).sum(axis=-1)
+        linear = 2 * (away * (mean - its)[..., None, :]).sum(axis=-1)
         error += (linear + (away @ change * away).sum(axis=-1)).var(axis=-1) / x.shape[-2]
-    return Distance(normal_frechet(mean_1, covariance_1, mean_2, covariance_2), np.sqrt(error))
+    return Distance(normal_frechet(*laws[0], *laws[1]), np.sqrt(error))
 
 
 def _moments(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

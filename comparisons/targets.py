@@ -11,20 +11,18 @@
 Reference: Tierney & Kadane (1986), JASA 81.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from math import nan
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from comparisons.policy import PARETO, UNCOVERED, Z
-from comparisons.reference import reference, unconstrained_draws, values_at
+from comparisons.reference import Case, reference, unconstrained_draws, values_at
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Scalar
 from inference.information.delta import quantity_covariance
@@ -45,9 +43,6 @@ from models.programs.density import (
     quantities,
     quantity_table,
 )
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 FINITE = "prior, skewness and finite N: the posterior itself, by importance sampling"
 _STARTS = {"quick": 8, "standard": 20, "thorough": 60}

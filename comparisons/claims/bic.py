@@ -11,11 +11,9 @@ References: Schwarz (1978), Ann. Statist. 6; Kass & Wasserman (1995), JASA 90; W
 JMLR 14; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -26,6 +24,7 @@ from comparisons.criteria import Criterion
 from comparisons.gate import difference_of_densities
 from comparisons.policy import EVIDENCE, LAPLACE_GAP, PENALTY_SLOPE, Z
 from comparisons.reference import (
+    Case,
     exact_posterior,
     maximum,
     posterior_size,
@@ -50,9 +49,6 @@ from models.programs.density import density, languages, per_unit, units
 from models.programs.numpyro import numpyro_terms
 from models.programs.precision import float64
 from models.spec import Model
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 LADDER = (100, 400, 1_600, 6_400)
 """Numbers of units along which the gap must stay bounded."""

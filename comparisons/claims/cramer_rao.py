@@ -19,12 +19,10 @@ References: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6, §6
 (1998), Asymptotic Statistics, §8.2, §10.2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -32,6 +30,7 @@ import xarray as xr
 
 from comparisons import policy
 from comparisons.reference import (
+    Case,
     maximum,
     positions,
     posterior_size,
@@ -69,9 +68,6 @@ from models.programs.density import (
     units,
 )
 from models.programs.precision import float64
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 METHOD = "maximum_likelihood"
 REPLICATES = 2_000

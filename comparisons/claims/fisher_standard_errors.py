@@ -10,16 +10,14 @@ References: van der Vaart (1998), Asymptotic Statistics, §10.2; Kleijn & van de
 Electron. J. Statist. 6; White (1982), Econometrica 50.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from comparisons.policy import POSTERIOR, RESOLUTION, TWO_PROGRAMS
-from comparisons.reference import maximum, positions, reference_posterior, scalars, values_at
+from comparisons.reference import Case, maximum, positions, reference_posterior, scalars, values_at
 from comparisons.replicated.sampling import declared
 from comparisons.targets import corrected, explained
 from comparisons.verdict import AGAINST, Verdict, not_comparable
@@ -33,9 +31,6 @@ from models.errors import FitError
 from models.programs.compilation import once
 from models.programs.density import density, languages, units
 from models.programs.precision import float64
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 CLAIM = "Fisher standard errors"
 STEP = 1e-3
@@ -93,7 +88,8 @@ def _reported(case: Case, top: Estimate, found: Found) -> Iterator[Verdict]:
         if fit.problems or fit.sd_kind == "observed":
             continue
         claim = AGAINST.replace("{method}", f"{{method}} ({fit.sd_kind})")
-        fields = {"quantity": "standard error", "method": label(method), "reference": "observed"}
+        fields: dict[str, Any] = {"method": label(method), "reference": "observed"}
+        fields["quantity"] = "standard error"
         for scalar, one in scalars(case.model, fit).items():
             here = float(found["observed"][0][place[scalar]])
             if np.isfinite(one.sd):  # a referee may have no standard error of it

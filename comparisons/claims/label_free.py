@@ -9,11 +9,9 @@ gate, which labelled quantities need not.
 References: Stephens (2000), JRSS B 62; Jasra, Holmes & Stephens (2005), Statistical Science 20.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 from comparisons.policy import LABEL_FREE
-from comparisons.reference import same_moments
+from comparisons.reference import Case, same_moments
 from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Scalar
 from inference.method import label
@@ -31,9 +29,6 @@ from models.programs.compilation import once
 from models.programs.density import density
 from models.programs.precision import float64
 from models.spec import Model, Values
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 ROWS = 5
 """Rows whose density and co-clustering are looked at, evenly spaced by the first column."""

@@ -9,17 +9,16 @@ References: Nocedal & Wright (2006), Numerical Optimization, ch. 3; Opper & Arch
 Neural Comput. 21.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from comparisons.policy import OPTIMUM, POSTERIOR, STANDARD_ERROR
 from comparisons.reference import (
+    Case,
     exact_posterior,
     parameter_draws,
     same_moments,
@@ -36,9 +35,6 @@ from inference.posterior.labels import exchangeable, one_fold
 from models.capabilities import HasSigns
 from models.programs.density import Density, density
 from models.programs.precision import float64
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 _ROUNDED = 0.001
 """Largest share of draws whose probabilities round to 1, which are left out."""
@@ -110,7 +106,7 @@ def _optimum(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
     sides = {"method": label(method), "reference": "its optimum by Newton's method"}
     for scalar, one in scalars(case.model, fit).items():
         location, sd = found[scalar]
-        fields = {"parameter": scalar, **sides}
+        fields: dict[str, Any] = {"parameter": scalar, **sides}
         if sd > 0:  # no constant
             numbers = one.location, location, 0.0, OPTIMUM * sd
             yield Verdict(AGAINST, *numbers, quantity="estimate", **fields)

@@ -7,15 +7,13 @@ error of theirs: it is graded in the table.
 References: Vehtari et al. (2021), Bayesian Anal. 16; Vehtari et al. (2024), JMLR 25.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import xarray as xr
 
 from comparisons.grades import as_table, graded
 from comparisons.reference import (
+    Case,
     exact_posterior,
     reference_posterior,
     same_moments,
@@ -28,9 +26,6 @@ from comparisons.verdict import Verdict, not_comparable
 from inference.method import label
 from models.errors import FitError
 from models.programs.precision import float64
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 
 @float64

@@ -7,23 +7,18 @@ complete⁻¹ missing information.
 References: Wu (1983), Ann. Statist. 11; Louis (1982), JRSS B 44.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from comparisons.policy import EM_RATE, LOG_LIKELIHOOD, OPTIMUM, STANDARD_ERROR
-from comparisons.reference import shared, unreliable
+from comparisons.reference import Case, shared, unreliable
 from comparisons.verdict import AGAINST, Verdict, not_comparable
 from inference.estimate import Estimate
 from inference.method import label
 from models.programs.precision import float64
 from models.spec import Model
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 
 @float64
@@ -45,7 +40,7 @@ def compare(case: Case) -> Iterator[Verdict]:
     ] or list(reliable)
     best = max(usable, key=lambda method: reliable[method].log_likelihood)
     for method, fit in reliable.items():
-        sides = {"method": label(method), "reference": label(best)}
+        sides: dict[str, Any] = {"method": label(method), "reference": label(best)}
         if method != best:
             yield from _pair(case.model, fit, reliable[best], sides)
         if "predicted_rate" in (told := fit.record.attrs):
@@ -62,12 +57,11 @@ def compare(case: Case) -> Iterator[Verdict]:
             )
 
 
-def _pair(model: Model, fit: Estimate, top: Estimate, sides: dict[str, str]) -> Iterator[Verdict]:
+def _pair(model: Model, fit: Estimate, top: Estimate, sides: dict[str, Any]) -> Iterator[Verdict]:
     """Log-likelihood, point and standard errors of one fit against those of the best."""
     numbers = fit.log_likelihood, top.log_likelihood, 0.0, LOG_LIKELIHOOD
-    yield Verdict(
-        "{quantity}: {method} − {reference}", *numbers, quantity="log-likelihood", **sides
-    )
+    claim = "{quantity}: {method} − {reference}"
+    yield Verdict(claim, *numbers, quantity="log-likelihood", **sides)
     claim = "{parameter}: {method} − {reference}"
     for scalar, one, other in shared(model, fit, top):
         fields = {"parameter": scalar, **sides}

@@ -11,19 +11,14 @@ Blocking: nothing is fitted unless all of it holds.
 Reference: the change of variables formula; Billingsley (1995), Probability and Measure, §17, §25.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from comparisons.gate import differences
+from comparisons.reference import Case
 from comparisons.verdict import Verdict
 from models.errors import DataError
 from models.programs.indices import beyond
 from models.programs.precision import float64
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 
 @float64

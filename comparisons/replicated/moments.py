@@ -52,11 +52,9 @@ class Moments(NamedTuple):
         left_out = len(rows) - len(good) - int(np.isposinf(rows).all(axis=1).sum())
         mean = good.mean(axis=0) if len(good) else np.zeros(rows.shape[1])
         away, counted = good - mean, _counted(good) if sketch else np.empty((2, 0), int)
-        if by_level:
-            return cls(
-                len(good), left_out, mean, (away**2).sum(axis=0), *np.empty((2, 0)), *counted
-            )
-        powers = away.T @ away, (away**3).sum(axis=0), (away**4).sum(axis=0)
+        powers = [(away**2).sum(axis=0), *np.empty((2, 0))]
+        if not by_level:
+            powers = [away.T @ away, (away**3).sum(axis=0), (away**4).sum(axis=0)]
         return cls(len(good), left_out, mean, *powers, *counted)
 
     @classmethod
@@ -79,10 +77,11 @@ class Moments(NamedTuple):
         n = self.replicates + other.replicates
         mean = self.mean + (other.mean - self.mean) * other.replicates / n
         both = zip(self._about(mean), other._about(mean), strict=True)
+        second, third, fourth = (one + its for one, its in both)
         bins, place = np.unique(np.concatenate([self.bins, other.bins]), return_inverse=True)
         counts = np.zeros(bins.size, int)
         np.add.at(counts, place, np.concatenate([self.counts, other.counts]))
-        return type(self)(n, left_out, mean, *(one + its for one, its in both), bins, counts)
+        return type(self)(n, left_out, mean, second, third, fourth, bins, counts)
 
     def _about(self, place: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The sums of powers about another place than the mean."""

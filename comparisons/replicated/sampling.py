@@ -4,15 +4,13 @@ For an unbiased estimator T of quantities with Jacobian G, Var T ≥ B = G (N·I
 Reference: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jax import Array
 
 from comparisons.policy import EFFICIENCY, POSTERIOR
-from comparisons.reference import positions, scalars, values_at
+from comparisons.reference import Case, positions, scalars, values_at
 from comparisons.replicated.ladder import Rung
 from comparisons.replicated.moments import Moments
 from comparisons.verdict import Verdict
@@ -26,9 +24,6 @@ from models.capabilities import HasExpectedInformation, HasOwnPrograms
 from models.errors import FitError
 from models.programs.density import Density, density, units
 from models.spec import Model
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 SMALLEST = "smallest eigenvalue of B^(−½) Var B^(−½)"
 
@@ -102,10 +97,8 @@ def declared(case: Case, top: Estimate, deviation: np.ndarray) -> list[Verdict]:
         found = bound_at(model, target, u, information, "on a boundary")
     except FitError:
         return []
-    fields = {
-        "quantity": "expected standard error",
-        "reference": "by the scores of simulated units",
-    }
+    fields: dict[str, Any] = {"quantity": "expected standard error"}
+    fields["reference"] = "by the scores of simulated units"
     verdicts = []
     for scalar in scalars(model, top):
         i = positions(top)[scalar]
