@@ -14,20 +14,18 @@ if TYPE_CHECKING:
     from comparisons.verdict import Verdict
 
 _HOMES = {
-    "Case": "comparisons.case",
-    "Checked": "comparisons.runs.check",
-    "Comparison": "comparisons.runs.comparison",
-    "SamePosterior": "comparisons.posteriors",
-    "Study": "comparisons.studies",
-    "Verdict": "comparisons.verdict",
-    "check": "comparisons.runs.check",
-    "compare": "comparisons.runs.comparison",
-    "distances": "",
-    "same_posterior": "comparisons.posteriors",
-    "study": "comparisons.runs.studying",
-    "testing": "",
+    "Case": "case",
+    "Checked": "runs.check",
+    "Comparison": "runs.comparison",
+    "SamePosterior": "posteriors",
+    "Study": "studies",
+    "Verdict": "verdict",
+    "check": "runs.check",
+    "compare": "runs.comparison",
+    "same_posterior": "posteriors",
+    "study": "runs.studying",
 }
-"""Where each public name is defined; "" where it is a module of this package."""
+"""The module in which each public name is defined that is none itself."""
 
 __all__ = [
     "Case",
@@ -47,14 +45,14 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """A public name, loaded when first asked for."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(
             f"module 'comparisons' has no attribute {name!r}; see dir(comparisons)"
         )
-    home = _HOMES[name]
-    return getattr(import_module(home), name) if home else import_module(f"{__name__}.{name}")
+    home = import_module(f"{__name__}.{_HOMES.get(name, name)}")
+    return getattr(home, name) if name in _HOMES else home
 
 
 def __dir__() -> list[str]:
     """Every public name."""
-    return list(_HOMES)
+    return list(__all__)

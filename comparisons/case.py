@@ -4,16 +4,15 @@ Every random stream is a function of (seed, model, data, words) alone, so that n
 selection nor parallelism changes a number.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import fields, is_dataclass
 from functools import partial
-from typing import Literal, final
+from typing import Literal, Self, final
 
 import numpy as np
 import xarray as xr
@@ -38,21 +37,12 @@ LAYOUT = 2
 """Version of the layout of stored fits."""
 
 
-def _silent(event: str, name: str, seconds: float) -> None:
-    """Reports nothing."""
-
-
 @final
 class Case:
     """One model, one data set, one seed.  The only mutable thing: it remembers its fits.
 
     Attributes:
-        model: the model.
         data: the data, validated, with named dims.
-        seed: the seed of every random stream.
-        data_name: what the report calls the data.
-        profile: how long the methods run.
-        methods: every variant of every method, in catalogue order, unless chosen.
         refusals: why a method cannot fit this model.
         failed: why a fit failed in this run, by its name, for all siblings; never stored.
     """
@@ -88,24 +78,26 @@ class Case:
         check_seed(seed)
         if profile not in PROFILES:
             raise ConfigError(f"profile is {shown(profile)}; expected quick, standard or thorough")
-        self.data: xr.Dataset
-        model, self.data = _as_read(model, data, data_name)
-        self.model = model
         self.seed = int(seed)
         self.data_name = data_name
         self.profile: Profile = profile
         asked = usual_methods(profile) if methods is None else methods
         self.methods = sequence("methods", asked, Method, "(cc.NUTS(),)")
-        reasons = {method: refusal(method, model) for method in self.methods}
-        self.refusals = {method: reason for method, reason in reasons.items() if reason}
         self.failed: dict[str, str] = {}
         self._store = store
-        self._progress = progress or _silent
-        self._root = model
+        self._progress: Progress = progress or (lambda event, name, seconds: None)
+        self._set_model(model, data)
+        self._root = self.model
         self._suffix = ""
+        self._siblings: dict[str, Self] = {digest(self.model): self}
+
+    def _set_model(self, model: Model, data: object) -> None:
+        """The model and its data, and what is known of its fits: nothing."""
+        self.model, self.data = _as_read(model, data, self.data_name)
+        reasons = {method: refusal(method, self.model) for method in self.methods}
+        self.refusals = {method: reason for method, reason in reasons.items() if reason}
         self._content = content_hash(self.data)
         self._fits: dict[Method, Estimate] = {}
-        self._siblings: dict[str, Case] = {digest(model): self}
 
     def __repr__(self) -> str:
         """The model, data set and seed."""
@@ -147,18 +139,18 @@ class Case:
             raise FitError(self.failed[name])
         if reason := refusal(method, self.model):
             raise FitError(f"{label(method)} refuses {self.model.name}: {reason}")
-        description = self.fit_description(method) if self._store else None
-        whole = partial(completed, self.model, self.data)
-        if self._store and (stored := self._store.load(description, whole)):
-            self._progress("stored", name, 0.0)
-            self._fits[method] = stored
-            return stored
+        if self._store:
+            whole = partial(completed, self.model, self.data)
+            if stored := self._store.load(self.fit_description(method), whole):
+                self._progress("stored", name, 0.0)
+                self._fits[method] = stored
+                return stored
         self._progress("fit", name, 0.0)
         began = time.perf_counter()
         try:
             estimate = method.fit(self.model, self.data, self.rng("fit", repr(method)))
             if self._store:
-                self._store.save(description, kept(self, method, estimate), self.about(method))
+                self.keep(self._store, method, estimate)
         except StoreError:
             raise
         except Exception as error:  # a user's program may raise anything; the others go on
@@ -173,13 +165,7 @@ class Case:
     def estimates(
         self, target: Literal["likelihood", "posterior"] | None = None
     ) -> dict[Method, Estimate]:
-        """Every chosen method's estimate, in catalogue order, without those that fail.
-
-        Only of the methods that aim at the target, where one is given.
-
-        Raises:
-            StoreError: the store cannot be read or written.
-        """
+        """The estimates of the methods, or of those that aim at a target, without what fails."""
         found: dict[Method, Estimate] = {}
         for method in self.methods:
             if method not in self.refusals and target in (None, method.target):
@@ -195,78 +181,46 @@ class Case:
         entropy = int.from_bytes(hashlib.sha256(text.encode()).digest())
         return np.random.default_rng(np.random.SeedSequence(entropy))
 
-    def sibling(self, model: Model) -> Case:
-        """The case of another model on the same data, with everything else alike.
-
-        Siblings share one memo of failures, and asking twice returns the same case.
-        """
+    def sibling(self, model: Model) -> Self:
+        """The case of another model on the same data, with all else, also failures, alike."""
         key = digest(model)
         if key not in self._siblings:
-            other = Case(
-                model,
-                self.data,
-                self.seed,
-                data_name=self.data_name,
-                profile=self.profile,
-                methods=self.methods,
-                store=self._store,
-                progress=self._progress,
-            )
-            other.failed = self.failed
-            other._root = self._root
+            other = copy(self)  # which shares what is not set anew here
+            other._set_model(model, self.data)
             other._suffix = f" of {_changes(self._root, model)}"
-            other._siblings = self._siblings
             self._siblings[key] = other
         return self._siblings[key]
 
     @property
     def key(self) -> str:
-        """Content key: equal for equal model, data, seed, profile, methods, sources and versions.
-
-        Raises:
-            ConfigError: the model's class has no source that could be hashed.
-        """
-        return digest(
-            {
-                "model": self.model,
-                "data": self._content,
-                "seed": self.seed,
-                "profile": self.profile,
-                "methods": self.methods,
-                "versions": versions(),
-                "source": source_digest(type(self.model), *map(type, self.methods)),
-            }
-        )
+        """Equal for equal model, data, seed, profile, methods, sources and versions."""
+        chosen = {"profile": self.profile, "methods": self.methods}
+        return digest({**self._content_of(*self.methods), **chosen})
 
     def fit_description(self, method: Method) -> dict[str, object]:
-        """Everything a fit depends on, in plain JSON types.
+        """Everything a fit depends on, in plain JSON types."""
+        own = {"layout": LAYOUT, "method": canonical(method)}
+        return {**self._content_of(method), **own}
 
-        Raises:
-            ConfigError: the class of the model or of the method has no source to be hashed.
-        """
+    def _content_of(self, *methods: Method) -> dict[str, object]:
         return {
-            "layout": LAYOUT,
             "model": canonical(self.model),
             "data": self._content,
-            "method": canonical(method),
             "seed": self.seed,
             "versions": versions(),
-            "source": source_digest(type(self.model), type(method)),
+            "source": source_digest(type(self.model), *map(type, methods)),
         }
 
-    def about(self, method: Method) -> dict[str, str]:
-        """The names by which people know a fit."""
-        return {"model": self.model.name, "method": label(method), "data": self.data_name}
+    def keep(self, store: Store, method: Method, fit: Estimate) -> None:
+        """Saves a fit; `inference.posterior.stored.completed` reads it back."""
+        fitted = method.kind in ("laplace", "variational")
+        whole = reduced(self.model, self.data, fit, fitted=fitted)
+        names = {"model": self.model.name, "method": label(method), "data": self.data_name}
+        store.save(self.fit_description(method), whole, names)
 
     def _name(self, method: Method) -> str:
         """The label where it is one of the case's own methods; else all its settings."""
         return (label(method) if method in self.methods else repr(method)) + self._suffix
-
-
-def kept(case: Case, method: Method, fit: Estimate) -> Estimate:
-    """A fit as a store keeps it; `inference.posterior.stored.completed` reads it back."""
-    fitted = method.kind in ("laplace", "variational")
-    return reduced(case.model, case.data, fit, fitted=fitted)
 
 
 def _as_read(model: Model, data: object, name: str) -> tuple[Model, xr.Dataset]:

@@ -8,18 +8,23 @@ References: Schwarz (1978), Ann. Statist. 6; Vehtari, Gelman & Gabry (2017), Sta
 Magnusson, Andersen, Jonasson & Vehtari (2019), ICML 97; Meng & Wong (1996), Statistica Sinica 6.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from math import isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from comparisons.reference import exact_posterior, posterior_size, samplers, unconstrained_draws
+from comparisons.reference import (
+    NO_SAMPLER,
+    Case,
+    exact_posterior,
+    posterior_size,
+    samplers,
+    unconstrained_draws,
+)
 from inference.estimate import Estimate
 from inference.method import Method, label
 from inference.posterior.draws import thinning
@@ -27,11 +32,9 @@ from inference.posterior.evidence import Importance, Measured, bridge
 from inference.posterior.labels import log_modes
 from inference.posterior.points import terms
 from inference.posterior.stored import log_likelihoods
+from models.errors import FitError
 from models.programs.density import density, units
 from models.spec import Model
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 
 class Criterion(NamedTuple):
@@ -59,9 +62,7 @@ def deviances(log_likelihood: float, k: int, n: int) -> dict[str, float]:
     }
 
 
-def by_fit(
-    model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]
-) -> Iterator[tuple[Method, Criterion]]:
+def by_fit(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> Iterator[Criterion]:
     """The criteria that every fit which can be relied on gives by itself."""
     k, n = density(model, data).size, units(model, data)
     for method, fit in fits.items():
@@ -73,7 +74,7 @@ def by_fit(
         if "log_evidence" in fit.record.attrs:
             found["log_evidence"] = log_evidence(model, method, fit)
         for criterion, value in found.items():
-            yield method, Criterion(label(method), criterion, value, 0.0, k, n)
+            yield Criterion(label(method), criterion, value, 0.0, k, n)
 
 
 def log_evidence(model: Model, method: Method, fit: Estimate) -> float:
@@ -82,14 +83,14 @@ def log_evidence(model: Model, method: Method, fit: Estimate) -> float:
     return value if exact_posterior(method) else value + log_modes(model)
 
 
-def evidence(case: Case) -> tuple[Method, Measured] | None:
-    """The evidence, exact if it is known, else by bridge sampling; None without a sampler."""
+def evidence(case: Case) -> tuple[Method, Measured]:
+    """The evidence, exact if it is known, else by bridge sampling; a FitError without a sampler."""
     fits = case.estimates("posterior")
-    exact = next(filter(exact_posterior, fits), None)
-    if exact is not None:
-        return exact, Measured(log_evidence(case.model, exact, fits[exact]), 0.0)
-    sampler = next(iter(samplers(fits)), None)
-    return None if sampler is None else (sampler, bridge_evidence(case, sampler))
+    for method in filter(exact_posterior, fits):
+        return method, Measured(log_evidence(case.model, method, fits[method]), 0.0)
+    for sampler in samplers(fits):
+        return sampler, bridge_evidence(case, sampler)
+    raise FitError(NO_SAMPLER)
 
 
 @lru_cache(maxsize=8)

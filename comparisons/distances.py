@@ -48,9 +48,6 @@ class Distance(NamedTuple):
     error: np.ndarray
 
 
-# --- Fréchet --------------------------------------------------------------------------------------
-
-
 def normal_frechet(
     mean_1: np.ndarray, covariance_1: np.ndarray, mean_2: np.ndarray, covariance_2: np.ndarray
 ) -> np.ndarray:
@@ -59,10 +56,10 @@ def normal_frechet(
     Σ₁Σ₂ is not symmetric unless the two commute, so its root is never taken by `eigh`.
 
     Args:
-        mean_1: mean of the first, shape (…, d).
-        covariance_1: its covariance, shape (…, d, d).
-        mean_2: mean of the second.
-        covariance_2: its covariance.
+        mean_1: of the first, shape (…, d).
+        covariance_1: shape (…, d, d).
+        mean_2: of the second.
+        covariance_2: as the first.
     """
     root = _power(covariance_1, 0.5)
     cross = _power(root @ covariance_2 @ root, 0.5)
@@ -76,18 +73,14 @@ def frechet(first: np.ndarray, second: np.ndarray) -> Distance:
     With A the map that takes Σ₁ to Σ₂, the derivative in Σ₁ is I − A: the error is that of the
     mean of 2 Δμᵀ(x − μ₁) + (x − μ₁)ᵀ (I − A) (x − μ₁), and the same of y.
     """
-    (mean_1, covariance_1), (mean_2, covariance_2) = _moments(first), _moments(second)
-    error = np.zeros(first.shape[:-2])
-    for x, mean, own, other_mean, other in (
-        (first, mean_1, covariance_1, mean_2, covariance_2),
-        (second, mean_2, covariance_2, mean_1, covariance_1),
-    ):
+    laws, error = (_moments(first), _moments(second)), np.zeros(first.shape[:-2])
+    for x, (mean, own), (its, other) in zip((first, second), laws, laws[::-1], strict=True):
         root, inverse = _power(own, 0.5), _power(own, -0.5)
         change = np.eye(own.shape[-1]) - inverse @ _power(root @ other @ root, 0.5) @ inverse
         away = x - mean[..., None, :]
-        linear = 2 * (away * (mean - other_mean)[..., None, :]).sum(axis=-1)
+        linear = 2 * (away * (mean - its)[..., None, :]).sum(axis=-1)
         error += (linear + (away @ change * away).sum(axis=-1)).var(axis=-1) / x.shape[-2]
-    return Distance(normal_frechet(mean_1, covariance_1, mean_2, covariance_2), np.sqrt(error))
+    return Distance(normal_frechet(*laws[0], *laws[1]), np.sqrt(error))
 
 
 def _moments(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,9 +95,6 @@ def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
     positive = value > 1e-12 * value[..., -1:]
     scaled = np.where(positive, np.where(positive, value, 1.0) ** exponent, 0.0)
     return (vector * scaled[..., None, :]) @ np.swapaxes(vector, -1, -2)
-
-
-# --- kernels --------------------------------------------------------------------------------------
 
 
 class Discrepancy(NamedTuple):
@@ -148,14 +138,10 @@ def discrepancy(kernel: Kernel, first: np.ndarray, second: np.ndarray) -> Discre
     """MMD² by all pairs; its error is the jackknife's, leaving out one draw."""
     n, m = first.shape[-2], second.shape[-2]
     cross = kernel(first, second)
-    between = cross.sum(axis=(-2, -1))
-    unbiased, biased = -2 * between / (n * m), -2 * between / (n * m)
-    variance = np.zeros(between.shape)
-    for draws, size, other, across in (
-        (first, n, m, cross.sum(axis=-1)),
-        (second, m, n, cross.sum(axis=-2)),
-    ):
-        own = kernel(draws, draws)
+    unbiased = biased = -2 * cross.sum(axis=(-2, -1)) / (n * m)
+    variance = np.zeros(unbiased.shape)
+    for draws, size, other, axis in ((first, n, m, -1), (second, m, n, -2)):
+        own, across = kernel(draws, draws), cross.sum(axis=axis)
         rows, diagonal = own.sum(axis=-1), np.diagonal(own, axis1=-2, axis2=-1)
         inside, trace = (rows - diagonal).sum(axis=-1), diagonal.sum(axis=-1)
         unbiased = unbiased + inside / (size * (size - 1))
@@ -165,9 +151,6 @@ def discrepancy(kernel: Kernel, first: np.ndarray, second: np.ndarray) -> Discre
         variance += (size - 1) * left.var(axis=-1)
     error = np.sqrt(variance)
     return Discrepancy(Distance(unbiased, error), Distance(biased, error))
-
-
-# --- Wasserstein ----------------------------------------------------------------------------------
 
 
 def wasserstein(first: np.ndarray, second: np.ndarray) -> Distance:
@@ -186,9 +169,6 @@ def wasserstein(first: np.ndarray, second: np.ndarray) -> Distance:
     np.put_along_axis(potential, order[..., 1:, :], rises, axis=-2)
     variance = [part.var(axis=-2) for part in np.split(potential, [n], axis=-2)]
     return Distance(value, np.sqrt(variance[0] / n + variance[1] / m))
-
-
-# --- divergence -----------------------------------------------------------------------------------
 
 
 def divergence(first: np.ndarray, second: np.ndarray) -> Distance:
@@ -218,9 +198,6 @@ def divergence(first: np.ndarray, second: np.ndarray) -> Distance:
         law, mean = law[..., :-1, :], (law[..., :-1, :] * above).sum(axis=-2)
         variance += ((law * above**2).sum(axis=-2) - mean**2) / size
     return Distance((p * np.log(p / q)).sum(axis=-2), np.sqrt(np.maximum(variance, 0)))
-
-
-# --- classifier -----------------------------------------------------------------------------------
 
 
 def classifier(first: np.ndarray, second: np.ndarray) -> Distance:
@@ -268,9 +245,6 @@ def _logistic(design: np.ndarray, label: np.ndarray) -> np.ndarray:
     return slope
 
 
-# --- two fits -------------------------------------------------------------------------------------
-
-
 class Calibrated(NamedTuple):
     """One distance between two fits, beside what it is between halves of the second's own draws."""
 
@@ -292,7 +266,7 @@ def between(first: Estimate, second: Estimate, rng: np.random.Generator) -> tupl
         FitError: a fit has no draws, or too few that are independent, or nothing in common.
     """
     names = [str(name) for name in second.location.value if name in first.location.value]
-    x, y = (independent_draws(fit, names, rng) for fit in (first, second))
+    x, y = (_independent_draws(fit, names, rng) for fit in (first, second))
     n = min(len(x), len(y) // 2, DRAWS)
     if n < FEWEST:
         raise FitError(
@@ -309,20 +283,18 @@ def between(first: Estimate, second: Estimate, rng: np.random.Generator) -> tupl
     for _ in range(SPLITS):
         own = y[rng.permutation(len(y))[: 2 * n]]
         nulls.append([one.value for one in _every(own[:n], own[n:], labels, bandwidth).values()])
-    null = zip(np.mean(nulls, axis=0), np.std(nulls, axis=0, ddof=1), strict=True)
+    null, null_sd = np.mean(nulls, axis=0), np.std(nulls, axis=0, ddof=1)
     found = _every(x[:n], y[:n], labels, bandwidth).items()
     return tuple(
-        Calibrated(name, *map(float, (*one, *calibration)))
-        for (name, one), calibration in zip(found, null, strict=True)
+        Calibrated(name, *map(float, (*one, null[i], null_sd[i])))
+        for i, (name, one) in enumerate(found)
     )
 
 
-def independent_draws(estimate: Estimate, names: list[str], rng: np.random.Generator) -> np.ndarray:
-    """Reported scalars of nearly independent draws in random order, shape (n, m).
-
-    Raises:
-        FitError: the fit has no draws, or none of the names.
-    """
+def _independent_draws(
+    estimate: Estimate, names: list[str], rng: np.random.Generator
+) -> np.ndarray:
+    """Reported scalars of nearly independent draws in random order, shape (n, m)."""
     if estimate.draws is None or not names:
         raise FitError("a distance between draws needs draws of the same quantities on both sides")
     group = estimate.draws["posterior"]

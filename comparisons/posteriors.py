@@ -92,11 +92,8 @@ def same_posterior(first: Posterior, second: Posterior, *, tolerance: float = 1.
     Raises:
         DataError: a file cannot be read, or a posterior has no draws.
     """
-    sides = tuple(
-        _of_estimate(one) if isinstance(one, Estimate) else _of_draws(*_draws(one, which))
-        for one, which in ((first, "the first posterior"), (second, "the second posterior"))
-    )
-    return SamePosterior(at_tolerance(_rows(*sides), tolerance))
+    rows = _rows(_side(first, "first"), _side(second, "second"))
+    return SamePosterior(at_tolerance(rows, tolerance))
 
 
 class _Side(NamedTuple):
@@ -110,17 +107,17 @@ class _Side(NamedTuple):
 
 
 def _rows(a: _Side, b: _Side) -> Iterator[Verdict]:
+    first, second = _named(a, b), _named(b, a)
     for side, which in ((a, "first"), (b, "second")):
         if side.problem:
             yield not_comparable(f"the {which} posterior", side.problem)
-    first, second = _named(a, b), _named(b, a)
     for names, others, which in ((first, second, "first"), (second, first, "second")):
         for name in sorted(names.keys() - others.keys()):
             yield not_comparable(name, f"only the {which} posterior has it")
     for name, one in first.items():
         if other := second.get(name):
             claim = "{quantity} of {parameter}"
-            yield from same_moments(claim, one, other, other.sd, parameter=name)
+            yield from same_moments(one, other, other.sd, claim=claim, parameter=name)
 
 
 def _named(side: _Side, other: _Side) -> dict[str, Scalar]:
@@ -136,13 +133,13 @@ def _named(side: _Side, other: _Side) -> dict[str, Scalar]:
     return found
 
 
-def _of_estimate(estimate: Estimate) -> _Side:
-    templates = {str(name): array for name, array in estimate.location.value.items()}
-    scalars = {name: list(estimate.scalars(name).values()) for name in templates}
-    return _Side(templates, scalars, "; ".join(estimate.problems))
-
-
-def _of_draws(group: xr.Dataset, sample_stats: dict[str, np.ndarray]) -> _Side:
+def _side(source: Posterior, which: str) -> _Side:
+    """A posterior's numbers, whatever it is kept in."""
+    if isinstance(source, Estimate):
+        templates = {str(name): array for name, array in source.location.value.items()}
+        scalars = {name: list(source.scalars(name).values()) for name in templates}
+        return _Side(templates, scalars, "; ".join(source.problems))
+    group, sample_stats = _draws(source, f"the {which} posterior")
     drawn = {str(n): x.transpose("chain", "draw", ...) for n, x in group.items()}
     templates = {name: array[0, 0] for name, array in drawn.items()}
     parts = [np.asarray(x.data, float).reshape(*x.shape[:2], -1) for x in drawn.values()]
@@ -176,11 +173,7 @@ def _repeated(flat: np.ndarray) -> list[str]:
 
 
 def _draws(source: object, whose: str) -> tuple[xr.Dataset, dict[str, np.ndarray]]:
-    """The group `posterior` of a tree or file, numeric variables only, and its sample_stats.
-
-    Raises:
-        DataError: there is no such file or group, or it holds no draws.
-    """
+    """The group `posterior` of a tree or file, numeric variables only, and its sample_stats."""
     if isinstance(source, str | PathLike):
         whose, source = str(source), _read(Path(source))
     if not isinstance(source, xr.DataTree):

@@ -4,8 +4,6 @@ The reference is the exact posterior if there is one, else the first sampler who
 what a verdict or a headline rests on is chosen here, by what a method declares to be.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from comparisons.policy import POSTERIOR, RESOLUTION
-from comparisons.verdict import Verdict
+from comparisons.verdict import AGAINST, Verdict
 from inference.estimate import Estimate, Scalar
 from inference.method import Method
 from inference.posterior.labels import fold
 from inference.posterior.points import to_natural, to_unconstrained
 from models.capabilities import HasOwnPrograms, HasSigns
+from models.errors import FitError
 from models.programs.density import Density, quantity_table
 from models.spec import Model, Values
 
 if TYPE_CHECKING:
-    from comparisons.case import Case
+    from comparisons import case as cases
+
+type Case = cases.Case
+"""For annotations alone, so that no content key of a claim or study holds all methods."""
+
+NO_SAMPLER = "no sampler of the posterior converged"
+"""Why there is no reference."""
 
 
 def scalars(model: Model, estimate: Estimate) -> dict[str, Scalar]:
@@ -47,32 +52,13 @@ def shared(model: Model, a: Estimate, b: Estimate) -> Iterator[tuple[str, Scalar
             yield name, first[name], second[name]
 
 
-def same_moments(
-    claim: str, one: Scalar, other: Scalar, unit: float, **fields: Any
-) -> Iterator[Verdict]:
-    """Mean and sd under two laws that should be the same.
-
-    Args:
-        claim: of both verdicts.
-        one: under the law at test.
-        other: under the one that it is held against.
-        unit: the sd in which differences are measured.
-        fields: further ones of the verdicts.
-    """
-    for quantity, observed, error, expected, its in (
-        ("mean", one.location, one.location_error, other.location, other.location_error),
-        ("sd", one.sd, one.sd_error, other.sd, other.sd_error),
-    ):
-        yield Verdict(
-            claim,
-            observed,
-            expected,
-            error=float(np.hypot(error, its)),
-            bound=POSTERIOR * unit,
-            resolution=RESOLUTION * unit,
-            quantity=quantity,
-            **fields,
-        )
+def same_moments(one: Scalar, other: Scalar, unit: float, **fields: Any) -> Iterator[Verdict]:
+    """Mean and sd under a law at test and another, with differences measured in an sd."""
+    fields = {"claim": AGAINST, "resolution": RESOLUTION * unit, **fields}
+    for quantity, i in (("mean", 0), ("sd", 2)):
+        error = float(np.hypot(one[i + 1], other[i + 1]))
+        numbers = {"observed": one[i], "expected": other[i], "error": error}
+        yield Verdict(**numbers, bound=POSTERIOR * unit, quantity=quantity, **fields)
 
 
 def positions(estimate: Estimate) -> dict[str, int]:
@@ -95,39 +81,34 @@ def exact_posterior(method: Method) -> bool:
 
 
 def reference(fits: Mapping[Method, Estimate]) -> Method | None:
-    """The method whose posterior the others are held against.
-
-    The exact one if there is one, else the first sampler without problems in the order of the fits;
-    None if there is none.
-    """
+    """The exact posterior if there is one, else the first sampler without problems, if any."""
     exact = (method for method, fit in fits.items() if exact_posterior(method) and not fit.problems)
     return next(exact, None) or next(iter(samplers(fits)), None)
 
 
-def reference_posterior(case: Case) -> tuple[Method, Estimate] | None:
-    """The case's reference and its fit; None if there is none.
-
-    Raises:
-        StoreError: the store cannot be read or written.
-    """
+def reference_posterior(case: Case) -> tuple[Method, Estimate]:
+    """The case's reference and its fit; a FitError with the reason where there is none."""
     fits = case.estimates("posterior")
     method = reference(fits)
-    return None if method is None else (method, fits[method])
+    if method is None:
+        raise FitError(NO_SAMPLER)
+    return method, fits[method]
 
 
-def maximum(case: Case) -> Estimate | None:
-    """The first estimate of maximum likelihood without problems whose point is known."""
-    fits = case.estimates("likelihood").values()
-    return next((fit for fit in fits if not fit.problems and fit.point.data_vars), None)
+def maximum(case: Case) -> Estimate:
+    """The first estimate of maximum likelihood without problems whose point is known.
 
-
-def no_maximum(case: Case) -> str:
-    """Why there is no maximum-likelihood estimate to rest on, as a sentence."""
+    Raises:
+        FitError: there is none to rest on; says why.
+    """
+    for fit in case.estimates("likelihood").values():
+        if not fit.problems and fit.point.data_vars:
+            return fit
     reasons = [why for one, why in case.refusals.items() if one.target == "likelihood"]
     own = case.model.likelihood_problem if isinstance(case.model, HasOwnPrograms) else ""
     if own and own in reasons:
-        return f"there is no maximum-likelihood estimate: {own}"
-    return "no maximum-likelihood estimate is reliable"
+        raise FitError(f"there is no maximum-likelihood estimate: {own}")
+    raise FitError("no maximum-likelihood estimate is reliable")
 
 
 def values_at(estimate: Estimate) -> Values:
@@ -142,12 +123,9 @@ def unreliable(name: str, estimate: Estimate) -> str:
 
 def posterior_size(posterior: Estimate) -> float:
     """Smallest effective number of draws behind any reported mean."""
-    sizes = []
-    for variable in posterior.location.value.data_vars:
-        sd = np.ravel(posterior.sd.value[variable].data)
-        error = np.ravel(posterior.location.error[variable].data)
-        sizes += list((sd[error > 0] / error[error > 0]) ** 2)
-    return float(min(sizes))
+    every = (posterior.scalars(str(name)).values() for name in posterior.location.value)
+    moving = (one for some in every for one in some if one.location_error > 0)
+    return min((one.sd / one.location_error) ** 2 for one in moving)
 
 
 def parameter_draws(case: Case, fit: Estimate, target: Density) -> np.ndarray:

@@ -33,6 +33,8 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome.__value__)
 HOLDS: tuple[Outcome, ...] = OUTCOMES[:3]
 """The outcomes of a claim that holds."""
 
+AGAINST = "{quantity} of {parameter}: {method} − {reference}"
+"""The claim that a number of a method is that of another."""
 _FIELD = re.compile(r"\{(quantity|parameter|method|reference|n)\}")
 
 
@@ -156,10 +158,6 @@ def not_comparable(claim: str, cause: str, **fields: Any) -> Verdict:
 
 def at_tolerance(verdicts: Iterable[Verdict], tolerance: float) -> tuple[Verdict, ...]:
     """Verdicts whose practical bounds are so many times as wide, and what must have been seen.
-
-    Args:
-        verdicts: at the bounds of `comparisons.policy`.
-        tolerance: the factor.
 
     Raises:
         ConfigError: the factor is not above 0 and finite.

@@ -216,19 +216,19 @@ def test_a_method_of_pymc_runs_on_a_worker(cluster: Cluster) -> None:
 
         _environment.prepare()
         from comparisons.studies import Setting
-        from comparisons.studies._singly import drawn
         from inference.methods.nuts import NUTS
         from models.catalogue.gaussian import Gaussian
 
         setting = Setting(Gaussian(), 3, (NUTS("pymc", warm_up=300, draws=500),))
-        [found] = drawn(setting, setting.batch(50, [0]), [0], 39)
+        found = setting.drawn(setting.batch(50, [0]), 39)
         return setting.batch(50, [0]).sets[0]["y"].data, found
 
     y, found = cluster.client.submit(fitted).result()
-    assert found.column == "nuts[pymc]"
-    assert found.usable.all()
+    assert list(found) == ["nuts[pymc]"]
+    draws, usable = found["nuts[pymc]"]
+    assert usable.all()
     # the posterior is nearly N(ȳ, s²/50); 39 of its draws; false alarm 1e-6
-    mean, error = found.draws[0, :, 0].mean(), y.std() / np.sqrt(50 * 39)
+    mean, error = draws[0, :, 0].mean(), y.std() / np.sqrt(50 * 39)
     assert abs(mean - y.mean()) < 5 * error
 
 

@@ -80,7 +80,7 @@ def test_a_case_says_why_it_has_no_second_opinion() -> None:
     assert found.problem == ""
     law = MODEL.exact_posterior(DATA)
     for name in ("mu", "sigma2"):
-        mean, error = found.mean[name]
+        mean, error, *_ = found.scalars[name]
         assert abs(mean - law[name].mean()) < 4.5 * error
 
 

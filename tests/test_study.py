@@ -48,8 +48,7 @@ from comparisons.studies import (
     misspecification,
     studies,
 )
-from comparisons.studies._ladder import binomial, departures, largest_gap, powers, rate
-from comparisons.studies._singly import columns, normal
+from comparisons.studies._ladder import binomial, departures, powers, rate
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Quantity, named_covariance
 from inference.information.derivatives import quantity_jacobian
@@ -220,7 +219,7 @@ def test_the_largest_gap_is_followed_at_one_level() -> None:
     levels = np.array([0.1, 0.5, 0.9])
     # further off in probability at N = 20, but in standard errors it is at the first level
     below = {20: moments([0.16, 0.57, 0.9]), 80: moments([0.1, 0.53, 0.9])}
-    first, second = largest_gap(below, 0, levels)
+    first, second = asymptotics.largest_gap(below, 0, levels)
     assert (first.n, second.n) == (20, 80)
     assert (first.value, second.value) == pytest.approx((0.06, 0.0))
     assert first.error == pytest.approx(0.003)
@@ -240,11 +239,11 @@ def test_the_slope_of_a_power_is_its_exponent() -> None:
 def test_a_rate_is_that_of_the_departures_beyond_their_errors(power: float, outcome: str) -> None:
     rungs = [Rung(n, 1 + 2 * n**-power, 1e-3) for n in (20, 80, 320)]
     noise = Rung(10**9, 1 + 5e-4, 1e-3)
-    found = rate([*rungs, noise], 1.0, 0.5, 0.1)
+    found = rate(departures([*rungs, noise], 1.0), 0.5, 0.1)
     assert found.outcome == outcome
     assert found.observed == pytest.approx(power)
     for others, cause in ((noise, "fewer than two N (20)"), (Rung(80, 0.5, 1e-3), "its sign")):
-        refused = rate([rungs[0], others], 1.0, 0.5, 0.1)
+        refused = rate(departures([rungs[0], others], 1.0), 0.5, 0.1)
         assert refused.outcome == "NOT COMPARABLE"
         assert cause in refused.cause
 
@@ -657,12 +656,12 @@ def test_methods_are_held_to_what_their_family_promises() -> None:
         Laplace(),
     )
     setting = Setting(Gaussian(), 0, methods)
-    names = [*columns(setting)]
+    names = [*setting.columns]
     assert names == [
         "nuts[numpyro], one at a time", "nuts[pymc]", "gaussian_vi[pymc, mean_field]",
         "gaussian_vi[numpyro, full_rank]", "laplace[numpyro], one at a time",
     ]  # fmt: skip
-    assert normal(setting) == {
+    assert setting.normal == {
         "laplace[numpyro]": None, "gaussian_vi[mean_field]": "numpyro", names[2]: "pymc",
         names[3]: None, names[4]: None,
     }  # fmt: skip
@@ -711,11 +710,11 @@ def test_the_error_of_a_coverage_is_that_of_its_own_theory(share: float) -> None
 
 def test_studies_say_which_methods_they_cannot_take() -> None:
     nuts, mle = NUTS("pymc"), MaximumLikelihood("pymc")
-    further("calibration", calibration, Gaussian(), (nuts,))
+    further("calibration", Gaussian(), (nuts,))
     with pytest.raises(ConfigError, match="for the studies calibration, coverage; asymptotics has"):
-        further("asymptotics", asymptotics, Gaussian(), (nuts,))
+        further("asymptotics", Gaussian(), (nuts,))
     with pytest.raises(ConfigError, match=r"maximum_likelihood\[pymc\]: it has no posterior"):
-        further("coverage", coverage, Gaussian(), (mle,))
+        further("coverage", Gaussian(), (mle,))
 
 
 def test_ranks_among_dependent_draws_are_not_compared(

@@ -11,32 +11,22 @@ References: Schwarz (1978), Ann. Statist. 6; Kass & Wasserman (1995), JASA 90; W
 JMLR 14; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 from scipy.stats import multivariate_normal
 
-from comparisons.criteria import (
-    Criterion,
-    bridge_evidence,
-    by_fit,
-    deviances,
-    evidence,
-    log_evidence,
-    sampled_leave_one_out,
-    weighted_leave_one_out,
-)
+from comparisons import criteria
+from comparisons.criteria import Criterion
 from comparisons.gate import difference_of_densities
 from comparisons.policy import EVIDENCE, LAPLACE_GAP, PENALTY_SLOPE, Z
 from comparisons.reference import (
+    Case,
     exact_posterior,
     maximum,
-    no_maximum,
     posterior_size,
     samplers,
     unconstrained_draws,
@@ -60,9 +50,6 @@ from models.programs.numpyro import numpyro_terms
 from models.programs.precision import float64
 from models.spec import Model
 
-if TYPE_CHECKING:
-    from comparisons.case import Case
-
 LADDER = (100, 400, 1_600, 6_400)
 """Numbers of units along which the gap must stay bounded."""
 SETS = 20
@@ -81,8 +68,7 @@ def compare(case: Case) -> Iterator[Verdict]:
     """BIC against the evidence, its gap along N, and the order that each criterion chooses."""
     yield from _gap(case)
     yield from _left_out(case)
-    if isinstance(case.model, HasExactPosterior):
-        yield from _bounded(case)
+    yield from _bounded(case)
     if isinstance(case.model, HasOrder):
         yield from _orders(case)
 
@@ -93,13 +79,13 @@ def compare(case: Case) -> Iterator[Verdict]:
 def fit_criteria(case: Case) -> Iterator[Criterion]:
     """Those of every fit that can be relied on."""
     fits = case.estimates("likelihood") | case.estimates("posterior")
-    yield from (row for _, row in by_fit(case.model, case.data, fits))
+    yield from criteria.by_fit(case.model, case.data, fits)
     k, n = density(case.model, case.data).size, units(case.model, case.data)
     for sampler in samplers(case.estimates("posterior")):
-        found, loo = bridge_evidence(case, sampler), sampled_leave_one_out(case, sampler)
-        name = label(sampler)
-        yield Criterion(name, "log_evidence", found.value, found.error, k, n)
-        yield Criterion(name, _marked("elpd_loo", loo.problem), loo.value, loo.error, k, n)
+        found = criteria.bridge_evidence(case, sampler)
+        loo = criteria.sampled_leave_one_out(case, sampler)
+        for name, one in ("log_evidence", found), (_marked("elpd_loo", loo.problem), loo):
+            yield Criterion(label(sampler), name, one.value, one.error, k, n)
 
 
 def _marked(criterion: str, problem: str) -> str:
@@ -109,27 +95,24 @@ def _marked(criterion: str, problem: str) -> str:
 def _left_out(case: Case) -> Iterator[Verdict]:
     for sampler, fit in samplers(case.estimates("posterior")).items():
         kept = fit.draws is not None and "log_likelihood" in fit.draws.children
-        if kept and (problem := sampled_leave_one_out(case, sampler).problem):
+        if kept and (problem := criteria.sampled_leave_one_out(case, sampler).problem):
             yield not_comparable("leave-one-out by {method}", problem, method=label(sampler))
 
 
 def _gap(case: Case) -> Iterator[Verdict]:
     claim = "BIC against −2 log evidence"
-    top, known = maximum(case), evidence(case)
-    if top is None:
-        yield not_comparable(claim, no_maximum(case))
+    try:
+        top, (method, found) = maximum(case), criteria.evidence(case)
+    except FitError as error:
+        yield not_comparable(claim, str(error))
         return
-    if known is None:
-        yield not_comparable(claim, "no sampler of the posterior converged")
-        return
-    method, found = known
     source = "exact" if exact_posterior(method) else f"bridge sampling of {label(method)}"
     k, n = density(case.model, case.data).size, units(case.model, case.data)
     fits, predicted = case.estimates("posterior"), None
     told = (m for m in fits if m.kind == "laplace" and "log_evidence" in fits[m].record.attrs)
     if (laplace := next(told, None)) and not fits[laplace].problems:
-        predicted = -2 * log_evidence(case.model, laplace, fits[laplace])
-    value = deviances(top.log_likelihood, k, n)["bic"]
+        predicted = -2 * criteria.log_evidence(case.model, laplace, fits[laplace])
+    value = criteria.deviances(top.log_likelihood, k, n)["bic"]
     sides = {"bound": EVIDENCE, "method": label(method), "reference": "BIC"}
     verdict = partial(Verdict, "{quantity} − {reference}", expected=value, **sides)
     yield verdict(
@@ -172,29 +155,21 @@ def _unit_information(case: Case, top: Estimate, found: Measured) -> Measured | 
 def _bounded(case: Case) -> Iterator[Verdict]:
     """The exact gap along N: its slope against log N, per parameter, must vanish."""
     model = case.model
-    assert isinstance(model, HasExactPosterior)
-    if not isinstance(model, HasClosedFormMaximum):
+    if not isinstance(model, HasExactPosterior) or not isinstance(model, HasClosedFormMaximum):
         return
     rng, k = case.rng("bic ladder"), density(model, case.data).size
     gaps = np.empty((len(LADDER), SETS))
     for place, one in np.ndindex(gaps.shape):
-        n = LADDER[place]
-        data = model.simulate(rng, model.truth, n)
+        data = model.simulate(rng, model.truth, LADDER[place])
         likelihood = numpyro_terms(model, data, model.maximum_likelihood(data))[1].values()
-        log_likelihood = float(per_unit(model, data, list(likelihood)).sum())
-        gap = k * np.log(n) - 2 * log_likelihood + 2 * model.exact_log_evidence(data)
-        gaps[place, one] = gap
+        top = float(per_unit(model, data, list(likelihood)).sum())
+        bic = criteria.deviances(top, k, LADDER[place])["bic"]
+        gaps[place, one] = bic + 2 * model.exact_log_evidence(data)
     errors = gaps.std(axis=1, ddof=1) / np.sqrt(SETS)
     slope, error = line(np.log(LADDER), gaps.mean(axis=1), errors)
-    yield Verdict(
-        f"{{quantity}} against log N, N = {LADDER[0]} … {LADDER[-1]}",
-        slope,
-        0.0,
-        error=error,
-        bound=PENALTY_SLOPE,
-        cause="the gap is O(1) while both grow like N",
-        quantity="slope of BIC + 2 log Z",
-    )
+    claim = f"{{quantity}} against log N, N = {LADDER[0]} … {LADDER[-1]}"
+    words, cause = "slope of BIC + 2 log Z", "the gap is O(1) while both grow like N"
+    yield Verdict(claim, slope, 0.0, error, PENALTY_SLOPE, cause=cause, quantity=words)
 
 
 # --- orders ---------------------------------------------------------------------------------------
@@ -231,37 +206,34 @@ def _measured_orders(case: Case) -> tuple[_Order, ...]:
 
 def _measured(case: Case, optimiser: Method, order: int, model: Model) -> _Order:
     sibling = case if model == case.model else case.sibling(model)
-    differs = ""
     try:
         if sibling is not case:  # the gate has seen the case's own order only
             rng = sibling.rng("same_model")
-            differs = difference_of_densities(sibling.model, sibling.data, rng)
+            if differs := difference_of_densities(sibling.model, sibling.data, rng):
+                told = "not fitted, since the two programs are not shown to be one model"
+                raise FitError(f"{told}: {differs}")
         k = density(model, sibling.data).size
     except (ConcordError, ValueError) as error:
         return _Order(order, 0, _nothing(_WORDS, str(error)))
-    if differs:
-        cause = f"not fitted, since the two programs are not shown to be one model: {differs}"
-        return _Order(order, k, _nothing(_WORDS, cause))
-    fit = _reliable(sibling, optimiser)
-    if isinstance(fit, str):
-        found = _nothing(("log_likelihood", "aic", "bic"), fit)
-    else:
-        values = deviances(fit.log_likelihood, k, units(model, sibling.data))
+    try:
+        top = _reliable(sibling, optimiser).log_likelihood
+        values = criteria.deviances(top, k, units(model, sibling.data))
         found = {name: Measured(value, 0.0) for name, value in values.items()}
+    except FitError as error:
+        found = _nothing(("log_likelihood", "aic", "bic"), str(error))
     return _Order(order, k, found | {"wbic": order_wbic(sibling)} | _approximated(sibling))
 
 
-def _nothing(criteria: Iterable[str], problem: str) -> dict[str, Measured]:
-    return dict.fromkeys(criteria, Measured(float("nan"), float("nan"), problem))
+def _nothing(names: Iterable[str], problem: str) -> dict[str, Measured]:
+    return dict.fromkeys(names, Measured(float("nan"), float("nan"), problem))
 
 
-def _reliable(sibling: Case, method: Method) -> Estimate | str:
-    """A fit, or why nothing may rest on it."""
-    try:
-        fit = sibling.fit(method)
-    except FitError as error:
-        return str(error)
-    return "; ".join(fit.problems) or fit
+def _reliable(sibling: Case, method: Method) -> Estimate:
+    """A fit; a FitError if there is none, or nothing may rest on it."""
+    fit = sibling.fit(method)
+    if fit.problems:
+        raise FitError("; ".join(fit.problems))
+    return fit
 
 
 @lru_cache(maxsize=32)
@@ -282,14 +254,15 @@ def _approximated(sibling: Case) -> dict[str, Measured]:
     methods = (m for m in sibling.methods if isinstance(m, Laplace) and m.language == own)
     if not (method := next(methods, None)):
         return {}
-    fit = _reliable(sibling, method)
-    if isinstance(fit, str):
-        return _nothing(_LARGER, fit)
+    try:
+        fit = _reliable(sibling, method)
+    except FitError as error:
+        return _nothing(_LARGER, str(error))
     mode, covariance = fit.record["mode"].values, fit.record["mode_covariance"].values
     found = importance(model, data, mode, covariance, sibling.rng("importance"))
     return {
         "log_evidence": found.evidence._replace(value=found.evidence.value + log_modes(model)),
-        "elpd_loo": weighted_leave_one_out(model, data, found),
+        "elpd_loo": criteria.weighted_leave_one_out(model, data, found),
     }
 
 
@@ -315,12 +288,11 @@ def _order_criteria(case: Case) -> Iterator[Criterion]:
             yield Criterion(method, "order", chosen.order, 0.0, chosen.k, n)
 
 
-def _known(rows: Sequence[_Order], *criteria: str) -> list[_Order]:
+def _known(rows: Sequence[_Order], *names: str) -> list[_Order]:
     """The orders at which the criteria can be relied on."""
+    missing = Measured(float("nan"), float("nan"), "not measured")
     return [
-        row
-        for row in rows
-        if all(name in row.measured and not row.measured[name].problem for name in criteria)
+        row for row in rows if not any(row.measured.get(name, missing).problem for name in names)
     ]
 
 
@@ -343,21 +315,20 @@ def _orders(case: Case) -> Iterator[Verdict]:
         return
     smallest = _smallest(rows)
     for row in rows:
+        claim = f"{{quantity}} at order {row.order}"
         about: dict[str, list[str]] = {}
         for name, words in _WORDS.items():
             if name in row.measured and (problem := row.measured[name].problem):
                 about.setdefault(problem, []).append(words)
-        for problem, criteria in about.items():
-            names = ", ".join(criteria)
-            yield not_comparable(f"{{quantity}} at order {row.order}", problem, quantity=names)
+        for problem, names in about.items():
+            yield not_comparable(claim, problem, quantity=", ".join(names))
         if smallest and row.order > smallest and not row.measured["bic"].problem:
-            cause = (
-                f"singular if the order is {smallest}: penalty k log N is then not the right one"
-            )
+            told = f"singular if the order is {smallest}"
+            cause = f"{told}: penalty k log N is then not the right one"
             bic, weak = row.measured["bic"].value, row.measured["wbic"]
             if not weak.problem:
                 cause += f"; BIC {bic:.2f}, WBIC {weak.value:.2f} ± {weak.error:.2f}"
-            yield not_comparable(f"{{quantity}} at order {row.order}", cause, quantity="BIC")
+            yield not_comparable(claim, cause, quantity="BIC")
     yield _lighter(_known(rows, "bic", "wbic"))
 
 

@@ -19,33 +19,19 @@ References: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6, §6
 (1998), Asymptotic Statistics, §8.2, §10.2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.linalg
 import xarray as xr
 
-from comparisons.policy import (
-    ASYMPTOTIC,
-    BIAS,
-    BOUND_EIGENVALUE,
-    BOUND_SD,
-    EFFICIENCY,
-    HELD,
-    LEFT_OUT,
-    NORMAL_DISTANCE,
-    NORMAL_DIVERGENCE,
-    SAMPLING_SD,
-    SHRINKS,
-)
+from comparisons import policy
 from comparisons.reference import (
+    Case,
     maximum,
-    no_maximum,
     positions,
     posterior_size,
     reference_posterior,
@@ -55,12 +41,17 @@ from comparisons.reference import (
 )
 from comparisons.replicated.ladder import Rung, Statistic, vanishing
 from comparisons.replicated.moments import Moments
-from comparisons.replicated.sampling import Sampling, cramer_rao_bound
-from comparisons.targets import Corrected, corrected, declared, explained
+from comparisons.replicated.sampling import (
+    SMALLEST,
+    Sampling,
+    at_least,
+    bound_at,
+    cramer_rao_bound,
+    declared,
+)
+from comparisons.targets import Corrected, corrected, explained
 from comparisons.verdict import Verdict, not_comparable
-from inference.information.delta import bound_error, standard_deviations
-from inference.information.derivatives import quantity_jacobian
-from inference.information.inversion import invert
+from inference.estimate import Scalar
 from inference.information.matrices import expected, observed
 from inference.method import label
 from inference.posterior.labels import canonical
@@ -77,9 +68,6 @@ from models.programs.density import (
     units,
 )
 from models.programs.precision import float64
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 METHOD = "maximum_likelihood"
 REPLICATES = 2_000
@@ -104,54 +92,34 @@ def compare(case: Case) -> Iterator[Verdict]:
 
 def _posterior(case: Case) -> Iterator[Verdict]:
     claim = "posterior sd / Cramér–Rao bound"
-    top, reference = maximum(case), reference_posterior(case)
-    if top is None:
-        yield not_comparable(claim, no_maximum(case))
-        return
-    if reference is None:
-        yield not_comparable(claim, "no sampler of the posterior converged")
-        return
-    (method, posterior), target = reference, density(case.model, case.data)
-    u = target.unconstrain(canonical(case.model, values_at(top)))
+    target = density(case.model, case.data)
     try:
+        top, (method, posterior) = maximum(case), reference_posterior(case)
+        u = target.unconstrain(canonical(case.model, values_at(top)))
         information = expected(case.model, target, u, case.rng("expected information"))
+        bound = bound_at(case.model, target, u, information, "the maximum is on a boundary")
     except FitError as error:
         yield not_comparable(claim, str(error))
         return
-    inverse = invert(case.model, target, u, information.matrix)
-    if inverse.problem or inverse.boundary.any():
-        yield not_comparable(claim, inverse.problem or "the maximum is on a boundary")
-        return
-    jacobian = np.asarray(quantity_jacobian(case.model, target)(u))
-    bound = standard_deviations(jacobian, inverse.covariance)
-    uncertain = bound_error(jacobian, inverse.covariance, information.scores) / 2
     theory, place = corrected(case), positions(top)
-    found: list[tuple[Verdict, tuple[float, float]]] = []
+    # a bound that simulation does not bear out is explained by nothing
+    wrong = any(verdict.outcome == "DIFFER" for verdict in declared(case, top, bound.deviation))
+    fields: dict[str, Any] = {"method": label(method), "reference": "Cramér–Rao bound"}
+    claim = "{quantity} of {parameter}: {method} / {reference}"
     for scalar, one in scalars(case.model, posterior).items():
-        i = place[scalar]
-        verdict = Verdict(
-            "{quantity} of {parameter}: {method} / {reference}",
-            one.sd / bound[i],
-            1.0,
-            error=float(np.hypot(one.sd_error, one.sd * uncertain[i])) / bound[i],
-            bound=BOUND_SD,
-            quantity="sd",
-            parameter=scalar,
-            method=label(method),
-            reference="Cramér–Rao bound",
-        )
-        value, error = theory.sd.get(scalar, (np.nan, np.nan))
-        found.append((verdict, (value / bound[i], error / bound[i])))
+        least, uncertain = bound.deviation[place[scalar]], bound.uncertain[place[scalar]] / 2
+        error = float(np.hypot(one.sd_error, one.sd * uncertain)) / least
+        fields |= {"quantity": "sd", "parameter": scalar}
+        verdict = Verdict(claim, one.sd / least, 1.0, error, policy.BOUND_SD, **fields)
+        there = theory.scalars.get(scalar, Scalar(*[np.nan] * 4))
+        told = explained(verdict, (there.sd / least, there.sd_error / least), theory)
+        yield verdict if wrong else told
     if posterior.draws is not None:
         points, size = unconstrained_draws(case, posterior, target), posterior_size(posterior)
         limit = np.asarray(u), np.linalg.inv(observed(target, u))
-        for verdict, predicted in _whole(points, size, inverse.covariance, limit, theory):
-            found.append((replace(verdict, method=label(method)), (predicted, 0.0)))
-    # a bound that simulation does not bear out is explained by nothing
-    wrong = any(verdict.outcome == "DIFFER" for verdict in declared(case, top, bound))
-    for verdict, predicted in found:
-        told = explained(verdict, None if theory.problem else predicted, theory)
-        yield verdict if wrong else told
+        for verdict, predicted in _whole(points, size, bound.inverse, limit, theory):
+            verdict = replace(verdict, method=label(method))
+            yield verdict if wrong else explained(verdict, (predicted, 0.0), theory)
 
 
 def _whole(
@@ -175,12 +143,12 @@ def _whole(
             float(np.sqrt(scipy.linalg.eigh(covariance, bound, eigvals_only=True)[place]))
             for _, covariance in (law, exact)
         )
-        words = f"{which} generalised eigenvalue"
-        yield Verdict(claim, here, 1.0, stray * here, BOUND_EIGENVALUE, quantity=words), there
+        numbers, words = (here, 1.0, stray * here), f"{which} generalised eigenvalue"
+        yield Verdict(claim, *numbers, policy.BOUND_EIGENVALUE, quantity=words), there
     claim = "{quantity} of N(θ̂, J⁻¹) from the normal law of {method}, "
     kullback = "KL divergence", "nats per parameter", _kl_normal, k
     distance = "Wasserstein distance", "in sd per √parameter", _wasserstein_normal, np.sqrt(k)
-    sizes = (k / size, NORMAL_DIVERGENCE), (float(np.sqrt(k / size)), NORMAL_DISTANCE)
+    sizes = (k / size, policy.NORMAL_DIVERGENCE), (float(np.sqrt(k / size)), policy.NORMAL_DISTANCE)
     for (quantity, unit, measure, per), by in zip((kullback, distance), sizes, strict=True):
         here, there = (float(measure(*one, *limit) / per) for one in (law, exact))
         yield Verdict(claim + unit, here, 0.0, *by, quantity=quantity), there
@@ -206,6 +174,12 @@ def _kl_normal(m0: np.ndarray, s0: np.ndarray, m1: np.ndarray, s1: np.ndarray) -
 # --- 2. repeated sampling -------------------------------------------------------------------------
 
 
+def _own_error(sampling: Sampling, place: int) -> Rung:
+    """The mean standard error over the sd, with the error of the sd, which is the larger."""
+    rung, sd = sampling.own_error(place), sampling.sd(place)
+    return rung._replace(error=rung.value * sd.error / sd.value)
+
+
 def table(case: Case) -> xr.Dataset | None:
     """The ladder: what every rung gave, one row each; None if the model is not replicated."""
     try:
@@ -213,28 +187,23 @@ def table(case: Case) -> xr.Dataset | None:
     except (FitError, ModelError):  # the verdicts say so
         return None
     rows = [
-        (statistic, METHOD, name, rung.n, rung.value, rung.error, theory)
+        (statistic, METHOD, name, *measure(one, i)[:3], theory)
         for one in rungs
-        for statistic, measured, theory in (
+        for statistic, measure, theory in (
             ("variance / bound", Sampling.variance, 1.0),
             ("bias / sd", Sampling.bias, 0.0),
             ("mean standard error / sd", _own_error, 1.0),
         )
-        for rung, name in ((measured(one, i), name) for i, name in _varying(case, one))
+        for i, name in _varying(case, one)
     ]
     names = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-    return xr.Dataset({name: ("row", np.asarray(column)) for name, column in columns.items()})
+    columns = zip(names, zip(*rows, strict=True), strict=True)
+    return xr.Dataset({name: ("row", np.asarray(column)) for name, column in columns})
 
 
 @lru_cache(maxsize=8)
 def ladder(case: Case) -> tuple[Sampling, ...]:
-    """Repeated sampling at every rung of N, smallest first.
-
-    Raises:
-        FitError: the model is too large, cannot be fitted to many data sets at once, or has no
-            bound.
-    """
+    """Repeated sampling at every rung of N, smallest first; a FitError where it cannot be."""
     size, most = density(case.model, case.data).size, LARGEST[case.profile]
     if units(case.model, case.data) == 1:
         raise FitError("not made: all data are one unit, and theory speaks of many")
@@ -244,7 +213,7 @@ def ladder(case: Case) -> tuple[Sampling, ...]:
     return tuple(_sampled(case, n) for n in rungs(case))
 
 
-def own_size(case: Case) -> int:
+def _own_size(case: Case) -> int:
     """The N of the case's data: units, or rows where a user's own programs have one unit."""
     model = case.model
     return model.size if isinstance(model, HasOwnPrograms) else units(model, case.data)
@@ -252,7 +221,7 @@ def own_size(case: Case) -> int:
 
 def rungs(case: Case) -> tuple[int, ...]:
     """Units of the replicated data sets, smallest first: those of the data, and more."""
-    model, size = case.model, own_size(case)
+    model, size = case.model, _own_size(case)
     if isinstance(model, HasOwnPrograms) and not model.grows:
         return (size,)
     found = [min(size, MOST)]
@@ -276,12 +245,6 @@ def _sampled(case: Case, n: int) -> Sampling:
     return Sampling(n, errors, bound, standard_errors)
 
 
-def _own_error(sampling: Sampling, place: int) -> Rung:
-    """The mean standard error over the sd, with the error of the sd, which is the larger."""
-    rung, sd = sampling.own_error(place), sampling.sd(place)
-    return rung._replace(error=rung.value * sd.error / sd.value)
-
-
 def _varying(case: Case, sampling: Sampling) -> list[tuple[int, str]]:
     """Place and flat name of every quantity that is not a constant."""
     truth = quantities(case.model, case.model.truth)
@@ -298,24 +261,23 @@ def repeated_sampling(case: Case) -> Iterator[Verdict]:
         yield not_comparable(claim, str(error))
         return
     fields: dict[str, Any] = {"method": METHOD}
-    lost = {sampling.n: sampling.errors.left_out for sampling in every}
-    for n, count in lost.items():
-        if count > LEFT_OUT * REPLICATES:
-            cause = f"{count} of {REPLICATES} replicates did not converge to an interior maximum"
-            yield not_comparable(f"{claim}, N = {{n}}", cause, n=n, **fields)
-    rungs = [sampling for sampling in every if lost[sampling.n] <= LEFT_OUT * REPLICATES]
+    rungs = []
+    for one in every:
+        count = one.errors.left_out
+        if count <= policy.LEFT_OUT * REPLICATES:
+            rungs.append(one)
+            continue
+        cause = f"{count} of {REPLICATES} replicates did not converge to an interior maximum"
+        yield not_comparable(f"{claim}, N = {{n}}", cause, n=one.n, **fields)
     if not rungs:
         return
-    top, size = rungs[-1], min(own_size(case), MOST)
+    top, size = rungs[-1], min(_own_size(case), MOST)
     where = f"over {top.errors.replicates} data sets at the model's truth"
     for i, name in _varying(case, top):
         yield from _efficient(rungs, i, where, size, len(every) == 1, parameter=name, **fields)
     yield from _exact(case, rungs)
-    smallest, expected_value = top.smallest()
-    fields["quantity"] = "smallest eigenvalue of B^(−½) Var B^(−½)"
-    numbers = smallest.value, expected_value, smallest.error, EFFICIENCY
     claim = f"{{quantity}}, {where}, N = {{n}}"
-    verdict = Verdict(claim, *numbers, "at_least", n=top.n, fixed=smallest.fixed, **fields)
+    verdict = at_least(claim, *top.smallest(), quantity=SMALLEST, **fields)
     if verdict.outcome == "DIFFER" and len(every) == 1:
         cause = "whether a biased estimator's variance comes up to the bound takes a second N"
         verdict = replace(verdict, bound=float("nan"), cause=cause)
@@ -330,39 +292,41 @@ def _efficient(
     Of the quantity at place `i` along the ladder, on data sets that `where` has in words; `size` is
     the N of the data, and `held` whether there can be no other.
     """
-    claim = f"Var({{parameter}}) / Cramér–Rao bound, {where}"
+    ratio = "Var({parameter}) / Cramér–Rao bound"
+    claim = f"{ratio}, {where}"
     variances = [one.variance(i) for one in rungs]
     departures = np.array([rung.value - 1 for rung in variances])
-    near = np.abs(departures) < ASYMPTOTIC
-    set_in = near[-1] and near.sum() > 1
+    near = np.abs(departures) < policy.ASYMPTOTIC
+    set_in, unset = near[-1] and near.sum() > 1, "the asymptotics have not set in: the variance is"
+    left = policy.SHRINKS * abs(departures[-2]) if len(rungs) > 1 else 0.0
     # a departure that stays as N grows is no matter of asymptotics
-    if not set_in and len(rungs) > 1 and abs(departures[-1]) < SHRINKS * abs(departures[-2]):
+    if not set_in and abs(departures[-1]) < left:
         before, top = variances[-2:]
         cause = (
-            f"the asymptotics have not set in: the variance is {before.value:.2f} times "
-            f"the bound at N = {before.n} and {top.value:.2f} times at N = {top.n}"
+            f"{unset} {before.value:.2f} times the bound at N = {before.n} "
+            f"and {top.value:.2f} times at N = {top.n}"
         )
         yield not_comparable(claim, cause, quantity="variance", **fields)
         return
-    for rung, one in zip(variances, near, strict=True):
-        if set_in and not one and rung.n == size:
-            here = f"the variance is {rung.value:.2f} times the bound at N = {size}"
-            cause = f"the asymptotics have not set in: {here}"
+    used = []
+    for sampling, rung, one in zip(rungs, variances, near, strict=True):
+        if one or not set_in:
+            used.append(sampling)
+        elif rung.n == size:
+            cause = f"{unset} {rung.value:.2f} times the bound at N = {size}"
             yield not_comparable(claim, cause, n=size, quantity="variance", **fields)
-    used = [rung for rung, one in zip(rungs, near, strict=True) if one or not set_in]
+    shift = "bias of {parameter} in standard deviations"
     own = "mean standard error of {parameter} / its sd"
-    for quantity, words, measure, *about in (
-        ("variance", "Var({parameter}) / Cramér–Rao bound", Sampling.variance, 1.0, EFFICIENCY),
-        ("bias", "bias of {parameter} in standard deviations", Sampling.bias, 0.0, BIAS, 0.5),
-        ("standard error", own, _own_error, 1.0, SAMPLING_SD),
+    for quantity, words, measure, *law in (
+        ("variance", ratio, Sampling.variance, 1.0, policy.EFFICIENCY),
+        ("bias", shift, Sampling.bias, 0.0, policy.BIAS, 0.5),
+        ("standard error", own, _own_error, 1.0, policy.SAMPLING_SD),
     ):
-        statistic = Statistic([measure(one, i) for one in used], *about)
+        statistic = Statistic([measure(one, i) for one in used], *law)
         if held:  # how fast it tends to its limit is not known
-            statistic = statistic._replace(first=HELD)
-        claim = f"{words}, {where}, N = {{n}}"
-        for verdict in vanishing(statistic, claim, quantity=quantity, **fields):
-            if verdict.n in (size, rungs[-1].n):
-                yield verdict
+            statistic = statistic._replace(first=policy.HELD)
+        told = vanishing(statistic, f"{words}, {where}, N = {{n}}", quantity=quantity, **fields)
+        yield from (verdict for verdict in told if verdict.n in (size, rungs[-1].n))
 
 
 def _exact(case: Case, rungs: Sequence[Sampling]) -> Iterator[Verdict]:
@@ -379,5 +343,5 @@ def _exact(case: Case, rungs: Sequence[Sampling]) -> Iterator[Verdict]:
         )
         for i, name in _varying(case, one):
             sd, scale = one.sd(i), float(exact[i])
-            numbers = sd.value / scale, 1.0, sd.error / scale, SAMPLING_SD
+            numbers = sd.value / scale, 1.0, sd.error / scale, policy.SAMPLING_SD
             yield Verdict(claim, *numbers, n=one.n, parameter=name, **fields)

@@ -9,18 +9,19 @@ gate, which labelled quantities need not.
 References: Stephens (2000), JRSS B 62; Jasra, Holmes & Stephens (2005), Statistical Science 20.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from comparisons.policy import LABEL_FREE, POSTERIOR, RESOLUTION
+from comparisons.policy import LABEL_FREE
+from comparisons.reference import Case, same_moments
 from comparisons.verdict import Verdict, not_comparable
+from inference.estimate import Scalar
 from inference.method import label
 from inference.posterior.diagnostics import gate, moments, not_finite
 from models.capabilities import HasComponents, HasLabels, HasUnits
@@ -28,9 +29,6 @@ from models.programs.compilation import once
 from models.programs.density import density
 from models.programs.precision import float64
 from models.spec import Model, Values
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 ROWS = 5
 """Rows whose density and co-clustering are looked at, evenly spaced by the first column."""
@@ -44,39 +42,26 @@ def compare(case: Case) -> Iterator[Verdict]:
         return
     if model.labels < 2 or isinstance(model, HasUnits):
         return
-    found = {}
+    found, least = {}, {}
     for method, fit in case.estimates("posterior").items():
         if fit.draws is None or "sample_stats" not in fit.draws.children:
             continue
         # not the fit's own problems, which are those of quantities that have labels
-        quantities, flat = label_free(model, case.data, fit.draws["posterior"].to_dataset())
+        least, flat = label_free(model, case.data, fit.draws["posterior"].to_dataset())
         stats = {str(n): x.to_numpy() for n, x in fit.draws["sample_stats"].data_vars.items()}
-        names = list(quantities)
+        names = list(least)
         if problems := [*not_finite(flat, names), *gate(flat, names, stats)]:
             cause = f"{label(method)}: {'; '.join(problems)}"
             yield not_comparable("label-free quantities", cause, method=label(method))
         else:
-            found[label(method)] = (quantities, moments(flat))
-    if len(found) < 2:
-        return
-    against, *others = found
-    expected = found[against][1]
-    for other in others:
-        quantities, observed = found[other]
-        for words, value, error in (("mean", 0, 1), ("sd", 2, 3)):
-            for i, (name, least) in enumerate(quantities.items()):
-                yield Verdict(
-                    "{quantity} of {parameter}: {method} − {reference}",
-                    float(observed[value][i]),
-                    float(expected[value][i]),
-                    error=float(np.hypot(observed[error][i], expected[error][i])),
-                    bound=max(least, POSTERIOR * float(expected[2][i])),
-                    resolution=max(least, RESOLUTION * float(expected[2][i])),
-                    quantity=words,
-                    parameter=name,
-                    method=other,
-                    reference=against,
-                )
+            found[label(method)] = [Scalar(*row) for row in np.stack(moments(flat), 1).tolist()]
+    for other in list(found)[1:]:
+        fields = {"method": other, "reference": next(iter(found))}
+        rows = zip(least.items(), found[other], found[fields["reference"]], strict=True)
+        for (name, enough), one, its in rows:
+            for row in same_moments(one, its, its.sd, parameter=name, **fields):
+                bound, resolution = max(enough, row.bound), max(enough, row.resolution)
+                yield replace(row, bound=bound, resolution=resolution)
 
 
 def label_free(

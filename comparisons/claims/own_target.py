@@ -9,19 +9,16 @@ References: Nocedal & Wright (2006), Numerical Optimization, ch. 3; Opper & Arch
 Neural Comput. 21.
 """
 
-from __future__ import annotations
-
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from comparisons.policy import OPTIMUM, POSTERIOR, STANDARD_ERROR
 from comparisons.reference import (
+    Case,
     exact_posterior,
     parameter_draws,
     same_moments,
@@ -29,7 +26,7 @@ from comparisons.reference import (
     unreliable,
 )
 from comparisons.targets import highest_mode, optimum
-from comparisons.verdict import Verdict, not_comparable
+from comparisons.verdict import AGAINST, Verdict, not_comparable
 from inference.estimate import Estimate, Scalar
 from inference.method import Method, label
 from inference.optimisation.gaussians import Gaussian, from_the_mode, laplace, nearest
@@ -38,9 +35,6 @@ from inference.posterior.labels import exchangeable, one_fold
 from models.capabilities import HasSigns
 from models.programs.density import Density, density
 from models.programs.precision import float64
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 _ROUNDED = 0.001
 """Largest share of draws whose probabilities round to 1, which are left out."""
@@ -75,7 +69,6 @@ def _with_causes(verdicts: list[Verdict], unit: float, fit: Estimate) -> Iterato
     A bound is `unit` standard deviations.
     """
     judged = [verdict for verdict in verdicts if isfinite(verdict.observed)]
-    claims = str(fit.record.attrs.get("claims", ""))
     if not judged:
         yield from verdicts
         return
@@ -85,48 +78,45 @@ def _with_causes(verdicts: list[Verdict], unit: float, fit: Estimate) -> Iterato
     if worst.quantity in ("sd", "standard error"):
         ratio = worst.observed / worst.expected
         cause = f"its {worst.quantity} is {ratio:.2g} of that of {worst.reference}"
+    claims = str(fit.record.attrs.get("claims", ""))
     cause += f", though it shows {claims}" if claims else ""
     for verdict in verdicts:
         yield replace(verdict, cause=cause) if verdict.outcome == "DIFFER" else verdict
     if claims:
-        yield Verdict(
-            "{method} shows {quantity}: its distance from its own target, in sd",
-            off,
-            0.0,
+        yield replace(
+            worst,
+            claim="{method} shows {quantity}: its distance from its own target, in sd",
+            quantity=claims,
+            observed=off,
+            expected=0.0,
             error=unit * worst.error / worst.bound,
             bound=unit,
             resolution=unit * worst.resolution / worst.bound,
             cause=cause if worst.outcome == "DIFFER" else "",
-            quantity=claims,
-            parameter=worst.parameter,
-            method=worst.method,
-            reference=worst.reference,
         )
 
 
 def _optimum(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
     """Location, and standard error where it is that of J."""
-    name, target = label(method), optimum(case, method, fit)
-    if target is None:
+    found = optimum(case, method, fit)
+    if not found:
         cause = "Newton's method finds no maximum inside: on an edge, or a direction is flat"
         yield _nothing(method, cause)
         return
-    side = {"method": name, "reference": "its optimum by Newton's method"}
+    sides = {"method": label(method), "reference": "its optimum by Newton's method"}
     for scalar, one in scalars(case.model, fit).items():
-        sd = target.sd[scalar]
-        if not sd > 0:  # a constant
-            continue
-        verdict = partial(Verdict, error=0.0, parameter=scalar, **side)
-        claim, found = "{quantity} of {parameter}: {method} − {reference}", target.location[scalar]
-        yield verdict(claim, one.location, found, bound=OPTIMUM * sd, quantity="estimate")
-        if fit.sd_kind == "observed" and np.isfinite(one.sd):
-            bound = STANDARD_ERROR * sd
-            yield verdict(claim, one.sd, sd, bound=bound, quantity="standard error")
+        location, sd = found[scalar]
+        fields: dict[str, Any] = {"parameter": scalar, **sides}
+        if sd > 0:  # no constant
+            numbers = one.location, location, 0.0, OPTIMUM * sd
+            yield Verdict(AGAINST, *numbers, quantity="estimate", **fields)
+        if sd > 0 and fit.sd_kind == "observed" and np.isfinite(one.sd):
+            numbers = one.sd, sd, 0.0, STANDARD_ERROR * sd
+            yield Verdict(AGAINST, *numbers, quantity="standard error", **fields)
 
 
 def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
     """Mean and sd of every coordinate of the unconstrained space, by the method's own draws."""
-    name = label(method)
     if method.language is None or (method.kind == "variational" and not method.family):
         yield _nothing(method, "no Gaussian of a known family and space is its target")
         return
@@ -138,37 +128,33 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
         yield _nothing(method, cause)
         return
     flat = flat[finite]
-    if _folds(case):  # the law may be at any of the equal modes, its target at one
-        flat = one_fold(case.model, target, flat, flat.mean(axis=0))[0]
-    near = flat.mean(axis=0)
+    # the law may be at any of equal modes, its target at one
+    flat = one_fold(case.model, target, flat, flat.mean(axis=0))[0]
     found = _target(case, method, target, flat)
     if found is None:
         yield _nothing(method, "the posterior is not concave where its target should be")
         return
     words = f"the nearest Gaussian ({method.family})" if method.family else "N(mode, H⁻¹)"
     rng = case.rng("fold", repr(method))
-    expected = _moments(case, target, found, near, rng)
-    seen, names = Counter[str](), []
-    for owner in target.coordinates:
-        alone = target.coordinates.count(owner) == 1
-        names.append(owner if alone else f"{owner}[{seen[owner]}]")
-        seen[owner] += 1
+    expected = _moments(case, target, found, flat.mean(axis=0), rng)
     observed = np.stack(moments(flat[None]), 1)
     if fit.record.attrs.get("runs", 1) > 1:  # the optimiser's noise
         for column, moment in ((1, "run_mean"), (3, "run_sd")):
             scatter = fit.record[moment].values.std(axis=0, ddof=1)
             observed[:, column] = np.hypot(observed[:, column], scatter)
-    claim = "{quantity} of {parameter}, unconstrained: {method} − {reference}"
-    for parameter, one, other in zip(names, observed.tolist(), expected.tolist(), strict=True):
-        yield from same_moments(
-            claim,
-            Scalar(*one),
-            Scalar(*other),
-            other[2],
-            parameter=parameter,
-            method=name,
-            reference=words,
-        )
+    claim = AGAINST.replace("{parameter}", "{parameter}, unconstrained")
+    sides = {"claim": claim, "method": label(method), "reference": words}
+    for i, parameter in enumerate(_names(target)):
+        one, other = Scalar(*observed[i].tolist()), Scalar(*expected[i].tolist())
+        yield from same_moments(one, other, other.sd, parameter=parameter, **sides)
+
+
+def _names(target: Density) -> list[str]:
+    """Flat names of the coordinates, by the parameters that they are of."""
+    owners = target.coordinates
+    places = [owners[:i].count(owner) for i, owner in enumerate(owners)]
+    flat = zip(owners, places, strict=True)
+    return [f"{owner}[{i}]" if owners.count(owner) > 1 else owner for owner, i in flat]
 
 
 def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Gaussian | None:
@@ -190,16 +176,11 @@ def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Ga
     return from_the_mode(target, starts, method.family) or found
 
 
-def _folds(case: Case) -> bool:
-    """Whether signs or labels make equal modes."""
-    return isinstance(case.model, HasSigns) or exchangeable(case.model)
-
-
 def _moments(
     case: Case, target: Density, found: Gaussian, pivot: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Mean, its error, sd and its error for each coordinate, of one fold of equal modes."""
-    if not _folds(case):
+    if not isinstance(case.model, HasSigns) and not exchangeable(case.model):
         return np.stack([found.mean, found.mean_error, found.sd, found.sd_error], axis=1)
     noise = rng.standard_normal((_FOLDED, target.size))
     points = found.mean + noise @ np.linalg.cholesky(found.covariance).T

@@ -7,15 +7,13 @@ error of theirs: it is graded in the table.
 References: Vehtari et al. (2021), Bayesian Anal. 16; Vehtari et al. (2024), JMLR 25.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import xarray as xr
 
 from comparisons.grades import as_table, graded
 from comparisons.reference import (
+    Case,
     exact_posterior,
     reference_posterior,
     same_moments,
@@ -25,23 +23,19 @@ from comparisons.reference import (
 )
 from comparisons.targets import corrected
 from comparisons.verdict import Verdict, not_comparable
-from inference.estimate import Scalar
 from inference.method import label
+from models.errors import FitError
 from models.programs.precision import float64
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 
 @float64
 def compare(case: Case) -> Iterator[Verdict]:
     """Mean and sd of every sampler against the reference, and of that by the second route."""
-    reference = reference_posterior(case)
-    if reference is None:
-        yield not_comparable("posterior agreement", "no sampler of the posterior converged")
+    try:
+        against, truth = reference_posterior(case)
+    except FitError as error:
+        yield not_comparable("posterior agreement", str(error))
         return
-    against, truth = reference
-    claim = "{quantity} of {parameter}: {method} − {reference}"
     for method, fit in case.estimates("posterior").items():
         if method == against or not (method.kind == "sampler" or exact_posterior(method)):
             continue
@@ -51,15 +45,15 @@ def compare(case: Case) -> Iterator[Verdict]:
             yield not_comparable("{method} against {reference}", cause, **sides)
             continue
         for scalar, one, other in shared(case.model, fit, truth):
-            yield from same_moments(claim, one, other, other.sd, parameter=scalar, **sides)
+            yield from same_moments(one, other, other.sd, parameter=scalar, **sides)
     theory = corrected(case)
     sides = {"method": label(against), "reference": "importance sampling"}
     if theory.problem:
         yield not_comparable("{method} against {reference}", theory.problem, **sides)
         return
     for scalar, one in scalars(case.model, truth).items():
-        other = Scalar(*theory.mean[scalar], *theory.sd[scalar])
-        yield from same_moments(claim, one, other, one.sd, parameter=scalar, **sides)
+        other = theory.scalars[scalar]
+        yield from same_moments(one, other, one.sd, parameter=scalar, **sides)
 
 
 @float64

@@ -7,24 +7,18 @@ complete⁻¹ missing information.
 References: Wu (1983), Ann. Statist. 11; Louis (1982), JRSS B 44.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from comparisons.policy import EM_RATE, LOG_LIKELIHOOD, OPTIMUM, STANDARD_ERROR
-from comparisons.reference import shared, unreliable
-from comparisons.verdict import Verdict, not_comparable
+from comparisons.reference import Case, shared, unreliable
+from comparisons.verdict import AGAINST, Verdict, not_comparable
 from inference.estimate import Estimate
-from inference.method import Method, label
+from inference.method import label
 from models.programs.precision import float64
 from models.spec import Model
-
-if TYPE_CHECKING:
-    from comparisons.case import Case
 
 
 @float64
@@ -46,34 +40,33 @@ def compare(case: Case) -> Iterator[Verdict]:
     ] or list(reliable)
     best = max(usable, key=lambda method: reliable[method].log_likelihood)
     for method, fit in reliable.items():
+        sides: dict[str, Any] = {"method": label(method), "reference": label(best)}
         if method != best:
-            yield from _pair(case.model, method, fit, best, reliable[best])
-        if "predicted_rate" in fit.record.attrs:
+            yield from _pair(case.model, fit, reliable[best], sides)
+        if "predicted_rate" in (told := fit.record.attrs):
+            sides["reference"] = "largest missing-information eigenvalue"
             yield Verdict(
                 "{quantity}: {method}, measured − {reference}",
-                float(fit.record.attrs["measured_rate"]),
-                float(fit.record.attrs["predicted_rate"]),
+                float(told["measured_rate"]),
+                float(told["predicted_rate"]),
                 error=0.0,
                 bound=EM_RATE,
                 cause="a rate is measured where steps are larger than rounding",
                 quantity="rate of convergence",
-                method=label(method),
-                reference="largest missing-information eigenvalue",
+                **sides,
             )
 
 
-def _pair(
-    model: Model, method: Method, fit: Estimate, best: Method, top: Estimate
-) -> Iterator[Verdict]:
+def _pair(model: Model, fit: Estimate, top: Estimate, sides: dict[str, Any]) -> Iterator[Verdict]:
     """Log-likelihood, point and standard errors of one fit against those of the best."""
-    verdict = partial(Verdict, error=0.0, method=label(method), reference=label(best))
-    claim, values = "{quantity}: {method} − {reference}", (fit.log_likelihood, top.log_likelihood)
-    yield verdict(claim, *values, bound=LOG_LIKELIHOOD, quantity="log-likelihood")
+    numbers = fit.log_likelihood, top.log_likelihood, 0.0, LOG_LIKELIHOOD
+    claim = "{quantity}: {method} − {reference}"
+    yield Verdict(claim, *numbers, quantity="log-likelihood", **sides)
+    claim = "{parameter}: {method} − {reference}"
     for scalar, one, other in shared(model, fit, top):
-        claim, values = "{parameter}: {method} − {reference}", (one.location, other.location)
-        bound = OPTIMUM * other.sd
-        yield verdict(claim, *values, bound=bound, quantity="estimate", parameter=scalar)
+        fields = {"parameter": scalar, **sides}
+        numbers = one.location, other.location, 0.0, OPTIMUM * other.sd
+        yield Verdict(claim, *numbers, quantity="estimate", **fields)
         if np.isfinite(one.sd):
-            claim, bound = f"{{quantity}} of {claim}", STANDARD_ERROR * other.sd
-            values, words = (one.sd, other.sd), "standard error"
-            yield verdict(claim, *values, bound=bound, quantity=words, parameter=scalar)
+            numbers = one.sd, other.sd, 0.0, STANDARD_ERROR * other.sd
+            yield Verdict(AGAINST, *numbers, quantity="standard error", **fields)

@@ -11,28 +11,19 @@ Blocking: nothing is fitted unless all of it holds.
 Reference: the change of variables formula; Billingsley (1995), Probability and Measure, §17, §25.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from comparisons.gate import differences
+from comparisons.reference import Case
 from comparisons.verdict import Verdict
 from models.errors import DataError
 from models.programs.indices import beyond
 from models.programs.precision import float64
 
-if TYPE_CHECKING:
-    from comparisons.case import Case
-
 
 @float64
 def compare(case: Case) -> Iterator[Verdict]:
-    """One verdict per term of the two programs.
-
-    Raises:
-        DataError: the programs index by the data beyond what they index.
-    """
+    """One verdict per term of the two programs."""
     if problem := beyond(case.model, case.data):
         raise DataError(f"{case.data_name}: {problem}")
     yield from differences(case.model, case.data, case.rng("same_model"))

@@ -1,7 +1,5 @@
 """A statistic along a ladder of N: the law by which it tends to a limit, and verdicts on it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -37,10 +35,6 @@ class Statistic(NamedTuple):
     first: float = FIRST
     """At the only N, departures up to (first / N)^power are taken for finite N's."""
 
-    def but(self, rung: Rung) -> Statistic:
-        """Without one rung."""
-        return self._replace(rungs=[other for other in self.rungs if other is not rung])
-
     def law(self) -> tuple[float, float]:
         """The c of limit + c N^−power, by weighted least squares, and its standard error."""
         x = np.array([float(rung.n) ** -self.power for rung in self.rungs])
@@ -58,75 +52,53 @@ def vanishing(statistic: Statistic, claim: str, **fields: Any) -> Iterator[Verdi
     the asymptotics set in: NOT COMPARABLE. So is one at the only N, while it is no larger than the
     first terms of expansions in N^−power are.
     """
+    fields |= {"bound": statistic.bound, "resolution": STUDIED * statistic.bound}
     for rung in statistic.rungs:
-        last = max(statistic.rungs)
-        left = abs(last.value - statistic.limit) + Z * last.error
-        cause, predicted, uncertain = _predicted(statistic, rung)
-        verdict = Verdict(
-            claim,
-            rung.value,
-            statistic.limit,
-            error=rung.error,
-            bound=statistic.bound,
-            cause=cause,
-            predicted=predicted,
-            prediction_error=uncertain,
-            n=rung.n,
-            fixed=rung.fixed,
-            resolution=STUDIED * statistic.bound,
-            **fields,
-        )
-        departure = rung.value - statistic.limit
-        if verdict.outcome == "DIFFER" and left < SHRINKS * abs(departure):
-            cause = (
-                f"the asymptotics have not set in at N = {rung.n}: the departure is "
-                f"{departure:.2g} there and {last.value - statistic.limit:.2g} at N = {last.n}"
-            )
-            verdict = replace(verdict, bound=float("nan"), cause=cause)
-        elif verdict.outcome == "DIFFER" and predicted is None:
-            plausible = (statistic.first / rung.n) ** statistic.power
-            if verdict.excess - Z * rung.error < plausible:
-                verdict = replace(verdict, bound=float("nan"))
+        fields |= {"n": rung.n, "error": rung.error, "fixed": rung.fixed}
+        fields |= _predicted(statistic, rung)
+        verdict = Verdict(claim, rung.value, statistic.limit, **fields)
+        departure, last = rung.value - statistic.limit, max(statistic.rungs)
+        left = last.value - statistic.limit
+        if verdict.outcome == "DIFFER":
+            if abs(left) + Z * last.error < SHRINKS * abs(departure):
+                told = f"{departure:.2g} there and {left:.2g} at N = {last.n}"
+                cause = f"the asymptotics have not set in at N = {rung.n}: the departure is {told}"
+                verdict = replace(verdict, bound=float("nan"), cause=cause)
+            elif verdict.predicted is None:
+                plausible = (statistic.first / rung.n) ** statistic.power
+                if verdict.excess - Z * rung.error < plausible:
+                    verdict = replace(verdict, bound=float("nan"))
         yield verdict
 
 
-def _predicted(statistic: Statistic, rung: Rung) -> tuple[str, float | None, float]:
-    """The prediction for a rung by the law through the others: in words, its value, its error."""
+def _predicted(statistic: Statistic, rung: Rung) -> dict[str, Any]:
+    """The prediction for a rung by the law through the others: fields of its verdict."""
     power = statistic.power
-    others = statistic.but(rung)
-    if not others.rungs:
+    others = [other for other in statistic.rungs if other is not rung]
+    if not others:
         told = f"takes a second N, as in a study at n=[{rung.n}, {4 * rung.n}]"
-        return f"whether the departure vanishes like N^−{power:g} {told}", None, 0.0
+        return {"cause": f"whether the departure vanishes like N^−{power:g} {told}"}
     here = float(rung.n) ** -power
-    departure, error = (here * part for part in _weighed(others))
-    uncertain = Z * error + abs(departure) * min(1.0, NEXT_ORDER * here)
-    cause = f"the departure vanishes like N^−{power:g}: from the other N"
-    return cause, statistic.limit + departure, uncertain
+    departure, error = (here * part for part in _weighed(statistic._replace(rungs=others)))
+    return {
+        "cause": f"the departure vanishes like N^−{power:g}: from the other N",
+        "predicted": statistic.limit + departure,
+        "prediction_error": Z * error + abs(departure) * min(1.0, NEXT_ORDER * here),
+    }
 
 
 def _weighed(statistic: Statistic) -> tuple[float, float]:
     """The law by rungs that err by the next term, too, which is at most Z standard errors."""
-    first = abs(statistic.law()[0])
-
-    def weighed(rung: Rung) -> Rung:
+    first, rungs = abs(statistic.law()[0]), []
+    for rung in statistic.rungs:
         here = float(rung.n) ** -statistic.power
         next_term = first * here * min(1.0, NEXT_ORDER * here)
-        return rung._replace(error=float(np.hypot(rung.error, next_term / Z)))
-
-    return statistic._replace(rungs=[weighed(rung) for rung in statistic.rungs]).law()
-
-
-class Power(NamedTuple):
-    """|value| = exp(intercept) N^slope along a ladder."""
-
-    slope: float
-    error: float
-    """Standard error of the slope."""
-    intercept: float
+        rungs.append(rung._replace(error=float(np.hypot(rung.error, next_term / Z))))
+    return statistic._replace(rungs=rungs).law()
 
 
-def power_law(rungs: Sequence[Rung]) -> Power:
-    """A line through log |value| against log N, by weighted least squares."""
+def power_law(rungs: Sequence[Rung]) -> tuple[float, float, float]:
+    """Slope, its standard error and intercept of log |value| against log N, by weights."""
     x = np.log([rung.n for rung in rungs])
     y = np.log(np.abs([rung.value for rung in rungs]))
     weight = np.array([(rung.value / max(rung.error, _LEAST)) ** 2 for rung in rungs])
@@ -134,7 +106,7 @@ def power_law(rungs: Sequence[Rung]) -> Power:
     away = x - middle
     total = float((weight * away**2).sum())
     found = float((weight * away * y).sum()) / total
-    return Power(found, total**-0.5, float(np.average(y, weights=weight)) - found * middle)
+    return found, total**-0.5, float(np.average(y, weights=weight)) - found * middle
 
 
 def slope(rungs: Sequence[Rung]) -> tuple[float, float]:

@@ -9,10 +9,8 @@ Arbitrary-Order Statistical Moments, SAND2008-6212; Masson, Rim & Lee (2019), DD
 Endow. 12.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -43,29 +41,24 @@ class Moments(NamedTuple):
     counts: np.ndarray
 
     @classmethod
-    def of(cls, rows: np.ndarray, *, sketch: bool = False) -> Moments:
+    def of(cls, rows: np.ndarray, *, sketch: bool = False) -> Self:
         """The moments of an array with one row per replicate; with a sketch for quantiles if asked.
 
         Its shape is (R,) or (R, m); or (R, m, levels), of which no two are studied together.
         """
-        rows = np.asarray(rows, float)
-        by_level = rows.ndim > 2
-        rows = rows.reshape(len(rows), int(np.prod(rows.shape[1:])))
+        by_level = np.ndim(rows) > 2
+        rows = np.asarray(rows, float).reshape(len(rows), int(np.prod(np.shape(rows)[1:])))
         good = rows[np.isfinite(rows).all(axis=1)]
         left_out = len(rows) - len(good) - int(np.isposinf(rows).all(axis=1).sum())
         mean = good.mean(axis=0) if len(good) else np.zeros(rows.shape[1])
-        away = good - mean
-        nothing = np.empty(0)
-        moments = (
-            ((away**2).sum(axis=0), nothing, nothing)
-            if by_level
-            else (away.T @ away, (away**3).sum(axis=0), (away**4).sum(axis=0))
-        )
-        counted = _counted(good) if sketch else (np.empty(0, int), np.empty(0, int))
-        return cls(len(good), left_out, mean, *moments, *counted)
+        away, counted = good - mean, _counted(good) if sketch else np.empty((2, 0), int)
+        powers = [(away**2).sum(axis=0), *np.empty((2, 0))]
+        if not by_level:
+            powers = [away.T @ away, (away**3).sum(axis=0), (away**4).sum(axis=0)]
+        return cls(len(good), left_out, mean, *powers, *counted)
 
     @classmethod
-    def read(cls, parts: Sequence[Any]) -> Moments:
+    def read(cls, parts: Sequence[Any]) -> Self:
         """From what `plain` gave."""
         kinds = [float] * 4 + [int] * 2
         arrays = [np.asarray(part, kind) for part, kind in zip(parts[2:], kinds, strict=True)]
@@ -76,35 +69,29 @@ class Moments(NamedTuple):
         """As lists and numbers."""
         return [part.tolist() if isinstance(part, np.ndarray) else part for part in self]
 
-    def merged(self, other: Moments) -> Moments:
+    def merged(self, other: Self) -> Self:
         """Those of both together."""
         left_out = self.left_out + other.left_out
         if not self.replicates or not other.replicates:
             return (self if self.replicates else other)._replace(left_out=left_out)
-        a, b = self.replicates, other.replicates
-        n, d = a + b, other.mean - self.mean
-        mean = self.mean + d * b / n
+        n = self.replicates + other.replicates
+        mean = self.mean + (other.mean - self.mean) * other.replicates / n
+        both = zip(self._about(mean), other._about(mean), strict=True)
+        second, third, fourth = (one + its for one, its in both)
         bins, place = np.unique(np.concatenate([self.bins, other.bins]), return_inverse=True)
         counts = np.zeros(bins.size, int)
         np.add.at(counts, place, np.concatenate([self.counts, other.counts]))
+        return type(self)(n, left_out, mean, second, third, fourth, bins, counts)
+
+    def _about(self, place: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The sums of powers about another place than the mean."""
+        n, d = self.replicates, self.mean - place
         if self.second.ndim == 1:
-            second = self.second + other.second + d**2 * a * b / n
-            return Moments(n, left_out, mean, second, self.third, self.fourth, bins, counts)
-        v, w = np.diag(self.second), np.diag(other.second)
-        return Moments(
-            n,
-            left_out,
-            mean,
-            self.second + other.second + np.outer(d, d) * a * b / n,
-            self.third + other.third + d**3 * a * b * (a - b) / n**2 + 3 * d * (a * w - b * v) / n,
-            self.fourth
-            + other.fourth
-            + d**4 * a * b * (a * a - a * b + b * b) / n**3
-            + 6 * d**2 * (a * a * w + b * b * v) / n**2
-            + 4 * d * (a * other.third - b * self.third) / n,
-            bins,
-            counts,
-        )
+            return self.second + n * d**2, self.third, self.fourth
+        square = np.diag(self.second)
+        third = self.third + 3 * d * square + n * d**3
+        fourth = self.fourth + 4 * d * self.third + 6 * d**2 * square + n * d**4
+        return self.second + n * np.outer(d, d), third, fourth
 
     @property
     def covariance(self) -> np.ndarray:

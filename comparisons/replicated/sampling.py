@@ -4,19 +4,28 @@ For an unbiased estimator T of quantities with Jacobian G, Var T ≥ B = G (N·I
 Reference: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from jax import Array
 
+from comparisons.policy import EFFICIENCY, POSTERIOR
+from comparisons.reference import Case, positions, scalars, values_at
 from comparisons.replicated.ladder import Rung
 from comparisons.replicated.moments import Moments
+from comparisons.verdict import Verdict
+from inference.estimate import Estimate
 from inference.information.delta import bound_error
 from inference.information.derivatives import quantity_jacobian
 from inference.information.inversion import invert
-from inference.information.matrices import expected
+from inference.information.matrices import Expected, expected, simulated_scores
+from inference.posterior.labels import canonical
+from models.capabilities import HasExpectedInformation, HasOwnPrograms
 from models.errors import FitError
-from models.programs.density import density
+from models.programs.density import Density, density, units
 from models.spec import Model
+
+SMALLEST = "smallest eigenvalue of B^(−½) Var B^(−½)"
 
 
 class Bound(NamedTuple):
@@ -30,28 +39,74 @@ class Bound(NamedTuple):
     """Relative Monte Carlo error of the diagonal; 0 where the information is exact."""
     information: np.ndarray
     """N·I in the unconstrained space, shape (k, k)."""
+    inverse: np.ndarray
+    """Its inverse."""
 
 
-def cramer_rao_bound(model: Model, n: int, rng: np.random.Generator) -> Bound:
-    """The bound on the covariance of the quantities at the model's truth.
+def bound_at(model: Model, target: Density, u: Array, information: Expected, edge: str) -> Bound:
+    """The bound on the covariance of the quantities at a point.
+
+    Args:
+        model: the model.
+        target: its density.
+        u: the point, shape (k,).
+        information: the expected one there.
+        edge: the sentence about a point on a boundary.
 
     Raises:
-        FitError: the expected information is not known, or it is singular there.
+        FitError: the information is singular, or the point is on a boundary.
     """
-    data = model.simulate(rng, model.truth, n)
-    target = density(model, data)
-    u = target.unconstrain(model.truth)
-    information = expected(model, target, u, rng)
     inverse = invert(model, target, u, information.matrix)
     if inverse.problem or inverse.boundary.any():
-        raise FitError(
-            f"{model.name} has no Cramér–Rao bound at its truth: "
-            f"{inverse.problem or 'a parameter is on its boundary'}"
-        )
+        raise FitError(inverse.problem or edge)
     jacobian = np.asarray(quantity_jacobian(model, target)(u))
     covariance = jacobian @ inverse.covariance @ jacobian.T
     uncertain = bound_error(jacobian, inverse.covariance, information.scores)
-    return Bound(covariance, np.sqrt(np.diag(covariance)), uncertain, information.matrix)
+    deviation = np.sqrt(np.diag(covariance))
+    return Bound(covariance, deviation, uncertain, information.matrix, inverse.covariance)
+
+
+def cramer_rao_bound(model: Model, n: int, rng: np.random.Generator) -> Bound:
+    """The bound on the covariance of the quantities at the model's truth."""
+    target = density(model, model.simulate(rng, model.truth, n))
+    u = target.unconstrain(model.truth)
+    information = expected(model, target, u, rng)
+    try:
+        return bound_at(model, target, u, information, "a parameter is on its boundary")
+    except FitError as error:
+        told = f"{model.name} has no Cramér–Rao bound at its truth: {error}"
+        raise FitError(told) from error
+
+
+def declared(case: Case, top: Estimate, deviation: np.ndarray) -> list[Verdict]:
+    """The expected information that a model declares, against the scores of simulated units.
+
+    A verdict on each of the standard errors that it gives at a maximum of the likelihood, shape
+    (m,); none where nothing is declared, or the data have a design that simulated ones would not.
+    """
+    model, data = case.model, case.data
+    if isinstance(model, HasOwnPrograms) or not isinstance(model, HasExpectedInformation):
+        return []
+    if len(data.data_vars) != 1:
+        return []
+    target = density(model, data)
+    u = target.unconstrain(canonical(model, values_at(top)))
+    scores = simulated_scores(model, target, u, case.rng("simulated scores"))
+    information = Expected(units(model, data) * scores.T @ scores / len(scores), scores)
+    try:
+        found = bound_at(model, target, u, information, "on a boundary")
+    except FitError:
+        return []
+    fields: dict[str, Any] = {"quantity": "expected standard error"}
+    fields["reference"] = "by the scores of simulated units"
+    verdicts = []
+    for scalar in scalars(model, top):
+        i = positions(top)[scalar]
+        if (sd := float(found.deviation[i])) > 0:
+            numbers = float(deviation[i]), sd, sd * float(found.uncertain[i]) / 2, POSTERIOR * sd
+            claim = "{quantity} of {parameter}: as declared − {reference}"
+            verdicts.append(Verdict(claim, *numbers, parameter=scalar, **fields))
+    return verdicts
 
 
 class Sampling(NamedTuple):
@@ -110,3 +165,9 @@ class Sampling(NamedTuple):
         fixed = smallest * float(bound.uncertain[varies].max())
         expected_value = (1 - np.sqrt(inside.sum() / self.errors.replicates)) ** 2
         return Rung(self.n, smallest, float(error), fixed), expected_value
+
+
+def at_least(claim: str, rung: Rung, expected: float, **fields: Any) -> Verdict:
+    """The verdict on a variance over its bound."""
+    numbers = rung.value, expected, rung.error, EFFICIENCY
+    return Verdict(claim, *numbers, "at_least", n=rung.n, fixed=rung.fixed, **fields)

@@ -109,7 +109,7 @@ def criteria_rows(result: CaseResult) -> list[Row]:
     """Information criteria of every likelihood fit, log evidences, and what comparisons publish."""
     if not result.estimates:
         return []
-    rows = [one._asdict() for _, one in by_fit(result.model, result.data, result.estimates)]
+    rows = [one._asdict() for one in by_fit(result.model, result.data, result.estimates)]
     for table in result.figures.values():
         rows += table_rows(table) if lists(table, CRITERIA[2:]) else []
     last = {(row["method"], row["criterion"]): row for row in rows}

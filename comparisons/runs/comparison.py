@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import pandas as pd
 
-from comparisons.case import Case, kept
+from comparisons.case import Case
 from comparisons.claims import GATE
 from comparisons.grades import graded
 from comparisons.reference import scalars
@@ -173,8 +173,7 @@ class Comparison:
         settings, names = Settings(out=str(out), jobs=1), report_names([slug])
         with place(settings, {}, names, debug=False, force=force) as working:
             for method, fit in case.estimates().items():
-                whole = kept(case, method, fit)
-                working.store.save(case.fit_description(method), whole, case.about(method))
+                case.keep(working.store, method, fit)
             modules = chosen(tuple(self.claims))
             record = {
                 "fits": list(map(label, case.estimates())),

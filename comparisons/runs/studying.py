@@ -106,7 +106,7 @@ def prepared(
     module = find_study(name)
     methods = sequence("methods", methods, Method, "(cc.NUTS(),)")
     tell_reading(getattr(model, "data", None))
-    further(name, module, model, methods)
+    further(name, model, methods)
     return module, Setting(model, seed, tuple(methods), tolerance)
 
 

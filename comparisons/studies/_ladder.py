@@ -1,40 +1,41 @@
 """Statistics of a study along its ladder of N: verdicts on them, and what is shown beside."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
 from comparisons.exhibits import Curves
-from comparisons.policy import CORRELATED, LEFT_OUT, Z
-from comparisons.replicated.ladder import Rung, Statistic, power_law, slope
+from comparisons.policy import CORRELATED, LEFT_OUT, LEVEL, Z
+from comparisons.replicated.ladder import Rung, power_law, slope
 from comparisons.replicated.moments import Moments
-from comparisons.studies._study import Descriptive, Number, Summaries
+from comparisons.studies._study import Descriptive, Summaries
 from comparisons.verdict import Verdict, not_comparable
+from inference.replicates.fits import Replicates
 
 CLAIM = "{quantity} of {parameter} by {method}, N = {n}"
 """Most verdicts of studies."""
+
 LAGGED = "autocorrelation"
 """Column of the autocorrelation of a sampler's neighbouring draws, by quantity."""
 
 
-def usable(summaries: Summaries, column: str) -> list[int]:
-    """The N at which nearly every replicate had a usable fit, smallest first."""
-    at = ((n, summaries[n][column]) for n in sorted(summaries))
-    return [n for n, one in at if one.left_out <= LEFT_OUT * (one.replicates + one.left_out)]
+def usable(summaries: Summaries, column: str) -> dict[int, Moments]:
+    """A column by N, smallest first, where nearly every replicate had a usable fit."""
+    at = {n: summaries[n][column] for n in sorted(summaries)}
+    every = {n: one.replicates + one.left_out for n, one in at.items()}
+    return {n: one for n, one in at.items() if one.left_out <= LEFT_OUT * every[n]}
 
 
 def left_out(summaries: Summaries, column: str, method: str) -> Iterator[Verdict]:
     """Says at which N too few replicates could be used."""
+    fields: dict[str, Any] = {"method": method, "quantity": "usable replicates"}
     for n in sorted(set(summaries) - set(usable(summaries, column))):
         one = summaries[n][column]
-        cause = (
-            f"{one.left_out} of {one.replicates + one.left_out} replicates have no usable fit "
-            f"by {method}"
-        )
-        yield not_comparable(
-            "{method}, N = {n}", cause, method=method, n=n, quantity="usable replicates"
-        )
+        count = f"{one.left_out} of {one.replicates + one.left_out}"
+        cause = f"{count} replicates have no usable fit by {method}"
+        yield not_comparable("{method}, N = {n}", cause, n=n, **fields)
 
 
 def where(fine: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -42,26 +43,29 @@ def where(fine: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return np.where(fine.reshape(-1, *[1] * (columns.ndim - 1)), columns, np.nan)
 
 
-def means(summaries: Summaries, column: str, place: int) -> list[Rung]:
-    """Means of a column for a quantity at the N that can be used."""
-    at = ((n, summaries[n][column]) for n in usable(summaries, column))
-    return [Rung(n, float(one.mean[place]), float(one.error[place])) for n, one in at]
+def wald(
+    fits: Replicates, errors: dict[str, np.ndarray], values: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Whether the intervals θ̂ ± z·SE contain values, by name of the standard errors."""
+    away, half = np.abs(fits.estimate - values), norm.ppf((1 + LEVEL) / 2)
+    inside = {name: (away <= half * error).astype(float) for name, error in errors.items()}
+    return {name: where(fits.converged, one) for name, one in inside.items()}
 
 
-def shares(
-    summaries: Summaries, column: str, place: int, theory: float, ladder: Iterable[int]
-) -> list[Rung]:
-    """Shares of replicates at some N, with the binomial errors that they have if theory is right.
+def held_by(ratio: np.ndarray | float) -> np.ndarray:
+    """2Φ(z r) − 1, the coverage by an sd that is so many times the right one."""
+    return 2 * norm.cdf(norm.ppf((1 + LEVEL) / 2) * ratio) - 1
 
-    Args:
-        summaries: of the study.
-        column: of indicators.
-        place: of the quantity.
-        theory: the share.
-        ladder: the N.
-    """
-    at = ((n, summaries[n][column]) for n in ladder)
-    return [Rung(n, float(one.mean[place]), binomial(theory, one.replicates)) for n, one in at]
+
+def means(at: Mapping[int, Moments], place: int) -> list[Rung]:
+    """Means of a column for a quantity, by N."""
+    return [Rung(n, float(one.mean[place]), float(one.error[place])) for n, one in at.items()]
+
+
+def shares(at: Mapping[int, Moments], place: int, theory: float) -> list[Rung]:
+    """Shares of replicates, by N, with the binomial errors that they have if theory is right."""
+    counted = ((n, float(one.mean[place]), one.replicates) for n, one in at.items())
+    return [Rung(n, share, binomial(theory, count)) for n, share, count in counted]
 
 
 def binomial(share: float, replicates: int) -> float:
@@ -70,57 +74,19 @@ def binomial(share: float, replicates: int) -> float:
     return float(np.sqrt(within * (1 - within) / replicates))
 
 
-def dependent(
-    summaries: Summaries, ladder: Sequence[int], place: int, claim: str, **fields: Any
-) -> dict[int, Verdict]:
-    """The N at which a sampler's draws of a quantity are not independent, with a verdict on it.
-
-    Args:
-        summaries: of the study.
-        ladder: the N to look at.
-        place: of the quantity.
-        claim: of the verdicts.
-        fields: further ones of the verdicts.
-    """
-    lagged = {n: float(summaries[n][LAGGED].mean[place]) for n in ladder}
-    return {
-        n: not_comparable(
-            claim, f"the draws are not independent: autocorrelation {value:.2f}", n=n, **fields
-        )
-        for n, value in lagged.items()
-        if value > CORRELATED
-    }
+def dependent(lagged: Mapping[int, Moments], place: int, **fields: Any) -> dict[int, Verdict]:
+    """The N at which a sampler's draws of a quantity are not independent, with a verdict on it."""
+    found = {}
+    for n, one in lagged.items():
+        if (value := float(one.mean[place])) > CORRELATED:
+            cause = f"the draws are not independent: autocorrelation {value:.2f}"
+            found[n] = not_comparable(cause=cause, n=n, **fields)
+    return found
 
 
-def largest_gap(below: Mapping[int, Moments], place: int, levels: np.ndarray) -> list[Rung]:
-    """How far a law is from the one it should be, along N, at the level p where some N is furthest.
-
-    By moments of indicators that a quantity lies below its p-quantile, for every quantity and,
-    fastest, for every p. One level for all N, since each has a law of its own by which its
-    departure vanishes.
-    """
-    gaps = np.stack([one.mean.reshape(-1, levels.size)[place] - levels for one in below.values()])
-    replicates = np.array([one.replicates for one in below.values()])
-    errors = np.sqrt(levels * (1 - levels) / replicates[:, None])
-    # equal ones differ by rounding
-    worst = int(np.abs(gaps / errors).round(9).max(axis=0).argmax())
-    return [Rung(*one) for one in zip(below, gaps[:, worst], errors[:, worst], strict=True)]
-
-
-def rate(rungs: Sequence[Rung], limit: float, least: float, bound: float, **fields: Any) -> Verdict:
-    """Whether a departure from a limit vanishes at least like N^−least: its fitted power of 1/N.
-
-    By the rungs at which it is beyond its error, since the logarithm of noise has no slope.
-
-    Args:
-        rungs: the statistic along the ladder.
-        limit: where it tends.
-        least: the smallest power of 1/N that theory allows.
-        bound: the largest difference of powers that does not matter.
-        fields: further ones of the verdict.
-    """
+def rate(clear: Sequence[Rung], least: float, bound: float, **fields: Any) -> Verdict:
+    """Whether `departures` vanish at least like N^−least, by the power of 1/N fitted to them."""
     claim = "{quantity}, power of 1/N, of {parameter}"
-    clear = departures(rungs, limit)
     along = ", ".join(str(rung.n) for rung in clear)
     if len(clear) < 2:
         cause = f"the departure is beyond its error at fewer than two N ({along or 'none'})"
@@ -134,18 +100,9 @@ def rate(rungs: Sequence[Rung], limit: float, least: float, bound: float, **fiel
 
 
 def departures(rungs: Sequence[Rung], limit: float) -> list[Rung]:
-    """Those from a limit that are beyond their error."""
+    """Those from a limit that are beyond their error: the logarithm of noise has no slope."""
     away = [rung._replace(value=rung.value - limit) for rung in rungs]
     return [rung for rung in away if abs(rung.value) > Z * rung.error]
-
-
-def coefficients(method: str, parameter: str, statistics: Mapping[str, Statistic]) -> Descriptive:
-    """The fitted laws of statistics of a parameter, by quantity."""
-    numbers = []
-    for quantity, one in statistics.items():
-        quantity = f"c in {quantity} = {one.limit:.4g} + c N^−{one.power:g}"
-        numbers.append(Number(method, max(one.rungs).n, quantity, parameter, *one.law()))
-    return Descriptive(f"Laws of departures of {parameter} by {method}, fitted", tuple(numbers))
 
 
 def powers(title: str, y: str, statistics: Mapping[str, Sequence[Rung]]) -> Iterator[Descriptive]:

@@ -5,33 +5,41 @@ row per replicate, and `judge(setting, summaries)`, verdicts on their moments.  
 `descriptive(setting, summaries)`, what else there is to show.  `comparisons.runs` conducts it.
 """
 
-from __future__ import annotations
-
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import NamedTuple, final
 
 import numpy as np
+import pandas as pd
 
 from comparisons.exhibits import Curves
+from comparisons.reference import own_draws
 from comparisons.replicated.moments import Moments
 from comparisons.replicated.sampling import Bound, cramer_rao_bound
 from comparisons.verdict import Verdict
 from inference.information.derivatives import quantity_jacobian
-from inference.method import Method, label, refusal
+from inference.method import Method, label
 from inference.replicates.simulated import Batch, simulated
 from models.capabilities import HasOwnPrograms
-from models.errors import refuse
+from models.errors import FitError
 from models.notebook import table
-from models.programs.density import density, flat_names, flatten, quantities
-from models.registry import entries, lookup
+from models.programs.density import (
+    Language,
+    density,
+    flat_names,
+    flatten,
+    languages,
+    quantities,
+)
 from models.spec import Model
 
-if TYPE_CHECKING:
-    import pandas as pd
+NUTS, LAPLACE = "nuts[numpyro]", "laplace[numpyro]"
+MEAN_FIELD, POSTERIOR = "gaussian_vi[mean_field]", "posterior"
+"""Columns of the posteriors that a study finds in all data sets of a batch at once."""
 
 type Summaries = Mapping[int, Mapping[str, Moments]]
 """By number of units, then by column."""
@@ -40,19 +48,14 @@ type Summaries = Mapping[int, Mapping[str, Moments]]
 @final
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """A model at its truth, to be studied.
-
-    Attributes:
-        model: the model; data are simulated at its `truth`.
-        seed: of every random stream.
-        methods: those that are studied besides the study's own, one data set at a time.
-        tolerance: factor on every practical bound.
-    """
+    """A model at its truth, at which data are simulated."""
 
     model: Model
     seed: int
     methods: tuple[Method, ...] = ()
+    """Those that are studied besides the study's own, one data set at a time."""
     tolerance: float = 1.0
+    """Factor on every practical bound."""
 
     @cached_property
     def names(self) -> list[str]:
@@ -69,23 +72,16 @@ class Setting:
         return simulated(self.model, self.model.truth, n, indices, self.seed)
 
     def bound(self, n: int) -> Bound:
-        """The Cramér–Rao bound on the covariance of the quantities at the truth.
-
-        Raises:
-            FitError: the expected information is not known, or it is singular there.
-        """
+        """The Cramér–Rao bound on the covariance of the quantities; a FitError if there is none."""
         return _bound(self, n)
 
     @cached_property
     def varying(self) -> list[tuple[int, str]]:
         """Place and flat name of every quantity that is not a constant."""
-        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0, 0)))
-        if isinstance(self.model, HasOwnPrograms):
-            data = self.model.data
-        else:
-            data = self.model.simulate(rng, self.model.truth, 2)
-        target = density(self.model, data)
-        jacobian = quantity_jacobian(self.model, target)(target.unconstrain(self.model.truth))
+        model, rng = self.model, np.random.default_rng(_stream(self.seed, 0))
+        own = isinstance(model, HasOwnPrograms)
+        target = density(model, model.data if own else model.simulate(rng, model.truth, 2))
+        jacobian = quantity_jacobian(model, target)(target.unconstrain(model.truth))
         moves = np.asarray(jacobian).any(axis=1)
         return [(i, name) for i, name in enumerate(self.names) if moves[i]]
 
@@ -95,11 +91,56 @@ class Setting:
         constant[:, [i for i, _ in self.varying]] = False
         return np.where(constant, value, columns)
 
+    @cached_property
+    def columns(self) -> dict[str, Method]:
+        """The further methods, by the column of each."""
+        own = NUTS, LAPLACE, MEAN_FIELD, POSTERIOR
+        named = ((label(method), method) for method in self.methods)
+        return {f"{name}, one at a time" if name in own else name: method for name, method in named}
+
+    @cached_property
+    def normal(self) -> dict[str, Language | None]:
+        """The columns of normal approximations, of which no draws are exact at a finite N.
+
+        By the language in whose unconstrained space the coordinates are independent; None where
+        they need not be.
+        """
+        found: dict[str, Language | None] = {LAPLACE: None, MEAN_FIELD: languages(self.model)[0]}
+        for column, method in self.columns.items():
+            if method.kind in ("laplace", "variational"):
+                found[column] = method.language if method.family == "mean_field" else None
+        return found
+
+    def drawn(self, batch: Batch, count: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Draws of the further methods in R data sets, one data set at a time, by column.
+
+        So many of each fit, evenly spaced among those of all chains, of m flat quantities, shape
+        (R, count, m); and whether there is a fit that has no problems, shape (R,).
+        """
+        found = {}
+        for column, method in self.columns.items():
+            word = int.from_bytes(hashlib.sha256(label(method).encode()).digest()[:4])
+            kept = np.full((batch.count, count, len(self.names)), np.nan)
+            for place, (index, data) in enumerate(zip(batch.indices, batch.sets, strict=True)):
+                stream = np.random.SeedSequence(self.seed, spawn_key=(batch.n, index, word))
+                with suppress(FitError):
+                    fit = method.fit(self.model, data, np.random.default_rng(stream))
+                    draws = own_draws(fit, self.names)
+                    if draws is not None and not fit.problems:
+                        every = draws.reshape(-1, draws.shape[-1])
+                        evenly = np.linspace(0, len(every) - 1, count).round().astype(int)
+                        kept[place] = every[evenly]
+            found[column] = kept, np.isfinite(kept).all(axis=(1, 2))
+        return found
+
 
 @lru_cache(maxsize=64)
 def _bound(setting: Setting, n: int) -> Bound:
-    rng = np.random.default_rng(np.random.SeedSequence(setting.seed, spawn_key=(n, 0)))
-    return cramer_rao_bound(setting.model, n, rng)
+    return cramer_rao_bound(setting.model, n, np.random.default_rng(_stream(setting.seed, n)))
+
+
+def _stream(seed: int, n: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed, spawn_key=(n, 0))
 
 
 class Number(NamedTuple):
@@ -126,34 +167,26 @@ class Descriptive(NamedTuple):
 @final
 @dataclass(frozen=True, repr=False)
 class Study:
-    """The outcome of a study.
-
-    Attributes:
-        name: the study.
-        statement: the theorem, with its conditions and reference.
-        model: the model.
-        units: the ladder of N.
-        replicates: data sets made at each N.
-        verdicts: on every number, each with its method, n, quantity and parameter.
-        failures: by N, how many replicates raised an error, by its message.
-        descriptive: what else there is to show.
-    """
+    """The outcome of a study."""
 
     name: str
     statement: str
+    """The theorem, with its conditions and reference."""
     model: Model
     units: tuple[int, ...]
+    """The ladder of N."""
     replicates: int
+    """Data sets made at each N."""
     verdicts: tuple[Verdict, ...]
+    """On every number, each with its method, n, quantity and parameter."""
     failures: Mapping[int, Mapping[str, int]]
+    """By N, how many replicates raised an error, by its message."""
     descriptive: tuple[Descriptive, ...] = ()
 
     def table(self) -> pd.DataFrame:
         """One row for each verdict: what was measured, what theory says, and whether they agree."""
-        import pandas as pd
-
-        fields = ("quantity", "parameter", "method", "n", "outcome")
-        fields = (*fields, "observed", "expected", "error", "bound", "cause")
+        fields = ["quantity", "parameter", "method", "n", "outcome"]
+        fields += ["observed", "expected", "error", "bound", "cause"]
         rows = [{name: getattr(one, name) for name in fields} for one in self.verdicts]
         return pd.DataFrame(rows).rename(columns={"outcome": "verdict"})
 
@@ -180,45 +213,3 @@ class Study:
             for n, failures in self.failures.items()
             for reason, count in failures.items()
         ]
-
-
-def studies() -> dict[str, ModuleType]:
-    """Every entry that defines `measure` and `judge`, by name, alphabetical."""
-    import comparisons.studies  # by name: a study depends on none of the others
-
-    found = entries(comparisons.studies).items()
-    return {name: module for name, module in found if {"measure", "judge"} <= vars(module).keys()}
-
-
-def study(name: str) -> ModuleType:
-    """The study of a name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    return lookup("study", name, studies())
-
-
-def further(name: str, module: ModuleType, model: Model, methods: Sequence[Method]) -> None:
-    """Checks that a study can take methods besides its own.
-
-    Args:
-        name: of the study.
-        module: its entry.
-        model: the model that they are to fit.
-        methods: the methods.
-
-    Raises:
-        ConfigError: it cannot, or a method has no posterior draws or refuses the model.
-    """
-    mistakes = []
-    if methods and not vars(module).get("TAKES_METHODS", False):
-        takers = ", ".join(n for n, m in studies().items() if "TAKES_METHODS" in vars(m))
-        mistakes.append(f"--methods is for the studies {takers}; {name} has methods of its own")
-    for method in methods:
-        reason = refusal(method, model)
-        if method.target != "posterior":
-            reason = "it has no posterior draws"
-        if reason:
-            mistakes.append(f"--methods {label(method)}: {reason}")
-    refuse(mistakes)

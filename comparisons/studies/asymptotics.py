@@ -10,7 +10,7 @@ References: van der Vaart (1998), Asymptotic Statistics, §5.3-5.5; Lehmann & Ca
 of Point Estimation, §6.3.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,16 +18,9 @@ from scipy.stats import norm
 
 from comparisons.policy import BIAS, LIMIT_MEAN, LIMIT_SD, LIMIT_SLOPE, PROBABILITY
 from comparisons.replicated.ladder import Rung, Statistic, slope, vanishing
+from comparisons.replicated.moments import Moments
 from comparisons.replicated.sampling import Sampling
-from comparisons.studies._ladder import (
-    CLAIM,
-    coefficients,
-    largest_gap,
-    left_out,
-    powers,
-    usable,
-    where,
-)
+from comparisons.studies._ladder import CLAIM, left_out, powers, usable, where
 from comparisons.studies._study import Descriptive, Number, Setting, Summaries
 from comparisons.verdict import Verdict
 from inference.replicates.fits import replicate
@@ -81,16 +74,27 @@ def descriptive(setting: Setting, summaries: Summaries) -> Iterator[Descriptive]
             for quantity, row in _row(one, i, truth).items()
         ]
         yield Descriptive(f"{name} along the ladder", tuple(rows))
-        yield coefficients(METHOD, name, _statistics(summaries, ladder, i))
+        yield _coefficients(name, _statistics(summaries, ladder, i))
         sds[name] = [one.sd(i) for one in ladder]
     title = "Standard deviations of the estimates, and the fitted lines"
     yield from powers(title, "standard deviation", sds)
 
 
+def _coefficients(parameter: str, statistics: Mapping[str, Statistic]) -> Descriptive:
+    """The fitted laws of statistics of a parameter, by quantity."""
+    numbers = []
+    for quantity, one in statistics.items():
+        quantity = f"c in {quantity} = {one.limit:.4g} + c N^−{one.power:g}"
+        numbers.append(Number(METHOD, max(one.rungs).n, quantity, parameter, *one.law()))
+    return Descriptive(f"Laws of departures of {parameter} by {METHOD}, fitted", tuple(numbers))
+
+
 def _sampled(setting: Setting, summaries: Summaries) -> list[Sampling]:
     """The estimator at the N that can be used."""
-    at = ((n, summaries[n]) for n in usable(summaries, "error"))
-    return [Sampling(n, one["error"], setting.bound(n), one["standard error"]) for n, one in at]
+    return [
+        Sampling(n, errors, setting.bound(n), summaries[n]["standard error"])
+        for n, errors in usable(summaries, "error").items()
+    ]
 
 
 def _row(sampling: Sampling, i: int, truth: float) -> dict[str, tuple[float, float, float]]:
@@ -123,6 +127,21 @@ def _statistics(summaries: Summaries, ladder: Sequence[Sampling], i: int) -> dic
         "mean standard error / sd": Statistic(own, 1.0, LIMIT_SD),
         "largest difference from the normal law": Statistic(normal, 0.0, PROBABILITY, 0.5),
     }
+
+
+def largest_gap(below: Mapping[int, Moments], place: int, levels: np.ndarray) -> list[Rung]:
+    """How far a law is from the one it should be, along N, at the level p where some N is furthest.
+
+    By moments of indicators that a quantity lies below its p-quantile, for every quantity and,
+    fastest, for every p. One level for all N, since each has a law of its own by which its
+    departure vanishes.
+    """
+    gaps = np.stack([one.mean.reshape(-1, levels.size)[place] - levels for one in below.values()])
+    replicates = np.array([one.replicates for one in below.values()])
+    errors = np.sqrt(levels * (1 - levels) / replicates[:, None])
+    # equal ones differ by rounding
+    worst = int(np.abs(gaps / errors).round(9).max(axis=0).argmax())
+    return [Rung(*one) for one in zip(below, gaps[:, worst], errors[:, worst], strict=True)]
 
 
 def _exact(setting: Setting, ladder: Sequence[Sampling]) -> Iterator[Verdict]:

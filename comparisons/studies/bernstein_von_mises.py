@@ -16,7 +16,7 @@ import numpy as np
 
 from comparisons.policy import LIMIT_POWER, LIMIT_SLACK, NORMAL_LAW, POSTERIOR
 from comparisons.replicated.ladder import Statistic, vanishing
-from comparisons.studies._ladder import departures, left_out, means, powers, rate, where
+from comparisons.studies._ladder import departures, left_out, means, powers, rate, usable, where
 from comparisons.studies._study import Descriptive, Setting, Summaries
 from comparisons.verdict import Verdict
 from inference.replicates.fits import replicate
@@ -70,15 +70,17 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
         yield from left_out(summaries, column, METHOD)
         for i, name in setting.varying:
             fields: dict[str, Any] = {"quantity": column, "parameter": name, "method": METHOD}
-            rungs = means(summaries, column, i)
+            rungs = means(usable(summaries, column), i)
             claim = "mean of {quantity} of {parameter}, N = {n}"
             yield from vanishing(Statistic(rungs, *law), claim, **fields)
             if column == SD and len(rungs) > 1:
                 fields["quantity"] = f"rate at which {SD} tends to 1"
-                yield rate(rungs, 1.0, LIMIT_POWER, LIMIT_SLACK, n=rungs[-1].n, **fields)
+                clear = departures(rungs, 1.0)
+                yield rate(clear, LIMIT_POWER, LIMIT_SLACK, n=rungs[-1].n, **fields)
 
 
 def descriptive(setting: Setting, summaries: Summaries) -> Iterator[Descriptive]:
     """The departures of the sd that are beyond their errors, with the fitted powers of N."""
-    away = {name: departures(means(summaries, SD, i), 1.0) for i, name in setting.varying}
+    at = usable(summaries, SD)
+    away = {name: departures(means(at, i), 1.0) for i, name in setting.varying}
     yield from powers(f"{SD}: departures from 1, and the fitted lines", "|ratio − 1|", away)

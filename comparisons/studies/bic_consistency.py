@@ -33,11 +33,7 @@ CRITERIA = {"aic": "AIC", "loo": "LOO", "bic": "BIC", "evidence": "the evidence"
 
 
 def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
-    """Whether each criterion chooses an order; BIC + 2 log Z.
-
-    Raises:
-        FitError: the model has no order.
-    """
+    """Whether each criterion chooses an order; BIC + 2 log Z."""
     model = setting.model
     if not isinstance(model, HasOrder):
         raise FitError(f"{model.name} is not one of a family of models ordered by size")
@@ -86,7 +82,7 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
         for n, share, error, _ in rungs[-1:]:
             yield Verdict(f"{claim}, against its limit", share, 1.0, error, CHOICE, n=n, **fields)
     yield from left_out(summaries, "gap", "the evidence of the true order")
-    rungs = means(summaries, "gap", 0)
+    rungs = means(usable(summaries, "gap"), 0)
     if len(rungs) > 1:
         rate, error = _slope(rungs)
         fields = {"quantity": f"slope of {GAP} against log N", "method": "bic"}
@@ -110,7 +106,7 @@ def descriptive(setting: Setting, summaries: Summaries) -> Iterator[Descriptive]
         yield Descriptive("Share of data sets in which each order is chosen", tuple(chosen))
         title = f"Data sets in which the true order, {model.order}, is chosen"
         yield Descriptive(title, (), Curves(title, "units", "share", measured, {}, "x"))
-    rungs = means(summaries, "gap", 0)
+    rungs = means(usable(summaries, "gap"), 0)
     if len(rungs) > 1:
         yield _line(rungs)
 
@@ -141,9 +137,8 @@ def _true(setting: Setting) -> int:
 def _shares(summaries: Summaries, criterion: str, place: int) -> list[Rung]:
     """Shares, with the error of one that has been seen a little less than always."""
     rungs = []
-    for n in usable(summaries, criterion):
-        moments = summaries[n][criterion]
-        share, count = float(moments.mean[place]), moments.replicates
+    for n, one in usable(summaries, criterion).items():
+        share, count = float(one.mean[place]), one.replicates
         shrunk = (share * count + 1) / (count + 2)
         rungs.append(Rung(n, share, float(np.sqrt(shrunk * (1 - shrunk) / count))))
     return rungs

@@ -14,7 +14,7 @@ References: Talts, Betancourt, Simpson, Vehtari & Gelman (2018), arXiv:1804.0678
 Bürkner & Vehtari (2022), Statistics and Computing 32, of bands for ranks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,9 +25,18 @@ from scipy.stats import binom, norm
 from comparisons.exhibits import Curves
 from comparisons.policy import BAND, RANKS, RANKS_FALSE_ALARM, Z
 from comparisons.replicated.ladder import Rung, Statistic, vanishing
+from comparisons.replicated.moments import Moments
 from comparisons.studies._ladder import CLAIM, LAGGED, dependent, left_out, usable, where
-from comparisons.studies._singly import LAPLACE, MEAN_FIELD, NUTS, POSTERIOR, columns, drawn, normal
-from comparisons.studies._study import Descriptive, Number, Setting, Summaries
+from comparisons.studies._study import (
+    LAPLACE,
+    MEAN_FIELD,
+    NUTS,
+    POSTERIOR,
+    Descriptive,
+    Number,
+    Setting,
+    Summaries,
+)
 from comparisons.verdict import Verdict, not_comparable
 from inference.replicates.fits import starts
 from inference.replicates.gaussian_vi import mean_field, shrinkage
@@ -56,9 +65,7 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
     start = starts(model, batch)
     chains = sample(model, batch, start, warm_up=WARM_UP, draws=DRAWS, thin=THIN)
     reported = np.asarray(compiled(model, batch).flat(chains.points))
-    sampled = {NUTS: (reported, chains.usable)}
-    for other in drawn(setting, batch, indices, DRAWS):
-        sampled[other.column] = other.draws, other.usable
+    sampled = {NUTS: (reported, chains.usable), **setting.drawn(batch, DRAWS)}
     found = {
         name: _below((draws < prior_draws[:, None]).sum(axis=1), DRAWS + 1, fine)
         for name, (draws, fine) in sampled.items()
@@ -67,9 +74,7 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
     for name, draws in (posteriors(model, batch, start) | approximate).items():
         below = (draws.quantities < prior_draws[:, None]) * draws.weights[:, :, None]
         found[name] = _below(below.sum(axis=1), 1, draws.usable)
-    for language in dict.fromkeys(normal(setting).values()):
-        if language is None:
-            continue
+    for language in filter(None, dict.fromkeys(setting.normal.values())):
         ratio = shrinkage(model, batch, start, language)[:, :, None]
         shares = norm.cdf(ratio * norm.ppf(LEVELS))
         found[_theory(language)] = setting.constants_as(LEVELS, shares)
@@ -112,41 +117,40 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
     """The largest departure from uniform ranks, by method, parameter and N, and of all together."""
     for method, language in _methods(setting).items():
         yield from left_out(summaries, method, method)
-        ladder = usable(summaries, method)
-        shares = {n: _shares(setting, summaries, n, method, language) for n in ladder}
+        at = usable(summaries, method)
+        shares = {n: _shares(setting, summaries[n], method, language) for n in at}
         beyond = " beyond that of a law r times as wide" if language else ""
-        claim = CLAIM.replace("{method}", f"{{method}}{beyond}")
-        limited = method in normal(setting)
-        refused: dict[int, Verdict] = {}
+        limited, refused = method in setting.normal, dict[int, Verdict]()
+        fields: dict[str, Any] = {"quantity": FURTHEST, "method": method}
+        fields["claim"] = CLAIM.replace("{method}", f"{{method}}{beyond}")
         for place, (i, name) in enumerate(setting.varying):
-            fields: dict[str, Any] = {"quantity": FURTHEST, "parameter": name, "method": method}
-            here: dict[int, Verdict] = {}
+            fields["parameter"], here = name, dict[int, Verdict]()
             if method == NUTS:
-                here = dependent(summaries, ladder, i, claim, **fields)
+                here = dependent({n: summaries[n][LAGGED] for n in at}, i, **fields)
                 refused |= here
                 yield from here.values()
             rungs = [one.furthest(n, place) for n, one in shares.items() if n not in here]
             if limited:
-                yield from vanishing(Statistic(rungs, 0.0, RANKS, 0.5, first=0.0), claim, **fields)
+                yield from vanishing(Statistic(rungs, 0.0, RANKS, 0.5, first=0.0), **fields)
                 continue
             for n, gap, error, _ in rungs:
-                yield Verdict(claim, gap, 0.0, error, RANKS, n=n, **fields)
+                yield Verdict(observed=gap, expected=0.0, error=error, bound=RANKS, n=n, **fields)
         fields = {"quantity": TOGETHER, "method": method}
-        claim = f"{TOGETHER}, by {{method}}{beyond}, N = {{n}}"
+        fields["claim"] = f"{TOGETHER}, by {{method}}{beyond}, N = {{n}}"
         for n, verdict in refused.items():
-            yield not_comparable(claim, verdict.cause, n=n, **fields)
+            yield not_comparable(cause=verdict.cause, n=n, **fields)
         if limited:
             rungs = [one.together(n)[0] for n, one in shares.items()]
-            yield from vanishing(Statistic(rungs, 0.0, RANKS, 0.5, first=0.0), claim, **fields)
+            yield from vanishing(Statistic(rungs, 0.0, RANKS, 0.5, first=0.0), **fields)
             continue
-        for n in (n for n in ladder if n not in refused):
-            yield _uniform(shares[n], n, claim, **fields)
+        for n in (n for n in at if n not in refused):
+            yield _uniform(shares[n], n, **fields)
 
 
 def _methods(setting: Setting) -> dict[str, Language | None]:
     """Every method, and in whose unconstrained space its coordinates are independent, if any."""
-    own = (NUTS, *columns(setting), POSTERIOR, LAPLACE, MEAN_FIELD)
-    return {method: normal(setting).get(method) for method in own}
+    own = (NUTS, *setting.columns, POSTERIOR, LAPLACE, MEAN_FIELD)
+    return {method: setting.normal.get(method) for method in own}
 
 
 class _Shares(NamedTuple):
@@ -190,17 +194,14 @@ class _Shares(NamedTuple):
 
 
 def _shares(
-    setting: Setting, summaries: Summaries, n: int, method: str, language: Language | None
+    setting: Setting, columns: Mapping[str, Moments], method: str, language: Language | None
 ) -> _Shares:
     """The shares of a method, whose coordinates are independent in a language's space, if any."""
     places = [i for i, _ in setting.varying]
-
-    def levels(column: str) -> np.ndarray:
-        return summaries[n][column].mean.reshape(-1, LEVELS.size)[places]
-
-    found = levels(method)
-    theory = levels(_theory(language)) if language else np.broadcast_to(LEVELS, found.shape)
-    return _Shares(found, theory, summaries[n][method].replicates)
+    names = [method, _theory(language)] if language else [method]
+    found, *known = (columns[name].mean.reshape(-1, LEVELS.size)[places] for name in names)
+    theory = known[0] if known else np.broadcast_to(LEVELS, found.shape)
+    return _Shares(found, theory, columns[method].replicates)
 
 
 def _uniform(shares: _Shares, n: int, claim: str, **fields: Any) -> Verdict:
@@ -212,24 +213,26 @@ def _uniform(shares: _Shares, n: int, claim: str, **fields: Any) -> Verdict:
 
 def descriptive(setting: Setting, summaries: Summaries) -> Iterator[Descriptive]:
     """Shares below each level, drawn less the level, with a band for all of them together."""
+    x = LEVELS.tolist()
     for method, language in _methods(setting).items():
         for n in usable(summaries, method):
-            shares = _shares(setting, summaries, n, method, language)
+            shares = _shares(setting, summaries[n], method, language)
             half = norm.ppf(1 - (1 - BAND) / (2 * shares.gap.size))
             half *= np.sqrt(LEVELS * (1 - LEVELS) / shares.replicates)
-            x, measured, numbers = LEVELS.tolist(), {}, []
+            measured, numbers = {}, []
             theory = {"band": (x, half.tolist()), "band, below": (x, (-half).tolist())}
-            rows = zip(shares.found, shares.error, shares.theory, strict=True)
-            for (_, name), (found, error, predicted) in zip(setting.varying, rows, strict=True):
+            for place, (_, name) in enumerate(setting.varying):
+                found, predicted = shares.found[place], shares.theory[place]
                 measured[name] = x, (found - LEVELS).tolist()
                 if language:
                     theory[name] = x, (predicted - LEVELS).tolist()
-                for level, *row in zip(LEVELS, found, error, predicted, strict=True):
+                rows = np.stack([found, shares.error[place], predicted], axis=1).tolist()
+                for level, row in zip(x, rows, strict=True):
                     quantity = f"share of ranks below {level:.2f}"
-                    numbers.append(Number(method, n, quantity, name, *map(float, row)))
-            for level, width in zip(LEVELS, half, strict=True):
+                    numbers.append(Number(method, n, quantity, name, *row))
+            for level, width in zip(x, half.tolist(), strict=True):
                 quantity = f"half-width of the {BAND:.0%} band at {level:.2f}"
-                numbers.append(Number(method, n, quantity, "", float(width), 0.0))
+                numbers.append(Number(method, n, quantity, "", width, 0.0))
             title = f"{method}, N = {n}: ranks against uniform ones, and their {BAND:.0%} band"
             label = "share of ranks below p, less p"
             yield Descriptive(title, tuple(numbers), Curves(title, "p", label, measured, theory))

@@ -18,13 +18,22 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2, norm
+from scipy.stats import chi2
 
 from comparisons.policy import LEVEL, PROBABILITY
 from comparisons.replicated.ladder import Statistic, vanishing
-from comparisons.studies._ladder import CLAIM, LAGGED, dependent, left_out, shares, usable, where
-from comparisons.studies._singly import MEAN_FIELD, NUTS, drawn, normal
-from comparisons.studies._study import Setting, Summaries
+from comparisons.studies._ladder import (
+    CLAIM,
+    LAGGED,
+    dependent,
+    held_by,
+    left_out,
+    shares,
+    usable,
+    wald,
+    where,
+)
+from comparisons.studies._study import MEAN_FIELD, NUTS, Setting, Summaries
 from comparisons.verdict import Verdict, not_comparable
 from inference.replicates.fits import Replicates, replicate, standard_errors
 from inference.replicates.gaussian_vi import mean_field, narrowing
@@ -61,8 +70,8 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
         resampled, fine = bootstrap(setting.model, batch, fits, draws=DRAWS)
         found[BY_UNITS[-1]] = where(fine, _inside(resampled, setting.truth))
     found |= _sampled(setting, batch, fits)
-    for further in drawn(setting, setting.batch(n, indices), indices, DRAWS):
-        found[further.column] = where(further.usable, _inside(further.draws, setting.truth))
+    for column, (draws, fine) in setting.drawn(batch, DRAWS).items():
+        found[column] = where(fine, _inside(draws, setting.truth))
     deviance = profile_deviances(setting.model, batch, fits, setting.truth)
     inside = np.where(np.isnan(deviance), np.nan, deviance <= chi2.ppf(LEVEL, 1))
     return {**found, "profile likelihood": setting.constants_as(1.0, inside)}
@@ -77,11 +86,7 @@ def _wald(setting: Setting, batch: Batch, fits: Replicates) -> dict[str, np.ndar
     if EXPECTED not in by_method:
         with suppress(FitError):  # of which `judge` tells
             by_method[AT_TRUTH] = setting.bound(batch.n).deviation
-    away, half = np.abs(fits.estimate - setting.truth), norm.ppf((1 + LEVEL) / 2)
-    return {
-        method: where(fits.converged, (away <= half * error).astype(float))
-        for method, error in by_method.items()
-    }
+    return wald(fits, by_method, setting.truth)
 
 
 def _sampled(setting: Setting, batch: Batch, fits: Replicates) -> dict[str, np.ndarray]:
@@ -107,30 +112,18 @@ def _inside(draws: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
     """Coverage by method, parameter and N."""
-    columns = next(iter(summaries.values()))
+    columns, largest = next(iter(summaries.values())), max(summaries)
     if not {EXPECTED, AT_TRUTH} & {*columns}:
-        n = max(summaries)
         try:
-            setting.bound(n)
+            setting.bound(largest)
         except FitError as error:
-            yield _refused(EXPECTED, n, str(error))
+            yield _refused(EXPECTED, largest, str(error))
     for method in [one for one in BY_UNITS if one not in columns]:
-        yield _refused(method, max(summaries), "all data are one unit: use wald[observed] instead")
+        yield _refused(method, largest, "all data are one unit: use wald[observed] instead")
     for method in columns:
-        if method == LAGGED:
-            continue
-        yield from left_out(summaries, method, method)
-        ladder, ratios, language = usable(summaries, method), None, normal(setting).get(method)
-        if language and ladder:
-            try:
-                ratios = _ratios(setting, ladder[-1], language)
-            except FitError as error:
-                cause = f"its coverage cannot be predicted: {error}"
-                yield _refused(method, ladder[-1], cause)
-                continue
-        for i, name in setting.varying:
-            ratio = None if ratios is None else float(ratios[i])
-            yield from _covered(summaries, method, (i, name), ratio)
+        if method != LAGGED:
+            yield from left_out(summaries, method, method)
+            yield from _covered(setting, summaries, method)
 
 
 def _refused(method: str, n: int, cause: str) -> Verdict:
@@ -138,32 +131,34 @@ def _refused(method: str, n: int, cause: str) -> Verdict:
     return not_comparable("{quantity} by {method}", cause, n=n, **fields)
 
 
-def _covered(
-    summaries: Summaries, method: str, quantity: tuple[int, str], ratio: float | None
-) -> Iterator[Verdict]:
-    """Coverage of a quantity, place and name, along the ladder.
-
-    `ratio` is its standard deviation over the right one where that is not 1 in the limit.
-    """
-    i, name = quantity
-    claim, limit, ladder = CLAIM, LEVEL, usable(summaries, method)
-    fields: dict[str, Any] = {"quantity": QUANTITY, "parameter": name, "method": method}
-    if ratio is not None:
-        limit = float(2 * norm.cdf(norm.ppf((1 + LEVEL) / 2) * ratio) - 1)
-        theory = f", theory {limit:.4f} for an sd {ratio:.3f} times the right one"
-        claim = CLAIM.replace(", N", f"{theory}, N")
-    refused = dependent(summaries, ladder, i, claim, **fields) if method == NUTS else {}
-    yield from refused.values()
-    rungs = shares(summaries, method, i, limit, [n for n in ladder if n not in refused])
-    yield from vanishing(Statistic(rungs, limit, PROBABILITY), claim, **fields)
+def _covered(setting: Setting, summaries: Summaries, method: str) -> Iterator[Verdict]:
+    """Coverage of every quantity along the ladder, by a method."""
+    ladder, language = usable(summaries, method), setting.normal.get(method)
+    ratios = np.ones(len(setting.names))
+    if language and ladder:
+        try:
+            ratios = _ratios(setting, max(ladder), language)
+        except FitError as error:
+            cause = f"its coverage cannot be predicted: {error}"
+            yield _refused(method, max(ladder), cause)
+            return
+    for i, name in setting.varying:
+        claim, limit, at = CLAIM, LEVEL, ladder
+        if language:
+            limit = float(held_by(ratios[i]))
+            theory = f", theory {limit:.4f} for an sd {ratios[i]:.3f} times the right one"
+            claim = CLAIM.replace(", N", f"{theory}, N")
+        fields: dict[str, Any] = {"quantity": QUANTITY, "parameter": name, "method": method}
+        fields["claim"] = claim
+        if method == NUTS:
+            refused = dependent({n: summaries[n][LAGGED] for n in ladder}, i, **fields)
+            yield from refused.values()
+            at = {n: one for n, one in ladder.items() if n not in refused}
+        yield from vanishing(Statistic(shares(at, i, limit), limit, PROBABILITY), **fields)
 
 
 def _ratios(setting: Setting, n: int, language: Language) -> np.ndarray:
-    """Mean-field standard deviations over the right ones at the truth, shape (m,).
-
-    Raises:
-        FitError: the expected information is not known, or it is singular there.
-    """
+    """Mean-field standard deviations over the right ones at the truth, shape (m,)."""
     model, data = setting.model, setting.batch(n, [0]).sets[0]
     u = np.asarray(density(model, data).unconstrain(model.truth))
     information = setting.bound(n).information

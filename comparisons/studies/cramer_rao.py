@@ -17,7 +17,7 @@ import numpy as np
 
 from comparisons.policy import BIAS, EFFICIENCY
 from comparisons.replicated.ladder import Rung, Statistic, vanishing
-from comparisons.replicated.sampling import Sampling
+from comparisons.replicated.sampling import SMALLEST, Sampling, at_least
 from comparisons.studies._ladder import CLAIM, left_out, usable, where
 from comparisons.studies._study import Setting, Summaries
 from comparisons.verdict import Verdict
@@ -61,38 +61,26 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
 
 def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
     """Variance, squared error and bias by estimator and parameter, and the matrix inequality."""
-    bounds = {n: setting.bound(n) for n in summaries}
+    laws = {
+        "variance / Cramér–Rao bound": (Sampling.variance, 1.0, EFFICIENCY),
+        "mean squared error / Cramér–Rao bound": (_squared_error, 1.0, EFFICIENCY),
+        "bias / sd": (Sampling.bias, 0.0, BIAS, 0.5),
+    }
     for method in next(iter(summaries.values())):
         yield from left_out(summaries, method, method)
-        ladder = [Sampling(n, summaries[n][method], bounds[n]) for n in usable(summaries, method)]
+        usable_at = usable(summaries, method).items()
+        ladder = [Sampling(n, errors, setting.bound(n)) for n, errors in usable_at]
         for i, name in setting.varying:
             fields: dict[str, Any] = {"method": method, "parameter": name}
-            for quantity, statistic in _statistics(ladder, i).items():
+            for quantity, (measured, *law) in laws.items():
+                statistic = Statistic([measured(one, i) for one in ladder], *law)
                 yield from vanishing(statistic, CLAIM, quantity=quantity, **fields)
             fields["quantity"] = "variance / bound at its bias"
             for rung in [_over_bound_at_bias(one, i) for one in ladder]:
-                yield _at_least(CLAIM, rung, 1.0, **fields)
+                yield at_least(CLAIM, rung, 1.0, **fields)
         for sampling in ladder[-1:]:
-            fields = {"method": method, "quantity": "smallest eigenvalue of B^(−½) Var B^(−½)"}
-            yield _at_least("{quantity} by {method}, N = {n}", *sampling.smallest(), **fields)
-
-
-def _at_least(claim: str, rung: Rung, expected: float, **fields: Any) -> Verdict:
-    numbers = rung.value, expected, rung.error, EFFICIENCY
-    return Verdict(claim, *numbers, "at_least", n=rung.n, fixed=rung.fixed, **fields)
-
-
-def _statistics(ladder: Sequence[Sampling], i: int) -> dict[str, Statistic]:
-    """The statistics of a quantity, with their limits, by what they are called."""
-    variance, square, bias = (
-        [statistic(one, i) for one in ladder]
-        for statistic in (Sampling.variance, _squared_error, Sampling.bias)
-    )
-    return {
-        "variance / Cramér–Rao bound": Statistic(variance, 1.0, EFFICIENCY),
-        "mean squared error / Cramér–Rao bound": Statistic(square, 1.0, EFFICIENCY),
-        "bias / sd": Statistic(bias, 0.0, BIAS, 0.5),
-    }
+            claim, rung = "{quantity} by {method}, N = {n}", sampling.smallest()
+            yield at_least(claim, *rung, method=method, quantity=SMALLEST)
 
 
 def _squared_error(sampling: Sampling, i: int) -> Rung:

@@ -10,14 +10,13 @@ References: White (1982), Econometrica 50; van der Vaart (1998), Asymptotic Stat
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
 from comparisons.policy import LEVEL, PROBABILITY
 from comparisons.replicated.ladder import Statistic, vanishing
-from comparisons.studies._ladder import CLAIM, left_out, shares, usable, where
+from comparisons.studies._ladder import CLAIM, held_by, left_out, shares, usable, wald
 from comparisons.studies._study import Setting, Summaries
 from comparisons.verdict import Verdict, not_comparable
 from inference.replicates.fits import replicate, standard_errors
@@ -36,22 +35,9 @@ QUANTITY = f"coverage of θ* by the {LEVEL:.0%} interval"
 CAUSE = "misspecification: 2Φ(z r) − 1, r of the observed SE over the sandwich"
 
 
-class Limit(NamedTuple):
-    """Where the wrong model's maximum tends, and what its intervals cover there."""
-
-    values: np.ndarray
-    """θ*, shape (m,)."""
-    coverage: dict[str, np.ndarray]
-    """In the limit, by kind of standard error, shape (m,)."""
-
-
 @lru_cache(maxsize=8)
-def limit(setting: Setting) -> Limit:
-    """The pseudo-true values, from one very large data set.
-
-    Raises:
-        FitError: the model is not one of single columns `y`, or has no maximum there.
-    """
+def limit(setting: Setting) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """θ*, shape (m,), from one very large data set; its coverage by kind of standard error."""
     nature = GaussianMixture(MODES)
     ours = setting.model.simulate(np.random.default_rng(0), setting.model.truth, 10)
     theirs = nature.simulate(np.random.default_rng(0), nature.truth, 10)
@@ -62,43 +48,38 @@ def limit(setting: Setting) -> Limit:
     if not fits.converged.all():
         raise FitError(f"{setting.model.name} has no regular maximum on three modes")
     errors = standard_errors(setting.model, batch, fits)
-    half = norm.ppf((1 + LEVEL) / 2)
     ratio = errors["observed"][0] / errors["sandwich"][0]
-    covered = {"observed": 2 * norm.cdf(half * ratio) - 1, "sandwich": np.full_like(ratio, LEVEL)}
-    return Limit(fits.estimate[0], covered)
+    covered = {"observed": held_by(ratio), "sandwich": np.full_like(ratio, LEVEL)}
+    return fits.estimate[0], covered
 
 
 def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
     """Whether the intervals contain θ*, by kind of standard error."""
-    nature, values = GaussianMixture(MODES), limit(setting).values
+    nature, (values, _) = GaussianMixture(MODES), limit(setting)
     batch = simulated(nature, nature.truth, n, indices, setting.seed)
     fits = replicate(setting.model, batch)
     errors = standard_errors(setting.model, batch, fits)
-    away, half = np.abs(fits.estimate - values), norm.ppf((1 + LEVEL) / 2)
-    return {
-        kind: where(fits.converged, (away <= half * errors[kind]).astype(float)) for kind in KINDS
-    }
+    return wald(fits, {kind: errors[kind] for kind in KINDS}, values)
 
 
 def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
     """Coverage of θ* by kind of standard error, parameter and N."""
-    theory = limit(setting)
+    _, coverage = limit(setting)
     for kind in KINDS:
         fields: dict[str, Any] = {"quantity": QUANTITY, "method": f"wald[{kind}]"}
         yield from left_out(summaries, kind, fields["method"])
         ladder = usable(summaries, kind)
-        known = [n for n in ladder if n * KNOWN <= LARGE]
         cause = f"θ* is known from {LARGE:,} units, and so only for N up to {LARGE // KNOWN:,}"
-        for n in ladder[len(known) :]:
+        for n in [n for n in ladder if n * KNOWN > LARGE]:
+            del ladder[n]
             yield not_comparable("{quantity} by {method}, N = {n}", cause, n=n, **fields)
         for i, name in setting.varying:
-            covered = float(theory.coverage[kind][i])
-            rungs = shares(summaries, kind, i, covered, known)
+            covered = float(coverage[kind][i])
+            rungs = shares(ladder, i, covered)
             fields["parameter"] = name
             if kind == "sandwich":
                 yield from vanishing(Statistic(rungs, LEVEL, PROBABILITY), CLAIM, **fields)
                 continue
             fields |= {"cause": CAUSE, "predicted": covered, "prediction_error": PROBABILITY}
             for n, share, error, _ in rungs:
-                numbers = share, LEVEL, error, PROBABILITY
-                yield Verdict(CLAIM, *numbers, n=n, **fields)
+                yield Verdict(CLAIM, share, LEVEL, error, PROBABILITY, n=n, **fields)
