@@ -469,6 +469,7 @@ def test_the_tidy_tables_have_the_columns_of_the_contract(written: Path) -> None
             "estimate_error",
             "sd_error",
             "sd_kind",
+            *("q05", "q25", "q50", "q75", "q95"),
             "status",
             "problems",
         ],
@@ -518,6 +519,10 @@ def test_the_tables_hold_every_estimate_refusal_failure_and_verdict(written: Pat
     fit = result.estimates[METHODS["gaussian_vi[numpyro, mean_field]"]]
     assert float(row["estimate"]) == float(fit.location.value["covariance"][1, 0])
     assert float(row["sd_error"]) == float(fit.sd.error["covariance"][1, 0])
+    assert fit.draws is not None
+    drawn = fit.draws["posterior"]["covariance"].to_numpy()[..., 1, 0]
+    kept = {level: float(row[f"q{level:02}"]) for level in (5, 25, 50, 75, 95)}
+    assert kept == {level: np.percentile(drawn, level) for level in kept}
     rows = [
         row
         for row in rows_of(written / "verdicts.csv")

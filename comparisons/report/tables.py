@@ -13,6 +13,7 @@ import xarray as xr
 
 from comparisons.criteria import by_fit
 from comparisons.grades import Grade
+from comparisons.reference import own_draws
 from comparisons.report.draws import Comparable, Replicates
 from comparisons.report.headline import Row, duration, published_grades
 from comparisons.report.result import CaseResult
@@ -23,9 +24,10 @@ from inference.posterior.draws import QUANTILES
 from models.capabilities import HasOwnPrograms
 from models.spec import Model
 
+_QUANTILES = tuple(f"q{100 * level:02.0f}" for level in QUANTILES)
 ESTIMATES = (
     *("model", "data", "method", "engine", "parameter", "estimate", "sd", "estimate_error"),
-    *("sd_error", "sd_kind", "status", "problems"),
+    *("sd_error", "sd_kind", *_QUANTILES, "status", "problems"),
 )
 CRITERIA = ("model", "data", "method", "criterion", "value", "error", "k", "n")
 GRADES = ("model", "data", *Grade._fields)
@@ -88,11 +90,15 @@ def estimate_rows(result: CaseResult) -> list[Row]:
             "status": "problems" if fit.problems else "ok",
             "problems": "; ".join(fit.problems),
         }
-        for variable in map(str, fit.location.value):
-            for name, (estimate, estimate_error, sd, sd_error) in fit.scalars(variable).items():
-                numbers = {"estimate": estimate, "estimate_error": estimate_error}
-                numbers |= {"sd": sd, "sd_error": sd_error}
-                rows.append({**same, "parameter": name, **numbers})
+        variables = map(str, fit.location.value)
+        found = {name: one for variable in variables for name, one in fit.scalars(variable).items()}
+        draws = own_draws(fit, list(found))
+        for i, (name, (estimate, estimate_error, sd, sd_error)) in enumerate(found.items()):
+            numbers = {"estimate": estimate, "estimate_error": estimate_error}
+            numbers |= {"sd": sd, "sd_error": sd_error}
+            if draws is not None:
+                numbers |= dict(zip(_QUANTILES, np.quantile(draws[..., i], QUANTILES), strict=True))
+            rows.append({**nothing, **same, "parameter": name, **numbers})
     for method, why in result.refusals.items():
         rows.append({**nothing, **_of(method), "status": "refused", "problems": why})
     for name, why in result.failures.items():
