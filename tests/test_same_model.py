@@ -284,6 +284,14 @@ def test_other_charts_are_no_difference() -> None:
     assert parted_densities(model, at_truth(model, 12)) == {}
 
 
+def test_jacobians_are_not_lost_beside_large_log_priors() -> None:
+    # on columns of such scales the log prior of the covariance is 1e14, and its last digit 0.02
+    model = Gaussian(dim=2)
+    data = at_truth(model, 12)
+    data = data.assign(y=(data["y"].dims, data["y"].data * [1e-8, 1e8]))
+    assert parted_densities(model, data) == {}
+
+
 def test_draws_a_twentieth_too_wide_are_caught() -> None:
     # densities that are right, and draws that are not
     def program(data: xr.Dataset) -> Any:

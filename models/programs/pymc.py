@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import jax
@@ -47,6 +47,28 @@ def jaxified(inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable[..., tup
     return jax_sampling.get_jaxified_graph(inputs=list(inputs), outputs=list(outputs))
 
 
+def log_jacobians(
+    variables: Sequence[Any], values: Mapping[Any, Any], transforms: Mapping[Any, Any]
+) -> list[Any]:
+    """Graphs of the log-Jacobian of each variable, a scalar.
+
+    It is not the difference of two log priors, in which it would be lost where these are large.
+    """
+    import pytensor.tensor as pt
+
+    return [
+        pt.constant(np.float64(0))
+        if transforms[v] is None
+        else transforms[v].log_jac_det(values[v], *v.owner.inputs).sum()
+        for v in variables
+    ]
+
+
+def _log_jacobians(program: Any, free: Sequence[Any]) -> list[Any]:
+    graphs = log_jacobians(free, program.rvs_to_values, program.rvs_to_transforms)
+    return program.replace_rvs_by_values(graphs)
+
+
 def _forward(program: Any, free: Sequence[Any], values: Values) -> Callable[..., Any]:
     """Arrays on the natural scale, one per variable ↦ the program's unconstrained coordinates.
 
@@ -84,7 +106,8 @@ def pymc_functions(model: Model, data: xr.Dataset) -> Program:
             inputs, program.logp(vars=program.observed_RVs, jacobian=False, sum=False)
         )
         priors = [*free, *program.potentials]
-        prior = jaxified(inputs, [program.logp(vars=priors, jacobian=j) for j in (False, True)])
+        prior = jaxified(inputs, [program.logp(vars=priors, jacobian=False)])
+        jacobians = jaxified(inputs, _log_jacobians(program, free))
         natural = jaxified(inputs, program.replace_rvs_by_values(free))
     # any valid point gives the shapes; PyMC's own initial point would compile the whole program
     somewhere = model.start(np.random.default_rng(0), data)
@@ -104,8 +127,7 @@ def pymc_functions(model: Model, data: xr.Dataset) -> Program:
         return prior(*parts.values())[0]
 
     def log_jacobian(parts: Values) -> Array:
-        without, with_jacobian = prior(*parts.values())
-        return with_jacobian - without
+        return sum(jacobians(*parts.values()), jnp.zeros(()))
 
     parts = jax.eval_shape(unconstrain, somewhere)  # in the order of its keys
     shapes = {name: parts[name].shape for name in names}
@@ -126,7 +148,7 @@ def pymc_reading(
     program = pymc_program(model, data)
     names = [parameter.name for parameter in model.parameters]
     function, rows = _natural_terms(program, names, derivatives=derivatives)
-    log_jacobians = _jacobians(model, data, program, space) if derivatives else None
+    jacobians = _jacobians(model, data, program, space) if derivatives else None
     k = len(names)
 
     def read(u: Array) -> Terms:
@@ -138,7 +160,7 @@ def pymc_reading(
             out[k + 1 :][:rows],
             out[k + 1 + rows :],
         )
-        if log_jacobians is None:
+        if jacobians is None:
             return priors, other, likelihood, [], []
         _, back = jax.vjp(space.constrain, u)
         gradients = []
@@ -146,7 +168,7 @@ def pymc_reading(
             pairs = zip(names, part, strict=True)
             cotangent = {n: jnp.reshape(g, jnp.shape(values[n])).astype(float) for n, g in pairs}
             gradients.append(back(cotangent)[0])
-        return priors, other, likelihood, gradients, log_jacobians(u)
+        return priors, other, likelihood, gradients, jacobians(u)
 
     return read
 
@@ -192,11 +214,7 @@ def _jacobians(
     free = [program[name] for name in names]
     with float64_constants():
         inputs = [program.rvs_to_values[variable] for variable in free]
-        with_jacobian: Any = program.logp(vars=free, jacobian=True, sum=False)
-        without: Any = program.logp(vars=free, jacobian=False, sum=False)
-        own = jaxified(
-            inputs, [a.sum() - b.sum() for a, b in zip(with_jacobian, without, strict=True)]
-        )
+        own = jaxified(inputs, _log_jacobians(program, free))
         forward = _forward(program, free, model.start(np.random.default_rng(0), data))
 
     def change(u: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
@@ -204,7 +222,7 @@ def _jacobians(
         v = tuple(forward(*(values[name] for name in names)))
         return v, v
 
-    def log_jacobians(u: Array) -> list[Array]:
+    def carried(u: Array) -> list[Array]:
         terms = []
         derivatives, v = jax.jacfwd(change, has_aux=True)(u)
         for name, jacobian, derivative in zip(names, own(*v), derivatives, strict=True):
@@ -214,7 +232,7 @@ def _jacobians(
             terms.append(jacobian + (jnp.linalg.slogdet(block)[1] if square else jnp.nan))
         return terms
 
-    return log_jacobians
+    return carried
 
 
 # --- draws ----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ that builds a model is called so that they never become small.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import jax
@@ -17,7 +17,7 @@ from jax import Array
 
 from models.errors import ModelError, told
 from models.programs.adopted.program import Site, Terms, UserProgram
-from models.programs.pymc import float64_constants, jaxified
+from models.programs.pymc import float64_constants, jaxified, log_jacobians
 from models.spec import Values
 
 _WIDER = {"float16": "float64", "float32": "float64", "int8": "int64", "int16": "int64"}
@@ -89,24 +89,17 @@ class PymcProgram(UserProgram):
         self.deterministics = shapes
 
     def _outputs(self, to_value: Mapping[Any, Any]) -> list[Any]:
-        """Prior without and with Jacobian, likelihood, potentials and natural values."""
+        """Log prior, log-likelihood, log-Jacobians, potentials and natural values."""
         from pymc.logprob.basic import transformed_conditional_logp
 
-        def terms(variables: Sequence[Any], *, jacobian: bool) -> list[Any]:
-            if not variables:
-                return []
-            return list(
-                transformed_conditional_logp(
-                    variables,
-                    rvs_to_values=dict(to_value),
-                    rvs_to_transforms=dict(self._transform),
-                    jacobian=jacobian,
-                )
-            )
-
-        both = [*self._free, *self._seen]
-        natural = self._by_values([*self._potentials, *self._free], to_value)
-        return [*terms(both, jacobian=False), *terms(self._free, jacobian=True), *natural]
+        terms = transformed_conditional_logp(
+            [*self._free, *self._seen],
+            rvs_to_values=dict(to_value),
+            rvs_to_transforms=dict(self._transform),
+            jacobian=False,
+        )
+        jacobians = log_jacobians(self._free, to_value, self._transform)
+        return [*terms, *self._by_values([*jacobians, *self._potentials, *self._free], to_value)]
 
     def _by_values(self, graphs: list[Any], to_value: Mapping[Any, Any]) -> list[Any]:
         """Graphs of random variables as graphs of their unconstrained values."""
@@ -169,11 +162,9 @@ class PymcProgram(UserProgram):
         terms_at = self._terms_at if observed is None else self._observing(observed)
         out = list(terms_at(*parts))
         k, n, m = len(self._free), len(self._seen), len(self._potentials)
-        prior, likelihood, with_jacobian = out[:k], out[k : k + n], out[k + n : 2 * k + n]
+        prior, likelihood, jacobians = out[:k], out[k : k + n], out[k + n : 2 * k + n]
         factors, values = out[2 * k + n : 2 * k + n + m], out[2 * k + n + m :]
         names = self.names
-        pairs = zip(with_jacobian, prior, strict=True)
-        jacobians = [jnp.sum(a) - jnp.sum(b) for a, b in pairs]
         return Terms(
             dict(zip(names, values, strict=True)),
             {name: function(*parts)[0] for name, function in self._deterministic.items()},
