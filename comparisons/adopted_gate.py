@@ -209,14 +209,18 @@ def _blur(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _relative(term: str, sides: Sides, kept: np.ndarray) -> _Compared:
     count = int(kept.sum())
     a, b = (np.asarray(side, float)[kept].reshape(count, side[0].size) for side in sides)
+    off = np.where(a == b, 0.0, relative_difference(term, a, b))
+    both = np.isfinite(a) | np.isfinite(b)
+    return _Compared(a, b, np.where(np.isfinite(off), off, np.where(both, np.inf, 0.0)))
+
+
+def relative_difference(term: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|a − b| over the size of a (at least 1) at each point, of a gradient its largest entry."""
     with np.errstate(invalid="ignore", over="ignore"):
         scale = np.maximum(1.0, np.where(np.isfinite(a), np.abs(a), 1.0))
-        if term == GRADIENT:
+        if term.startswith("gradient"):
             scale = scale.max(axis=1, keepdims=True)
-        off = np.where(a == b, 0.0, np.abs(a - b) / scale)
-        both = np.isfinite(a) | np.isfinite(b)
-        relative = np.where(np.isfinite(off), off, np.where(both, np.inf, 0.0))
-    return _Compared(a, b, relative)
+        return np.abs(a - b) / scale
 
 
 def _parted(compared: dict[str, _Compared]) -> list[str]:

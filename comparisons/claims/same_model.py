@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from comparisons.gate import differences
 from comparisons.verdict import Verdict
 from models.errors import DataError
-from models.programs.indices import beyond
 from models.programs.precision import float64
+from models.programs.support import beyond
 
 if TYPE_CHECKING:
     from comparisons.case import Case
