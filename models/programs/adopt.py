@@ -16,7 +16,7 @@ import numpy as np
 from models.errors import ConfigError, ModelError, did_you_mean
 from models.programs.adopted.arguments import called, columns, on_jax_arrays, replaced
 from models.programs.adopted.functions import Adopted
-from models.programs.adopted.model import AdoptedModel, adopted_model
+from models.programs.adopted.model import AdoptedModel
 from models.programs.adopted.own import Own
 from models.programs.adopted.pair import pair
 from models.programs.adopted.program import UserProgram, program_of
@@ -60,7 +60,7 @@ def adopt(
     texts = [_source(own.calls[name], program) for name, program in own.adopted.programs.items()]
     parts = (*texts, dict(names or {}), latent, likelihood)
     digest = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
-    return adopted_model(_title(given), digest, own)
+    return AdoptedModel(_title(given), digest, own, {})
 
 
 def _own(recipe: _Recipe, data: Any) -> Own:

@@ -25,12 +25,13 @@ from models.capabilities import HasOwnPrograms, HasQuantities, HasUnits
 from models.errors import ConfigError, ModelError
 from models.programs.adopted.functions import Adopted, functions
 from models.programs.adopted.program import program_of
-from models.programs.form import Program, check_names, total
+from models.programs.form import Program, total
 from models.programs.numpyro import numpyro_terms
 from models.programs.precision import float64_is_on
 from models.spec import Model, Parameter, Values
 
 type Language = Literal["numpyro", "pymc"]
+_SPELLED = {"numpyro": "NumPyro", "pymc": "PyMC"}
 
 
 @final
@@ -116,8 +117,12 @@ def functions_of(model: Model, data: xr.Dataset, language: Language) -> Program:
     if isinstance(model, HasOwnPrograms):
         return model.functions(data, language)
     program = program_of(language, partial(getattr(model, language), data))
-    check_names(model, {"numpyro": "NumPyro", "pymc": "PyMC"}[language], program.names)
     names = [parameter.name for parameter in model.parameters]
+    if set(names) != set(program.names):
+        raise ModelError(
+            f"model {model.name}: the {_SPELLED[language]} program samples "
+            f"{sorted(program.names)}, the parameter table declares {sorted(names)}"
+        )
     return functions(Adopted({language: program}, None), program, order=names)
 
 

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from models.errors import ModelError
-from models.spec import Model, Values
+from models.spec import Values
 
 
 @final
@@ -59,17 +58,3 @@ def log_volume(jacobian: Array) -> Array:
     """log |det| of a matrix of derivatives; NaN where it is not square."""
     rows, columns = jacobian.shape
     return jnp.linalg.slogdet(jacobian)[1] if rows == columns else jnp.asarray(jnp.nan)
-
-
-def check_names(model: Model, language: str, found: Iterable[str]) -> None:
-    """Holds the sites that a program samples against the parameter table.
-
-    Raises:
-        ModelError: they are not the same.
-    """
-    declared = {parameter.name for parameter in model.parameters}
-    if declared != set(found):
-        raise ModelError(
-            f"model {model.name}: the {language} program samples {sorted(found)}, "
-            f"the parameter table declares {sorted(declared)}"
-        )

@@ -19,9 +19,6 @@ _BATCH = 1_000
 """Prior draws made at a time, so that the samplers' loops stay in the cache."""
 
 
-# --- sites ----------------------------------------------------------------------------------------
-
-
 def numpyro_trace(model: Model, data: xr.Dataset, values: Values) -> dict[str, Any]:
     """The program's sites at given values."""
     from numpyro import handlers
@@ -72,9 +69,6 @@ def base(law: Any) -> Any:
     while hasattr(law, "base_dist"):
         law = law.base_dist
     return law
-
-
-# --- draws ----------------------------------------------------------------------------------------
 
 
 def numpyro_prior(model: Model, data: xr.Dataset, keys: Array) -> dict[str, np.ndarray]:

@@ -12,8 +12,6 @@ from jax import Array
 from models.programs.precision import keeping_the_switch
 from models.spec import Model, Values
 
-# --- graphs ---------------------------------------------------------------------------------------
-
 
 def pymc_program(model: Model, data: xr.Dataset) -> Any:
     """The program, built so that Python numbers stay float64."""
@@ -57,10 +55,7 @@ def log_jacobians(
     ]
 
 
-# --- draws ----------------------------------------------------------------------------------------
-
-
-def sampler(inputs: Sequence[Any], variables: Sequence[Any], seed: int = 0) -> Callable[..., Any]:
+def sampler(inputs: Sequence[Any], variables: Sequence[Any], seed: int = 0) -> Any:
     """A joint draw as a function of the inputs, made by Python on NumPy's generators.
 
     Compiling the samplers would take many times as long as they run.

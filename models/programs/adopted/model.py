@@ -7,8 +7,9 @@ What a class of the user's gives of these is taken from there.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING, Any, final
 
 import jax.numpy as jnp
@@ -34,10 +35,17 @@ class AdoptedModel(Model):
     Attributes:
         name: what reports call it.
         source: a digest of the programs and of how they are read.
+        own: the programs with their data; no settings, by which models are told apart.
+        told: `parameters`, `truth`, `start` and `simulate`, as far as a user's class gives them.
     """
 
     name: str  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
     source: str
+    own: InitVar[Own]
+    told: InitVar[Mapping[str, Any]]
+
+    def __post_init__(self, own: Own, told: Mapping[str, Any]) -> None:
+        vars(self).update(own=own, told=told)
 
     def __repr__(self) -> str:
         """Its name and the languages in which it is written."""
@@ -47,7 +55,7 @@ class AdoptedModel(Model):
         self, name: str, source: str, truth: Mapping[str, Any] | None = None
     ) -> AdoptedModel:
         told = {} if truth is None else {"truth": self._point(truth)}
-        return adopted_model(name, source, self._own, {**self._told, **told})
+        return AdoptedModel(name, source, self._own, {**self._told, **told})
 
     def with_class(self, model: Model, names: Sequence[str]) -> AdoptedModel:
         """The same model; an instance of a user's class gives some parts, such as `truth`."""
@@ -62,7 +70,7 @@ class AdoptedModel(Model):
         if "truth" in told:
             latent = self.adopted.latent
             told["truth"] = self._point({n: x for n, x in told["truth"].items() if n not in latent})
-        return adopted_model(self.name, self.source, self._own, {**self._told, **told})
+        return AdoptedModel(self.name, self.source, self._own, {**self._told, **told})
 
     def _point(self, values: Mapping[str, Any]) -> Values:
         """Values of all parameters, those that are not given at the mode."""
@@ -179,7 +187,10 @@ class AdoptedModel(Model):
         return drawn if isinstance(drawn, str) else ""
 
     def source_of(self, language: str) -> str:
-        return self._own.text_of(language)
+        try:
+            return inspect.getsource(self._own.calls[language])
+        except (KeyError, OSError, TypeError):
+            return ""
 
     def numpyro(self, data: xr.Dataset) -> Any:
         return self._own_of(data).call("numpyro", data)
@@ -187,18 +198,14 @@ class AdoptedModel(Model):
     def pymc(self, data: xr.Dataset) -> pm.Model:
         return self._own_of(data).call("pymc", data)
 
-    def bound(self, data: Any) -> xr.Dataset:
-        """The data it was adopted with, whatever form they are given in again."""
-        del data
-        return self.data
-
     def functions(self, data: xr.Dataset, language: str) -> Program:
         if language not in self.languages:
             raise ModelError(f"{self.name} has no {language} program; it has {self.languages[0]}")
         own = self._own_of(data)
         program = own.adopted.programs[language]
-        observed = None if data is own.data else own.observed_in(program, data)
-        return functions(own.adopted, program, own.rows_of[language], observed)
+        observed = {site: data[own.column_of[site]].data for site in program.observed}
+        other = None if data is own.data else observed
+        return functions(own.adopted, program, own.rows_of[language], other)
 
     def _own_of(self, data: xr.Dataset | None) -> Own:
         return self._own if data is None else self._own.like(data)
@@ -216,22 +223,6 @@ class AdoptedModel(Model):
     @property
     def likelihood_problem(self) -> str:
         return self._own.likelihood_problem
-
-
-def adopted_model(
-    name: str, source: str, own: Own, told: Mapping[str, Any] | None = None
-) -> AdoptedModel:
-    """A model, what belongs to it, and what a user's class tells of it.
-
-    Args:
-        name: what reports call it.
-        source: a digest of the programs and of how they are read.
-        own: the programs with their data; no settings, by which models are told apart.
-        told: `parameters`, `truth`, `start` and `simulate`, as far as a class gives them.
-    """
-    model = AdoptedModel(name, source)
-    vars(model).update(own=own, told=told or {})
-    return model
 
 
 def _parameter(site: Site) -> Parameter:

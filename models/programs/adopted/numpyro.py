@@ -54,7 +54,7 @@ class NumpyroProgram(UserProgram):
         seen = {n: s for n, s in sampled.items() if s["is_observed"] and n not in self.factors}
         hidden = {n: s for n, s in sampled.items() if not s["is_observed"]}
         self.discrete = tuple(n for n, s in hidden.items() if s["fn"].support.is_discrete)
-        _refuse(trace, seen, self.factors, hidden, self.discrete)
+        self._refuse(trace, seen, hidden)
         latent = [n for n in hidden if n not in self.discrete]
         self.sites = (
             *(_site(n, sampled[n], sampled[n]["fn"].support) for n in latent),
@@ -68,6 +68,26 @@ class NumpyroProgram(UserProgram):
         self._enumerated = self._enumeration(sampled) if self.discrete else None
         with _traceable():
             jax.eval_shape(self.at, jnp.zeros(self.size))
+
+    def _refuse(
+        self, trace: Mapping[str, Any], seen: Mapping[str, Any], hidden: Mapping[str, Any]
+    ) -> None:
+        """Refuses programs that have no density, or none that could be evaluated."""
+        if not seen and not self.factors:
+            raise ModelError(
+                f"the NumPyro program observes nothing, {', '.join(hidden) or 'no site'} is "
+                "latent: pass the data to `obs=`, and name the argument in data="
+            )
+        for name, site in trace.items():
+            if site["type"] == "plate" and site["args"][1] not in (None, site["args"][0]):
+                raise ModelError(
+                    f"the plate {name} is subsampled, so its density is random; fit all data"
+                )
+        endless = [n for n in self.discrete if not hidden[n]["fn"].has_enumerate_support]
+        if endless:
+            raise ModelError(
+                f"{', '.join(endless)} is discrete without finite support: sum it out yourself"
+            )
 
     def _first_trace(self) -> dict[str, Any]:
         from numpyro.infer.initialization import init_to_uniform
@@ -201,31 +221,6 @@ def _log_prob(site: Mapping[str, Any]) -> Array:
         law.log_prob(value, site["intermediates"]) if site["intermediates"] else law.log_prob(value)
     )
     return term if site["scale"] is None else site["scale"] * term
-
-
-def _refuse(
-    trace: Mapping[str, Any],
-    seen: Mapping[str, Any],
-    factors: tuple[str, ...],
-    hidden: Mapping[str, Any],
-    discrete: tuple[str, ...],
-) -> None:
-    """Refuses programs that have no density, or none that could be evaluated."""
-    if not seen and not factors:
-        raise ModelError(
-            f"the NumPyro program observes nothing, {', '.join(hidden) or 'no site'} is latent: "
-            "pass the data to `obs=`, and name the argument in data="
-        )
-    for name, site in trace.items():
-        if site["type"] == "plate" and site["args"][1] not in (None, site["args"][0]):
-            raise ModelError(
-                f"the plate {name} is subsampled, so its density is random; fit all data"
-            )
-    endless = [n for n in discrete if not hidden[n]["fn"].has_enumerate_support]
-    if endless:
-        raise ModelError(
-            f"{', '.join(endless)} is discrete without finite support: sum it out yourself"
-        )
 
 
 @contextmanager

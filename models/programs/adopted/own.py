@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -60,11 +59,37 @@ class Own:
         self.rows_of = {name: _rows(adopted, one) for name, one in adopted.programs.items()}
         self.rows = self.rows_of[self.primary.language]
         self.column_of = _columns_of(adopted.programs.values(), arrays)
-        self.data = _dataset(adopted, arrays, self.column_of, self.rows.count, self.given)
+        self.data = self._dataset()
         self.measured = tuple(dict.fromkeys(self.column_of.values()))
         self.covariates = tuple(str(n) for n in self.data.data_vars if n not in self.measured)
         self._others: dict[int, Own] = {}
         self._sized: dict[int, Own] = {}
+
+    def _dataset(self) -> xr.Dataset:
+        """The observed data first, then everything else that has a name, with its labels."""
+        seen = {
+            self.column_of[site]: array
+            for program in self.adopted.programs.values()
+            for site, array in program.observed.items()
+        }
+        numbers = {n: a for n, a in self.arrays.items() if a.dtype.kind in "biuf" and n not in seen}
+        variables, coords = {}, _coords(self.adopted)
+        for name, array in {**seen, **numbers}.items():
+            dims = [f"{name}_dim_{i}" for i in range(array.ndim)]
+            if array.ndim and array.shape[0] == self.rows.count > 1:
+                dims[0] = _ROW
+            # a dim of the parameters of the same name has labels of its own
+            variables[f"{name}_index" if name in coords else name] = (tuple(dims), array)
+        named = isinstance(self.given, Mapping) or hasattr(self.given, "columns")
+        for name in numbers if named else ():
+            column: Any = self.given[name]
+            labels = label_names(column)
+            if labels is not None and f"{name}_label" not in coords:
+                coords[f"{name}_label"] = labels
+            if hasattr(column, "columns"):
+                coords[f"{name}_dim_1"] = np.array(list(map(str, column.columns)))
+        read = getattr(self.given, "attrs", {}).get("read")
+        return xr.Dataset(variables, coords, {"read": read} if read else None)
 
     @property
     def units(self) -> int:
@@ -160,15 +185,6 @@ class Own:
             arrays |= new
             given = replaced(given, new) if new else given
         return called(self.calls[language], given, arrays)
-
-    def text_of(self, language: str) -> str:
-        try:
-            return inspect.getsource(self.calls[language])
-        except (KeyError, OSError, TypeError):
-            return ""
-
-    def observed_in(self, program: UserProgram, data: xr.Dataset) -> dict[str, Array]:
-        return {site: data[self.column_of[site]].data for site in program.observed}
 
     @cached_property
     def starts(self) -> np.ndarray:
@@ -289,40 +305,6 @@ def _columns_of(programs: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, st
         for program in programs
         for site, array in program.observed.items()
     }
-
-
-def _dataset(
-    adopted: Adopted,
-    arrays: Mapping[str, np.ndarray],
-    column_of: Mapping[str, str],
-    count: int,
-    given: Any,
-) -> xr.Dataset:
-    """The observed data first, then everything else that has a name, with its labels."""
-    seen = {
-        column_of[site]: array
-        for program in adopted.programs.values()
-        for site, array in program.observed.items()
-    }
-    numbers = {n: a for n, a in arrays.items() if a.dtype.kind in "biuf" and n not in seen}
-    variables, coords = {}, _coords(adopted)
-    for name, array in {**seen, **numbers}.items():
-        dims = [f"{name}_dim_{i}" for i in range(array.ndim)]
-        if array.ndim and array.shape[0] == count > 1:
-            dims[0] = _ROW
-        # a dim of the parameters of the same name has labels of its own
-        variables[f"{name}_index" if name in coords else name] = (tuple(dims), array)
-    for name in numbers:
-        column: Any = (
-            given[name] if isinstance(given, Mapping) or hasattr(given, "columns") else None
-        )
-        labels = None if column is None else label_names(column)
-        if labels is not None and f"{name}_label" not in coords:
-            coords[f"{name}_label"] = labels
-        if column is not None and hasattr(column, "columns"):
-            coords[f"{name}_dim_1"] = np.array(list(map(str, column.columns)))
-    read = getattr(given, "attrs", {}).get("read")
-    return xr.Dataset(variables, coords, {"read": read} if read else None)
 
 
 def _coords(adopted: Adopted) -> dict[str, np.ndarray]:

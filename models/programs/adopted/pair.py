@@ -117,11 +117,8 @@ class Pair:
 
     def different_data(self) -> str:
         """How the observations of the two programs differ, as a sentence; "" if they do not."""
-        matched = dict(self._likelihoods())
-        for name, array in self.other.observed.items():
-            if name not in matched:
-                continue
-            own = self.one.observed[matched[name]]
+        for name, own_name in self._likelihoods():
+            own, array = self.one.observed[own_name], self.other.observed[name]
             if own.shape != array.shape:
                 return (
                     f"{name} is observed with shape {own.shape} by the {self.one.language} program "
