@@ -75,6 +75,10 @@ class _Compared(NamedTuple):
         return float(self.relative.max()) if self.relative.size else 0.0
 
 
+type _Looked = tuple[np.ndarray, dict[str, _Compared], list[str]]
+"""The points that are kept, the terms there, and those that differ."""
+
+
 def differences(model: HasOwnPrograms, rng: np.random.Generator) -> Iterator[Verdict]:
     """Every term on which the two programs differ, or that all agree; nothing of one program."""
     pair = model.adopted.pair
@@ -86,10 +90,7 @@ def differences(model: HasOwnPrograms, rng: np.random.Generator) -> Iterator[Ver
     starts = pair.one.starts(rng)[:_NEAR]
     points = np.concatenate([*spread, starts + 0.1 * rng.standard_normal(starts.shape)])
     evaluate = once(jax.vmap(pair.with_gradients))
-    found = evaluate(jnp.asarray(points))
-    kept = _kept(pair, found)
-    compared = _compared(found, kept)
-    parted = _parted(compared)
+    kept, compared, parted = _looked(pair, evaluate(jnp.asarray(points)))
     if kept.sum() < _FEWEST:
         where = f"both densities can be compared at {kept.sum()} of {len(points)} points only"
         yield told(JOINT, inf, where)
@@ -122,6 +123,12 @@ def differences(model: HasOwnPrograms, rng: np.random.Generator) -> Iterator[Ver
     for term in parted:
         where = constant or _where(pair, points[kept], term, compared[term])
         yield told(term, compared[term].worst, where)
+
+
+def _looked(pair: Pair, found: Mapping[str, Sides]) -> _Looked:
+    kept = _kept(pair, found)
+    compared = _compared(found, kept)
+    return kept, compared, _parted(compared)
 
 
 def _told(pair: Pair, term: str, size: float, where: str, bound: float = TOLERANCE) -> Verdict:
@@ -209,14 +216,18 @@ def _blur(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _relative(term: str, sides: Sides, kept: np.ndarray) -> _Compared:
     count = int(kept.sum())
     a, b = (np.asarray(side, float)[kept].reshape(count, side[0].size) for side in sides)
+    off = np.where(a == b, 0.0, relative_difference(term, a, b))
+    both = np.isfinite(a) | np.isfinite(b)
+    return _Compared(a, b, np.where(np.isfinite(off), off, np.where(both, np.inf, 0.0)))
+
+
+def relative_difference(term: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|a − b| over the size of a (at least 1) at each point, of a gradient its largest entry."""
     with np.errstate(invalid="ignore", over="ignore"):
         scale = np.maximum(1.0, np.where(np.isfinite(a), np.abs(a), 1.0))
-        if term == GRADIENT:
+        if term.startswith("gradient"):
             scale = scale.max(axis=1, keepdims=True)
-        off = np.where(a == b, 0.0, np.abs(a - b) / scale)
-        both = np.isfinite(a) | np.isfinite(b)
-        relative = np.where(np.isfinite(off), off, np.where(both, np.inf, 0.0))
-    return _Compared(a, b, relative)
+        return np.abs(a - b) / scale
 
 
 def _parted(compared: dict[str, _Compared]) -> list[str]:
@@ -236,9 +247,7 @@ def _parted(compared: dict[str, _Compared]) -> list[str]:
     return [*located, *(term for term in (JOINT,) if term in off and term not in located)]
 
 
-def _limited(
-    pair: Pair, points: np.ndarray
-) -> tuple[str, tuple[np.ndarray, dict[str, _Compared], list[str]] | None]:
+def _limited(pair: Pair, points: np.ndarray) -> tuple[str, _Looked | None]:
     """The library's functions without which the programs are the same; or what still differs."""
     with all_exact() as used:
         again = replace(pair, one=pair.one.again(), other=pair.other.again())
@@ -246,12 +255,9 @@ def _limited(
         if not used:
             return "", None
         evaluate = lowered.compile()
-        found = evaluate(jnp.asarray(points))
-    kept = _kept(again, found)
-    compared = _compared(found, kept)
-    parted = _parted(compared)
-    if parted and not _erratic(evaluate, points, kept, compared, parted):
-        return "", (kept, compared, parted)
+        looked = _looked(again, evaluate(jnp.asarray(points)))
+    if looked[2] and not _erratic(evaluate, points, *looked):
+        return "", looked
     return f"limited by {' and by '.join(sorted(used))}", None
 
 

@@ -5,10 +5,11 @@ the log-Jacobians of the two programs; and moments of what each of them draws. T
 of the claim `same_model`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import inf
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -19,11 +20,13 @@ from comparisons.policy import MOMENTS, TOLERANCE
 from comparisons.verdict import Verdict
 from models.capabilities import HasOwnPrograms
 from models.programs.adopted.inexact import all_exact
-from models.programs.density import density, names_of_entries
-from models.programs.numpyro import numpyro_rows, observed_sites
-from models.programs.pymc import pymc_rows
-from models.programs.readings import Reading, read_numpyro, read_pymc, there_and_back
-from models.spec import Model
+from models.programs.compilation import once
+from models.programs.density import Language, density, functions_of, names_of_entries, per_unit
+from models.programs.form import log_volume, total
+from models.programs.keys import key_of
+from models.programs.numpyro import numpyro_prior, numpyro_rows, observed_sites
+from models.programs.pymc import pymc_prior, pymc_rows
+from models.spec import Model, Values
 
 POINTS = 32
 """Points at which the densities are compared: half from the data, as far as its starts lie inside
@@ -62,8 +65,7 @@ def differences(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Ite
     if isinstance(model, HasOwnPrograms):
         yield from adopted_gate.differences(model, rng)
         return
-    numpyro, pymc = read_numpyro(model, data), read_pymc(model, data)
-    prior = numpyro.prior_draws(rng, DRAWS)
+    prior = numpyro_prior(model, data, jax.random.split(key_of(rng), DRAWS))
     drawn, valid = _valid(model, data, prior)
     near = _near(model, data, rng, POINTS - POINTS // 2)
     others = POINTS - len(near)
@@ -71,8 +73,8 @@ def differences(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Ite
         where = f"{valid.size} of {_TRIED} prior draws are valid; expected {others} points"
         yield _difference("points drawn from the prior", inf, where)
     points = np.concatenate([near, drawn[valid[:others]]])
-    yield from _terms(model, data, numpyro, pymc, points)
-    yield _distributions("prior moments", prior, pymc.prior_draws(rng, DRAWS))
+    yield from _terms(model, data, points)
+    yield _distributions("prior moments", prior, pymc_prior(model, data, rng, DRAWS))
     points = [
         {name: jnp.asarray(array[i]) for name, array in prior.items()} for i in valid[:ROW_POINTS]
     ]
@@ -103,13 +105,50 @@ def difference_of_densities(model: Model, data: xr.Dataset, rng: np.random.Gener
     A short form of the gate for the siblings of a model that has passed it: log prior and
     log-likelihood at a few points near the data, without derivatives or draws.
     """
-    numpyro, pymc = (read(model, data, derivatives=False) for read in (read_numpyro, read_pymc))
     points = _near(model, data, rng, _FEW)
     if not len(points):
         return "no start from the data is inside of the parameter space"
-    found = _terms(model, data, numpyro, pymc, points)
+    found = _terms(model, data, points, derivatives=False)
     parted = (v for v in found if v.outcome != "AGREE")
     return next((f"{v.quantity} differs: {v.cause}" for v in parted), "")
+
+
+def _terms_of(
+    model: Model, data: xr.Dataset, language: Language, *, derivatives: bool
+) -> Callable[[Array], dict[str, Array]]:
+    """A program's terms by name, at points u of NumPyro's unconstrained space, shape (p, k).
+
+    Log priors and log-Jacobians have shape (p,), the log-likelihood (p, N), gradients (p, k).
+    """
+    space, program = density(model, data), functions_of(model, data, language)
+    ours, theirs = np.array(space.coordinates), np.array(program.coordinates)
+
+    def across(u: Array) -> Array:
+        return u if language == "numpyro" else program.unconstrain(space.constrain(u))
+
+    def log_prior(u: Array) -> Array:
+        return total(program.log_prior(across(u)))
+
+    def log_likelihood(u: Array) -> Array:
+        return jnp.sum(per_unit(model, data, program.log_likelihood(across(u))))
+
+    def one(u: Array) -> dict[str, Array]:
+        v = across(u)
+        prior = dict(program.log_prior(v))
+        terms = {f"log prior {name}": jnp.sum(prior.pop(name)) for name in program.shapes}
+        terms["log prior (other factors)"] = total(prior)
+        terms["log likelihood"] = per_unit(model, data, program.log_likelihood(v))
+        if not derivatives:
+            return terms
+        terms["gradient of the log prior"] = jax.grad(log_prior)(u)
+        terms["gradient of the log likelihood"] = jax.grad(log_likelihood)(u)
+        jacobians, carried = program.log_jacobian(v), jax.jacfwd(across)(u)
+        for name in program.shapes:
+            block = carried[np.ix_(theirs == name, ours == name)]
+            terms[f"log Jacobian {name}"] = jacobians[name] + log_volume(block)
+        return terms
+
+    return once(jax.vmap(one))
 
 
 def _valid(
@@ -120,8 +159,15 @@ def _valid(
     A draw can sit on a boundary of its support to within rounding, where its coordinates are lost:
     at valid ones the way to the natural scale and back is the identity, and so is its derivative.
     """
+    space = density(model, data)
+
+    def there_and_back(values: Values) -> tuple[Array, Array, Array]:
+        u = space.unconstrain(values)
+        way = jax.jvp(lambda v: space.unconstrain(space.constrain(v)), (u,), (jnp.ones_like(u),))
+        return u, *way
+
     few = {name: jnp.asarray(array[:_TRIED]) for name, array in prior.items()}
-    drawn, back, step = map(np.asarray, there_and_back(model, data, few))
+    drawn, back, step = map(np.asarray, once(jax.vmap(there_and_back))(few))
     with np.errstate(invalid="ignore"):
         off = np.abs(back - drawn) / np.maximum(1.0, np.abs(drawn)) + np.abs(step - 1)
     valid = (off <= _ROUND_TRIP).all(axis=1)  # which no number that is not finite passes
@@ -140,25 +186,25 @@ def _near(model: Model, data: xr.Dataset, rng: np.random.Generator, count: int) 
 
 
 def _terms(
-    model: Model, data: xr.Dataset, numpyro: Reading, pymc: Reading, points: np.ndarray
+    model: Model, data: xr.Dataset, points: np.ndarray, *, derivatives: bool = True
 ) -> Iterator[Verdict]:
-    """The largest difference of each term of the two readings at the points."""
+    """The largest difference of each term of the two programs at the points."""
     at = jnp.asarray(points)
-    theirs = pymc.terms(at)
+    theirs = _terms_of(model, data, "pymc", derivatives=derivatives)(at)
 
-    def held(ours: dict[str, Array]) -> list[Verdict]:
+    def held() -> list[Verdict]:
+        ours = _terms_of(model, data, "numpyro", derivatives=derivatives)(at)
         last = ("gradient", "log Jacobian")  # densities first
         terms = sorted(ours, key=lambda term: [term.startswith(kind) for kind in last])
         pairs = ((term, np.asarray(ours[term]), np.asarray(theirs[term])) for term in terms)
         return [_largest(model, data, *pair, at) for pair in pairs]
 
-    found = held(numpyro.terms(at))
+    found = held()
     if all(verdict.outcome == "AGREE" for verdict in found):
         yield from found
         return
     with all_exact() as used:  # traced once more, with exact functions
-        derivatives = any(term.startswith("gradient") for term in theirs)
-        exact = held(read_numpyro(model, data, derivatives=derivatives).terms(at))
+        exact = held()
     for verdict, without in zip(found, exact, strict=True):
         if verdict.outcome != "AGREE" and without.outcome == "AGREE":
             limited = f"one model, limited by {', '.join(sorted(used))}"
@@ -177,12 +223,8 @@ def _largest(
         return _difference(term, inf, f"shapes {ours.shape} and {theirs.shape}")
     count = points.shape[0]
     a, b = ours.reshape(count, -1), theirs.reshape(count, -1)
-    finite = np.isfinite(a) & np.isfinite(b)
-    scale = np.maximum(1.0, np.abs(np.where(finite, a, 0.0)))
-    if term.startswith("gradient"):
-        scale = scale.max(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore", over="ignore"):
-        relative = np.where(finite, np.abs(a - b) / scale, np.inf)
+    off = adopted_gate.relative_difference(term, a, b)
+    relative = np.where(np.isfinite(off), off, np.inf)
     i, j = np.unravel_index(int(relative.argmax()), relative.shape)
     size = float(relative[i, j])
     if size <= TOLERANCE:

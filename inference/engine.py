@@ -30,8 +30,7 @@ from inference.posterior.labels import one_fold
 from inference.posterior.points import to_unconstrained
 from models.capabilities import HasOwnPrograms
 from models.errors import ConcordError, FitError, told
-from models.programs.density import density, flatten, labelled, quantities
-from models.programs.plain import parameters_of, somewhere
+from models.programs.density import density, flatten, labelled, parameters_of, quantities, somewhere
 from models.settings import Count
 from models.spec import Model, Values
 

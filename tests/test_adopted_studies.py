@@ -90,7 +90,7 @@ def studied(**programs: Any) -> Any:
 
 def test_every_row_comes_equally_often_and_ladders_are_nested() -> None:
     unit, arrays = np.arange(7), {"x": np.arange(7.0), "n": np.asarray(7)}
-    found = {n: resized(arrays, unit, n, ()).arrays for n in (3, 5, 14)}
+    found = {n: resized(arrays, unit, n, ())[0] for n in (3, 5, 14)}
     assert set(found[3]["x"]) < set(found[5]["x"])
     assert np.array_equal(found[14]["x"], np.repeat(arrays["x"], 2))
     assert [int(one["n"]) for one in found.values()] == [3, 5, 14]
@@ -99,7 +99,7 @@ def test_every_row_comes_equally_often_and_ladders_are_nested() -> None:
 def test_a_group_that_is_taken_again_is_another_one() -> None:
     unit = np.array([0, 0, 1, 2, 2, 2])
     arrays = {"g": unit, "size": np.array([2.0, 1.0, 3.0]), "k": np.asarray(3)}
-    found = resized(arrays, unit, 6, (3,)).arrays
+    found = resized(arrays, unit, 6, (3,))[0]
     assert np.array_equal(np.bincount(found["g"]), [2, 2, 1, 1, 3, 3])
     assert np.array_equal(found["size"], [2, 2, 1, 1, 3, 3])
     assert found["k"] == 6

@@ -27,8 +27,7 @@ from comparisons.report.figures import model as figures
 from comparisons.runs.check import stages
 from models.data.dataset import as_dataset
 from models.data.undefined import undefined
-from models.programs.indices import beyond
-from models.programs.readings import outside_support
+from models.programs.support import beyond, outside_support
 from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:

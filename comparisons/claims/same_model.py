@@ -17,8 +17,8 @@ from comparisons.gate import differences
 from comparisons.reference import Case
 from comparisons.verdict import Verdict
 from models.errors import DataError
-from models.programs.indices import beyond
 from models.programs.precision import float64
+from models.programs.support import beyond
 
 
 @float64

@@ -22,8 +22,7 @@ from models.capabilities import HasOwnPrograms
 from models.errors import ConcordError
 from models.programs.density import flat_names, units
 from models.programs.keys import key_of
-from models.programs.numpyro import numpyro_trace
-from models.programs.readings import read_numpyro
+from models.programs.numpyro import numpyro_prior, numpyro_trace
 from models.spec import Model
 
 CHAINS = 4
@@ -148,8 +147,10 @@ def prior_and_posterior(
     """
     model, group = result.model, _posterior(result, source)
     rng = np.random.default_rng(zlib.crc32(f"{result.slug} prior".encode()))
-    program = model if isinstance(model, HasOwnPrograms) else read_numpyro(model, result.data)
-    prior = program.prior_draws(rng, 1000)
+    if isinstance(model, HasOwnPrograms):
+        prior = model.prior_draws(rng, 1000)
+    else:
+        prior = numpyro_prior(model, result.data, jax.random.split(key_of(rng), 1000))
     found: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
     names = [parameter.name for parameter in model.parameters if parameter.name in prior]
     for name, drawn in _flat(group, names).items():

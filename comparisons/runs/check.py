@@ -31,7 +31,7 @@ from models.programs.adopt import adopt
 from models.programs.adopted.classes import adopt_class, missing, reason_to_adopt
 from models.programs.density import density, languages, units
 from models.programs.precision import float64
-from models.programs.readings import outside_support
+from models.programs.support import outside_support
 from models.settings import check_seed
 from models.spec import Parameter
 

@@ -37,7 +37,7 @@ from models.data.load import data_name, load_data
 from models.errors import ConfigError, DataError, did_you_mean, refuse
 from models.programs.adopted.classes import missing
 from models.programs.density import units
-from models.programs.readings import outside_support
+from models.programs.support import outside_support
 from models.registry import lookup, subclasses
 from models.spec import Model
 

@@ -16,8 +16,8 @@ from inference.engines._numpyro import started
 from inference.estimate import Estimate
 from inference.posterior.chains import sample_stats
 from inference.posterior.draws import estimate_from_draws
+from models.programs.density import parameters_of
 from models.programs.keys import key_of
-from models.programs.plain import parameters_of
 from models.spec import Model, Values
 
 _FIELDS = ("energy", "num_steps", "accept_prob", "diverging")

@@ -15,7 +15,7 @@ from inference.engine import PymcEngine, Sampler, library_call
 from inference.estimate import Estimate
 from inference.method import Profile
 from inference.posterior.draws import estimate_from_draws
-from models.programs.plain import parameters_of
+from models.programs.density import parameters_of
 from models.spec import Model, Values
 
 _STATS = ("energy", "diverging", "n_steps", "tree_depth", "acceptance_rate")

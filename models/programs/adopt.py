@@ -1,10 +1,13 @@
 """Adoption: a user's own PyMC model, NumPyro function, or both, as a model of this suite."""
 
+from __future__ import annotations
+
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +19,7 @@ from models.programs.adopted.functions import Adopted
 from models.programs.adopted.model import AdoptedModel
 from models.programs.adopted.own import Own
 from models.programs.adopted.pair import pair
-from models.programs.adopted.program import UserProgram
-
-_READ = ("numpyro", "pymc")
-"""The order of the languages; the first that is there is read by default."""
+from models.programs.adopted.program import UserProgram, program_of
 
 
 def adopt(
@@ -51,61 +51,91 @@ def adopt(
         DataError: an argument is neither numbers nor labels.
         ModelError: a program cannot be evaluated; says which site is to blame.
     """
-    given = {"pymc": pymc, "numpyro": numpyro}
+    given = {"numpyro": numpyro, "pymc": pymc}  # in this order: the first is read by default
     calls = {name: _function(name, own) for name, own in given.items() if own is not None}
     if not calls:
         raise ConfigError("nothing to adopt: pass pymc=, numpyro= or both")
-    calls = {name: calls[name] for name in _READ if name in calls}
     built = pymc is not None and not callable(pymc)
-
-    own = _own(calls, data, built, names, tuple(latent), likelihood)
-    programs = own.adopted.programs
-    texts = [_source(calls[language], program) for language, program in programs.items()]
+    own = _own(_Recipe(calls, built, names, tuple(latent), likelihood), data)
+    texts = [_source(own.calls[name], program) for name, program in own.adopted.programs.items()]
     parts = (*texts, dict(names or {}), latent, likelihood)
     digest = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
-    model = AdoptedModel(_title(given), digest)
-    object.__setattr__(model, "own", own)
-    return model
+    return AdoptedModel(_title(given), digest, own, {})
 
 
-def _own(calls: dict[str, Callable[..., Any]], data: Any, *matching: Any) -> Own:
-    """The programs with their data; `calls` is changed where one needs JAX's arrays."""
-    arrays = columns(data, *calls.values())
+def _own(recipe: _Recipe, data: Any) -> Own:
+    arrays = columns(data, *recipe.calls.values())
     try:
-        return _builder(calls, *matching)(arrays, data)
+        return recipe(arrays, data)
     except ModelError as error:
         traced = isinstance(error.__cause__, jax.errors.TracerArrayConversionError)
-        if not traced or "numpyro" not in calls:
+        if not traced or "numpyro" not in recipe.calls:
             raise
     # it indexes its data with what is traced, which NumPy's arrays do not take
-    calls["numpyro"] = on_jax_arrays(calls["numpyro"])
-    return _builder(calls, *matching)(arrays, data)
+    calls = {**recipe.calls, "numpyro": on_jax_arrays(recipe.calls["numpyro"])}
+    return replace(recipe, calls=calls)(arrays, data)
 
 
-def _builder(
-    calls: Mapping[str, Callable[..., Any]],
-    built: bool,
-    names: Mapping[str, str] | None,
-    latent: tuple[str, ...],
-    likelihood: Sequence[str] | None,
-) -> Callable[[Mapping[str, np.ndarray], Any], Own]:
-    """Adopts the programs with any data: arrays, and the data as they are given."""
+@final
+@dataclass(frozen=True)
+class _Recipe:
+    """How programs are adopted, with any data.
 
-    def build(arrays: Mapping[str, np.ndarray], whole: Any) -> Own:
-        bound = partial(_program, given=whole, built=built)
-        programs = {name: bound(name, call, arrays=arrays) for name, call in calls.items()}
-        matched = pair(programs["numpyro"], programs["pymc"], names) if len(calls) == 2 else None
-        found = {
-            name: _likelihood(program, partial(bound, name, calls[name]), arrays, whole, likelihood)
-            for name, program in programs.items()
-        }
+    Attributes:
+        calls: the functions to call, by language.
+        built: whether the PyMC model was built before.
+        names: as `adopt` takes them; `latent` and `likelihood` too.
+    """
+
+    calls: Mapping[str, Callable[..., Any]]
+    built: bool
+    names: Mapping[str, str] | None
+    latent: tuple[str, ...]
+    likelihood: Sequence[str] | None
+
+    def __call__(self, arrays: Mapping[str, np.ndarray], given: Any) -> Own:
+        """The programs with data: arrays, and the data as they are given."""
+        programs = {language: self._program(language, arrays, given) for language in self.calls}
+        both = len(programs) == 2
+        matched = pair(programs["numpyro"], programs["pymc"], self.names) if both else None
+        found = {name: self._factors(one, arrays, given) for name, one in programs.items()}
         undecided = [factor for _, unknown in found.values() for factor in unknown]
         factors = {name: seen for name, (seen, _) in found.items()}
-        adopted = Adopted(programs, matched, latent, factors)
-        _refuse_unknown(latent, adopted.named)
-        return Own(adopted, calls, whole, arrays, undecided, None if built else build)
+        adopted = Adopted(programs, matched, self.latent, factors)
+        if unknown := [name for name in self.latent if name not in adopted.named.names]:
+            raise ConfigError(
+                f"latent: there is no variable {', '.join(unknown)}; the model has "
+                f"{', '.join(adopted.named.names)}"
+            )
+        rebuild = None if self.built else self
+        return Own(adopted, self.calls, given, arrays, tuple(undecided), rebuild)
 
-    return build
+    def _program(self, language: str, arrays: Mapping[str, np.ndarray], given: Any) -> UserProgram:
+        call = self.calls[language]
+        program = program_of(language, partial(called, call, given, arrays), built=self.built)
+        _refuse_forgotten(call, program, arrays)
+        return program
+
+    def _factors(
+        self, program: UserProgram, arrays: Mapping[str, np.ndarray], given: Any
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The factors that depend on the data, and those of which that cannot be told."""
+        if self.likelihood is not None:
+            return tuple(name for name in program.factors if name in self.likelihood), ()
+        if not program.factors:
+            return (), ()
+        if not arrays:
+            holding = program.factors_with_arrays()
+            return ((), holding) if program.observed else (holding, ())
+        rng = np.random.default_rng(0)
+        changed = {name: _changed(array, rng) for name, array in arrays.items()}
+        other = self._program(program.language, changed, replaced(given, changed))
+        u = jnp.asarray(rng.uniform(-0.5, 0.5, program.size))
+        before, after = program.at(u).factors, other.at(u).factors
+        sums = {n: (np.sum(before[n]), np.sum(after[n])) for n in program.factors}
+        same = {n: np.allclose(*both, rtol=1e-12, equal_nan=True) for n, both in sums.items()}
+        found = tuple(name for name in program.factors if not same[name])
+        return found, () if found or program.observed else program.factors
 
 
 def _refuse_forgotten(
@@ -128,14 +158,6 @@ def _refuse_forgotten(
             )
 
 
-def _refuse_unknown(latent: Sequence[str], program: UserProgram) -> None:
-    if unknown := [name for name in latent if name not in program.names]:
-        raise ConfigError(
-            f"latent: there is no variable {', '.join(unknown)}; the model has "
-            f"{', '.join(program.names)}"
-        )
-
-
 def _function(language: str, program: Any) -> Callable[..., Any]:
     """The function to call for a program: itself, or one that returns the built model."""
     if callable(program):
@@ -146,55 +168,6 @@ def _function(language: str, program: Any) -> Callable[..., Any]:
         return lambda: program
     expected = "a pm.Model or a function that returns one" if language == "pymc" else "a function"
     raise ConfigError(f"{language}= is {type(program).__name__}; expected {expected}")
-
-
-def _program(
-    language: str,
-    call: Callable[..., Any],
-    given: Any,
-    arrays: Mapping[str, np.ndarray],
-    *,
-    built: bool,
-) -> UserProgram:
-    bound = partial(called, call, given, arrays)
-    if language == "numpyro":
-        from models.programs.adopted.numpyro import NumpyroProgram
-
-        program: UserProgram = NumpyroProgram(bound)
-    else:
-        from models.programs.adopted.pymc import PymcProgram
-
-        program = PymcProgram(bound, built=built)
-    _refuse_forgotten(call, program, arrays)
-    return program
-
-
-def _likelihood(
-    program: UserProgram,
-    build: Callable[..., UserProgram],
-    arrays: Mapping[str, np.ndarray],
-    whole: Any,
-    named: Sequence[str] | None,
-) -> tuple[tuple[str, ...], list[str]]:
-    """The factors that depend on the data, and those of which that cannot be told."""
-    if named is not None:
-        return tuple(name for name in program.factors if name in named), []
-    if not program.factors:
-        return (), []
-    if not arrays:
-        holding = program.factors_with_arrays()
-        return (holding, []) if not program.observed else ((), list(holding))
-    rng = np.random.default_rng(0)
-    changed = {name: _changed(array, rng) for name, array in arrays.items()}
-    other = build(arrays=changed, given=replaced(whole, changed))
-    u = jnp.asarray(rng.uniform(-0.5, 0.5, program.size))
-    before, after = program.at(u).factors, other.at(u).factors
-    found = tuple(
-        name
-        for name in program.factors
-        if not np.allclose(np.sum(before[name]), np.sum(after[name]), rtol=1e-12, equal_nan=True)
-    )
-    return found, [] if found or program.observed else list(program.factors)
 
 
 def _changed(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:

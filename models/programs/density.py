@@ -11,6 +11,7 @@ and the three terms are kept apart: `log_likelihood` (one entry per exchangeable
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any, Literal, final, get_args
 
@@ -22,13 +23,15 @@ from jax import Array
 
 from models.capabilities import HasOwnPrograms, HasQuantities, HasUnits
 from models.errors import ConfigError, ModelError
-from models.programs.form import Program
-from models.programs.numpyro import numpyro_functions, numpyro_terms
+from models.programs.adopted.functions import Adopted, functions
+from models.programs.adopted.program import program_of
+from models.programs.form import Program, total
+from models.programs.numpyro import numpyro_terms
 from models.programs.precision import float64_is_on
-from models.programs.pymc import pymc_functions
 from models.spec import Model, Parameter, Values
 
 type Language = Literal["numpyro", "pymc"]
+_SPELLED = {"numpyro": "NumPyro", "pymc": "PyMC"}
 
 
 @final
@@ -89,7 +92,7 @@ def density(model: Model, data: xr.Dataset, language: Language | None = None) ->
     language = language or languages(model)[0]
     key = (model, language, id(data))
     if key not in _recent:
-        program = _functions(model, data, language)
+        program = functions_of(model, data, language)
         # the data set is kept with its density, so its id is not reused
         _recent[key] = (data, _flat(model, data, program))
         while len(_recent) > 16:
@@ -105,29 +108,34 @@ def languages(model: Model) -> tuple[Language, ...]:
     return get_args(Language.__value__)
 
 
-def _functions(model: Model, data: xr.Dataset, language: Language) -> Program:
+def functions_of(model: Model, data: xr.Dataset, language: Language) -> Program:
+    """A program's functions, their coordinates in the order of the parameter table.
+
+    Raises:
+        ModelError: the program's sites are not the parameter table's.
+    """
     if isinstance(model, HasOwnPrograms):
         return model.functions(data, language)
-    return {"numpyro": numpyro_functions, "pymc": pymc_functions}[language](model, data)
+    program = program_of(language, partial(getattr(model, language), data))
+    names = [parameter.name for parameter in model.parameters]
+    if set(names) != set(program.names):
+        raise ModelError(
+            f"model {model.name}: the {_SPELLED[language]} program samples "
+            f"{sorted(program.names)}, the parameter table declares {sorted(names)}"
+        )
+    return functions(Adopted({language: program}, None), program, order=names)
 
 
 def _flat(model: Model, data: xr.Dataset, program: Program) -> Density:
-    """A program's functions of parts as functions of one flat point."""
-    sizes = {name: int(np.prod(shape)) for name, shape in program.shapes.items()}
-    stops = np.cumsum(list(sizes.values()))[:-1]
-
-    def parts(u: Array) -> Values:
-        pairs = zip(program.shapes.items(), jnp.split(u, stops), strict=True)
-        return {name: jnp.reshape(part, shape) for (name, shape), part in pairs}
-
+    """A program's functions, its terms summed, as methods read them."""
     return Density(
         data,
-        coordinates=tuple(name for name, size in sizes.items() for _ in range(size)),
-        log_likelihood=lambda u: per_unit(model, data, program.log_likelihood(parts(u))),
-        log_prior=lambda u: program.log_prior(parts(u)),
-        log_jacobian=lambda u: program.log_jacobian(parts(u)),
-        constrain=jax.jit(lambda u: program.constrain(parts(u))),
-        unconstrain=jax.jit(lambda values: flatten(program.unconstrain(values))),
+        program.coordinates,
+        log_likelihood=lambda u: per_unit(model, data, program.log_likelihood(u)),
+        log_prior=lambda u: total(program.log_prior(u)),
+        log_jacobian=lambda u: total(program.log_jacobian(u)),
+        constrain=jax.jit(program.constrain),
+        unconstrain=jax.jit(program.unconstrain),
     )
 
 
@@ -183,17 +191,58 @@ def replicable(
     """
     space = density(model, template)
 
-    if isinstance(model, HasOwnPrograms):
-        language = languages(model)[0]
-        return space, lambda data, u: _flat(
-            model, data, model.functions(data, language)
-        ).log_likelihood(u)
-
     def log_likelihood(data: xr.Dataset, u: Array) -> Array:
-        terms = numpyro_terms(model, data, space.constrain(u))[1]
-        return per_unit(model, data, list(terms.values()))
+        if isinstance(model, HasOwnPrograms):
+            terms = model.functions(data, languages(model)[0]).log_likelihood(u)
+        else:
+            terms = list(numpyro_terms(model, data, space.constrain(u))[1].values())
+        return per_unit(model, data, terms)
 
     return space, log_likelihood
+
+
+# --- a program's own variables --------------------------------------------------------------------
+
+
+def parameters_of(
+    model: Model, language: Language, sites: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Draws of the model's parameters from those of a program's variables, shape (chain, draw, …).
+
+    Raises:
+        ModelError: a variable is missing; names it.
+    """
+    adopted = model.adopted if isinstance(model, HasOwnPrograms) else None
+    program = adopted.programs[language] if adopted else None
+    names = program.names if program else [parameter.name for parameter in model.parameters]
+    if missing := [name for name in names if name not in sites]:
+        raise ModelError(f"{language} returned no {', '.join(missing)}")
+    kept = {name: np.asarray(sites[name], float) for name in names}
+    if adopted is None or program is None:
+        return kept
+
+    def one(values: Values) -> Values:
+        return adopted.parameters(program, program.at(program.unconstrain(values)))
+
+    found = jax.jit(jax.vmap(jax.vmap(one)))(kept)
+    return {name: np.asarray(x) for name, x in found.items()}
+
+
+def somewhere(
+    model: Model, data: xr.Dataset, language: Language, rng: np.random.Generator
+) -> dict[str, Array]:
+    """A start of the suite's own: values of a program's variables with a finite density.
+
+    Args:
+        model: the model.
+        data: the data.
+        language: whose program.
+        rng: draws it.
+    """
+    if isinstance(model, HasOwnPrograms):
+        program = model.adopted.programs[language]
+        return dict(program.at(program.starts(rng)[0]).values)
+    return dict(model.start(rng, data))
 
 
 # --- borders ------------------------------------------------------------------------------------

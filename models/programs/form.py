@@ -1,51 +1,60 @@
-"""The form in which each language's program is read, before the two are put to common use."""
+"""The form in which every program is read, in either language, whoever wrote it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import final
 
+import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from models.errors import ModelError
-from models.spec import Model, Values
-
-type Terms = tuple[list[Array], Array, list[Array], list[Array], list[Array]]
-"""At one point: the log prior of each parameter, what else the program adds, the elementwise
-log-likelihood of each observed site; and, or empty, the gradients of the log prior and of the
-log-likelihood, shape (k,), and the log-Jacobian of each parameter."""
+from models.spec import Values
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A program's functions of parts, unconstrained arrays by parameter name, in table order.
+    """A program's functions of unconstrained coordinates u, shape (k,).
 
     Attributes:
-        shapes: the shape of each part.
-        constrain: parts ↦ values on the natural scale.
-        unconstrain: values ↦ parts.
-        log_likelihood: parts ↦ one array of terms per observed site, nats.
-        log_prior: parts ↦ log π(θ), a scalar; no Jacobian.
-        log_jacobian: parts ↦ log |∂θ/∂u|, a scalar.
+        shapes: the shape of each parameter's part of u, in order.
+        constrain: u ↦ values on the natural scale.
+        unconstrain: values ↦ u.
+        log_likelihood: u ↦ one array of terms per observed site, or one of all rows, nats.
+        log_prior: u ↦ terms of log π(θ), by parameter or factor; no Jacobian.
+        log_jacobian: u ↦ terms of log |∂θ/∂u|, by parameter.
     """
 
-    shapes: dict[str, tuple[int, ...]]
-    constrain: Callable[[Values], Values]
-    unconstrain: Callable[[Values], Values]
-    log_likelihood: Callable[[Values], list[Array]]
-    log_prior: Callable[[Values], Array]
-    log_jacobian: Callable[[Values], Array]
+    shapes: Mapping[str, tuple[int, ...]]
+    constrain: Callable[[Array], Values]
+    unconstrain: Callable[[Values], Array]
+    log_likelihood: Callable[[Array], list[Array]]
+    log_prior: Callable[[Array], Values]
+    log_jacobian: Callable[[Array], Values]
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """The parameter that each coordinate of u belongs to, length k."""
+        return tuple(n for n, shape in self.shapes.items() for _ in range(int(np.prod(shape))))
 
 
-def check_names(model: Model, language: str, found: Iterable[str]) -> None:
-    """Holds the sites that a program samples against the parameter table.
+def total(terms: Mapping[str, Array]) -> Array:
+    """The sum of all terms, a scalar."""
+    return sum((jnp.sum(term) for term in terms.values()), jnp.zeros(()))
 
-    Raises:
-        ModelError: they are not the same.
-    """
-    declared = {parameter.name for parameter in model.parameters}
-    if declared != set(found):
-        raise ModelError(
-            f"model {model.name}: the {language} program samples {sorted(found)}, "
-            f"the parameter table declares {sorted(declared)}"
-        )
+
+def split(u: Array, shapes: Mapping[str, tuple[int, ...]]) -> Values:
+    """The parts of one flat point, shape (k,)."""
+    parts = jnp.split(u, np.cumsum([int(np.prod(shape)) for shape in shapes.values()]))[:-1]
+    return {n: jnp.reshape(p, s) for (n, s), p in zip(shapes.items(), parts, strict=True)}
+
+
+def joined(parts: Mapping[str, Array], names: Iterable[str]) -> Array:
+    """One flat point, shape (k,), of parts by name."""
+    return jnp.concatenate([jnp.zeros(0), *(jnp.ravel(parts[name]) for name in names)])
+
+
+def log_volume(jacobian: Array) -> Array:
+    """log |det| of a matrix of derivatives; NaN where it is not square."""
+    rows, columns = jacobian.shape
+    return jnp.linalg.slogdet(jacobian)[1] if rows == columns else jnp.asarray(jnp.nan)

@@ -44,12 +44,7 @@ def float64[**P, T](function: Callable[P, T]) -> Callable[P, T]:
 
         return cast("Callable[P, T]", generator)
 
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
-        with _computing():
-            return function(*args, **kwargs)
-
-    return wrapped
+    return _computing()(function)
 
 
 def float64_in_this_thread() -> None:

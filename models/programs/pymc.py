@@ -1,25 +1,16 @@
-"""A model's PyMC program: its density, as functions that JAX can trace, and what it draws."""
+"""A model's PyMC program: its graphs, as functions that JAX can trace, and what it draws."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax import Array
 
-from models.programs.form import Program, Terms, check_names
 from models.programs.precision import keeping_the_switch
 from models.spec import Model, Values
-
-if TYPE_CHECKING:
-    from models.programs.density import Density
-
-
-# --- graphs ---------------------------------------------------------------------------------------
 
 
 def pymc_program(model: Model, data: xr.Dataset) -> Any:
@@ -47,177 +38,39 @@ def jaxified(inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable[..., tup
     return jax_sampling.get_jaxified_graph(inputs=list(inputs), outputs=list(outputs))
 
 
-def _forward(program: Any, free: Sequence[Any], values: Values) -> Callable[..., Any]:
-    """Arrays on the natural scale, one per variable ↦ the program's unconstrained coordinates.
+def log_jacobians(
+    variables: Sequence[Any], values: Mapping[Any, Any], transforms: Mapping[Any, Any]
+) -> list[Any]:
+    """Graphs of the log-Jacobian of each variable, a scalar.
 
-    `values` only gives the shapes.
+    It is not the difference of two log priors, in which it would be lost where these are large.
     """
     import pytensor.tensor as pt
 
-    symbols, outputs = [], []
-    for variable in free:
-        symbol = pt.as_tensor(np.asarray(values[variable.name], float)).type()
-        transform = program.rvs_to_transforms[variable]
-        symbols.append(symbol)
-        outputs.append(
-            symbol if transform is None else transform.forward(symbol, *variable.owner.inputs)
-        )
-    return jaxified(symbols, outputs)
+    return [
+        pt.constant(np.float64(0))
+        if transforms[v] is None
+        else transforms[v].log_jac_det(values[v], *v.owner.inputs).sum()
+        for v in variables
+    ]
 
 
-# --- density --------------------------------------------------------------------------------------
+def sampler(inputs: Sequence[Any], variables: Sequence[Any], seed: int = 0) -> Any:
+    """A joint draw as a function of the inputs, made by Python on NumPy's generators.
 
-
-def pymc_functions(model: Model, data: xr.Dataset) -> Program:
-    """The program's functions of its unconstrained space.
-
-    Raises:
-        ModelError: the program's sites are not the parameter table's.
+    Compiling the samplers would take many times as long as they run.
     """
-    program = pymc_program(model, data)
-    check_names(model, "PyMC", [variable.name for variable in program.free_RVs])
-    names = [parameter.name for parameter in model.parameters]
-    free = [program[name] for name in names]
-    inputs = [program.rvs_to_values[variable] for variable in free]
-    with float64_constants():
-        likelihood = jaxified(
-            inputs, program.logp(vars=program.observed_RVs, jacobian=False, sum=False)
-        )
-        priors = [*free, *program.potentials]
-        prior = jaxified(inputs, [program.logp(vars=priors, jacobian=j) for j in (False, True)])
-        natural = jaxified(inputs, program.replace_rvs_by_values(free))
-    # any valid point gives the shapes; PyMC's own initial point would compile the whole program
-    somewhere = model.start(np.random.default_rng(0), data)
-    forward = _forward(program, free, somewhere)
-
-    def constrain(parts: Values) -> Values:
-        return dict(zip(names, natural(*parts.values()), strict=True))
-
-    def unconstrain(values: Values) -> Values:
-        arrays = (jnp.asarray(values[name], float) for name in names)
-        return dict(zip(names, forward(*arrays), strict=True))
-
-    def log_likelihood(parts: Values) -> list[Array]:
-        return list(likelihood(*parts.values()))
-
-    def log_prior(parts: Values) -> Array:
-        return prior(*parts.values())[0]
-
-    def log_jacobian(parts: Values) -> Array:
-        without, with_jacobian = prior(*parts.values())
-        return with_jacobian - without
-
-    parts = jax.eval_shape(unconstrain, somewhere)  # in the order of its keys
-    shapes = {name: parts[name].shape for name in names}
-    return Program(shapes, constrain, unconstrain, log_likelihood, log_prior, log_jacobian)
-
-
-def pymc_reading(
-    model: Model, data: xr.Dataset, space: Density, *, derivatives: bool
-) -> Callable[[Array], Terms]:
-    """The program's terms as a function of a point u of NumPyro's unconstrained space, shape (k,).
-
-    Args:
-        model: the model.
-        data: the data.
-        space: the density of the model's NumPyro program.
-        derivatives: whether gradients and Jacobians are among the terms.
-    """
-    program = pymc_program(model, data)
-    names = [parameter.name for parameter in model.parameters]
-    function, rows = _natural_terms(program, names, derivatives=derivatives)
-    log_jacobians = _jacobians(model, data, program, space) if derivatives else None
-    k = len(names)
-
-    def read(u: Array) -> Terms:
-        values = space.constrain(u)
-        out = list(function(*(values[name] for name in names)))
-        priors, other, likelihood, natural = (
-            out[:k],
-            out[k],
-            out[k + 1 :][:rows],
-            out[k + 1 + rows :],
-        )
-        if log_jacobians is None:
-            return priors, other, likelihood, [], []
-        _, back = jax.vjp(space.constrain, u)
-        gradients = []
-        for part in (natural[:k], natural[k:]):
-            pairs = zip(names, part, strict=True)
-            cotangent = {n: jnp.reshape(g, jnp.shape(values[n])).astype(float) for n, g in pairs}
-            gradients.append(back(cotangent)[0])
-        return priors, other, likelihood, gradients, log_jacobians(u)
-
-    return read
-
-
-def _natural_terms(
-    program: Any, names: Sequence[str], *, derivatives: bool
-) -> tuple[Callable[..., tuple[Array, ...]], int]:
-    """Terms as a function of values on the natural scale, one by name, and how many sites it sees.
-
-    In order: log prior by parameter, everything else but the likelihood, log-likelihood by site,
-    and with derivatives the gradient of the log prior by parameter, then of the log-likelihood.
-    """
+    import pymc as pm
     import pytensor
-    import pytensor.tensor as pt
-    from pymc.model.transform.conditioning import remove_value_transforms
 
-    with float64_constants():
-        natural = remove_value_transforms(program)
-        free = [natural[name] for name in names]
-        inputs = [natural.rvs_to_values[variable] for variable in free]
-        zero = pt.constant(np.float64(0))
-        priors = [term.sum() for term in natural.logp(vars=free, jacobian=False, sum=False)]
-        potentials = list(natural.potentials)
-        others = [natural.logp(vars=potentials, jacobian=False)] if potentials else []
-        rows = natural.logp(vars=natural.observed_RVs, jacobian=False, sum=False)
-        outputs = [*priors, pt.add(zero, zero, *others), *rows]
-        if derivatives:
-            prior, likelihood = (
-                pt.add(zero, *priors, *others),
-                pt.add(zero, *(t.sum() for t in rows)),
-            )
-            for total in (prior, likelihood):
-                gradient = pytensor.grad(total, inputs, disconnected_inputs="ignore")
-                outputs += cast("list[Any]", gradient)
-        return jaxified(inputs, outputs), len(rows)
-
-
-def _jacobians(
-    model: Model, data: xr.Dataset, program: Any, space: Density
-) -> Callable[[Array], list[Array]]:
-    """u ↦ each parameter's log-Jacobian, carried from the program's own coordinates v into u."""
-    names = [parameter.name for parameter in model.parameters]
-    free = [program[name] for name in names]
-    with float64_constants():
-        inputs = [program.rvs_to_values[variable] for variable in free]
-        with_jacobian: Any = program.logp(vars=free, jacobian=True, sum=False)
-        without: Any = program.logp(vars=free, jacobian=False, sum=False)
-        own = jaxified(
-            inputs, [a.sum() - b.sum() for a, b in zip(with_jacobian, without, strict=True)]
+    with pytensor.config.change_flags(cxx="", cast_policy="numpy+floatX"):
+        return pm.compile(
+            list(inputs),
+            list(variables),
+            random_seed=seed,
+            mode="FAST_COMPILE",
+            on_unused_input="ignore",
         )
-        forward = _forward(program, free, model.start(np.random.default_rng(0), data))
-
-    def change(u: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        values = space.constrain(u)
-        v = tuple(forward(*(values[name] for name in names)))
-        return v, v
-
-    def log_jacobians(u: Array) -> list[Array]:
-        terms = []
-        derivatives, v = jax.jacfwd(change, has_aux=True)(u)
-        for name, jacobian, derivative in zip(names, own(*v), derivatives, strict=True):
-            columns = np.flatnonzero(np.array(space.coordinates) == name)
-            block = jnp.reshape(derivative, (-1, space.size))[:, columns]
-            square = block.shape[0] == block.shape[1]
-            terms.append(jacobian + (jnp.linalg.slogdet(block)[1] if square else jnp.nan))
-        return terms
-
-    return log_jacobians
-
-
-# --- draws ----------------------------------------------------------------------------------------
 
 
 def pymc_prior(
@@ -234,31 +87,9 @@ def pymc_prior(
     program = pymc_program(model, data)
     names = [parameter.name for parameter in model.parameters]
     with float64_constants():
-        [draws] = _draw(_batched([program[name] for name in names], count), rng, [], [[]])
-    return dict(zip(names, draws, strict=True))
-
-
-def pymc_rows(
-    model: Model, data: xr.Dataset, points: Sequence[Values], rng: np.random.Generator
-) -> list[dict[str, np.ndarray]]:
-    """At each point, one simulated data set of every observed site, by name.
-
-    Args:
-        model: the model.
-        data: what the draws are shaped like.
-        points: parameters on the natural scale.
-        rng: the stream of the draws.
-    """
-    from pytensor.graph.replace import clone_replace
-
-    program = pymc_program(model, data)
-    observed = program.observed_RVs
-    inputs = {site: site.type() for site in program.free_RVs}
-    arrays = [[np.asarray(values[site.name]) for site in inputs] for values in points]
-    with float64_constants():
-        drawn = _draw(clone_replace(observed, inputs), rng, list(inputs.values()), arrays)
-    names = [site.name for site in observed]
-    return [dict(zip(names, rows, strict=True)) for rows in drawn]
+        variables = _batched([program[name] for name in names], count)
+    draws = sampler([], variables, int(rng.integers(2**31)))()
+    return dict(zip(names, map(np.asarray, draws), strict=True))
 
 
 def _batched(variables: Sequence[Any], count: int) -> list[Any]:
@@ -282,20 +113,23 @@ def _batched(variables: Sequence[Any], count: int) -> list[Any]:
     return [{**batch, **dependent}[variable] for variable in variables]
 
 
-def _draw(
-    variables: Sequence[Any],
-    rng: np.random.Generator,
-    inputs: Sequence[Any],
-    points: Sequence[Sequence[np.ndarray]],
-) -> list[list[np.ndarray]]:
-    """A joint draw at each point of the inputs.
+def pymc_rows(
+    model: Model, data: xr.Dataset, points: Sequence[Values], rng: np.random.Generator
+) -> list[dict[str, np.ndarray]]:
+    """At each point, one simulated data set of every observed site, by name.
 
-    Run by Python on NumPy's generators: compiling the samplers would take many times as long.
+    Args:
+        model: the model.
+        data: what the draws are shaped like.
+        points: parameters on the natural scale.
+        rng: the stream of the draws.
     """
-    import pymc as pm
-    import pytensor
+    from pytensor.graph.replace import clone_replace
 
-    seed = int(rng.integers(2**31))
-    with pytensor.config.change_flags(cxx=""):
-        function = pm.compile(list(inputs), list(variables), random_seed=seed, mode="FAST_COMPILE")
-        return [[np.asarray(draw) for draw in function(*point)] for point in points]
+    program = pymc_program(model, data)
+    inputs = {site: site.type() for site in program.free_RVs}
+    observed = clone_replace(program.observed_RVs, inputs)
+    draw = sampler(list(inputs.values()), observed, int(rng.integers(2**31)))
+    names = [site.name for site in program.observed_RVs]
+    found = (draw(*(np.asarray(values[site.name]) for site in inputs)) for values in points)
+    return [dict(zip(names, map(np.asarray, rows), strict=True)) for rows in found]

@@ -18,18 +18,15 @@ from models.errors import ConfigError, DataError, did_you_mean
 
 _EVERYTHING = ("data", "df")
 """Arguments that get all of the data."""
+_KINDS = {"M": "dates", "m": "durations", "c": "complex numbers"}
+_SEVERAL = inspect.Parameter.VAR_POSITIONAL
 
 
 def columns(data: Any, *programs: Callable[..., Any]) -> dict[str, np.ndarray]:
     """The arrays of the data, by name.
 
-    Args:
-        data: None, a mapping, a DataFrame of pandas or polars, a Dataset, or one array for a
-            program's only argument.
-        programs: whose only argument names an array that has no name.
-
-    Returns:
-        Arrays by name, numbers as they are, strings as indices of their sorted labels.
+    The data are None, a mapping (a Dataset is one), a DataFrame of pandas or polars, or one array
+    for the only argument of one of the programs.
 
     Raises:
         ConfigError: one array, and a program has several arguments.
@@ -37,13 +34,8 @@ def columns(data: Any, *programs: Callable[..., Any]) -> dict[str, np.ndarray]:
     """
     if data is None:
         return {}
-    if isinstance(data, Mapping):
-        items = dict(data.items())
-    elif hasattr(data, "data_vars"):
-        items = {str(name): variable.values for name, variable in data.data_vars.items()}
-        items |= {str(n): c.values for n, c in data.coords.items() if str(n) not in items}
-    elif hasattr(data, "columns"):
-        items = {str(name): data[name] for name in data.columns}
+    if isinstance(data, Mapping) or hasattr(data, "columns"):
+        items = {name: data[name] for name in getattr(data, "columns", data)}
     else:
         items = {_only_argument(programs, data): data}
     arrays = {str(name): as_numbers(value) for name, value in items.items()}
@@ -100,10 +92,7 @@ def label_names(column: Any) -> np.ndarray | None:
 def called(program: Callable[..., Any], data: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     """The program's result, its arguments filled by name.
 
-    Args:
-        program: a function of the data.
-        data: the data as they were given, for an argument that gets all of them.
-        arrays: `columns` of them.
+    `arrays` are the `columns` of the data, which an argument that gets all of them gets as given.
 
     Raises:
         ConfigError: an argument without default is no name of the data; lists the names.
@@ -118,9 +107,7 @@ def called(program: Callable[..., Any], data: Any, arrays: Mapping[str, np.ndarr
             given[name] = _checked(name, arrays[name])
         elif name in _EVERYTHING and data is not None:
             given[name] = data
-        elif (
-            parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
-        ):
+        elif parameter.default is parameter.empty and parameter.kind is not _SEVERAL:
             missing.append(name)
     if len(missing) == 1 and not given and data is not None:
         given[missing[0]], missing = data, []
@@ -135,9 +122,7 @@ def called(program: Callable[..., Any], data: Any, arrays: Mapping[str, np.ndarr
 
 def _checked(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "biuf":
-        kind = {"M": "dates", "m": "durations", "c": "complex numbers"}.get(
-            array.dtype.kind, f"values of type {array.dtype}"
-        )
+        kind = _KINDS.get(array.dtype.kind, f"values of type {array.dtype}")
         raise DataError(
             f"{name} holds {kind}; a program takes numbers or labels: convert it first, "
             "for example to days since a date"
@@ -159,20 +144,14 @@ def on_jax_arrays(program: Callable[..., Any]) -> Callable[..., Any]:
 def replaced(data: Any, arrays: Mapping[str, np.ndarray], rows: np.ndarray | None = None) -> Any:
     """The data as they were given, with other columns and perhaps other rows.
 
-    Args:
-        data: what `columns` takes.
-        arrays: the other columns.
-        rows: places of the rows; all of them if None.
+    `rows` are the places of those; None for all.
     """
     if isinstance(data, Mapping) or data is None:
         return None if data is None else {**data, **arrays}
-    if hasattr(data, "data_vars"):
-        data = data if rows is None else data.isel({next(iter(data.dims)): rows})
-        return data.assign({name: (data[name].dims, array) for name, array in arrays.items()})
+    if hasattr(data, "with_columns"):  # of polars
+        data = data if rows is None else data[rows]
+        return data.with_columns(**{n: type(data[n])(n, array) for n, array in arrays.items()})
     if hasattr(data, "columns"):
-        if hasattr(data, "with_columns"):  # of polars
-            data = data if rows is None else data[rows]
-            return data.with_columns(**{n: type(data[n])(n, array) for n, array in arrays.items()})
         data = data if rows is None else data.iloc[rows].reset_index(drop=True)
         return data.assign(**arrays)
     return next(iter(arrays.values()))

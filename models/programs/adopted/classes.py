@@ -22,7 +22,7 @@ from models.errors import ConfigError, ModelError, did_you_mean, shown
 from models.programs.adopt import adopt
 from models.programs.adopted.arguments import columns
 from models.programs.adopted.model import AdoptedModel
-from models.programs.numpyro import numpyro_trace
+from models.programs.numpyro import is_factor, numpyro_trace
 from models.programs.pymc import pymc_program
 from models.settings import sequence
 from models.spec import PARTS, PROGRAMS, Model, defines, refuse_other
@@ -54,9 +54,7 @@ def reason_to_adopt(model: Model, data: xr.Dataset) -> str:
         program = pymc_program(model, data)
     except Exception:  # a user's program: the gate names what is wrong with it, and where
         return ""
-    from numpyro.distributions import Unit
-
-    factors = [n for n, s in sites.items() if s["type"] == "sample" and isinstance(s["fn"], Unit)]
+    factors = [n for n, s in sites.items() if s["type"] == "sample" and is_factor(s)]
     factors += [variable.name for variable in getattr(program, "potentials", ())]
     if factors:
         return f"{', '.join(dict.fromkeys(factors))} may be likelihood"
@@ -90,14 +88,13 @@ def adopt_class(
         ModelError: a program cannot be evaluated; says which site is to blame.
     """
     absent = missing(model)
-    if isinstance(model, HasOwnPrograms) or set(PROGRAMS) <= set(absent):
+    written = [language for language in PROGRAMS if language not in absent]
+    if isinstance(model, HasOwnPrograms) or not written:
         lacking = "is adopted already" if isinstance(model, HasOwnPrograms) else "has no program"
         raise ConfigError(f"{model!r} {lacking}: define numpyro(self, data), pymc(self, data)")
     given = _named(model, data, absent)
     programs: dict[str, Any] = {
-        language: _bound(model, getattr(model, language), given)
-        for language in PROGRAMS
-        if language not in absent
+        language: _bound(model, getattr(model, language), given) for language in written
     }
     found = adopt(**programs, data=given, latent=latent, likelihood=likelihood)
     text = hashlib.sha256(f"{model!r} {found.source}".encode()).hexdigest()
@@ -176,22 +173,15 @@ def _bound(model: Model, program: Callable[..., Any], given: Any) -> Callable[..
     """A program as a function of named arrays, if it is one of a Dataset; else itself."""
     if _arguments(program) != ["data"]:
         return program
-    first = _as_dataset(columns(given))
-    if isinstance(given, xr.Dataset):
-        first = given
+    first = given if isinstance(given, xr.Dataset) else _as_dataset(columns(given))
 
     def call(**arrays: Any) -> Any:
-        named = {
-            n: (first[n].dims if n in first else [f"{n}_dim_{i}" for i in range(np.ndim(x))], x)
-            for n, x in arrays.items()
-            if n not in first.coords
-        }
+        own = {name: first[name].dims for name in arrays if name in first}
+        data = {n: (own.get(n) or _dims(n, x), x) for n, x in arrays.items()}
+        named = {name: array for name, array in data.items() if name not in first.coords}
         sizes = {d: s for dims, x in named.values() for d, s in zip(dims, x.shape, strict=True)}
-        kept = {
-            n: c
-            for n, c in first.coords.items()
-            if all(sizes.get(d) == s for d, s in c.sizes.items())
-        }
+        coords = first.coords.items()
+        kept = {n: c for n, c in coords if all(sizes.get(d) == s for d, s in c.sizes.items())}
         try:
             return program(xr.Dataset(named, kept))
         except (AttributeError, KeyError) as error:
@@ -206,18 +196,15 @@ def _bound(model: Model, program: Callable[..., Any], given: Any) -> Callable[..
 def _as_dataset(arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
     """Arrays that have their first dimension in common where that is as long."""
     rows = max((len(array) for array in arrays.values() if array.ndim), default=0)
-    return xr.Dataset(
-        {
-            name: (
-                [
-                    "row" if i == 0 and size == rows else f"{name}_dim_{i}"
-                    for i, size in enumerate(array.shape)
-                ],
-                array,
-            )
-            for name, array in arrays.items()
-        }
-    )
+    dims = {
+        name: ["row", *_dims(name, array)[1:]] if array.shape[:1] == (rows,) else _dims(name, array)
+        for name, array in arrays.items()
+    }
+    return xr.Dataset({name: (dims[name], array) for name, array in arrays.items()})
+
+
+def _dims(name: str, array: Any) -> list[str]:
+    return [f"{name}_dim_{i}" for i in range(np.ndim(array))]
 
 
 def _explained(model: Model, error: Exception, names: Sequence[str]) -> Exception:

@@ -9,7 +9,7 @@ which is the program's own log prior where the parameters are its own variables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -20,8 +20,8 @@ from jax import Array
 
 from models.programs.adopted.marginal import Groups, LaplaceMarginal
 from models.programs.adopted.pair import Pair
-from models.programs.adopted.program import Site, Terms, UserProgram, total
-from models.programs.form import Program
+from models.programs.adopted.program import Site, Terms, UserProgram
+from models.programs.form import Program, joined, split, total
 from models.spec import Values
 
 _STEPS = 100
@@ -60,17 +60,21 @@ class Adopted:
         factors = self.likelihood.get(program.language, ())
         return [*terms.likelihood.values(), *(terms.factors[name] for name in factors)]
 
-    def log_prior(self, program: UserProgram, terms: Terms) -> Array:
+    def log_prior(self, program: UserProgram, terms: Terms) -> Values:
         """Everything else, on the natural scale of the program's own variables."""
         factors = self.likelihood.get(program.language, ())
-        rest = {name: term for name, term in terms.factors.items() if name not in factors}
-        return total(terms.prior) + total(rest)
+        return {**terms.prior, **{n: x for n, x in terms.factors.items() if n not in factors}}
 
     def own_names(self, program: UserProgram) -> dict[str, str]:
         """By parameter, its name in a program."""
         if self.pair is not None and program is self.pair.one:
             return dict(self.pair.names)
         return {name: name for name in program.names}
+
+    def indirect(self, program: UserProgram) -> Pair | None:
+        """The pair, for a program whose variables are not the parameters."""
+        pair = self.pair
+        return None if pair is None or pair.same_sites or program is pair.other else pair
 
     def integrated(self, program: UserProgram) -> tuple[str, ...]:
         """The variables of a program that are integrated out."""
@@ -97,46 +101,55 @@ class Adopted:
 
 
 def functions(
-    adopted: Adopted, program: UserProgram, rows: Rows, observed: Mapping[str, Array] | None
+    adopted: Adopted,
+    program: UserProgram,
+    rows: Rows | None = None,
+    observed: Mapping[str, Array] | None = None,
+    order: Sequence[str] = (),
 ) -> Program:
-    """A program's functions of parts.
+    """A program's functions of its unconstrained coordinates.
 
     Args:
         adopted: the programs.
         program: one of them.
-        rows: how its terms are summed to rows, and these to units.
+        rows: how its terms are summed to rows, and these to units; left as they are if None.
         observed: other data than its own, by site.
+        order: of the sites, whose coordinates these are; the program's own if empty.
     """
-    if adopted.latent:
+    if adopted.latent and rows is not None:
         return _marginal(adopted, program, rows, observed)
-    own = adopted.pair is None or program is adopted.pair.other or adopted.pair.same_sites
+    pair = adopted.indirect(program)
     called = {theirs: name for name, theirs in adopted.own_names(program).items()}
-    shapes = {called.get(s.name, s.name): s.unconstrained for s in program.sites}
+    own = {site.name: site.unconstrained for site in program.sites}
+    shapes = {name: own[name] for name in order or own}
 
-    def at(parts: Values) -> Terms:
-        return program.at(_flat(parts, shapes), observed)
+    def at(u: Array) -> Terms:
+        return program.at(split(u, shapes), observed)
 
-    def log_likelihood(parts: Values) -> list[Array]:
-        return [rows.summed(adopted.likelihood_terms(program, at(parts)))]
+    def log_likelihood(u: Array) -> list[Array]:
+        found = adopted.likelihood_terms(program, at(u))
+        return found if rows is None else [rows.summed(found)]
 
-    def constrain(parts: Values) -> Values:
-        return adopted.parameters(program, at(parts))
+    def log_prior(u: Array) -> Values:
+        terms = at(u)
+        found = adopted.log_prior(program, terms)
+        if pair is not None:
+            found["log |∂θ/∂φ|"] = total(terms.jacobians) - total(log_jacobian(u))
+        return found
 
-    def unconstrain(values: Values) -> Values:
-        return _split(_coordinates(adopted, program, values), shapes)
+    def log_jacobian(u: Array) -> Values:
+        if pair is None:
+            return at(u).jacobians
+        return {**pair.other.at(pair.across(u)).jacobians, "log |∂v/∂u|": pair.log_volume(u)}
 
-    def log_prior(parts: Values) -> Array:
-        terms = at(parts)
-        prior = adopted.log_prior(program, terms)
-        return prior if own else prior + total(terms.jacobians) - log_jacobian(parts)
-
-    def log_jacobian(parts: Values) -> Array:
-        if own or adopted.pair is None:
-            return total(at(parts).jacobians)
-        u, pair = _flat(parts, shapes), adopted.pair
-        return total(pair.other.at(pair.across(u)).jacobians) + pair.log_volume(u)
-
-    return Program(shapes, constrain, unconstrain, log_likelihood, log_prior, log_jacobian)
+    return Program(
+        {called.get(name, name): shape for name, shape in shapes.items()},
+        constrain=lambda u: adopted.parameters(program, at(u)),
+        unconstrain=lambda x: joined(program.split(_coordinates(adopted, program, x)), shapes),
+        log_likelihood=log_likelihood,
+        log_prior=log_prior,
+        log_jacobian=log_jacobian,
+    )
 
 
 def _marginal(
@@ -147,57 +160,39 @@ def _marginal(
     def each(terms: Terms) -> Array:
         return rows.summed(adopted.likelihood_terms(program, terms))
 
-    latent = adopted.integrated(program)
-    marginal = LaplaceMarginal(program, latent, each, rows.cut, observed)
+    marginal = LaplaceMarginal(program, adopted.integrated(program), each, rows.cut, observed)
     called = {theirs: name for name, theirs in adopted.own_names(program).items()}
     left = [site for site in program.sites if site.name in marginal.names]
-    shapes = {called[site.name]: site.unconstrained for site in left}
     origin = jnp.zeros(program.size - marginal.coordinates.size)
 
-    def at(parts: Values) -> Terms:
-        return program.at(marginal.whole(_flat(parts, shapes), origin))
+    def at(theta: Array) -> Terms:
+        return program.at(marginal.whole(theta, origin))
 
-    def log_likelihood(parts: Values) -> list[Array]:
-        return [marginal.log_likelihood(_flat(parts, shapes))]
-
-    def constrain(parts: Values) -> Values:
-        return adopted.parameters(program, at(parts))
-
-    def unconstrain(values: Values) -> Values:
+    def unconstrain(values: Values) -> Array:
         rest = program.at(jnp.zeros(program.size)).values
         own = {s.name: values[called[s.name]] if s in left else rest[s.name] for s in program.sites}
-        return _split(program.unconstrain(own)[marginal.coordinates], shapes)
+        return program.unconstrain(own)[marginal.coordinates]
 
-    def log_prior(parts: Values) -> Array:
-        return marginal.log_prior(_flat(parts, shapes))
+    def of_those(terms: Values) -> Values:
+        return {name: terms[name] for name in marginal.names}
 
-    def log_jacobian(parts: Values) -> Array:
-        jacobians = at(parts).jacobians
-        return total({name: jacobians[name] for name in marginal.names})
-
-    return Program(shapes, constrain, unconstrain, log_likelihood, log_prior, log_jacobian)
-
-
-def _flat(parts: Values, shapes: Mapping[str, tuple[int, ...]]) -> Array:
-    return jnp.concatenate([jnp.zeros(0), *(jnp.ravel(parts[name]) for name in shapes)])
-
-
-def _split(u: Array, shapes: Mapping[str, tuple[int, ...]]) -> Values:
-    stops = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])[:-1]
-    parts = jnp.split(u, stops)
-    return {n: jnp.reshape(p, s) for (n, s), p in zip(shapes.items(), parts, strict=True)}
+    return Program(
+        {called[site.name]: site.unconstrained for site in left},
+        constrain=lambda theta: adopted.parameters(program, at(theta)),
+        unconstrain=unconstrain,
+        log_likelihood=lambda theta: [marginal.log_likelihood(theta)],
+        log_prior=lambda theta: of_those(at(theta).prior),
+        log_jacobian=lambda theta: of_those(at(theta).jacobians),
+    )
 
 
 def _coordinates(adopted: Adopted, program: UserProgram, values: Values) -> Array:
     """A program's coordinates of the values of the parameters."""
-    pair = adopted.pair
-    if pair is None or program is pair.other:
-        return program.unconstrain(values)
-    if pair.same_sites:
-        shapes = {site.name: site.shape for site in program.sites}
-        own = {pair.names[name]: value for name, value in values.items()}
-        return program.unconstrain({n: jnp.reshape(x, shapes[n]) for n, x in own.items()})
-    return _solved(pair, pair.other.unconstrain(values))
+    if pair := adopted.indirect(program):
+        return _solved(pair, pair.other.unconstrain(values))
+    shapes = {site.name: site.shape for site in program.sites}
+    own = {name: values[parameter] for parameter, name in adopted.own_names(program).items()}
+    return program.unconstrain({n: jnp.reshape(x, shapes[n]) for n, x in own.items()})
 
 
 def _solved(pair: Pair, v: Array) -> Array:

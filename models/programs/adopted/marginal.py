@@ -21,8 +21,9 @@ from jax import Array
 from scipy.sparse import bmat, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from models.programs.adopted.program import Terms, UserProgram, total
+from models.programs.adopted.program import Terms, UserProgram
 from models.programs.compilation import once
+from models.programs.form import total
 
 _STEPS = 100
 _TOLERANCE = 1e-10
@@ -49,28 +50,20 @@ class Groups(NamedTuple):
 
 
 def groups(
-    program: UserProgram,
-    latent: tuple[str, ...],
-    rows: Callable[[Array], Array],
-    rng: np.random.Generator,
+    program: UserProgram, latent: tuple[str, ...], rows: Callable[[Array], Array]
 ) -> Groups | None:
     """Cuts a program into independent groups, all with as many latent variables; None if it cannot.
 
-    Args:
-        program: the program.
-        latent: the variables to integrate over.
-        rows: u ↦ the log-likelihood of each row, shape (N,).
-        rng: draws the points at which derivatives are looked at.
+    `rows` gives the log-likelihood of each row, shape (N,), at coordinates u.
     """
     inner = np.flatnonzero(np.isin(program.coordinates, latent))
-    m, points = inner.size, jnp.asarray(program.starts(rng)[:_POINTS])
+    m, points = inner.size, jnp.asarray(program.starts(np.random.default_rng(0))[:_POINTS])
     if jax.eval_shape(rows, points[0]).size * m > _MOST:
         return None
 
     def joint(z: Array, u: Array) -> Array:
-        terms = program.at(u.at[inner].set(z))
-        priors = sum((jnp.sum(terms.prior[name]) for name in latent), jnp.zeros(()))
-        return jnp.sum(rows(u.at[inner].set(z))) + priors
+        prior = program.at(u.at[inner].set(z)).prior
+        return jnp.sum(rows(u.at[inner].set(z))) + total({name: prior[name] for name in latent})
 
     def ties(u: Array) -> tuple[Array, Array]:
         slopes = jax.jacfwd(lambda z: rows(u.at[inner].set(z)))(u[inner])
@@ -101,19 +94,17 @@ def _terms_of(
 ) -> dict[str, np.ndarray] | None:
     """The group of each term of the log prior of each variable; None if terms are of several."""
     shapes = jax.eval_shape(program.at, jnp.zeros(program.size)).prior
-    found, start = {}, 0
-    for site in program.sites:
-        if site.name not in latent:
-            continue
-        size = int(np.prod(site.unconstrained))
-        of = own[start : start + size].reshape(site.unconstrained)
-        start += size
+    sites = [site for site in program.sites if site.name in latent]
+    parts = np.split(own, np.cumsum([int(np.prod(site.unconstrained)) for site in sites]))
+    found = {}
+    for site, part in zip(sites, parts[:-1], strict=True):
         shape = shapes[site.name].shape
         if site.support != "real" or shape != site.unconstrained[: len(shape)]:
             return None
-        found[site.name] = of.reshape((*shape, -1))[..., 0]
-        if np.ptp(of.reshape((*shape, -1)), axis=-1).any():
+        each = part.reshape((*shape, -1))
+        if np.ptp(each, axis=-1).any():
             return None
+        found[site.name] = each[..., 0]
     return found
 
 
@@ -134,15 +125,7 @@ class LaplaceMarginal:
         cut: Groups | None,
         observed: Mapping[str, Array] | None = None,
     ) -> None:
-        """Splits the coordinates.
-
-        Args:
-            program: the program.
-            latent: the variables to integrate over.
-            rows: terms ↦ log p(x_i | z, θ), shape (N,).
-            cut: the independent groups; None if all data are one.
-            observed: other data than the program's own, by site.
-        """
+        """`rows` gives log p(x_i | z, θ), shape (N,), of terms; a cut of None is one group."""
         self._program, self._latent, self._cut = program, latent, cut
         self._observed = observed
 
@@ -152,12 +135,10 @@ class LaplaceMarginal:
 
         # traced once, whatever derivatives are taken of it
         self._at = jax.jit(at)
-        of = np.array(program.coordinates)
+        inner = np.isin(program.coordinates, latent)
         self.names = tuple(name for name in program.names if name not in latent)
-        self.coordinates = np.flatnonzero(~np.isin(of, latent))
-        self._inner = np.flatnonzero(np.isin(of, latent))
-        one = np.arange(self._inner.size)[None]
-        self._blocks = one if cut is None else cut.coordinates
+        self.coordinates, self._inner = np.flatnonzero(~inner), np.flatnonzero(inner)
+        self._blocks = cut.coordinates if cut else np.arange(self._inner.size)[None]
 
     def whole(self, theta: Array, z: Array) -> Array:
         """All coordinates of the program, of those of parameters and of latent variables."""
@@ -226,8 +207,3 @@ class LaplaceMarginal:
         sign, log_determinant = jnp.linalg.slogdet(self._curvature(z, theta))
         gain = (self._blocks.shape[1] * jnp.log(2 * jnp.pi) - log_determinant) / 2
         return jnp.where(sign > 0, self._by_group(z, theta) + gain, jnp.nan)
-
-    def log_prior(self, theta: Array) -> Array:
-        """log π(θ) on the natural scale, a scalar."""
-        terms = self._program.at(self.whole(theta, jnp.zeros(self._inner.size)))
-        return total({name: terms.prior[name] for name in self.names})

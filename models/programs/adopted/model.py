@@ -7,9 +7,10 @@ What a class of the user's gives of these is taken from there.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final, get_args
+from dataclasses import InitVar, dataclass
+from typing import TYPE_CHECKING, Any, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,27 +21,10 @@ from models.programs.adopted.functions import Adopted, functions
 from models.programs.adopted.own import Own
 from models.programs.adopted.program import Site
 from models.programs.form import Program
-from models.spec import Model, Parameter, Support, Values
+from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
     import pymc as pm
-
-_KINDS: Mapping[str, Support] = {
-    "greaterthan": "positive",
-    "greaterthaneq": "positive",
-    "softplus_positive": "positive",
-    "unit_interval": "unit_interval",
-    "interval": "interval",
-    "openinterval": "interval",
-    "corr_cholesky": "correlation_cholesky",
-    "corrcholesky": "correlation_cholesky",
-    "positivedefinite": "covariance",
-    "positivedefinitecholesky": "other",
-    "ordered_vector": "ordered",
-    "orderedvector": "ordered",
-    "zerosum": "zero_sum",
-}
-"""Our words for supports, by the words of the libraries where they are others."""
 
 
 @final
@@ -51,10 +35,17 @@ class AdoptedModel(Model):
     Attributes:
         name: what reports call it.
         source: a digest of the programs and of how they are read.
+        own: the programs with their data; no settings, by which models are told apart.
+        told: `parameters`, `truth`, `start` and `simulate`, as far as a user's class gives them.
     """
 
     name: str  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
     source: str
+    own: InitVar[Own]
+    told: InitVar[Mapping[str, Any]]
+
+    def __post_init__(self, own: Own, told: Mapping[str, Any]) -> None:
+        vars(self).update(own=own, told=told)
 
     def __repr__(self) -> str:
         """Its name and the languages in which it is written."""
@@ -64,7 +55,7 @@ class AdoptedModel(Model):
         self, name: str, source: str, truth: Mapping[str, Any] | None = None
     ) -> AdoptedModel:
         told = {} if truth is None else {"truth": self._point(truth)}
-        return self._with(AdoptedModel(name, source), told)
+        return AdoptedModel(name, source, self._own, {**self._told, **told})
 
     def with_class(self, model: Model, names: Sequence[str]) -> AdoptedModel:
         """The same model; an instance of a user's class gives some parts, such as `truth`."""
@@ -79,12 +70,7 @@ class AdoptedModel(Model):
         if "truth" in told:
             latent = self.adopted.latent
             told["truth"] = self._point({n: x for n, x in told["truth"].items() if n not in latent})
-        return self._with(AdoptedModel(self.name, self.source), told)
-
-    def _with(self, other: AdoptedModel, told: Mapping[str, Any]) -> AdoptedModel:
-        object.__setattr__(other, "own", self._own)
-        object.__setattr__(other, "told", {**self._told, **told})
-        return other
+        return AdoptedModel(self.name, self.source, self._own, {**self._told, **told})
 
     def _point(self, values: Mapping[str, Any]) -> Values:
         """Values of all parameters, those that are not given at the mode."""
@@ -101,11 +87,11 @@ class AdoptedModel(Model):
 
     @property
     def _told(self) -> Mapping[str, Any]:
-        return self.__dict__.get("told", {})
+        return vars(self)["told"]
 
     @property
     def _own(self) -> Own:
-        return self.__dict__["own"]
+        return vars(self)["own"]
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -142,20 +128,14 @@ class AdoptedModel(Model):
         return self._own.parameters_at(jnp.asarray(points[rng.integers(len(points))]))
 
     def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
-        """Other data for the same units; for another number of them see `models.programs.adopted`.
-
-        Raises:
-            ModelError: it cannot draw its data, or not those of n units; says why.
-        """
+        """Other data for the same units; for another number of them see `sizes`."""
         own = self._own.sized(n, self._drawn_by_class)
-        if "simulate" not in self._told:
-            sets = self.simulated_sets(
-                rng, {name: np.asarray(x)[None] for name, x in values.items()}, own.data
-            )
+        if self.draws_by_itself:
+            one = {name: np.asarray(x)[None] for name, x in values.items()}
+            sets = self.simulated_sets(rng, one, own.data)
             return own.data.assign({k: (own.data[k].dims, x[0]) for k, x in sets.items()})
         drawn = self._told["simulate"](rng, values, n)
-        varying = [k for k in own.covariates if not np.array_equal(drawn[k].data, own.data[k])]
-        if varying:
+        if varying := [k for k in own.covariates if not np.array_equal(drawn[k], own.data[k])]:
             raise ModelError(
                 f"{', '.join(varying)} differs between two sets that {self.name}.simulate draws: "
                 "keep it the same for the same n, or give the class both programs, parameters, "
@@ -165,14 +145,11 @@ class AdoptedModel(Model):
 
     @property
     def _drawn_by_class(self) -> Callable[[int], Mapping[str, np.ndarray]] | None:
-        if "simulate" not in self._told:
-            return None
-
         def draw(n: int) -> dict[str, np.ndarray]:
             drawn = self._told["simulate"](np.random.default_rng(0), self.truth, n)
             return {str(name): array.values for name, array in drawn.data_vars.items()}
 
-        return draw
+        return None if self.draws_by_itself else draw
 
     @property
     def draws_by_itself(self) -> bool:
@@ -210,36 +187,25 @@ class AdoptedModel(Model):
         return drawn if isinstance(drawn, str) else ""
 
     def source_of(self, language: str) -> str:
-        return self._own.text_of(language)
+        try:
+            return inspect.getsource(self._own.calls[language])
+        except (KeyError, OSError, TypeError):
+            return ""
 
     def numpyro(self, data: xr.Dataset) -> Any:
-        """The NumPyro program on data of the same shape.
-
-        Raises:
-            ModelError: it has none.
-        """
         return self._own_of(data).call("numpyro", data)
 
     def pymc(self, data: xr.Dataset) -> pm.Model:
-        """The PyMC program on data of the same shape.
-
-        Raises:
-            ModelError: it has none.
-        """
         return self._own_of(data).call("pymc", data)
-
-    def bound(self, data: Any) -> xr.Dataset:
-        """The data it was adopted with, whatever form they are given in again."""
-        del data
-        return self.data
 
     def functions(self, data: xr.Dataset, language: str) -> Program:
         if language not in self.languages:
             raise ModelError(f"{self.name} has no {language} program; it has {self.languages[0]}")
         own = self._own_of(data)
         program = own.adopted.programs[language]
-        observed = None if data is own.data else own.observed_in(program, data)
-        return functions(own.adopted, program, own.rows_of[language], observed)
+        observed = {site: data[own.column_of[site]].data for site in program.observed}
+        other = None if data is own.data else observed
+        return functions(own.adopted, program, own.rows_of[language], other)
 
     def _own_of(self, data: xr.Dataset | None) -> Own:
         return self._own if data is None else self._own.like(data)
@@ -261,9 +227,7 @@ class AdoptedModel(Model):
 
 def _parameter(site: Site) -> Parameter:
     """A site as a row of the parameter table."""
-    known = {word: word for word in get_args(Support.__value__)}
-    support: Support = ({**known, **_KINDS}).get(site.support, "other")
     dims = site.dims
     if len(dims) != len(site.shape) or len(set(dims)) != len(dims):
         dims = tuple(f"{site.name}_dim_{i}" for i in range(len(site.shape)))
-    return Parameter(site.name, support, dims)
+    return Parameter(site.name, site.support, dims)

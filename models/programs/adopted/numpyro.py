@@ -11,7 +11,6 @@ import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -26,8 +25,10 @@ from numpyro.infer.util import _unconstrain_reparam
 from numpyro.primitives import Messenger
 
 from models.errors import ModelError
-from models.programs.adopted.program import Site, Terms, UserProgram, total
-from models.spec import Values
+from models.programs.adopted.program import Site, Terms, UserProgram, support_of
+from models.programs.form import joined, total
+from models.programs.numpyro import as_wide, base, is_factor
+from models.spec import Support, Values
 
 _BATCH = 1_000
 """Draws made by one compiled function at a time."""
@@ -45,38 +46,55 @@ class NumpyroProgram(UserProgram):
         Raises:
             ModelError: it has no density that could be evaluated; says which site is to blame.
         """
-        self._bound = bound
+        self._bound, self._batch = bound, jax.jit(jax.vmap(self._draw))
         trace = self._first_trace()
         sampled = {n: s for n, s in trace.items() if s["type"] == "sample"}
         self._flat = tuple(n for n, s in trace.items() if s["type"] == "param")
-        self.factors = tuple(n for n, s in sampled.items() if isinstance(_base(s["fn"]), dist.Unit))
+        self.factors = tuple(n for n, s in sampled.items() if is_factor(s))
         seen = {n: s for n, s in sampled.items() if s["is_observed"] and n not in self.factors}
         hidden = {n: s for n, s in sampled.items() if not s["is_observed"]}
         self.discrete = tuple(n for n, s in hidden.items() if s["fn"].support.is_discrete)
-        _refuse(trace, seen, self.factors, hidden, self.discrete)
+        self._refuse(trace, seen, hidden)
         latent = [n for n in hidden if n not in self.discrete]
         self.sites = (
             *(_site(n, sampled[n], sampled[n]["fn"].support) for n in latent),
             *(_site(n, trace[n], _constraint(trace[n])) for n in self._flat),
         )
         self.observed = {n: np.asarray(s["value"]) for n, s in seen.items()}
-        self.observed_dims = {n: _plates(s) for n, s in seen.items()}
         deterministic = [n for n, s in trace.items() if s["type"] == "deterministic"]
         self.deterministics = {n: jnp.shape(trace[n]["value"]) for n in deterministic}
-        improper = [n for n in latent if isinstance(_base(sampled[n]["fn"]), dist.ImproperUniform)]
-        self._improper = (*improper, *self._flat)
+        improper = [n for n in latent if isinstance(base(sampled[n]["fn"]), dist.ImproperUniform)]
+        self.improper = (*improper, *self._flat)
         self._enumerated = self._enumeration(sampled) if self.discrete else None
         with _traceable():
             jax.eval_shape(self.at, jnp.zeros(self.size))
 
+    def _refuse(
+        self, trace: Mapping[str, Any], seen: Mapping[str, Any], hidden: Mapping[str, Any]
+    ) -> None:
+        """Refuses programs that have no density, or none that could be evaluated."""
+        if not seen and not self.factors:
+            raise ModelError(
+                f"the NumPyro program observes nothing, {', '.join(hidden) or 'no site'} is "
+                "latent: pass the data to `obs=`, and name the argument in data="
+            )
+        for name, site in trace.items():
+            if site["type"] == "plate" and site["args"][1] not in (None, site["args"][0]):
+                raise ModelError(
+                    f"the plate {name} is subsampled, so its density is random; fit all data"
+                )
+        endless = [n for n in self.discrete if not hidden[n]["fn"].has_enumerate_support]
+        if endless:
+            raise ModelError(
+                f"{', '.join(endless)} is discrete without finite support: sum it out yourself"
+            )
+
     def _first_trace(self) -> dict[str, Any]:
         from numpyro.infer.initialization import init_to_uniform
 
-        program = handlers.substitute(
-            handlers.seed(self._bound, 0), substitute_fn=init_to_uniform(radius=0.5)
-        )
-        with _JaxObservations({}), _traceable():
-            return handlers.trace(program).get_trace()
+        with _traceable():
+            start = init_to_uniform(radius=0.5)
+            return _traced(handlers.seed(self._bound, 0), substitute_fn=start)
 
     def _enumeration(self, sampled: Mapping[str, Any]) -> Callable[..., Any]:
         try:
@@ -93,52 +111,36 @@ class NumpyroProgram(UserProgram):
         return self  # it is traced anew at every point
 
     def at(self, u: Array | Values, observed: Mapping[str, Array] | None = None) -> Terms:
-        parts = self.split(u)
-        flat_jacobians: Values = {}
+        parts, jacobians = self.split(u), {name: jnp.zeros(()) for name in self.names}
 
         def substitute(site: dict[str, Any]) -> Any:
-            if site["type"] == "param" and site["name"] in parts:
+            name = site["name"]
+            if site["type"] == "param" and name in parts:
                 transform = biject_to(_constraint(site))
-                part = parts[site["name"]]
-                value = transform(part)
-                jacobian = jnp.sum(transform.log_abs_det_jacobian(part, value))
-                flat_jacobians[site["name"]] = jacobian
+                value = transform(parts[name])
+                jacobians[name] = jnp.sum(transform.log_abs_det_jacobian(parts[name], value))
                 return value
             return _unconstrain_reparam(parts, site) if site["type"] == "sample" else None
 
-        trace = self._traced(
-            handlers.substitute(self._seeded(), substitute_fn=substitute), observed
-        )
-        jacobians = flat_jacobians
+        program = handlers.seed(self._bound, 0)
+        trace = _traced(program, observed, substitute_fn=substitute)
         for name in self.names:
-            found = trace.pop(f"_{name}_log_det", None)
-            if found is not None:
+            if found := trace.pop(f"_{name}_log_det", None):
                 jacobians[name] = jnp.sum(found["fn"].log_prob(found["value"]))
-            jacobians.setdefault(name, jnp.zeros(()))
-        groups = self._terms(trace, observed)
         values = {name: trace[name]["value"] for name in self.names}
         known = {n: trace[n]["value"] for n in self.deterministics if n in trace}
-        return Terms(values, known, *groups, {name: jacobians[name] for name in self.names})
+        return Terms(values, known, *self._terms(trace, values, observed), jacobians)
 
     def _terms(
-        self, trace: Mapping[str, Any], observed: Mapping[str, Array] | None
+        self, trace: Mapping[str, Any], values: Values, observed: Mapping[str, Array] | None
     ) -> tuple[Values, Values, Values]:
         """Log prior, log-likelihood and factors of a trace, elementwise by site."""
-        prior: Values = {name: jnp.zeros(()) for name in self._flat}
-        likelihood: Values = {}
-        factors: Values = {}
-        for name, site in trace.items():
-            if site["type"] != "sample" or name in self.discrete:
-                continue
-            term = _log_prob(site)
-            if name in self.factors:
-                factors[name] = term
-            elif name in self.observed:
-                likelihood[name] = term
-            else:
-                prior[name] = term
+        sites = {n: s for n, s in trace.items() if s["type"] == "sample" and n not in self.discrete}
+        terms = {name: _log_prob(site) for name, site in sites.items()}
+        factors = {name: terms.pop(name) for name in self.factors}
+        likelihood = {name: terms.pop(name) for name in self.observed}
+        prior = {**{name: jnp.zeros(()) for name in self._flat}, **terms}
         if self._enumerated is not None:
-            values = {name: trace[name]["value"] for name in self.names}
             likelihood = self._marginal(values, total(prior) + total(factors), observed)
         return prior, likelihood, factors
 
@@ -154,35 +156,17 @@ class NumpyroProgram(UserProgram):
         return {next(iter(self.observed), "likelihood"): found - rest}
 
     def unconstrain(self, values: Mapping[str, Array]) -> Array:
-        trace = self._traced(handlers.substitute(self._seeded(), data=dict(values)), None)
-        return self.join(
-            {
-                n: biject_to(_constraint(trace[n])).inv(jnp.asarray(trace[n]["value"], float))
-                for n in self.names
-            }
-        )
+        trace = _traced(handlers.seed(self._bound, 0), data=dict(values))
+        sites = ((name, trace[name]) for name in self.names)
+        parts = {n: biject_to(_constraint(s)).inv(jnp.asarray(s["value"], float)) for n, s in sites}
+        return joined(parts, self.names)
 
-    @property
-    def prior_problem(self) -> str:
-        if self._improper:
-            return f"the prior of {', '.join(self._improper)} is improper: it cannot be drawn from"
-        return f"draws do not see {', '.join(self.factors)}" if self.factors else ""
-
-    def draws(self, seeds: np.ndarray, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        if not self.observed:
-            raise ModelError(
-                f"the data are seen by {', '.join(self.factors)} alone, which cannot be drawn from"
-            )
-        every = {name: np.asarray(array) for name, array in values.items()}, np.asarray(seeds)
+    def drawn(self, seeds: np.ndarray, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         parts = [
-            self._batch(*jax.tree.map(lambda x, at=at: x[at : at + _BATCH], every))
+            self._batch(*jax.tree.map(lambda x, at=at: x[at : at + _BATCH], (values, seeds)))
             for at in range(0, len(seeds), _BATCH)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    @cached_property
-    def _batch(self) -> Callable[..., Values]:
-        return jax.jit(jax.vmap(self._draw))
 
     def _draw(self, values: Values, seed: Array) -> Values:
         """One joint draw with some latent variables held."""
@@ -192,8 +176,8 @@ class NumpyroProgram(UserProgram):
             held = values.get(site["name"])
             return self._as_observed(other, site) if held is None else held
 
-        program = handlers.uncondition(self._seeded(key))
-        trace = self._traced(handlers.substitute(program, substitute_fn=substitute), None)
+        program = handlers.uncondition(handlers.seed(self._bound, key))
+        trace = _traced(program, substitute_fn=substitute)
         names = [name for name in (*self.names, *self.observed) if name not in values]
         return {name: trace[name]["value"] for name in names}
 
@@ -201,20 +185,16 @@ class NumpyroProgram(UserProgram):
         """A draw as wide as the data: without a plate a site is so only through broadcasting."""
         if site["type"] != "sample" or site["name"] not in self.observed:
             return None
-        law = site["fn"]
-        shape = self.observed[site["name"]].shape
-        batch = jnp.broadcast_shapes(shape[: len(shape) - law.event_dim], law.batch_shape)
         own = jax.random.fold_in(key, list(self.observed).index(site["name"]))
-        return law.expand(batch).sample(own)
+        return as_wide(site["fn"], self.observed[site["name"]].shape).sample(own)
 
-    def _seeded(self, key: Array | int = 0) -> Callable[[], Any]:
-        return handlers.seed(self._bound, key)
 
-    def _traced(
-        self, program: Callable[[], Any], observed: Mapping[str, Array] | None
-    ) -> dict[str, Any]:
-        with _JaxObservations(observed or {}):
-            return handlers.trace(program).get_trace()
+def _traced(
+    program: Callable[[], Any], observed: Mapping[str, Array] | None = None, **substituted: Any
+) -> dict[str, Any]:
+    """The sites of a program, with values substituted and perhaps other data."""
+    with _JaxObservations(observed or {}):
+        return handlers.trace(handlers.substitute(program, **substituted)).get_trace()
 
 
 @final
@@ -241,31 +221,6 @@ def _log_prob(site: Mapping[str, Any]) -> Array:
         law.log_prob(value, site["intermediates"]) if site["intermediates"] else law.log_prob(value)
     )
     return term if site["scale"] is None else site["scale"] * term
-
-
-def _refuse(
-    trace: Mapping[str, Any],
-    seen: Mapping[str, Any],
-    factors: tuple[str, ...],
-    hidden: Mapping[str, Any],
-    discrete: tuple[str, ...],
-) -> None:
-    """Refuses programs that have no density, or none that could be evaluated."""
-    if not seen and not factors:
-        raise ModelError(
-            f"the NumPyro program observes nothing, {', '.join(hidden) or 'no site'} is latent: "
-            "pass the data to `obs=`, and name the argument in data="
-        )
-    for name, site in trace.items():
-        if site["type"] == "plate" and site["args"][1] not in (None, site["args"][0]):
-            raise ModelError(
-                f"the plate {name} is subsampled, so its density is random; fit all data"
-            )
-    endless = [n for n in discrete if not hidden[n]["fn"].has_enumerate_support]
-    if endless:
-        raise ModelError(
-            f"{', '.join(endless)} is discrete without finite support: sum it out yourself"
-        )
 
 
 @contextmanager
@@ -298,7 +253,7 @@ def _place(error: Exception) -> str:
 def _site(name: str, site: Mapping[str, Any], support: Any) -> Site:
     shape = jnp.shape(site["value"])
     unconstrained = biject_to(support).inverse_shape(shape)
-    return Site(name, shape, tuple(unconstrained), _kind(support), _plates(site))
+    return Site(name, shape, tuple(unconstrained), _support(support), _plates(site))
 
 
 def _constraint(site: Mapping[str, Any]) -> Any:
@@ -307,16 +262,10 @@ def _constraint(site: Mapping[str, Any]) -> Any:
     return site["fn"].support
 
 
-def _kind(support: Any) -> str:
+def _support(support: Any) -> Support:
     while hasattr(support, "base_constraint"):  # of each element
         support = support.base_constraint
-    return type(support).__name__.lstrip("_").lower()
-
-
-def _base(law: Any) -> Any:
-    while hasattr(law, "base_dist"):
-        law = law.base_dist
-    return law
+    return support_of(support)
 
 
 def _plates(site: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
 
@@ -13,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax import Array
-from jax.flatten_util import ravel_pytree
 
 from models.errors import ModelError, told
 from models.programs.adopted.arguments import called, label_names, replaced
@@ -22,6 +20,7 @@ from models.programs.adopted.marginal import groups
 from models.programs.adopted.program import UserProgram
 from models.programs.adopted.sizes import resized
 from models.programs.adopted.structure import Structure, structure
+from models.programs.form import total
 from models.spec import Values
 
 _DIGITS = 1e6
@@ -34,47 +33,70 @@ type Rebuild = Callable[[Mapping[str, np.ndarray], Any], Own]
 
 
 @final
+@dataclass(eq=False)
 class Own:
-    """Everything that belongs to an adopted model beside its name."""
+    """Everything that belongs to an adopted model beside its name.
 
-    def __init__(
-        self,
-        adopted: Adopted,
-        calls: Mapping[str, Callable[..., Any]],
-        given: Any,
-        arrays: Mapping[str, np.ndarray],
-        undecided: Sequence[str],
-        rebuild: Rebuild | None = None,
-    ) -> None:
-        """Keeps what belongs to a model.
+    Attributes:
+        adopted: the programs.
+        calls: the user's functions, by language.
+        given: the data as they were given.
+        arrays: `columns` of them.
+        undecided: factors of which it cannot be told whether they are likelihood.
+        rebuild: all of this on other data; None if the programs hold theirs.
+    """
 
-        Args:
-            adopted: the programs.
-            calls: the user's functions, by language.
-            given: the data as they were given.
-            arrays: `columns` of them.
-            undecided: factors of which it cannot be told whether they are likelihood.
-            rebuild: all of this on other data; None if the programs hold theirs.
-        """
-        self.adopted, self._calls = adopted, calls
-        self._given, self._arrays, self._undecided = given, arrays, tuple(undecided)
-        self._rebuild = rebuild
+    adopted: Adopted
+    calls: Mapping[str, Callable[..., Any]]
+    given: Any
+    arrays: Mapping[str, np.ndarray]
+    undecided: tuple[str, ...]
+    rebuild: Rebuild | None
+
+    def __post_init__(self) -> None:
+        adopted, arrays = self.adopted, self.arrays
         self.primary = next(iter(adopted.programs.values()))
         self.rows_of = {name: _rows(adopted, one) for name, one in adopted.programs.items()}
         self.rows = self.rows_of[self.primary.language]
         self.column_of = _columns_of(adopted.programs.values(), arrays)
-        self.data = _dataset(adopted, arrays, self.column_of, self.rows.count, given)
+        self.data = self._dataset()
         self.measured = tuple(dict.fromkeys(self.column_of.values()))
         self.covariates = tuple(str(n) for n in self.data.data_vars if n not in self.measured)
         self._others: dict[int, Own] = {}
         self._sized: dict[int, Own] = {}
+
+    def _dataset(self) -> xr.Dataset:
+        """The observed data first, then everything else that has a name, with its labels."""
+        seen = {
+            self.column_of[site]: array
+            for program in self.adopted.programs.values()
+            for site, array in program.observed.items()
+        }
+        numbers = {n: a for n, a in self.arrays.items() if a.dtype.kind in "biuf" and n not in seen}
+        variables, coords = {}, _coords(self.adopted)
+        for name, array in {**seen, **numbers}.items():
+            dims = [f"{name}_dim_{i}" for i in range(array.ndim)]
+            if array.ndim and array.shape[0] == self.rows.count > 1:
+                dims[0] = _ROW
+            # a dim of the parameters of the same name has labels of its own
+            variables[f"{name}_index" if name in coords else name] = (tuple(dims), array)
+        named = isinstance(self.given, Mapping) or hasattr(self.given, "columns")
+        for name in numbers if named else ():
+            column: Any = self.given[name]
+            labels = label_names(column)
+            if labels is not None and f"{name}_label" not in coords:
+                coords[f"{name}_label"] = labels
+            if hasattr(column, "columns"):
+                coords[f"{name}_dim_1"] = np.array(list(map(str, column.columns)))
+        read = getattr(self.given, "attrs", {}).get("read")
+        return xr.Dataset(variables, coords, {"read": read} if read else None)
 
     @property
     def units(self) -> int:
         """N: rows, groups of rows, or 1 where all data are one unit."""
         if not self.adopted.latent:
             return self.rows.count
-        return 1 if self.rows.cut is None else len(self.rows.cut.coordinates)
+        return len(self.rows.cut.coordinates) if self.rows.cut else 1
 
     @property
     def size(self) -> int:
@@ -84,9 +106,11 @@ class Own:
     @property
     def grows(self) -> bool:
         """Whether there can be data of another size."""
-        return (
-            self._rebuild is not None and self.units > 1 and set(self.measured) <= set(self._arrays)
-        )
+        return self._rebuilds and self.units > 1
+
+    @property
+    def _rebuilds(self) -> bool:
+        return self.rebuild is not None and set(self.measured) <= set(self.arrays)
 
     def _length(self, data: xr.Dataset) -> int:
         """The rows of a data set, which tell it from those of other sizes."""
@@ -114,7 +138,7 @@ class Own:
     def _resized(self, n: int, draw: Callable[[int], Mapping[str, np.ndarray]] | None) -> Own:
         now = self.size
         only = f"or study them at n=[{now}]"
-        if self._rebuild is None or not set(self.measured) <= set(self._arrays):
+        if self.rebuild is None or not self._rebuilds:
             raise ModelError(
                 f"the programs hold their {now} rows: pass functions of the data, and data=, {only}"
             )
@@ -127,14 +151,13 @@ class Own:
         sizes = {size for site in self.adopted.named.sites for size in site.shape}
         try:
             if draw is not None:
-                arrays = {**self._arrays, **draw(n)}
-                found = self._rebuild(arrays, arrays)
+                arrays = {**self.arrays, **draw(n)}
+                found = self.rebuild(arrays, arrays)
             else:
-                other = resized(self._arrays, unit, n, sizes)
-                every = isinstance(self._given, Mapping) or not hasattr(self._given, "shape")
-                new = other.arrays if every else {k: other.arrays[k] for k in other.labels}
-                given = replaced(self._given, new, other.rows)
-                found = self._rebuild(other.arrays, given)
+                arrays, rows, labels = resized(self.arrays, unit, n, sizes)
+                every = isinstance(self.given, Mapping) or not hasattr(self.given, "shape")
+                new = arrays if every else {name: arrays[name] for name in labels}
+                found = self.rebuild(arrays, replaced(self.given, new, rows))
         except Exception as error:  # whatever a user's program raises
             raise ModelError(
                 f"the programs do not take the data of {n} units ({told(error)}): pass all that "
@@ -154,23 +177,14 @@ class Own:
         return found
 
     def call(self, language: str, data: xr.Dataset) -> Any:
-        if language not in self._calls:
+        if language not in self.calls:
             raise ModelError(f"there is no {language} program")
-        arrays, given = dict(self._arrays), self._given
+        arrays, given = dict(self.arrays), self.given
         if data is not self.data:
             new = {n: data[n].data for n in self.measured if n in arrays}
             arrays |= new
             given = replaced(given, new) if new else given
-        return called(self._calls[language], given, arrays)
-
-    def text_of(self, language: str) -> str:
-        try:
-            return inspect.getsource(self._calls[language])
-        except (KeyError, OSError, TypeError):
-            return ""
-
-    def observed_in(self, program: UserProgram, data: xr.Dataset) -> dict[str, Array]:
-        return {site: data[self.column_of[site]].data for site in program.observed}
+        return called(self.calls[language], given, arrays)
 
     @cached_property
     def starts(self) -> np.ndarray:
@@ -185,47 +199,44 @@ class Own:
         """Parameters at the mode of their posterior density in unconstrained coordinates."""
         from scipy.optimize import minimize
 
-        program = functions(self.adopted, self.primary, self.rows, None)
-        first, unravel = ravel_pytree(
-            program.unconstrain(self.parameters_at(jnp.asarray(self.starts[0])))
-        )
+        program = functions(self.adopted, self.primary, self.rows)
+        first = program.unconstrain(self.parameters_at(jnp.asarray(self.starts[0])))
 
-        def height(u: Array) -> Array:
-            parts = unravel(u)
-            priors = program.log_prior(parts) + program.log_jacobian(parts)
-            return priors + sum(jnp.sum(term) for term in program.log_likelihood(parts))
+        def minus(u: Array) -> Array:
+            priors = total(program.log_prior(u)) + total(program.log_jacobian(u))
+            return -(priors + sum(jnp.sum(term) for term in program.log_likelihood(u)))
 
-        both = jax.jit(jax.value_and_grad(lambda u: -height(u)))
+        both = jax.jit(jax.value_and_grad(minus))
 
-        def minus(u: np.ndarray) -> tuple[float, np.ndarray]:
+        def finite(u: np.ndarray) -> tuple[float, np.ndarray]:
             value, slope = both(jnp.asarray(u))
             fine = np.isfinite(value) and np.isfinite(slope).all()
             return (float(value), np.asarray(slope)) if fine else (1e300, np.zeros(u.size))
 
-        end = minimize(minus, np.asarray(first), jac=True, method="L-BFGS-B")
-        return program.constrain(unravel(jnp.asarray(end.x)))
+        end = minimize(finite, np.asarray(first), jac=True, method="L-BFGS-B")
+        return program.constrain(jnp.asarray(end.x))
 
     @cached_property
     def structure(self) -> Structure:
         program, adopted = self.adopted.named, self.adopted
 
-        def terms(u: Array) -> Array:
-            found = adopted.likelihood_terms(program, program.at(u))
-            return jnp.concatenate([jnp.ravel(term) for term in found])
+        def terms(u: Array) -> list[Array]:
+            return adopted.likelihood_terms(program, program.at(u))
 
-        shapes = jax.eval_shape(
-            lambda u: adopted.likelihood_terms(program, program.at(u)), jnp.zeros(program.size)
-        )
+        def flat(u: Array) -> Array:
+            return jnp.concatenate([jnp.ravel(term) for term in terms(u)])
+
+        shapes = jax.eval_shape(terms, jnp.zeros(program.size))
         row = self.rows_of[program.language].of([term.shape for term in shapes])
-        return structure(program, terms, row, np.random.default_rng(0))
+        return structure(program, flat, row)
 
     @cached_property
     def likelihood_problem(self) -> str:
-        if self._undecided:
-            names = ", ".join(self._undecided)
+        if self.undecided:
+            names = ", ".join(self.undecided)
             return (
                 f"which part of {names} is likelihood? name what is with "
-                f"likelihood={self._undecided!r}, or likelihood=() if none is"
+                f"likelihood={self.undecided!r}, or likelihood=() if none is"
             )
         if self.adopted.latent:
             return ""
@@ -284,56 +295,16 @@ def _rows(adopted: Adopted, program: UserProgram) -> Rows:
     def each(u: Array) -> Array:
         return rows.summed(adopted.likelihood_terms(program, program.at(u)))
 
-    latent = adopted.integrated(program)
-    return replace(rows, cut=groups(program, latent, each, np.random.default_rng(0)))
+    return replace(rows, cut=groups(program, adopted.integrated(program), each))
 
 
 def _columns_of(programs: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     """By observed site, the name of the data that it observes; its own where there is none."""
-    found: dict[str, str] = {}
-    for program in programs:
-        for site, array in program.observed.items():
-            alike = (
-                name
-                for name, given in arrays.items()
-                if given.shape == array.shape and np.array_equal(given, array)
-            )
-            found[site] = next(alike, site)
-    return found
-
-
-def _dataset(
-    adopted: Adopted,
-    arrays: Mapping[str, np.ndarray],
-    column_of: Mapping[str, str],
-    count: int,
-    given: Any,
-) -> xr.Dataset:
-    """The observed data first, then everything else that has a name, with its labels."""
-    seen = {
-        column_of[site]: array
-        for program in adopted.programs.values()
+    return {
+        site: next((name for name, one in arrays.items() if np.array_equal(one, array)), site)
+        for program in programs
         for site, array in program.observed.items()
     }
-    numbers = {n: a for n, a in arrays.items() if a.dtype.kind in "biuf" and n not in seen}
-    variables, coords = {}, _coords(adopted)
-    for name, array in {**seen, **numbers}.items():
-        dims = [f"{name}_dim_{i}" for i in range(array.ndim)]
-        if array.ndim and array.shape[0] == count > 1:
-            dims[0] = _ROW
-        # a dim of the parameters of the same name has labels of its own
-        variables[f"{name}_index" if name in coords else name] = (tuple(dims), array)
-    for name in numbers:
-        column: Any = (
-            given[name] if isinstance(given, Mapping) or hasattr(given, "columns") else None
-        )
-        labels = None if column is None else label_names(column)
-        if labels is not None and f"{name}_label" not in coords:
-            coords[f"{name}_label"] = labels
-        if column is not None and hasattr(column, "columns"):
-            coords[f"{name}_dim_1"] = np.array(list(map(str, column.columns)))
-    read = getattr(given, "attrs", {}).get("read")
-    return xr.Dataset(variables, coords, {"read": read} if read else None)
 
 
 def _coords(adopted: Adopted) -> dict[str, np.ndarray]:

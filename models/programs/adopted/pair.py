@@ -19,7 +19,8 @@ import numpy as np
 from jax import Array
 
 from models.errors import ConfigError
-from models.programs.adopted.program import Site, Terms, UserProgram, total
+from models.programs.adopted.program import Site, Terms, UserProgram
+from models.programs.form import log_volume, total
 from models.spec import Values
 
 JOINT, REST = "log joint density", "log prior, factors and Jacobian"
@@ -69,9 +70,7 @@ class Pair:
 
     def log_volume(self, u: Array) -> Array:
         """log |∂v/∂u|; NaN where v has not as many coordinates as u."""
-        jacobian = jax.jacfwd(self.across)(u)
-        square = jacobian.shape[0] == jacobian.shape[1]
-        return jnp.linalg.slogdet(jacobian)[1] if square else jnp.asarray(jnp.nan)
+        return log_volume(jax.jacfwd(self.across)(u))
 
     def terms(self, u: Array) -> dict[str, Sides]:
         """Every term that corresponds, densities first; the last is the joint density."""
@@ -80,14 +79,12 @@ class Pair:
         found: dict[str, Sides] = {}
         if self.same_sites:
             for name, own in self.names.items():
-                term = Sides(jnp.sum(one.prior[own]), jnp.sum(other.prior[name]))
-                found[f"log prior {name}"] = term
+                sums = jnp.sum(one.prior[own]), jnp.sum(other.prior[name])
+                found[f"log prior {name}"] = Sides(*sums)
         for name, own in self._likelihoods():
             a, b = one.likelihood[own], other.likelihood[name]
-            if jnp.size(a) == jnp.size(b):
-                found[f"log likelihood {name}"] = Sides(jnp.ravel(a), jnp.ravel(b))
-            else:
-                found[f"log likelihood {name}"] = Sides(jnp.sum(a), jnp.sum(b))
+            view = jnp.ravel if jnp.size(a) == jnp.size(b) else jnp.sum
+            found[f"log likelihood {name}"] = Sides(view(a), view(b))
         rest = [total(t.prior) + total(t.factors) + total(t.jacobians) for t in (one, other)]
         rest[1] += self.log_volume(u)
         likelihood = [total(t.likelihood) for t in (one, other)]
@@ -120,11 +117,8 @@ class Pair:
 
     def different_data(self) -> str:
         """How the observations of the two programs differ, as a sentence; "" if they do not."""
-        matched = dict(self._likelihoods())
-        for name, array in self.other.observed.items():
-            if name not in matched:
-                continue
-            own = self.one.observed[matched[name]]
+        for name, own_name in self._likelihoods():
+            own, array = self.one.observed[own_name], self.other.observed[name]
             if own.shape != array.shape:
                 return (
                     f"{name} is observed with shape {own.shape} by the {self.one.language} program "

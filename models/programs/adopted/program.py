@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, cast, final, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,29 @@ import numpy as np
 from jax import Array
 
 from models.errors import ModelError
-from models.spec import Values
+from models.programs.form import split, total
+from models.spec import Support, Values
 
 _STARTS = 64
 """Points of which those with a finite density are starts."""
 _RADII = (2.0, 0.5, 0.1)
 """They are drawn from U(−r, r)ᵏ; a smaller r is tried where a larger one gives none."""
+_SUPPORTS: Mapping[str, Support] = {
+    "choleskycovpacked": "cholesky_packed",
+    "corrcholesky": "correlation_cholesky",
+    "greaterthan": "positive",
+    "greaterthaneq": "positive",
+    "log": "positive",
+    "logodds": "unit_interval",
+    "nonetype": "real",
+    "openinterval": "interval",
+    "orderedvector": "ordered",
+    "positivedefinite": "covariance",
+    "softpluspositive": "positive",
+    "unitinterval": "unit_interval",
+    "zerosum": "zero_sum",
+}
+"""Our words for supports, by the libraries' where they are others."""
 
 
 @final
@@ -35,14 +52,14 @@ class Site(NamedTuple):
         name: as the program calls it.
         shape: of its natural value.
         unconstrained: shape of its unconstrained coordinates.
-        support: the kind of its support, in the words of the program's library.
+        support: the kind of its support.
         dims: names of its dims, where the program names them.
     """
 
     name: str
     shape: tuple[int, ...]
     unconstrained: tuple[int, ...]
-    support: str = "real"
+    support: Support = "real"
     dims: tuple[str, ...] = ()
 
 
@@ -73,9 +90,10 @@ class UserProgram(ABC):
     Attributes:
         sites: continuous latent variables, in the order of the program.
         observed: the observed arrays by site.
-        observed_dims: names of their dims, where the program names them.
         deterministics: shapes of the deterministic sites.
         factors: names of factors or potentials.
+        improper: latent variables whose prior integrates to infinity.
+        unordered: those whose draws lack the order that their density has.
         narrow: whether it holds constants in float32 that could not be widened.
     """
 
@@ -83,9 +101,10 @@ class UserProgram(ABC):
     narrow: bool = False
     sites: tuple[Site, ...]
     observed: dict[str, np.ndarray]
-    observed_dims: dict[str, tuple[str, ...]]
     deterministics: dict[str, tuple[int, ...]]
     factors: tuple[str, ...]
+    improper: tuple[str, ...] = ()
+    unordered: tuple[str, ...] = ()
 
     @abstractmethod
     def again(self) -> UserProgram:
@@ -99,12 +118,11 @@ class UserProgram(ABC):
     def unconstrain(self, values: Mapping[str, Array]) -> Array:
         """Coordinates of the natural values of every site, at their current supports."""
 
-    @property
     @abstractmethod
-    def prior_problem(self) -> str:
-        """Why nothing can be drawn from the prior, as a sentence; "" if it can."""
+    def drawn(self, seeds: np.ndarray, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """`draws` of a program that observes something."""
 
-    @abstractmethod
+    @final
     def draws(self, seeds: np.ndarray, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """A joint draw of all sites for each seed, which depends on that and its values alone.
 
@@ -118,12 +136,20 @@ class UserProgram(ABC):
         Raises:
             ModelError: the program cannot draw; says why.
         """
+        if not self.observed:
+            names = ", ".join(self.factors)
+            raise ModelError(f"the data are seen by {names} alone, which cannot be drawn from")
+        return self.drawn(seeds, {name: np.asarray(array) for name, array in values.items()})
 
     @final
     def prior_draws(self, seeds: np.ndarray) -> dict[str, np.ndarray] | str:
         """Draws of latent and observed sites, shape (draws, …), or why there are none."""
-        if self.prior_problem:
-            return self.prior_problem
+        if self.improper:
+            return f"the prior of {', '.join(self.improper)} is improper: it cannot be drawn from"
+        if self.factors:
+            return f"draws do not see {', '.join(self.factors)}"
+        if self.unordered:
+            return f"PyMC draws {', '.join(self.unordered)} without the order that its density has"
         try:
             return self.draws(seeds, {})
         except ModelError as error:
@@ -132,14 +158,12 @@ class UserProgram(ABC):
     @final
     def factors_with_arrays(self) -> tuple[str, ...]:
         """Factors with an array of constants in them, which may be data."""
-        found = []
-        for name in self.factors:
-            traced = jax.make_jaxpr(lambda u, name=name: self.at(u).factors[name])(
-                jnp.zeros(self.size)
-            )
-            if any(np.size(constant) > 1 for constant in traced.consts):
-                found.append(name)
-        return tuple(found)
+
+        def holds(name: str) -> bool:
+            traced = jax.make_jaxpr(lambda u: self.at(u).factors[name])(jnp.zeros(self.size))
+            return any(np.size(constant) > 1 for constant in traced.consts)
+
+        return tuple(filter(holds, self.factors))
 
     @final
     @property
@@ -162,26 +186,15 @@ class UserProgram(ABC):
     @final
     def split(self, u: Array | Values) -> Values:
         """The coordinates of each site."""
-        if isinstance(u, dict):
-            return {name: u[name] for name in self.names}
-        parts, first = {}, 0
-        for site in self.sites:
-            last = first + int(np.prod(site.unconstrained))
-            parts[site.name] = jnp.reshape(u[first:last], site.unconstrained)
-            first = last
-        return parts
-
-    @final
-    def join(self, parts: Mapping[str, Array]) -> Array:
-        """One vector of the coordinates of each site, shape (k,)."""
-        if not self.sites:
-            return jnp.zeros(0)
-        return jnp.concatenate([jnp.ravel(parts[name]) for name in self.names]).astype(float)
+        shapes = {site.name: site.unconstrained for site in self.sites}
+        return {name: u[name] for name in shapes} if isinstance(u, dict) else split(u, shapes)
 
     @final
     def log_joint(self, u: Array) -> Array:
         """Log density of data and coordinates, a scalar in nats, log-Jacobian included."""
-        return joint(self.at(u))
+        terms = self.at(u)
+        groups = (terms.prior, terms.likelihood, terms.factors, terms.jacobians)
+        return sum((total(group) for group in groups), jnp.zeros(()))
 
     @final
     @cached_property
@@ -213,21 +226,32 @@ class UserProgram(ABC):
         for group in (terms.prior, terms.likelihood, terms.factors):
             for name, term in group.items():
                 flat = np.ravel(term)
-                if not np.isfinite(flat).all():
-                    first = int(np.flatnonzero(~np.isfinite(flat))[0])
-                    rows = int((~np.isfinite(flat)).sum())
-                    where = f" (first at element {first})" if flat.size > 1 else ""
-                    found.append(f"{name} is {flat[first]} in {rows} of {flat.size} terms{where}")
+                bad = np.flatnonzero(~np.isfinite(flat))
+                if bad.size:
+                    where = f" (first at element {bad[0]})" if flat.size > 1 else ""
+                    rows = f"{bad.size} of {flat.size} terms{where}"
+                    found.append(f"{name} is {flat[bad[0]]} in {rows}")
         listed = "; ".join(found) or "its gradient is not finite"
         return f"{listed}. Look for values outside of a support, or missing ones, in the data"
 
 
-def total(group: Mapping[str, Array]) -> Array:
-    """The sum of all terms of a group, a scalar."""
-    return sum((jnp.sum(term) for term in group.values()), jnp.zeros(()))
+def support_of(kind: object) -> Support:
+    """Our word for a support, from NumPyro's constraint or PyMC's transform."""
+    name = type(kind).__name__.strip("_").removesuffix("Transform").lower()
+    ours = get_args(Support.__value__)
+    return cast("Support", name) if name in ours else _SUPPORTS.get(name, "other")
 
 
-def joint(terms: Terms) -> Array:
-    """Log density of data and coordinates, a scalar in nats, log-Jacobian included."""
-    groups = (terms.prior, terms.likelihood, terms.factors, terms.jacobians)
-    return sum((total(group) for group in groups), jnp.zeros(()))
+def program_of(language: str, bound: Callable[[], Any], *, built: bool = False) -> UserProgram:
+    """A function whose data are bound as a program; `built` if it returns a model built before.
+
+    Raises:
+        ModelError: it has no density that could be evaluated; says which site is to blame.
+    """
+    if language == "numpyro":
+        from models.programs.adopted.numpyro import NumpyroProgram
+
+        return NumpyroProgram(bound)
+    from models.programs.adopted.pymc import PymcProgram
+
+    return PymcProgram(bound, built=built)

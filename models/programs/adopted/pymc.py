@@ -8,6 +8,7 @@ that builds a model is called so that they never become small.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, final
 
 import jax
@@ -16,23 +17,12 @@ import numpy as np
 from jax import Array
 
 from models.errors import ModelError, told
-from models.programs.adopted.program import Site, Terms, UserProgram
-from models.programs.pymc import float64_constants, jaxified
+from models.programs.adopted.program import Site, Terms, UserProgram, support_of
+from models.programs.form import joined
+from models.programs.pymc import float64_constants, jaxified, log_jacobians, sampler
 from models.spec import Values
 
 _WIDER = {"float16": "float64", "float32": "float64", "int8": "int64", "int16": "int64"}
-_SUPPORTS = {
-    "LogTransform": "positive",
-    "LogOddsTransform": "unit_interval",
-    "SimplexTransform": "simplex",
-    "Ordered": "ordered",
-    "CholeskyCovPacked": "cholesky_packed",
-    "Interval": "interval",
-    "IntervalTransform": "interval",
-    "ZeroSumTransform": "zero_sum",
-    "NoneType": "real",
-}
-"""Kinds of supports by PyMC's transforms."""
 
 
 @final
@@ -42,15 +32,10 @@ class PymcProgram(UserProgram):
     language = "pymc"
 
     def __init__(self, build: Callable[[], Any], *, built: bool = False) -> None:
-        """Builds the graph of all terms, of a model that was `built` before or is built now.
-
-        Raises:
-            ModelError: it has no density that could be evaluated; says which variable is to blame.
-        """
+        """Builds the graph of all terms, of a model that was `built` before or is built now."""
         self._build, self._built = build, built
         with float64_constants():
-            self.model = model = _as_model(build())
-            self._draws_from = list(model.free_RVs), list(model.observed_RVs)
+            self.model = model = build()
             _refuse(model)
             wide = _widened(model) if built else {}
             self.narrow = wide is None
@@ -63,63 +48,53 @@ class PymcProgram(UserProgram):
                 ) from error
         self.factors = tuple(variable.name for variable in model.potentials)
         self.observed = {v.name: _constant(model.rvs_to_values[v]) for v in model.observed_RVs}
-        dims = model.named_vars_to_dims
-        names = {v.name: tuple(map(str, dims.get(v.name, ()))) for v in model.observed_RVs}
-        self.observed_dims = names
+        laws = {v.name: type(v.owner.op).__name__ for v in self._free}
+        self.improper = tuple(name for name, law in laws.items() if "Flat" in law)
+        self.unordered = tuple(s.name for s in self.sites if s.support == "ordered")
         self._with_observed: Callable[..., Any] | None = None
-        self._drawers: dict[tuple[str, ...], tuple[Any, Any]] = {}
+        self._samplers: dict[tuple[str, ...], tuple[Any, Any]] = {}
 
     def _graph(self, model: Any, wide: Mapping[Any, Any]) -> None:
         """The functions of all terms, of natural values and of coordinates, and the sites."""
-        self._free = [wide.get(v, v) for v in model.free_RVs]
-        self._seen = [wide.get(v, v) for v in model.observed_RVs]
-        pairs = [*zip(model.free_RVs, self._free, strict=True)]
-        pairs += zip(model.observed_RVs, self._seen, strict=True)
-        self._to_value = {new: model.rvs_to_values[old] for old, new in pairs}
-        self._transform = {new: model.rvs_to_transforms.get(old) for old, new in pairs}
-        self._potentials = [wide.get(v, v) for v in model.potentials]
-        self._known = {v.name: wide.get(v, v) for v in model.deterministics}
+
+        def new(variables: Sequence[Any]) -> list[Any]:
+            return [wide.get(v, v) for v in variables]
+
+        self._free, self._seen = new(model.free_RVs), new(model.observed_RVs)
+        self._potentials = new(model.potentials)
+        variables = [*model.free_RVs, *model.observed_RVs]
+        both = list(zip(variables, new(variables), strict=True))
+        self._to_value = {v: model.rvs_to_values[old] for old, v in both}
+        self._transform = {v: model.rvs_to_transforms.get(old) for old, v in both}
         self._inputs = [self._to_value[v] for v in self._free]
         self._terms_at = jaxified(self._inputs, self._outputs(self._to_value))
         self._forward = self._forward_transforms()
         self.sites = self._sites(model)
-        self._deterministic = self._deterministics()
+        self._deterministic = self._functions(new(model.deterministics))
         zeros = [jnp.zeros(site.unconstrained) for site in self.sites]
         shapes = {n: jax.eval_shape(f, *zeros)[0].shape for n, f in self._deterministic.items()}
         self.deterministics = shapes
 
     def _outputs(self, to_value: Mapping[Any, Any]) -> list[Any]:
-        """Prior without and with Jacobian, likelihood, potentials and natural values."""
+        """Log prior, log-likelihood, log-Jacobians, potentials and natural values."""
         from pymc.logprob.basic import transformed_conditional_logp
 
-        def terms(variables: Sequence[Any], *, jacobian: bool) -> list[Any]:
-            if not variables:
-                return []
-            return list(
-                transformed_conditional_logp(
-                    variables,
-                    rvs_to_values=dict(to_value),
-                    rvs_to_transforms=dict(self._transform),
-                    jacobian=jacobian,
-                )
-            )
-
-        both = [*self._free, *self._seen]
-        natural = self._by_values([*self._potentials, *self._free], to_value)
-        return [*terms(both, jacobian=False), *terms(self._free, jacobian=True), *natural]
+        terms = transformed_conditional_logp(
+            [*self._free, *self._seen],
+            rvs_to_values=dict(to_value),
+            rvs_to_transforms=dict(self._transform),
+            jacobian=False,
+        )
+        jacobians = log_jacobians(self._free, to_value, self._transform)
+        return [*terms, *self._by_values([*jacobians, *self._potentials, *self._free], to_value)]
 
     def _by_values(self, graphs: list[Any], to_value: Mapping[Any, Any]) -> list[Any]:
         """Graphs of random variables as graphs of their unconstrained values."""
         from pymc.logprob.utils import replace_rvs_by_values
 
-        if not graphs:
-            return []
-        transforms = {v: self._transform[v] for v in to_value}
-        return list(
-            replace_rvs_by_values(
-                graphs, rvs_to_values=dict(to_value), rvs_to_transforms=transforms
-            )
-        )
+        values, transforms = dict(to_value), dict(self._transform)
+        found = replace_rvs_by_values(graphs, rvs_to_values=values, rvs_to_transforms=transforms)
+        return list(found)
 
     def _forward_transforms(self) -> Callable[..., Any]:
         """Natural values ↦ unconstrained ones, with supports at the values of the others."""
@@ -144,21 +119,19 @@ class PymcProgram(UserProgram):
                 v.name,
                 shape,
                 tuple(part.shape),
-                _support(self._transform[v]),
+                support_of(self._transform[v]),
                 tuple(map(str, model.named_vars_to_dims.get(v.name, ()))),
             )
             for v, shape, part in zip(self._free, shapes, parts, strict=True)
         )
 
-    def _deterministics(self) -> dict[str, Callable[..., Any]]:
+    def _functions(self, variables: Sequence[Any]) -> dict[str, Callable[..., Any]]:
         """Each as a function of its own: one that JAX does not know sinks no other."""
         found = {}
-        for name, variable in self._known.items():
-            try:
-                [graph] = self._by_values([variable], self._to_value)
-                found[name] = jaxified(self._inputs, [graph])
-            except NotImplementedError:
-                continue
+        for variable in variables:
+            with suppress(NotImplementedError):
+                graphs = self._by_values([variable], self._to_value)
+                found[variable.name] = jaxified(self._inputs, graphs)
         return found
 
     def again(self) -> PymcProgram:
@@ -167,21 +140,13 @@ class PymcProgram(UserProgram):
     def at(self, u: Array | Values, observed: Mapping[str, Array] | None = None) -> Terms:
         parts = list(self.split(u).values())
         terms_at = self._terms_at if observed is None else self._observing(observed)
-        out = list(terms_at(*parts))
-        k, n, m = len(self._free), len(self._seen), len(self._potentials)
-        prior, likelihood, with_jacobian = out[:k], out[k : k + n], out[k + n : 2 * k + n]
-        factors, values = out[2 * k + n : 2 * k + n + m], out[2 * k + n + m :]
-        names = self.names
-        pairs = zip(with_jacobian, prior, strict=True)
-        jacobians = [jnp.sum(a) - jnp.sum(b) for a, b in pairs]
-        return Terms(
-            dict(zip(names, values, strict=True)),
-            {name: function(*parts)[0] for name, function in self._deterministic.items()},
-            dict(zip(names, prior, strict=True)),
-            dict(zip(self.observed, likelihood, strict=True)),
-            dict(zip(self.factors, factors, strict=True)),
-            dict(zip(names, jacobians, strict=True)),
+        out, names = iter(terms_at(*parts)), self.names
+        groups = (names, self.observed, names, self.factors, names)
+        prior, likelihood, jacobians, factors, values = (
+            {name: next(out) for name in group} for group in groups
         )
+        known = {name: function(*parts)[0] for name, function in self._deterministic.items()}
+        return Terms(values, known, prior, likelihood, factors, jacobians)
 
     def _observing(self, observed: Mapping[str, Array]) -> Callable[..., Any]:
         """The terms with other data in the place of the observed ones."""
@@ -203,32 +168,17 @@ class PymcProgram(UserProgram):
 
     def unconstrain(self, values: Mapping[str, Array]) -> Array:
         parts = self._forward(*(jnp.asarray(values[name], float) for name in self.names))
-        return self.join(dict(zip(self.names, parts, strict=True)))
+        return joined(dict(zip(self.names, parts, strict=True)), self.names)
 
-    @property
-    def prior_problem(self) -> str:
-        if self.factors:
-            return f"draws do not see {', '.join(self.factors)}"
-        unordered = [v.name for v in self._free if type(self._transform[v]).__name__ == "Ordered"]
-        if unordered:
-            return f"PyMC draws {', '.join(unordered)} without the order that its density has"
-        flat = [v.name for v in self._free if "Flat" in type(v.owner.op).__name__]
-        if flat:
-            return f"the prior of {', '.join(flat)} is improper: it cannot be drawn from"
-        return ""
-
-    def draws(self, seeds: np.ndarray, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        if not self.observed:
-            names = ", ".join(self.factors)
-            raise ModelError(f"the data are seen by {names} alone, which cannot be drawn from")
+    def drawn(self, seeds: np.ndarray, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         held = tuple(name for name in self.names if name in values)
-        points = zip(*(np.asarray(values[name]) for name in held), strict=True)
+        points = [[values[name][i] for name in held] for i in range(len(seeds))]
         try:
-            if held not in self._drawers:
-                self._drawers[held] = self._drawer(held)
-            draw, reseed = self._drawers[held]
+            if held not in self._samplers:
+                self._samplers[held] = self._sampler(held)
+            draw, reseed = self._samplers[held]
             found = []
-            for seed, point in zip(seeds, points if held else [()] * len(seeds), strict=True):
+            for seed, point in zip(seeds, points, strict=True):
                 reseed(int(seed))
                 found.append([np.asarray(one) for one in draw(*point)])
         except Exception as error:  # PyMC's distributions and a user's own raise anything
@@ -236,48 +186,31 @@ class PymcProgram(UserProgram):
         names = [name for name in (*self.names, *self.observed) if name not in held]
         return dict(zip(names, map(np.stack, zip(*found, strict=True)), strict=True))
 
-    def _drawer(self, held: tuple[str, ...]) -> tuple[Callable[..., Any], Callable[[int], None]]:
-        """A joint draw with some variables held, by Python, and what sets its stream.
-
-        Compiling samplers would take many times as long as they run.
-        """
-        import pymc as pm
-        import pytensor
+    def _sampler(self, held: tuple[str, ...]) -> tuple[Callable[..., Any], Callable[[int], None]]:
+        """A joint draw with some variables held, and what sets its stream."""
         from pymc.pytensorf import reseed_rngs
         from pytensor.graph.replace import clone_replace
         from pytensor.tensor.random.type import RandomType
 
-        free, seen = self._draws_from
-        symbols = {v: v.type() for v in free if v.name in held}
-        drawn = [*(v for v in free if v.name not in held), *seen]
-        with pytensor.config.change_flags(cxx="", cast_policy="numpy+floatX"):
-            function = pm.compile(
-                list(symbols.values()),
-                clone_replace(drawn, symbols),
-                random_seed=0,
-                mode="FAST_COMPILE",
-                on_unused_input="ignore",
-            )
+        symbols = {v: v.type() for v in self.model.free_RVs if v.name in held}
+        every = (*self.model.free_RVs, *self.model.observed_RVs)
+        drawn = clone_replace([v for v in every if v not in symbols], symbols)
+        function = sampler(list(symbols.values()), drawn)
         streams = [v for v in function.get_shared() if isinstance(v.type, RandomType)]
         return function, lambda seed: reseed_rngs(streams, seed)
 
 
-def _as_model(program: Any) -> Any:
-    import pymc as pm
-
-    if not isinstance(program, pm.Model):
-        raise ModelError(
-            f"the PyMC program returned {type(program).__name__}; end it with `return model`"
-        )
-    return program
-
-
 def _refuse(model: Any) -> None:
-    """Refuses models that have no density, or none that could be evaluated."""
+    """Refuses what is no model, or one without a density that could be evaluated."""
+    from pymc import Model
     from pymc.distributions.simulator import SimulatorRV
     from pytensor.graph.traversal import ancestors
     from pytensor.tensor.random.type import RandomType
 
+    if not isinstance(model, Model):
+        raise ModelError(
+            f"the PyMC program returned {type(model).__name__}; end it with `return model`"
+        )
     if not model.observed_RVs and not model.potentials:
         raise ModelError("the PyMC model observes nothing: pass the data to `observed=`")
     discrete = [v.name for v in model.free_RVs if not v.dtype.startswith("float")]
@@ -339,8 +272,3 @@ def _constant(value: Any) -> np.ndarray:
     if hasattr(value, "get_value"):
         return np.asarray(value.get_value())
     return np.asarray(value.eval(mode="FAST_COMPILE"))
-
-
-def _support(transform: Any) -> str:
-    name = type(transform).__name__
-    return _SUPPORTS.get(name, name.removesuffix("Transform").lower())

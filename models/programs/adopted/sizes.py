@@ -7,29 +7,13 @@ group that is taken is a new one, and so are the labels within it.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, final
 
 import numpy as np
 
 
-@final
-class Resized(NamedTuple):
-    """Data of another number of units.
-
-    Attributes:
-        arrays: by name.
-        rows: the old row of each new one.
-        labels: names of the arrays whose labels are new ones.
-    """
-
-    arrays: dict[str, np.ndarray]
-    rows: np.ndarray
-    labels: tuple[str, ...]
-
-
 def resized(
     arrays: Mapping[str, np.ndarray], unit: np.ndarray, n: int, sizes: Iterable[int]
-) -> Resized:
+) -> tuple[dict[str, np.ndarray], np.ndarray, tuple[str, ...]]:
     """The data of n units, with new rows and labels.
 
     Args:
@@ -38,6 +22,9 @@ def resized(
         unit: the unit of each row, 0 … U−1.
         n: how many units.
         sizes: of the dims of latent variables, which labels may index.
+
+    Returns:
+        Arrays by name, the old row of each new one, and the names of arrays with new labels.
     """
     count = int(unit.max()) + 1
     taken, grouped = np.resize(np.random.default_rng(0).permutation(count), n), count < unit.size
@@ -53,15 +40,14 @@ def resized(
             sources.setdefault(int(array.max()) + 1, old[:, 1])
     labels = tuple(found)
     for name, array in arrays.items():
-        if name in found:
+        if name in labels:
             continue
+        found[name] = array
         if array.ndim and array.shape[0] in sources:
             found[name] = array[sources[array.shape[0]]]
         elif not array.ndim and array.dtype.kind in "iu" and int(array) in sources:
             found[name] = np.asarray(len(sources[int(array)]), array.dtype)
-        else:
-            found[name] = array
-    return Resized({name: found[name] for name in arrays}, rows, labels)
+    return {name: found[name] for name in arrays}, rows, labels
 
 
 def _labels(array: np.ndarray, unit: np.ndarray, sizes: Iterable[int]) -> bool:

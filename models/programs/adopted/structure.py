@@ -10,6 +10,7 @@ means anything: Neyman & Scott (1948), Econometrica 16.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, final
 
 import jax
@@ -68,32 +69,26 @@ class Structure(NamedTuple):
 
 
 def structure(
-    program: UserProgram,
-    terms: Callable[[Array], Array],
-    row: np.ndarray | None,
-    rng: np.random.Generator,
+    program: UserProgram, terms: Callable[[Array], Array], row: np.ndarray | None
 ) -> Structure:
     """Looks at the derivatives of a program at a few of its starts.
 
-    Args:
-        program: the program.
-        terms: u ↦ the terms of its log-likelihood, shape (n,).
-        row: the row that each belongs to, shape (n,); None where all data are one unit.
-        rng: draws the points.
+    `terms` gives those of its log-likelihood at u, shape (n,), and `row` the row that each belongs
+    to; None where all data are one unit.
     """
-    points = _points(program.starts(rng))
-    columns = np.array(program.coordinates)
-    slopes_of = _scores(terms, points[0].size), _priors(program)
+    starts = program.starts(np.random.default_rng(0))
+    # and 0, where no term is so much larger than others that it hides them
+    points = np.vstack([starts[:: max(1, len(starts) // _POINTS)][:_POINTS], 0.0 * starts[:1]])
+    names, columns = program.names, np.array(program.coordinates)
+    slopes_of = _scores(terms, columns.size), jax.jacfwd(partial(_log_priors, program))
     scores, priors = (np.asarray(once(jax.vmap(f))(jnp.asarray(points))) for f in slopes_of)
     smooth = bool(np.isfinite(scores).all(axis=(1, 2)).any())
     scores, priors = np.nan_to_num(scores), np.nan_to_num(priors)
-    largest = np.max([np.abs(score).max(axis=0) for score in scores], axis=0)
-    names = program.names
-    absent = tuple(n for n in names if not (largest[columns == n] > _ZERO).any())
+    seen = np.abs(scores).max(axis=(0, 1)) > _ZERO
+    absent = tuple(name for name in names if not seen[columns == name].any())
     parents = {}
-    for i, name in enumerate(names):
-        slopes = np.max([np.abs(prior[i]) for prior in priors], axis=0)
-        above = tuple(p for p in names if p != name and (slopes[columns == p] > _ZERO).any())
+    for name, slopes in zip(names, np.abs(priors).max(axis=0) > _ZERO, strict=True):
+        above = tuple(p for p in names if p != name and slopes[columns == p].any())
         if above:
             parents[name] = above
     sizes = {site.name: int(np.prod(site.shape)) for site in program.sites}
@@ -118,14 +113,15 @@ def structure(
     )
 
 
-def _points(starts: np.ndarray) -> np.ndarray:
-    """Some of the starts, and 0, where no term is so much larger than others that it hides them."""
-    return np.vstack([starts[:: max(1, len(starts) // _POINTS)][:_POINTS], 0.0 * starts[:1]])
+def _log_priors(program: UserProgram, u: Array) -> Array:
+    """Log prior of each variable, shape (variables,)."""
+    found = program.at(u).prior
+    return jnp.stack([jnp.sum(found[name]) for name in program.names])
 
 
 def _single(scores: np.ndarray, columns: np.ndarray, row: np.ndarray | None) -> tuple[str, ...]:
     """The variables of several values, each of which the terms of one row alone depend on."""
-    touched = np.any([np.abs(score) > _ZERO for score in scores], axis=0)
+    touched = np.any(np.abs(scores) > _ZERO, axis=0)
     if row is None or len(row) != len(touched):  # not all terms were looked at
         return ()
     rows = np.array([len(set(row[one])) for one in touched.T])
@@ -143,8 +139,7 @@ def _redundant(scores: np.ndarray, columns: np.ndarray, absent: tuple[str, ...])
     if not scores.size or not here.any():
         return ()
     seen = scores[:, here]
-    scale = np.maximum(np.abs(seen).max(axis=0), np.finfo(float).tiny)
-    _, values, directions = np.linalg.svd(np.linalg.qr(seen / scale, mode="r"), full_matrices=True)
+    _, values, directions = np.linalg.svd(np.linalg.qr(_scaled(seen), mode="r"), full_matrices=True)
     rank = int((values > _RANK * np.sqrt(len(seen))).sum())
     inside = np.abs(directions[rank:]).max(axis=0, initial=0.0) > _INSIDE
     return tuple(dict.fromkeys(map(str, columns[here][inside])))
@@ -181,19 +176,12 @@ def _scores(terms: Callable[[Array], Array], k: int) -> Callable[[Array], Array]
     return scores
 
 
-def _priors(program: UserProgram) -> Callable[[Array], Array]:
-    """u ↦ derivatives of each variable's log prior, shape (variables, k)."""
-
-    def priors(u: Array) -> Array:
-        found = program.at(u).prior
-        return jnp.stack([jnp.sum(found[name]) for name in program.names])
-
-    return jax.jacfwd(priors)
+def _scaled(scores: np.ndarray) -> np.ndarray:
+    return scores / np.maximum(np.abs(scores).max(axis=0), np.finfo(float).tiny)
 
 
 def _rank(scores: np.ndarray) -> int:
     if not scores.size:
         return 0
-    scale = np.maximum(np.abs(scores).max(axis=0), np.finfo(float).tiny)
-    values = np.linalg.svd(scores / scale, compute_uv=False)
+    values = np.linalg.svd(_scaled(scores), compute_uv=False)
     return int((values > _RANK * np.sqrt(scores.shape[0])).sum())
