@@ -49,11 +49,7 @@ class StoreError(ConcordError):
 
 
 def refuse(mistakes: Sequence[str]) -> None:
-    """Raises all mistakes at once, if there are any.
-
-    Raises:
-        ConfigError: one line per mistake.
-    """
+    """Raises all mistakes at once, a line for each, if there are any."""
     if len(mistakes) == 1:
         raise ConfigError(mistakes[0])
     if mistakes:

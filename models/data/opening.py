@@ -36,10 +36,7 @@ def contents(
         path: the file.
         expected: what it should be, for messages.
         most: bytes beyond which it is not read.
-        error: what is raised where it cannot be read.
-
-    Raises:
-        ConcordError: of that kind: says what stands there, and what to do.
+        error: what is raised where it cannot be read; says what stands there, and what to do.
     """
     try:
         found = path.stat()
