@@ -215,13 +215,12 @@ class _LinearFactors(Model):
         d, q = statistics["cross"].shape[0], self.factors
         free = jnp.concatenate([jnp.ones((d, 1)), jnp.tril(jnp.ones((d, q)))], axis=1)
 
-        def regress(cross: Array, mask: Array, square: Array) -> tuple[Array, Array]:
+        def regress(cross: Array, mask: Array) -> Array:
             gram = statistics["factor"] * jnp.outer(mask, mask) + jnp.diag(1 - mask)
-            coefficient = jnp.linalg.solve(gram, cross * mask)
-            fitted = coefficient @ statistics["factor"] @ coefficient
-            return coefficient, square - 2 * coefficient @ cross + fitted
+            return jnp.linalg.solve(gram, cross * mask)
 
-        coefficient, residual = jax.vmap(regress)(statistics["cross"], free, statistics["square"])
+        coefficient = jax.vmap(regress)(statistics["cross"], free)
+        residual = _squared_residuals(coefficient, statistics)
         residual = residual if self._sd.dims else jnp.mean(residual)
         return {
             "mean": coefficient[:, 0],
@@ -235,11 +234,7 @@ class _LinearFactors(Model):
         """E[log p(x, z)] up to the terms in z alone, which no parameter enters."""
         noise = self._noise(values)
         coefficient = jnp.concatenate([values["mean"][:, None], self._loadings(values)], axis=1)
-        residual = (
-            statistics["square"]
-            - 2 * jnp.sum(coefficient * statistics["cross"], axis=1)
-            + jnp.einsum("di,ij,dj->d", coefficient, statistics["factor"], coefficient)
-        )
+        residual = _squared_residuals(coefficient, statistics)
         return -0.5 * jnp.sum(statistics["count"] * jnp.log(2 * jnp.pi * noise) + residual / noise)
 
 
@@ -329,6 +324,12 @@ class ProbabilisticPCA(_LinearFactors):
         noise = numbers.where(sigma2 > 1e-14 * eigenvalue[-1], sigma2, 0.0)
         loading = lower[np.tril_indices(d, m=q)]
         return {"mean": mean, "loading": loading, "sigma": numbers.sqrt(noise)}
+
+
+def _squared_residuals(coefficient: Array, statistics: dict[str, Array]) -> Array:
+    """Expected Σ_i (x_id − c_d z̃_i)² of every variable d, shape (D,)."""
+    fitted = jnp.einsum("di,ij,dj->d", coefficient, statistics["factor"], coefficient)
+    return statistics["square"] - 2 * (coefficient * statistics["cross"]).sum(axis=1) + fitted
 
 
 def loading_matrix(loading: Array, d: int, q: int) -> Array:

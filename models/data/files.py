@@ -94,16 +94,17 @@ def _read_text(path: Path, raw: bytes, columns: tuple[str, ...]) -> pd.DataFrame
     names, *rows = (row.cells for row in found.rows)
     lines = [row.line for row in found.rows[1:]]
     position = {name: j for j, name in enumerate(names)}
-    for name in columns:
-        lookup("column", name, position)
+    wanted = {name: lookup("column", name, position) for name in columns}
+    wanted = wanted or {name: j for name, j in position.items() if name}
     index = None
     if not names[0]:
         labels = [row[0] for row in rows]
         index = pd.Index(list(map(int, labels)) if all(map(str.isdecimal, labels)) else labels)
     refuse_total(path, found.rows)
-    wanted = columns or tuple(name for name in names if name)
-    texts = dict(zip(names, zip(*rows, strict=True), strict=True))
-    cells = {n: Cells(path, n, position[n] + 1, lines, texts[n]) for n in wanted}
+    cells = {
+        name: Cells(path, name, j + 1, lines, [row[j] for row in rows])
+        for name, j in wanted.items()
+    }
     read = {name: read_column(cells[name], required=name in columns) for name in wanted}
     commas = any(column.decimal == "," for column in read.values())
     told: dict[str, list[str]] = {}
