@@ -288,7 +288,7 @@ class FactorAnalysis(_LinearFactors):
             "uniqueness": jnp.asarray(unique * deviation**2),
         }
         each = multivariate_normal.logpdf(y, estimate["mean"], estimate["covariance"])
-        return estimate, {}, float(each.sum())
+        return estimate, {}, float(jnp.sum(each))
 
 
 @final

@@ -198,7 +198,7 @@ class Gaussian(Model):
         if self.dim == 1:
             sigma = jnp.sqrt(covariance[0, 0])
             return {"mu": mean[0], "sigma": sigma}, {"mu": error[0]}, float(fits[0].llf)
-        log_likelihood = float(multivariate_normal.logpdf(y, mean, covariance).sum())
+        log_likelihood = float(jnp.sum(multivariate_normal.logpdf(y, mean, covariance)))
         return {"mean": mean, "covariance": covariance}, {"mean": error}, log_likelihood
 
 

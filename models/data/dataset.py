@@ -76,8 +76,7 @@ def as_dataset(
         return model.data
     refuse_other(model)
     columns = sequence("columns", columns, str, "('height',)")
-    schema = _schema(model)
-    parts = _Binding(model, schema, name).parts(data, columns)
+    parts = _Binding(model, schema := _schema(model), name).parts(data, columns)
     try:
         result = converted(model, parts, schema, name, any_size=standardised)
     except DataError as error:
