@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from models.catalogue.random_effects import RandomEffects
     from models.catalogue.ridge_regression import RidgeRegression
     from models.data.files import bundled, bundled_names
-    from models.data.groups import groups
     from models.data.load import load_data
+    from models.data.variables import groups
     from models.errors import ConcordError, ConfigError, DataError, FitError, ModelError, StoreError
     from models.programs.adopt import adopt
     from models.programs.adopted.model import AdoptedModel
@@ -50,7 +50,7 @@ _HOMES = {
     "adopt": "models.programs.adopt",
     "bundled": "models.data.files",
     "bundled_names": "models.data.files",
-    "groups": "models.data.groups",
+    "groups": "models.data.variables",
     "load_data": "models.data.load",
 }
 """Where each public name is defined, but for errors and the models of the catalogue."""

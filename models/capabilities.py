@@ -28,78 +28,46 @@ class HasExamples(Protocol):
 
 @runtime_checkable
 class HasDataRule(Protocol):
-    """Accepts only some of the data that have its schema."""
+    """Says why data that have its schema cannot be used, as a sentence; "" if they can."""
 
-    def unusable(self, data: xr.Dataset) -> str:
-        """Why the data cannot be used, as a sentence; "" if they can."""
-        ...
+    def unusable(self, data: xr.Dataset) -> str: ...
 
 
 @runtime_checkable
 class HasOwnPrograms(Protocol):
-    """A user's own programs with their data: everything is read off them."""
+    """A user's own programs with their data: everything is read off them.
 
-    @property
-    def source(self) -> str:
-        """A digest of the programs and of how they are read."""
-        ...
+    Attributes:
+        source: a digest of the programs and of how they are read.
+        languages: those of its programs; the first is read unless another is asked for.
+        data: what the programs observe and the numbers they are given, by name.
+        size: the n of its data: units, or all rows where they are one.
+        grows: whether it can have data of another size.
+        adopted: the programs, matched.
+        draws_by_itself: whether its programs draw its data, not a class of the user's.
+        likelihood_problem: why its likelihood must not be maximised, as a sentence; "" if it may.
+        prior_problem: why its prior cannot be drawn from, as a sentence; "" if it can.
+    """
 
-    @property
-    def size(self) -> int:
-        """The n of its data: units, or all rows where they are one."""
-        ...
-
-    @property
-    def grows(self) -> bool:
-        """Whether it can have data of another size."""
-        ...
+    source: str
+    languages: tuple[str, ...]
+    data: xr.Dataset
+    size: int
+    grows: bool
+    adopted: Adopted
+    draws_by_itself: bool
+    likelihood_problem: str
+    prior_problem: str
 
     def known_as(self, name: str, source: str, truth: Mapping[str, Any] | None = None) -> Any:
         """The same model under another name and digest, to be studied at a truth if one is given.
 
         Where that is a part of one, the rest is at the mode of the posterior density.
-
-        Raises:
-            ConfigError: the truth names no parameter, or has another shape.
         """
-        ...
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """The languages of its programs; the first is read unless another is asked for."""
-        ...
-
-    @property
-    def data(self) -> xr.Dataset:
-        """The data that the programs observe and the numbers they are given, by name."""
-        ...
-
-    @property
-    def adopted(self) -> Adopted:
-        """The programs, matched."""
-        ...
-
-    @property
-    def draws_by_itself(self) -> bool:
-        """Whether its programs draw its data, not a class of the user's."""
-        ...
-
-    @property
-    def likelihood_problem(self) -> str:
-        """Why its likelihood must not be maximised, as a sentence; "" if it may."""
-        ...
-
-    @property
-    def prior_problem(self) -> str:
-        """Why its prior cannot be drawn from, as a sentence; "" if it can."""
         ...
 
     def functions(self, data: xr.Dataset, language: str) -> Program:
-        """A program's functions of its unconstrained space, on data of the same shape.
-
-        Raises:
-            ModelError: it has no program in that language.
-        """
+        """A program's functions of its unconstrained space, on data of the same shape."""
         ...
 
     def simulated_sets(
@@ -112,19 +80,13 @@ class HasOwnPrograms(Protocol):
 
         `rng` is the stream of all draws or a seed of each; shapes and covariates are those of the
         data, or its own if None. Latent variables that are integrated out are drawn anew.
-
-        Raises:
-            ModelError: the program cannot draw its data; says why.
         """
         ...
 
     def prior_draws(
         self, rng: np.random.Generator | np.ndarray, count: int
     ) -> dict[str, np.ndarray]:
-        """Draws of the parameters, shape (count, …), by a stream or by a seed of each.
-
-        Empty where the prior cannot be drawn from.
-        """
+        """Draws of the parameters, shape (count, …); none where the prior cannot be drawn from."""
         ...
 
     def source_of(self, language: str) -> str:
@@ -140,8 +102,7 @@ class HasOwnPrograms(Protocol):
 class HasQuantities(Protocol):
     """Is compared through identified functions of its parameters, not the parameters themselves."""
 
-    @property
-    def quantity_table(self) -> tuple[Parameter, ...]: ...
+    quantity_table: tuple[Parameter, ...]
 
     def quantities(self, values: Values) -> Values: ...
 
@@ -184,17 +145,14 @@ class Equivariance:
 class HasEquivariances(Protocol):
     """Knows changes of the data's units that its parameters follow."""
 
-    @property
-    def equivariances(self) -> tuple[Equivariance, ...]: ...
+    equivariances: tuple[Equivariance, ...]
 
 
 @runtime_checkable
 class HasUnits(Protocol):
-    """Its exchangeable unit is not the row: says which unit each row belongs to."""
+    """Its exchangeable unit is not the row: numbers the unit of each row, 0 … N−1."""
 
-    def units(self, data: xr.Dataset) -> np.ndarray:
-        """Integer unit of each row, shape (rows,), values 0 … N−1."""
-        ...
+    def units(self, data: xr.Dataset) -> np.ndarray: ...
 
 
 @runtime_checkable
@@ -205,52 +163,45 @@ class HasGroups(Protocol):
     it holds positions along that, and labels that are text are numbered.
     """
 
-    @property
-    def group_variables(self) -> tuple[str, ...]: ...
+    group_variables: tuple[str, ...]
 
 
 @runtime_checkable
 class HasExpectedInformation(Protocol):
-    """Knows its expected Fisher information in closed form, in coordinates of its own choice."""
+    """Knows its expected information N·I, (m, m), about smooth coordinates q(θ), (m,), m ≥ k.
 
-    def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
-        """Smooth coordinates q(θ), shape (m,), m ≥ k; traceable by JAX."""
-        ...
+    Both are traceable by JAX.
+    """
 
-    def expected_information(self, values: Values, data: xr.Dataset) -> Array:
-        """N·I in those coordinates, shape (m, m)."""
-        ...
+    def information_coordinates(self, values: Values, data: xr.Dataset) -> Array: ...
+
+    def expected_information(self, values: Values, data: xr.Dataset) -> Array: ...
 
 
 @runtime_checkable
 class HasExactPosterior(Protocol):
-    """Conjugate: marginal posteriors and evidence are exact."""
+    """Conjugate: frozen scipy marginals by quantity name, and log Z in nats, are exact."""
 
-    def exact_posterior(self, data: xr.Dataset) -> Mapping[str, Any]:
-        """Frozen scipy distributions by quantity name."""
-        ...
+    def exact_posterior(self, data: xr.Dataset) -> Mapping[str, Any]: ...
 
-    def exact_log_evidence(self, data: xr.Dataset) -> float:
-        """log Z in nats."""
-        ...
+    def exact_log_evidence(self, data: xr.Dataset) -> float: ...
 
 
 @runtime_checkable
 class HasClosedFormMaximum(Protocol):
-    """Its maximum-likelihood estimate is a formula, traceable by JAX."""
+    """Its maximum-likelihood estimate is a formula, traceable by JAX.
 
-    def maximum_likelihood(self, data: xr.Dataset) -> Values:
-        """The estimate; without finite unconstrained coordinates where there is none."""
-        ...
+    Where there is no maximum, it has no finite unconstrained coordinates.
+    """
+
+    def maximum_likelihood(self, data: xr.Dataset) -> Values: ...
 
 
 @runtime_checkable
 class HasSamplingLaw(Protocol):
-    """Knows the law of its maximum-likelihood estimate over repeated data sets of any size."""
+    """Knows mean and sd of every reported quantity's maximum-likelihood estimate from n units."""
 
-    def sampling_moments(self, values: Values, n: int) -> tuple[Values, Values]:
-        """Mean and standard deviation of every reported quantity's estimate from n units."""
-        ...
+    def sampling_moments(self, values: Values, n: int) -> tuple[Values, Values]: ...
 
 
 @runtime_checkable
@@ -272,39 +223,31 @@ class HasEM(Protocol):
 
 @runtime_checkable
 class HasDegeneracy(Protocol):
-    """Its likelihood is unbounded: some local maxima are spurious and are excluded."""
+    """Its likelihood is unbounded: says why a local maximum is spurious; "" if it is not."""
 
-    def degeneracy(self, values: Values, data: xr.Dataset) -> str:
-        """Why the point is degenerate, as a sentence; "" if it is not."""
-        ...
+    def degeneracy(self, values: Values, data: xr.Dataset) -> str: ...
 
 
 @runtime_checkable
 class HasSpikes(Protocol):
-    """Some of its maxima are nearly degenerate: they are kept, and shown."""
+    """Some of its maxima are nearly degenerate, and kept: a sentence on that; "" if one is not."""
 
-    def spike(self, values: Values, data: xr.Dataset) -> str:
-        """A sentence on a component that is nearly degenerate at the point; "" if none is."""
-        ...
+    def spike(self, values: Values, data: xr.Dataset) -> str: ...
 
 
 @runtime_checkable
 class HasBoundary(Protocol):
-    """Its maximum may lie on the boundary of parameter space, where theory is another one."""
+    """Its maximum may lie on the boundary, where theory is another one: says which; "" if not."""
 
-    def boundary(self, values: Values, data: xr.Dataset) -> str:
-        """Which parameter is on its boundary, as a sentence; "" if none is."""
-        ...
+    def boundary(self, values: Values, data: xr.Dataset) -> str: ...
 
 
 @runtime_checkable
 class HasLabels(Protocol):
     """Invariant under permutation of components: draws need alignment to be summarised."""
 
-    @property
-    def labels(self) -> int:
-        """Number of exchangeable components."""
-        ...
+    labels: int
+    """Number of exchangeable components."""
 
     def label_features(self, values: Values) -> Array:
         """Features that tell components apart, shape (components, features)."""
@@ -319,10 +262,8 @@ class HasLabels(Protocol):
 class HasSigns(Protocol):
     """Invariant under changes of sign: its posterior has as many equal modes, one in each fold."""
 
-    @property
-    def signs(self) -> int:
-        """Number of signs that can change."""
-        ...
+    signs: int
+    """Number of signs that can change."""
 
     def fold(self, values: Values) -> Values:
         """The equal point whose signs are positive."""
@@ -331,36 +272,28 @@ class HasSigns(Protocol):
 
 @runtime_checkable
 class HasComponents(Protocol):
-    """A mixture: says with which probability each row came from each component."""
+    """A mixture: P(component | row), shape (rows, components), rows sum to one."""
 
-    def responsibilities(self, values: Values, data: xr.Dataset) -> Array:
-        """Shape (rows, components), rows sum to one."""
-        ...
+    def responsibilities(self, values: Values, data: xr.Dataset) -> Array: ...
 
 
 @runtime_checkable
 class HasOrder(Protocol):
     """One of a family ordered by size (components, factors): names its neighbours."""
 
-    @property
-    def order(self) -> int: ...
+    order: int
+    orders: tuple[int, ...]
+    """The orders among which a selection is made."""
 
     def with_order(self, order: int) -> Model: ...
-
-    @property
-    def orders(self) -> tuple[int, ...]:
-        """The orders among which a selection is made."""
-        ...
 
 
 @runtime_checkable
 class HasReferee(Protocol):
     """Can be fitted by statsmodels, an implementation that is independent of both programs."""
 
-    @property
-    def referee_refusal(self) -> str:
-        """Why statsmodels does not cover this variant; "" if it does."""
-        ...
+    referee_refusal: str
+    """Why statsmodels does not cover this variant; "" if it does."""
 
     def referee(self, data: xr.Dataset) -> tuple[Values, Values, float]:
         """Quantities, their standard errors (those it has) and the log-likelihood."""

@@ -49,16 +49,10 @@ class StoreError(ConcordError):
 
 
 def refuse(mistakes: Sequence[str]) -> None:
-    """Raises all mistakes at once, if there are any.
-
-    Raises:
-        ConfigError: one line per mistake.
-    """
-    if len(mistakes) == 1:
-        raise ConfigError(mistakes[0])
+    """Raises all mistakes at once, a line for each, if there are any."""
     if mistakes:
-        lines = "".join(f"\n  {mistake}" for mistake in mistakes)
-        raise ConfigError(f"{len(mistakes)} mistakes:{lines}")
+        head = [f"{len(mistakes)} mistakes:"] if len(mistakes) > 1 else []
+        raise ConfigError("\n  ".join([*head, *mistakes]))
 
 
 def did_you_mean(name: object, valid: Iterable[str]) -> str:

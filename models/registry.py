@@ -34,11 +34,7 @@ def subclasses[T](package: ModuleType, base: type[T]) -> dict[str, type[T]]:
 
 
 def lookup[T](kind: str, name: str, valid: dict[str, T]) -> T:
-    """The entry called `name`.
-
-    Raises:
-        ConfigError: no such entry; lists the valid names and the nearest one.
-    """
+    """The entry called `name`; another one is refused with the valid names and the nearest."""
     if isinstance(name, str) and name in valid:
         return valid[name]
     raise ConfigError(f"unknown {kind} {shown(name)}.{did_you_mean(name, valid)}")

@@ -7,8 +7,9 @@ scale: Positive = 1.0                above 0 and finite
 kind: Literal["a", "b"] = "a"        one of these
 """
 
+import operator
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import astuple, fields
 from functools import cache
 from math import inf
 from numbers import Integral, Real
@@ -21,6 +22,8 @@ from models.errors import ConfigError, shown
 MOST = 10_000_000
 """The largest integer where its annotation does not say: arrays of that length are made."""
 
+_HOLDS = {Ge: operator.ge, Gt: operator.gt, Le: operator.le, Lt: operator.lt}
+
 Size = Annotated[int, Ge(1), Le(1_000)]
 Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0), Lt(inf)]
@@ -32,12 +35,6 @@ def check_settings(instance: Any) -> None:
     """Refuses settings of a dataclass that are outside of the range of their annotation.
 
     Fields whose annotation is neither a `Literal` nor an `Annotated` number are not looked at.
-
-    Args:
-        instance: a dataclass, whose class has a `name`.
-
-    Raises:
-        ConfigError: names the first such setting, its value and what would be accepted.
     """
     hints = _hints(type(instance))
     for field in fields(instance):
@@ -48,11 +45,7 @@ def check_settings(instance: Any) -> None:
 
 
 def check_seed(seed: Any) -> None:
-    """Refuses what is no seed.
-
-    Raises:
-        ConfigError: it is no integer of 63 bits.
-    """
+    """Refuses what is no integer of 63 bits."""
     whole = isinstance(seed, Integral) and not isinstance(seed, bool)
     if not whole or not 0 <= int(seed) < 2**63:
         raise ConfigError(f"seed is {shown(seed)}; expected an integer of at least 0, as seed=1")
@@ -117,13 +110,5 @@ def _within(value: Any, bound: Any) -> bool:
         float(value)
     except OverflowError:  # an integer may be finite and beyond float64
         return False
-    match bound:
-        case Ge(lowest):
-            return value >= lowest
-        case Gt(lowest):
-            return value > lowest
-        case Le(highest):
-            return value <= highest
-        case Lt(highest):
-            return value < highest
-    return True
+    (limit,) = astuple(bound)
+    return _HOLDS[type(bound)](value, limit)

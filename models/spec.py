@@ -139,11 +139,7 @@ def defines(cls: type[Model], name: str) -> bool:
 
 
 def refuse_other(model: object) -> None:
-    """Refuses what is no model.
-
-    Raises:
-        ConfigError: it is a class, or something else altogether.
-    """
+    """Refuses what is no model: a class, or something else altogether."""
     if isinstance(model, type) and issubclass(model, Model):
         raise ConfigError(f"the model is the class {model.__name__}; write {model.__name__}()")
     if not isinstance(model, Model):

@@ -835,9 +835,7 @@ def test_bundled_data() -> None:
 
 
 def test_a_checker_that_lets_nan_through_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        models.data.variables, "measurements", lambda raw: (np.asarray(raw, float), "")
-    )
+    monkeypatch.setattr(models.data.variables, "measurements", lambda raw: np.asarray(raw, float))
     monkeypatch.setattr(models.data.variables, "extreme", lambda values: "")
     with pytest.raises(pytest.fail.Exception):
         test_missing_values_are_refused([1.0, np.nan, 3.0])
@@ -851,7 +849,7 @@ def test_a_checker_that_drops_masks_is_caught(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_reader_of_strings_as_numbers_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        models.data.variables, "measurements", lambda raw: (np.asarray(raw).astype(float), "")
+        models.data.variables, "measurements", lambda raw: np.asarray(raw).astype(float)
     )
     with pytest.raises(pytest.fail.Exception):
         test_unusable_values_are_refused_naming_the_column({"a": ["1", "2"]}, "text", "'1'")

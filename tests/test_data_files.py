@@ -97,6 +97,7 @@ NUMBERS = {
     "thousands, apostrophes": (["1'234.5", "12’345"], [1234.5, 12345], "thousands"),
     "a group that is none": (["1,234", "3,45"], [1.234, 3.45], "decimal commas"),
     "a leading zero": (["0,234", "0,345"], [0.234, 0.345], "decimal commas"),
+    "no leading zero": ([",5", "-,25", "1,5"], [0.5, -0.25, 1.5], "decimal commas"),
     "percent": (["14.14%", "7.54 %"], [0.1414, 0.0754], "% as shares (14.14% is 0.1414)"),
     "units": (["14.14 cm", "7.54cm"], [14.14, 7.54], "the unit 'cm' left out"),
     "degrees": (["14,1 °C", "7,5 °C"], [14.1, 7.5], "the unit '°C' left out"),

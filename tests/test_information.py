@@ -17,7 +17,7 @@ from inference.information.inversion import invert
 from inference.information.matrices import expected, observed, outer_product
 from inference.methods.maximum_likelihood import MaximumLikelihood
 from inference.optimisation.standard_errors import estimate_at
-from models.catalogue._normal import duplication, normal_information, vech
+from models.catalogue._normal import normal_information, vech
 from models.catalogue.gaussian import ConjugateGaussian, Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.catalogue.random_effects import RandomEffects
@@ -31,9 +31,20 @@ Z = 4.9
 COVARIANCE = np.array([[2.0, 0.6, -0.3], [0.6, 1.0, 0.2], [-0.3, 0.2, 1.5]])
 
 
-def test_duplication_matrix() -> None:
+def test_normal_information_by_the_duplication_matrix() -> None:
+    """Magnus & Neudecker: ½ Dᵀ(Σ⁻¹ ⊗ Σ⁻¹)D about vech Σ, with vec Σ = D vech Σ."""
+    rows, columns = np.tril_indices(3)
+    duplication = np.zeros((3, 3, 6))
+    duplication[rows, columns, range(6)] = duplication[columns, rows, range(6)] = 1.0
+    duplication = duplication.reshape(9, 6)
     unique = np.asarray(vech(jnp.asarray(COVARIANCE)))
-    np.testing.assert_array_equal(duplication(3) @ unique, COVARIANCE.ravel())
+    np.testing.assert_array_equal(duplication @ unique, COVARIANCE.ravel())
+    precision = np.linalg.inv(COVARIANCE)
+    expected = np.zeros((9, 9))
+    expected[:3, :3] = precision
+    expected[3:, 3:] = 0.5 * duplication.T @ np.kron(precision, precision) @ duplication
+    found = normal_information(jnp.asarray(COVARIANCE))
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
 def test_normal_information_is_the_curvature_of_the_expected_log_likelihood() -> None:

@@ -35,7 +35,7 @@ from models.capabilities import (
     HasSigns,
     HasUnits,
 )
-from models.catalogue import _mixture_sums
+from models.catalogue import _mixture
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.data.dataset import content_hash
@@ -107,8 +107,8 @@ def test_blocks_of_rows_change_no_sum(k: int, n: int, monkeypatch: pytest.Monkey
     model = GaussianMixture(k, dim=3)
     data = model.simulate(np.random.default_rng(0), model.truth, n)
     whole = model.e_step(model.truth, data)
-    monkeypatch.setattr(_mixture_sums, "_WIDE", 1)
-    monkeypatch.setattr(_mixture_sums, "_BLOCK", 5)
+    monkeypatch.setattr(_mixture, "_WIDE", 1)
+    monkeypatch.setattr(_mixture, "_BLOCK", 5)
     assert "scan" in str(jax.make_jaxpr(lambda v: model.e_step(v, data))(model.truth))
     for name, sums in model.e_step(model.truth, data).items():
         scale = np.abs(whole[name]).max()

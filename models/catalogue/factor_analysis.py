@@ -19,6 +19,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import xarray as xr
+from jax.scipy.stats import multivariate_normal
 
 from models.capabilities import Equivariance
 from models.catalogue._normal import normal_information, spread, vech
@@ -61,20 +62,14 @@ class _LinearFactors(Model):
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        return (
-            Parameter("mean", "real", ("variable",)),
-            Parameter("loading", "real", ("entry",)),
-            self._sd,
-        )
+        mean = Parameter("mean", "real", ("variable",))
+        return mean, Parameter("loading", "real", ("entry",)), self._sd
 
     @property
     def quantity_table(self) -> tuple[Parameter, ...]:
-        return (
-            Parameter("mean", "real", ("variable",)),
-            Parameter("covariance", "covariance", ("variable", "variable_")),
-            Parameter("eigenvalue", "positive", ("rank",)),
-            self._variance,
-        )
+        covariance = Parameter("covariance", "covariance", ("variable", "variable_"))
+        eigenvalue = Parameter("eigenvalue", "positive", ("rank",))
+        return self.parameters[0], covariance, eigenvalue, self._variance
 
     def quantities(self, values: Values) -> Values:
         covariance = self._covariance(values)
@@ -95,7 +90,7 @@ class _LinearFactors(Model):
         w = np.where(row % q == column, 1.2, 0.3) * (1 + 0.1 * row) * (-1.0) ** (row // q * column)
         return {
             "mean": jnp.linspace(-1.0, 2.0, d),
-            "loading": jnp.asarray(w[_rows_columns(d, q)]),
+            "loading": jnp.asarray(w[np.tril_indices(d, m=q)]),
             self._sd.name: jnp.linspace(0.6, 1.0, d) if self._sd.dims else jnp.asarray(0.8),
         }
 
@@ -107,7 +102,7 @@ class _LinearFactors(Model):
         d, q = values["mean"].shape[0], self.factors
         # plain arrays: to make JAX ones would cost ten times as much as all else
         w = np.zeros((d, q))
-        w[_rows_columns(d, q)] = values["loading"]
+        w[np.tril_indices(d, m=q)] = values["loading"]
         noise = rng.standard_normal((n, d)) * np.asarray(values[self._sd.name])
         y = np.asarray(values["mean"]) + rng.standard_normal((n, q)) @ w.T + noise
         return xr.Dataset({"y": (("obs", "variable"), y)})
@@ -127,7 +122,7 @@ class _LinearFactors(Model):
         unique = scale * np.exp(0.2 * rng.standard_normal(d)) * 0.7
         mean: Any = y.mean(axis=0) + 0.1 * scale * rng.standard_normal(d)
         sd: Any = unique if self._sd.dims else unique.mean()
-        return {"mean": mean, "loading": w[_rows_columns(d, q)], self._sd.name: sd}
+        return {"mean": mean, "loading": w[np.tril_indices(d, m=q)], self._sd.name: sd}
 
     def numpyro(self, data: xr.Dataset) -> None:
         y = jnp.asarray(data["y"].data)
@@ -136,7 +131,7 @@ class _LinearFactors(Model):
         with numpyro.plate("variable", d):
             mean = numpyro.sample("mean", dist.Normal(self.mean_loc, self.mean_scale))
             scale = numpyro.sample("scale", unique) if self._sd.dims else None
-        with numpyro.plate("loading_index", _rows_columns(d, self.factors)[0].size):
+        with numpyro.plate("loading_index", np.tril_indices(d, m=self.factors)[0].size):
             loading = numpyro.sample("loading", dist.Normal(0.0, self.loading_scale))
         sd = numpyro.sample("sigma", unique) if scale is None else scale
         w = loading_matrix(loading, d, self.factors)
@@ -149,7 +144,7 @@ class _LinearFactors(Model):
         import pytensor.tensor as pt
 
         d = data.sizes["variable"]
-        rows, columns = _rows_columns(d, self.factors)
+        rows, columns = np.tril_indices(d, m=self.factors)
         entries = [f"{row},{column}" for row, column in zip(rows, columns, strict=True)]
         with pm.Model(coords={**coords(data), "entry": entries}) as program:
             mean = pm.Normal("mean", self.mean_loc, self.mean_scale, dims="variable")
@@ -184,7 +179,7 @@ class _LinearFactors(Model):
 
     def fold(self, values: Values) -> Values:
         """The same point with the diagonal of the loadings positive: WWᵀ ignores their signs."""
-        _, columns = _rows_columns(values["mean"].shape[0], self.factors)
+        _, columns = np.tril_indices(values["mean"].shape[0], m=self.factors)
         sign = jnp.where(jnp.diagonal(self._loadings(values)) < 0, -1.0, 1.0)
         return {**values, "loading": values["loading"] * sign[columns]}
 
@@ -220,19 +215,16 @@ class _LinearFactors(Model):
         d, q = statistics["cross"].shape[0], self.factors
         free = jnp.concatenate([jnp.ones((d, 1)), jnp.tril(jnp.ones((d, q)))], axis=1)
 
-        def regress(cross: Array, mask: Array, square: Array) -> tuple[Array, Array]:
+        def regress(cross: Array, mask: Array) -> Array:
             gram = statistics["factor"] * jnp.outer(mask, mask) + jnp.diag(1 - mask)
-            coefficient = jnp.linalg.solve(gram, cross * mask)
-            residual = (
-                square - 2 * coefficient @ cross + coefficient @ statistics["factor"] @ coefficient
-            )
-            return coefficient, residual
+            return jnp.linalg.solve(gram, cross * mask)
 
-        coefficient, residual = jax.vmap(regress)(statistics["cross"], free, statistics["square"])
+        coefficient = jax.vmap(regress)(statistics["cross"], free)
+        residual = _squared_residuals(coefficient, statistics)
         residual = residual if self._sd.dims else jnp.mean(residual)
         return {
             "mean": coefficient[:, 0],
-            "loading": coefficient[:, 1:][_rows_columns(d, q)],
+            "loading": coefficient[:, 1:][np.tril_indices(d, m=q)],
             self._sd.name: jnp.sqrt(residual / statistics["count"]),
         }
 
@@ -242,11 +234,7 @@ class _LinearFactors(Model):
         """E[log p(x, z)] up to the terms in z alone, which no parameter enters."""
         noise = self._noise(values)
         coefficient = jnp.concatenate([values["mean"][:, None], self._loadings(values)], axis=1)
-        residual = (
-            statistics["square"]
-            - 2 * jnp.sum(coefficient * statistics["cross"], axis=1)
-            + jnp.einsum("di,ij,dj->d", coefficient, statistics["factor"], coefficient)
-        )
+        residual = _squared_residuals(coefficient, statistics)
         return -0.5 * jnp.sum(statistics["count"] * jnp.log(2 * jnp.pi * noise) + residual / noise)
 
 
@@ -256,6 +244,7 @@ class FactorAnalysis(_LinearFactors):
     """Factor analysis with `factors` common factors and a unique variance per variable."""
 
     name: ClassVar[str] = "factor_analysis"
+    referee_refusal: ClassVar[str] = ""
 
     _sd: ClassVar[Parameter] = Parameter("scale", "positive", ("variable",))
     _variance: ClassVar[Parameter] = Parameter("uniqueness", "positive", ("variable",))
@@ -266,16 +255,8 @@ class FactorAnalysis(_LinearFactors):
 
     def boundary(self, values: Values, data: xr.Dataset) -> str:
         share = np.asarray(values["scale"]) ** 2 / np.asarray(data["y"].data).var(axis=0)
-        if share.min() < _HEYWOOD:
-            return (
-                f"uniqueness[{int(share.argmin())}] is {share.min():.1e} of its variable's "
-                "variance: on the boundary (a Heywood case)"
-            )
-        return ""
-
-    @property
-    def referee_refusal(self) -> str:
-        return ""
+        told = f"uniqueness[{int(share.argmin())}] is {share.min():.1e} of its variable's variance"
+        return f"{told}: on the boundary (a Heywood case)" if share.min() < _HEYWOOD else ""
 
     def referee(self, data: xr.Dataset) -> tuple[Values, Values, float]:
         """statsmodels: maximum-likelihood factoring of the correlation matrix, rescaled."""
@@ -300,18 +281,14 @@ class FactorAnalysis(_LinearFactors):
         loadings, unique = np.real_if_close(fit.loadings), np.real_if_close(fit.uniqueness)
         correlation = loadings @ loadings.T + np.diag(unique)
         covariance = correlation * np.outer(deviation, deviation)
-        sample = np.cov(y, rowvar=False, ddof=0)
-        n, d = y.shape
-        _, log_determinant = np.linalg.slogdet(covariance)
-        trace = np.trace(np.linalg.solve(covariance, sample))
-        log_likelihood = -0.5 * n * (d * np.log(2 * np.pi) + log_determinant + trace)
         estimate = {
             "mean": jnp.asarray(y.mean(axis=0)),
             "covariance": jnp.asarray(covariance),
             "eigenvalue": jnp.asarray(np.linalg.eigvalsh(covariance)[::-1]),
             "uniqueness": jnp.asarray(unique * deviation**2),
         }
-        return estimate, {}, float(log_likelihood)
+        each = multivariate_normal.logpdf(y, estimate["mean"], estimate["covariance"])
+        return estimate, {}, float(jnp.sum(each))
 
 
 @final
@@ -345,15 +322,16 @@ class ProbabilisticPCA(_LinearFactors):
         lower = w @ rotation
         # where the data lie in q dimensions the likelihood is unbounded: rounding is no noise
         noise = numbers.where(sigma2 > 1e-14 * eigenvalue[-1], sigma2, 0.0)
-        loading = lower[_rows_columns(d, q)]
+        loading = lower[np.tril_indices(d, m=q)]
         return {"mean": mean, "loading": loading, "sigma": numbers.sqrt(noise)}
+
+
+def _squared_residuals(coefficient: Array, statistics: dict[str, Array]) -> Array:
+    """Expected Σ_i (x_id − c_d z̃_i)² of every variable d, shape (D,)."""
+    fitted = jnp.einsum("di,ij,dj->d", coefficient, statistics["factor"], coefficient)
+    return statistics["square"] - 2 * (coefficient * statistics["cross"]).sum(axis=1) + fitted
 
 
 def loading_matrix(loading: Array, d: int, q: int) -> Array:
     """The lower-triangular loadings W, shape (d, q), from their free entries, row by row."""
-    return jnp.zeros((d, q)).at[_rows_columns(d, q)].set(loading)
-
-
-def _rows_columns(d: int, q: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the free entries of W."""
-    return np.tril_indices(d, m=q)
+    return jnp.zeros((d, q)).at[np.tril_indices(d, m=q)].set(loading)

@@ -21,10 +21,14 @@ import xarray as xr
 
 from models.capabilities import Equivariance
 from models.catalogue._correlation import pymc_cholesky_correlation
-from models.catalogue._mixture_referee import fit_by_statsmodels
-from models.catalogue._mixture_starts import clustered
-from models.catalogue._mixture_sums import component_sums, refuse_size
-from models.catalogue._normal import expected_deviance, spread
+from models.catalogue._mixture import (
+    clustered,
+    component_sums,
+    expected_deviance,
+    fit_by_statsmodels,
+    refuse_size,
+)
+from models.catalogue._normal import spread
 from models.catalogue._ordered import OrderedNormal, pymc_ordered_normal
 from models.data.dataset import coords
 from models.settings import Finite, Positive, Size
@@ -64,6 +68,9 @@ class GaussianMixture(Model):
     correlation_concentration: Positive = 1.0
 
     name: ClassVar[str] = "gaussian_mixture"
+    equivariances: ClassVar[tuple[Equivariance, ...]] = (
+        Equivariance("y", ("y", "mu", "mean"), {"sigma": 1, "scale": 1}),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,11 +80,7 @@ class GaussianMixture(Model):
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
         return (
             (cls(k=2, mean_loc=3.0, mean_scale=2.0, scale_scale=1.0), "faithful", ("eruptions",)),
-            (
-                cls(k=2, dim=2, mean_loc=0.0, mean_scale=100.0, scale_scale=20.0),
-                "faithful",
-                ("eruptions", "waiting"),
-            ),
+            (cls(dim=2, mean_scale=100.0, scale_scale=20.0), "faithful", ("eruptions", "waiting")),
             (cls(k=3, mean_loc=20.0, mean_scale=10.0, scale_scale=5.0), "galaxies", ("y",)),
         )
 
@@ -96,9 +99,8 @@ class GaussianMixture(Model):
 
     @property
     def _scale_dims(self) -> tuple[str, ...]:
-        own = ("component",) if self._own else ()
         each = ("variable",) if self.dim > 1 and self.covariance != "spherical" else ()
-        return own + each
+        return self._matrix_dims[:-2] + each
 
     @property
     def _matrix_dims(self) -> tuple[str, ...]:
@@ -110,15 +112,18 @@ class GaussianMixture(Model):
         if self.dim == 1:
             means = Parameter("mu", "ordered", ("component",))
             return (*weights, means, Parameter("sigma", "positive", self._scale_dims))
-        rows = (
-            *weights,
-            Parameter("mean", "real", ("component", "variable")),
-            Parameter("scale", "positive", self._scale_dims),
-        )
-        if not self._correlated:
-            return rows
+        mean = Parameter("mean", "real", ("component", "variable"))
+        scale = Parameter("scale", "positive", self._scale_dims)
         correlation = Parameter("correlation_cholesky", "correlation_cholesky", self._matrix_dims)
-        return (*rows, correlation)
+        return (*weights, mean, scale, *((correlation,) if self._correlated else ()))
+
+    def _values(self, weights: Any, mean: Any, scale: Any, correlation: Any) -> dict[str, Any]:
+        """The point of these weights, (k,), means, (k, D), scales and factors of correlations."""
+        shares = {"weights": weights} if self.k > 1 else {}
+        if self.dim == 1:
+            return {**shares, "mu": mean[:, 0], "sigma": scale.reshape(self._copies)}
+        correlations = {"correlation_cholesky": correlation} if self._correlated else {}
+        return {**shares, "mean": mean, "scale": scale, **correlations}
 
     @property
     def quantity_table(self) -> tuple[Parameter, ...]:
@@ -136,56 +141,39 @@ class GaussianMixture(Model):
     @property
     def truth(self) -> Values:
         weights = np.arange(self.k, 0, -1) + 1.0
-        values = {"weights": jnp.asarray(weights / weights.sum())} if self.k > 1 else {}
-        locations = 4.0 * np.arange(self.k)
-        scales = np.linspace(1.0, 1.5, self.k)
-        if self.dim == 1:
-            sigma = scales if self._own else 1.0
-            return {**values, "mu": jnp.asarray(locations), "sigma": jnp.asarray(sigma)}
         # neighbours differ along alternating axes, so that no direction is shared by all
-        mean = np.stack(
-            [np.roll(np.linspace(1.0, 0.2, self.dim), j) * locations[j] for j in range(self.k)]
-        )
-        values["mean"] = jnp.asarray(mean)
+        axes = [np.roll(np.linspace(1.0, 0.2, self.dim), j) for j in range(self.k)]
+        mean = np.stack([4.0 * j * axis for j, axis in enumerate(axes)])
         each = np.linspace(1.0, 1.3, self.dim)
-        shape = {"full": scales[:, None] * each, "diagonal": scales[:, None] * each, "tied": each}
-        values["scale"] = jnp.asarray(shape.get(self.covariance, np.asarray(1.0)))
-        if self._correlated:
-            cholesky = np.linalg.cholesky(0.7 * np.eye(self.dim) + 0.3)
-            values["correlation_cholesky"] = jnp.asarray(np.tile(cholesky, (*self._copies, 1, 1)))
-        return values
-
-    @property
-    def equivariances(self) -> tuple[Equivariance, ...]:
-        return (Equivariance("y", ("y", "mu", "mean"), {"sigma": 1, "scale": 1}),)
+        shared = {"tied": each, "spherical": np.asarray(1.0)}
+        scale = shared.get(self.covariance, np.linspace(1.0, 1.5, self.k)[:, None] * each)
+        cholesky = np.linalg.cholesky(0.7 * np.eye(self.dim) + 0.3)
+        correlation = np.tile(cholesky, (*self._copies, 1, 1))
+        values = self._values(weights / weights.sum(), mean, scale, correlation)
+        return {name: jnp.asarray(value) for name, value in values.items()}
 
     def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
-        weights = np.asarray(self._weights(values))
+        plain: Any = {name: np.asarray(value) for name, value in values.items()}
+        weights = np.asarray(self._weights(plain))
         component = rng.choice(self.k, size=n, p=weights / weights.sum())
-        if self.dim == 1:
-            sigma = np.broadcast_to(np.asarray(values["sigma"]), self.k)
-            y = rng.normal(np.asarray(values["mu"])[component], sigma[component])
-            return xr.Dataset({"y": ("obs", y)})
-        mean, factor = map(np.asarray, self._components(values))
+        factor = np.broadcast_to(self._factor(plain), (self.k, self.dim, self.dim))
         noise = np.einsum("nij,nj->ni", factor[component], rng.standard_normal((n, self.dim)))
-        return xr.Dataset({"y": (("obs", "variable"), mean[component] + noise)})
+        y = self.label_features(plain)[component] + noise
+        return xr.Dataset({"y": ("obs", y[:, 0]) if self.dim == 1 else (("obs", "variable"), y)})
 
     def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
         """Means by k-means++ (every other draw: random rows), scales of the nearest rows."""
-        y = np.asarray(self._rows(data))
-        share, mean, scale = clustered(rng, y, self.k)
+        share, mean, scale = clustered(rng, np.asarray(self._rows(data)), self.k)
         order = np.argsort(mean[:, 0]) if self.dim == 1 else np.arange(self.k)
+        shared = {"tied": scale.mean(axis=0), "spherical": np.asarray(scale.mean())}
+        identity = np.tile(np.eye(self.dim), (*self._copies, 1, 1))
         # plain arrays: to make JAX ones would cost as much as all of the above
-        values: dict[str, Any] = {"weights": (share / share.sum())[order]} if self.k > 1 else {}
-        if self.dim == 1:
-            sigma = scale[order, 0] if self._own else scale.mean()
-            values |= {"mu": mean[order, 0], "sigma": np.asarray(sigma)}
-            return values
-        reduced = {"tied": scale.mean(axis=0), "spherical": np.asarray(scale.mean())}
-        values |= {"mean": mean, "scale": reduced.get(self.covariance, scale)}
-        if self._correlated:
-            values["correlation_cholesky"] = np.tile(np.eye(self.dim), (*self._copies, 1, 1))
-        return values
+        return self._values(
+            (share / share.sum())[order],
+            mean[order],
+            shared.get(self.covariance, scale[order]),
+            identity,
+        )
 
     def numpyro(self, data: xr.Dataset) -> None:
         y = jnp.asarray(data["y"].data)
@@ -195,9 +183,8 @@ class GaussianMixture(Model):
             values["weights"] = numpyro.sample("weights", dist.Dirichlet(concentration))
         scale_prior = dist.HalfNormal(self.scale_scale)
         if self.dim == 1:
-            values["mu"] = numpyro.sample(
-                "mu", OrderedNormal(self.mean_loc, self.mean_scale, self.k)
-            )
+            mean_prior = OrderedNormal(self.mean_loc, self.mean_scale, self.k)
+            values["mu"] = numpyro.sample("mu", mean_prior)
             values["sigma"] = numpyro.sample("sigma", scale_prior.expand(self._copies))
         else:
             shape = tuple({"component": self.k, "variable": self.dim}[d] for d in self._scale_dims)
@@ -206,9 +193,8 @@ class GaussianMixture(Model):
             values["scale"] = numpyro.sample("scale", scale_prior.expand(shape))
             if self._correlated:
                 correlation = dist.LKJCholesky(self.dim, self.correlation_concentration)
-                values["correlation_cholesky"] = numpyro.sample(
-                    "correlation_cholesky", correlation.expand(self._copies)
-                )
+                name = "correlation_cholesky"
+                values[name] = numpyro.sample(name, correlation.expand(self._copies))
         with numpyro.plate("obs", y.shape[0]):
             numpyro.sample("y", self._mixture(values), obs=y)
 
@@ -220,11 +206,10 @@ class GaussianMixture(Model):
         if self._correlated:
             labels["variable_"] = labels["variable"]
         with pm.Model(coords=labels) as program:
+            weights: Any = np.ones(1)
             if self.k > 1:
                 concentration = np.full(self.k, self.weight_concentration)
                 weights = pm.Dirichlet("weights", concentration, dims="component")
-            else:
-                weights = np.ones(1)
             if self.dim == 1:
                 mu = pymc_ordered_normal(
                     "mu", self.mean_loc, self.mean_scale, self.k, dims="component"
@@ -258,6 +243,8 @@ class GaussianMixture(Model):
 
     def _factor(self, values: Values) -> Array:
         """Cholesky factors, shape (k, D, D), or (D, D) where the covariance is shared."""
+        if self.dim == 1:
+            return values["sigma"][..., None, None]
         scale = values["scale"]
         if self.covariance == "spherical":
             return scale * jnp.eye(self.dim)
@@ -266,19 +253,16 @@ class GaussianMixture(Model):
 
     def _components(self, values: Values) -> tuple[Array, Array]:
         """Means, shape (k, D), and Cholesky factors, shape (k, D, D)."""
-        if self.dim == 1:
-            sigma = jnp.broadcast_to(values["sigma"], (self.k,))
-            return values["mu"][:, None], sigma[:, None, None]
         shape = (self.k, self.dim, self.dim)
-        return values["mean"], jnp.broadcast_to(self._factor(values), shape)
+        return self.label_features(values), jnp.broadcast_to(self._factor(values), shape)
 
     def _mixture(self, values: Values) -> Any:
-        if self.dim == 1:
-            sigma = jnp.broadcast_to(values["sigma"], (self.k,))
-            components: Any = dist.Normal(values["mu"], sigma)
-        else:
-            mean, factor = self._components(values)
-            components = dist.MultivariateNormal(mean, scale_tril=factor)
+        mean, factor = self._components(values)
+        components: Any = (
+            dist.Normal(mean[:, 0], factor[:, 0, 0])
+            if self.dim == 1
+            else dist.MultivariateNormal(mean, scale_tril=factor)
+        )
         return dist.MixtureSameFamily(dist.Categorical(probs=self._weights(values)), components)
 
     def responsibilities(self, values: Values, data: xr.Dataset) -> Array:
@@ -308,8 +292,6 @@ class GaussianMixture(Model):
 
     def _thinnest(self, values: Values, y: np.ndarray) -> float:
         """The smallest standard deviation of a component in any direction, of the pooled one."""
-        if self.dim == 1:
-            return float(np.min(np.asarray(values["sigma"])) / spread(y).min())
         return float(np.linalg.svd(self._factor(values) / spread(y)[:, None])[1].min())
 
     @property
@@ -375,20 +357,15 @@ class GaussianMixture(Model):
         share = count / count.sum()
         if not self._own:
             covariance = jnp.einsum("k,kij->ij", share, covariance)
-        values = {"weights": share} if self.k > 1 else {}
         variance = jnp.diagonal(covariance, axis1=-2, axis2=-1)
-        if self.dim == 1:
-            values |= {"mu": mean[:, 0], "sigma": jnp.sqrt(variance[..., 0])}
-            # ordered means have one label permutation; the M step may leave it
-            return self.relabel(values, jnp.argsort(mean[:, 0]))
-        values["mean"] = mean
-        if self.covariance == "spherical":
-            return {**values, "scale": jnp.sqrt(variance.mean())}
-        values["scale"] = jnp.sqrt(variance)
+        scale = jnp.sqrt(variance.mean() if self.covariance == "spherical" else variance)
+        correlation = None
         if self._correlated:
-            outer = values["scale"][..., :, None] * values["scale"][..., None, :]
-            values["correlation_cholesky"] = jnp.linalg.cholesky(covariance / outer)
-        return values
+            outer = scale[..., :, None] * scale[..., None, :]
+            correlation = jnp.linalg.cholesky(covariance / outer)
+        values = self._values(share, mean, scale, correlation)
+        # ordered means have one label permutation; the M step may leave it
+        return self.relabel(values, jnp.argsort(mean[:, 0])) if self.dim == 1 else values
 
     def complete_log_likelihood(
         self, values: Values, statistics: dict[str, Array], data: xr.Dataset

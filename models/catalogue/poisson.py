@@ -36,6 +36,7 @@ class Poisson(Model):
     rate: Positive = 0.5
 
     name: ClassVar[str] = "poisson"
+    equivariances: ClassVar[tuple[Equivariance, ...]] = ()
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -44,10 +45,6 @@ class Poisson(Model):
     @property
     def truth(self) -> Values:
         return {"lam": jnp.asarray(4.0)}
-
-    @property
-    def equivariances(self) -> tuple[Equivariance, ...]:
-        return ()
 
     def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
         return xr.Dataset({"x": ("obs", rng.poisson(float(values["lam"]), n).astype(float))})

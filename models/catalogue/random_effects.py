@@ -55,6 +55,9 @@ class RandomEffects(Model):
     within_scale: Positive = 10.0
 
     name: ClassVar[str] = "random_effects"
+    equivariances: ClassVar[tuple[Equivariance, ...]] = (
+        Equivariance("y", ("y", "mu"), {"tau": 1, "sigma": 1}),
+    )
 
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
@@ -74,16 +77,11 @@ class RandomEffects(Model):
     def group_variables(self) -> tuple[str, ...]:
         return () if self.within == "known" else ("group",)
 
-    @property
-    def equivariances(self) -> tuple[Equivariance, ...]:
-        return (Equivariance("y", ("y", "mu"), {"tau": 1, "sigma": 1}),)
-
     def unusable(self, data: xr.Dataset) -> str:
-        if self.within == "known" and not (np.asarray(data["sigma"].data) > 0).all():
-            row = int(np.argmin(np.asarray(data["sigma"].data)))
-            value = float(data["sigma"].data[row])
-            return f"sigma is {value:g} in row {row}; expected standard errors above 0"
-        return ""
+        sigma = np.asarray(data["sigma"].data) if self.within == "known" else np.ones(1)
+        row = int(np.argmin(sigma))
+        told = f"sigma is {sigma[row]:g} in row {row}; expected standard errors above 0"
+        return "" if sigma[row] > 0 else told
 
     def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
         """`n` groups; known: standard errors 1 … 3 in turn; unknown: 2 … 6 rows in turn."""
@@ -165,9 +163,8 @@ class RandomEffects(Model):
     def boundary(self, values: Values, data: xr.Dataset) -> str:
         _, precision = self._group_means(values, data)
         ratio = float(values["tau"] * jnp.sqrt(jnp.max(precision)))
-        if ratio < _BOUNDARY:
-            return f"tau is {ratio:.1e} of the smallest group standard error: on the boundary 0"
-        return ""
+        told = f"tau is {ratio:.1e} of the smallest group standard error: on the boundary 0"
+        return told if ratio < _BOUNDARY else ""
 
     def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
         return jnp.concatenate([values["mu"][None], self._variances(values, data)[0]])
@@ -207,10 +204,8 @@ class RandomEffects(Model):
         tau2 = values["tau"] ** 2
         total = -0.5 * jnp.sum(jnp.log(2 * jnp.pi * tau2) + between / tau2)
         within = self._squared_residuals(statistics, data)
-        sigma2 = (
-            jnp.asarray(data["sigma"].data) ** 2 if self.within == "known" else values["sigma"] ** 2
-        )
-        return total - 0.5 * jnp.sum(jnp.log(2 * jnp.pi * sigma2) + within / sigma2)
+        sigma = jnp.asarray(data["sigma"].data) if self.within == "known" else values["sigma"]
+        return total - 0.5 * jnp.sum(jnp.log(2 * jnp.pi * sigma**2) + within / sigma**2)
 
     def _squared_residuals(self, statistics: dict[str, Array], data: xr.Dataset) -> Array:
         index = self.units(data)
@@ -219,9 +214,8 @@ class RandomEffects(Model):
 
     @property
     def referee_refusal(self) -> str:
-        if self.within == "known":
-            return "statsmodels has no maximum-likelihood fit with known within-group variances"
-        return ""
+        told = "statsmodels has no maximum-likelihood fit with known within-group variances"
+        return told if self.within == "known" else ""
 
     def referee(self, data: xr.Dataset) -> tuple[Values, Values, float]:
         """statsmodels: MixedLM with a random intercept, maximum likelihood."""

@@ -40,6 +40,9 @@ class RidgeRegression(Model):
     slope_scale: Positive = 1.3
 
     name: ClassVar[str] = "ridge_regression"
+    equivariances: ClassVar[tuple[Equivariance, ...]] = (
+        Equivariance("y", scales={"x": 1, "beta": -1}),
+    )
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -48,10 +51,6 @@ class RidgeRegression(Model):
     @property
     def truth(self) -> Values:
         return {"beta": jnp.linspace(-self.slope_scale, self.slope_scale, self.predictors)}
-
-    @property
-    def equivariances(self) -> tuple[Equivariance, ...]:
-        return (Equivariance("y", scales={"x": 1, "beta": -1}),)
 
     def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
         x = rng.standard_normal((n, self.predictors))

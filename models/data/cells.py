@@ -11,11 +11,14 @@ import re
 import unicodedata
 from collections import Counter
 from datetime import datetime
-from typing import NamedTuple, final
+from typing import TYPE_CHECKING, NamedTuple, final
 
 import numpy as np
 
 from models.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"})
 
@@ -36,29 +39,40 @@ _CELL = re.compile(
     r"(?P<digits>\d+(?:[ '.,]\d+)*[.,]?|[.,]\d+)(?:[eEdD](?P<power>[+-]?\d{1,4}))?"
     r"(?P<after> ?(?:[^\W\d_]|[%‰$\"'\u00a2-\u00a5\u00b0\u00b5\u20a0-\u20cf])\S{0,15})?"
 )
+_DIGITS = {
+    decimal: re.compile(
+        rf"(?P<whole>[1-9]\d{{0,2}}(?P<mark>[{thousands} '])\d{{3}}(?:(?P=mark)\d{{3}})*|\d*)"
+        rf"(?:[{decimal}](?P<fraction>\d*))?"
+    )
+    for decimal, thousands in (".,", ",.")
+}
+"""A number by its decimal mark, its thousands separated by one mark throughout or by none."""
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ].*)?")
 _DOTTED = re.compile(r"[1-9]\d{0,2}(\.\d{3})+")
-_TOTAL = re.compile(
-    r"((grand|sub)[ -]?)?(total|totals|sum|sums|mean|average|summe|gesamt|somme|moyenne|totaal)\W*",
-    re.IGNORECASE,
-)
+_EXPONENT = re.compile("[eEdD]")
+"""A mark of a number that is meant."""
 _CODES = {-1, -9, -(2**15), -(2**31), 2**15 - 1, 2**31 - 1}
 _FAR, _FEW = 2, 5
 """A code is so many ranges away from the others; so few rows have no total."""
 
 
 @final
-class Place(NamedTuple):
-    """Where a column stands: the file, its name, its number and the line of each row."""
+class Cells(NamedTuple):
+    """A column as it stands in a file: its number from 1, the lines and texts of its cells."""
 
     path: object
     name: str
     number: int
-    lines: list[int]
+    lines: Sequence[int]
+    texts: Sequence[str]
 
-    def at(self, row: int) -> str:
-        """`path:line:column: column 'name'`, the start of a message."""
-        return f"{self.path}:{self.lines[row]}:{self.number}: column {self.name!r}"
+    def error(self, row: int, told: str) -> DataError:
+        """An error that begins with `path:line:column: column 'name'`."""
+        return DataError(f"{self.path}:{self.lines[row]}:{self.number}: column {self.name!r}{told}")
+
+    def short(self, row: int) -> str:
+        """A cell as a message shows it."""
+        return repr(self.texts[row][:40])
 
 
 @final
@@ -79,88 +93,62 @@ class Column(NamedTuple):
 def is_number(cell: str) -> bool:
     """Whether a cell is a number without a unit, with either decimal mark."""
     found = _CELL.fullmatch(_plain(cell))
-    return found is not None and not found["after"] and not found["before"]
+    return found is not None and _unit(found) == ("", "")
 
 
-def read_column(place: Place, cells: list[str], *, required: bool) -> Column:
+def read_column(cells: Cells, *, required: bool) -> Column:
     """A column of numbers, or of text where most cells are none.
-
-    Args:
-        place: where it stands.
-        cells: its cells, without the spaces around them.
-        required: whether it is one of those that were asked for, of which no cell may be missing.
 
     Raises:
         DataError: a cell cannot be read, or in more than one way; a required one is missing.
     """
-    absent = np.array([cell in MISSING for cell in cells])
-    if required and absent.any():
-        raise DataError(missing_text(place.at(int(np.argmax(absent))), absent))
+    absent = np.array([text in MISSING for text in cells.texts])
+    if required:
+        refuse_missing(cells, absent)
     if absent.all():
-        return Column(np.full(len(cells), np.nan))
-    found = _exactly(cells, absent)
-    if found is None:
-        found = _as_written(place, cells, absent)
+        return Column(np.full(absent.size, np.nan))
+    found = _exactly(cells.texts, absent) or _as_written(cells, absent)
     if found.values.dtype == object or _are_dates(found.values):
-        return _text(place, cells, required=required)
-    _refuse_codes(place, cells, found.values)
-    _refuse_total(place, cells, found.values)
+        return _text(cells, required=required)
+    _refuse_codes(cells, found.values)
+    _refuse_sum(cells, found.values)
     return found
 
 
-def missing_text(where: str, missing: np.ndarray) -> str:
-    """The complaint about missing values."""
-    count = int(missing.sum())
-    return (
-        f"{where} has {count} missing value{'s' if count > 1 else ''}, the first one here; "
-        "expected none: drop or impute them"
-    )
+def refuse_missing(cells: Cells, missing: np.ndarray) -> None:
+    """Refuses a column of which cells are missing."""
+    if count := int(missing.sum()):
+        values = f"{count} missing value{'s' if count > 1 else ''}"
+        told = f" has {values}, the first one here; expected none: drop or impute them"
+        raise cells.error(int(np.argmax(missing)), told)
 
 
-def refuse_thousands(place: Place, cells: list[str]) -> None:
+def refuse_thousands(cells: Cells) -> None:
     """Refuses a column of 1.234 in a file whose other numbers have decimal commas."""
-    dotted = [i for i, cell in enumerate(cells) if "." in cell]
-    if dotted and all(_DOTTED.fullmatch(cells[i].lstrip("+-")) for i in dotted):
-        raise DataError(_ambiguous(place, dotted[0], cells[dotted[0]]))
+    dotted = {i: text.lstrip("+-") for i, text in enumerate(cells.texts) if "." in text}
+    if dotted and all(map(_DOTTED.fullmatch, dotted.values())):
+        raise _ambiguous(cells, next(iter(dotted)))
 
 
-def refuse_total(path: object, names: list[str], rows: list[list[str]], line: int) -> None:
-    """Refuses a last row that is labelled as a total or a mean of those above.
-
-    Args:
-        path: of the file.
-        names: the column names.
-        rows: all rows.
-        line: the line of the last one.
-    """
-    for j, cell in enumerate(rows[-1] if len(rows) > 1 else ()):
-        if _TOTAL.fullmatch(cell) and cell not in [row[j] for row in rows[:-1]]:
-            raise DataError(
-                f"{path}:{line}:{j + 1}: column {names[j]!r}: is the last row, labelled {cell!r}, "
-                "a summary of those above? Delete it, or give it another label"
-            )
-
-
-def _exactly(cells: list[str], absent: np.ndarray) -> Column | None:
+def _exactly(texts: Sequence[str], absent: np.ndarray) -> Column | None:
     """The column as Python reads it; None if a cell is anything but a plain number."""
+    if any("_" in text or not text.isascii() for text in texts):
+        return None
     try:
-        values = np.array(
-            [np.nan if gone else float(c) for c, gone in zip(cells, absent, strict=True)]
-        )
+        values = [np.nan if gone else float(t) for t, gone in zip(texts, absent, strict=True)]
     except ValueError:
         return None
-    plain = not any("_" in cell or not cell.isascii() for cell in cells)
-    if not plain or not np.isfinite(values[~absent]).all():
+    if not np.isfinite(np.array(values)[~absent]).all():
         return None
-    return Column(values if absent.any() else _whole(cells, values))
+    return Column(_narrowed(texts, values))
 
 
-def _whole(texts: list[str], values: np.ndarray) -> np.ndarray:
+def _narrowed(texts: Sequence[str], values: list[float]) -> np.ndarray:
     """Values as int64, if all of their texts are integers."""
     try:
         return np.array([int(text) for text in texts], dtype=np.int64)
     except (ValueError, OverflowError):
-        return values
+        return np.array(values)
 
 
 def _plain(cell: str) -> str:
@@ -172,124 +160,99 @@ def _plain(cell: str) -> str:
     ).strip()
 
 
-def _as_written(place: Place, cells: list[str], absent: np.ndarray) -> Column:
+def _as_written(cells: Cells, absent: np.ndarray) -> Column:
     """The column by the one way in which people write all of its numbers; else as text."""
-    plain = [_plain(cell) for cell in cells]
-    matched = [None if gone else _CELL.fullmatch(c) for c, gone in zip(plain, absent, strict=True)]
-    present = [i for i, gone in enumerate(absent.tolist()) if not gone]
-    good = [i for i in present if matched[i]]
-    found = {i: match for i in good if (match := matched[i])}
-    units = Counter(_unit(match) for match in found.values())
+    plain = {i: _plain(cells.texts[i]) for i in np.flatnonzero(~absent).tolist()}
+    found = {i: match for i, text in plain.items() if (match := _CELL.fullmatch(text))}
+    units = Counter(map(_unit, found.values()))
     unit, count = units.most_common(1)[0] if units else (("", ""), 0)
-    if 2 * count <= len(present):
-        return Column(np.array(cells, dtype=object))
-    for i in present:
+    if 2 * count <= len(plain):
+        return Column(np.array(cells.texts, dtype=object))
+    for i in plain:
         if i not in found:
-            raise DataError(_no_number(place, i, cells[i]))
+            raise _no_number(cells, i)
         if (other := _unit(found[i])) != unit:
-            told = " and ".join(f"{''.join(one) or 'no unit'}" for one in (unit, other))
-            raise DataError(
-                f"{place.at(i)}: {cells[i][:40]!r}: some cells have {told}; bring all to one unit"
-            )
-    decimal = _decimal(place, cells, {i: match["digits"] for i, match in found.items()})
-    power = _SHARES.get(unit[1], 0)
-    texts = [_ascii(match, decimal, power) for match in found.values()]
-    values = np.full(len(cells), np.nan)
-    values[present] = [float(text) for text in texts]
-    if beyond := np.flatnonzero(np.isinf(values)).tolist():
-        raise DataError(
-            f"{place.at(beyond[0])}: {cells[beyond[0]][:40]!r} is beyond the range of float64"
-        )
-    whole = values if absent.any() else _whole(texts, values)
-    return Column(whole, _notes(found, cells, plain, unit, decimal), decimal)
+            both = " and ".join(f"{''.join(one) or 'no unit'}" for one in (unit, other))
+            told = f": {cells.short(i)}: some cells have {both}; bring all to one unit"
+            raise cells.error(i, told)
+    decimal, numbers = _decimal(cells, {i: match["digits"] for i, match in found.items()})
+    texts, values = [""] * absent.size, [np.nan] * absent.size
+    for i, match in found.items():
+        exponent = int(match["power"] or 0) + _SHARES.get(unit[1], 0)
+        texts[i] = ("-" if "-" in match["sign"] + match["minus"] else "") + numbers[i]
+        texts[i] += f"e{exponent}" if exponent or match["power"] else ""
+        values[i] = float(texts[i])
+        if np.isinf(values[i]):
+            raise cells.error(i, f": {cells.short(i)} is beyond the range of float64")
+    first = next(iter(found))
+    example = f"{cells.texts[first][:40]} is {values[first]:g}"
+    notes = _notes(found, cells, unit, decimal, example)
+    return Column(_narrowed(texts, values), notes, decimal)
 
 
 def _unit(found: re.Match[str]) -> tuple[str, str]:
     return found["before"] or "", (found["after"] or "").strip()
 
 
-def _decimal(place: Place, cells: list[str], digits: dict[int, str]) -> str:
-    """The decimal mark by which all numbers can be read, and only it."""
-    readings = {mark: {i: _number(d, mark) for i, d in digits.items()} for mark in ".,"}
-    able = [mark for mark, found in readings.items() if None not in found.values()]
-    if len(able) == 1:
-        return able[0]
-    point, comma = readings["."], readings[","]
-    if not able:
-        failures = [
-            [i for i, number in found.items() if number is None] for found in (point, comma)
-        ]
-        first = min(failures, key=len)[0]
-        raise DataError(_no_number(place, first, cells[first]))
-    apart = [i for i in digits if "," in digits[i] and float(point[i] or 0) != float(comma[i] or 0)]
-    if apart:
-        raise DataError(_ambiguous(place, apart[0], cells[apart[0]]))
-    return "."
+def _decimal(cells: Cells, digits: dict[int, str]) -> tuple[str, dict[int, str]]:
+    """The only decimal mark by which all numbers can be read, and the numbers by it."""
+    point, comma = ({i: _number(d, mark) for i, d in digits.items()} for mark in ".,")
+    no_points, no_commas = ([i for i in digits if not read[i]] for read in (point, comma))
+    if no_points and no_commas:
+        raise _no_number(cells, min(no_points, no_commas, key=len)[0])
+    if no_points:
+        return ",", comma
+    for i in digits if not no_commas else ():
+        if "," in digits[i] and float(point[i]) != float(comma[i]):
+            raise _ambiguous(cells, i)
+    return ".", point
 
 
-def _number(digits: str, decimal: str) -> str | None:
-    """Digits with that decimal mark as Python writes them; None if they are no such number."""
-    thousands = "," if decimal == "." else "."
-    whole, _, fraction = digits.partition(decimal)
-    if fraction and not fraction.isdigit():
-        return None
-    if whole and not whole.isdigit():
-        marks = set(whole) - set("0123456789")
-        first, *rest = re.split(r"\D", whole)
-        grouped = first[0] != "0" and len(first) < 4 and all(len(part) == 3 for part in rest)
-        if len(marks) > 1 or not marks <= {thousands, " ", "'"} or not grouped:
-            return None
-    return f"{re.sub(r'\D', '', whole) or '0'}{'.' if decimal in digits else ''}{fraction}"
-
-
-def _ascii(found: re.Match[str], decimal: str, power: int) -> str:
-    """A number as Python writes it."""
-    sign = "-" if "-" in found["sign"] + found["minus"] else ""
-    exponent = int(found["power"] or 0) + power
-    number = _number(found["digits"], decimal)
-    return f"{sign}{number}e{exponent}" if exponent or found["power"] else f"{sign}{number}"
+def _number(digits: str, decimal: str) -> str:
+    """Digits with that decimal mark as Python writes them; "" if they are no such number."""
+    found = _DIGITS[decimal].fullmatch(digits)
+    if not found:
+        return ""
+    fraction = "" if found["fraction"] is None else f".{found['fraction']}"
+    return (re.sub(r"\D", "", found["whole"]) or "0") + fraction
 
 
 def _notes(
     found: dict[int, re.Match[str]],
-    cells: list[str],
-    plain: list[str],
+    cells: Cells,
     unit: tuple[str, str],
     decimal: str,
+    example: str,
 ) -> tuple[str, ...]:
     """How the numbers of a column are written, where that is not plain."""
-    digits = [match["digits"] for match in found.values()]
     thousands = "[ ',]" if decimal == "." else "[ '.]"
-    first = next(iter(found))
-    share = _ascii(found[first], decimal, _SHARES.get(unit[1], 0))
-    share = f"{unit[1]} as shares ({cells[first][:40]} is {float(share):g})"
+    changed = [cells.texts[i] for i, one in found.items() if one.string != cells.texts[i]]
     told = {
         "decimal commas": decimal == ",",
-        "separators of thousands": any(re.search(thousands, one) for one in digits),
-        share: unit[1] in _SHARES,
+        "separators of thousands": any(re.search(thousands, m["digits"]) for m in found.values()),
+        f"{unit[1]} as shares ({example})": unit[1] in _SHARES,
         f"the unit {''.join(unit)!r} left out": any(unit) and unit[1] not in _SHARES,
-        "exponents with D": any(re.search(r"\d[dD][+-]?\d", plain[i]) for i in found),
-        "digits or signs that are not of ASCII": any(
-            plain[i] != cells[i] and not re.fullmatch(r"[\x00-\x7f]*", cells[i][:1] + cells[i][-1:])
-            for i in found
+        "exponents with D": any(re.search(r"\d[dD][+-]?\d", m.string) for m in found.values()),
+        "digits or signs that are not of ASCII": not all(
+            (text[0] + text[-1]).isascii() for text in changed
         ),
     }
     return tuple(text for text, holds in told.items() if holds)
 
 
-def _no_number(place: Place, row: int, cell: str) -> str:
-    word = cell.strip("+-").lower()
-    kind = "finite number" if word in ("inf", "infinity") else "number"
-    return (
-        f"{place.at(row)}: {cell[:40]!r} is not a {kind}, as most cells of this column are; "
-        "correct it, or leave it empty if it is missing"
+def _no_number(cells: Cells, row: int) -> DataError:
+    infinite = cells.texts[row].strip("+-").lower() in ("inf", "infinity")
+    return cells.error(
+        row,
+        f": {cells.short(row)} is not a {'finite number' if infinite else 'number'}, as most cells "
+        "of this column are; correct it, or leave it empty if it is missing",
     )
 
 
-def _ambiguous(place: Place, row: int, cell: str) -> str:
-    digits = re.sub(r"[.,]", "", cell)[:40]
-    point = re.sub(r"[.,]", ".", cell)[:40]
-    return f"{place.at(row)}: {cell[:40]!r} may be {point} or {digits}; write which it is"
+def _ambiguous(cells: Cells, row: int) -> DataError:
+    digits, point = (re.sub(r"[.,]", mark, cells.texts[row])[:40] for mark in ("", "."))
+    told = f": {cells.short(row)} may be {point} or {digits}; write which it is"
+    return cells.error(row, told)
 
 
 def _are_dates(values: np.ndarray) -> bool:
@@ -302,33 +265,35 @@ def _are_dates(values: np.ndarray) -> bool:
         return False
 
 
-def _text(place: Place, cells: list[str], *, required: bool) -> Column:
-    present = [i for i, cell in enumerate(cells) if cell not in MISSING]
-    dates = all(_DATE.fullmatch(cells[i]) or cells[i].isdecimal() for i in present)
-    if required and dates:
-        raise DataError(
-            f"{place.at(present[0])}: holds dates such as {cells[present[0]]!r}; expected numbers "
-            "or labels: write days since a date, or choose another column"
+def _text(cells: Cells, *, required: bool) -> Column:
+    present = {i: text for i, text in enumerate(cells.texts) if text not in MISSING}
+    if required and all(_DATE.fullmatch(text) or text.isdecimal() for text in present.values()):
+        first = next(iter(present))
+        raise cells.error(
+            first,
+            f": holds dates such as {present[first]!r}; expected numbers or labels: write days "
+            "since a date, or choose another column",
         )
-    return Column(np.array([cell or None for cell in cells], dtype=object))
+    return Column(np.array([text or None for text in cells.texts], dtype=object))
 
 
-def _refuse_codes(place: Place, cells: list[str], values: np.ndarray) -> None:
+def _refuse_codes(cells: Cells, values: np.ndarray) -> None:
     """Refuses 99, −999 and the like, where they lie far outside of all other values."""
     known = np.unique(values[np.isfinite(values)])
-    codes = {float(v) for v in known if _is_code(float(v))}
-    rest = known[[float(v) not in codes for v in known]]
-    if not codes or rest.size < 2:
+    coded = np.array([_is_code(value) for value in known.tolist()], dtype=bool)
+    if not coded.any() or np.count_nonzero(~coded) < 2:
         return
-    low, high = rest[0], rest[-1]
-    for i, value in enumerate(values):
-        far = max(low - value, value - high) > _FAR * (high - low)
-        if far and float(value) in codes and not re.search("[eEdD]", cells[i]):
-            count = int((values == value).sum())
-            raise DataError(
-                f"{place.at(i)}: {cells[i]} in {count} of {len(cells)} rows, far outside of the "
-                f"rest ({low:g} … {high:g}): a code for missing? Then delete those rows, or choose "
-                f"other columns with --column; if it is a number, write {cells[i]}e0"
+    low, high = known[~coded][[0, -1]]
+    far = known[coded & (np.maximum(low - known, known - high) > _FAR * (high - low))]
+    for i in np.flatnonzero(np.isin(values, far)).tolist():
+        text = cells.texts[i]
+        if not _EXPONENT.search(text):
+            count = int((values == values[i]).sum())
+            raise cells.error(
+                i,
+                f": {text} in {count} of {values.size} rows, far outside of the rest ({low:g} … "
+                f"{high:g}): a code for missing? Then delete those rows, or choose other columns "
+                f"with --column; if it is a number, write {text}e0",
             )
 
 
@@ -338,18 +303,16 @@ def _is_code(value: float) -> bool:
     return repeated or value in _CODES
 
 
-def _refuse_total(place: Place, cells: list[str], values: np.ndarray) -> None:
+def _refuse_sum(cells: Cells, values: np.ndarray) -> None:
     """Refuses a last value that is the sum of those above."""
-    above, last = np.abs(values[:-1]), values[-1]
-    if (
-        np.count_nonzero(above) < _FEW
-        or not np.isfinite(values).all()
-        or re.search("[eEdD]", cells[-1])
-    ):
+    above, last, text = np.abs(values[:-1]), values[-1], cells.texts[-1]
+    few = np.count_nonzero(above) < _FEW
+    if few or not np.isfinite(values).all() or _EXPONENT.search(text):
         return
     total = float(np.sum(values[:-1], dtype=float))
     if abs(last) > above.max() and abs(last - total) <= 1e-9 * abs(total):
-        raise DataError(
-            f"{place.at(values.size - 1)}: {cells[-1]} is the sum of the {above.size} values "
-            f"above: a total? Then delete the row; if it is one of them, write {cells[-1]}e0"
+        raise cells.error(
+            values.size - 1,
+            f": {text} is the sum of the {above.size} values above: a total? Then delete the row; "
+            f"if it is one of them, write {text}e0",
         )

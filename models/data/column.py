@@ -1,38 +1,32 @@
-"""One raw column, from whatever container, to float64 measurements, whole numbers or group codes.
+"""One raw column, from whatever container, to float64 measurements or group codes.
 
-A column that cannot be used is described rather than raised on, so that a caller can name every
-bad column of a data set at once.
+What cannot be used is refused without the column's name, so that a caller can name every bad column
+of a data set at once.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from models.errors import DataError
 
 LARGEST, SMALLEST = 1e75, 1e-75
 """Fourth powers of data, as in the information about a variance, must stay in float64's range."""
 
-_KINDS = {
-    "b": "truth values",
-    "c": "complex numbers",
-    "M": "dates",
-    "m": "time differences",
-    "U": "text",
-    "S": "bytes",
-    "V": "records",
-}
-
-
-_ALIKE = (
-    "holds different labels that read the same, such as 1 and '1'; expected labels that differ as "
-    "text: make the column of one type"
+_NO_NUMBERS: tuple[tuple[Any, str], ...] = (
+    (bool | np.bool_, "truth values"),
+    (complex | np.complexfloating, "complex numbers"),
+    (np.datetime64, "dates"),
+    (np.timedelta64, "time differences"),
+    (str, "text"),
+    (bytes, "bytes"),
+    (np.void, "records"),
+    (list | tuple | np.ndarray, "rows of different lengths or nested lists"),
 )
 
 
@@ -54,45 +48,27 @@ def rows_text(rows: np.ndarray) -> str:
     return f"row{'s' if positions.size > 1 else ''} {shown}{more} (counted from 0)"
 
 
-def measurements(raw: Any) -> tuple[np.ndarray, str]:
-    """A column of measurements.
+def measurements(raw: Any) -> np.ndarray:
+    """A column of measurements as a new float64 array, shape (rows,).
 
-    Args:
-        raw: a one-dimensional array, masked array, list or pandas Series.
+    Its values may still be too large or too small to compute with; see `extreme`.
 
-    Returns:
-        The values as a new float64 array, shape (rows,), and "", or no values and a problem:
-        what was found, where, what was expected and what to do. Values may still be too large
-        or too small to compute with; see `extreme`.
+    Raises:
+        DataError: what was found, where, what was expected and what to do.
     """
-    nothing = np.empty(0)
-    if isinstance(raw, pd.Series) and isinstance(raw.dtype, pd.CategoricalDtype):
-        return nothing, "holds categories; expected numbers: choose another column or encode it"
-    array, missing = _plain(raw)
-    if missing.any():
-        return nothing, _missing_problem(missing)
-    if array.dtype.kind in _KINDS:
-        return nothing, _kind_problem(_KINDS[array.dtype.kind], array, np.ones(array.size, bool))
-    if array.dtype.kind == "O":
-        refused = {t for t in set(map(type, array)) if not _is_number(t)}
-        if refused:
-            bad = np.array([type(v) in refused for v in array])
-            return nothing, _kind_problem(_describe(array[bad][0]), array, bad)
+    if _is_categorical(raw):
+        raise DataError("holds categories; expected numbers: choose another column or encode it")
+    array = _complete(raw)
+    _refuse_kind(array, ~_are_numbers(array), "real numbers")
     try:
         with np.errstate(over="ignore"):  # a long double may overflow; infinity is reported below
             values = np.array(array, dtype=np.float64, order="C")
     except OverflowError:
-        return (
-            nothing,
-            "holds integers beyond the range of float64; expected finite numbers: rescale",
-        )
-    if np.isinf(values).any():
-        infinite = np.isinf(values)
-        return nothing, (
-            f"has {infinite.sum()} infinite value{'s' if infinite.sum() > 1 else ''} in "
-            f"{rows_text(infinite)}; expected finite numbers: drop or correct them"
-        )
-    return values, ""
+        raise DataError(
+            "holds integers beyond the range of float64; expected finite numbers: rescale"
+        ) from None
+    _refuse_some(np.isinf(values), "infinite", "finite numbers: drop or correct them")
+    return values
 
 
 def extreme(values: np.ndarray) -> str:
@@ -106,48 +82,36 @@ def extreme(values: np.ndarray) -> str:
     )
 
 
-def codes(raw: Any) -> tuple[np.ndarray, np.ndarray, str]:
-    """A column of group labels, factorised.
+def codes(raw: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Group labels, strings or integers, as codes 0 … G−1, int64, and as labels, int64 or str.
 
     Labels are sorted, so that the codes do not depend on the order of the rows.
 
-    Args:
-        raw: a one-dimensional array, masked array, list or pandas Series of strings or integers.
-
-    Returns:
-        Codes 0 … G−1, int64, shape (rows,); labels, int64 or str, shape (G,); and "", or neither
-        and a problem.
+    Raises:
+        DataError: what was found, where, what was expected and what to do.
     """
-    nothing = np.empty(0, dtype=np.int64)
-    array, missing = _plain(raw)
+    array = _complete(raw)
     if array.dtype.kind in "mM":
         array = array.astype(str)
     cells = [c.item() if isinstance(c, np.generic) else c for c in array.tolist()]
-    problem = _missing_problem(missing) if missing.any() else _label_problem(array, cells)
-    if problem:
-        return nothing, nothing, problem
-    cells = [int(c) if isinstance(c, float) else c for c in cells]
-    numbers = all(isinstance(c, int) for c in cells) and np.array(cells).dtype == np.int64
-    labels, numbered = np.unique(
-        np.array(cells if numbers else [str(c) for c in cells]), return_inverse=True
-    )
-    if len(set(cells)) > labels.size:
-        return nothing, nothing, _ALIKE
-    return numbered.astype(np.int64), labels, ""
-
-
-def _label_problem(array: np.ndarray, cells: list[Any]) -> str:
-    unusable = np.array([isinstance(c, list | dict | set | complex) for c in cells], dtype=bool)
-    if unusable.any():
-        kind = _describe(cells[int(np.argmax(unusable))])
-        return _kind_problem(kind, array, unusable, "group labels")
+    strange = np.array([isinstance(c, list | dict | set | complex) for c in cells], dtype=bool)
+    _refuse_kind(array, strange, "group labels")
     fractional = np.array([isinstance(c, float) and not c.is_integer() for c in cells], dtype=bool)
     if fractional.any():
-        return (
+        raise DataError(
             f"holds the number {cells[int(np.argmax(fractional))]!r} in {rows_text(fractional)}; "
             "expected group labels (strings or integers): are the columns in the right order?"
         )
-    return ""
+    cells = [int(c) if isinstance(c, float) else c for c in cells]
+    whole = all(isinstance(c, int) for c in cells) and np.array(cells).dtype == np.int64
+    texts = np.array(cells if whole else [str(c) for c in cells])
+    labels, numbered = np.unique(texts, return_inverse=True)
+    if len(set(cells)) > labels.size:
+        raise DataError(
+            "holds different labels that read the same, such as 1 and '1'; expected labels that "
+            "differ as text: make the column of one type"
+        )
+    return numbered.astype(np.int64), labels
 
 
 def is_text(raw: Any) -> bool:
@@ -159,63 +123,58 @@ def is_text(raw: Any) -> bool:
 
 def is_numeric(raw: Any) -> bool:
     """Whether a column is one of numbers, missing or infinite ones among them or not."""
-    if isinstance(raw, pd.Series) and isinstance(raw.dtype, pd.CategoricalDtype):
-        return False
     array, missing = _plain(raw)
-    if array.dtype.kind == "O":
-        return all(_is_number(t) for t in set(map(type, array[~missing])))
-    return array.dtype.kind not in _KINDS
+    return not _is_categorical(raw) and bool(_are_numbers(array[~missing]).all())
+
+
+def _is_categorical(raw: Any) -> bool:
+    return isinstance(raw, pd.Series) and isinstance(raw.dtype, pd.CategoricalDtype)
 
 
 def _plain(raw: Any) -> tuple[np.ndarray, np.ndarray]:
     """The column as an array without a mask, and where it is missing."""
     if isinstance(raw, pd.Series):
-        missing = raw.isna().to_numpy(dtype=bool)
-        dtype = raw.dtype
-        return (
-            raw.astype(object) if isinstance(dtype, pd.CategoricalDtype) else raw
-        ).to_numpy(), missing
-    array = plain_array(raw)
-    if isinstance(array, np.ma.MaskedArray):
-        hidden = np.ma.getmaskarray(array)
-        array = np.asarray(array.data)
-        return array, hidden | _absent(array)
-    return array, _absent(array)
+        cells = raw.astype(object) if _is_categorical(raw) else raw
+        return cells.to_numpy(), raw.isna().to_numpy(dtype=bool)
+    masked = plain_array(raw)
+    array = np.ma.getdata(masked)
+    missing = np.zeros(array.shape, bool) if array.dtype.kind in "USV" else pd.isna(array)
+    if isinstance(masked, np.ma.MaskedArray):
+        missing |= np.ma.getmaskarray(masked)
+    return array, missing
 
 
-def _absent(array: np.ndarray) -> np.ndarray:
-    if array.dtype.kind in "USV":
-        return np.zeros(array.shape, dtype=bool)
-    return np.asarray(pd.isna(array), dtype=bool)
+def _complete(raw: Any) -> np.ndarray:
+    """The column as an array; refused where it is missing."""
+    array, missing = _plain(raw)
+    _refuse_some(missing, "missing", "none: drop or impute them")
+    return array
 
 
-def _is_number(kind: type) -> bool:
-    return issubclass(kind, Real | Decimal) and not issubclass(kind, bool | np.bool_)
+def _are_numbers(array: np.ndarray) -> np.ndarray:
+    """Which cells are real numbers, shape (rows,)."""
+    if array.dtype.kind != "O":
+        return np.full(array.shape, array.dtype.kind in "iuf")
+    known = {
+        kind: issubclass(kind, Real | Decimal)
+        and not issubclass(kind, bool | np.bool_ | np.timedelta64)
+        for kind in set(map(type, array))
+    }
+    return np.array([known[type(cell)] for cell in array], dtype=bool)
 
 
-def _describe(cell: Any) -> str:
-    kinds: Iterable[tuple[Any, str]] = (
-        (str, "text"),
-        (bool | np.bool_, "truth values"),
-        (complex | np.complexfloating, "complex numbers"),
-        (list | tuple | np.ndarray, "rows of different lengths or nested lists"),
-    )
-    return next((text for kind, text in kinds if isinstance(cell, kind)), type(cell).__name__)
+def _refuse_some(rows: np.ndarray, kind: str, expected: str) -> None:
+    if count := int(rows.sum()):
+        values = f"{count} {kind} value{'s' if count > 1 else ''}"
+        raise DataError(f"has {values} in {rows_text(rows)}; expected {expected}")
 
 
-def _missing_problem(missing: np.ndarray) -> str:
-    count = int(missing.sum())
-    return (
-        f"has {count} missing value{'s' if count > 1 else ''} in {rows_text(missing)}; "
-        "expected none: drop or impute them"
-    )
-
-
-def _kind_problem(
-    kind: str, array: np.ndarray, bad: np.ndarray, expected: str = "real numbers"
-) -> str:
-    first = int(np.argmax(bad)) if bad.any() else 0
-    example = (
-        f" such as {str(array[first])[:40]!r} in row {first} (counted from 0)" if array.size else ""
-    )
-    return f"holds {kind}{example}; expected {expected}: choose another column or convert it"
+def _refuse_kind(array: np.ndarray, bad: np.ndarray, expected: str) -> None:
+    if bad.any():
+        row = int(np.argmax(bad))
+        cell = array[row]
+        named = (text for kind, text in _NO_NUMBERS if isinstance(cell, kind))
+        raise DataError(
+            f"holds {next(named, type(cell).__name__)} such as {str(cell)[:40]!r} in row {row} "
+            f"(counted from 0); expected {expected}: choose another column or convert it"
+        )

@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import pandas as pd
@@ -75,7 +76,7 @@ def as_dataset(
         return model.data
     refuse_other(model)
     columns = sequence("columns", columns, str, "('height',)")
-    parts = _bind(data, schema := _schema(model), model, columns, name)
+    parts = _Binding(model, schema := _schema(model), name).parts(data, columns)
     try:
         result = converted(model, parts, schema, name, any_size=standardised)
     except DataError as error:
@@ -178,80 +179,142 @@ def _schema(model: Model) -> dict[str, xr.DataArray]:
     return schema
 
 
-def _bind(
-    data: Any, schema: dict[str, xr.DataArray], model: Model, columns: tuple[str, ...], name: str
-) -> dict[str, Table]:
-    """The raw columns of every variable of the schema."""
-    if isinstance(data, Mapping) and all(isinstance(c, pd.Series) for c in data.values()):
-        data = pd.DataFrame(dict(data))  # aligned by their index
-    if isinstance(data, Mapping | xr.Dataset):
-        keys = list(data.data_vars if isinstance(data, xr.Dataset) else data)
-        by_name = set(schema) <= set(keys) and (len(schema) > 1 or len(keys) == 1)
-        if by_name and not columns:
-            named = {key: _named_part(data, key, schema[key], name) for key in schema}
-            return {key: _fit(part, key, schema[key], model, name) for key, part in named.items()}
-        if len(keys) == 1 and getattr(data[keys[0]], "ndim", 1) == 2:
-            data = data[keys[0]]
-    first = next(iter(schema))
-    table = table_of(data, schema[first].dims, name)
-    _refuse_empty(table, schema, model, name)
-    if len(columns) > len(set(columns)):
+@final
+@dataclass(frozen=True)
+class _Binding:
+    """Data on their way to the variables of the schema; `name` is what messages call them."""
+
+    model: Model
+    schema: dict[str, xr.DataArray]
+    name: str
+
+    def parts(self, data: Any, columns: tuple[str, ...]) -> dict[str, Table]:
+        """The raw columns of every variable."""
+        if isinstance(data, Mapping) and all(isinstance(c, pd.Series) for c in data.values()):
+            data = pd.DataFrame(dict(data))  # aligned by their index
+        keys: list[Any] = list(data if isinstance(data, Mapping) else ())
+        keys = list(data.data_vars) if isinstance(data, xr.Dataset) else keys
+        single = len(keys) == 1
+        if set(self.schema) <= set(keys) and (len(self.schema) > 1 or single) and not columns:
+            parts = {variable: self._named_part(data, variable) for variable in self.schema}
+        else:
+            block = single and getattr(data[keys[0]], "ndim", 1) == 2
+            parts = self._dealt(self._chosen(data[keys[0]] if block else data, columns))
+        return {variable: self._fitting(part, variable) for variable, part in parts.items()}
+
+    def _named_part(self, data: Any, variable: str) -> Table:
+        """One variable of a dict or Dataset that has all of the schema's names."""
+        raw, template = data[variable], self.schema[variable]
+        if isinstance(data, xr.Dataset) and f"{variable}_label" in data.coords:
+            labels = data.coords[f"{variable}_label"].values
+            if raw.dtype.kind in "iu" and raw.size and 0 <= raw.min() <= raw.max() < labels.size:
+                raw = raw.assign_coords(label=(raw.dims, labels[raw.values]))
+        part = table_of(raw, template.dims, f"{self.name}[{variable!r}]")
+        if not isinstance(data, xr.Dataset):
+            return replace(part, named=part.named and template.ndim == 2)
+        if f"{variable}_column" in data.coords:
+            column = str(data.coords[f"{variable}_column"].item())
+            part = replace(part, columns=dict(zip([column], part.columns.values(), strict=True)))
+        return part
+
+    def _chosen(self, data: Any, columns: tuple[str, ...]) -> Table:
+        """A table of the chosen columns; without a choice of those that can only be meant."""
+        table = table_of(data, next(iter(self.schema.values())).dims, self.name)
+        self._refuse_empty(table, self.schema)
+        if columns:
+            if len(columns) > len(set(columns)):
+                twice = f"a column is chosen twice ({', '.join(columns)})"
+                raise DataError(f"{self.name}: {twice}; choose each once")
+            return table.of({name: lookup("column", name, table.columns) for name in columns})
+        if not table.named or len(table.columns) == 1:
+            return table
+        if len(self.schema) > 1:
+            if set(self.schema) <= set(table.columns):
+                return table.of({key: table.columns[key] for key in self.schema})
+            raise DataError(
+                f"{self.name}: has columns {_listing(table.columns)}; {self.model.name} needs "
+                f"{', '.join(self.schema)}: name a column for each, in this order (on the command "
+                "line: --column)"
+            )
+        (template,) = self.schema.values()
+        numeric = {key: raw for key, raw in table.columns.items() if is_numeric(raw)}
+        measured = {key: raw for key, raw in numeric.items() if not _counts_rows(key, raw)}
+        numeric = measured or numeric
+        if template.ndim == 1 and len(numeric) > 1:
+            raise DataError(
+                f"{self.name}: has {len(numeric)} numeric columns, {_listing(numeric)}; "
+                f"{self.model.name} takes one: choose one (on the command line: --column)"
+                f"{self._dim_hint(len(numeric))}"
+            )
+        width = template[0].size
+        meant = self._is_free(template) or len(numeric) == width or len(table.columns) != width
+        return table.of(numeric) if numeric and meant else table
+
+    def _dealt(self, table: Table) -> dict[str, Table]:
+        """The columns of a table dealt out to the variables, by name or in order."""
+        if len(self.schema) == 1:
+            return dict.fromkeys(self.schema, table)
+        count, widths = len(table.columns), {key: t[0].size for key, t in self.schema.items()}
+        for key in [key for key, template in self.schema.items() if self._is_free(template)][:1]:
+            widths[key] = max(count - sum(widths.values()) + widths[key], 1)
+        if (needed := sum(widths.values())) != count:
+            raise DataError(
+                f"{self.name}: {count} column{'s' if count > 1 else ''} "
+                f"({_listing(table.columns)}); {self.model.name} needs {needed}, for "
+                f"{', '.join(self.schema)}: choose them in this order (on the command line: "
+                "--column)"
+            )
+        by_name = set(self.schema) == set(table.columns)
+        remaining = iter(widths if by_name else table.columns)
+        return {
+            key: table.of({name: table.columns[name] for name in islice(remaining, width)})
+            for key, width in widths.items()
+        }
+
+    def _fitting(self, part: Table, variable: str) -> Table:
+        """The part itself, if its shape is the one that the schema gives the variable."""
+        template = self.schema[variable]
+        self._refuse_empty(part, {variable: template})
+        found, width, free = len(part.columns), template[0].size, self._is_free(template)
+        flat = len(part.shape) == 1 and template.ndim == 2
+        if not flat and (found == width or free):
+            return part
+        if flat and (free or width == 1):
+            remedy = "give it two dimensions"
+        elif len(part.shape) == 2 and part.shape[0] == width:
+            remedy = "it looks transposed: swap its dimensions"
+        else:
+            remedy = f"choose columns (on the command line: --column){self._dim_hint(found)}"
+        names = f" with columns {_listing(part.columns)}" if part.named else ""
         raise DataError(
-            f"{name}: a column is chosen twice ({', '.join(columns)}); choose each once"
+            f"{self.name}: {found} column{'s' if found > 1 else ''}, shape {part.shape}{names}; "
+            f"{self._expectation({variable: template})}: {remedy}"
         )
-    chosen = {column: lookup("column", column, table.columns) for column in columns}
-    table = _choose(table, chosen, schema, model, name)
-    if len(schema) == 1:
-        return {first: _fit(table, first, schema[first], model, name)}
-    return _split(table, schema, model, name)
 
+    def _is_free(self, template: xr.DataArray) -> bool:
+        """Whether the data decide how many columns a variable has."""
+        return template.ndim == 2 and template.dims[1] in self.model.free_dims
 
-def _named_part(data: Any, variable: str, template: xr.DataArray, name: str) -> Table:
-    """One variable of a dict or Dataset that has all of the schema's names."""
-    raw = data[variable]
-    if isinstance(data, xr.Dataset) and f"{variable}_label" in data.coords:
-        labels = data.coords[f"{variable}_label"].values
-        if raw.dtype.kind in "iu" and raw.size and 0 <= raw.min() <= raw.max() < labels.size:
-            raw = raw.assign_coords(label=(raw.dims, labels[raw.values]))
-    part = table_of(raw, template.dims, f"{name}[{variable!r}]")
-    if not isinstance(data, xr.Dataset):
-        return replace(part, named=part.named and template.ndim == 2)
-    if f"{variable}_column" in data.coords:
-        column = str(data.coords[f"{variable}_column"].item())
-        part = replace(part, columns=dict(zip([column], part.columns.values(), strict=True)))
-    return part
+    def _refuse_empty(self, part: Table, schema: dict[str, xr.DataArray]) -> None:
+        if not part.columns or 0 in part.shape:
+            raise DataError(
+                f"{self.name}: is empty, of shape {part.shape}; {self._expectation(schema)}: add "
+                "at least one row and column"
+            )
 
+    def _expectation(self, schema: dict[str, xr.DataArray]) -> str:
+        shapes = []
+        for key, template in schema.items():
+            free = {template.dims[0], *self.model.free_dims}
+            sizes = ["any" if dim in free else str(n) for dim, n in template.sizes.items()]
+            dims = ", ".join(map(str, template.dims))
+            shapes.append(f"{key} ({dims}) of shape ({', '.join(sizes)})")
+        return f"{self.model.name} expects {' and '.join(shapes)}"
 
-def _choose(
-    table: Table, chosen: dict[str, Any], schema: dict[str, xr.DataArray], model: Model, name: str
-) -> Table:
-    """The chosen columns of a table; without a choice those that can only be meant."""
-    if chosen:
-        return replace(table, columns=chosen, shape=(table.length, len(chosen)))
-    if not table.named or len(table.columns) == 1:
-        return table
-    if len(schema) > 1:
-        if set(schema) <= set(table.columns):
-            return replace(table, columns={key: table.columns[key] for key in schema})
-        raise DataError(
-            f"{name}: has columns {_listing(table.columns)}; {model.name} needs "
-            f"{', '.join(schema)}: name a column for each, in this order (on the command line: "
-            "--column)"
-        )
-    (template,) = schema.values()
-    numeric = {key: raw for key, raw in table.columns.items() if is_numeric(raw)}
-    data = {key: raw for key, raw in numeric.items() if not _counts_rows(key, raw)}
-    numeric = data or numeric
-    if template.ndim == 1 and len(numeric) > 1:
-        raise DataError(
-            f"{name}: has {len(numeric)} numeric columns, {_listing(numeric)}; {model.name} takes "
-            f"one: choose one (on the command line: --column){_dim_hint(model, len(numeric))}"
-        )
-    width = template[0].size
-    free = template.dims[-1] in model.free_dims
-    if numeric and (free or len(numeric) == width or len(table.columns) != width):
-        return replace(table, columns=numeric, shape=(table.length, len(numeric)))
-    return table
+    def _dim_hint(self, found: int) -> str:
+        if is_dataclass(self.model) and any(field.name == "dim" for field in fields(self.model)):
+            return f", or use all of them with dim={found} (--set dim={found})"
+        return ""
 
 
 def _counts_rows(name: str, column: Any) -> bool:
@@ -262,76 +325,6 @@ def _counts_rows(name: str, column: Any) -> bool:
     )
 
 
-def _split(
-    table: Table, schema: dict[str, xr.DataArray], model: Model, name: str
-) -> dict[str, Table]:
-    """The columns of a table dealt out to several variables, by name or in order."""
-    widths = {key: template[0].size for key, template in schema.items()}
-    free = [key for key, t in schema.items() if set(t.dims[1:]) & set(model.free_dims)]
-    if free:
-        rest = sum(width for key, width in widths.items() if key != free[0])
-        widths[free[0]] = max(len(table.columns) - rest, 1)
-    if sum(widths.values()) != len(table.columns):
-        raise DataError(
-            f"{name}: {len(table.columns)} column{'s' if len(table.columns) > 1 else ''} "
-            f"({_listing(table.columns)}); {model.name} needs {sum(widths.values())}, for "
-            f"{', '.join(schema)}: choose them in this order (on the command line: --column)"
-        )
-    if set(schema) == set(table.columns):
-        return {key: replace(table, columns={key: table.columns[key]}) for key in schema}
-    remaining = iter(table.columns.items())
-    return {
-        key: replace(table, columns=dict(next(remaining) for _ in range(width)))
-        for key, width in widths.items()
-    }
-
-
-def _fit(part: Table, variable: str, template: xr.DataArray, model: Model, name: str) -> Table:
-    """The part itself, if its shape is the one that the schema gives the variable."""
-    _refuse_empty(part, {variable: template}, model, name)
-    found, width = len(part.columns), template[0].size
-    free = template.dims[-1] in model.free_dims
-    flat = len(part.shape) == 1 and template.ndim == 2
-    if not flat and (found == width or (free and template.ndim == 2)):
-        return part
-    if flat and (free or width == 1):
-        remedy = "give it two dimensions"
-    elif len(part.shape) == 2 and part.shape[0] == width:
-        remedy = "it looks transposed: swap its dimensions"
-    else:
-        remedy = "choose columns (on the command line: --column)" + _dim_hint(model, found)
-    names = f" with columns {_listing(part.columns)}" if part.named else ""
-    raise DataError(
-        f"{name}: {found} column{'s' if found > 1 else ''}, shape {part.shape}{names}; "
-        f"{_expectation({variable: template}, model)}: {remedy}"
-    )
-
-
-def _refuse_empty(part: Table, schema: dict[str, xr.DataArray], model: Model, name: str) -> None:
-    if not part.columns or 0 in part.shape:
-        raise DataError(
-            f"{name}: is empty, of shape {part.shape}; {_expectation(schema, model)}: add at "
-            "least one row and column"
-        )
-
-
-def _expectation(schema: dict[str, xr.DataArray], model: Model) -> str:
-    shapes = []
-    for key, template in schema.items():
-        sizes = ["any"] + [
-            "any" if d in model.free_dims else str(n)
-            for d, n in zip(template.dims[1:], template.shape[1:], strict=True)
-        ]
-        shapes.append(f"{key} ({', '.join(map(str, template.dims))}) of shape ({', '.join(sizes)})")
-    return f"{model.name} expects {' and '.join(shapes)}"
-
-
-def _dim_hint(model: Model, found: int) -> str:
-    if is_dataclass(model) and any(field.name == "dim" for field in fields(model)):
-        return f", or use all of them with dim={found} (--set dim={found})"
-    return ""
-
-
 def _listing(names: Iterable[str]) -> str:
     listed = list(names)
     return ", ".join(map(repr, listed[:12])) + (", …" if len(listed) > 12 else "")
@@ -339,7 +332,6 @@ def _listing(names: Iterable[str]) -> str:
 
 def _canonical(values: np.ndarray) -> tuple[str, bytes]:
     """Kind and bytes of an array, little-endian whatever the platform; −0.0 counts as 0.0."""
-    values = np.asarray(values)
     if values.dtype.kind == "f":
         return "float", np.ascontiguousarray(values + 0.0, dtype="<f8").tobytes()
     if values.dtype.kind in "iub":

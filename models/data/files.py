@@ -11,12 +11,11 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from models.data.cells import Place, missing_text, read_column, refuse_thousands, refuse_total
+from models.data.cells import Cells, read_column, refuse_missing, refuse_thousands
 from models.data.opening import contents
-from models.data.text import sheet
+from models.data.text import refuse_total, sheet
 from models.errors import DataError
 from models.registry import lookup
 
@@ -34,17 +33,7 @@ def bundled_names() -> tuple[str, ...]:
 
 
 def bundled(name: str) -> pd.DataFrame:
-    """A bundled data set.
-
-    Args:
-        name: one of `bundled_names()`.
-
-    Returns:
-        The table; `data/sets/README.md` tells its source.
-
-    Raises:
-        ConfigError: no such data set; lists the valid names and the nearest one.
-    """
+    """The table of a bundled data set, whose source `data/sets/README.md` tells."""
     return read(lookup("data set", name, _bundled_paths()))
 
 
@@ -94,34 +83,34 @@ def _read_parquet(path: Path, raw: bytes, columns: tuple[str, ...]) -> pd.DataFr
     valid = {name: j for j, name in enumerate(frame.columns)}
     for name in columns:
         j = lookup("column", name, valid)
-        missing = frame.iloc[:, j].isna().to_numpy(dtype=bool)
-        if missing.any():
-            where = f"{path}:{int(np.argmax(missing)) + 1}:{j + 1}: column {name!r}"
-            raise DataError(missing_text(where, missing))
+        cells = Cells(path, name, j + 1, range(1, len(frame) + 1), ())
+        refuse_missing(cells, frame.iloc[:, j].isna().to_numpy(dtype=bool))
     frame.attrs = {"file": str(path)}
     return frame.loc[:, list(columns)] if columns else frame
 
 
 def _read_text(path: Path, raw: bytes, columns: tuple[str, ...]) -> pd.DataFrame:
     found = sheet(path, raw)
-    names, rows = found.names, found.rows
+    names, *rows = (row.cells for row in found.rows)
+    lines = [row.line for row in found.rows[1:]]
     position = {name: j for j, name in enumerate(names)}
-    for name in columns:
-        lookup("column", name, position)
-    index = _row_names([row[0] for row in rows]) if not names[0] else None
-    refuse_total(path, names, rows, found.lines[-1])
-    wanted = columns or tuple(name for name in names if name)
-    cells = {name: [row[position[name]] for row in rows] for name in wanted}
-    places = {name: Place(path, name, position[name] + 1, found.lines) for name in wanted}
-    read = {
-        name: read_column(places[name], cells[name], required=name in columns) for name in wanted
+    wanted = {name: lookup("column", name, position) for name in columns}
+    wanted = wanted or {name: j for name, j in position.items() if name}
+    index = None
+    if not names[0]:
+        labels = [row[0] for row in rows]
+        index = pd.Index(list(map(int, labels)) if all(map(str.isdecimal, labels)) else labels)
+    refuse_total(path, found.rows)
+    cells = {
+        name: Cells(path, name, j + 1, lines, [row[j] for row in rows])
+        for name, j in wanted.items()
     }
-    if any(column.decimal == "," for column in read.values()):
-        for name, column in read.items():
-            if column.decimal != "," and column.values.dtype != object:
-                refuse_thousands(places[name], cells[name])
+    read = {name: read_column(cells[name], required=name in columns) for name in wanted}
+    commas = any(column.decimal == "," for column in read.values())
     told: dict[str, list[str]] = {}
     for name, column in read.items():
+        if commas and column.decimal != "," and column.values.dtype != object:
+            refuse_thousands(cells[name])
         if column.notes:
             told.setdefault(" and ".join(column.notes), []).append(name)
     notes = [*found.notes, *(f"{_listing(names)} with {how}" for how, names in told.items())]
@@ -134,9 +123,3 @@ def _read_text(path: Path, raw: bytes, columns: tuple[str, ...]) -> pd.DataFrame
 
 def _listing(names: list[str]) -> str:
     return ", ".join(map(repr, names[:4])) + (", …" if len(names) > 4 else "")
-
-
-def _row_names(cells: list[str]) -> pd.Index:
-    if all(cell.isdecimal() for cell in cells):
-        return pd.Index([int(cell) for cell in cells])
-    return pd.Index(cells)

@@ -42,12 +42,7 @@ def load_data(
 
 
 def opened(source: Any, columns: Iterable[str] = ()) -> Any:
-    """The table of a bundled data set or a file; anything else as it is.
-
-    Raises:
-        DataError: the file cannot be read.
-        ConfigError: a column that it does not have.
-    """
+    """The table of a bundled data set or a file; anything else as it is."""
     if not isinstance(source, str | Path):
         return source
     return bundled(str(source)) if str(source) in bundled_names() else read(source, columns)

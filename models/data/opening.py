@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 LARGEST = 2**30
 """Bytes of a file of data that is read."""
 
-_KINDS = (
-    (stat.S_ISDIR, "a directory"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def contents(
@@ -36,14 +36,11 @@ def contents(
         path: the file.
         expected: what it should be, for messages.
         most: bytes beyond which it is not read.
-        error: what is raised where it cannot be read.
-
-    Raises:
-        ConcordError: of that kind: says what stands there, and what to do.
+        error: what is raised where it cannot be read; says what stands there, and what to do.
     """
     try:
         found = path.stat()
-        kind = next((word for test, word in _KINDS if test(found.st_mode)), "")
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "")
         raw = b""
         if not kind and found.st_size <= most:
             with path.open("rb") as stream:

@@ -50,6 +50,10 @@ class Table:
         """Number of rows."""
         return len(next(iter(self.columns.values())))
 
+    def of(self, columns: dict[str, Any]) -> Table:
+        """The same rows with some of the columns."""
+        return replace(self, columns=columns, shape=(self.length, len(columns)))
+
 
 def table_of(data: Any, dims: tuple[Any, ...], name: str) -> Table:
     """Any container as raw columns; `dims` are those of the variable that it is to become."""
@@ -60,9 +64,8 @@ def table_of(data: Any, dims: tuple[Any, ...], name: str) -> Table:
     if isinstance(data, xr.DataArray):
         return _from_dataarray(data, dims, name)
     if isinstance(data, pd.DataFrame):
-        labels = _distinct(data.columns, name)
-        columns = {label: data.iloc[:, j] for j, label in enumerate(labels)}
-        return Table(columns, not _count(labels), _row_labels(data.index), data.shape)
+        columns, named = _named(data.columns, [data.iloc[:, j] for j in range(data.shape[1])], name)
+        return Table(columns, named, _row_labels(data.index), data.shape)
     if isinstance(data, pd.Series):
         named = data.name not in (None, "")
         label = str(data.name) if named else "0"
@@ -92,11 +95,8 @@ def _from_array(data: Any, name: str) -> Table:
                 "elements; expected rows of one length"
             )
     if array.ndim == 0 or array.ndim > 2:
-        what = (
-            f"shape {array.shape}"
-            if array.ndim
-            else f"type {type(data).__name__} without dimensions"
-        )
+        scalar = f"type {type(data).__name__} without dimensions"
+        what = f"shape {array.shape}" if array.ndim else scalar
         raise DataError(
             f"{name}: is of {what}; expected one dimension (obs) or two (obs, variable): reshape it"
         )
@@ -114,26 +114,16 @@ def _from_dataarray(data: xr.DataArray, dims: tuple[Any, ...], name: str) -> Tab
         index = _row_labels(data.indexes[data.dims[0]])
     elif f"{data.dims[0]}_label" in data.coords:
         index = data.coords[f"{data.dims[0]}_label"].values
-    named = False
-    if data.ndim == 1:
-        table = replace(table, columns={"0": data})  # with the labels of its rows
-    if data.ndim == 2 and data.dims[1] in data.coords:
-        labels = _distinct(data.coords[data.dims[1]].values, name)
-        table = replace(table, columns=dict(zip(labels, table.columns.values(), strict=True)))
-        named = not _count(labels)
-    if data.ndim == 1 and data.name is not None:
-        table = replace(table, columns={str(data.name): table.columns["0"]})
-        named = True
-    return replace(table, named=named, index=index, attrs=dict(data.attrs))
+    columns, named = table.columns, data.ndim == 1 and data.name is not None
+    if data.ndim == 1:  # with the labels of its rows
+        columns = {str(data.name) if named else "0": data}
+    elif data.dims[1] in data.coords:
+        columns, named = _named(data.coords[data.dims[1]].values, columns.values(), name)
+    return Table(columns, named, index, table.shape, dict(data.attrs))
 
 
 def _from_mapping(data: Mapping[Any, Any], name: str) -> Table:
-    """A dict of columns; pandas Series among themselves align by their index."""
-    if data and all(isinstance(column, pd.Series) for column in data.values()):
-        return table_of(pd.DataFrame(dict(data)), (), name)
-    parts = {
-        str(key): table_of(column, (None,), f"{name}[{key!r}]") for key, column in data.items()
-    }
+    parts = {str(key): table_of(raw, (None,), f"{name}[{key!r}]") for key, raw in data.items()}
     for key, part in parts.items():
         if len(part.shape) != 1:
             raise DataError(
@@ -158,17 +148,14 @@ def _from_arrow(data: _ArrowTable) -> pd.DataFrame | pd.Series:
         return pd.Series.from_arrow(data).rename(getattr(data, "name", None))
 
 
-def _distinct(labels: Iterable[Any], name: str) -> list[str]:
+def _named(labels: Iterable[Any], columns: Iterable[Any], name: str) -> tuple[dict[str, Any], bool]:
+    """Columns by their labels, and whether these do more than count them."""
     texts = [str(label) for label in labels]
     repeated = [text for text, count in Counter(texts).items() if count > 1]
     if repeated:
         raise DataError(f"{name}: the column name {repeated[0]!r} is used twice; rename one")
-    return texts
-
-
-def _count(labels: list[str]) -> bool:
-    """Whether labels only count the columns, as those of a table without names do."""
-    return labels == [str(j) for j in range(len(labels))]
+    counted = texts == [str(j) for j in range(len(texts))]
+    return dict(zip(texts, columns, strict=True)), not counted
 
 
 def _row_labels(index: pd.Index) -> np.ndarray | None:

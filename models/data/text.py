@@ -14,7 +14,7 @@ import re
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, NamedTuple, final
 
 from models.data.cells import MISSING, is_number
 from models.data.opening import LARGEST, too_large
@@ -44,8 +44,21 @@ _OTHERS = {
     b"\x89HDF": "an HDF5 file",
     b"%PDF": "a PDF file",
 }
+_TOTAL = re.compile(
+    r"((grand|sub)[ -]?)?(total|totals|sum|sums|mean|average|summe|gesamt|somme|moyenne|totaal)\W*",
+    re.IGNORECASE,
+)
 _GROUPS = re.compile(r"\d{1,3}( \d{3})+")
-_SPACED = re.compile(r'("[^"\r\n]*")|[ \t]+(?=[\r\n]|\Z)|(?<![^\r\n])[ \t]+|[ \t]+')
+_SPACED = re.compile(r'("[^"\r\n]*")|[ \t]+(?=[\r\n]|\Z)|(?<![^\r\n])[ \t]+|([ \t]+)')
+"""A quoted cell; spaces at an end of a line; those between cells."""
+
+
+@final
+class Row(NamedTuple):
+    """The line on which a row starts, and its cells: none in a line that is blank."""
+
+    line: int
+    cells: list[str]
 
 
 @final
@@ -54,35 +67,26 @@ class Sheet:
     """The cells of a file.
 
     Attributes:
-        rows: the cells of each row; of the names too until they are taken out.
-        lines: the line on which each row starts.
-        names: the column names.
-        line: that of the names.
+        rows: the names of the columns, and those below.
         hidden: lines that are comments.
         notes: how it was read, where that is not plain.
     """
 
-    rows: list[list[str]] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    line: int = 1
+    rows: list[Row] = field(default_factory=list)
     hidden: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def without(self, places: set[int], what: str) -> None:
+    def leave_out(self, rows: list[Row], what: str) -> None:
         """Leaves rows out and notes it."""
-        if places:
-            self.notes.append(_left_out([self.lines[i] for i in sorted(places)], what))
-            self.rows = [row for i, row in enumerate(self.rows) if i not in places]
-            self.lines = [line for i, line in enumerate(self.lines) if i not in places]
+        if rows:
+            lines = [row.line for row in rows]
+            self.notes.append(_left_out(lines, what))
+            gone = set(lines)
+            self.rows = [row for row in self.rows if row.line not in gone]
 
 
 def sheet(path: Path, raw: bytes) -> Sheet:
-    """The cells of a file of text.
-
-    Args:
-        path: its path, for messages and for its suffix.
-        raw: its bytes.
+    """The cells of a file of text, of which these are the bytes.
 
     Raises:
         DataError: there is no reading of it, or more than one; starts with path:line:column.
@@ -91,28 +95,35 @@ def sheet(path: Path, raw: bytes) -> Sheet:
     first = text.partition("\n")[0].strip()
     named = first[4:] if first[:4].lower() == "sep=" and len(first) == 5 else ""
     separator = named or _separator(path, text)
-    if separator == " ":
-        text, separator = _spaces_to_tabs(text), "\t"
-        notes.append("separated by spaces")
-    elif separator != ",":
+    if separator != ",":
         notes.append(f"separated by {_SEPARATORS.get(separator, repr(separator))}")
     found = _parsed(path, text, separator)
-    bare = [row for row in found.rows if any(row)]
-    if len(found.hidden) > 1 and len(bare) == 1 and not named:  # labels such as #1, #2
-        found = _parsed(path, text, separator, comments=False)
+    if len(found.hidden) > 1 and len(_filled(found.rows)) == 1 and not named:
+        found = _parsed(path, text, separator, comments=False)  # labels such as #1, #2
     if named:
-        found.rows, found.lines = found.rows[1:], found.lines[1:]
+        found.rows = found.rows[1:]
         notes.append(f"its line {first!r}")
     if found.hidden:
         notes.append(_left_out(found.hidden, "comment"))
     found.notes = notes
-    _trim(found, separator)
+    _trim(found)
+    _trim_ends(found, separator)
     if not found.rows:
         raise DataError(f"{path}:1: is empty; expected a line of column names, then rows")
-    found.names, found.line = found.rows.pop(0), found.lines.pop(0)
     _check_names(path, found)
-    _check_widths(path, found)
+    _check_widths(path, found.rows)
     return found
+
+
+def refuse_total(path: Path, rows: list[Row]) -> None:
+    """Refuses a last row that is labelled as a total or a mean of those above."""
+    names, *above, last = (row.cells for row in rows)
+    for j, cell in enumerate(last if above else ()):
+        if _TOTAL.fullmatch(cell) and cell not in [row[j] for row in above]:
+            raise DataError(
+                f"{path}:{rows[-1].line}:{j + 1}: column {names[j]!r}: is the last row, labelled "
+                f"{cell!r}, a summary of those above? Delete it, or give it another label"
+            )
 
 
 def _decoded(path: Path, raw: bytes) -> tuple[str, list[str]]:
@@ -136,10 +147,10 @@ def _decoded(path: Path, raw: bytes) -> tuple[str, list[str]]:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise DataError(f"{path}:{line}: holds a zero byte, so it is no text; save it as UTF-8 CSV")
-    ends = [name for end, name in (("\r\n", "CR LF"), ("\r", "CR")) if end in text]
-    if ends == ["CR"] or (ends and note):
-        note += (" with " if not note else ", ") + f"lines that end in {ends[0]}"
-    return text, [*notes, note.strip()] if note else notes
+    end = "CR LF" if "\r\n" in text else "CR" if "\r" in text else ""
+    if end and (note or end == "CR"):
+        note += f"{', ' if note else 'with '}lines that end in {end}"
+    return text, [*notes, note] if note else notes
 
 
 def _decompressed(path: Path, raw: bytes) -> bytes:
@@ -160,11 +171,19 @@ def _left_out(lines: list[int], what: str) -> str:
     return f"without the {what}{many} in line{many} {shown}"
 
 
+def _filled(rows: list[Row]) -> list[Row]:
+    """The rows that are not blank."""
+    return [row for row in rows if any(row.cells)]
+
+
 def _parsed(
     path: Path, text: str, separator: str, *, comments: bool = True, most: int | None = None
 ) -> Sheet:
-    """Rows of text, the blank ones as rows without cells."""
+    """Rows of text, the blank ones as rows without cells; runs of spaces separate like tabs."""
     found, number, start, fresh = Sheet(), 0, 1, True
+    if separator == " ":
+        separator = "\t"
+        text = _SPACED.sub(lambda found: found[1] or ("\t" if found[2] else ""), text)
 
     def lines() -> Iterator[str]:
         nonlocal number, start, fresh
@@ -179,8 +198,7 @@ def _parsed(
     reader = csv.reader(lines(), delimiter=separator, strict=True, skipinitialspace=True)
     try:
         for row in reader:
-            found.rows.append([cell.strip() for cell in row])
-            found.lines.append(start)
+            found.rows.append(Row(start, [cell.strip() for cell in row]))
             fresh = True
             if most and len(found.rows) == most:
                 break
@@ -193,21 +211,14 @@ def _separator(path: Path, text: str) -> str:
     """The separator of the cells: the one character by which all rows are of one length."""
     fitting: dict[str, int] = {}
     for separator in _SEPARATORS:
-        spaced = separator == " "
-        if spaced and fitting:
+        if separator == " " and fitting:
             break
         try:
-            head = _parsed(
-                path,
-                _spaces_to_tabs(text) if spaced else text,
-                "\t" if spaced else separator,
-                most=_HEAD,
-            )
+            rows = _filled(_parsed(path, text, separator, most=_HEAD).rows)
         except DataError:
             continue
-        rows = [row for row in head.rows if any(row)]
         begins = _beginning(rows)
-        if _is_table(rows, begins) and (not spaced or _are_numbers(text, rows, begins)):
+        if _is_table(rows, begins) and (separator != " " or _are_numbers(text, rows, begins)):
             fitting[separator] = begins
     least = min(fitting.values(), default=0)
     best = [separator for separator, begins in fitting.items() if begins == least]
@@ -221,80 +232,72 @@ def _separator(path: Path, text: str) -> str:
     return best[-1] if best else (marks or [","])[0]
 
 
-def _is_table(rows: list[list[str]], begins: int) -> bool:
+def _is_table(rows: list[Row], begins: int) -> bool:
     """Whether rows are of one length, of more than one cell, under names of about that length."""
-    widths = {len(row) for row in rows[begins + 1 :]}
+    widths = {len(row.cells) for row in rows[begins + 1 :]}
     if len(widths) != 1 or (width := widths.pop()) < 2:
         return False
-    return len(rows[begins]) > 1 and abs(len(rows[begins]) - width) <= 1
+    names = len(rows[begins].cells)
+    return names > 1 and abs(names - width) <= 1
 
 
-def _are_numbers(text: str, rows: list[list[str]], begins: int) -> bool:
+def _are_numbers(text: str, rows: list[Row], begins: int) -> bool:
     """Whether cells between spaces are numbers throughout, and not parts of one."""
-    cells = [cell for row in rows[1:] for cell in row[1:]]
+    cells = [cell for row in rows[1:] for cell in row.cells[1:]]
     lines = [line.strip() for line in text.splitlines()[1:_HEAD]]
     groups = all(_GROUPS.fullmatch(line) for line in lines if line)
     return not (begins or groups) and all(cell in MISSING or is_number(cell) for cell in cells)
 
 
-def _beginning(rows: list[list[str]]) -> int:
+def _beginning(rows: list[Row]) -> int:
     """The place of the names: 0, or that after the titles above a table of several columns."""
-    lengths = Counter(len(row) for row in rows[1:])
+    lengths = Counter(len(row.cells) for row in rows[1:])
     if not lengths or lengths.most_common(1)[0][0] < 2:
         return 0
-    begins = next((i for i, row in enumerate(rows) if any(row[1:])), 0)
-    return 0 if all(is_number(cell) for cell in rows[begins]) else begins
+    begins = next((i for i, row in enumerate(rows) if any(row.cells[1:])), 0)
+    return 0 if all(is_number(cell) for cell in rows[begins].cells) else begins
 
 
-def _spaces_to_tabs(text: str) -> str:
-    """The same text with a tab in the place of every run of spaces, none around a line."""
-
-    def instead(found: re.Match[str]) -> str:
-        around = found.end() == len(text) or text[found.end()] in "\r\n"
-        first = found.start() == 0 or text[found.start() - 1] in "\r\n"
-        return found[1] or ("" if around or first else "\t")
-
-    return _SPACED.sub(instead, text)
-
-
-def _trim(found: Sheet, separator: str) -> None:
-    """Leaves out what is no row: blank ones, titles above the names, a separator at every end."""
-    last = max((i for i, row in enumerate(found.rows) if any(row)), default=-1)
-    tail = set(range(last + 1, len(found.rows)))
-    cells = any(found.rows[i] for i in tail)
-    if tail and (cells or len(tail) > 1):
-        found.without(tail, "blank row")
-    found.rows, found.lines = found.rows[: last + 1], found.lines[: last + 1]
-    titles = _beginning([row for row in found.rows if any(row)])
-    filled = [i for i, row in enumerate(found.rows) if any(row)]
+def _trim(found: Sheet) -> None:
+    """Leaves out what is no row: blank ones, and titles above the names."""
+    filled = _filled(found.rows)
+    end = filled[-1].line if filled else 0
+    tail = [row for row in found.rows if row.line > end]
+    if len(tail) > 1 or any(row.cells for row in tail):
+        found.leave_out(tail, "blank row")
+    titles = _beginning(filled)
     if titles:
-        found.without(set(range(filled[titles])), "title")
-    elif filled:
-        found.rows, found.lines = found.rows[filled[0] :], found.lines[filled[0] :]
-    wide = any(len(row) > 1 for row in found.rows)
-    if wide:  # in a table of one column a blank line is a cell that is missing
-        found.without(
-            {i for i, row in enumerate(found.rows) if not any(row) and len(row) < 2}, "blank row"
-        )
-    else:
-        found.rows = [row or [""] for row in found.rows]
-    names, rows = next(iter(found.rows), []), found.rows[1:]
-    widths = {len(row) for row in rows}
+        found.leave_out([row for row in found.rows if row.line < filled[titles].line], "title")
+    first = filled[titles].line if filled else 0
+    found.rows = [row for row in found.rows if first <= row.line <= end]
+    if any(len(row.cells) > 1 for row in found.rows):
+        blank = [row for row in found.rows if row.cells in ([], [""])]
+        found.leave_out(blank, "blank row")
+    else:  # in a table of one column a blank line is a cell that is missing
+        found.rows = [Row(row.line, row.cells or [""]) for row in found.rows]
+
+
+def _trim_ends(found: Sheet, separator: str) -> None:
+    """Leaves out a separator at the end of every line; names a first column of row names."""
+    names, rows = (found.rows[0].cells, found.rows[1:]) if found.rows else ([], [])
+    widths = {len(row.cells) for row in rows}
     if len(widths) != 1 or (width := widths.pop()) < 2:
         return
     short = len(names) == width - 1
-    if all(not row[-1] for row in rows) and (short or (len(names) == width and not names[-1])):
-        found.rows = [names[: width - 1], *(row[:-1] for row in rows)]
+    last = {row.cells[-1] for row in rows}
+    if last == {""} and (short or (len(names) == width and not names[-1])):
+        found.rows = [Row(row.line, row.cells[: width - 1]) for row in found.rows]
         found.notes.append("without the separator at the end of every line")
     elif short and separator != ",":  # as R writes it
-        found.rows = [["", *names], *rows]
+        names.insert(0, "")
         found.notes.append("with row names before the first column")
 
 
 def _check_names(path: Path, found: Sheet) -> None:
     """Refuses names that are none, missing or used twice."""
-    names, where = found.names, f"{path}:{found.line}"
-    if not found.rows:
+    line, names = found.rows[0]
+    where = f"{path}:{line}"
+    if len(found.rows) == 1:
         raise DataError(f"{where}: holds column names and no rows; expected at least one row")
     numbers = [j for j, name in enumerate(names) if is_number(name)]
     broken = [j for j in numbers if not names[j].isdecimal()]  # years may be names
@@ -315,14 +318,14 @@ def _check_names(path: Path, found: Sheet) -> None:
         seen.add(name)
 
 
-def _check_widths(path: Path, found: Sheet) -> None:
+def _check_widths(path: Path, rows: list[Row]) -> None:
     """Refuses rows that have more or fewer cells than there are names."""
-    expected = len(found.names)
-    for row, line in zip(found.rows, found.lines, strict=True):
-        if len(row) != expected:
-            comma = len(row) in (expected + 1, 2 * expected) and all(map(is_number, row))
+    expected = len(rows[0].cells)
+    for line, cells in rows:
+        if len(cells) != expected:
+            comma = len(cells) in (expected + 1, 2 * expected) and all(map(is_number, cells))
             hint = "; are these decimal commas? quote the numbers or write points" if comma else ""
             raise DataError(
-                f"{path}:{line}:{min(len(row), expected) + 1}: {len(row)} cells; expected "
+                f"{path}:{line}:{min(len(cells), expected) + 1}: {len(cells)} cells; expected "
                 f"{expected}, as in the line of names: check separators and quotes{hint}"
             )

@@ -69,13 +69,7 @@ def _too_few(rows: np.ndarray, model: Model) -> str:
 
 
 def _undefined_in_groups(rows: np.ndarray, group: np.ndarray, called: str) -> str:
-    """Groups of one row, or without any variation, leave the scale within them no estimate.
-
-    Args:
-        rows: observations, shape (N, D).
-        group: the group of each, integers from 0, shape (N,).
-        called: the name of the grouping.
-    """
+    """Groups of one row, or without any variation, leave the scale within them no estimate."""
     sizes = np.bincount(group)
     if sizes.max() == 1:
         return f"every {called!r} has one row: variation within and between cannot be told apart"
@@ -91,13 +85,7 @@ def _undefined_in_groups(rows: np.ndarray, group: np.ndarray, called: str) -> st
 
 
 def _undefined_by_relation(rows: np.ndarray, called: list[str], width: int) -> str:
-    """A linear relation among `width` columns or fewer makes their covariance singular.
-
-    Args:
-        rows: observations, none of the columns constant, shape (N, D).
-        called: names of the columns.
-        width: the largest number of columns among which a relation matters.
-    """
+    """A linear relation among `width` columns or fewer makes their covariance singular."""
     n, d = rows.shape
     centred = rows / np.abs(rows).max(axis=0)
     centred = centred - centred.mean(axis=0)
@@ -117,11 +105,9 @@ def _undefined_by_relation(rows: np.ndarray, called: list[str], width: int) -> s
         if used.sum() + 1 > width:
             continue
         unit = scale * np.abs(rows).max(axis=0)
-        terms = [(1.0, j)] + [
-            (-w * unit[j] / unit[i], i)
-            for w, i, kept in zip(weights, independent, used, strict=True)
-            if kept
-        ]
+        others = np.array(independent, dtype=int)[used]
+        factors = -weights[used] * unit[j] / unit[others]
+        terms = [(1.0, j), *zip(factors.tolist(), others.tolist(), strict=True)]
         few = f"N = {n} observations cannot determine {d} columns: " if n <= d else ""
         return f"{few}{_direction(terms, called)} is constant, so the covariance is singular"
     return ""
@@ -132,6 +118,5 @@ def _direction(terms: list[tuple[float, int]], called: list[str]) -> str:
     text = ""
     for weight, j in terms[:6]:
         size = f"{abs(weight):.4g}"
-        sign = ("−" if weight < 0 else "") if not text else (" − " if weight < 0 else " + ")
-        text += sign + ("" if size == "1" else f"{size}·") + called[j]
-    return text + (" …" if len(terms) > 6 else "")
+        text += f"{' − ' if weight < 0 else ' + '}{'' if size == '1' else f'{size}·'}{called[j]}"
+    return text.removeprefix(" + ") + (" …" if len(terms) > 6 else "")
