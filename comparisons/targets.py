@@ -37,7 +37,7 @@ from inference.information.edges import edges
 from inference.information.inversion import invert
 from inference.information.matrices import simulated_scores
 from inference.method import Method
-from inference.optimisation.modes import modes
+from inference.optimisation.gaussians import modes
 from inference.optimisation.newton import climb
 from inference.posterior.importance import Importance, Mode, importance, log_posterior_at
 from inference.posterior.labels import canonical
@@ -175,7 +175,7 @@ def declared(case: Case, top: Estimate, deviation: np.ndarray) -> list[Verdict]:
         return []
     target = density(model, case.data)
     u = target.unconstrain(canonical(model, values_at(top)))
-    per_unit = simulated_scores(model, target, u, case.rng("simulated scores"))
+    per_unit = simulated_scores(model, target.constrain(u), case.rng("simulated scores"))
     n = units(model, case.data)
     inverse = invert(model, target, u, n * per_unit.T @ per_unit / len(per_unit))
     if inverse.problem or inverse.boundary.any():

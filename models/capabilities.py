@@ -289,15 +289,6 @@ class HasSpikes(Protocol):
 
 
 @runtime_checkable
-class HasBoundary(Protocol):
-    """Its maximum may lie on the boundary of parameter space, where theory is another one."""
-
-    def boundary(self, values: Values, data: xr.Dataset) -> str:
-        """Which parameter is on its boundary, as a sentence; "" if none is."""
-        ...
-
-
-@runtime_checkable
 class HasLabels(Protocol):
     """Invariant under permutation of components: draws need alignment to be summarised."""
 
