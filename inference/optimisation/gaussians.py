@@ -20,8 +20,7 @@ from inference.information.derivatives import derivatives, value
 from inference.optimisation.newton import bfgs, climb, negative
 from inference.optimisation.starts import measures
 from inference.posterior.importance import Mode
-from inference.posterior.labels import canonical, exchangeable
-from models.capabilities import HasSigns
+from inference.posterior.labels import canonical, log_modes
 from models.programs.density import Density
 from models.spec import Model
 
@@ -64,7 +63,7 @@ def modes(model: Model, target: Density, rng: np.random.Generator, starts: int) 
     """
     compiled = derivatives(target, "posterior")
     minus = negative(compiled.value_and_gradient)
-    symmetric = isinstance(model, HasSigns) or exchangeable(model)
+    symmetric = log_modes(model) > 0
     found: list[Mode] = []
 
     def same(mode: Mode, u: np.ndarray, value: float) -> bool:

@@ -11,7 +11,6 @@ from inference.information.delta import quantity_covariance
 from inference.information.derivatives import Objective, derivatives
 from inference.information.edges import edges
 from inference.information.inversion import invert
-from inference.information.matrices import observed
 from inference.posterior.draws import by_name
 from inference.posterior.labels import canonical
 from models.capabilities import HasSpikes
@@ -45,8 +44,8 @@ def estimate_at(
         model: the model.
         data: the data.
         values: the point, on the natural scale.
-        information: in the unconstrained space of the NumPyro program, shape (k, k); the observed
-            information at the point by default.
+        information: in the unconstrained space of the NumPyro program, shape (k, k); by default
+            minus the Hessian of the objective there.
         objective: what is largest at the point.
         problems: what is known to be wrong already.
         sd_kind: what the estimate calls its standard errors.
@@ -55,9 +54,10 @@ def estimate_at(
     values = canonical(model, values)
     target = density(model, data)
     u = target.unconstrain(values)
-    curvature = observed(target, u) if information is None else information
-    edge = edges(model, target, np.asarray(u), curvature, objective)
-    inverse = invert(model, target, u, curvature, edge.coordinates)
+    if information is None:
+        information = -np.asarray(derivatives(target, objective).hessian(u))
+    edge = edges(model, target, np.asarray(u), information, objective)
+    inverse = invert(model, target, u, information, edge.coordinates)
     names = names_of_entries(quantity_table(model), data, quantities(model, values))
     without = np.array([name in edge.where for name in names])
     covariance = quantity_covariance(model, target, u, inverse)

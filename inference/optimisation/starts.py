@@ -109,13 +109,10 @@ class Search(Method):
         errors do not depend on which unconstrained space the optimiser used.
         """
         values, problems, record = self.optimum(model, data, rng)
-        target = density(model, data)
-        hessian = derivatives(target, self.objective).hessian(target.unconstrain(values))
         return estimate_at(
             model,
             data,
             values,
-            information=-np.asarray(hessian),
             objective=self.objective,
             problems=problems,
             sd_kind="observed" if self.objective == "likelihood" else "curvature",

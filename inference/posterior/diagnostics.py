@@ -49,7 +49,8 @@ def gate(
     problem, _ = divergences(flat, sample_stats)
     found += [problem] if problem else []
     if "energy" in sample_stats:
-        fraction = np.asarray(array_stats.bfmi(np.asarray(sample_stats["energy"]), **_AXES))
+        fraction: Any = array_stats.bfmi(np.asarray(sample_stats["energy"]), **_AXES)
+        fraction = np.asarray(fraction)
         if not fraction.min() >= E_BFMI:
             found.append(
                 f"the energy is explored too slowly: E-BFMI of chain {int(fraction.argmin())} is "
