@@ -10,14 +10,14 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 from _row import Row, compiled, timed
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+from inference.posterior.points import each
 from inference.replicates.everywhere import everywhere
-from inference.replicates.fits import maximised, starts
+from inference.replicates.fits import em_steps, log_likelihood, replicate, starts
 from inference.replicates.simulated import simulated
 from inference.replicates.stages import compiled as stages_of
 from models.catalogue.gaussian_mixture import GaussianMixture
@@ -37,9 +37,9 @@ def rows() -> Iterator[Row]:
     batch = simulated(model, model.truth, UNITS, range(REPLICATES), 0)
     u = starts(model, batch)
     few = simulated(model, model.truth, UNITS, range(200), 0)
-    compilation = compiled(lambda: maximised(model, few, u[:200]))
-    here = timed(lambda: maximised(model, batch, u))
-    values = jax.device_get(stages_of(model, batch).constrain(u))
+    compilation = compiled(lambda: replicate(model, few, u[:200]))
+    here = timed(lambda: replicate(model, batch, u))
+    values = each(stages_of(model, batch).target.constrain)(u)
     cases = [
         (np.asarray(data["y"].data), {name: array[i] for name, array in values.items()})
         for i, data in enumerate(batch.sets)
@@ -75,8 +75,8 @@ def _em(model: GaussianMixture, batch: Batch, u: np.ndarray) -> np.ndarray:
     stages, arrays, u = stages_of(model, batch), batch.arrays, np.array(u)
     going, before = np.arange(len(u)), np.full(len(u), -np.inf)
     while going.size:
-        u[going], _ = everywhere(stages.em, (arrays, u), going)
-        now = everywhere(stages.log_likelihood, (arrays, u), going)
+        u[going], _ = everywhere(stages.batched(em_steps), (arrays, u), going)
+        now = everywhere(stages.batched(log_likelihood), (arrays, u), going)
         still = now - before[going] > TOLERANCE * UNITS
         before[going] = now
         going = going[still]

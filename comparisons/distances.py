@@ -22,7 +22,7 @@ import numpy as np
 from scipy.special import expit
 
 from inference.estimate import Estimate
-from inference.posterior.diagnostics import effective_size
+from inference.posterior.diagnostics import worst
 from models.errors import FitError
 from models.programs.density import flat_names
 from models.programs.precision import float64
@@ -302,7 +302,8 @@ def _independent_draws(
     flat = np.concatenate([x.reshape(*x.shape[:2], -1) for x in arrays], axis=-1)
     # draws that no Markov chain made are independent as they are
     dependent = "sample_stats" in estimate.draws
-    share = min(1.0, effective_size(flat) / flat[..., 0].size) if dependent else 1.0
+    effective = worst(flat).get("ess", np.inf) if dependent else np.inf
+    share = min(1.0, effective / flat[..., 0].size)
     kept = flat[:, :: int(np.ceil(1 / share))]
     return rng.permutation(kept.reshape(-1, flat.shape[-1]))
 

@@ -30,7 +30,7 @@ from inference.information.derivatives import Objective, derivatives
 from inference.information.edges import edges
 from inference.information.inversion import invert
 from inference.method import Method
-from inference.optimisation.modes import modes
+from inference.optimisation.gaussians import modes
 from inference.optimisation.newton import climb
 from inference.posterior.importance import Importance, Mode, importance, log_posterior_at
 from inference.posterior.points import reported, to_natural

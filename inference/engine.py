@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,16 +21,15 @@ import xarray as xr
 from annotated_types import Ge
 
 from inference.estimate import Estimate
-from inference.information.derivatives import derivatives
 from inference.method import Kind, Method, label
-from inference.optimisation.standard_errors import exact_estimate
+from inference.optimisation.standard_errors import estimate_of
 from inference.posterior.draws import CHAINS, estimate_from_draws
 from inference.posterior.importance import gaussian_khat
 from inference.posterior.labels import one_fold
 from inference.posterior.points import to_unconstrained
 from models.capabilities import HasOwnPrograms
 from models.errors import ConcordError, FitError, told
-from models.programs.density import density, flatten, labelled, parameters_of, quantities, somewhere
+from models.programs.density import Density, density, parameters_of, somewhere
 from models.settings import Count
 from models.spec import Model, Values
 
@@ -40,17 +39,26 @@ _CONSTANT, _FALL = 20_000, 1e-3
 """Steps before the rate of `decayed` falls, and how far it falls in the rest."""
 _TAIL, _BATCHES = 10, 10
 """The last two such parts of a loss tell whether it is flat, by so many means of each."""
-_FLAT = 2.0
-"""Standard errors of the difference of their means within which it looks flat."""
-_SHOWN = 500
-"""Values of a loss that are kept."""
+_FLAT = 2.0  # standard errors of the difference of their means within which it looks flat
+_SHOWN = 500  # values of a loss that are kept
 
-type Sites = Mapping[str, np.ndarray]
-"""A program's variables by name."""
+type Sites = Mapping[str, np.ndarray]  # a program's variables by name
 
 
 class LibraryError(Exception):
     """A library, or the program that it was given, raised."""
+
+
+class Found(NamedTuple):
+    """The outcome of a library's call."""
+
+    runs: Sequence[Sites]
+    """By fit: of an optimum values, of a fitted law draws (draw, …), of chains (chain, draw, …)."""
+    losses: np.ndarray = np.empty(0)
+    """The path of the loss of the first fit of a law, shape (step,)."""
+    stats: Mapping[str, np.ndarray] | None = None
+    """(chain, draw) by ArviZ's names, of Markov chains."""
+    claims: str = ""  # what the library says of its convergence; "" if nothing
 
 
 class Engine(Method):
@@ -59,11 +67,13 @@ class Engine(Method):
     shipped: ClassVar[bool] = True
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     language: ClassVar[Literal["numpyro", "pymc"]]  # pyright: ignore[reportIncompatibleVariableOverride]
+    gaussian: bool = True
+    """Whether a law that it fits is Gaussian in the unconstrained space."""
 
     @abstractmethod
     def call(
         self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Estimate:
+    ) -> Found:
         """The library's fit, its call in `library_call`.
 
         Args:
@@ -87,7 +97,7 @@ class Engine(Method):
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
         try:
-            return self.call(model, data, rng, None)
+            return self._fit(model, data, rng)
         except LibraryError as error:
             reason, cause = f"{label(self)} failed: {error}; from a data-driven start", error
         try:
@@ -96,85 +106,48 @@ class Engine(Method):
             raise FitError(f"{reason}: {error}") from cause
         raise FitError(f"{reason} it runs") from cause
 
-    def drawn(
-        self,
-        model: Model,
-        data: xr.Dataset,
-        runs: Sequence[Sites],
-        began: float,
-        losses: np.ndarray,
-        *,
-        gaussian: bool = True,
-    ) -> Estimate:
-        """The estimate of a law that was fitted several times, with the scatter of the fits.
+    def _fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+        """The estimate by what a call gives."""
+        began = time.perf_counter()
+        found = self.call(model, data, rng, None)
+        record = xr.Dataset(attrs={"run": time.perf_counter() - began})
+        if self.kind == "sampler":
+            draws = parameters_of(model, self.language, found.runs[0])
+            return estimate_from_draws(model, data, draws, sample_stats=found.stats, record=record)
+        if self.kind == "optimum":
+            one = {name: np.asarray(x)[None, None] for name, x in found.runs[0].items()}
+            values = {n: x[0, 0] for n, x in parameters_of(model, self.language, one).items()}
+            record.attrs["claims"] = found.claims
+            return estimate_of(
+                model, data, values, language=self.language, sd_kind="none", record=record
+            )
+        return self._law(model, data, found, record)
 
-        Args:
-            model: the model.
-            data: the data.
-            runs: of each fit independent draws of the program's variables, shape (draw, …).
-            began: when the first began, by `time.perf_counter`.
-            losses: the path of the loss of the first, shape (step,).
-            gaussian: whether the law is Gaussian in the unconstrained space.
-        """
-        run = time.perf_counter() - began
-        found = parameters_of(
-            model, self.language, {n: np.stack([one[n] for one in runs]) for n in runs[0]}
+    def _law(self, model: Model, data: xr.Dataset, found: Found, record: xr.Dataset) -> Estimate:
+        """The estimate by a law that was fitted several times, with the scatter of the fits."""
+        runs, target = found.runs, density(model, data, self.language)
+        draws = parameters_of(
+            model, self.language, {name: np.stack([one[name] for one in runs]) for name in runs[0]}
         )
-        first = {name: x[0].reshape(CHAINS, -1, *x.shape[2:]) for name, x in found.items()}
-        record = self._moments(model, data, found)
-        record["loss"] = ("step", losses[:: max(1, len(losses) // _SHOWN)])
-        record.attrs |= {"run": run, "runs": len(runs), "claims": flat(losses)}
-        if gaussian:
-            target = density(model, data, self.language)
+        first = {name: x[0].reshape(CHAINS, -1, *x.shape[2:]) for name, x in draws.items()}
+        record = record.merge(_moments(model, target, draws))
+        record["loss"] = ("step", found.losses[:: max(1, len(found.losses) // _SHOWN)])
+        record.attrs |= {"runs": len(runs), "claims": flat(found.losses)}
+        if self.gaussian:
             record.attrs["khat"] = gaussian_khat(model, target, first)
-        repeated = found if len(runs) > 1 else None
+        repeated = draws if len(runs) > 1 else None
         return estimate_from_draws(model, data, first, record=record, repeated=repeated)
 
-    def _moments(
-        self, model: Model, data: xr.Dataset, draws: Mapping[str, np.ndarray]
-    ) -> xr.Dataset:
-        """Mean and sd of every run in the unconstrained space, in one fold of equal modes."""
-        target = density(model, data, self.language)
-        runs = len(next(iter(draws.values())))
-        found = []
-        for i in range(runs):
-            points = to_unconstrained(target, {name: x[i] for name, x in draws.items()})
-            pivot = found[0].mean(axis=0) if found else points.mean(axis=0)
-            found.append(one_fold(model, target, points, pivot)[0])
-        moments = {"run_mean": np.mean(found, axis=1), "run_sd": np.std(found, axis=1, ddof=1)}
-        return xr.Dataset({name: (("one", "coordinate"), x) for name, x in moments.items()})
 
-    def at(
-        self, model: Model, data: xr.Dataset, sites: Sites, began: float, claims: str
-    ) -> Estimate:
-        """The estimate of an optimum without standard errors.
-
-        Args:
-            model: the model.
-            data: the data.
-            sites: the program's variables there.
-            began: when the search began, by `time.perf_counter`.
-            claims: what the library says of its convergence; "" if nothing.
-        """
-        run = time.perf_counter() - began
-        one = {name: np.asarray(x)[None, None] for name, x in sites.items()}
-        values = {n: x[0, 0] for n, x in parameters_of(model, self.language, one).items()}
-        target = density(model, data, self.language)
-        u = target.unconstrain(values)
-        reported = quantities(model, values)
-        unknown = np.full((flatten(reported).size,) * 2, np.nan)
-        height = derivatives(target, "likelihood").value_and_gradient(u)[0]
-        return exact_estimate(
-            model,
-            data,
-            reported,
-            unknown,
-            log_likelihood=float(height),
-            point=labelled(model.parameters, data, values),
-            problems=(),
-            sd_kind="none",
-            record=xr.Dataset(attrs={"run": run, "claims": claims}),
-        )
+def _moments(model: Model, target: Density, draws: Mapping[str, np.ndarray]) -> xr.Dataset:
+    """Mean and sd of every run in the unconstrained space, in one fold of equal modes."""
+    found = []
+    for i in range(len(next(iter(draws.values())))):
+        points = to_unconstrained(target, {name: x[i] for name, x in draws.items()})
+        pivot = found[0].mean(axis=0) if found else points.mean(axis=0)
+        found.append(one_fold(model, target, points, pivot)[0])
+    moments = {"run_mean": np.mean(found, axis=1), "run_sd": np.std(found, axis=1, ddof=1)}
+    return xr.Dataset({name: (("one", "coordinate"), x) for name, x in moments.items()})
 
 
 def flat(losses: np.ndarray) -> str:

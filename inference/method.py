@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import ChainMap
 from collections.abc import Callable, Mapping  # read at run time by get_type_hints
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from models.capabilities import HasOwnPrograms
 from models.errors import ConfigError, DataError, shown
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 type Kind = Literal["optimum", "laplace", "variational", "sampler", "exact"]
 """A maximum that is searched for, a Gaussian at it, a law fitted by its divergence, draws, or a
 formula."""
-type Profile = Literal["quick", "standard", "thorough"]
-"""How long the methods run."""
+type Profile = Literal["quick", "standard", "thorough"]  # how long the methods run
 PROFILES: tuple[Profile, ...] = get_args(Profile.__value__)
 
 
@@ -63,9 +62,9 @@ class Method(ABC):
     def __post_init__(self) -> None:
         check_settings(self)
 
-    @abstractmethod
     def refusal(self, model: Model) -> str:
         """Why the method cannot fit this model, as a sentence; "" if it can."""
+        return ""
 
     @abstractmethod
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
@@ -108,13 +107,7 @@ def derived(read: Callable[[Any], object]) -> Any:
 
 def variants(cls: type[Method], profile: str) -> tuple[Method, ...]:
     """Every combination of the `Literal` fields of a method, at the settings of a profile."""
-    hints = get_type_hints(cls)
-    choices = {
-        f.name: get_args(hints[f.name])
-        for f in fields(cls)  # pyright: ignore[reportArgumentType]
-        if getattr(hints[f.name], "__origin__", None) is Literal
-    }
-    settings = cls.profiles.get(profile, {})
+    choices, settings = _choices(cls), cls.profiles.get(profile, {})
     common = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
 
     def variant(combination: tuple[str, ...]) -> Method:
@@ -125,12 +118,14 @@ def variants(cls: type[Method], profile: str) -> tuple[Method, ...]:
     return tuple(map(variant, itertools.product(*choices.values())))
 
 
+def _choices(cls: type[Method]) -> dict[str, tuple[str, ...]]:
+    """The values of the `Literal` fields, by name."""
+    hints = get_type_hints(cls)
+    names = [f.name for f in fields(cls)]  # pyright: ignore[reportArgumentType]
+    return {name: get_args(hints[name]) for name in names if get_origin(hints[name]) is Literal}
+
+
 def label(method: Method) -> str:
     """Its name with its `Literal` settings: `nuts[pymc]`, `gaussian_vi[numpyro, full_rank]`."""
-    hints = get_type_hints(type(method))
-    chosen = [
-        str(getattr(method, f.name))
-        for f in fields(method)  # pyright: ignore[reportArgumentType]
-        if getattr(hints[f.name], "__origin__", None) is Literal
-    ]
+    chosen = [str(getattr(method, name)) for name in _choices(type(method))]
     return f"{method.name}[{', '.join(chosen)}]" if chosen else method.name

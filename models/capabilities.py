@@ -236,13 +236,6 @@ class HasSpikes(Protocol):
 
 
 @runtime_checkable
-class HasBoundary(Protocol):
-    """Its maximum may lie on the boundary, where theory is another one: says which; "" if not."""
-
-    def boundary(self, values: Values, data: xr.Dataset) -> str: ...
-
-
-@runtime_checkable
 class HasLabels(Protocol):
     """Invariant under permutation of components: draws need alignment to be summarised."""
 

@@ -255,8 +255,7 @@ def test_a_search_whose_curvature_is_not_finite_ends_where_it_was() -> None:
         return float(u @ u), 2 * u
 
     start = np.array([0.5])
-    u, value = polish(objective, lambda _: np.full((1, 1), np.nan), start)
-    assert (u, value) == (start, -0.25)
+    assert polish(objective, lambda _: np.full((1, 1), np.nan), start) == start
 
 
 def total(y):

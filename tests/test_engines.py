@@ -247,7 +247,7 @@ def test_what_a_library_raises_is_its_failure_and_what_we_raise_is_a_bug(
         NumpyroNUTS().call(model, at_truth(model, 30), np.random.default_rng(0), None)
     assert "FloatingPointError: planted" in str(caught.value)
     monkeypatch.undo()
-    monkeypatch.setattr(NumpyroDelta, "at", lambda *_: 1 / 0)
+    monkeypatch.setattr(engines, "estimate_of", lambda *_, **__: 1 / 0)
     monkeypatch.setitem(engines.STEPS, "adam", FEW)
     with pytest.raises(ZeroDivisionError):
         fitted(NumpyroDelta(), model)

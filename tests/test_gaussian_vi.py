@@ -24,7 +24,7 @@ from inference.methods import gaussian_vi
 from inference.methods.gaussian_vi import GaussianVI, _judge
 from inference.methods.laplace import Laplace
 from inference.optimisation import newton
-from inference.optimisation.elbo import Fit, Mode, maximise, neighbours, standard_points
+from inference.optimisation.elbo import Fit, maximise, neighbours, standard_points
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.data.dataset import as_dataset
@@ -125,7 +125,7 @@ def _gaussian(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_gaussian_is_recovered_exactly(family: str) -> None:
     z = standard_points(np.random.default_rng(0), 64, 3)
-    fit = maximise(_gaussian, z, Mode(0.0, MEAN + 0.3), family)
+    fit = maximise(_gaussian, z, MEAN + 0.3, family)
     inverse = np.linalg.inv(PRECISION)
     # the mean field has variances 1/Λ_jj: MacKay (2003), §33.5
     wanted = inverse if family == "full_rank" else np.diag(1 / np.diag(PRECISION))
@@ -173,7 +173,7 @@ def test_further_points_leave_a_gaussian_as_it_is() -> None:
     rng = np.random.default_rng(0)
     z, *further = (standard_points(rng, 64, 3) for _ in range(5))
     for family in FAMILIES:
-        fit = maximise(_gaussian, z, Mode(0.0, MEAN + 0.3), family)
+        fit = maximise(_gaussian, z, MEAN + 0.3, family)
         locs, factors = neighbours(_gaussian, fit, further, family)
         np.testing.assert_allclose(locs, np.tile(fit.loc, (5, 1)), atol=1e-5)
         np.testing.assert_allclose(factors, np.tile(fit.factor, (5, 1, 1)), atol=1e-5)
@@ -192,7 +192,7 @@ def test_the_error_of_an_optimum_is_its_spread_over_points(family: str) -> None:
     optima, predicted = [], []
     for _ in range(100):
         z, *further = (standard_points(rng, 32, 3) for _ in range(9))
-        fit = maximise(_skewed, z, Mode(0.0, MEAN), family)
+        fit = maximise(_skewed, z, MEAN, family)
         optima.append(_law(fit.loc, fit.factor))
         moved = [_law(*law) for law in zip(*neighbours(_skewed, fit, further, family), strict=True)]
         predicted.append(np.var(moved, axis=0, ddof=1))

@@ -9,8 +9,7 @@ from scipy.stats import norm
 
 from comparisons.case import Case
 from comparisons.targets import corrected
-from inference.optimisation.gaussians import laplace, nearest
-from inference.optimisation.modes import modes
+from inference.optimisation.gaussians import laplace, modes, nearest
 from inference.posterior.importance import Importance, Mixture, Mode, importance
 from inference.posterior.points import to_natural
 from models.catalogue.factor_analysis import ProbabilisticPCA

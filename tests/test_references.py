@@ -34,8 +34,7 @@ from comparisons.claims.bic import fit_criteria
 from comparisons.claims.fisher_standard_errors import standard_errors
 from inference.information.derivatives import derivatives
 from inference.information.inversion import invert
-from inference.information.louis import louis
-from inference.information.matrices import expected, observed, outer_product
+from inference.information.matrices import expected, louis, observed, outer_product
 from inference.methods.closed_form import ClosedForm
 from inference.methods.exact_posterior import ExactPosterior
 from inference.methods.expectation_maximisation import ExpectationMaximisation

@@ -94,10 +94,13 @@ def test_the_expected_corner_is_the_closed_form() -> None:
 
 
 @pytest.mark.parametrize("model", [Gaussian(), GaussianMixture(2)], ids=["gaussian", "mixture"])
-def test_mean_field_draws_are_those_of_the_method(model: Gaussian | GaussianMixture) -> None:
+def test_mean_field_draws_are_those_of_the_method(
+    model: Gaussian | GaussianMixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.replicates.gaussian_vi.DRAWS", 4_000)
     batch = simulated(model, model.truth, 400, range(2), 5)
     fits = replicate(model, batch)
-    draws = mean_field(model, batch, fits.u, draws=4_000)
+    draws = mean_field(model, batch, fits.u)
     assert draws.usable.all()
     for i, data in enumerate(batch.sets):
         method = GaussianVI(family="mean_field", restarts=2, draws=5_000)

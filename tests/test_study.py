@@ -836,10 +836,11 @@ def test_bic_finds_the_order_unless_its_penalty_is_too_light(
     assert ("bic", "slope of BIC + 2 log Z against log N") in found(study, "DIFFER")
 
 
-def test_leaving_one_out_is_the_exact_predictive_density() -> None:
+def test_leaving_one_out_is_the_exact_predictive_density(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.replicates.posteriors.DRAWS", 4_000)
     model = Means(1)
     batch = simulated(model, model.truth, 40, range(20), 5)
-    draws = posteriors(model, batch, replicate(model, batch).u, draws=4_000)["posterior"]
+    draws = posteriors(model, batch, replicate(model, batch).u)["posterior"]
     found = leave_one_out(model, batch, draws)
     # a normal mean with prior N(0, 3²) and unit variance, given all but one
     y = batch.arrays[0]
@@ -897,11 +898,12 @@ def test_a_model_without_an_order_has_no_bic_consistency(tmp_path: Path) -> None
 
 
 @pytest.mark.statistical
-def test_weighted_draws_are_the_exact_posterior() -> None:
+def test_weighted_draws_are_the_exact_posterior(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.replicates.posteriors.DRAWS", 4_000)
     model = ConjugateGaussian()
     batch = simulated(model, model.truth, 30, range(40), 5)
     fits = replicate(model, batch)
-    draws = posteriors(model, batch, fits.u, draws=4_000)["posterior"]
+    draws = posteriors(model, batch, fits.u)["posterior"]
     assert draws.usable.all()
     mean = (draws.weights[:, :, None] * draws.quantities).sum(axis=1)
     names = Setting(model, 0).names

@@ -91,7 +91,7 @@ def declared(case: Case, top: Estimate, deviation: np.ndarray) -> list[Verdict]:
         return []
     target = density(model, data)
     u = target.unconstrain(canonical(model, values_at(top)))
-    scores = simulated_scores(model, target, u, case.rng("simulated scores"))
+    scores = simulated_scores(model, target.constrain(u), case.rng("simulated scores"))
     information = Expected(units(model, data) * scores.T @ scores / len(scores), scores)
     try:
         found = bound_at(model, target, u, information, "on a boundary")

@@ -11,64 +11,64 @@ from jax import Array
 from inference.engine import STEPS, library_call, rate_left
 from models.spec import Model, Values
 
-_RATE = 1e-2
-"""What tutorials give Adam."""
+_RATE = 1e-2  # what tutorials give Adam
 
 
-class Climb:
-    """`SVI(program, guide, Adam(rate), Trace_ELBO())`, run with several keys."""
+def climbs(
+    model: Model,
+    data: xr.Dataset,
+    guide: str,
+    start: Values | None,
+    keys: Array,
+    *,
+    draws: int,
+    decayed: bool = False,
+) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
+    """`SVI(program, guide, Adam(rate), Trace_ELBO())` with each key, under one compilation.
 
-    def __init__(
-        self, model: Model, data: xr.Dataset, guide: str, schedule: str, start: Values | None
-    ) -> None:
-        """Keeps what is to be run: a class of `numpyro.infer.autoguide`, and `adam` or `decayed`.
+    The program's variables by fit, shape (draw, …), and the loss of the first by step.
 
-        It starts at values of the program's variables; where NumPyro starts if None.
-        """
-        self._model, self._data, self._guide = model, data, guide
-        self._steps = STEPS[schedule]
-        decayed = schedule == "decayed"
-        self._rate: Any = (lambda step: _RATE * rate_left(step)) if decayed else _RATE
-        self._start = started("init_loc_fn", start)
+    Args:
+        model: the model.
+        data: the data.
+        guide: a class of `numpyro.infer.autoguide`.
+        start: values of the program's variables; where NumPyro starts if None.
+        keys: one for each fit.
+        draws: from each fitted guide; with 0 its median is taken instead.
+        decayed: whether the rate falls.
+    """
+    with library_call():
+        fits, samples = zip(*(jax.random.split(key) for key in keys), strict=True)
+        each = [_made(model, guide, start, decayed) for _ in keys]
+        first = [svi.init(key, data) for (_, svi), key in zip(each, fits, strict=True)]
+        states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *first)
+        fitted, svi = each[0]
 
-    def runs(self, keys: Array, draws: int) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
-        """Fits a new guide with each key, side by side under one compilation, and draws from it.
+        def run(state: Any) -> Any:
+            key, steps = jax.random.key(0), STEPS["decayed" if decayed else "adam"]
+            # the key is not used where the state is given
+            return svi.run(key, steps, data, progress_bar=False, init_state=state)
 
-        With 0 draws the guide's median is taken instead.
+        found = jax.jit(jax.vmap(run))(states)
+        sites = []
+        for place, key in enumerate(samples):
+            params = jax.tree.map(lambda leaf, place=place: leaf[place], found.params)
+            if draws:
+                drawn = fitted.sample_posterior(key, params, data, sample_shape=(draws,))
+            else:
+                drawn = fitted.median(params)
+            sites.append(jax.tree.map(np.asarray, drawn))
+        return sites, np.asarray(found.losses[0])
 
-        Returns:
-            The program's variables by run, shape (draw, …), and the loss of the first by step.
-        """
-        with library_call():
-            climbs, samples = zip(*(jax.random.split(key) for key in keys), strict=True)
-            made = [self._made() for _ in keys]
-            first = [svi.init(key, self._data) for (_, svi), key in zip(made, climbs, strict=True)]
-            states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *first)
-            guide, svi = made[0]
 
-            def run(state: Any) -> Any:
-                key = jax.random.key(0)  # not used where the state is given
-                return svi.run(key, self._steps, self._data, progress_bar=False, init_state=state)
+def _made(model: Model, guide: str, start: Values | None, decayed: bool) -> tuple[Any, Any]:
+    """A guide of its own, which starts on its own, and its SVI."""
+    from numpyro.infer import SVI, Trace_ELBO, autoguide
+    from numpyro.optim import Adam
 
-            found = jax.jit(jax.vmap(run))(states)
-            sites = []
-            for place, key in enumerate(samples):
-                params = jax.tree.map(lambda leaf, place=place: leaf[place], found.params)
-                drawn = (
-                    guide.sample_posterior(key, params, self._data, sample_shape=(draws,))
-                    if draws
-                    else guide.median(params)
-                )
-                sites.append(jax.tree.map(np.asarray, drawn))
-            return sites, np.asarray(found.losses[0])
-
-    def _made(self) -> tuple[Any, Any]:
-        """A guide of its own, which starts on its own, and its SVI."""
-        from numpyro.infer import SVI, Trace_ELBO, autoguide
-        from numpyro.optim import Adam
-
-        guide = getattr(autoguide, self._guide)(self._model.numpyro, **self._start)
-        return guide, SVI(self._model.numpyro, guide, Adam(self._rate), Trace_ELBO())
+    rate: Any = (lambda step: _RATE * rate_left(step)) if decayed else _RATE
+    own = getattr(autoguide, guide)(model.numpyro, **started("init_loc_fn", start))
+    return own, SVI(model.numpyro, own, Adam(rate), Trace_ELBO())
 
 
 def started(keyword: str, start: Values | None) -> dict[str, Any]:

@@ -3,16 +3,14 @@
 Reference: Tierney & Kadane (1986), JASA 81.
 """
 
-import time
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
 import xarray as xr
 
-from inference.engine import NumpyroEngine
-from inference.engines._numpyro import Climb
-from inference.estimate import Estimate
+from inference.engine import Found, NumpyroEngine
+from inference.engines._numpyro import climbs
 from inference.method import Kind, Profile
 from inference.posterior.draws import CHAINS
 from models.programs.keys import key_of
@@ -37,8 +35,6 @@ class NumpyroLaplace(NumpyroEngine):
 
     def call(
         self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Estimate:
-        climb = Climb(model, data, "AutoLaplaceApproximation", "adam", start)
-        began = time.perf_counter()
-        drawn, losses = climb.runs(key_of(rng)[None], CHAINS * self.draws)
-        return self.drawn(model, data, drawn, began, losses)
+    ) -> Found:
+        guide, key, draws = "AutoLaplaceApproximation", key_of(rng)[None], CHAINS * self.draws
+        return Found(*climbs(model, data, guide, start, key, draws=draws))

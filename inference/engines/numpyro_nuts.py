@@ -3,7 +3,6 @@
 Reference: Phan, Pradhan & Jankowiak (2019), arXiv:1912.11554.
 """
 
-import time
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -11,16 +10,11 @@ import jax
 import numpy as np
 import xarray as xr
 
-from inference.engine import NumpyroEngine, Sampler, library_call
+from inference.engine import Found, NumpyroEngine, Sampler, library_call
 from inference.engines._numpyro import started
-from inference.estimate import Estimate
-from inference.posterior.chains import sample_stats
-from inference.posterior.draws import estimate_from_draws
-from models.programs.density import parameters_of
+from inference.posterior.chains import FIELDS, sample_stats
 from models.programs.keys import key_of
 from models.spec import Model, Values
-
-_FIELDS = ("energy", "num_steps", "accept_prob", "diverging")
 
 
 @final
@@ -35,10 +29,9 @@ class NumpyroNUTS(NumpyroEngine, Sampler):
 
     def call(
         self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Estimate:
+    ) -> Found:
         from numpyro.infer import MCMC, NUTS
 
-        began = time.perf_counter()
         with library_call():
             chain = MCMC(
                 NUTS(model.numpyro, **started("init_strategy", start)),
@@ -51,10 +44,7 @@ class NumpyroNUTS(NumpyroEngine, Sampler):
                 else "sequential",
                 progress_bar=False,
             )
-            chain.run(key_of(rng), data, extra_fields=_FIELDS)
+            chain.run(key_of(rng), data, extra_fields=FIELDS)
             sites = jax.tree.map(np.asarray, chain.get_samples(group_by_chain=True))
             stats = chain.get_extra_fields(group_by_chain=True)
-        record = xr.Dataset(attrs={"run": time.perf_counter() - began})
-        draws = parameters_of(model, "numpyro", sites)
-        kept = sample_stats(*(np.asarray(stats[name]) for name in _FIELDS))
-        return estimate_from_draws(model, data, draws, sample_stats=kept, record=record)
+        return Found([sites], stats=sample_stats(stats))

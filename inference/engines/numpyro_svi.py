@@ -6,7 +6,6 @@ thousandfold over 10,000 more.  Several runs with keys of their own tell the opt
 References: Hoffman, Blei, Wang & Paisley (2013), JMLR 14; Kingma & Ba (2015), ICLR.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, final
 
@@ -15,9 +14,8 @@ import xarray as xr
 from annotated_types import Ge
 from jax import random
 
-from inference.engine import NumpyroEngine
-from inference.engines._numpyro import Climb
-from inference.estimate import Estimate
+from inference.engine import Found, NumpyroEngine
+from inference.engines._numpyro import climbs
 from inference.method import Kind, derived
 from inference.posterior.draws import CHAINS
 from models.programs.keys import key_of
@@ -26,8 +24,7 @@ from models.spec import Model, Values
 
 _FAMILIES = {"AutoNormal": "mean_field", "AutoMultivariateNormal": "full_rank"}
 """Of the guides whose best member is known; the others run in the profile `thorough`."""
-_FIRST = ("AutoNormal", "adam")
-"""What the profile `quick` runs."""
+_FIRST = ("AutoNormal", "adam")  # what the profile `quick` runs
 
 
 @final
@@ -51,6 +48,7 @@ class NumpyroSVI(NumpyroEngine):
 
     name: ClassVar[str] = "numpyro_svi"
     kind: ClassVar[Kind] = "variational"
+    gaussian = derived(lambda self: self.guide != "AutoIAFNormal")
     family = derived(lambda self: _FAMILIES.get(self.guide, ""))
     begins = derived(
         lambda self: (
@@ -64,10 +62,7 @@ class NumpyroSVI(NumpyroEngine):
 
     def call(
         self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Estimate:
-        climb = Climb(model, data, self.guide, self.schedule, start)
-        began = time.perf_counter()
-        keys = random.split(key_of(rng), self.runs)
-        drawn, losses = climb.runs(keys, CHAINS * self.draws)
-        gaussian = self.guide != "AutoIAFNormal"
-        return self.drawn(model, data, drawn, began, losses, gaussian=gaussian)
+    ) -> Found:
+        keys, draws = random.split(key_of(rng), self.runs), CHAINS * self.draws
+        decayed = self.schedule == "decayed"
+        return Found(*climbs(model, data, self.guide, start, keys, draws=draws, decayed=decayed))

@@ -6,7 +6,6 @@ with seeds of their own tell the optimiser's noise.
 Reference: Kucukelbir, Tran, Ranganath, Gelman & Blei (2017), JMLR 18.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, final
 
@@ -14,15 +13,13 @@ import numpy as np
 import xarray as xr
 from annotated_types import Ge
 
-from inference.engine import STEPS, PymcEngine, library_call, rate_left
-from inference.estimate import Estimate
+from inference.engine import STEPS, Found, PymcEngine, library_call, rate_left
 from inference.method import Kind, derived
 from inference.posterior.draws import CHAINS
 from models.settings import Count
 from models.spec import Model, Values
 
-_RATE, _EVERY = 0.05, 100
-"""The first learning rate, and the steps after which it is set anew."""
+_RATE, _EVERY = 0.05, 100  # the first learning rate, and the steps after which it is set anew
 _USUAL = ("mean_field", "default")
 _CALLS = {"mean_field": "advi", "full_rank": "fullrank_advi"}
 
@@ -52,10 +49,9 @@ class PymcADVI(PymcEngine):
 
     def call(
         self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Estimate:
+    ) -> Found:
         import pymc as pm
 
-        began = time.perf_counter()
         drawn, losses = [], []
         for stream in rng.spawn(self.runs):
             with library_call(), model.pymc(data):
@@ -70,7 +66,7 @@ class PymcADVI(PymcEngine):
                 tree = found.sample(CHAINS * self.draws, random_seed=self.seed(stream))
             drawn.append({str(name): x.values[0] for name, x in tree["posterior"].items()})
             losses.append(np.asarray(found.hist))
-        return self.drawn(model, data, drawn, began, losses[0])
+        return Found(drawn, losses[0])
 
 
 def _decayed() -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """`pm.find_MAP()`: PyMC's maximum a posteriori on the natural scale, without the Jacobian."""
 
-import time
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
 import xarray as xr
 
-from inference.engine import PymcEngine, library_call
-from inference.estimate import Estimate
+from inference.engine import Found, PymcEngine, library_call
 from inference.method import Kind, Profile
 from models.spec import Model, Values
 
@@ -24,13 +22,12 @@ class PymcFindMAP(PymcEngine):
 
     def call(
         self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Estimate:
+    ) -> Found:
         import pymc as pm
 
-        began = time.perf_counter()
         with library_call(), model.pymc(data):
             sites, ended = pm.find_MAP(
                 start=start, return_raw=True, progressbar=False, seed=self.seed(rng)
             )
         claims = "success of its optimiser" if getattr(ended, "success", False) else ""
-        return self.at(model, data, sites, began, claims)
+        return Found([sites], claims=claims)

@@ -4,18 +4,14 @@ Compiled by Numba, as PyMC ships it: a warm compile cache gives other draws of t
 Reference: Abril-Pla et al. (2023), PeerJ Comput. Sci. 9.
 """
 
-import time
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
 import xarray as xr
 
-from inference.engine import PymcEngine, Sampler, library_call
-from inference.estimate import Estimate
+from inference.engine import Found, PymcEngine, Sampler, library_call
 from inference.method import Profile
-from inference.posterior.draws import estimate_from_draws
-from models.programs.density import parameters_of
 from models.spec import Model, Values
 
 _STATS = ("energy", "diverging", "n_steps", "tree_depth", "acceptance_rate")
@@ -34,10 +30,9 @@ class PymcNUTS(PymcEngine, Sampler):
 
     def call(
         self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Estimate:
+    ) -> Found:
         import pymc as pm
 
-        began = time.perf_counter()
         with library_call(), model.pymc(data):
             tree = pm.sample(
                 self.draws,
@@ -50,9 +45,6 @@ class PymcNUTS(PymcEngine, Sampler):
                 progressbar=False,
                 compute_convergence_checks=False,
             )
-        record = xr.Dataset(attrs={"run": time.perf_counter() - began})
         stats = tree["sample_stats"]
         kept = {name: np.asarray(stats[name]) for name in _STATS if name in stats}
-        sites = {str(name): x.values for name, x in tree["posterior"].items()}
-        draws = parameters_of(model, "pymc", sites)
-        return estimate_from_draws(model, data, draws, sample_stats=kept, record=record)
+        return Found([{str(n): x.values for n, x in tree["posterior"].items()}], stats=kept)

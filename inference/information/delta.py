@@ -36,9 +36,7 @@ def standard_deviations(jacobian: np.ndarray, covariance: np.ndarray) -> np.ndar
 
 
 def quantity_covariance(model: Model, target: Density, u: Array, inverse: Inverse) -> np.ndarray:
-    """Delta method: covariance of the flat reported quantities, shape (m, m).
-
-    NaN for quantities that only boundary coordinates move, while the others hold those fixed.
+    """Delta method: covariance of the flat reported quantities.
 
     Args:
         model: the model.

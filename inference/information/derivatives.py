@@ -28,9 +28,12 @@ class Derivatives(NamedTuple):
     hessian: Callable[[Array], Array]
 
 
-def log_posterior(target: Density, u: Array) -> Array:
-    """ℓ + log π + log-Jacobian, a scalar; traceable."""
-    return jnp.sum(target.log_likelihood(u)) + target.log_prior(u) + target.log_jacobian(u)
+def value(target: Density, objective: Objective, u: Array) -> Array:
+    """An objective, a scalar in nats; traceable."""
+    total = jnp.sum(target.log_likelihood(u))
+    if objective != "likelihood":
+        total += target.log_prior(u)
+    return total + target.log_jacobian(u) if objective == "posterior" else total
 
 
 @lru_cache(maxsize=64)
@@ -51,14 +54,15 @@ _WEIGHTS = {
 def _weighted(target: Density) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The derivatives of ℓ, and of log π and log-Jacobian where w ≠ 0: one program for all."""
 
-    def value(weights: Array, u: Array) -> Array:
+    def weighted(weights: Array, u: Array) -> Array:
         total = jnp.sum(target.log_likelihood(u))
         for weight, term in zip(weights, (target.log_prior, target.log_jacobian), strict=True):
             # not 0 times the term, which is NaN outside the support of a prior
             total += jax.lax.cond(weight != 0, term, lambda _: jnp.zeros(()), u)
         return total
 
-    return jax.jit(jax.value_and_grad(value, argnums=1)), jax.jit(jax.hessian(value, argnums=1))
+    slope, curvature = jax.value_and_grad(weighted, argnums=1), jax.hessian(weighted, argnums=1)
+    return jax.jit(slope), jax.jit(curvature)
 
 
 @lru_cache(maxsize=64)

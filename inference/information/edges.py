@@ -18,39 +18,29 @@ import numpy as np
 from jax import Array
 
 from inference.information.derivatives import Objective, derivatives
-from models.programs.density import Density, names_of_entries
+from models.programs.density import Density, flatten, names_of_entries
 from models.spec import Model
 
-UNDEFINED = "its standard error is undefined: boundary"
-_STEP = 3.0
-"""Length of a step, in standard errors."""
-_FARTHEST = 5.0
-"""Its largest change of a coordinate under a curved transform, such as a logarithm."""
+_STEP, _FARTHEST = 3.0, 5.0
+"""Length of a step in standard errors; its largest change of a coordinate under a curved transform,
+such as a logarithm."""
 _SLACK = 0.05
 """Nats that a step may cost and be said to cost nothing: more than densities lose by rounding."""
-_COST = 1e-6
-"""Difference of f, relative to 1 + |f|, that is one."""
-_NEAR = 0.1
-"""Distance from a maximum, in standard errors, within which a search has ended."""
-_SHARE = 0.05
-"""Share of the largest entry of a direction from which on a coordinate belongs to it."""
-_LEFT = 0.01
-"""Share of the information about an edge's coordinates that is left farther out on it."""
-_FLAT = 1e-6
-"""Information about a coordinate under a curved transform that is none."""
-_NOTHING = 1e-6
-"""An entry of a simplex below which it is 0."""
-_MOVES = 1.5
-"""Factor by which a step must change a number for it to run to 0 or to infinity."""
+_COST = 1e-6  # difference of f, relative to 1 + |f|, that is one
+_NEAR = 0.1  # distance from a maximum, in standard errors, within which a search has ended
+_SHARE = 0.05  # share of the largest entry of a direction from which on a coordinate belongs to it
+_LEFT = 0.01  # share of the information about an edge's coordinates that is left farther out on it
+_FLAT, _FLAT_LOG = 1e-6, 1e-3
+"""Information about a coordinate under a curved transform that is none, and about a logarithm."""
+_NOTHING, _MOVES = 1e-6, 1.5
+"""An entry of a simplex that is 0; the factor of a step that runs to 0 or to infinity."""
 
 
 class Edges(NamedTuple):
     """The coordinates that lie on an edge, and where that is, in words."""
 
-    coordinates: np.ndarray
-    """Boolean, shape (k,)."""
-    where: dict[str, str]
-    """By the name of a parameter's entry: `at 1`, `at 0`, `→ ∞`."""
+    coordinates: np.ndarray  # Boolean, shape (k,)
+    where: dict[str, str]  # by the name of a parameter's entry: `at 1`, `at 0`, `→ ∞`
 
     @property
     def problem(self) -> str:
@@ -58,7 +48,18 @@ class Edges(NamedTuple):
         if not self.where:
             return ""
         told = ", ".join(f"{name} {place}" for name, place in self.where.items())
-        return f"on an edge of parameter space: {told}; {UNDEFINED}"
+        undefined = "its standard error is undefined: boundary"
+        return f"on an edge of parameter space: {told}; {undefined}"
+
+
+def ran_to_zero(model: Model, target: Density, information: np.ndarray) -> np.ndarray:
+    """Coordinates log θ_j of which nothing is known because θ_j ran to 0: the commonest edge.
+
+    Boolean, shape (…, k), for one matrix or many at once, shape (…, k, k).
+    """
+    positive = {p.name for p in model.parameters if p.support == "positive"}
+    is_log = np.array([name in positive for name in target.coordinates])
+    return is_log & (np.abs(np.diagonal(information, axis1=-2, axis2=-1)) < _FLAT_LOG)
 
 
 def edges(
@@ -75,9 +76,9 @@ def edges(
     """
     value = derivatives(target, objective).value_and_gradient
     u = np.asarray(u, float)
-    here, slope = (np.asarray(part) for part in value(jnp.asarray(u)))
+    here, slope = map(np.asarray, value(jnp.asarray(u)))
     on_edge, where, far = np.zeros(u.size, bool), dict[str, str](), u.copy()
-    if not (np.isfinite(here) and np.isfinite(slope).all() and np.isfinite(information).all()):
+    if not all(np.isfinite(part).all() for part in (here, slope, information)):
         return Edges(on_edge, where)
     straight = _straight(target, u)
 
@@ -97,13 +98,14 @@ def edges(
                 size = np.abs(direction) * np.sqrt(np.abs(np.diag(information)))
                 mine = ~on_edge & (direction != 0) & (size >= _SHARE * size.max())
                 on_edge |= mine
-                where |= _named(model, target, u, step, mine, straight)
+                moved = _named(_entries(model, target, u, mine), target, u, step, straight)
+                where |= moved or dict.fromkeys(_owners(target, mine), "at its end")
                 far, found = np.where(mine, u + step, far), found or bool(mine.any())
     if where:
-        hessian = derivatives(target, objective).hessian
-        flat = ~straight & (np.abs(np.diag(information)) < _FLAT)
-        lost = ~on_edge & (flat | _lost(hessian, u, far - u, np.diag(information), on_edge))
-        for name, (entry, place) in _entries(model, target, u, lost).items():
+        hessian, known = derivatives(target, objective).hessian, np.diag(information)
+        flat = ~straight & (np.abs(known) < _FLAT)
+        lost = ~on_edge & (flat | _lost(hessian, u, far - u, known, on_edge))
+        for name, entry, place in _entries(model, target, u, lost):
             if place is not None:
                 where[name] = "undetermined there"
             elif 0 <= _natural(target, u)[entry] < _NOTHING:
@@ -154,10 +156,7 @@ def _step(
     information: np.ndarray,
     straight: np.ndarray,
 ) -> np.ndarray | None:
-    """Three standard errors uphill along a direction; None without length, or far from the top.
-
-    A curved transform ends at infinity, even where rounding hides the slope.
-    """
+    """Three standard errors uphill along a direction; None without length, or far from the top."""
     curvature, rise = float(direction @ information @ direction), abs(float(slope @ direction))
     length = _STEP / np.sqrt(curvature) if curvature > 0 else np.inf
     if min(rise * length / _STEP, rise) > _NEAR:
@@ -167,74 +166,64 @@ def _step(
         length = min(length, _FARTHEST / curved)
     if not np.isfinite(length):
         return None
+    # a curved transform ends at infinity, even where rounding hides the slope
     outwards = u[~straight] @ direction[~straight] or slope @ direction
     return np.where(outwards < 0, -length, length) * direction
 
 
 def _straight(target: Density, u: np.ndarray) -> np.ndarray:
     """The coordinates that are natural parameters but for a factor, shape (k,)."""
-
-    def moved(step: np.ndarray) -> np.ndarray:
-        return _natural(target, u + step) - start
-
     start, found = _natural(target, u), np.zeros(u.size, bool)
     for j, unit in enumerate(np.eye(u.size)):
         size = 0.37 * max(1.0, abs(u[j]))  # no step that a symmetric transform maps to its double
-        once, twice = moved(size * unit), moved(2 * size * unit)
+        once, twice = (_natural(target, u + n * size * unit) - start for n in (1, 2))
         found[j] = np.abs(once).max() > 0 and np.allclose(twice, 2 * once, rtol=1e-6, atol=0)
     return found
 
 
 def _natural(target: Density, u: np.ndarray) -> np.ndarray:
-    values = target.constrain(jnp.asarray(u))
-    return np.concatenate([np.ravel(np.asarray(values[name])) for name in values])
+    return np.asarray(flatten(target.constrain(jnp.asarray(u))))
 
 
-def _named(
-    model: Model,
-    target: Density,
-    u: np.ndarray,
-    step: np.ndarray,
-    mine: np.ndarray,
-    straight: np.ndarray,
-) -> dict[str, str]:
-    """Where some coordinates are, by the entries of their parameters that the step moves."""
-    here, there = _natural(target, u), _natural(target, u + step)
-    found = {}
-    for name, (entry, place) in _entries(model, target, u, mine).items():
-        if place is not None and straight[place]:
-            found[name] = "→ ∞" if there[entry] > here[entry] else "→ −∞"
-        elif place is not None or _limit(here[entry], there[entry]) in ("at 0", "→ ∞"):
-            found[name] = _limit(here[entry], there[entry])
-        elif 0 <= here[entry] < _NOTHING:
-            found[name] = "at 0"
-    return found or dict.fromkeys(np.asarray(target.coordinates)[mine].tolist(), "at its end")
+def _owners(target: Density, mine: np.ndarray) -> list[str]:
+    return np.asarray(target.coordinates)[mine].tolist()
 
 
-def _entries(
-    model: Model, target: Density, u: np.ndarray, mine: np.ndarray
-) -> dict[str, tuple[int, int | None]]:
-    """The entries of parameters to which coordinates belong, by name, with the coordinate of each.
+type _Entries = list[tuple[str, int, int | None]]
+"""Names of entries, their places among all, and the coordinates of those that have their own."""
 
-    All entries of a parameter, with None, where its coordinates are not one for one.
-    """
+
+def _entries(model: Model, target: Density, u: np.ndarray, mine: np.ndarray) -> _Entries:
+    """The entries that coordinates belong to: all of a parameter where they are not one for one."""
     values = target.constrain(jnp.asarray(u))
     names = names_of_entries(model.parameters, target.data, values)
     owner = [name for name in values for _ in range(np.size(values[name]))]
-    found: dict[str, tuple[int, int | None]] = {}
-    for parameter in dict.fromkeys(np.asarray(target.coordinates)[mine].tolist()):
+    found: _Entries = []
+    for parameter in dict.fromkeys(_owners(target, mine)):
         entries = [i for i, name in enumerate(owner) if name == parameter]
         places = [i for i, name in enumerate(target.coordinates) if name == parameter]
         if len(places) == len(entries):
             pairs = zip(entries, places, strict=True)
-            found |= {names[e]: (e, place) for e, place in pairs if mine[place]}
+            found += [(names[e], e, place) for e, place in pairs if mine[place]]
         else:
-            found |= {names[e]: (e, None) for e in entries}
+            found += [(names[e], e, None) for e in entries]
     return found
 
 
-def _limit(here: float, there: float) -> str:
-    """Where a number goes that a step along a curved coordinate changes."""
-    if there > _MOVES * here > 0:
-        return "→ ∞"
-    return "at 0" if 0 <= there <= here / _MOVES else f"at {there:.4g}"
+def _named(
+    entries: _Entries, target: Density, u: np.ndarray, step: np.ndarray, straight: np.ndarray
+) -> dict[str, str]:
+    """Where the entries are that a step moves."""
+    here, there = _natural(target, u), _natural(target, u + step)
+    found = {}
+    for name, entry, place in entries:
+        before, after = here[entry], there[entry]
+        limit = "at 0" if 0 <= after <= before / _MOVES else f"at {after:.4g}"
+        limit = "→ ∞" if after > _MOVES * before > 0 else limit
+        if place is not None and straight[place]:
+            found[name] = "→ ∞" if after > before else "→ −∞"
+        elif place is not None or limit in ("at 0", "→ ∞"):
+            found[name] = limit
+        elif 0 <= before < _NOTHING:
+            found[name] = "at 0"
+    return found

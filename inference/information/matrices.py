@@ -1,4 +1,4 @@
-"""Fisher information at a point, by four estimators.
+"""Fisher information at a point, by four estimators, and Louis' identity.
 
 With scores s_i = ∇ log p(x_i | θ(u)) in the unconstrained space of `models.programs.density`:
 
@@ -9,8 +9,12 @@ With scores s_i = ∇ log p(x_i | θ(u)) in the unconstrained space of `models.p
                J⁻¹ B J⁻¹
 
 At a stationary point all of these are tensors, so the delta method carries their inverses to the
-reported quantities.
-References: Efron & Hinkley (1978), Biometrika 65; White (1982), Econometrica 50.
+reported quantities.  By Louis' identity J = complete − missing, where complete = −∂²Q(u' | u)/∂u'²
+and missing = ∂²Q(u' | u)/∂u'∂u at u' = u; the largest eigenvalue of complete⁻¹ missing is the
+linear rate of EM.
+References: Efron & Hinkley (1978), Biometrika 65; White (1982), Econometrica 50; Louis (1982), JRSS
+B 44; Dempster, Laird & Rubin (1977), JRSS B 39; Trefethen & Weideman (2014), SIAM Review 56 (the
+trapezoidal rule converges exponentially for smooth densities that vanish at both ends).
 """
 
 from typing import Literal, NamedTuple, cast, get_args
@@ -22,7 +26,7 @@ import xarray as xr
 from jax import Array
 
 from inference.information.derivatives import derivatives, scores
-from models.capabilities import HasExpectedInformation, HasOwnPrograms, HasUnits
+from models.capabilities import HasEM, HasExpectedInformation, HasOwnPrograms, HasUnits
 from models.errors import ConfigError, FitError, ModelError
 from models.programs.compilation import once
 from models.programs.density import Density, density, replicable, units
@@ -89,10 +93,9 @@ def outer_product(target: Density, u: Array) -> np.ndarray:
 
 
 class Expected(NamedTuple):
-    """The expected information, and what it rests on where it is not exact."""
+    """The expected information, and the scores by which it was found where it is not exact."""
 
-    matrix: np.ndarray
-    """N·I, shape (k, k)."""
+    matrix: np.ndarray  # N·I, shape (k, k)
     scores: np.ndarray
     """Scores of simulated units, with mean outer product I, shape (units, k); none if exact."""
 
@@ -111,63 +114,70 @@ def expected(model: Model, target: Density, u: Array, rng: np.random.Generator) 
     """
     data, none = target.data, np.empty((0, target.size))
     if isinstance(model, HasExpectedInformation):
-        return Expected(np.asarray(declared(model, data, target, u)), none)
-    n = units(model, data)
+        return Expected(np.asarray(declared(model, target, u)), none)
     if isinstance(model, HasOwnPrograms):
         per_unit = _scores_at_design(model, data, target.constrain(u), rng)
-        return Expected(n * per_unit.T @ per_unit / len(per_unit), per_unit)
-    if len(data.data_vars) > 1:
+    elif len(data.data_vars) > 1:
         raise FitError(
             f"{model.name}: the expected information given {', '.join(map(str, data.data_vars))} "
             "is not declared, and simulated data would have another design; "
             "see HasExpectedInformation"
         )
-    integral = _by_quadrature(model, target, u, rng)
-    if integral is not None:
-        return Expected(n * integral, none)
-    per_unit = simulated_scores(model, target, u, rng)
-    return Expected(n * per_unit.T @ per_unit / len(per_unit), per_unit)
+    elif (integral := _by_quadrature(model, target, u, rng)) is not None:
+        return Expected(units(model, data) * integral, none)
+    else:
+        per_unit = simulated_scores(model, target.constrain(u), rng)
+    return Expected(units(model, data) * per_unit.T @ per_unit / len(per_unit), per_unit)
 
 
-def declared(model: HasExpectedInformation, data: xr.Dataset, target: Density, u: Array) -> Array:
-    """N·I(u) by the model's closed form, carried to u, shape (k, k); traceable.
+def declared(model: HasExpectedInformation, target: Density, u: Array) -> Array:
+    """N·I(u) of a density's data by the model's closed form, carried to u, (k, k); traceable."""
 
-    Args:
-        model: the model.
-        data: the data, whose number of units and design count.
-        target: its density.
-        u: where, shape (k,).
+    def coordinates(v: Array) -> Array:
+        return model.information_coordinates(target.constrain(v), target.data)
+
+    turn = jax.jacfwd(coordinates)(u)
+    return turn.T @ model.expected_information(target.constrain(u), target.data) @ turn
+
+
+class Louis(NamedTuple):
+    """Complete and missing information, each of shape (k, k), and the rate of EM they predict."""
+
+    complete: np.ndarray
+    missing: np.ndarray
+    rate: float
+
+
+def louis(model: Model, target: Density, u: Array) -> Louis:
+    """Louis' decomposition at a fixed point of EM: information about u, shape (k,).
+
+    Raises:
+        FitError: the model has no EM.
     """
-    own = model.expected_information(target.constrain(u), data)
-    turn = jax.jacfwd(lambda v: model.information_coordinates(target.constrain(v), data))(u)
-    return turn.T @ own @ turn
+    if not isinstance(model, HasEM):
+        raise FitError(f"model {model.name} has no E and M steps")
+
+    def q(new: Array, old: Array) -> Array:
+        statistics = model.e_step(target.constrain(old), target.data)
+        return model.complete_log_likelihood(target.constrain(new), statistics, target.data)
+
+    curvatures = once(jax.jacfwd(jax.grad(q, argnums=0), argnums=(0, 1)))
+    curvature, missing = map(np.asarray, curvatures(u, u))
+    complete = -curvature
+    rate = float(np.max(np.linalg.eigvals(np.linalg.solve(complete, missing)).real))
+    return Louis(complete, missing, rate)
 
 
-def simulated_scores(
-    model: Model, target: Density, u: Array, rng: np.random.Generator, size: int = _UNITS
-) -> np.ndarray:
-    """Scores of units drawn from the model, shape (units, k), whose mean outer product is I(u).
-
-    Args:
-        model: the model, without a design.
-        target: its density.
-        u: where, shape (k,).
-        rng: draws the units.
-        size: how many.
-    """
-    values = target.constrain(u)
-    replica = density(model, model.simulate(rng, values, size))
+def simulated_scores(model: Model, values: Values, rng: np.random.Generator) -> np.ndarray:
+    """Scores of units drawn from a model without a design, (units, k): mean outer product I."""
+    replica = density(model, model.simulate(rng, values, _UNITS))
     return np.asarray(scores(replica)(replica.unconstrain(values)))
 
 
 def _scores_at_design(
     model: HasOwnPrograms, data: xr.Dataset, values: Values, rng: np.random.Generator
 ) -> np.ndarray:
-    """Scores of the units of data sets simulated at the data's own design, shape (sets · N, k).
-
-    Raises:
-        FitError: the program cannot draw its data.
-    """
+    """Scores of the units of data sets simulated at the data's own design, shape (sets · N, k)."""
     space, log_likelihood = replicable(cast("Model", model), data)
     u = space.unconstrain(values)
     sets = max(20, _UNITS // log_likelihood(data, u).size)
@@ -189,11 +199,7 @@ def _scores_at_design(
 def _by_quadrature(
     model: Model, target: Density, u: Array, rng: np.random.Generator
 ) -> np.ndarray | None:
-    """∫ s sᵀ p dx by the trapezoidal rule; None unless rows are univariate and p integrates to 1.
-
-    The trapezoidal rule converges exponentially for smooth densities that vanish at both ends
-    (Trefethen & Weideman 2014, SIAM Review 56).
-    """
+    """∫ s sᵀ p dx by the trapezoidal rule; None unless rows are single numbers and ∫ p dx is 1."""
     variables = list(target.data.data_vars.values())
     if len(variables) != 1 or variables[0].ndim != 1 or isinstance(model, HasUnits):
         return None

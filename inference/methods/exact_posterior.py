@@ -13,12 +13,11 @@ import numpy as np
 import xarray as xr
 
 from inference.estimate import Estimate
-from inference.information.derivatives import derivatives
 from inference.method import Kind, Method
-from inference.optimisation.standard_errors import exact_estimate
+from inference.optimisation.standard_errors import estimate_of
 from models.capabilities import HasExactPosterior
 from models.errors import FitError
-from models.programs.density import density, flatten, labelled, quantities, quantity_table
+from models.programs.density import flatten, quantity_table
 from models.spec import Model
 
 
@@ -46,16 +45,5 @@ class ExactPosterior(Method):
         covariance = np.where(np.eye(variance.size, dtype=bool), variance, np.nan)
         evidence = model.exact_log_evidence(data)
         attrs = {"log_evidence": evidence, "run": time.perf_counter() - started}
-        target = density(model, data)
-        value_and_gradient = derivatives(target, "likelihood").value_and_gradient
-        return exact_estimate(
-            model,
-            data,
-            quantities(model, values),
-            covariance,
-            log_likelihood=float(value_and_gradient(target.unconstrain(values))[0]),
-            point=labelled(model.parameters, data, values),
-            problems=(),
-            sd_kind="posterior_sd",
-            record=xr.Dataset(attrs=attrs),
-        )
+        record = xr.Dataset(attrs=attrs)
+        return estimate_of(model, data, values, covariance, sd_kind="posterior_sd", record=record)

@@ -20,13 +20,18 @@ import xarray as xr
 from inference.estimate import Estimate
 from inference.information.derivatives import derivatives
 from inference.information.edges import edges
-from inference.information.louis import Louis, louis
-from inference.information.matrices import observed
+from inference.information.matrices import Louis, louis, observed
 from inference.method import Kind, Method
 from inference.optimisation.newton import negative, polish
-from inference.optimisation.screening import promising
 from inference.optimisation.standard_errors import estimate_at
-from inference.optimisation.starts import degenerate, reached, refuse_undefined, runner_up
+from inference.optimisation.starts import (
+    degenerate,
+    em_step,
+    promising,
+    reached,
+    refuse_undefined,
+    runner_up,
+)
 from inference.posterior.labels import canonical
 from models.capabilities import HasEM
 from models.errors import FitError
@@ -34,22 +39,18 @@ from models.programs.density import Density, density
 from models.settings import Count
 from models.spec import Model
 
-_SHORT = 1e-6
-"""Remaining distance, in standard errors, at which the iteration stops."""
-_CHUNK = 50
-"""Iterations between two looks at the convergence criterion."""
-_SLOW = 1_000
-"""Iterations after which a climb may be one to an edge."""
+_SHORT = 1e-6  # remaining distance, in standard errors, at which the iteration stops
+_CHUNK, _SLOW = 50, 1_000
+"""Iterations between two looks at that, and after which a climb may be one to an edge."""
 _ROUNDING = 1e-8
 """Step, in standard errors, above which rounding does not spoil its ratio to the one before."""
 
 
 class _Climb(NamedTuple):
-    u: np.ndarray
+    u: jax.Array
     log_likelihood: np.ndarray
     rate: float
-    shortfall: float
-    """How far the last point is from the fixed point, in standard errors."""
+    shortfall: float  # how far the last point is from the fixed point, in standard errors
 
 
 @final
@@ -82,26 +83,21 @@ class ExpectationMaximisation(Method):
             raise FitError(self.refusal(model))
         started = time.perf_counter()
         target = density(model, data)
-        steps = _steps(model, target, data)
+        steps = _steps(model, target)
         first = target.unconstrain(model.start(np.random.default_rng(0), data))
         jax.block_until_ready(steps(first))
         ready = time.perf_counter()
-        ends = [
-            self._climb(model, target, steps, jnp.asarray(start))
-            for start in promising(model, data, target, rng, self.restarts, ends=False)
-        ]
-        climbs = [
-            end
-            for end in ends
-            if end is not None and not degenerate(model, data, target.constrain(jnp.asarray(end.u)))
-        ]
-        if not climbs:
+        starts = promising(model, target, rng, self.restarts, ends=False)
+        ends = [self._climb(model, target, steps, jnp.asarray(start)) for start in starts]
+        fine = [end for end in ends if end is not None]
+        fine = [end for end in fine if not degenerate(model, data, target.constrain(end.u))]
+        if not fine:
             raise FitError(
                 f"undefined: all {self.restarts} starts of EM ended in a degenerate optimum"
             )
-        climbs.sort(key=lambda climb: -climb.log_likelihood[-1])
+        climbs = sorted(fine, key=lambda climb: -climb.log_likelihood[-1])
         # information belongs to one labelling: that of the estimate
-        values = canonical(model, target.constrain(jnp.asarray(climbs[0].u)))
+        values = canonical(model, target.constrain(climbs[0].u))
         predicted = louis(model, target, target.unconstrain(values))
         record = self._record(climbs, predicted)
         record.attrs |= {"compile": ready - started, "run": time.perf_counter() - ready}
@@ -117,8 +113,7 @@ class ExpectationMaximisation(Method):
 
     def _record(self, climbs: list[_Climb], predicted: Louis) -> xr.Dataset:
         """How the climbs went, best first."""
-        best = climbs[0]
-        ends = np.array([climb.log_likelihood[-1] for climb in climbs])
+        best, ends = climbs[0], np.array([climb.log_likelihood[-1] for climb in climbs])
         return xr.Dataset(
             {
                 "climb": ("iteration", best.log_likelihood),
@@ -165,40 +160,35 @@ class ExpectationMaximisation(Method):
             shortfall = last * known / (1 - known) if known < 1 else np.inf
             climb.extend(values[:-1])
             if shortfall < _SHORT or len(climb) >= self.iterations:
-                return _Climb(path[-1], np.array([*climb, values[-1]]), rate, shortfall)
+                return _Climb(u, np.array([*climb, values[-1]]), rate, shortfall)
             if len(climb) == _SLOW and (end := _edge(model, target, path[-1])) is not None:
-                return _Climb(end[0], np.array([*climb, end[1]]), rate, 0.0)
+                return _Climb(jnp.asarray(end[0]), np.array([*climb, end[1]]), rate, 0.0)
 
 
 def _edge(model: Model, target: Density, u: np.ndarray) -> tuple[np.ndarray, float] | None:
     """The edge to which Newton's method leads, and ℓ there; None where it ends inside."""
-    compiled = derivatives(target, "likelihood")
-    minus = negative(compiled.value_and_gradient)
-    end, value = polish(minus, lambda v: observed(target, jnp.asarray(v)), u)
+    minus = negative(derivatives(target, "likelihood").value_and_gradient)
+    end = polish(minus, lambda v: observed(target, jnp.asarray(v)), u)
     found = edges(model, target, end, observed(target, jnp.asarray(end)), "likelihood")
-    return (end, value) if found.where else None
+    return (end, -minus(end)[0]) if found.where else None
 
 
 def _rate(path: np.ndarray, information: np.ndarray) -> tuple[float, float]:
-    """Ratio of successive steps, and the last step, both in standard errors.
-
-    The ratio is taken at the last step above rounding, where the slowest direction dominates; it is
-    0 after one step that led to the end, and NaN where no step is above rounding.
-    """
+    """Ratio of successive steps, and the last step, both in standard errors."""
     step = np.diff(path, axis=0)
     size = np.sqrt(np.abs(np.einsum("ij,jk,ik->i", step, information, step)))
+    # the last step above rounding, where the slowest direction dominates
     above = np.flatnonzero(size[1:] > _ROUNDING) + 1
-    if not above.size:
+    if not above.size:  # one step led to the end, or none is above rounding
         return 0.0 if size[0] > _ROUNDING else float("nan"), float(size[-1])
     return float(size[above[-1]] / size[above[-1] - 1]), float(size[-1])
 
 
-def _steps(model: Any, target: Density, data: xr.Dataset) -> Callable[[Any], tuple[Any, Any]]:
+def _steps(model: Any, target: Density) -> Callable[[Any], tuple[Any, Any]]:
     """u ↦ `_CHUNK` EM steps: the points, shape (chunk + 1, k), and their log-likelihoods."""
 
     def step(u: Any, _: None) -> tuple[Any, tuple[Any, Any]]:
-        values = model.m_step(model.e_step(target.constrain(u), data), data)
-        return target.unconstrain(values), (u, jnp.sum(target.log_likelihood(u)))
+        return em_step(model, target, u), (u, jnp.sum(target.log_likelihood(u)))
 
     def chunk(u: Any) -> tuple[Any, Any]:
         last, (path, values) = jax.lax.scan(step, u, None, length=_CHUNK)

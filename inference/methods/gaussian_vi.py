@@ -10,7 +10,7 @@ Reference: Yao, Vehtari, Simpson & Gelman (2018), ICML (k̂); see `inference.opt
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, ClassVar, Literal, final
 
 import jax
@@ -18,12 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from annotated_types import Ge
-from jax import Array
 
 from inference.estimate import Estimate
-from inference.information.derivatives import derivatives, log_posterior
+from inference.information.derivatives import derivatives, value
 from inference.method import Kind, Method, derived
-from inference.optimisation.elbo import Evaluate, Fit, Mode, maximise, neighbours, standard_points
+from inference.optimisation.elbo import Evaluate, Fit, maximise, neighbours, standard_points
 from inference.optimisation.newton import bfgs, negative
 from inference.posterior.draws import CHAINS, estimate_from_draws
 from inference.posterior.importance import smoothed
@@ -34,18 +33,14 @@ from models.programs.density import Density, density, units
 from models.settings import Count, check_settings
 from models.spec import Model
 
-_AT_ONCE = 5_000_000
-"""Log-likelihoods of single units in memory at a time."""
+_AT_ONCE = 5_000_000  # log-likelihoods of single units in memory at a time
 _STATIONARY = 1e-3
 """Gradient of the ELBO, nats for one step of a standard deviation, that counts as zero."""
-_SAME = 1e-3
-"""Difference of two optima in nats within which they are one."""
+_SAME, _MODES = 1e-3, 3
+"""Nats within which two modes are one, and distinct ones from which the ELBO is maximised."""
 _JUDGED = 1_000
 """Draws per pseudo-chain by which the ELBO, k̂ and the error of the optimum are judged."""
-_FURTHER = 8
-"""Further sets of points whose optima tell the error of the reported one."""
-_MODES = 3
-"""Distinct modes from which the ELBO is maximised."""
+_FURTHER = 8  # further sets of points whose optima tell the error of the reported one
 
 
 @final
@@ -81,9 +76,6 @@ class GaussianVI(Method):
         if self.points < 2 or self.points & (self.points - 1):
             raise ConfigError(f"gaussian_vi.points is {self.points}; expected a power of 2")
 
-    def refusal(self, model: Model) -> str:
-        return ""
-
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
         try:
             with one_blas_thread():
@@ -107,14 +99,14 @@ class GaussianVI(Method):
         first = np.asarray(target.unconstrain(model.start(np.random.default_rng(0), data)))
         evaluate(np.broadcast_to(first, (self.points, target.size)))
         ready = time.perf_counter()
-        modes = _modes(target, model, data, rng, self.restarts)
+        modes = _modes(target, model, rng, self.restarts)
         z = standard_points(rng, self.points, target.size)
-        fits = [(mode, maximise(evaluate, z, mode, self.family)) for mode in _distinct(modes)]
-        fits = [(mode, fit) for mode, fit in fits if np.isfinite(fit.elbo)]
+        fits = [(top, maximise(evaluate, z, u, self.family)) for top, u in _distinct(modes)]
+        fits = [(top, fit) for top, fit in fits if np.isfinite(fit.elbo)]
         if not fits:
             raise FitError(f"{model.name}: none of {self.restarts} restarts found a finite ELBO")
         origin, best = max(fits, key=lambda pair: pair[1].elbo)
-        reached = sum(abs(mode.value - origin.value) <= _SAME for mode in modes)
+        reached = sum(abs(top - origin) <= _SAME for top, _ in modes)
         noise = rng.standard_normal((CHAINS, self.draws, target.size))
         further = [standard_points(rng, self.points, target.size) for _ in range(_FURTHER)]
         locs, factors = neighbours(evaluate, best, further, self.family)
@@ -167,37 +159,33 @@ def _record(best: Fit, elbo: float, error: float, khat: float) -> xr.Dataset:
 @lru_cache(maxsize=64)
 def _evaluator(target: Density, batch: int) -> Evaluate:
     """The log posterior and its gradient at many points, compiled once for every family."""
-
-    def one(u: Array) -> Array:
-        return log_posterior(target, u)
-
-    compiled = jax.jit(
-        lambda points: jax.lax.map(jax.value_and_grad(one), points, batch_size=batch)
-    )
+    slope = jax.value_and_grad(partial(value, target, "posterior"))
+    compiled = jax.jit(lambda points: jax.lax.map(slope, points, batch_size=batch))
 
     def evaluate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        value, gradient = compiled(jnp.asarray(points))
-        return np.asarray(value), np.asarray(gradient)
+        height, gradient = compiled(jnp.asarray(points))
+        return np.asarray(height), np.asarray(gradient)
 
     return evaluate
 
 
 def _modes(
-    target: Density, model: Model, data: xr.Dataset, rng: np.random.Generator, restarts: int
-) -> list[Mode]:
-    """Modes near data-driven starts, without those from where the search leaves the finite."""
+    target: Density, model: Model, rng: np.random.Generator, restarts: int
+) -> list[tuple[float, np.ndarray]]:
+    """Log posterior and place of the modes to which data-driven starts lead, where finite."""
     minus = negative(derivatives(target, "posterior").value_and_gradient)
-    starts = (target.unconstrain(model.start(stream, data)) for stream in rng.spawn(restarts))
+    streams = rng.spawn(restarts)
+    starts = (target.unconstrain(model.start(stream, target.data)) for stream in streams)
     ends = [bfgs(minus, np.asarray(start), 1e-3) for start in starts]
-    return [Mode(-float(end.fun), end.x) for end in ends if end is not None]
+    return [(-float(end.fun), end.x) for end in ends if end is not None]
 
 
-def _distinct(modes: list[Mode]) -> list[Mode]:
+def _distinct(modes: list[tuple[float, np.ndarray]]) -> list[tuple[float, np.ndarray]]:
     """The highest modes, one of each value: those of one value are copies under relabelling."""
-    kept: list[Mode] = []
-    for mode in sorted(modes, key=lambda mode: -mode.value):
-        if not kept or kept[-1].value - mode.value > _SAME:
-            kept.append(mode)
+    kept: list[tuple[float, np.ndarray]] = []
+    for top, u in sorted(modes, key=lambda mode: -mode[0]):
+        if not kept or kept[-1][0] - top > _SAME:
+            kept.append((top, u))
     return kept[:_MODES]
 
 

@@ -17,48 +17,39 @@ import xarray as xr
 from annotated_types import Ge
 
 from inference.estimate import Estimate
-from inference.information.derivatives import derivatives
+from inference.information.derivatives import Objective, derivatives
 from inference.information.inversion import invert
-from inference.method import Kind, Method, derived
-from inference.optimisation.starts import Search, fit_optimum
+from inference.method import Kind
+from inference.optimisation.starts import Search
 from inference.posterior.draws import CHAINS, estimate_from_draws
 from inference.posterior.points import to_natural
 from models.errors import FitError
 from models.programs.density import density
-from models.settings import Count
 from models.spec import Model
 
 
 @final
 @dataclass(frozen=True)
-class Laplace(Method):
-    """Gaussian approximation at the mode of the unconstrained posterior.
+class Laplace(Search):
+    """Gaussian approximation at the mode of the unconstrained posterior of one program.
 
     Attributes:
-        engine: whose program is optimised, and in whose space the law is Gaussian.
-        restarts: number of data-driven starts of the optimiser.
         draws: draws per pseudo-chain, of which there are four.
     """
 
-    engine: Literal["numpyro", "pymc"] = "numpyro"
-    restarts: Count = 20
     draws: Annotated[int, Ge(4)] = 10_000
 
     name: ClassVar[str] = "laplace"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     kind: ClassVar[Kind] = "laplace"
-    language = derived(lambda self: self.engine)
+    objective: ClassVar[Objective] = "posterior"
     profiles: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "quick": {"restarts": 10, "draws": 4_000},
         "thorough": {"restarts": 100, "draws": 20_000},
     }
 
-    def refusal(self, model: Model) -> str:
-        return ""
-
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
-        search = Search("posterior", self.engine, self.restarts)
-        values, problems, record = fit_optimum(model, data, rng, search)
+        values, problems, record = self.optimum(model, data, rng)
         target = density(model, data, self.engine)
         mode = np.asarray(target.unconstrain(values))
         hessian = -np.asarray(derivatives(target, "posterior").hessian(jnp.asarray(mode)))

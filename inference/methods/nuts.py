@@ -59,9 +59,6 @@ class NUTS(Method):
         "thorough": {"warm_up": 2_000, "draws": 20_000},
     }
 
-    def refusal(self, model: Model) -> str:
-        return ""
-
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
         tuning = Tuning(self.chains, self.warm_up, self.draws, self.target_accept)
         try:
@@ -78,12 +75,7 @@ class NUTS(Method):
                 f"sampling from the {self.engine} program of {model.name} failed: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        record = xr.Dataset(
-            attrs={
-                "compile": found.compile + ready - began,
-                "warm_up": found.warm_up,
-                "run": found.run,
-            }
-        )
+        seconds = found.seconds | {"compile": found.seconds["compile"] + ready - began}
+        record = xr.Dataset(attrs=seconds)
         draws = to_natural(target, found.points)
         return estimate_from_draws(model, data, draws, sample_stats=found.stats, record=record)

@@ -27,15 +27,7 @@ from inference.optimisation.newton import bfgs, negative
 type Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Points, shape (s, k) ↦ log density there, shape (s,), and its gradient, shape (s, k)."""
 
-_FLAT = 1e-3
-"""Smallest curvature of the ELBO that a Newton step believes, in precisions of q."""
-
-
-class Mode(NamedTuple):
-    """A mode of the log density."""
-
-    value: float
-    u: np.ndarray
+_FLAT = 1e-3  # smallest curvature of the ELBO that a Newton step believes, in precisions of q
 
 
 class Fit(NamedTuple):
@@ -43,12 +35,9 @@ class Fit(NamedTuple):
 
     elbo: float
     loc: np.ndarray
-    factor: np.ndarray
-    """L, lower triangular, shape (k, k)."""
-    gradient: float
-    """Largest derivative, nats for one step of a standard deviation of q."""
-    path: np.ndarray
-    """The ELBO after each step."""
+    factor: np.ndarray  # L, lower triangular, shape (k, k)
+    gradient: float  # largest derivative, nats for one step of a standard deviation of q
+    path: np.ndarray  # the ELBO after each step
 
 
 def standard_points(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
@@ -62,15 +51,12 @@ def standard_points(rng: np.random.Generator, count: int, size: int) -> np.ndarr
 
 
 def _metric(evaluate: Evaluate, mode: np.ndarray, family: str, like: int) -> np.ndarray:
-    """Cholesky factor of a covariance to search in: that at the mode, made positive if it is not.
-
-    Second derivatives are differences of the gradient; being a metric, they need no more.
-    """
+    """Cholesky factor of a covariance to search in: the mode's, made positive if it is not."""
     k, step = mode.size, 1e-4
     probes = np.tile(mode, (like, 1))
     probes[:k] += step * np.eye(k)
     probes[k : 2 * k] -= step * np.eye(k)
-    gradient = evaluate(probes)[1]
+    gradient = evaluate(probes)[1]  # a metric needs no more than differences of it
     with np.errstate(invalid="ignore"):  # of infinite ones
         information = -(gradient[:k] - gradient[k : 2 * k]) / (2 * step)
     if not np.isfinite(information).all():
@@ -83,20 +69,20 @@ def _metric(evaluate: Evaluate, mode: np.ndarray, family: str, like: int) -> np.
     return np.linalg.cholesky((vector / np.maximum(eigenvalue, floor)) @ vector.T)
 
 
-def maximise(evaluate: Evaluate, z: np.ndarray, mode: Mode, family: str) -> Fit:
+def maximise(evaluate: Evaluate, z: np.ndarray, mode: np.ndarray, family: str) -> Fit:
     """The best Gaussian from a mode, over m = mode + L₀a and L = L₀A with diagonal exp(ω).
 
     Args:
         evaluate: points, shape (s, k) ↦ log density and its gradient there.
         z: standard points, shape (s, k).
-        mode: where to begin.
+        mode: where to begin, shape (k,).
         family: `mean_field` or `full_rank`.
 
     Returns:
         The optimum; its ELBO is −∞ where the search leaves the finite numbers.
     """
     count, k = z.shape
-    base = _metric(evaluate, mode.u, family, count)
+    base = _metric(evaluate, mode, family, count)
     rows, columns = np.tril_indices(k, -1) if family == "full_rank" else np.empty((2, 0), int)
     constant = 0.5 * k * np.log(2 * np.pi * np.e) + np.log(np.diag(base)).sum()
 
@@ -108,7 +94,7 @@ def maximise(evaluate: Evaluate, z: np.ndarray, mode: Mode, family: str) -> Fit:
     def elbo(x: np.ndarray) -> tuple[float, np.ndarray]:
         with np.errstate(over="ignore", invalid="ignore"):
             shift, factor = unpack(x)
-            value, gradient = evaluate(mode.u + (shift + z @ factor.T) @ base.T)
+            value, gradient = evaluate(mode + (shift + z @ factor.T) @ base.T)
             gradient = gradient @ base
             outer = gradient.T @ z / count
             scales = np.diag(outer) * np.diag(factor) + 1.0
@@ -122,11 +108,11 @@ def maximise(evaluate: Evaluate, z: np.ndarray, mode: Mode, family: str) -> Fit:
     path = [-minus(start)[0]]
     end = bfgs(minus, start, 1e-5, follow)
     if end is None:
-        return Fit(-np.inf, mode.u, base, np.inf, np.array(path))
+        return Fit(-np.inf, mode, base, np.inf, np.array(path))
     shift, factor = unpack(end.x)
     slope = np.abs(end.jac).max() if np.isfinite(end.jac).all() else np.inf
-    at = mode.u + base @ shift
-    return Fit(-float(end.fun), at, base @ factor, float(slope), np.array(path))
+    loc = mode + base @ shift
+    return Fit(-float(end.fun), loc, base @ factor, float(slope), np.array(path))
 
 
 def neighbours(

@@ -1,4 +1,4 @@
-"""The Gaussians that Laplace's method and variational inference look for, by another route.
+"""The modes of a posterior, and the Gaussians that approximate it, by a route of their own.
 
 Laplace's approximation is N(û, H⁻¹) at the mode û of the log posterior f.  The Gaussian N(m, S)
 nearest to the posterior alone has E[∇f] = 0 and E[−∇²f] = S⁻¹, of which a mean field needs the
@@ -9,22 +9,29 @@ Rue (2023), JMLR 24.
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from inference.information.derivatives import derivatives, log_posterior
-from inference.optimisation.newton import climb
+from inference.information.derivatives import derivatives, value
+from inference.optimisation.newton import bfgs, climb, negative
+from inference.optimisation.starts import measures
+from inference.posterior.importance import Mode
+from inference.posterior.labels import canonical, log_modes
 from models.programs.density import Density
+from models.spec import Model
 
 _STEPS, _STILL = 20, 1e-3
 """Natural-gradient steps from Laplace's approximation to the nearest Gaussian, at most; they end
 where one moves by so many sd, and logs of sd."""
-_EQUAL = 1e-6
-"""Difference of the heights of two modes that are equal, nats."""
+_EQUAL = 1e-6  # difference of the heights of two modes that are equal, nats
+_SAME, _NEAR = 1e-3, 0.1
+"""Difference of the heights of two modes, nats, and their distance in sd, within which they may be
+one."""
+_MOST = 8  # modes, at most
 _POINTS, _BATCHES = 2_048, 16
 """Points by which the expectations of a Gaussian are averaged, and their batches."""
 
@@ -41,6 +48,44 @@ class Gaussian(NamedTuple):
     def sd(self) -> np.ndarray:
         """Standard deviations, shape (k,)."""
         return np.sqrt(np.diag(self.covariance))
+
+
+def modes(model: Model, target: Density, rng: np.random.Generator, starts: int) -> list[Mode]:
+    """Distinct maxima of the log posterior that some starts lead to, eight at most, highest first.
+
+    Where signs or labels can be changed, those of one value are copies, of which one is kept.
+
+    Args:
+        model: the model.
+        target: its density on the data.
+        rng: draws the starts.
+        starts: how many.
+    """
+    compiled = derivatives(target, "posterior")
+    minus = negative(compiled.value_and_gradient)
+    symmetric = log_modes(model) > 0
+    found: list[Mode] = []
+
+    def same(mode: Mode, u: np.ndarray, value: float) -> bool:
+        if abs(mode.value - value) > _SAME:
+            return False
+        off = u - mode.u
+        return symmetric or bool(off @ np.linalg.solve(mode.covariance, off) < _NEAR**2)
+
+    for stream in rng.spawn(starts):
+        u = np.asarray(target.unconstrain(model.start(stream, target.data)))
+        unit = measures(model, target, np.asarray(compiled.hessian(jnp.asarray(u))))
+        end = bfgs(minus, u, 1e-3, unit=unit)
+        if end is None or any(same(mode, end.x, -end.fun) for mode in found):
+            continue
+        values = canonical(model, target.constrain(jnp.asarray(end.x)))
+        top = climb(compiled, np.asarray(target.unconstrain(values)))
+        if top is None:
+            continue
+        value = float(compiled.value_and_gradient(jnp.asarray(top[0]))[0])
+        if not any(same(mode, top[0], value) for mode in found):
+            found.append(Mode(top[0], value, np.linalg.inv(top[1])))
+    return sorted(found, key=lambda mode: -mode.value)[:_MOST]
 
 
 def laplace(target: Density, starts: Sequence[np.ndarray]) -> Gaussian | None:
@@ -132,11 +177,9 @@ def _step(
 @lru_cache(maxsize=64)
 def _slopes(target: Density) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
     """Gradient and Hessian of the log posterior at many points, compiled."""
+    at = partial(value, target, "posterior")
 
     def both(u: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def one(at: jax.Array) -> jax.Array:
-            return log_posterior(target, at)
-
-        return jax.grad(one)(u), jax.hessian(one)(u)
+        return jax.grad(at)(u), jax.hessian(at)(u)
 
     return jax.jit(lambda points: jax.lax.map(both, points, batch_size=16))

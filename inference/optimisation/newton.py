@@ -24,12 +24,11 @@ from inference.information.derivatives import Derivatives
 type Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 """A point ↦ what is minimised and its gradient there."""
 
-_OUTSIDE = 1e300
-"""The value where an objective is not finite: a line search steps back from there."""
-_STEPS = 50
-"""Most steps of a climb, and halvings of one."""
-_LAST = 3
-"""Most steps of the end of a climb, whose digits the objective no longer shows."""
+_OUTSIDE = 1e300  # the value where an objective is not finite: a line search steps back from there
+_STEPS = 50  # most steps of a climb, and halvings of one
+_LAST = 3  # most steps of the end of a climb, whose digits the objective no longer shows
+_FEW = 3
+"""Coordinates up to which gradients are taken forwards, which keeps no array of the data's size."""
 
 
 def negative(value_and_gradient: Callable[[Any], tuple[Any, Any]]) -> Objective:
@@ -88,8 +87,8 @@ def polish(
     hessian: Callable[[np.ndarray], np.ndarray],
     start: np.ndarray,
     unit: np.ndarray | float = 1.0,
-) -> tuple[np.ndarray, float]:
-    """The minimum near a point by Newton steps in a trust region, and −objective there.
+) -> np.ndarray:
+    """The minimum near a point by Newton steps in a trust region, shape (k,).
 
     The point itself where a Hessian on the way is not finite: the way leads to an edge.
 
@@ -109,9 +108,9 @@ def polish(
     try:
         end = minimize(_in(unit, objective), start / unit, **options)
     except FloatingPointError:
-        return start, -objective(start)[0]
+        return start
     if not np.isfinite(end.x).all() or end.fun > objective(start)[0]:
-        return start, -objective(start)[0]
+        return start
     u = end.x * unit
     value, gradient = objective(u)
     for _ in range(_LAST):
@@ -124,7 +123,7 @@ def polish(
         if not (same and np.linalg.norm(slope) < np.linalg.norm(gradient)):
             break
         u, gradient = u - step, slope
-    return u, -objective(u)[0]
+    return u
 
 
 def climb(compiled: Derivatives, start: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -156,9 +155,6 @@ def climb(compiled: Derivatives, start: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 # --- within compiled functions ------------------------------------------------------------------
 
-type Slopes = Callable[[Array], tuple[Array, Array, Array]]
-"""u ↦ the objective, its gradient and minus its Hessian."""
-
 
 class Point(NamedTuple):
     """Where one climb is: the derivatives of the objective at u, and how far it is from the end."""
@@ -168,26 +164,32 @@ class Point(NamedTuple):
     gradient: Any
     information: Any
     damping: Any
-    decrement: Any
-    """Infinite where J is not positive definite."""
+    decrement: Any  # infinite where J is not positive definite
 
 
-def look(u: Array, slopes: Slopes) -> Point:
+def look(u: Array, objective: Callable[[Array], Array]) -> Point:
     """The derivatives at a point."""
-    value, gradient, information = slopes(u)
-    factor = jnp.linalg.cholesky(information)  # not finite unless it is positive definite
-    squares = solve_triangular(factor, gradient, lower=True) ** 2
-    decrement = jnp.sqrt(jnp.sum(squares))
+
+    def slope(v: Array) -> tuple[Array, tuple[Array, Array]]:
+        if v.size <= _FEW:
+            gradient, value = jax.jacfwd(lambda w: (objective(w),) * 2, has_aux=True)(v)
+        else:
+            value, gradient = jax.value_and_grad(objective)(v)
+        return gradient, (value, gradient)
+
+    hessian, (value, gradient) = jax.jacfwd(slope, has_aux=True)(u)
+    factor = jnp.linalg.cholesky(-hessian)  # not finite unless it is positive definite
+    decrement = jnp.sqrt(jnp.sum(solve_triangular(factor, gradient, lower=True) ** 2))
     decrement = jnp.where(jnp.isfinite(decrement), decrement, jnp.inf)
-    return Point(u, value, gradient, information, jnp.zeros(()), decrement)
+    return Point(u, value, gradient, -hessian, jnp.zeros(()), decrement)
 
 
-def damped_step(point: Point, slopes: Slopes) -> Point:
+def damped_step(point: Point, objective: Callable[[Array], Array]) -> Point:
     """One damped step, kept unless it descends."""
     eigenvalue, vector = jnp.linalg.eigh(point.information)
     size = jnp.abs(eigenvalue)
     curvature = size + point.damping * jnp.max(size) + 1e-12
-    new = look(point.u + limited(vector @ ((vector.T @ point.gradient) / curvature)), slopes)
+    new = look(point.u + limited(vector @ ((vector.T @ point.gradient) / curvature)), objective)
     better = new.value >= point.value - 1e-12 * jnp.abs(point.value)
     better |= jnp.isneginf(point.value)
     damping = jnp.where(better, point.damping * 0.1, jnp.maximum(point.damping * 10, 1e-3))
@@ -198,27 +200,3 @@ def damped_step(point: Point, slopes: Slopes) -> Point:
 def limited(move: Array) -> Array:
     """A step of the same direction in which no coordinate moves by more than 1."""
     return move * jnp.minimum(1.0, 1.0 / jnp.maximum(jnp.max(jnp.abs(move)), 1e-12))
-
-
-def full_steps(
-    slope: Callable[[Array], Array],
-    start: Array,
-    count: int,
-    limit: Callable[[Array], Array],
-    size: Callable[[Array], Array],
-) -> tuple[Array, Array]:
-    """A fixed number of full steps to where a gradient is zero: the end, and the last one's size.
-
-    Args:
-        slope: the gradient.
-        start: where to begin.
-        count: how many steps.
-        limit: a step ↦ what is taken of it.
-        size: a step ↦ its size.
-    """
-
-    def step(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        move = -jnp.linalg.solve(jax.jacfwd(slope)(state[0]), slope(state[0]))
-        return state[0] + limit(move), size(move)
-
-    return jax.lax.fori_loop(0, count, step, (start, jnp.asarray(jnp.inf)))

@@ -9,14 +9,16 @@ import xarray as xr
 from inference.estimate import Estimate, Quantity, named_covariance
 from inference.information.delta import quantity_covariance
 from inference.information.derivatives import Objective, derivatives
-from inference.information.edges import UNDEFINED, edges
+from inference.information.edges import edges
 from inference.information.inversion import invert
-from inference.information.matrices import observed
+from inference.posterior.draws import by_name
 from inference.posterior.labels import canonical
-from models.capabilities import HasBoundary, HasSpikes
+from models.capabilities import HasSpikes
 from models.programs.density import (
+    Language,
     density,
     flat_names,
+    flatten,
     labelled,
     names_of_entries,
     quantities,
@@ -42,8 +44,8 @@ def estimate_at(
         model: the model.
         data: the data.
         values: the point, on the natural scale.
-        information: in the unconstrained space of the NumPyro program, shape (k, k); the observed
-            information at the point by default.
+        information: in the unconstrained space of the NumPyro program, shape (k, k); by default
+            minus the Hessian of the objective there.
         objective: what is largest at the point.
         problems: what is known to be wrong already.
         sd_kind: what the estimate calls its standard errors.
@@ -52,36 +54,56 @@ def estimate_at(
     values = canonical(model, values)
     target = density(model, data)
     u = target.unconstrain(values)
-    curvature = observed(target, u) if information is None else information
-    edge = edges(model, target, np.asarray(u), curvature, objective)
-    inverse = invert(model, target, u, curvature, edge.coordinates)
-    known = model.boundary(values, data) if isinstance(model, HasBoundary) else ""
-    where = f"{known}; {UNDEFINED}" if known else edge.problem
-    record = _noted(model, data, values, record)
-    reported = quantities(model, values)
-    names = names_of_entries(quantity_table(model), data, reported)
+    if information is None:
+        information = -np.asarray(derivatives(target, objective).hessian(u))
+    edge = edges(model, target, np.asarray(u), information, objective)
+    inverse = invert(model, target, u, information, edge.coordinates)
+    names = names_of_entries(quantity_table(model), data, quantities(model, values))
     without = np.array([name in edge.where for name in names])
     covariance = quantity_covariance(model, target, u, inverse)
     covariance = np.where(without | without[:, None], np.nan, covariance)
+    record = xr.Dataset() if record is None else record
+    if isinstance(model, HasSpikes) and (sentence := model.spike(values, data)):
+        record.attrs["note"] = f"at the maximum {sentence}"
+    problems = tuple(filter(None, (*problems, inverse.problem, edge.problem)))
+    return estimate_of(
+        model, data, values, covariance, problems=problems, sd_kind=sd_kind, record=record
+    )
+
+
+def estimate_of(
+    model: Model,
+    data: xr.Dataset,
+    values: Values,
+    covariance: np.ndarray | None = None,
+    *,
+    language: Language | None = None,
+    problems: tuple[str, ...] = (),
+    **rest: Any,
+) -> Estimate:
+    """An estimate at a point, with a covariance that is known.
+
+    Args:
+        model: the model.
+        data: the data.
+        values: the point, on the natural scale.
+        covariance: of the scalars that are reported, shape (m, m); undefined if None.
+        language: whose program says what ℓ is there.
+        problems: why it must not be relied on.
+        rest: the other fields of an `Estimate`.
+    """
+    target, reported = density(model, data, language), quantities(model, values)
+    value_and_gradient = derivatives(target, "likelihood").value_and_gradient
     return exact_estimate(
         model,
         data,
         reported,
-        covariance,
-        log_likelihood=float(derivatives(target, "likelihood").value_and_gradient(u)[0]),
+        np.full((flatten(reported).size,) * 2, np.nan) if covariance is None else covariance,
+        log_likelihood=float(value_and_gradient(target.unconstrain(values))[0]),
         point=labelled(model.parameters, data, values),
-        problems=tuple(filter(None, (*problems, inverse.problem, where))),
-        sd_kind=sd_kind,
-        record=record,
+        problems=problems,
+        **rest,
     )
-
-
-def _noted(model: Model, data: xr.Dataset, values: Values, record: xr.Dataset | None) -> xr.Dataset:
-    """How a fit went, with what is nearly degenerate at its end."""
-    record = xr.Dataset() if record is None else record
-    if isinstance(model, HasSpikes) and (sentence := model.spike(values, data)):
-        record.attrs["note"] = f"at the maximum {sentence}"
-    return record
 
 
 def exact_estimate(
@@ -92,18 +114,12 @@ def exact_estimate(
     Args:
         model: the model.
         data: the data.
-        reported: the quantities, on the natural scale.
+        reported: the quantities, on the natural scale, in the order of their table.
         covariance: of their scalars, shape (m, m); NaN where undefined.
         rest: the other fields of an `Estimate`.
     """
     table = quantity_table(model)
-    reported = {p.name: reported[p.name] for p in table}
-    stops = np.cumsum([np.size(array) for array in reported.values()])[:-1]
-    parts = np.split(np.sqrt(np.diag(covariance)), stops)
-    deviations = {
-        name: np.reshape(part, np.shape(array))
-        for (name, array), part in zip(reported.items(), parts, strict=True)
-    }
+    deviations = by_name(np.sqrt(np.diag(covariance)), reported)
     location, sd = labelled(table, data, reported), labelled(table, data, deviations)
     return Estimate(
         location=Quantity(location, xr.zeros_like(location)),

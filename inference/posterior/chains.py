@@ -7,14 +7,16 @@ References: Hoffman & Gelman (2014), JMLR 15; Betancourt (2017), arXiv:1701.0243
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
-from inference.information.derivatives import derivatives, log_posterior
+from inference.information.derivatives import derivatives, value
 from inference.threads import pool
 from models.errors import FitError
 from models.programs.compilation import once
@@ -22,36 +24,26 @@ from models.programs.density import Density
 from models.programs.keys import key_of
 from models.spec import Model
 
-_ATTEMPTS = 100
-"""Starts tried for each chain until the density and its gradient are finite."""
+FIELDS = ("energy", "num_steps", "accept_prob", "diverging")
+"""Kept of every draw of NumPyro's kernel, besides the point."""
+_ATTEMPTS = 100  # starts tried for each chain until the density and its gradient are finite
 
 
 class Tuning(NamedTuple):
     """How chains run."""
 
     chains: int
-    warm_up: int
-    """Draws of each chain spent on adaptation and dropped."""
-    draws: int
-    """Draws kept of each chain."""
-    target_accept: float
-    """Mean acceptance probability the step size is adapted to."""
-
-    def dense(self, size: int) -> bool:
-        """Whether there are enough warm-up draws for a dense mass matrix of so many coordinates."""
-        return self.warm_up >= 10 * size
+    warm_up: int  # draws of each chain spent on adaptation and dropped
+    draws: int  # draws kept of each chain
+    target_accept: float  # mean acceptance probability the step size is adapted to
 
 
 class Run(NamedTuple):
-    """The outcome of an engine; arrays of shape (chain, draw, …), times in seconds."""
+    """The draws of chains, and how long they took."""
 
-    points: np.ndarray
-    """In the unconstrained space, shape (chain, draw, k)."""
-    stats: dict[str, np.ndarray]
-    """By ArviZ's names."""
-    compile: float
-    warm_up: float
-    run: float
+    points: np.ndarray  # in the unconstrained space, shape (chain, draw, k)
+    stats: dict[str, np.ndarray]  # (chain, draw) by ArviZ's names
+    seconds: dict[str, float]  # of `compile`, `warm_up` and `run`
 
 
 def starting_points(
@@ -73,8 +65,8 @@ def starting_points(
     for stream in rng.spawn(count):
         for _ in range(_ATTEMPTS):
             start = target.unconstrain(model.start(stream, target.data))
-            value, gradient = value_and_gradient(start)
-            if jnp.isfinite(value) and jnp.isfinite(gradient).all():
+            height, gradient = value_and_gradient(start)
+            if jnp.isfinite(height) and jnp.isfinite(gradient).all():
                 found.append(np.asarray(start))
                 break
         else:
@@ -83,12 +75,6 @@ def starting_points(
                 f"{_ATTEMPTS} data-driven starts"
             )
     return found
-
-
-def _in_threads[T](work: Callable[[int], T], count: int) -> list[T]:
-    """Calls it with 0, 1, …, count − 1."""
-    with pool(count) as threads:
-        return list(threads.map(work, range(count)))
 
 
 def numpyro_chains(
@@ -116,27 +102,22 @@ def numpyro_chains(
             blocks.append([np.asarray(part) for part in kept])
         return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
 
-    ready = time.perf_counter()
-    _in_threads(lambda chain: run(chain, tuning.warm_up), tuning.chains)
-    warm = time.perf_counter()
-    chains = _in_threads(lambda chain: run(chain, tuning.draws), tuning.chains)
+    ready, every = time.perf_counter(), range(tuning.chains)
+    with pool(tuning.chains) as threads:
+        list(threads.map(partial(run, draws=tuning.warm_up), every))
+        warm = time.perf_counter()
+        chains = list(threads.map(partial(run, draws=tuning.draws), every))
     end = time.perf_counter()
-    points, energy, steps, accepted, diverging = map(np.stack, zip(*chains, strict=True))
-    stats = sample_stats(energy, steps, accepted, diverging)
-    return Run(points, stats, ready - began, warm - ready, end - warm)
+    points, *fields = map(np.stack, zip(*chains, strict=True))
+    stats = sample_stats(dict(zip(FIELDS, fields, strict=True)))
+    return Run(
+        points, stats, {"compile": ready - began, "warm_up": warm - ready, "run": end - warm}
+    )
 
 
-def sample_stats(
-    energy: np.ndarray, steps: np.ndarray, accepted: np.ndarray, diverging: np.ndarray
-) -> dict[str, np.ndarray]:
-    """NumPyro's fields by ArviZ's names, and `tree_depth`, each of shape (chain, draw).
-
-    Args:
-        energy: of the Hamiltonian.
-        steps: leapfrog steps of the trajectory.
-        accepted: its mean acceptance probability.
-        diverging: whether its energy error exploded.
-    """
+def sample_stats(fields: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+    """NumPyro's `FIELDS` by ArviZ's names, and `tree_depth`, each of shape (chain, draw)."""
+    energy, steps, accepted, diverging = (np.asarray(fields[name]) for name in FIELDS)
     return {
         "energy": energy,
         "diverging": diverging,
@@ -152,9 +133,9 @@ def _kernel(target: Density, tuning: Tuning, block: int) -> tuple[Callable[..., 
     from numpyro import infer
 
     kernel = infer.NUTS(
-        potential_fn=lambda u: -log_posterior(target, u),
+        potential_fn=lambda u: -value(target, "posterior", u),
         target_accept_prob=tuning.target_accept,
-        dense_mass=tuning.dense(target.size),
+        dense_mass=tuning.warm_up >= 10 * target.size,
     )
 
     @once
@@ -165,8 +146,7 @@ def _kernel(target: Density, tuning: Tuning, block: int) -> tuple[Callable[..., 
     def advance(state: Any) -> Any:
         def one(state: Any, _: None) -> Any:
             state = kernel.sample(state, (), {})
-            kept = (state.z, state.energy, state.num_steps, state.accept_prob, state.diverging)
-            return state, kept
+            return state, (state.z, *(getattr(state, name) for name in FIELDS))
 
         return jax.lax.scan(one, state, length=block)
 

@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
-R_HAT, ESS, E_BFMI = 1.01, 400, 0.3
-"""The convergence gate."""
+R_HAT, ESS, E_BFMI = 1.01, 400, 0.3  # the convergence gate
 DIVERGENT, AROUND, MOVED = 0.001, 100, 0.1
 """Largest share of divergent transitions that may be of no matter; so many draws on either side of
 one are its place; largest distance in sd by which a mean moves without them."""
-SAME = 0.9
-"""Correlation of the draws of two chains, of every scalar, beyond which they are one."""
+SAME = 0.9  # correlation of the draws of two chains, of every scalar, beyond which they are one
 _AXES: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
 
 
@@ -49,11 +47,10 @@ def gate(
                 )
         found += _alike(flat[..., moves])
     problem, _ = divergences(flat, sample_stats)
-    if problem:
-        found.append(problem)
+    found += [problem] if problem else []
     if "energy" in sample_stats:
-        fractions: Any = array_stats.bfmi(np.asarray(sample_stats["energy"]), **_AXES)
-        fraction = np.asarray(fractions)
+        fraction: Any = array_stats.bfmi(np.asarray(sample_stats["energy"]), **_AXES)
+        fraction = np.asarray(fraction)
         if not fraction.min() >= E_BFMI:
             found.append(
                 f"the energy is explored too slowly: E-BFMI of chain {int(fraction.argmin())} is "
@@ -121,9 +118,8 @@ def _moving(flat: np.ndarray) -> np.ndarray:
     """Which scalars are finite and vary beyond rounding, shape (m,)."""
     rows = flat.reshape(-1, flat.shape[-1])
     with np.errstate(invalid="ignore"):
-        return np.isfinite(rows).all(axis=0) & (
-            np.ptp(rows, axis=0) > 1e-12 * abs(rows).max(axis=0)
-        )
+        varies = np.ptp(rows, axis=0) > 1e-12 * abs(rows).max(axis=0)
+    return np.isfinite(rows).all(axis=0) & varies
 
 
 def _diagnostics(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -141,14 +137,8 @@ def worst(flat: np.ndarray, suffix: str = "") -> dict[str, float]:
     moves = _moving(flat)
     if not moves.any():
         return {}
-    r_hat, bulk, tail = _diagnostics(flat[..., moves])
-    ess = float(min(bulk.min(), tail.min()))
-    return {f"rhat{suffix}": float(r_hat.max()), f"ess{suffix}": ess}
-
-
-def effective_size(flat: np.ndarray) -> float:
-    """Smallest bulk or tail ESS of what moves in scalars (chain, draw, m); ∞ if nothing does."""
-    return worst(flat).get("ess", np.inf)
+    r_hat, *sizes = _diagnostics(flat[..., moves])
+    return {f"rhat{suffix}": float(r_hat.max()), f"ess{suffix}": float(np.min(sizes))}
 
 
 def moments(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -22,12 +22,9 @@ from models.programs.density import density, flat_names, labelled, quantity_tabl
 from models.spec import Model, Parameter, Values
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-CHAINS = 4
-"""Pseudo-chains of independent draws, for the sake of one shape with the samplers."""
-_POINTWISE = 4_000
-"""About how many draws keep the log-likelihood of each unit: evenly spaced ones."""
-_LARGEST = 50_000_000
-"""Most pointwise log-likelihoods that are kept."""
+CHAINS = 4  # pseudo-chains of independent draws, for the sake of one shape with the samplers
+_POINTWISE = 4_000  # about how many draws keep the log-likelihood of each unit: evenly spaced ones
+_LARGEST = 50_000_000  # most pointwise log-likelihoods that are kept
 
 
 def estimate_from_draws(
@@ -42,9 +39,6 @@ def estimate_from_draws(
 ) -> Estimate:
     """The estimate that posterior draws make.
 
-    Its log-likelihood is taken at the mean of the draws in the unconstrained space, or at the best
-    draw where they lie in several modes and their mean in none.
-
     Args:
         model: the model.
         data: the data.
@@ -54,43 +48,48 @@ def estimate_from_draws(
         repeated: one set of base draws through each of several equally good estimates of their law,
             shape (estimate, draw, …); the scatter of their moments is added to the errors.
         problems: those that are known already.
-
-    Raises:
-        FitError: the density is finite at no draw.
     """
     drawn = _drawn(model, data, draws)
     scalars = reported(model)(drawn.values)
-    flat = _flat(scalars, drawn.shape)
-    location, sd = _moments(model, data, flat, scalars, repeated, drawn.pivot)
-    names = flat_names({name: location.value[name] for name in scalars})
+    flat, one = _flat(scalars, drawn.shape), {name: x[0] for name, x in scalars.items()}
+    numbers, table = moments(flat), quantity_table(model)
+    if repeated is not None:
+        numbers = _with_scatter(model, numbers, repeated, drawn.pivot)
+    mean, mean_error, sd, sd_error = (labelled(table, data, by_name(x, one)) for x in numbers)
+    names = flat_names({name: mean[name] for name in scalars})
     found, diagnostics = [*problems, *not_finite(flat, names)], drawn.diagnostics
     if sample_stats is not None:
         diagnostics = diagnostics | worst(flat) | notes(flat, sample_stats)
         found += gate(flat, names, sample_stats)
     point, log_likelihood = _point(model, data, drawn)
+    quantiles = _quantiles(model, data, by_name(np.quantile(flat, QUANTILES, axis=(0, 1)), one))
     covariance = np.atleast_2d(np.cov(flat.reshape(-1, flat.shape[2]), rowvar=False))
     return Estimate(
-        location=location,
-        sd=sd,
+        location=Quantity(mean, mean_error),
+        sd=Quantity(sd, sd_error),
         log_likelihood=log_likelihood,
         draws=_tree(model, data, drawn, scalars, sample_stats),
         problems=tuple(found),
         point=labelled(model.parameters, data, point),
         covariance=named_covariance(covariance, names),
         sd_kind="posterior_sd",
-        record=record.merge(_quantiles(model, data, flat, scalars)).assign_attrs(diagnostics),
+        record=record.merge(quantiles).assign_attrs(diagnostics),
     )
+
+
+def _quantiles(model: Model, data: xr.Dataset, found: Mapping[str, np.ndarray]) -> xr.Dataset:
+    table = quantity_table(model)
+    rows = [Parameter(f"quantile_{p.name}", p.support, ("quantile", *p.dims)) for p in table]
+    named = labelled(rows, data, {f"quantile_{name}": x for name, x in found.items()})
+    return named.assign_coords(quantile=np.array(QUANTILES))
 
 
 class _Drawn(NamedTuple):
     """Draws in one labelling, s of them, that of the best one, which is the pivot."""
 
-    values: Any
-    """By parameter, shape (s, …)."""
-    shape: tuple[int, ...]
-    """(chain, draw)."""
-    points: np.ndarray
-    """Unconstrained, shape (s, k)."""
+    values: Any  # by parameter, shape (s, …)
+    shape: tuple[int, ...]  # (chain, draw)
+    points: np.ndarray  # unconstrained, shape (s, k)
     log_likelihood: np.ndarray
     log_prior: np.ndarray
     best: int
@@ -151,48 +150,34 @@ def _tree(
         "observed_data": data,
     }
     if sample_stats is not None:
-        target, n = density(model, data), units(model, data)
-        step = thinning(len(drawn.points), n)
-        kept = drawn.points.reshape(*drawn.shape, target.size)[:, ::step]
-        unit = np.asarray(terms(target, n).pointwise(kept.reshape(-1, target.size)))
-        pointwise = {"y": unit.reshape(*kept.shape[:2], n)}
         groups["sample_stats"] = sampled(sample_stats)
-        groups["log_likelihood"] = sampled(pointwise, "unit", step=step)
+        groups["log_likelihood"] = pointwise(model, data, drawn.points.reshape(*drawn.shape, -1))
     return xr.DataTree.from_dict(groups)
 
 
-def _moments(
-    model: Model,
-    data: xr.Dataset,
-    flat: np.ndarray,
-    scalars: Values,
-    repeated: Mapping[str, ArrayLike] | None,
-    pivot: Values,
-) -> tuple[Quantity, Quantity]:
-    """Mean and sd of every quantity; `repeated` is as in `estimate_from_draws`."""
-    found = list(moments(flat))
-    if repeated is not None:
-        values, shape = _rows(model, repeated)
-        if exchangeable(model):
-            values = align(model, values, pivot)
-        again = _flat(reported(model)(values), shape)
-        for place, each in zip(
-            (1, 3), (again.mean(axis=1), again.std(axis=1, ddof=1)), strict=True
-        ):
-            found[place] = np.hypot(found[place], each.std(axis=0, ddof=1))
-    table = quantity_table(model)
-    mean, mean_error, sd, sd_error = (
-        labelled(table, data, _by_name(moment, scalars)) for moment in found
-    )
-    return Quantity(mean, mean_error), Quantity(sd, sd_error)
+def pointwise(model: Model, data: xr.Dataset, points: np.ndarray) -> xr.Dataset:
+    """log p(x_i | θ) at evenly spaced draws of a Markov chain, dims (chain, draw, unit).
+
+    The draws are in the unconstrained space, shape (chain, draw, k).
+    """
+    n, k = units(model, data), points.shape[2]
+    step = thinning(points.shape[0] * points.shape[1], n)
+    kept = points[:, ::step]
+    unit = np.asarray(terms(density(model, data), n).pointwise(kept.reshape(-1, k)))
+    return sampled({"y": unit.reshape(*kept.shape[:2], n)}, "unit", step=step)
 
 
-def _quantiles(model: Model, data: xr.Dataset, flat: np.ndarray, scalars: Values) -> xr.Dataset:
-    table = quantity_table(model)
-    found = _by_name(np.quantile(flat, QUANTILES, axis=(0, 1)), scalars)
-    rows = [Parameter(f"quantile_{p.name}", p.support, ("quantile", *p.dims)) for p in table]
-    named = labelled(rows, data, {f"quantile_{name}": x for name, x in found.items()})
-    return named.assign_coords(quantile=np.array(QUANTILES))
+def _with_scatter(
+    model: Model, numbers: Sequence[np.ndarray], repeated: Mapping[str, ArrayLike], pivot: Values
+) -> list[np.ndarray]:
+    """Moments and their errors, which also hold the scatter of those of repeated estimates."""
+    values, shape = _rows(model, repeated)
+    if exchangeable(model):
+        values = align(model, values, pivot)
+    again, (mean, mean_error, sd, sd_error) = _flat(reported(model)(values), shape), numbers
+    means, sds = again.mean(axis=1).std(axis=0, ddof=1), again.std(axis=1, ddof=1)
+    scatter = sds.std(axis=0, ddof=1)
+    return [mean, np.hypot(mean_error, means), sd, np.hypot(sd_error, scatter)]
 
 
 def _flat(scalars: Values, shape: tuple[int, ...]) -> np.ndarray:
@@ -201,13 +186,12 @@ def _flat(scalars: Values, shape: tuple[int, ...]) -> np.ndarray:
     return np.concatenate(columns, axis=-1)
 
 
-def _by_name(flat: np.ndarray, like: Values) -> dict[str, np.ndarray]:
-    """Scalars, shape (…, m), by name with the trailing shapes of arrays of shape (s, …)."""
-    stops = np.cumsum([int(np.prod(x.shape[1:])) for x in like.values()])[:-1]
-    return {
-        name: part.reshape((*flat.shape[:-1], *x.shape[1:]))
-        for (name, x), part in zip(like.items(), np.split(flat, stops, axis=-1), strict=True)
-    }
+def by_name(flat: np.ndarray, like: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+    """Scalars, shape (…, m), by name with the trailing shapes of the arrays of one point."""
+    shapes = {name: np.shape(x) for name, x in like.items()}
+    stops = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])[:-1]
+    parts = zip(shapes.items(), np.split(flat, stops, axis=-1), strict=True)
+    return {name: part.reshape((*flat.shape[:-1], *shape)) for (name, shape), part in parts}
 
 
 def posterior_group(

@@ -16,13 +16,14 @@ Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25; Watanabe (2013), JMLR 14.
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from scipy.optimize import fixed_point
 from scipy.special import logsumexp
+from scipy.stats import Covariance, multivariate_normal
 
 from inference.information.derivatives import derivatives
 from inference.posterior.chains import Tuning, numpyro_chains, starting_points
@@ -37,8 +38,7 @@ from models.spec import Model
 
 _TEMPERED = Tuning(chains=4, warm_up=500, draws=750, target_accept=0.99)
 """Short steps: others diverge where a scale nears 0, as in a mixture of too many components."""
-_CANDIDATES = 10
-"""Starts of which each chain at a temperature takes the highest."""
+_CANDIDATES = 10  # starts of which each chain at a temperature takes the highest
 _PROPOSALS = 4_000
 
 
@@ -53,14 +53,10 @@ class Measured(NamedTuple):
 class Importance(NamedTuple):
     """Draws from a normal law g near a posterior f/Z, those in one fold, and what they say of Z."""
 
-    evidence: Measured
-    """log Z."""
-    points: np.ndarray
-    """Unconstrained, shape (s, k)."""
-    log_target: np.ndarray
-    """log f, shape (s,)."""
-    log_proposal: np.ndarray
-    """log g, shape (s,)."""
+    evidence: Measured  # log Z
+    points: np.ndarray  # unconstrained, shape (s, k)
+    log_target: np.ndarray  # log f, shape (s,)
+    log_proposal: np.ndarray  # log g, shape (s,)
 
 
 def bridge(
@@ -77,13 +73,14 @@ def bridge(
     """
     target = density(model, data)
     fitting, using = draws[::2], draws[1::2]
-    normal = _Normal(fitting.mean(axis=0), np.atleast_2d(np.cov(fitting, rowvar=False)))
-    both = np.concatenate([using, normal.draw(rng, using.shape[0])])
-    equal, same = one_fold(model, target, both, normal.mean)
+    mean, covariance = fitting.mean(axis=0), np.atleast_2d(np.cov(fitting, rowvar=False))
+    normal = _normal(mean, covariance)
+    both = np.concatenate([using, np.reshape(normal.rvs(len(using), rng), using.shape)])
+    equal, same = one_fold(model, target, both, mean)
     # a draw stands for its equal in the fold; a proposal outside of it does not
     using, proposed = equal[: len(using)], both[len(using) :]
-    at_posterior = log_posterior_at(model, target, using) - normal.log(using)
-    at_proposal = log_posterior_at(model, target, proposed) - normal.log(proposed)
+    at_posterior = log_posterior_at(model, target, using) - normal.logpdf(using)
+    at_proposal = log_posterior_at(model, target, proposed) - normal.logpdf(proposed)
     at_proposal = np.where(same[len(using) :], at_proposal, -np.inf)
     n1, n2 = effective / 2, float(proposed.shape[0])
     log_s1, log_s2 = np.log(n1 / (n1 + n2)), np.log(n2 / (n1 + n2))
@@ -98,8 +95,7 @@ def bridge(
 
     log_z = float(fixed_point(update, np.median(at_posterior), xtol=1e-12, maxiter=5_000))
     top, bottom = sides(log_z)
-    first = np.exp(top - top.max())
-    second = np.exp(bottom - bottom.max())
+    first, second = np.exp(top - top.max()), np.exp(bottom - bottom.max())
     relative = first.var() / first.mean() ** 2 / n2 + second.var() / second.mean() ** 2 / n1
     return Measured(log_z, float(np.sqrt(relative)))
 
@@ -121,9 +117,9 @@ def importance(
         rng: draws from it.
     """
     target = density(model, data)
-    normal = _Normal(mode, covariance)
-    points = normal.draw(rng, _PROPOSALS)
-    log_target, log_proposal = log_posterior_at(model, target, points), normal.log(points)
+    normal = _normal(mode, covariance)
+    points = np.reshape(normal.rvs(_PROPOSALS, rng), (_PROPOSALS, mode.size))
+    log_target, log_proposal = log_posterior_at(model, target, points), normal.logpdf(points)
     inside = one_fold(model, target, points, mode)[1] & np.isfinite(log_target)
     ratio = np.where(inside, log_target - log_proposal, -np.inf)
     weight = np.exp(ratio - ratio.max())
@@ -138,29 +134,16 @@ def importance(
     )
 
 
-class _Normal:
-    """A normal law."""
-
-    def __init__(self, mean: np.ndarray, covariance: np.ndarray) -> None:
-        self.mean = mean
-        self._factor = np.linalg.cholesky(covariance)
-
-    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        return self.mean + rng.standard_normal((count, self.mean.size)) @ self._factor.T
-
-    def log(self, points: np.ndarray) -> np.ndarray:
-        standard = np.linalg.solve(self._factor, (points - self.mean).T)
-        constant = 0.5 * self.mean.size * np.log(2 * np.pi) + np.log(np.diag(self._factor)).sum()
-        return -0.5 * (standard**2).sum(axis=0) - constant
+def _normal(mean: np.ndarray, covariance: np.ndarray) -> Any:
+    return multivariate_normal(mean, Covariance.from_cholesky(np.linalg.cholesky(covariance)))
 
 
 def wbic(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Measured:
     """WBIC, in nats, by the No-U-Turn sampler on the tempered posterior.
 
-    It is a mean of one number, so ℓ is what R-hat and ESS are asked of; divergences and E-BFMI are
-    those of the chains.  The gate stops a mixture where one chain of four stays where two
-    components coincide (R-hat 1.5, WBIC 75 deviance units off).  The error is the larger of that by
-    autocorrelation and that by the scatter of the chains' means.
+    It is a mean of ℓ, which R-hat and ESS are asked of: the gate stops a mixture where one chain of
+    four stays where two components coincide.  The error is the larger of that by autocorrelation
+    and that by the scatter of the chains' means.
 
     Raises:
         FitError: there is one unit only, or the density is finite at no data-driven start.
@@ -181,13 +164,10 @@ def wbic(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Measured:
 def _tempered(
     model: Model, data: xr.Dataset, rng: np.random.Generator, temperature: float
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Draws from the posterior with the likelihood to the power 1/temperature, and statistics.
-
-    Each chain begins at the highest of several data-driven starts: between modes that are apart
-    no chain goes from one to the other, and most starts of a mixture are in some poor one.
-    """
+    """Draws from the posterior with the likelihood to the power 1/temperature, and statistics."""
     target, chains = density(model, data), _TEMPERED.chains
     value_and_gradient = derivatives(target, "posterior").value_and_gradient
+    # no chain goes between modes that are apart, and most starts of a mixture are in some poor one
     candidates = starting_points(model, target, rng, chains * _CANDIDATES)
     values = [float(value_and_gradient(jnp.asarray(start))[0]) for start in candidates]
     best = np.reshape(values, (chains, _CANDIDATES)).argmax(axis=1)

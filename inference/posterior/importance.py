@@ -27,11 +27,9 @@ from models.programs.density import Density, units
 from models.spec import Model
 
 DRAWS = 20_000
-_FREEDOM = 5.0
-"""Degrees of freedom of the t laws: tails that are heavier than most posteriors'."""
-_REFITS = 3
-_WANTED = 0.5
-"""The shape k̂ above which the proposal is refitted."""
+_FREEDOM = 5.0  # degrees of freedom of the t laws: tails that are heavier than most posteriors'
+_REFITS, _WANTED = 3, 0.5
+"""Most refits of the proposal, and the shape k̂ above which it is refitted."""
 
 
 class Mode(NamedTuple):
@@ -39,8 +37,7 @@ class Mode(NamedTuple):
 
     u: np.ndarray
     value: float
-    covariance: np.ndarray
-    """The inverse of minus the Hessian."""
+    covariance: np.ndarray  # the inverse of minus the Hessian
 
 
 @final
@@ -113,29 +110,24 @@ class Mixture:
     def __init__(self, modes: Iterable[Mode]) -> None:
         """One law for each mode, one at least, its share by Laplace's evidence."""
         self._modes = list(modes)
-        k = self._modes[0].u.size
-        logs = [m.value + 0.5 * np.linalg.slogdet(m.covariance)[1] for m in self._modes]
+        self._logs = [m.value + 0.5 * np.linalg.slogdet(m.covariance)[1] for m in self._modes]
         # no mode gets less than a tenth of an equal share: Laplace may misjudge its weight
-        share = np.exp(np.asarray(logs) - logsumexp(logs))
-        self._share = 0.9 * share + 0.1 / len(logs)
+        share = np.exp(np.asarray(self._logs) - logsumexp(self._logs))
+        self._share = 0.9 * share + 0.1 / len(self._logs)
         self._laws = [_Student(m.u, m.covariance) for m in self._modes]
-        self._size = k
 
     def with_moments(self, mean: np.ndarray, covariance: np.ndarray) -> Mixture:
         """One more law, of positive definite covariance, with the share of all others together."""
-        value = logsumexp([m.value + 0.5 * np.linalg.slogdet(m.covariance)[1] for m in self._modes])
         scale = covariance * (_FREEDOM - 2) / _FREEDOM
-        value -= 0.5 * np.linalg.slogdet(scale)[1]
+        value = logsumexp(self._logs) - 0.5 * np.linalg.slogdet(scale)[1]
         return Mixture([*self._modes, Mode(mean, float(value), scale)])
 
     def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Independent draws, shape (count, k)."""
         which = rng.choice(len(self._laws), count, p=self._share)
-        points = np.empty((count, self._size))
+        points = np.empty((count, self._modes[0].u.size))
         for i, law in enumerate(self._laws):
-            here = which == i
-            if n := int(here.sum()):
-                points[here] = law.draw(rng, n)
+            points[which == i] = law.draw(rng, int((which == i).sum()))
         return points
 
     def log(self, points: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ def one_fold(
         points: shape (s, k), in the unconstrained space.
         pivot: the point, shape (k,), that the labels are aligned to.
     """
-    if not isinstance(model, HasSigns) and not exchangeable(model):
+    if log_modes(model) == 0:
         return points, np.ones(len(points), bool)
     values: Any = {name: x[0] for name, x in to_natural(target, points[None]).items()}
     if isinstance(model, HasSigns):

@@ -4,7 +4,7 @@ What is compiled takes a fixed number of points a call, so that any number of th
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,11 +13,10 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from models.programs.density import Density, quantities, quantity_table
+from models.programs.density import Density, quantities
 from models.spec import Model, Values
 
-_CHUNK = 2_000
-"""Points per call of a compiled function."""
+_CHUNK = 2_000  # points per call of a compiled function
 _AT_ONCE = 5_000_000
 """Most pointwise log-likelihoods in memory at a time while they are only summed."""
 
@@ -47,8 +46,7 @@ class Terms(NamedTuple):
 
     totals: Callable[[ArrayLike], tuple[np.ndarray, np.ndarray, np.ndarray]]
     """Log-likelihood, log prior and log-Jacobian, each of shape (s,)."""
-    pointwise: Callable[[ArrayLike], np.ndarray]
-    """log p(x_i | θ), shape (s, N)."""
+    pointwise: Callable[[ArrayLike], np.ndarray]  # log p(x_i | θ), shape (s, N)
 
 
 @lru_cache(maxsize=64)
@@ -85,10 +83,5 @@ def to_unconstrained(target: Density, values: Mapping[str, ArrayLike]) -> np.nda
 
 @lru_cache(maxsize=64)
 def reported(model: Model) -> Callable[[Values], Values]:
-    """Parameters of many points ↦ the quantities of each, in the order of their table."""
-
-    def one(values: Values) -> Values:
-        found = quantities(model, values)
-        return {parameter.name: found[parameter.name] for parameter in quantity_table(model)}
-
-    return chunked(jax.vmap(one))
+    """Parameters of many points ↦ the quantities of each."""
+    return chunked(jax.vmap(partial(quantities, model)))

@@ -12,15 +12,13 @@ import numpy as np
 import xarray as xr
 
 from inference.estimate import Estimate
-from inference.posterior.draws import posterior_group, sampled, thinning
-from inference.posterior.points import reported, terms, to_unconstrained
-from models.programs.density import density, quantity_table, units
+from inference.posterior.draws import pointwise, posterior_group
+from inference.posterior.points import reported, to_unconstrained
+from models.programs.density import density, quantity_table
 from models.spec import Model
 
-_SHOWN = 4_000
-"""About how many draws of a fitted law are kept: as many as a figure shows."""
-_POINTWISE = 500
-"""Most draws of a chain that keep the log-likelihood of each unit in a store."""
+_SHOWN = 4_000  # about how many draws of a fitted law are kept: as many as a figure shows
+_POINTWISE = 500  # most draws of a chain that keep the log-likelihood of each unit in a store
 _THINNED = "thinned"
 
 
@@ -93,13 +91,9 @@ def log_likelihoods(model: Model, data: xr.Dataset, draws: xr.DataTree) -> xr.Da
     if _THINNED not in found.attrs:
         return found
     posterior = draws["posterior"].to_dataset()
-    target, n = density(model, data), units(model, data)
-    points = to_unconstrained(target, {p.name: _flat(posterior[p.name]) for p in model.parameters})
-    shape = posterior.sizes["chain"], posterior.sizes["draw"]
-    step = thinning(len(points), n)
-    kept = points.reshape(*shape, target.size)[:, ::step]
-    unit = np.asarray(terms(target, n).pointwise(kept.reshape(-1, target.size)))
-    return sampled({"y": unit.reshape(*kept.shape[:2], n)}, "unit", step=step)
+    values = {p.name: _flat(posterior[p.name]) for p in model.parameters}
+    points = to_unconstrained(density(model, data), values)
+    return pointwise(model, data, points.reshape(posterior.sizes["chain"], -1, points.shape[1]))
 
 
 def _groups(estimate: Estimate) -> dict[str, xr.Dataset]:

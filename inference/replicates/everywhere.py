@@ -12,12 +12,10 @@ import numpy as np
 
 from inference.threads import pool
 
-BATCH = 50
-"""Most replicates per call."""
+BATCH = 50  # most replicates per call
 NUMBERS = 250_000
 """Most numbers per call, unless one replicate has more: a few times these are in memory."""
-_ACCELERATED = 40
-"""Times as many of both on an accelerator, which computes them side by side."""
+_ACCELERATED = 40  # times as many of both on an accelerator, which computes them side by side
 
 
 def everywhere(

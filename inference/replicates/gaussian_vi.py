@@ -7,9 +7,7 @@ equations are iterated, the first by Newton's method with the precision at the m
 References: Opper & Archambeau (2009), Neural Computation 21; Bonnet (1964).
 """
 
-from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,38 +15,32 @@ import numpy as np
 import xarray as xr
 from jax import Array
 
-from inference.information.derivatives import quantity_jacobian
+from inference.information.derivatives import quantity_jacobian, value
 from inference.optimisation.elbo import standard_points
 from inference.replicates.everywhere import everywhere
 from inference.replicates.fits import climbed
-from inference.replicates.posteriors import Weighted
+from inference.replicates.posteriors import DRAWS, Weighted
 from inference.replicates.simulated import Batch
-from inference.replicates.stages import Stages, batched, compiled
+from inference.replicates.stages import Stages, compiled
 from models.programs.density import Language, density, languages
 from models.spec import Model
 
 _STEPS = 25
 _POINTS = 64
-_NEAR = 1e-3
-"""Last step, in standard deviations of q, below which it has converged."""
+_NEAR = 1e-3  # last step, in standard deviations of q, below which it has converged
 
 
-def mean_field(model: Model, batch: Batch, u: np.ndarray, *, draws: int = 400) -> Weighted:
+def mean_field(model: Model, batch: Batch, u: np.ndarray) -> Weighted:
     """Draws of the best Gaussian with independent coordinates, by data set; no evidence.
 
-    Args:
-        model: the model.
-        batch: the data sets.
-        u: where to look for the mode from, shape (R, k).
-        draws: of each q.
+    The mode is looked for from u, shape (R, k).
     """
     stages = compiled(model, batch)
     mode, precision, found = climbed(model, batch, u, "posterior")
-    fit = _compiled(stages, mode.shape[1])
-    noise = np.stack([rng.standard_normal((draws, mode.shape[1])) for rng in batch.streams])
-    loc, scale, last = everywhere(fit, (batch.arrays, mode, precision))
+    noise = np.stack([rng.standard_normal((DRAWS, mode.shape[1])) for rng in batch.streams])
+    loc, scale, last = everywhere(stages.batched(_fit), (batch.arrays, mode, precision))
     points = loc[:, None] + scale[:, None] * noise
-    even = np.full(points.shape[:2], 1 / draws)
+    even = np.full(points.shape[:2], 1 / DRAWS)
     reported = everywhere(stages.flat, (points,))
     return Weighted(points, reported, even, found & (last < _NEAR), np.full(len(found), np.nan))
 
@@ -99,25 +91,23 @@ def narrowing(
         return np.sqrt(narrow / full)
 
 
-@lru_cache(maxsize=8)
-def _compiled(stages: Stages, k: int) -> Callable[..., Any]:
-    count = max(_POINTS, 1 << (4 * k - 1).bit_length())
-    z = jnp.asarray(standard_points(np.random.default_rng(0), count, k))
+def _fit(
+    stages: Stages, arrays: tuple[Array, ...], mode: Array, precision: Array
+) -> tuple[Array, Array, Array]:
+    """Mean and sd of the best law of one replicate, and the last step in standard deviations."""
+    count = max(_POINTS, 1 << (4 * mode.size - 1).bit_length())
+    z = jnp.asarray(standard_points(np.random.default_rng(0), count, mode.size))
+    gradient = jax.grad(partial(value, stages.density(arrays), "posterior"))
 
-    def fit(arrays: tuple[Array, ...], mode: Array, precision: Array) -> tuple[Array, Array, Array]:
-        gradient = jax.grad(partial(stages.value, "posterior", arrays))
+    def step(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        loc, scale, _last = state
+        slope = jax.lax.map(gradient, loc + scale * z, batch_size=16)
+        move = jnp.linalg.solve(precision, slope.mean(axis=0))
+        curvature = -(slope * z).mean(axis=0) / scale
+        ratio = jnp.where(curvature > 0, 1 / (scale * jnp.sqrt(jnp.abs(curvature))), 2.0)
+        ratio = jnp.clip(ratio, 0.5, 2.0)
+        last = jnp.maximum(jnp.max(jnp.abs(move) / scale), jnp.max(jnp.abs(jnp.log(ratio))))
+        return loc + jnp.clip(move, -1.0, 1.0), scale * ratio, last
 
-        def step(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            loc, scale, _last = state
-            slope = jax.lax.map(gradient, loc + scale * z, batch_size=16)
-            move = jnp.linalg.solve(precision, slope.mean(axis=0))
-            curvature = -(slope * z).mean(axis=0) / scale
-            ratio = jnp.where(curvature > 0, 1 / (scale * jnp.sqrt(jnp.abs(curvature))), 2.0)
-            ratio = jnp.clip(ratio, 0.5, 2.0)
-            last = jnp.maximum(jnp.max(jnp.abs(move) / scale), jnp.max(jnp.abs(jnp.log(ratio))))
-            return loc + jnp.clip(move, -1.0, 1.0), scale * ratio, last
-
-        start = mode, 1 / jnp.sqrt(jnp.diag(precision)), jnp.asarray(jnp.inf)
-        return jax.lax.fori_loop(0, _STEPS, step, start)
-
-    return batched(fit)
+    start = mode, 1 / jnp.sqrt(jnp.diag(precision)), jnp.asarray(jnp.inf)
+    return jax.lax.fori_loop(0, _STEPS, step, start)

@@ -9,25 +9,23 @@ the Bootstrap, §13.3.
 """
 
 from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from inference.optimisation.newton import full_steps, limited
+from inference.information.derivatives import value
+from inference.optimisation.newton import limited
 from inference.replicates.everywhere import everywhere
 from inference.replicates.fits import Replicates
 from inference.replicates.simulated import Batch
-from inference.replicates.stages import Stages, batched, compiled
+from inference.replicates.stages import Stages, compiled
 from models.spec import Model
 
-_STEPS = 12
-"""Newton steps to a constrained maximum."""
-_AGAIN = 10
-"""Newton steps to the maximum of a resampled likelihood."""
+_STEPS, _AGAIN = 12, 10
+"""Newton steps to a constrained maximum, and to that of a resampled likelihood."""
 _NEAR = 1e-3
 """Last step, in standard errors, below which these have converged; infinite at a saddle."""
 _ROUNDING = 1e-6
@@ -47,7 +45,7 @@ def profile_deviances(
     """
     wanted = np.tile(np.asarray(values, float), (batch.count, 1))
     arguments = batch.arrays, fits.u, fits.information, wanted
-    deviance, last = everywhere(_profile(compiled(model, batch)), arguments)
+    deviance, last = everywhere(compiled(model, batch).batched(_profile), arguments)
     # below −rounding, û is not the maximum that the constrained one is held against
     found = (last < _NEAR) & fits.converged[:, None] & (deviance > -_ROUNDING)
     return np.where(found, deviance, np.nan)
@@ -66,62 +64,62 @@ def bootstrap(
     """
     seeds = np.array([rng.integers(2**63, size=draws) for rng in batch.streams])
     arguments = batch.arrays, fits.u, fits.information, seeds
-    estimate, last = everywhere(_resample(compiled(model, batch)), arguments)
+    estimate, last = everywhere(compiled(model, batch).batched(_resample), arguments)
     return estimate, fits.converged & (last < _NEAR).all(axis=1)
+
+
+def _profile(
+    stages: Stages, arrays: tuple[Array, ...], u: Array, information: Array, wanted: Array
+) -> tuple[Array, Array]:
+    """The profile deviance of each quantity of one replicate, and its last step."""
+    log_likelihood = partial(value, stages.density(arrays), "likelihood")
+
+    def constrained(which: Array, wanted: Array) -> tuple[Array, Array]:
+        def lagrangian(both: Array) -> Array:
+            away = stages.reported(both[:-1])[which] - wanted
+            return log_likelihood(both[:-1]) - both[-1] * away
+
+        slope = jax.grad(lagrangian)
+        end, move = _full_steps(slope, jnp.append(u, 0.0), _STEPS, u.size)
+        # at a maximum under one constraint the bordered Hessian has one positive eigenvalue
+        positive = jnp.sum(jnp.linalg.eigvalsh(jax.jacfwd(slope)(end)) > 0)
+        deviance = 2 * (log_likelihood(u) - log_likelihood(end[:-1]))
+        return deviance, jnp.where(positive == 1, _size(information, move[:-1]), jnp.inf)
+
+    return jax.vmap(constrained)(jnp.arange(wanted.size), wanted)
+
+
+def _resample(
+    stages: Stages, arrays: tuple[Array, ...], u: Array, information: Array, seeds: Array
+) -> tuple[Array, Array]:
+    """The quantities at the maxima of resampled likelihoods of one replicate, and last steps."""
+    units = stages.density(arrays).log_likelihood
+    count = jax.eval_shape(units, u).shape[0]
+
+    def resampled(seed: Array) -> tuple[Array, Array]:
+        drawn = jax.random.randint(jax.random.key(seed), (count,), 0, count)
+        weights = jnp.zeros(count).at[drawn].add(1.0)
+        slope = jax.grad(lambda v: weights @ units(v))
+        end, move = _full_steps(slope, u, _AGAIN, u.size)
+        maximum = jnp.linalg.eigvalsh(jax.jacfwd(slope)(end))[-1] < 0
+        return stages.reported(end), jnp.where(maximum, _size(information, move), jnp.inf)
+
+    return jax.lax.map(resampled, seeds)
+
+
+def _full_steps(
+    slope: Callable[[Array], Array], start: Array, count: int, k: int
+) -> tuple[Array, Array]:
+    """Newton steps to where a slope is 0, limited in k coordinates: the end, and the last one."""
+
+    def step(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        u = state[0]
+        move = -jnp.linalg.solve(jax.jacfwd(slope)(u), slope(u))
+        # a multiplier after the k coordinates is estimated anew by each step
+        return u + jnp.append(limited(move[:k]), move[k:]), move
+
+    return jax.lax.fori_loop(0, count, step, (start, jnp.full_like(start, jnp.inf)))
 
 
 def _size(information: Array, move: Array) -> Array:
     return jnp.sqrt(move @ information @ move)
-
-
-@lru_cache(maxsize=8)
-def _profile(stages: Stages) -> Callable[..., Any]:
-    def one(
-        arrays: tuple[Array, ...], u: Array, information: Array, wanted: Array
-    ) -> tuple[Array, Array]:
-        def log_likelihood(v: Array) -> Array:
-            return stages.value("likelihood", arrays, v)
-
-        def constrained(which: Array, value: Array) -> tuple[Array, Array]:
-            def lagrangian(both: Array) -> Array:
-                away = stages.reported(both[:-1])[which] - value
-                return log_likelihood(both[:-1]) - both[-1] * away
-
-            slope = jax.grad(lagrangian)
-            end, last = full_steps(
-                slope,
-                jnp.append(u, 0.0),
-                _STEPS,
-                # the multiplier is estimated anew by each step
-                limit=lambda move: jnp.append(limited(move[:-1]), move[-1]),
-                size=lambda move: _size(information, move[:-1]),
-            )
-            # at a maximum under one constraint the bordered Hessian has one positive eigenvalue
-            positive = jnp.sum(jnp.linalg.eigvalsh(jax.jacfwd(slope)(end)) > 0)
-            deviance = 2 * (log_likelihood(u) - log_likelihood(end[:-1]))
-            return deviance, jnp.where(positive == 1, last, jnp.inf)
-
-        return jax.vmap(constrained)(jnp.arange(wanted.size), wanted)
-
-    return batched(one)
-
-
-@lru_cache(maxsize=8)
-def _resample(stages: Stages) -> Callable[..., Any]:
-    def one(
-        arrays: tuple[Array, ...], u: Array, information: Array, seeds: Array
-    ) -> tuple[Array, Array]:
-        units = partial(stages.units, arrays)
-        count = jax.eval_shape(units, u).shape[0]
-
-        def resampled(seed: Array) -> tuple[Array, Array]:
-            drawn = jax.random.randint(jax.random.key(seed), (count,), 0, count)
-            weights = jnp.zeros(count).at[drawn].add(1.0)
-            slope = jax.grad(lambda v: weights @ units(v))
-            end, last = full_steps(slope, u, _AGAIN, limited, partial(_size, information))
-            maximum = jnp.linalg.eigvalsh(jax.jacfwd(slope)(end))[-1] < 0
-            return stages.reported(end), jnp.where(maximum, last, jnp.inf)
-
-        return jax.lax.map(resampled, seeds)
-
-    return batched(one)

@@ -5,8 +5,6 @@ trajectory.  For studies that need a few nearly independent draws of very many p
 Reference: Hoffman & Gelman (2014), JMLR 15.
 """
 
-from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -14,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from inference.information.derivatives import value
 from inference.replicates.everywhere import everywhere
 from inference.replicates.simulated import Batch
-from inference.replicates.stages import Stages, batched, compiled
+from inference.replicates.stages import Stages, compiled
 from models.spec import Model
 
 _TARGET_ACCEPT = 0.9
@@ -28,10 +27,8 @@ leave the posterior invariant too."""
 class Chains(NamedTuple):
     """One chain for each of R data sets."""
 
-    points: np.ndarray
-    """Shape (R, draws, k), in the unconstrained space."""
-    usable: np.ndarray
-    """Boolean, shape (R,): no trajectory diverged and every number is finite."""
+    points: np.ndarray  # shape (R, draws, k), in the unconstrained space
+    usable: np.ndarray  # Boolean, shape (R,): no trajectory diverged and every number is finite
 
 
 def sample(
@@ -47,7 +44,7 @@ def sample(
         draws: draws kept of each chain.
         thin: one of so many is kept.
     """
-    chain = _chain(compiled(model, batch), warm_up, draws, thin)
+    chain = compiled(model, batch).batched(_chain, warm_up, draws, thin)
     seeds = np.array([rng.integers(2**63) for rng in batch.streams])
     points, diverged = everywhere(chain, (batch.arrays, start, seeds))
     return Chains(points, np.isfinite(points).all(axis=(1, 2)) & ~diverged)
@@ -60,32 +57,35 @@ def autocorrelation(draws: np.ndarray) -> np.ndarray:
         return np.nan_to_num((away[:, 1:] * away[:, :-1]).sum(axis=1) / (away**2).sum(axis=1))
 
 
-@lru_cache(maxsize=8)
-def _chain(stages: Stages, warm_up: int, draws: int, thin: int) -> Callable[..., Any]:
+def _chain(
+    stages: Stages,
+    warm_up: int,
+    draws: int,
+    thin: int,
+    arrays: tuple[Array, ...],
+    start: Array,
+    seed: Array,
+) -> tuple[Array, Array]:
+    """The draws of one chain, and whether any trajectory of theirs diverged."""
     from numpyro import infer
 
-    def chain(arrays: tuple[Array, ...], start: Array, seed: Array) -> tuple[Array, Array]:
-        kernel = infer.NUTS(
-            potential_fn=lambda u: -stages.value("posterior", arrays, u),
-            target_accept_prob=_TARGET_ACCEPT,
-            dense_mass=True,
-            max_tree_depth=_DEPTH,
-        )
+    target = stages.density(arrays)
+    kernel = infer.NUTS(
+        potential_fn=lambda u: -value(target, "posterior", u),
+        target_accept_prob=_TARGET_ACCEPT,
+        dense_mass=True,
+        max_tree_depth=_DEPTH,
+    )
 
-        def step(_: int, state: Any) -> Any:
-            return kernel.sample(state, (), {})
+    def step(_: int, carry: tuple[Any, Array]) -> tuple[Any, Array]:
+        state = kernel.sample(carry[0], (), {})
+        return state, carry[1] | state.diverging
 
-        def keep(carry: tuple[Any, Array], _: None) -> tuple[tuple[Any, Array], Array]:
-            def one(_: int, inner: tuple[Any, Array]) -> tuple[Any, Array]:
-                state = kernel.sample(inner[0], (), {})
-                return state, inner[1] | state.diverging
+    def keep(carry: tuple[Any, Array], _: None) -> tuple[tuple[Any, Array], Array]:
+        carry = jax.lax.fori_loop(0, thin, step, carry)
+        return carry, carry[0].z
 
-            state, diverged = jax.lax.fori_loop(0, thin, one, carry)
-            return (state, diverged), state.z
-
-        state = kernel.init(jax.random.key(seed), warm_up, start, (), {})
-        state = jax.lax.fori_loop(0, warm_up, step, state)
-        (_, diverged), points = jax.lax.scan(keep, (state, jnp.asarray(False)), length=draws)
-        return points, diverged
-
-    return batched(chain)
+    begun = kernel.init(jax.random.key(seed), warm_up, start, (), {})
+    tuned, _ = jax.lax.fori_loop(0, warm_up, step, (begun, jnp.asarray(False)))
+    (_, diverged), points = jax.lax.scan(keep, (tuned, jnp.asarray(False)), length=draws)
+    return points, diverged

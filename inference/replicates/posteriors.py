@@ -5,73 +5,68 @@ weights draws of a Student t law there by the density over that law's.
 Reference: Geweke (1989), Econometrica 57.
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from scipy.special import gammaln, logsumexp
 
+from inference.information.derivatives import value
 from inference.replicates.everywhere import everywhere
 from inference.replicates.fits import climbed
 from inference.replicates.simulated import Batch
-from inference.replicates.stages import compiled
+from inference.replicates.stages import Stages, compiled
 from models.spec import Model
 
-_FREEDOM = 5.0
-"""Degrees of freedom of the law that proposes posterior draws."""
-_WORTH = 0.1
-"""Least effective share of weighted draws."""
+DRAWS = 400  # draws of each posterior
+_FREEDOM, _WORTH = 5.0, 0.1
+"""Degrees of freedom of the law that proposes draws, and least effective share of weighted ones."""
 
 
 class Weighted(NamedTuple):
     """Draws of each replicate's posterior with weights that sum to one; S draws."""
 
-    points: np.ndarray
-    """In the unconstrained space, shape (R, S, k)."""
-    quantities: np.ndarray
-    """Shape (R, S, m)."""
-    weights: np.ndarray
-    """Shape (R, S)."""
+    points: np.ndarray  # in the unconstrained space, shape (R, S, k)
+    quantities: np.ndarray  # shape (R, S, m)
+    weights: np.ndarray  # shape (R, S)
     usable: np.ndarray
     """Boolean, shape (R,): there is a mode, and the weights are worth enough draws."""
-    log_evidence: np.ndarray
-    """log p(x) of each replicate by these draws, nats, shape (R,)."""
+    log_evidence: np.ndarray  # log p(x) of each replicate by these draws, nats, shape (R,)
 
 
-def posteriors(
-    model: Model, batch: Batch, u: np.ndarray, *, draws: int = 400
-) -> dict[str, Weighted]:
+def posteriors(model: Model, batch: Batch, u: np.ndarray) -> dict[str, Weighted]:
     """Two posteriors of each replicate, `laplace[numpyro]` and `posterior`, the exact one.
 
-    Args:
-        model: the model.
-        batch: the data sets.
-        u: where to look for the mode from, shape (R, k), such as the maximum-likelihood estimate.
-        draws: S.
+    The mode is looked for from u, shape (R, k), such as the maximum-likelihood estimate.
     """
     stages = compiled(model, batch)
+    log_posteriors = stages.batched(_log_posteriors)
     mode, precision, found = climbed(model, batch, u, "posterior")
     k = mode.shape[1]
     factor = np.linalg.cholesky(precision)
-    normal = np.stack([rng.standard_normal((draws, k)) for rng in batch.streams])
-    mixing = np.stack([np.sqrt(_FREEDOM / rng.chisquare(_FREEDOM, draws)) for rng in batch.streams])
+    normal = np.stack([rng.standard_normal((DRAWS, k)) for rng in batch.streams])
+    mixing = np.stack([np.sqrt(_FREEDOM / rng.chisquare(_FREEDOM, DRAWS)) for rng in batch.streams])
     standard = np.linalg.solve(np.swapaxes(factor, 1, 2)[:, None], normal[..., None])[..., 0]
     light, heavy = mode[:, None] + standard, mode[:, None] + mixing[..., None] * standard
-    top = everywhere(stages.log_posteriors, (batch.arrays, mode[:, None]))[:, 0]
+    top = everywhere(log_posteriors, (batch.arrays, mode[:, None]))[:, 0]
     square = ((mixing[..., None] * normal) ** 2).sum(axis=2)
-    log = everywhere(stages.log_posteriors, (batch.arrays, heavy))
+    log = everywhere(log_posteriors, (batch.arrays, heavy))
     log = log + 0.5 * (_FREEDOM + k) * np.log1p(square / _FREEDOM)
     log = np.where(np.isfinite(log), log, -np.inf)
     with np.errstate(invalid="ignore"):  # where there is no mode
         weights = np.exp(log - log.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
-    enough = 1 / (weights**2).sum(axis=1) > _WORTH * draws
+    enough = 1 / (weights**2).sum(axis=1) > _WORTH * DRAWS
     half = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
     heavy_constant = gammaln((_FREEDOM + k) / 2) - gammaln(_FREEDOM / 2)
     heavy_constant -= 0.5 * k * np.log(np.pi * _FREEDOM)
-    exact = logsumexp(log, axis=1) - np.log(draws) - heavy_constant - half
+    exact = logsumexp(log, axis=1) - np.log(DRAWS) - heavy_constant - half
     about = top + 0.5 * k * np.log(2 * np.pi) - half
     laplace, ours = (everywhere(stages.flat, (points,)) for points in (light, heavy))
-    even = np.full_like(weights, 1 / draws)
+    even = np.full_like(weights, 1 / DRAWS)
     return {
         "laplace[numpyro]": Weighted(light, laplace, even, found, about),
         "posterior": Weighted(heavy, ours, weights, found & enough, exact),
@@ -87,5 +82,33 @@ def leave_one_out(model: Model, batch: Batch, draws: Weighted) -> np.ndarray:
     References: Gelfand, Dey & Chang (1992), Bayesian Statistics 4; Ionides (2008), J. Comput.
     Graph. Statist. 17.
     """
-    stage = compiled(model, batch).leave_one_out
+    stage = compiled(model, batch).batched(_leave_one_out)
     return everywhere(stage, (batch.arrays, draws.points, draws.weights))
+
+
+def _log_posteriors(stages: Stages, arrays: tuple[Array, ...], points: Array) -> Array:
+    """The log posterior of one replicate at several points, unnormalised."""
+    at = partial(value, stages.density(arrays), "posterior")
+    return jax.lax.map(at, points, batch_size=20)
+
+
+def _leave_one_out(
+    stages: Stages, arrays: tuple[Array, ...], points: Array, weights: Array
+) -> Array:
+    """Σ_i log p(x_i | x_{−i}) of one replicate."""
+    target, zero = stages.density(arrays), jnp.full(stages.n, -jnp.inf)
+
+    def sums(log_cut: Array | float) -> tuple[Array, Array]:
+        """Logarithms of Σ w_i and Σ p(x_i | θ) w_i."""
+
+        def add(logs: tuple[Array, Array], draw: tuple[Array, Array]) -> tuple[Any, None]:
+            log_p = target.log_likelihood(draw[0])
+            own = jnp.minimum(jnp.log(draw[1]) - log_p, log_cut)
+            return (jnp.logaddexp(logs[0], own), jnp.logaddexp(logs[1], own + log_p)), None
+
+        return jax.lax.scan(add, (zero, zero), (points, weights))[0]
+
+    # twice over the draws, since S × n likelihoods of every replicate are not kept
+    weight, predictive = sums(sums(jnp.inf)[0] - 0.5 * jnp.log(len(points)))
+    # a draw under which a unit is impossible has an infinite weight
+    return jnp.sum(jnp.where(jnp.isfinite(weight), predictive - weight, -jnp.inf))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import Any, cast, final
+from typing import Any, final
 
 import jax
 import numpy as np
@@ -28,12 +28,10 @@ from models.errors import ModelError
 from models.programs.numpyro import numpyro_data, observed_sites
 from models.spec import Model, Values
 
-_MOST = 125
-"""Most data sets per call."""
+_MOST = 125  # most data sets per call
 _LOOKS, _LONG = 12, 200
 """Simulated sets, and units of each, by which a design is told from covariates that vary."""
-_DATA, _AFTER = 0, 2
-"""Streams of a replicate; 1 is the prior draw of a study that makes one."""
+_DATA, _AFTER = 0, 2  # streams of a replicate; 1 is the prior draw of a study that makes one
 
 
 @final
@@ -93,14 +91,9 @@ class Batch:
         """The measured variables, each with a leading axis of replicates."""
         return tuple(self.stacked[name] for name in self.varying)
 
-    @property
-    def shape(self) -> Template:
-        """The key of compiled functions: one for all sets that have the same."""
-        return Template(self.template, self.varying)
-
 
 class Template:
-    """A data set that stands for all that have its shape and the same fixed variables."""
+    """A data set for all of its shape with the same fixed variables: a key of what is compiled."""
 
     def __init__(self, dataset: xr.Dataset, varying: tuple[str, ...]) -> None:
         self.dataset = dataset
@@ -119,16 +112,9 @@ class Template:
 
     def filled(self, arrays: tuple[Array, ...]) -> xr.Dataset:
         """The set with the varying variables replaced."""
-        new = {
-            name: (self.dataset[name].dims, array)
-            for name, array in zip(self.varying, arrays, strict=True)
-        }
-        fixed = {
-            str(name): (array.dims, array.data)
-            for name, array in self.dataset.items()
-            if name not in self.varying
-        }
-        return xr.Dataset({**new, **fixed})
+        new = dict(zip(self.varying, arrays, strict=True))
+        every = self.dataset.items()
+        return xr.Dataset({n: (one.dims, new.get(str(n), one.data)) for n, one in every})
 
 
 def simulated(
@@ -153,31 +139,26 @@ def simulated(
     ]
     if isinstance(values, dict):
         points *= len(indices)
-    if isinstance(model, HasOwnPrograms):
-        if model.draws_by_itself:
-            return _by_own_programs(model, points, n, indices, seed)
-        return _one_by_one(model, _own_template(model, n), points, n, indices, seed)
     template, draw = _sampler(model, n)
     if draw is None:
-        return _one_by_one(model, template, points, n, indices, seed)
-    stacked = {name: np.stack([at[name] for at in points]) for name in points[0]}
-    word = np.random.SeedSequence(seed).generate_state(1, np.uint64)  # of a seed of any size
-    arguments = np.repeat(word, len(indices)), np.asarray(indices), stacked
-    size = sum(array.size for array in template.data_vars.values())
-    drawn = everywhere(draw, arguments, most=_MOST, numbers=size)
-    arrays = {str(name): np.asarray(array.data) for name, array in template.data_vars.items()}
-    same = {name: np.broadcast_to(one, (len(indices), *one.shape)) for name, one in arrays.items()}
-    return Batch(n, indices, seed, template, same | drawn, points)
+        stacked = _one_by_one(model, template, points, n, indices, seed)
+    else:
+        many = {name: np.stack([at[name] for at in points]) for name in points[0]}
+        stacked = draw(many, indices, seed)
+    return Batch(n, indices, seed, template, stacked, points)
+
+
+type _Draw = Callable[[Any, Sequence[int], int], dict[str, np.ndarray]]
+"""(values of each replicate, indices, seed) ↦ variables of the sets."""
 
 
 @lru_cache(maxsize=32)
-def _sampler(model: Model, n: int) -> tuple[xr.Dataset, Callable[..., Any] | None]:
-    """A data set of n units, and (seed, index, values) ↦ its variables drawn by the program.
-
-    None if the program cannot draw them.
-    """
-    one, other = (model.simulate(np.random.default_rng(i), model.truth, n) for i in range(2))
-    if not _draws(model, one, other):
+def _sampler(model: Model, n: int) -> tuple[xr.Dataset, _Draw | None]:
+    """A data set of n units, and how its program draws more of them; None if it cannot."""
+    one = model.simulate(np.random.default_rng(0), model.truth, n)
+    if isinstance(model, HasOwnPrograms):
+        return one, partial(_by_own_programs, model, one, n) if model.draws_by_itself else None
+    if not _draws(model, one, model.simulate(np.random.default_rng(1), model.truth, n)):
         return one, None
     types = {name: one[name].dtype for name in observed_sites(model, one, model.truth)}
 
@@ -186,37 +167,73 @@ def _sampler(model: Model, n: int) -> tuple[xr.Dataset, Callable[..., Any] | Non
         drawn = numpyro_data(model, one, values, key)
         return {name: drawn[name].astype(dtype) for name, dtype in types.items()}
 
-    return one, jax.jit(jax.vmap(draw))
+    return one, partial(_by_program, jax.jit(jax.vmap(draw)), one)
+
+
+def _by_program(
+    draw: Callable[..., Any], template: xr.Dataset, many: Values, indices: Sequence[int], seed: int
+) -> dict[str, np.ndarray]:
+    word = np.random.SeedSequence(seed).generate_state(1, np.uint64)  # of a seed of any size
+    arguments = np.repeat(word, len(indices)), np.asarray(indices), many
+    size = sum(array.size for array in template.data_vars.values())
+    drawn = everywhere(draw, arguments, most=_MOST, numbers=size)
+    arrays = {str(name): np.asarray(array.data) for name, array in template.data_vars.items()}
+    same = {name: np.broadcast_to(one, (len(indices), *one.shape)) for name, one in arrays.items()}
+    return same | drawn
 
 
 def _by_own_programs(
-    model: Model, points: Sequence[Values], n: int, indices: Sequence[int], seed: int
-) -> Batch:
+    model: HasOwnPrograms,
+    template: xr.Dataset,
+    n: int,
+    many: Values,
+    indices: Sequence[int],
+    seed: int,
+) -> dict[str, np.ndarray]:
     """The data sets of a user's own programs, whose covariates are the same in each."""
-    own = cast("HasOwnPrograms", model)
-    template = _own_template(model, n)
     streams = [np.random.SeedSequence(seed, spawn_key=(n, index, _DATA)) for index in indices]
     seeds = np.array([one.generate_state(1, np.uint64)[0] >> 1 for one in streams], np.int64)
-    stacked = {name: np.stack([at[name] for at in points]) for name in points[0]}
-    drawn = own.simulated_sets(seeds, stacked, template)
-    return Batch(n, indices, seed, template, drawn, points)
+    return model.simulated_sets(seeds, many, template)
 
 
-@lru_cache(maxsize=32)
-def _own_template(model: Model, n: int) -> xr.Dataset:
-    return model.simulate(np.random.default_rng(0), model.truth, n)
+def _one_by_one(
+    model: Model,
+    template: xr.Dataset,
+    points: Sequence[Values],
+    n: int,
+    indices: Sequence[int],
+    seed: int,
+) -> dict[str, np.ndarray]:
+    expected = _kinds({str(name): array.data for name, array in template.data_vars.items()})
+    stacked = {n: np.empty((len(indices), *shape), kind) for n, (kind, shape) in expected.items()}
+    for i, (index, at) in enumerate(zip(indices, points, strict=True)):
+        data = model.simulate(_stream(seed, n, index, _DATA), at, n)
+        arrays = {str(name): np.asarray(data.variables[name].data) for name in data.data_vars}
+        if _kinds(arrays) != expected:
+            raise ModelError(
+                f"{model.name}.simulate gives variables {_kinds(arrays)} after {expected}; "
+                "expected the same types and shapes for the same number of units"
+            )
+        for name, array in arrays.items():
+            stacked[name][i] = array  # while it is in the cache
+    return stacked
+
+
+def _kinds(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {name: (array.dtype.newbyteorder("="), array.shape) for name, array in arrays.items()}
+
+
+def _stream(seed: int, n: int, index: int, what: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(n, index, what)))
 
 
 def _draws(model: Model, one: xr.Dataset, other: xr.Dataset) -> bool:
-    """Whether the program observes the measured variables, by laws that do not look at them.
-
-    Laws are looked at where they are at several points, since one alone may hide what they look at.
-    """
+    """Whether the program observes the measured variables, by laws that do not look at them."""
     observed = set(observed_sites(model, one, model.truth))
     if not observed or not observed <= set(one.data_vars) or not _fixed(model, observed):
         return False
     starts = [model.start(np.random.default_rng(i), data) for i, data in enumerate((one, other))]
-    for values in (model.truth, *starts):
+    for values in (model.truth, *starts):  # one alone may hide what laws look at
         sites, again = (observed_sites(model, data, values) for data in (one, other))
         if not observed == sites.keys() == again.keys():
             return False
@@ -249,42 +266,3 @@ def _fixed(model: Model, observed: set[str]) -> bool:
         and all(np.array_equal(first[name].data, one[name].data) for name in design)
         for one in sets
     )
-
-
-def _one_by_one(
-    model: Model,
-    template: xr.Dataset,
-    points: Sequence[Values],
-    n: int,
-    indices: Sequence[int],
-    seed: int,
-) -> Batch:
-    stacked = {
-        str(name): np.empty((len(indices), *array.shape), array.dtype.newbyteorder("="))
-        for name, array in template.data_vars.items()
-    }
-    for i, (index, at) in enumerate(zip(indices, points, strict=True)):
-        data = model.simulate(_stream(seed, n, index, _DATA), at, n)
-        arrays = {str(name): np.asarray(data.variables[name].data) for name in data.data_vars}
-        _require_alike(model, stacked, arrays)
-        for name, array in arrays.items():
-            stacked[name][i] = array  # while it is in the cache
-    return Batch(n, indices, seed, template, stacked, points)
-
-
-def _stream(seed: int, n: int, index: int, what: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(n, index, what)))
-
-
-def _require_alike(
-    model: Model, stacked: dict[str, np.ndarray], arrays: dict[str, np.ndarray]
-) -> None:
-    kinds = [
-        {name: (array.dtype.newbyteorder("="), array.shape[cut:]) for name, array in many.items()}
-        for many, cut in ((stacked, 1), (arrays, 0))
-    ]
-    if kinds[0] != kinds[1]:
-        raise ModelError(
-            f"{model.name}.simulate gives variables {kinds[1]} after {kinds[0]}; expected the same "
-            "types and shapes for the same number of units"
-        )

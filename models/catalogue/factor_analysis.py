@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     import pymc as pm
     from jax import Array
 
-_HEYWOOD = 1e-4
-"""A uniqueness relative to its variable's variance below which it is on the boundary."""
-
 
 @dataclass(frozen=True)
 class _LinearFactors(Model):
@@ -252,11 +249,6 @@ class FactorAnalysis(_LinearFactors):
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
         return ((cls(factors=2), "fa_sim6", tuple(f"v{i}" for i in range(1, 7))),)
-
-    def boundary(self, values: Values, data: xr.Dataset) -> str:
-        share = np.asarray(values["scale"]) ** 2 / np.asarray(data["y"].data).var(axis=0)
-        told = f"uniqueness[{int(share.argmin())}] is {share.min():.1e} of its variable's variance"
-        return f"{told}: on the boundary (a Heywood case)" if share.min() < _HEYWOOD else ""
 
     def referee(self, data: xr.Dataset) -> tuple[Values, Values, float]:
         """statsmodels: maximum-likelihood factoring of the correlation matrix, rescaled."""

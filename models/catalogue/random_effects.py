@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     import pymc as pm
     from jax import Array
 
-_BOUNDARY = 1e-3
-"""τ relative to the standard error of a group's mean below which it is on the boundary."""
-
 
 @final
 @dataclass(frozen=True)
@@ -159,12 +156,6 @@ class RandomEffects(Model):
         count = jnp.asarray(np.bincount(index).astype(float))
         total = jax.ops.segment_sum(y, index, num_segments=count.shape[0])
         return total / count, count / values["sigma"] ** 2
-
-    def boundary(self, values: Values, data: xr.Dataset) -> str:
-        _, precision = self._group_means(values, data)
-        ratio = float(values["tau"] * jnp.sqrt(jnp.max(precision)))
-        told = f"tau is {ratio:.1e} of the smallest group standard error: on the boundary 0"
-        return told if ratio < _BOUNDARY else ""
 
     def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
         return jnp.concatenate([values["mu"][None], self._variances(values, data)[0]])
