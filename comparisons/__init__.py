@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from comparisons.posteriors import SamePosterior, same_posterior
     from comparisons.runs.check import Checked, check
     from comparisons.runs.comparison import Comparison, compare
-    from comparisons.runs.studying import study
+    from comparisons.runs.conduct import study
     from comparisons.studies import Study
     from comparisons.verdict import Verdict
 
@@ -24,7 +24,7 @@ _HOMES = {
     "compare": "comparisons.runs.comparison",
     "distances": "",
     "same_posterior": "comparisons.posteriors",
-    "study": "comparisons.runs.studying",
+    "study": "comparisons.runs.conduct",
     "testing": "",
 }
 """Where each public name is defined; "" where it is a module of this package."""

@@ -3,8 +3,6 @@
 JAX and PyTensor read the environment when they are first imported.
 """
 
-from __future__ import annotations
-
 import contextlib
 import faulthandler
 import gc
@@ -26,7 +24,7 @@ _ONE_AT_A_TIME = threading.Lock()
 def perform(
     call: str, arguments: tuple[Any, ...], skip: dict[str, str], events: str, log: str
 ) -> Any:
-    """Calls a function with its arguments, `skip` and `tell`.
+    """Calls a function with its arguments, `skip` and `tell`; raises nothing but ConcordErrors.
 
     Args:
         call: `module:function`.
@@ -74,15 +72,7 @@ def perform(
 
 
 def require_same(description: object, expected: str) -> None:
-    """Refuses a worker whose numbers would be others.
-
-    Args:
-        description: what the work depends on, as this process sees it.
-        expected: digest of it where the work was planned.
-
-    Raises:
-        ConfigError: they differ.
-    """
+    """Refuses a worker whose numbers would be others."""
     from comparisons.store.keys import digest
     from models.errors import ConfigError
 

@@ -1,26 +1,17 @@
 """Every `x.py` beside this file that defines `compare(case)` is a comparison."""
 
-from __future__ import annotations
-
 import inspect
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from types import ModuleType
 
 import comparisons.claims
 from comparisons.claims import GATE
 from models.errors import did_you_mean, refuse
 from models.registry import entries
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import ModuleType
-
 
 def chosen(names: Sequence[str] = ()) -> dict[str, ModuleType]:
-    """The comparisons named, all if none is, alphabetical; the gate is always first.
-
-    Raises:
-        ConfigError: lists every unknown name.
-    """
+    """The comparisons named, all if none is, alphabetical; the gate is always first."""
     catalogue = {
         name: module
         for name, module in entries(comparisons.claims).items()
