@@ -96,10 +96,7 @@ def measure_spec(text: str, source: str, work: tuple[int, int, int], **_: object
 
 
 def measured(module: ModuleType, setting: Setting, work: Work) -> Measured:
-    """A study's columns for some replicates, those that fail left out with their reasons.
-
-    FitError where what fails does not depend on the replicate.
-    """
+    """A study's columns for some replicates; FitError where what fails is not the replicate's."""
 
     def attempt(indices: range) -> dict[str, np.ndarray]:
         columns = module.measure(setting, work.n, indices)
@@ -111,47 +108,44 @@ def measured(module: ModuleType, setting: Setting, work: Work) -> Measured:
     except Exception as error:  # whatever it is, it is the replicate's or the study's
         # the same failure wherever one looks is none of a replicate
         places = np.unique(np.linspace(0, len(everyone) - 1, _LOOKS).astype(int))
-        reasons = {_failure(attempt, everyone[place : place + 1]) for place in places}
-        if len(everyone) > 1 and len(reasons) == 1 and "" not in reasons:
+        looks = [next(_singly(attempt, everyone[place : place + 1]))[1] for place in places]
+        if len(everyone) > 1 and isinstance(looks[0], str) and looks.count(looks[0]) == len(looks):
             name = module.__name__.rpartition(".")[2]
             raise FitError(
                 f"{name} of {setting.model.name} failed at N = {work.n}: {reason(error)}"
             ) from error
-    rows: dict[int, dict[str, np.ndarray]] = {}
-    failures: Counter[str] = Counter()
-    waiting = [everyone]
-    while waiting:
-        part = waiting.pop()
-        try:
-            columns = attempt(part)
-        except Exception as error:  # whatever it is, it is counted with its reason
-            middle = len(part) // 2
-            waiting += [part[:middle], part[middle:]] if middle else []
-            failures.update([] if middle else [reason(error)])
-        else:
-            for place, index in enumerate(part):
-                rows[index] = {name: column[place] for name, column in columns.items()}
-    one = next(iter(rows.values()), {})
+    found = dict(_singly(attempt, everyone))
+    rows = {index: one for index, one in found.items() if not isinstance(one, str)}
+    failures = Counter(one for one in found.values() if isinstance(one, str))
     stacked = {
-        name: np.stack(
-            [rows[i][name] if i in rows else np.full_like(row, np.nan) for i in everyone]
-        )
-        for name, row in one.items()
+        name: np.stack([rows[i][name] if i in rows else np.full_like(row, np.nan) for i in found])
+        for name, row in next(iter(rows.values()), {}).items()
     }
     return Measured(stacked, dict(failures))
 
 
-def _failure(attempt: Callable[[range], object], indices: range) -> str:
+def _singly(
+    attempt: Callable[[range], dict[str, np.ndarray]], part: range
+) -> Iterator[tuple[int, dict[str, np.ndarray] | str]]:
+    """Replicates in order, each with its row of every column, or with the reason of its failure."""
     try:
-        attempt(indices)
+        columns = attempt(part)
     except Exception as error:  # of a user's program, told and not raised
-        return reason(error)
-    return ""
+        if len(part) == 1:
+            yield part[0], reason(error)
+        else:
+            middle = len(part) // 2
+            yield from _singly(attempt, part[:middle])
+            yield from _singly(attempt, part[middle:])
+    else:
+        for place, index in enumerate(part):
+            yield index, {name: column[place] for name, column in columns.items()}
 
 
 def description(module: ModuleType, setting: Setting) -> dict[str, object]:
     """Everything a batch depends on but its replicates."""
     model, own = setting.model, isinstance(setting.model, HasOwnPrograms)
+    study_file = Path(str(module.__file__))
     return {
         "study": module.__name__,
         "model": canonical(model),
@@ -159,9 +153,7 @@ def description(module: ModuleType, setting: Setting) -> dict[str, object]:
         "seed": setting.seed,
         "methods": canonical(setting.methods),
         "versions": versions(),
-        "source": source_digest(
-            type(model), Path(str(module.__file__)), *map(type, setting.methods)
-        ),
+        "source": source_digest(type(model), study_file, *map(type, setting.methods)),
     }
 
 
@@ -182,11 +174,5 @@ def spec(name: str, model: Mapping[str, Any], setting: Setting) -> dict[str, Any
     """
     own = isinstance(setting.model, HasOwnPrograms)
     truth = {n: np.asarray(x).tolist() for n, x in setting.model.truth.items()} if own else None
-    methods = [label(method) for method in setting.methods]
-    return {
-        "study": name,
-        "model": model,
-        "truth": truth,
-        "seed": setting.seed,
-        "methods": methods,
-    }
+    given = {"seed": setting.seed, "methods": [label(method) for method in setting.methods]}
+    return {"study": name, "model": model, "truth": truth, **given}

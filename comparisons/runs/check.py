@@ -18,10 +18,9 @@ from comparisons.case import Case
 from comparisons.claims import GATE
 from comparisons.policy import TOLERANCE
 from comparisons.runs.console import tell_reading
-from comparisons.runs.plan import built, model_class
+from comparisons.runs.plan import built, chosen, model_class
 from comparisons.runs.programs import guarded, parts, user_program
 from comparisons.runs.programs import table as table_of
-from comparisons.runs.selection import chosen
 from comparisons.runs.settings import CaseSettings
 from models.data.dataset import as_dataset
 from models.data.load import data_name, load_data, opened

@@ -26,8 +26,7 @@ from comparisons.runs import signals
 from comparisons.runs.console import tell_reading
 from comparisons.runs.flow import case_result, closed, compared, tabulated
 from comparisons.runs.place import place, publish
-from comparisons.runs.plan import refuse_memory
-from comparisons.runs.selection import chosen
+from comparisons.runs.plan import chosen, refuse_memory
 from comparisons.runs.settings import Settings
 from comparisons.verdict import Verdict, at_tolerance
 from inference.estimate import Estimate

@@ -100,28 +100,19 @@ def study(
     own = data is None or isinstance(given, HasOwnPrograms)
     model = at_truth(given if own else adopt_class(given, opened(data)), truth)
     ladder = _ladder(model, n, replicates, seed)
-    module, setting = prepared(name, model, methods, seed, tolerance)
+    methods = sequence("methods", methods, Method, "(cc.NUTS(),)")
+    setting = Setting(model, seed, methods, tolerance)
+    module = prepared(name, setting)
     with tempfile.TemporaryDirectory() as folder:
         return conduct(module, setting, ladder, replicates, Store(Path(folder)), lambda *_: None)
 
 
-def prepared(
-    name: str, model: Model, methods: Sequence[Method], seed: int, tolerance: float
-) -> tuple[ModuleType, Setting]:
-    """The study and what it is to study.
-
-    Args:
-        name: the study.
-        model: the model, at its truth.
-        methods: those to study besides its own.
-        seed: of every random stream.
-        tolerance: factor on every practical bound.
-    """
+def prepared(name: str, setting: Setting) -> ModuleType:
+    """The study of that name; refuses what it cannot study."""
     module = find_study(name)
-    methods = sequence("methods", methods, Method, "(cc.NUTS(),)")
-    tell_reading(getattr(model, "data", None))
-    further(name, module, model, methods)
-    return module, Setting(model, seed, tuple(methods), tolerance)
+    tell_reading(getattr(setting.model, "data", None))
+    further(name, module, setting.model, setting.methods)
+    return module
 
 
 def default_ladder(model: Model) -> tuple[int, ...]:
@@ -190,12 +181,10 @@ def conduct(
     name = module.__name__.rpartition(".")[2]
     if not verdicts:
         raise FitError(f"{name} has nothing to say of {setting.model.name}")
-    others = module.descriptive(setting, summaries) if "descriptive" in vars(module) else ()
-    statement = inspect.getdoc(module) or name
+    others = tuple(vars(module).get("descriptive", lambda *_: ())(setting, summaries))
+    statement, model = inspect.getdoc(module) or name, setting.model
     failures = {n: dict(sums[n].failures) for n in units if sums[n].failures}
-    return Study(
-        name, statement, setting.model, tuple(units), total, verdicts, failures, tuple(others)
-    )
+    return Study(name, statement, model, tuple(units), total, verdicts, failures, others)
 
 
 def _size(setting: Setting, n: int, memory: int) -> int:
@@ -268,24 +257,20 @@ def _fill(
     total = sum(work.stop - work.start for work in works)
     done, missing = 0, []
     for work in works:
-        known = keep is None or keep[0].intact(_raw(keep[1], work))
         stored = store.load_json({**source, "work": work}, partial(_kept, work))
-        if stored is None or not known:
+        if stored is not None and (keep is None or keep[0].intact(_raw(keep[1], work))):
+            sums[work.n].add(work, stored, {})
+            done += work.stop - work.start
+        else:
             missing.append(work)
-            continue
-        columns = stored
-        sums[work.n].add(work, columns, {})
-        done += work.stop - work.start
     if done:
         progress("kept from before", done, total)
     for work, (arrays, failures) in workers.measured(missing):
-        columns = {
-            column: Moments.of(rows, sketch=column in sketched) for column, rows in arrays.items()
-        }
+        columns = {name: Moments.of(x, sketch=name in sketched) for name, x in arrays.items()}
         if keep is not None and arrays:
             _write_raw(*keep, setting, work, arrays)
         if not failures:  # failures are never stored
-            plain = {column: moments.plain for column, moments in columns.items()}
+            plain = {name: moments.plain for name, moments in columns.items()}
             store.save_json({**source, "work": work}, plain)
         sums[work.n].add(work, columns, failures)
         done += work.stop - work.start

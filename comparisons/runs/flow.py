@@ -21,9 +21,8 @@ from comparisons import case as _case
 from comparisons.case import Case
 from comparisons.claims import GATE
 from comparisons.report.result import CaseResult
-from comparisons.runs.plan import plan
+from comparisons.runs.plan import chosen, plan, title
 from comparisons.runs.remote import require_same
-from comparisons.runs.selection import chosen, title
 from comparisons.store.entries import Store
 from comparisons.store.keys import digest, source_digest
 from comparisons.verdict import Verdict, at_tolerance, not_comparable

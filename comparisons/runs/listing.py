@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import models.catalogue
 from comparisons.claims import GATE
-from comparisons.runs.selection import chosen, title
+from comparisons.runs.plan import chosen, title
 from comparisons.runs.theory import NAME, catalogue
 from comparisons.studies import studies
 from inference.catalogue import catalogue as methods

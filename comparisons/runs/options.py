@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +19,35 @@ def option(
     return kind | None, typer.Option(None, *names, metavar=metavar, help=text, **how)
 
 
+_many = partial(option, kind=list[str])
+
+
 def _flag(text: str, name: str) -> tuple[Any, Any]:
     return bool, typer.Option(False, name, help=text)
 
 
 _PROFILES = "quick|standard|thorough"
-_MANY = list[str]
 _MODEL = "A model of the catalogue, or your own: my_model.py:MyModel."
 OPTIONS: dict[str, tuple[Any, Any]] = {
     "model": (str | None, typer.Argument(None, help=_MODEL)),
-    "values": option(
-        "A hyper-parameter of the model; may repeat.", "NAME=VALUE", "--set", kind=_MANY
-    ),
+    "values": _many("A hyper-parameter of the model; may repeat.", "NAME=VALUE", "--set"),
     "pymc": option("Your own PyMC model, or the function that returns it.", "FILE:NAME"),
     "numpyro": option("Your own NumPyro function.", "FILE:NAME"),
-    "names": option("What A is called in the other program; may repeat.", "A=B", kind=_MANY),
-    "latent": option(
-        "A variable to integrate out of the likelihood; may repeat.", "NAME", kind=_MANY
-    ),
+    "names": _many("What A is called in the other program; may repeat.", "A=B"),
+    "latent": _many("A variable to integrate out of the likelihood; may repeat.", "NAME"),
     "data": option(
         "A bundled data set, or a CSV or Parquet file. Default: the model's own examples."
     ),
-    "column": option("A column to use; repeat it for several.", "NAME", kind=_MANY),
-    "methods": option(
+    "column": _many("A column to use; repeat it for several.", "NAME"),
+    "methods": _many(
         "Methods to use, separated by commas: nuts, or one variant of it, nuts[pymc]. "
         "Default: all.",
         "NAMES",
-        kind=_MANY,
     ),
-    "only": option(
+    "only": _many(
         "Comparisons to make, separated by commas; whether both programs are the same model is "
         "always checked. Default: all.",
         "NAMES",
-        kind=_MANY,
     ),
     "profile": option(
         "How long to run; without a command, quick is also one data set per model alone. "
@@ -82,10 +79,8 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "standardise": _flag(
         "Centre and scale each measured column first, to mean 0 and sd 1.", "--standardise"
     ),
-    "truth": option(
-        "Where your own programs draw their data: a=0.5, or b=[1,2]; may repeat.",
-        "NAME=VALUE",
-        kind=_MANY,
+    "truth": _many(
+        "Where your own programs draw their data: a=0.5, or b=[1,2]; may repeat.", "NAME=VALUE"
     ),
     "replicates": option(
         "Most data sets at each N; fewer if all is decided.",
@@ -117,10 +112,8 @@ FOR_STUDY = {
     "profile": option(
         "How much is simulated by the study `theory`.", _PROFILES, show_default="standard"
     ),
-    "methods": option(
-        "Methods to study besides the study's own, each data set by itself: nuts[pymc].",
-        "NAMES",
-        kind=_MANY,
+    "methods": _many(
+        "Methods to study besides the study's own, each data set by itself: nuts[pymc].", "NAMES"
     ),
 }
 """Where a command means something else by an option."""

@@ -14,8 +14,8 @@ import comparisons
 from comparisons.report.files import MARK, report_names
 from comparisons.report.result import CaseResult
 from comparisons.report.tables import VERDICTS
+from comparisons.runs.console import complain
 from comparisons.runs.executor import Cluster, Executor, Here
-from comparisons.runs.progress import say
 from comparisons.runs.settings import Settings
 from comparisons.store.entries import Store, disk_error
 from comparisons.store.keys import digest, files_digest
@@ -67,7 +67,7 @@ def place(
     here = debug or (settings.jobs == 1 and not settings.scheduler)
     with held(Path(settings.out).absolute(), force=force) as output:
         output.claim([*names, *([] if here else [_LOG])])
-        store = Store(output.path / STORE, warn=say)
+        store = Store(output.path / STORE, warn=complain)
         store.root.mkdir(exist_ok=True)
         store.sweep()
         jobs, log = min(settings.jobs or os.cpu_count() or 1, most), output.path / _LOG
@@ -82,7 +82,9 @@ def held(out: Path, *, force: bool = False) -> Iterator[Output]:
     """An output directory of ours, made if it is not there and kept from other runs."""
     try:
         # verdicts of ours are kept where all else that a run writes is not, as in version control
-        output = Output(out, force=force, signs={"verdicts.csv": ",".join(VERDICTS[:4])}, tell=say)
+        output = Output(
+            out, force=force, signs={"verdicts.csv": ",".join(VERDICTS[:4])}, tell=complain
+        )
         output.refuse_others()
         out.mkdir(parents=True, exist_ok=True)
         with FileLock(out / LOCK, timeout=_ENDING):

@@ -4,22 +4,25 @@ A plan's `spec` is plain JSON, so that a worker process rebuilds the same case f
 """
 
 import dataclasses
+import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, final, get_type_hints
 
 import numpy as np
 import xarray as xr
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
+import comparisons.claims
 import models.catalogue
 from comparisons.case import Case, Progress, all_methods, usual_methods
+from comparisons.claims import GATE
 from comparisons.report.files import slug
 from comparisons.runs.environment import memory_limit
 from comparisons.runs.programs import adopted, adopted_class, at_truth, parts, user_class
-from comparisons.runs.selection import chosen
 from comparisons.runs.settings import CaseSettings, Settings, explained
 from comparisons.store.entries import Store
 from inference.catalogue import catalogue
@@ -32,7 +35,7 @@ from models.errors import ConfigError, DataError, did_you_mean, refuse
 from models.programs.adopted.classes import missing
 from models.programs.density import units
 from models.programs.readings import outside_support
-from models.registry import lookup, subclasses
+from models.registry import entries, lookup, subclasses
 from models.spec import Model
 
 _ANYWHERE = 2**28
@@ -195,16 +198,9 @@ def chosen_methods(
     profile: Profile, names: Sequence[str], settings: Mapping[str, Mapping[str, Any]]
 ) -> tuple[Method, ...]:
     """The methods named, by name or label, with their settings; the usual ones if none is named."""
-    everything, usual = all_methods(profile), set(usual_methods(profile))
-    methods = catalogue()
-    labels = {label(method): method for method in everything}
-    valid = dict.fromkeys([*methods, *labels])
-    mistakes = [
-        f"unknown method {name!r}.{did_you_mean(name, valid)}"
-        for name in (*names, *settings)
-        if name not in valid
-    ]
-    refuse(mistakes)
+    labels = {label(method): method for method in all_methods(profile)}
+    usual = set(usual_methods(profile))
+    _refuse_unknown("method", (*names, *settings), dict.fromkeys([*catalogue(), *labels]))
     found: list[Method] = []
     for name, method in labels.items():
         if not {name, method.name} & set(names) if names else method not in usual:
@@ -214,6 +210,25 @@ def chosen_methods(
             method = built(type(method), dumped(method) | changes)
         found.append(method)
     return tuple(found)
+
+
+def chosen(names: Sequence[str] = ()) -> dict[str, ModuleType]:
+    """The comparisons named, all if none is, alphabetical; the gate is always first."""
+    modules = entries(comparisons.claims).items()
+    claims = {name: module for name, module in modules if "compare" in vars(module)}
+    _refuse_unknown("comparison", names, claims)
+    rest = [name for name in claims if name != GATE and (not names or name in names)]
+    return {name: claims[name] for name in (GATE, *rest)}
+
+
+def _refuse_unknown(kind: str, names: Iterable[str], valid: Collection[str]) -> None:
+    unknown = [name for name in names if name not in valid]
+    refuse([f"unknown {kind} {name!r}.{did_you_mean(name, valid)}" for name in unknown])
+
+
+def title(module: ModuleType) -> str:
+    """The first line of a comparison's statement."""
+    return (inspect.getdoc(module) or module.__name__).partition("\n")[0].rstrip(".")
 
 
 def _specs(case: CaseSettings) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Progress on standard error: a bar in a terminal, one plain line per fit elsewhere."""
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import final
 
 from rich.console import Console
@@ -18,16 +18,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from models.errors import printable
+from comparisons.runs.console import complain
 
 _ENDED = {"fitted": "", "stored": "stored", "failed": "failed"}
-
-
-def say(message: str, console: Console | None = None) -> None:
-    """Prints a line on standard error, above a bar if one is there; a closed one is silent."""
-    with suppress(OSError):
-        console = console or Console(stderr=True, soft_wrap=True)
-        console.print(printable(message), markup=False, highlight=False)
 
 
 @final
@@ -83,7 +76,7 @@ class Report(AbstractContextManager["Report"]):
 
     def told(self, slug: str, event: str, name: str, seconds: float) -> None:
         if event == "warning":
-            self.say(name)
+            complain(name)
         elif event in _ENDED:
             self._ended(slug, event, name, seconds)
         elif event == "ended":
@@ -99,16 +92,12 @@ class Report(AbstractContextManager["Report"]):
             description=escape("; ".join(self._running.values())),
         )
 
-    def say(self, message: str) -> None:
-        """Prints a line above the bar."""
-        say(message, self._bar.console)
-
     def _ended(self, slug: str, event: str, name: str, seconds: float) -> None:
         self._known.add((slug, name))
         self._done.add((slug, name))
         if event == "failed" or not self._bar.live.is_started:
             spent = _ENDED[event] or f"{seconds:.1f} s"
-            self.say(f"[{len(self._done)}/{len(self._known)}] {slug} {name}: {spent}")
+            complain(f"[{len(self._done)}/{len(self._known)}] {slug} {name}: {spent}")
 
 
 @final
@@ -126,8 +115,8 @@ class Counting(AbstractContextManager["Counting"]):
         """Shows how many data sets of a round are done."""
         self._bar.update(self._bar.task_ids[0], completed=done, total=total, description=what)
         if done == total and not self._bar.live.is_started:
-            say(f"{done:,} data sets", self._bar.console)
+            complain(f"{done:,} data sets")
 
     def listen(self, task: str, event: str, name: str, seconds: float) -> None:
         if event == "warning":
-            say(name, self._bar.console)
+            complain(name)

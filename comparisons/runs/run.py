@@ -25,16 +25,16 @@ from comparisons.runs import supervisor
 from comparisons.runs import theory as _theory
 from comparisons.runs.batches import spec, there
 from comparisons.runs.conduct import conduct, default_ladder, prepared
-from comparisons.runs.console import say as print_result
-from comparisons.runs.console import tell_reading
+from comparisons.runs.console import complain, say, tell_reading
 from comparisons.runs.executor import ONE_THREAD, Cluster, Executor
 from comparisons.runs.flow import case_result, closed, record_description, stored_record
 from comparisons.runs.place import place, publish
 from comparisons.runs.plan import Plan, chosen_methods, plans, studied_model
-from comparisons.runs.progress import Counting, Report, say
+from comparisons.runs.progress import Counting, Report
 from comparisons.runs.settings import Settings
 from comparisons.store.entries import Store
 from comparisons.store.keys import digest
+from comparisons.studies import Setting
 from comparisons.verdict import OUTCOMES, Verdict
 from inference.method import label
 from models.errors import FitError, printable, told
@@ -80,7 +80,7 @@ def run(
         page, screens = publish(results, output.path, command)
         store.used.update(*(record["used"] for record in records.values()))
     for screen in screens:
-        print_result(f"{printable(str(screen))}\n")
+        say(f"{printable(str(screen))}\n")
     every = (verdict for r in results for verdicts in r.verdicts.values() for verdict in verdicts)
     code = conclude(every, case_errors(results, records, broken))
     return page, 1 if _failed_on(settings.fail_on, page.parent, len(results)) else code
@@ -119,7 +119,8 @@ def study(
     with supervisor.stage("the reading of the model and its data"):
         model = studied_model(described, truth)
     methods = chosen_methods("quick", settings.methods, {}) if settings.methods else ()
-    module, setting = prepared(name, model, methods, settings.seed, settings.tolerance)
+    setting = Setting(model, settings.seed, methods, settings.tolerance)
+    module = prepared(name, setting)
     from comparisons.report.pages.study import study_names, write
 
     names, how = study_names(name, model), {"debug": debug, "force": force}
@@ -181,10 +182,10 @@ def conclude(
         The exit code: 1 if some verdict is DIFFER, else 4 if something went wrong, else 0.
     """
     for error in errors:
-        say(f"error: {error}")
+        complain(f"error: {error}")
     counts = Counter(verdict.outcome for verdict in verdicts)
     parts = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]]
-    say(f"{start}{counts.total()} {noun}: {', '.join(parts) or 'none'}")
+    complain(f"{start}{counts.total()} {noun}: {', '.join(parts) or 'none'}")
     return 1 if counts["DIFFER"] else 4 if errors else 0
 
 
@@ -196,11 +197,11 @@ def _failed_on(mark: str | None, out: Path, cases: int) -> bool:
     graded = len(grades[["model", "data"]].drop_duplicates())
     if graded < cases:
         told = "that takes a sampler that passes its checks, and posterior_agreement"
-        say(f"no method was graded in {cases - graded} of {cases} cases: {told}")
+        complain(f"no method was graded in {cases - graded} of {cases} cases: {told}")
     worse = grades[grades["mark"].isin(MARKS[MARKS.index(cast("Mark", mark)) :])]
     for row in worse.itertuples():
         about = f"{row.model} on {row.data}: {row.method} for {row.parameter}"
-        say(f"{about} is {row.mark}: {row.cause}")
+        complain(f"{about} is {row.mark}: {row.cause}")
     return len(worse) > 0 or graded < cases
 
 
@@ -244,7 +245,7 @@ def _records(
         tasks[plan.slug] = (plan.spec, plan.slug, str(store.root), key)
     with Report(fits) as report:
         if records:
-            report.say(f"{len(records)} of {len(planned)} cases are unchanged")
+            complain(f"{len(records)} of {len(planned)} cases are unchanged")
 
         def words() -> str:
             where = f"which are kept in {store.root}; the same command resumes"

@@ -22,18 +22,7 @@ _LARGEST, _DEEPEST = 2**20, 20
 
 
 class CaseSettings(BaseModel):
-    """One model on one data set.
-
-    Attributes:
-        model: a model of the catalogue, or `file.py:Class`; "" where programs are given.
-        pymc: your own PyMC model, or a function that returns one, as `file.py:name`.
-        numpyro: your own NumPyro function, as `file.py:name`.
-        names: which name of one program is which of the other.
-        latent: variables of the programs to integrate out of the likelihood.
-        set: the model's hyper-parameters by name.
-        data: a bundled data set or a CSV or Parquet file; the model's own examples if absent.
-        columns: the columns to use; all that suit the model if empty.
-    """
+    """One model, or programs in its place, on one data set; `options` says what each field is."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,27 +33,13 @@ class CaseSettings(BaseModel):
     latent: tuple[str, ...] = ()
     set: dict[str, Any] = {}
     data: str | None = None
-    columns: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()  # all that suit the model
 
 
 class Settings(BaseModel):
-    """A run.
+    """A run: the options of the command line by name, cases, and settings of methods by theirs.
 
-    Attributes:
-        cases: what to fit; every model on its bundled data if empty.
-        methods: names (`nuts`) or labels (`nuts[pymc]`) of methods; all if empty.
-        only: names of comparisons; all if empty.
-        profile: how long the methods run.
-        seed: the seed of every random stream.
-        out: directory of the report and of the stored fits.
-        jobs: worker processes; as many as processors or cases, whichever is fewer, by default; 1
-            is this process alone.
-        scheduler: address of a Dask scheduler whose workers are used instead.
-        timeout: most seconds for one fit, for reading a model, or for a stage of its check.
-        tolerance: factor on every practical bound; the gate has none.
-        fail_on: grade at which a run fails, or worse.
-        standardise: whether measurements are centred and scaled to standard deviation 1 first.
-        settings: settings of methods by name, over those of the profile.
+    `options` says what each is.  Without cases, every model runs on its bundled data.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
