@@ -183,8 +183,7 @@ def _run(given: Mapping[str, Any], cases: Sequence[Mapping[str, Any]] = ()) -> N
         from comparisons.runs.run import run, told_command
 
         chosen, mistakes = _settings({**given, "cases": cases}, *RUN, "cases")
-        how = {"debug": given["debug"], "force": given["force"]}
-        return run(chosen, told_command(), mistakes=mistakes, **how)
+        return run(chosen, told_command(), mistakes)
 
     _finish(attempt)
 
@@ -199,7 +198,6 @@ def _studied(name: str, given: Mapping[str, Any]) -> tuple[Path, int]:
     from models.errors import refuse
 
     chosen, mistakes = _settings(given, "profile", "methods", *WORKPLACE)
-    how = {"debug": given["debug"], "force": given["force"]}
     if name == NAME:
         used = {"profile", *WORKPLACE} - {"tolerance"}
         unused = [one for one, value in given.items() if value and one not in used]
@@ -207,7 +205,7 @@ def _studied(name: str, given: Mapping[str, Any]) -> tuple[Path, int]:
             f"--{one.replace('values', 'set')} is not for the study {NAME}" for one in unused
         ]
         refuse(mistakes)
-        return theory(chosen, told_command(), **how)
+        return theory(chosen, told_command())
     find_study(name)
     units, more = numbers("--n", given["n"]) if given["n"] else ((), [])
     mistakes += [*more, *([f"--profile is for the study {NAME} alone"] if given["profile"] else [])]
@@ -221,7 +219,6 @@ def _studied(name: str, given: Mapping[str, Any]) -> tuple[Path, int]:
         told_command(),
         truth=parse_set(given["truth"] or (), "--truth"),
         keep=given["keep"],
-        **how,
     )
 
 

@@ -151,8 +151,8 @@ class Comparison:
         """
         case, problems = self.case, dict(self.problems)
         page = slug(f"{case.model.name}-{case.data_name}")
-        settings, names = Settings(out=str(out), jobs=1), report_names([page])
-        with place(settings, {}, names, debug=False, force=force) as (output, store, _):
+        settings = Settings(out=str(out), jobs=1, force=force)
+        with place(settings, report_names([page]), 1) as (output, store, _):
             for method, fit in case.estimates().items():
                 whole = kept(case, method, fit)
                 store.save(case.fit_description(method), whole, case.about(method))

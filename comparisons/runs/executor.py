@@ -325,17 +325,15 @@ class Cluster(contextlib.AbstractContextManager["Cluster"]):
         if not attempt.worker and self._own is not None and attempt.lost < _MOST_LOST:
             attempt.lost += 1  # it waited on a worker that another task killed
             return attempt
-        doing = attempt.doing
+        doing, late, attempt.late = attempt.doing, attempt.late, False
         attempt.deaths[doing] += error.allowed_failures + 1
-        again = attempt.deaths[doing] < _MOST_DEATHS and not attempt.late
-        how = f"the worker {self._how(attempt.worker)}{'' if again else ' twice'}"
-        if attempt.place:
-            how = f"{attempt.place}: {how}"
-        if attempt.late:
+        again = attempt.deaths[doing] < _MOST_DEATHS and not late
+        if late:
             how = f"it took longer than {self.limit:g} s; allow more with --timeout SECONDS"
-            attempt.late = False
-        unnamed = doing in (start, _BETWEEN)
-        if unnamed and not again:
+        else:
+            at = f"{attempt.place}: " if attempt.place else ""
+            how = f"{at}the worker {self._how(attempt.worker)}{'' if again else ' twice'}"
+        if not again and doing in (start, _BETWEEN):
             what = "; what it printed, if anything, is in run.log" if self.log else ""
             return LostError(f"{how} during {doing}{what}")
         if not again:

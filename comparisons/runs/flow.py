@@ -6,9 +6,9 @@ What a case yields is a plain JSON record beside the stored fits, so that proces
 on and an unchanged case is not computed again.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -97,23 +97,22 @@ def run_case(
     modules = chosen(only)
     case.failed.update({name: reason for name, reason in skip.items() if name not in modules})
     problems = {name: reason for name, reason in skip.items() if name in modules}
-
-    def compared(name: str) -> list[Verdict]:
-        return _kept_verdicts(case, name, modules[name], store, activity, problems)
-
-    verdicts = {GATE: compared(GATE)}
-    cause = closed(verdicts[GATE])
-    fits = [] if cause else [label(method) for method in case.estimates()]
+    verdicts: dict[str, list[Verdict]] = {}
+    fits, cause = list[str](), ""
     for name, module in modules.items():
-        if name != GATE:
-            verdicts[name] = [not_comparable(title(module), cause)] if cause else compared(name)
+        if cause:
+            verdicts[name] = [not_comparable(title(module), cause)]
+            continue
+        verdicts[name] = _kept_verdicts(case, name, module, store, activity, problems)
+        if name == GATE and not (cause := closed(verdicts[name])):
+            fits = [label(method) for method in case.estimates()]
     tables = {} if cause else tabulated(case, modules, activity, problems)
     record = {
         "fits": fits,
         "failures": dict(case.failed),
         "problems": problems,
         "tables": tables,
-        "verdicts": {name: list(map(dataclasses.asdict, vs)) for name, vs in verdicts.items()},
+        "verdicts": {name: list(map(asdict, vs)) for name, vs in verdicts.items()},
         "seconds": time.perf_counter() - began,
         "used": sorted(store.used),
     }
@@ -154,13 +153,8 @@ def stored_record(case: Case, only: tuple[str, ...], store: Store) -> dict[str, 
 def record_description(case: Case, only: tuple[str, ...]) -> dict[str, object]:
     """Everything the record of a case depends on."""
     modules = chosen(only)
-    sources = [Path(str(module.__file__)) for module in modules.values()]
-    return {
-        "record": list(modules),
-        "layout": _LAYOUT,
-        "case": case.key,
-        "source": source_digest(*sources, _CASE),
-    }
+    source = source_digest(*(Path(str(module.__file__)) for module in modules.values()), _CASE)
+    return {"record": list(modules), "layout": _LAYOUT, "case": case.key, "source": source}
 
 
 def case_result(
@@ -195,7 +189,7 @@ def case_result(
         data=case.data,
         seed=case.seed,
         profile=case.profile,
-        estimates=StoredEstimates(case, store, descriptions),
+        estimates=_StoredEstimates(case, store, descriptions),
         refusals=case.refusals,
         failures=record["failures"],
         verdicts={
@@ -213,30 +207,28 @@ def case_result(
 
 
 @final
-class StoredEstimates(Mapping[Method, Estimate]):
+@dataclass(eq=False)
+class _StoredEstimates(Mapping[Method, Estimate]):
     """Estimates by method, each read when first asked for; one that cannot be is fitted anew."""
 
-    def __init__(
-        self, case: Case, store: Store, descriptions: Mapping[Method, dict[str, object]]
-    ) -> None:
-        self._case = case
-        self._store = store
-        self._descriptions = descriptions
-        self._read: dict[Method, Estimate] = {}
+    case: Case
+    store: Store
+    descriptions: Mapping[Method, dict[str, object]]
+    read: dict[Method, Estimate] = field(default_factory=dict)
 
     def __getitem__(self, method: Method) -> Estimate:
-        if method not in self._read:
-            if not self._store.intact(self._descriptions[method]):
-                path = self._store.fit_path(self._descriptions[method])
+        if method not in self.read:
+            if not self.store.intact(self.descriptions[method]):
+                path = self.store.fit_path(self.descriptions[method])
                 raise StoreError(f"{path}: the fit vanished during the run; run again")
-            self._read[method] = self._case.fit(method)
-        return self._read[method]
+            self.read[method] = self.case.fit(method)
+        return self.read[method]
 
     def __iter__(self) -> Iterator[Method]:
-        return iter(self._descriptions)
+        return iter(self.descriptions)
 
     def __len__(self) -> int:
-        return len(self._descriptions)
+        return len(self.descriptions)
 
 
 def compared(case: Case, module: ModuleType) -> tuple[list[Verdict], str]:
@@ -295,7 +287,7 @@ def _kept_verdicts(
     if problem:
         problems[name] = problem
     elif description["failures"] == case.failed:  # a sibling's fit may have failed meanwhile
-        store.save_json(description, [dataclasses.asdict(verdict) for verdict in verdicts])
+        store.save_json(description, [asdict(verdict) for verdict in verdicts])
     return verdicts
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict
@@ -15,7 +15,7 @@ from comparisons.report.files import MARK, report_names
 from comparisons.report.result import CaseResult
 from comparisons.report.tables import VERDICTS
 from comparisons.runs.console import complain
-from comparisons.runs.executor import Cluster, Executor, Here
+from comparisons.runs.executor import ONE_THREAD, Cluster, Executor, Here
 from comparisons.runs.settings import Settings
 from comparisons.store.entries import Store, disk_error
 from comparisons.store.keys import digest, files_digest
@@ -46,34 +46,24 @@ class InUseError(ConcordError):
 
 @contextmanager
 def place(
-    settings: Settings,
-    environment: Mapping[str, str],
-    names: Sequence[str],
-    *,
-    debug: bool,
-    force: bool = False,
-    most: int = 1024,
+    settings: Settings, names: Sequence[str], cases: int | None = None
 ) -> Iterator[tuple[Output, Store, Executor]]:
-    """The output directory, made if it is not there and kept from other runs, and an executor.
+    """The output directory, made if it is not there and kept from other runs, and who works.
 
-    Args:
-        settings: the directory and the workers.
-        environment: environment of worker processes, besides this process's.
-        names: the files that will be written there, the page first.
-        debug: whether to work in this process and to let exceptions through.
-        force: whether to write into a directory of somebody else.
-        most: most processes that are of use.
+    Files of the names will be written there, the page first.  Cases compute in several threads, and
+    no more workers than there are cases are of use; all else is done in one thread each.
     """
-    here = debug or (settings.jobs == 1 and not settings.scheduler)
-    with held(Path(settings.out).absolute(), force=force) as output:
+    here = settings.debug or (settings.jobs == 1 and not settings.scheduler)
+    with held(Path(settings.out).absolute(), force=settings.force) as output:
         output.claim([*names, *([] if here else [_LOG])])
         store = Store(output.path / STORE, warn=complain)
         store.root.mkdir(exist_ok=True)
         store.sweep()
-        jobs, log = min(settings.jobs or os.cpu_count() or 1, most), output.path / _LOG
+        jobs, log = settings.jobs or os.cpu_count() or 1, output.path / _LOG
+        workers, environment = min(jobs, cases or jobs), {} if cases else ONE_THREAD
         at, limit = settings.scheduler, settings.timeout
-        cluster = Cluster(jobs, at, store.root, log, environment, limit)
-        yield output, store, Here(debug=debug) if here else cluster
+        cluster = Cluster(workers, at, store.root, log, environment, limit)
+        yield output, store, Here(settings.debug) if here else cluster
         note_used(output.path, names[0], store.used)
 
 

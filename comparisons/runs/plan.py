@@ -7,10 +7,9 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, final, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 import xarray as xr
@@ -42,9 +41,7 @@ _ANYWHERE = 2**28
 """Bytes below which nothing is looked at: to find out how many there are takes most of a second."""
 
 
-@final
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """A case to be run."""
 
     slug: str

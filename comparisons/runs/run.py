@@ -26,7 +26,7 @@ from comparisons.runs import theory as _theory
 from comparisons.runs.batches import spec, there
 from comparisons.runs.conduct import conduct, default_ladder, prepared
 from comparisons.runs.console import complain, say, tell_reading
-from comparisons.runs.executor import ONE_THREAD, Cluster, Executor
+from comparisons.runs.executor import Cluster, Executor
 from comparisons.runs.flow import case_result, closed, record_description, stored_record
 from comparisons.runs.place import place, publish
 from comparisons.runs.plan import Plan, chosen_methods, plans, studied_model
@@ -40,22 +40,13 @@ from inference.method import label
 from models.errors import FitError, printable, told
 
 
-def run(
-    settings: Settings,
-    command: str,
-    *,
-    mistakes: Sequence[str] = (),
-    debug: bool = False,
-    force: bool = False,
-) -> tuple[Path, int]:
-    """Runs cases, writes the report.
+def run(settings: Settings, command: str, mistakes: Sequence[str] = ()) -> tuple[Path, int]:
+    """Runs cases and writes the report, which repeats the command.
 
     Args:
         settings: what to run.
-        command: the command line, for the report.
+        command: the command line.
         mistakes: what is known to be wrong with the settings, to be told with what else is.
-        debug: run in this process, one case after the other, and let exceptions through.
-        force: write into a directory of somebody else.
 
     Returns:
         The path of the first page, and the exit code: 0 all hold, 1 some verdict is DIFFER or some
@@ -64,8 +55,7 @@ def run(
     with supervisor.stage("the reading of models and data"):
         planned = {plan.slug: plan for plan in plans(settings, mistakes)}
     tell_reading(*(plan.data for plan in planned.values()))
-    names, most = report_names(planned), len(planned)
-    with place(settings, {}, names, debug=debug, force=force, most=most) as (output, store, at):
+    with place(settings, report_names(planned), len(planned)) as (output, store, at):
         cases = {slug: plan.case(store) for slug, plan in planned.items()}
         with at:
             records, broken = _records(planned, cases, store, at)
@@ -96,8 +86,6 @@ def study(
     *,
     truth: Mapping[str, Any] | None = None,
     keep: bool = False,
-    debug: bool = False,
-    force: bool = False,
 ) -> tuple[Path, int]:
     """Conducts a study and writes its page.
 
@@ -110,8 +98,6 @@ def study(
         command: the command line, for the page.
         truth: values at which a user's own programs draw; their mode for the rest.
         keep: whether to write every replicate too, as Parquet.
-        debug: measure in this process.
-        force: write into a directory of somebody else.
 
     Returns:
         The page's path, and the exit code: 0 all hold, 1 some verdict is DIFFER, 4 some failed.
@@ -123,8 +109,8 @@ def study(
     module = prepared(name, setting)
     from comparisons.report.pages.study import study_names, write
 
-    names, how = study_names(name, model), {"debug": debug, "force": force}
-    with place(settings, ONE_THREAD, names, **how) as (output, store, at), Counting() as progress:
+    where = place(settings, study_names(name, model))
+    with where as (output, store, at), Counting() as progress:
         content = spec(name, described, setting)
         raw = (output, f"replicates/{slug(f'{name}-{model_title(model)}')}") if keep else None
         with at:
@@ -132,60 +118,36 @@ def study(
             ladder = units or default_ladder(model)
             found = conduct(module, setting, ladder, replicates, store, progress.told, workers, raw)
         page = write(found, output.path, command)
-    start = f"{found.replicates:,} data sets at each N; "
-    return page, conclude(found.verdicts, found.failed, start)
+    words = f"{found.replicates:,} data sets at each N; {{}} verdicts"
+    return page, conclude(found.verdicts, found.failed, words)
 
 
-def theory(
-    settings: Settings, command: str, *, debug: bool = False, force: bool = False
-) -> tuple[Path, int]:
-    """Shows every claim of the theory and writes the pages.
-
-    Args:
-        settings: the profile, the seed, the output directory and the workers.
-        command: the command line, for the pages.
-        debug: show them in this process.
-        force: write into a directory of somebody else.
-
-    Returns:
-        The path of the page and the exit code, as `study` does.
-    """
+def theory(settings: Settings, command: str) -> tuple[Path, int]:
+    """Shows every claim of the theory and writes the pages: the first one and the exit code."""
     from comparisons.report.pages.theory import theory_names, write
 
-    planned = [(_theory.NAME, name) for name in _theory.catalogue()]
-    names = theory_names(_theory.catalogue())
-    effort, how = _theory.EFFORT[settings.profile], {"debug": debug, "force": force}
-    with (
-        place(settings, ONE_THREAD, names, **how) as (output, store, at),
-        Report(planned, "entries") as report,
-    ):
+    names, effort = [*_theory.catalogue()], _theory.EFFORT[settings.profile]
+    where = place(settings, theory_names(names))
+    planned = [(_theory.NAME, name) for name in names]
+    with where as (output, store, at), Report(planned, "entries") as report:
         with at:
             listen = partial(report.told, _theory.NAME)
             found = _theory.demonstrations(settings.seed, effort, store, at, listen)
         page = write(found, output.path, command)
     errors = [f"{one.name}: {one.failure}" for one in found if one.failure]
-    return page, conclude((claim for one in found for claim in one.claims), errors, noun="claims")
+    return page, conclude((claim for one in found for claim in one.claims), errors, "{} claims")
 
 
-def conclude(
-    verdicts: Iterable[Verdict], errors: Sequence[str], start: str = "", noun: str = "verdicts"
-) -> int:
+def conclude(verdicts: Iterable[Verdict], errors: Sequence[str], words: str = "{} verdicts") -> int:
     """Says what went wrong and how many verdicts there are of each outcome.
 
-    Args:
-        verdicts: all verdicts of a command.
-        errors: a sentence for each thing that went wrong.
-        start: how the last line begins.
-        noun: what the verdicts are called there.
-
-    Returns:
-        The exit code: 1 if some verdict is DIFFER, else 4 if something went wrong, else 0.
+    The exit code: 1 if some verdict is DIFFER, else 4 if something went wrong, else 0.
     """
     for error in errors:
         complain(f"error: {error}")
     counts = Counter(verdict.outcome for verdict in verdicts)
     parts = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]]
-    complain(f"{start}{counts.total()} {noun}: {', '.join(parts) or 'none'}")
+    complain(f"{words.format(counts.total())}: {', '.join(parts) or 'none'}")
     return 1 if counts["DIFFER"] else 4 if errors else 0
 
 

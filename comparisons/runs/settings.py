@@ -56,6 +56,8 @@ class Settings(BaseModel):
     tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     fail_on: Literal["careful", "no"] | None = None
     standardise: bool = False
+    force: bool = False
+    debug: bool = False
     settings: dict[str, dict[str, Any]] = {}
 
 

@@ -1,18 +1,17 @@
 """Commands on what is stored: tables of verdicts, posteriors, and the fits beside a report."""
 
-from __future__ import annotations
-
+from collections import Counter
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from comparisons.runs import environment
 from comparisons.runs.console import say
 from comparisons.runs.options import taking
-
-if TYPE_CHECKING:
-    from comparisons.store.output import Output
+from comparisons.store.output import FILE, LIST, STORE, Output, kind, left_behind, remove
+from models.errors import ConfigError
 
 store = typer.Typer(
     help="Lists, verifies or prunes the fits that lie beside a report.",
@@ -33,8 +32,6 @@ def diff(
 
       concord diff old.csv reports/verdicts.csv
     """
-    from collections import Counter
-
     from comparisons.report.difference import differences
 
     found = differences(old, new)
@@ -83,13 +80,9 @@ def list_fits(out: str | None) -> None:
       concord store list --out mine
     """
     environment.prepare()
-
-    from datetime import datetime
-
     from comparisons.report.formats import short
     from comparisons.runs.place import used
     from comparisons.store.entries import entries
-    from comparisons.store.output import STORE
 
     output = _ours(out)
     keys, found = used(output.path), list(entries(output.path / STORE))
@@ -115,9 +108,7 @@ def verify(out: str | None) -> None:
       concord store verify --out mine
     """
     environment.prepare()
-
     from comparisons.store.entries import damage, entries
-    from comparisons.store.output import STORE
 
     output = _ours(out)
     there = [entry.path for entry in entries(output.path / STORE)]
@@ -148,10 +139,8 @@ def prune(
       concord store prune --dry-run
     """
     environment.prepare()
-
     from comparisons.runs.place import held, used
     from comparisons.store.entries import size, superfluous
-    from comparisons.store.output import STORE, kind, left_behind, remove
 
     word, total, count = "would remove" if dry_run else "removed", 0, 0
     with held(_ours(out).path) as output:
@@ -175,8 +164,6 @@ def _ours(out: str | None) -> Output:
     """The output directory of that name, unless it is none of ours."""
     from comparisons.runs.settings import Settings
     from comparisons.store.entries import disk
-    from comparisons.store.output import FILE, LIST, Output, kind
-    from models.errors import ConfigError
 
     path = Path(out or Settings().out).absolute()
     with disk(path):
