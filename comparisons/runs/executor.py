@@ -27,11 +27,10 @@ from typing import Any, final
 
 from comparisons.runs import signals, supervisor
 from comparisons.runs.environment import memory_limit
-from comparisons.runs.remote import perform
+from comparisons.runs.remote import in_words, perform
 from comparisons.store.output import write_whole
 from inference.threads import THREADS
-from models.errors import ConcordError, ConfigError, FitError, StoreError
-from models.errors import told as _told
+from models.errors import ConfigError, FitError, StoreError
 
 ONE_THREAD = {THREADS: "1", "PJRT_NPROC": "1"}
 """Environment of a worker that computes in one thread, as JAX does then, too."""
@@ -150,9 +149,7 @@ class Here(contextlib.AbstractContextManager["Here"]):
                 signals.check()
                 if self.debug:
                     raise
-                place = supervisor.raised_at(error)
-                ours = isinstance(error, ConcordError) or not place
-                outcome = error if ours else FitError(f"{_told(error)} (at {place})")
+                outcome = in_words(error)
             tell(task, "ended", "")
             yield task, outcome
 
