@@ -29,6 +29,7 @@ from comparisons.runs import signals
 GRACE = 3.0
 """Seconds that the working process has to end by itself when it is asked to."""
 _POLL = 0.1
+_KEPT = "finished fits are kept"
 _LEAVING = ("_exit", "abort", "execv", "execve", "kill")
 """Functions of `os` by which code can end its process without an exception."""
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in', re.MULTILINE)
@@ -186,7 +187,7 @@ class _Waiting:
             now = time.monotonic()
             if len(self._asked) > 1 or (self._asked and now - self._asked[0] > GRACE):
                 self._kill()
-                return self._interrupted()
+                return self._told(130, self._words)
             if self._asked and not forwarded:
                 os.kill(self._child, signal.SIGUSR1)
                 forwarded = True
@@ -219,38 +220,25 @@ class _Waiting:
         if self._ended is not None:
             return self._ended
         if self._asked:
-            return self._interrupted()
+            return self._told(130, self._words)
         code = os.waitstatus_to_exitcode(status)
         how = f"was killed (signal {-code})" if code < 0 else f"ended (exit status {code})"
         during = f" during {self._stage}" if self._stage else ""
-        return self._failed(
-            self._place or self._traced(),
-            f"the process {how}{during}, and not by concord itself. A model's code must return or "
-            "raise; finished fits are kept",
-        )
+        place = self._place or self._traced()
+        problem = f"the process {how}{during}, and not by concord itself"
+        return self._told(2, f"{problem}. A model's code must return or raise; {_KEPT}", place)
 
     def _late(self) -> int:
         os.kill(self._child, signal.SIGUSR2)  # leaves a traceback, whatever it is at
         time.sleep(2 * _POLL)
         self._kill()
-        return self._failed(
-            self._traced(),
-            f"{self._stage} took longer than {self._limit:g} s; finished fits are kept. Allow more "
-            "with --timeout SECONDS",
-        )
-
-    def _failed(self, place: str, message: str) -> int:
-        self._say(f"error: {place}: {message}" if place else f"error: {message}")
-        return 2
+        problem = f"{self._stage} took longer than {self._limit:g} s; {_KEPT}"
+        return self._told(2, f"{problem}. Allow more with --timeout SECONDS", self._traced())
 
     def _traced(self) -> str:
         self._traces.seek(0)
         text = self._traces.read().decode(errors="replace")
         return own_line((name, int(line)) for name, line in _FRAME.findall(text))
-
-    def _interrupted(self) -> int:
-        self._say(self._words)
-        return 130
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -259,8 +247,12 @@ class _Waiting:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._child, 0)
 
-    def _say(self, message: str) -> None:
+    def _told(self, code: int, message: str, place: str = "") -> int:
+        """Says a last sentence, with the place of an error, and returns the code."""
+        if code != 130:
+            message = f"error: {place}: {message}" if place else f"error: {message}"
         with contextlib.suppress(OSError, ValueError, AttributeError):
             if sys.stderr.isatty():
                 message = f"\r\x1b[2K\x1b[?25h{message}"  # where a bar may have been
             print(message, file=sys.stderr, flush=True)
+        return code
