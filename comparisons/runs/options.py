@@ -28,7 +28,7 @@ def _flag(text: str, name: str) -> tuple[Any, Any]:
 
 _PROFILES = "quick|standard|thorough"
 _MODEL = "A model of the catalogue, or your own: my_model.py:MyModel."
-OPTIONS: dict[str, tuple[Any, Any]] = {
+_OPTIONS: dict[str, tuple[Any, Any]] = {
     "model": (str | None, typer.Argument(None, help=_MODEL)),
     "values": _many("A hyper-parameter of the model; may repeat.", "NAME=VALUE", "--set"),
     "pymc": option("Your own PyMC model, or the function that returns it.", "FILE:NAME"),
@@ -121,7 +121,7 @@ FOR_STUDY = {
 
 def taking[F: Callable[..., Any]](*names: str, **own: tuple[Any, Any]) -> Callable[[F], F]:
     """Gives a command, as arguments of its own or in `given`, options of the table or others."""
-    taken = {name: OPTIONS[name] for name in names} | own
+    taken = {name: _OPTIONS[name] for name in names} | own
     further = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
         for name, (kind, default) in taken.items()

@@ -111,11 +111,9 @@ def plan(spec: Mapping[str, Any], page: str = "", taken: Sequence[str] = ()) -> 
 
 def model_spec(case: CaseSettings) -> dict[str, Any]:
     """How to build the model of a case in any process, in plain JSON types."""
-    data = (
-        case.data
-        if case.data is None or case.data in bundled_names()
-        else str(Path(case.data).absolute())
-    )
+    data = case.data
+    if data and data not in bundled_names():
+        data = str(Path(data).absolute())
     spec = {"data": data, "columns": list(case.columns), "latent": list(case.latent)}
     if case.pymc or case.numpyro:
         given = {"pymc": case.pymc, "numpyro": case.numpyro}
@@ -257,12 +255,12 @@ def _every_example(profile: str) -> list[dict[str, Any]]:
 def _examples(case: CaseSettings, cls: type[Model]) -> list[dict[str, Any]]:
     if not issubclass(cls, HasExamples):
         raise ConfigError(f"{cls.__name__} comes with no data of its own: name some with --data")
-    return [
-        model_spec(case.model_copy(update=with_data))
-        for model, data, columns in cls.examples()
-        if isinstance(model, cls)
-        for with_data in [{"set": dumped(model) | case.set, "data": data, "columns": columns}]
-    ]
+    found = []
+    for model, data, columns in cls.examples():
+        if isinstance(model, cls):
+            example = {"set": dumped(model) | case.set, "data": data, "columns": columns}
+            found.append(model_spec(case.model_copy(update=example)))
+    return found
 
 
 def _collected[T](mistakes: list[str], path: str, attempt: Callable[[], T]) -> T | None:
