@@ -101,8 +101,7 @@ def study(
     model = at_truth(given if own else adopt_class(given, opened(data)), truth)
     ladder = _ladder(model, n, replicates, seed)
     methods = sequence("methods", methods, Method, "(cc.NUTS(),)")
-    setting = Setting(model, seed, methods, tolerance)
-    module = prepared(name, setting)
+    module = prepared(name, setting := Setting(model, seed, methods, tolerance))
     with tempfile.TemporaryDirectory() as folder:
         return conduct(module, setting, ladder, replicates, Store(Path(folder)), lambda *_: None)
 
