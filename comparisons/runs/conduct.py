@@ -99,9 +99,8 @@ def study(
     given = chosen(model, opened(data), programs, latent=latent, likelihood=likelihood)
     own = data is None or isinstance(given, HasOwnPrograms)
     model = at_truth(given if own else adopt_class(given, opened(data)), truth)
-    ladder = _ladder(model, n, replicates, seed)
-    methods = sequence("methods", methods, Method, "(cc.NUTS(),)")
-    module = prepared(name, setting := Setting(model, seed, methods, tolerance))
+    setting = Setting(model, seed, sequence("methods", methods, Method, "(cc.NUTS(),)"), tolerance)
+    ladder, module = _ladder(model, n, replicates, seed), prepared(name, setting)
     with tempfile.TemporaryDirectory() as folder:
         return conduct(module, setting, ladder, replicates, Store(Path(folder)), lambda *_: None)
 
