@@ -62,16 +62,13 @@ def staged(case: CaseSettings, seed: int) -> Iterator[tuple[str, str]]:
 def stages(
     model: Model, data: Any, seed: int, *, latent: Sequence[str] = ()
 ) -> Iterator[tuple[str, str]]:
-    """Runs the stages one by one: (stage, what was found), as each passes.
+    """Runs the stages: (stage, what was found), as each passes; an error names the one that fails.
 
     Args:
         model: the model.
         data: data on which to check it; simulated at its truth if None.
         seed: the seed of every random stream.
         latent: variables to integrate out of the likelihood.
-
-    Raises:
-        ModelError: a stage fails; names the stage and what was expected.
     """
     if (absent := missing(model)) or latent:
         if absent:

@@ -128,10 +128,8 @@ class Here(contextlib.AbstractContextManager["Here"]):
             start: what a task does before it tells anything.
 
         Yields:
-            Name of the task and its result, or the exception that it raised, as each ends.
-
-        Raises:
-            StoreError: the store cannot be read or written.
+            Name of the task and its result, or the exception that it raised, as each ends; a
+            StoreError is raised at once.
         """
         function = pkgutil.resolve_name(call)
 

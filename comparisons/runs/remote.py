@@ -31,9 +31,6 @@ def perform(
         events: a file that takes what is told, one JSON line each; written to without buffers, so
             that it says what a worker was at when it died.  "": nowhere.
         log: a file that takes what libraries print; "" if that is not to be redirected.
-
-    Raises:
-        ConcordError: the function raised it, or anything else, whose traceback is printed.
     """
     prepare()
     if log:
