@@ -144,12 +144,14 @@ def _singly(
 
 def description(module: ModuleType, setting: Setting) -> dict[str, object]:
     """Everything a batch depends on but its replicates."""
-    model, own = setting.model, isinstance(setting.model, HasOwnPrograms)
+    model, own = setting.model, None
+    if isinstance(model, HasOwnPrograms):
+        own = [content_hash(model.data), canonical(model.truth)]
     study_file = Path(str(module.__file__))
     return {
         "study": module.__name__,
         "model": canonical(model),
-        "own": [content_hash(model.data), canonical(model.truth)] if own else None,
+        "own": own,
         "seed": setting.seed,
         "methods": canonical(setting.methods),
         "versions": versions(),
