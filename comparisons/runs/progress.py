@@ -33,7 +33,7 @@ class _Rate(ProgressColumn):
         return Text("–/s" if speed is None else f"{speed:{digits}}/s")
 
 
-def _bar(what: str, *columns: ProgressColumn) -> Progress:
+def _bar(what: str, total: int, *columns: ProgressColumn) -> Progress:
     """A bar of one task, which is shown in a terminal alone."""
     console = Console(stderr=True, soft_wrap=True)
     bar = Progress(
@@ -49,7 +49,7 @@ def _bar(what: str, *columns: ProgressColumn) -> Progress:
         transient=True,
         disable=not console.is_terminal,
     )
-    bar.add_task("starting")
+    bar.add_task("starting", total=total)
     return bar
 
 
@@ -62,7 +62,7 @@ class Report(AbstractContextManager["Report"]):
         self._known = set(planned)  # comparisons may ask for more on the way
         self._done: set[tuple[str, str]] = set()
         self._running: dict[str, str] = {}
-        self._bar = _bar(what)
+        self._bar = _bar(what, len(self._known))
         if self._known:
             self._bar.start()
 
@@ -105,7 +105,7 @@ class Counting(AbstractContextManager["Counting"]):
     """A bar of replicates with their rate; one plain line for each round elsewhere."""
 
     def __init__(self) -> None:
-        self._bar = _bar("data sets", _Rate())
+        self._bar = _bar("data sets", 1, _Rate())
         self._bar.start()
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
