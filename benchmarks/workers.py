@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from _row import Row, timed
 
-from comparisons.runs.batches import Here, There, Work, from_spec
+from comparisons.runs.batches import Work, from_spec, here, there
 from comparisons.runs.environment import prepare
 from comparisons.runs.executor import ONE_THREAD, Cluster
-from comparisons.runs.plan import studied_spec
+from comparisons.runs.plan import model_spec
 from comparisons.runs.settings import CaseSettings
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 REPLICATES, BATCH, UNITS, REPEATS = 10_000, 250, 200, 3
 SPEC = {
     "study": "asymptotics",
-    "model": studied_spec(CaseSettings(model="gaussian_mixture", set={"k": 2})),
+    "model": model_spec(CaseSettings(model="gaussian_mixture", set={"k": 2})),
     "truth": None,
     "seed": 0,
     "methods": [],
@@ -68,7 +68,7 @@ def _on_workers(jobs: int) -> tuple[float, float]:
         tempfile.TemporaryDirectory() as folder,
         Cluster(jobs, None, Path(folder), environment=ONE_THREAD) as cluster,
     ):
-        return _measured(There(cluster, SPEC, lambda *event: None), jobs)
+        return _measured(there(cluster, SPEC, lambda *event: None), jobs)
 
 
 def _measured(workers: Any, jobs: int) -> tuple[float, float]:
@@ -84,4 +84,4 @@ def _all(workers: Any, count: int, start: int) -> None:
 if __name__ == "__main__":
     import json
 
-    print(*_measured(Here(*from_spec(json.dumps(SPEC))), 1))
+    print(*_measured(here(*from_spec(json.dumps(SPEC))), 1))

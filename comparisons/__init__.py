@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from comparisons.posteriors import SamePosterior, same_posterior
     from comparisons.runs.check import Checked, check
     from comparisons.runs.comparison import Comparison, compare
-    from comparisons.runs.studying import study
+    from comparisons.runs.conduct import study
     from comparisons.studies import Study
     from comparisons.verdict import Verdict
 
@@ -23,7 +23,7 @@ _HOMES = {
     "check": "runs.check",
     "compare": "runs.comparison",
     "same_posterior": "posteriors",
-    "study": "runs.studying",
+    "study": "runs.conduct",
 }
 """The module in which each public name is defined that is none itself."""
 

@@ -1,14 +1,9 @@
 """The entry of the command line: one process works, this one waits for it and for signals."""
 
-from __future__ import annotations
-
 import sys
-from typing import TYPE_CHECKING
+from typing import Never
 
 from comparisons.runs import supervisor
-
-if TYPE_CHECKING:
-    from typing import Never
 
 
 def main() -> Never:

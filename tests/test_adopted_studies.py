@@ -21,7 +21,7 @@ from scipy.stats import multivariate_normal, norm
 import concord as cc
 from comparisons.replicated.moments import Moments
 from comparisons.runs.batches import description, from_spec, spec
-from comparisons.runs.plan import studied_model, studied_spec
+from comparisons.runs.plan import model_spec, studied_model
 from comparisons.runs.settings import CaseSettings
 from comparisons.store.keys import canonical, digest
 from comparisons.studies import Setting, coverage
@@ -250,7 +250,7 @@ def port(tmp_path: Path) -> tuple[str, str]:
 
 
 def test_a_worker_makes_the_same_setting_of_a_users_files(port: tuple[str, str]) -> None:
-    described = studied_spec(CaseSettings(numpyro=port[0], data=port[1]))
+    described = model_spec(CaseSettings(numpyro=port[0], data=port[1]))
     setting = Setting(studied_model(described, {"a": 0.3}), 7)
     module, other = from_spec(json.dumps(spec("coverage", described, setting)))
     # the mode of what was not given is not looked for again
@@ -271,7 +271,7 @@ def test_what_is_integrated_out_and_which_function_it_is_are_in_the_key(tmp_path
         {"numpyro": f"{tmp_path / 'two.py'}:build"},
         {"numpyro": f"{tmp_path / 'two.py'}:model", "latent": ("a",)},
     ]
-    models = [studied_model(studied_spec(CaseSettings(**given, **one))) for one in asked]
+    models = [studied_model(model_spec(CaseSettings(**given, **one))) for one in asked]
     assert len({digest(canonical(model)) for model in models}) == 3
 
 

@@ -22,13 +22,13 @@ import pytest
 from comparisons.report.pages.study import study_page
 from comparisons.runs import batches as _batches
 from comparisons.runs import remote as _remote
-from comparisons.runs.batches import Here, There, Work, description, from_spec, measured
+from comparisons.runs.batches import Work, Workers, description, from_spec, here, measured, there
 from comparisons.runs.conduct import conduct
 from comparisons.runs.executor import Cluster
-from comparisons.runs.plan import dumped, studied_spec
+from comparisons.runs.plan import dumped, model_spec
+from comparisons.runs.programs import user_class
 from comparisons.runs.run import study as run_study
 from comparisons.runs.settings import CaseSettings, Settings
-from comparisons.runs.user_model import user_class
 from comparisons.store.entries import Store
 from comparisons.store.keys import digest
 from comparisons.studies import Setting, asymptotics
@@ -96,8 +96,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield cluster
 
 
-def there(cluster: Cluster, reference: str, model: Any) -> There:
-    return There(cluster, spec(reference, model), lambda *event: None)
+def workers_for(cluster: Cluster, reference: str, model: Any) -> Workers:
+    return there(cluster, spec(reference, model), lambda *event: None)
 
 
 @pytest.fixture
@@ -107,12 +107,12 @@ def fragile(tmp_path: Path) -> str:
     return f"{path}:Fragile"
 
 
-GAUSSIAN = studied_spec(CaseSettings(model="gaussian"))
+GAUSSIAN = model_spec(CaseSettings(model="gaussian"))
 AGREED = Verdict("x", 0.0, 0.0, 0.0, 1.0)
 
 
 def spec(reference: str, model: Any) -> dict[str, Any]:
-    described = studied_spec(CaseSettings(model=reference, set=dumped(model)))
+    described = model_spec(CaseSettings(model=reference, set=dumped(model)))
     return {"study": "asymptotics", "model": described, "truth": None, "seed": 3, "methods": []}
 
 
@@ -123,7 +123,7 @@ def test_workers_give_the_numbers_of_this_process(cluster: Cluster, tmp_path: Pa
         pass
 
     here = conduct(asymptotics, setting, (20, 40), 600, Store(tmp_path / "a"), told)
-    workers = there(cluster, "gaussian", setting.model)
+    workers = workers_for(cluster, "gaussian", setting.model)
     remote = conduct(
         asymptotics, setting, (20, 40), 600, Store(tmp_path / "b"), told, workers=workers
     )
@@ -189,8 +189,8 @@ def test_workers_of_several_threads_give_the_same_numbers(tmp_path: Path) -> Non
         ) as own,
         Cluster(1, own.scheduler_address, tmp_path) as cluster,
     ):
-        found = dict(there(cluster, "gaussian", Gaussian()).measured(works))
-    expected = dict(Here(asymptotics, Setting(Gaussian(), 3)).measured(works))
+        found = dict(workers_for(cluster, "gaussian", Gaussian()).measured(works))
+    expected = dict(here(asymptotics, Setting(Gaussian(), 3)).measured(works))
     for work in works:
         assert not found[work].failures
         np.testing.assert_array_equal(found[work].columns["error"], expected[work].columns["error"])
@@ -205,7 +205,7 @@ def test_a_worker_in_single_precision_is_refused(cluster: Cluster) -> None:
     cluster.client.run(precision, False)
     try:
         with pytest.raises(ConfigError, match="float32"):
-            list(there(cluster, "gaussian", Gaussian()).measured([Work(20, 0, 30)]))
+            list(workers_for(cluster, "gaussian", Gaussian()).measured([Work(20, 0, 30)]))
     finally:
         cluster.client.run(precision, True)
 
@@ -270,8 +270,8 @@ def test_a_killed_worker_costs_one_batch(cluster: Cluster, tmp_path: Path, fragi
     cls = user_class(Path(fragile.partition(":")[0]), "Fragile")
     model = cls(marker=str(tmp_path / "deaths"), deaths=1)
     works = [Work(20, 0, 30), Work(20, 30, 60)]
-    found = dict(there(cluster, fragile, model).measured(works))
-    expected = dict(Here(asymptotics, Setting(cls(), 3)).measured(works))
+    found = dict(workers_for(cluster, fragile, model).measured(works))
+    expected = dict(here(asymptotics, Setting(cls(), 3)).measured(works))
     for work in works:
         assert not found[work].failures
         np.testing.assert_array_equal(found[work].columns["error"], expected[work].columns["error"])
@@ -283,7 +283,7 @@ def test_a_batch_that_kills_every_worker_is_counted(
     model = user_class(Path(fragile.partition(":")[0]), "Fragile")(
         marker=str(tmp_path / "deaths"), deaths=1_000_000
     )
-    [(_, found)] = there(cluster, fragile, model).measured([Work(20, 0, 30)])
+    [(_, found)] = workers_for(cluster, fragile, model).measured([Work(20, 0, 30)])
     assert found.columns == {}
     assert found.failures == {"the worker ended (exit status 9) twice during its batch": 30}
 
@@ -371,7 +371,7 @@ def test_a_worker_with_other_code_is_refused(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_batches, "versions", lambda: {"python": "0.9"})
-    workers = there(cluster, "gaussian", Gaussian())
+    workers = workers_for(cluster, "gaussian", Gaussian())
     with pytest.raises(ConfigError, match="has another version of this package"):
         list(workers.measured([Work(20, 0, 30)]))
 

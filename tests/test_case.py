@@ -308,6 +308,15 @@ def test_a_closed_gate_fits_nothing(gate, statements, tmp_path: Path) -> None:
     assert statements["differs"].compared == 0
 
 
+def test_a_table_that_kills_its_workers_is_left_out(statements, tmp_path: Path) -> None:
+    statements["differs"].table = lambda case: pytest.fail("it was attempted once more")
+    store = Store(tmp_path)
+    record = run(a_case(store=store), store, {"table of differs": "the worker died twice"})
+    assert record["tables"] == {}
+    assert record["failures"]["table of differs"] == "the worker died twice"
+    assert record["verdicts"]["differs"]
+
+
 def test_an_unchanged_case_is_not_computed_again(statements, tmp_path: Path) -> None:
     del statements["breaks"]
     store = Store(tmp_path)

@@ -26,8 +26,8 @@ from comparisons.runs import environment as _environment
 from comparisons.runs import plan as _plan
 from comparisons.runs.check import stages
 from comparisons.runs.plan import built, dumped, plan, plans
+from comparisons.runs.programs import user_class
 from comparisons.runs.settings import Settings, parse_set, settings, split_names
-from comparisons.runs.user_model import user_class
 from comparisons.verdict import Verdict
 from inference.methods.laplace import Laplace
 from inference.methods.nuts import NUTS

@@ -34,7 +34,7 @@ from comparisons.claims import (
     same_maximum,
     same_model,
 )
-from comparisons.runs.selection import chosen
+from comparisons.runs.plan import chosen
 from inference.information.derivatives import derivatives
 from inference.method import Kind, Method, label
 from inference.methods.closed_form import ClosedForm

@@ -12,8 +12,7 @@ import pytest
 import scratch
 
 from comparisons.report.files import published, put
-from comparisons.runs.place import InUseError, held
-from comparisons.runs.publish import note_used, used
+from comparisons.runs.place import InUseError, held, note_used, used
 from comparisons.store.output import LIST, Output, kind, read
 from models.errors import ConfigError, StoreError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import grimp
 import pytest
 
-from comparisons.runs.user_model import user_class
+from comparisons.runs.programs import user_class
 from comparisons.store.keys import Sources, source_digest
 from inference.methods.laplace import Laplace
 from models.catalogue.gaussian import Gaussian

@@ -16,8 +16,7 @@ import pytest
 import xarray as xr
 
 import comparisons.store.entries as store_module
-from comparisons.store.entries import Store
-from comparisons.store.inventory import damage, entries, superfluous
+from comparisons.store.entries import Store, damage, entries, superfluous
 from comparisons.store.keys import canonical, digest, source_digest, versions
 from comparisons.store.trees import from_netcdf, to_netcdf
 from inference.estimate import Estimate, Quantity

@@ -32,7 +32,7 @@ from comparisons.report.pages.study import _remedy
 from comparisons.runs import batches as _batches
 from comparisons.runs import conduct as _conduct
 from comparisons.runs.conduct import conduct
-from comparisons.runs.plan import studied_spec
+from comparisons.runs.plan import model_spec
 from comparisons.runs.run import study as run_study
 from comparisons.runs.settings import CaseSettings, Settings, numbers
 from comparisons.store.entries import Store
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from inference.replicates.simulated import Batch
 
 
-GAUSSIAN = studied_spec(CaseSettings(model="gaussian"))
+GAUSSIAN = model_spec(CaseSettings(model="gaussian"))
 
 
 def conducted(

@@ -14,7 +14,7 @@ import xarray as xr
 
 from comparisons import testing
 from comparisons.case import Case
-from comparisons.runs.selection import chosen
+from comparisons.runs.plan import chosen
 from inference.methods.closed_form import ClosedForm
 from inference.posterior.draws import estimate_from_draws
 from models.catalogue.gaussian import Gaussian

@@ -3,107 +3,77 @@
 Each stage needs the one before; the first that fails is named, with what to change.
 """
 
-from __future__ import annotations
-
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from comparisons.case import Case
 from comparisons.claims import GATE
 from comparisons.policy import TOLERANCE
 from comparisons.runs.console import tell_reading
-from comparisons.runs.plan import built, model_class
-from comparisons.runs.programs import guarded, parts, programs_spec
+from comparisons.runs.plan import built, chosen, model_class
+from comparisons.runs.programs import guarded, parts, user_program
 from comparisons.runs.programs import table as table_of
-from comparisons.runs.selection import chosen
-from comparisons.runs.user_model import user_program
+from comparisons.runs.settings import CaseSettings
 from models.data.dataset import as_dataset
 from models.data.load import data_name, load_data, opened
 from models.errors import ConcordError, DataError, ModelError
 from models.notebook import table
 from models.programs.adopt import adopt
 from models.programs.adopted.classes import adopt_class, missing, reason_to_adopt
-from models.programs.density import density, languages, units
+from models.programs.adopted.model import AdoptedModel
+from models.programs.density import Density, Language, density, languages, units
 from models.programs.precision import float64
 from models.programs.support import outside_support
 from models.settings import check_seed
-from models.spec import Parameter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    import xarray as xr
-
-    from comparisons.runs.settings import CaseSettings
-    from models.programs.adopted.model import AdoptedModel
-    from models.programs.density import Density, Language
-    from models.spec import Model, Values
+from models.spec import Model, Parameter, Values
 
 ROWS = 40
 """Size of the simulated data set where no data are given."""
 
 
 def staged(case: CaseSettings, seed: int) -> Iterator[tuple[str, str]]:
-    """The stages of what the command line names.
-
-    Args:
-        case: a model of the catalogue or of a file, or programs, and the data.
-        seed: the seed of every random stream.
-
-    Yields:
-        (stage, what was found), as each passes.
-
-    Raises:
-        ConcordError: a stage fails; names the stage and what was expected.
-    """
+    """The stages of what the command line names: (stage, what was found), as each passes."""
+    read = partial(table_of, columns=case.columns)
     if case.pymc or case.numpyro:
-        spec = programs_spec(case)
-        programs = {one: user_program(*parts(text)) for one, text in spec["programs"].items()}
-        given = {"pymc": None, "numpyro": None, **programs}
-        frame = table_of(case.data, case.columns) if case.data else None
-        tell_reading(frame)
-        matching = {"names": case.names, "latent": case.latent}
-        yield from program_stages(given["pymc"], given["numpyro"], frame, seed, **matching)
+        given = {"pymc": case.pymc, "numpyro": case.numpyro}
+        programs = {one: user_program(*parts(text)) for one, text in given.items() if text}
+        matching: Any = {"names": case.names, "latent": case.latent}
+        data = read(case.data) if case.data else None
+        tell_reading(data)
+        yield from _adopted_stages(lambda: adopt(**programs, data=data, **matching), seed)
         return
     instance = built(model_class(case.model), case.set)
     yield "import", repr(instance)
-    data: Any = None
-    if case.data:
-        own = missing(instance) or case.latent
-        read = table_of if own else partial(load_data, model=instance)
-        data = read(case.data, columns=case.columns)
-        tell_reading(data)
+    if not (missing(instance) or case.latent):
+        read = partial(load_data, model=instance, columns=case.columns)
+    data = read(case.data) if case.data else None
+    tell_reading(data)
     yield from stages(instance, data, seed, latent=case.latent)
 
 
 def stages(
     model: Model, data: Any, seed: int, *, latent: Sequence[str] = ()
 ) -> Iterator[tuple[str, str]]:
-    """Runs the stages one by one.
+    """Runs the stages: (stage, what was found), as each passes; an error names the one that fails.
 
     Args:
         model: the model.
         data: data on which to check it; simulated at its truth if None.
         seed: the seed of every random stream.
         latent: variables to integrate out of the likelihood.
-
-    Yields:
-        (stage, what was found), as each passes.
-
-    Raises:
-        ModelError: a stage fails; names the stage and what was expected.
     """
     if (absent := missing(model)) or latent:
-        adopted = guarded("programs", lambda: adopt_class(model, data, latent=latent))
         if absent:
             yield "class", f"{', '.join(absent)}: left out, and read off the rest where needed"
-        yield from _adopted_stages(adopted, seed)
+        yield from _adopted_stages(lambda: adopt_class(model, data, latent=latent), seed)
         return
     rng = np.random.default_rng(seed)
     yield "parameter table", guarded("parameter table", lambda: _table(model))
@@ -114,54 +84,32 @@ def stages(
     found = data
     if reason := reason_to_adopt(model, found):
         yield "own programs", f"read as they are: {reason}"
-        adopted = guarded("programs", lambda: adopt_class(model, found))
-        yield from _adopted_stages(adopted, seed)
+        yield from _adopted_stages(lambda: adopt_class(model, found), seed)
         return
     start = guarded("start", lambda: _start(model, found, rng))
     yield "start", ", ".join(f"{name} {jnp.shape(value)}" for name, value in start.items())
     if given:
         yield "data", guarded("data", lambda: _supported(model, found))
-    numpyro = guarded("NumPyro program", lambda: density(model, found, "numpyro"))
-    yield "NumPyro program", f"{numpyro.size} free parameters, names agree with the table"
-    pymc = guarded("PyMC program", lambda: density(model, found, "pymc"))
-    yield "PyMC program", f"{pymc.size} free parameters, names agree with the table"
-    for language, program in (("NumPyro", numpyro), ("PyMC", pymc)):
-        stage = f"finite {language} density at the start"
-        yield stage, guarded(stage, lambda program=program: _finite(program, start))
+    both: tuple[tuple[str, Language], ...] = (("NumPyro", "numpyro"), ("PyMC", "pymc"))
+    programs: dict[str, Density] = {}
+    for name, language in both:
+        read = partial(density, model, found, language)
+        programs[name] = guarded(f"{name} program", read)
+        size = programs[name].size
+        yield f"{name} program", f"{size} free parameters, names agree with the table"
+    for name, program in programs.items():
+        stage = f"finite {name} density at the start"
+        yield stage, guarded(stage, partial(_finite, program, start))
     yield "same model", guarded("same model", lambda: _same(model, found, seed))
 
 
-def program_stages(
-    pymc: object,
-    numpyro: Callable[..., object] | None,
-    data: object,
-    seed: int,
-    **matching: Any,
-) -> Iterator[tuple[str, str]]:
-    """Runs the stages of a user's own programs one by one.
-
-    Args:
-        pymc: as `compare` takes it.
-        numpyro: as `compare` takes it.
-        data: as `compare` takes them.
-        seed: the seed of every random stream.
-        matching: `names`, `latent` and `likelihood`, as `compare` takes them.
-
-    Yields:
-        (stage, what was found), as each passes.
-
-    Raises:
-        ConcordError: a stage fails; names the stage and what was expected.
-    """
-    model = guarded("programs", lambda: adopt(pymc, numpyro, data, **matching))
-    yield from _adopted_stages(model, seed)
-
-
-def _adopted_stages(model: AdoptedModel, seed: int) -> Iterator[tuple[str, str]]:
-    yield "programs", f"{model!r}; {_sizes(model)}"
+def _adopted_stages(adopted: Callable[[], AdoptedModel], seed: int) -> Iterator[tuple[str, str]]:
+    model = guarded("programs", adopted)
+    sizes = ", ".join(f"{p.name} ({p.support})" for p in model.parameters)
+    yield "programs", f"{model!r}; {sizes}"
     for language in languages(model):
         stage = f"finite {language} density"
-        yield stage, guarded(stage, lambda one=language: _finite_start(model, one))
+        yield stage, guarded(stage, partial(_finite_start, model, language))
     if len(model.languages) == 1:
         yield "same model", "one program only: there is nothing to hold it against"
     else:
@@ -174,10 +122,6 @@ def _adopted_stages(model: AdoptedModel, seed: int) -> Iterator[tuple[str, str]]
     count = units(model, model.data)
     told = f"{count} units" if count > 1 else "one term for all rows, one unit"
     yield "likelihood", problem or f"{told}; every parameter is in it"
-
-
-def _sizes(model: AdoptedModel) -> str:
-    return ", ".join(f"{p.name} ({p.support})" for p in model.parameters)
 
 
 def _finite_start(model: AdoptedModel, language: Language) -> str:
@@ -252,13 +196,10 @@ def _same(model: Model, data: xr.Dataset, seed: int) -> str:
 @final
 @dataclass(frozen=True)
 class Checked:
-    """The stages of a check.
-
-    Attributes:
-        rows: (stage, `ok` or `failed`, what was found, seconds); those after a failure are not run.
-    """
+    """The stages of a check."""
 
     rows: tuple[tuple[str, str, str, float], ...]
+    """(stage, `ok` or `failed`, what was found, seconds); those after a failure are not run."""
 
     @property
     def passed(self) -> bool:
@@ -315,7 +256,7 @@ def check(
         if model is None:
             tell_reading(data)
             matching = {"names": names, "latent": latent, "likelihood": likelihood}
-            found = program_stages(pymc, numpyro, data, seed, **matching)
+            found = _adopted_stages(partial(adopt, pymc, numpyro, data, **matching), seed)
         else:
             if data is not None and not missing(model):
                 data = as_dataset(data, model, name=name)

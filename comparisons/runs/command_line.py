@@ -1,52 +1,16 @@
 """The command line.  Everything heavy is imported inside the commands, so that help is instant."""
 
-from __future__ import annotations
-
 import io
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Never
+from typing import Annotated, Any, Never
 
 import typer
 
-from comparisons.runs import environment, stored, storing, supervisor
+from comparisons.runs import environment, stored, supervisor
 from comparisons.runs.console import complain, explained, refuse_bytes, reserve, say
-from comparisons.runs.options import (
-    CheckData,
-    Column,
-    Config,
-    Data,
-    Debug,
-    FailOn,
-    Force,
-    Jobs,
-    Keep,
-    Latent,
-    Methods,
-    ModelName,
-    Names,
-    Numpyro,
-    Only,
-    Out,
-    Profile,
-    Pymc,
-    Replicates,
-    Scheduler,
-    Seed,
-    Standardise,
-    StudyData,
-    StudyMethods,
-    StudyProfile,
-    Timeout,
-    Tolerance,
-    Truth,
-    Units,
-    Values,
-    which,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from comparisons.runs.options import CASE, FOR_CHECK, FOR_STUDY, RUN, WORKPLACE, taking
 
 EXIT_CODES = """Exit codes: 0 all verdicts hold · 1 some verdict is DIFFER ·
 2 usage, configuration, data, or a directory that cannot be written · 3 the output directory is in
@@ -70,27 +34,14 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+_VERSION = typer.Option(
+    False, "--version", is_eager=True, callback=_version, help="Show the version."
+)
+
+
 @app.callback(invoke_without_command=True)
-def everything(
-    context: typer.Context,
-    methods: Methods = None,
-    only: Only = None,
-    profile: Profile = None,
-    seed: Seed = None,
-    out: Out = None,
-    jobs: Jobs = None,
-    scheduler: Scheduler = None,
-    config: Config = None,
-    timeout: Timeout = None,
-    tolerance: Tolerance = None,
-    fail_on: FailOn = None,
-    standardise: Standardise = False,
-    force: Force = False,
-    debug: Debug = False,
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")
-    ] = False,
-) -> None:
+@taking(*RUN, version=(bool, _VERSION))
+def everything(context: typer.Context, **given: Any) -> None:
     """Fits models by several methods and reports which of them agree.
 
     Without a command: every model on its bundled data, by every method, or the cases of --config.
@@ -104,39 +55,15 @@ def everything(
 
       concord run gaussian_mixture --set k=2 --data faithful --column eruptions
     """
-    options = _options(context)
     if context.invoked_subcommand is None:
-        _run(options, config, debug, force)
-    elif any((debug, force, config, *options.values())):
+        _run(given)
+    elif any(given.values()):
         context.fail(f"options go after the command: concord {context.invoked_subcommand} …")
 
 
 @app.command(epilog=EXIT_CODES)
-def run(
-    context: typer.Context,
-    model: ModelName = None,
-    values: Values = None,
-    pymc: Pymc = None,
-    numpyro: Numpyro = None,
-    names: Names = None,
-    latent: Latent = None,
-    data: Data = None,
-    column: Column = None,
-    methods: Methods = None,
-    only: Only = None,
-    profile: Profile = None,
-    seed: Seed = None,
-    out: Out = None,
-    jobs: Jobs = None,
-    scheduler: Scheduler = None,
-    config: Config = None,
-    timeout: Timeout = None,
-    tolerance: Tolerance = None,
-    fail_on: FailOn = None,
-    standardise: Standardise = False,
-    force: Force = False,
-    debug: Debug = False,
-) -> None:
+@taking(*CASE, *RUN)
+def run(**given: Any) -> None:
     """Fits one model to one data set and compares the methods.
 
     Examples:
@@ -149,31 +76,12 @@ def run(
 
       concord run --pymc port.py:build --numpyro port.py:model --data mine.csv
     """
-    from comparisons.runs.settings import parse_set
-
-    case = {
-        **which(model, pymc, numpyro, names, latent),
-        "set": parse_set(values or ()),
-        "data": data,
-        "columns": list(column or ()),
-    }
-    _run({**_options(context), "cases": [case]}, config, debug, force)
+    _run(given, [_case(given)])
 
 
 @app.command()
-def check(
-    model: ModelName = None,
-    values: Values = None,
-    pymc: Pymc = None,
-    numpyro: Numpyro = None,
-    names: Names = None,
-    latent: Latent = None,
-    data: CheckData = None,
-    column: Column = None,
-    seed: Seed = None,
-    timeout: Timeout = None,
-    debug: Debug = False,
-) -> None:
+@taking(*CASE, "seed", "timeout", "debug", **FOR_CHECK)
+def check(**given: Any) -> None:
     """Checks that a model's two programs are one model, without fitting it.
 
     Stages: import, parameter table, simulate, start, both programs, finite density, same density.
@@ -190,51 +98,20 @@ def check(
     _prepare()
 
     from comparisons.runs.check import staged
-    from comparisons.runs.settings import CaseSettings, parse_set, settings
+    from comparisons.runs.settings import CaseSettings
     from models.errors import printable, refuse
 
-    chosen, mistakes = settings({"seed": seed, "timeout": timeout})
+    chosen, mistakes = _settings(given, "seed", "timeout")
     refuse(mistakes)
-    supervisor.tell("limit", chosen.timeout)
-    case = CaseSettings(
-        **which(model, pymc, numpyro, names, latent),
-        set=parse_set(values or ()),
-        data=data,
-        columns=tuple(column or ()),
-    )
-    for stage, result in staged(case, chosen.seed):
+    for stage, result in staged(CaseSettings(**_case(given)), chosen.seed):
         say(printable(f"ok  {stage}: {result}"))
 
 
 @app.command(epilog=EXIT_CODES)
+@taking(*CASE, "truth", "replicates", "n", "profile", "methods", "keep", *WORKPLACE, **FOR_STUDY)
 def study(
-    context: typer.Context,
     name: Annotated[str, typer.Argument(help="The study; `concord list studies` lists them.")],
-    model: Annotated[
-        str | None,
-        typer.Option(help="A model of the catalogue, or your own: my_model.py:MyModel."),
-    ] = None,
-    values: Values = None,
-    pymc: Pymc = None,
-    numpyro: Numpyro = None,
-    names: Names = None,
-    latent: Latent = None,
-    data: StudyData = None,
-    column: Column = None,
-    truth: Truth = None,
-    replicates: Replicates = None,
-    n: Units = None,
-    profile: StudyProfile = None,
-    jobs: Jobs = None,
-    methods: StudyMethods = None,
-    scheduler: Scheduler = None,
-    timeout: Timeout = None,
-    tolerance: Tolerance = None,
-    keep: Keep = False,
-    seed: Seed = None,
-    out: Out = None,
-    force: Force = False,
-    debug: Debug = False,
+    **given: Any,
 ) -> None:
     """Checks what theory says of repeated data sets, on repeated data sets.
 
@@ -253,53 +130,7 @@ def study(
 
       concord study theory --profile quick
     """
-    _prepare()
-    _finish(lambda: _studied(context.params))
-
-
-def _studied(given: dict[str, Any]) -> tuple[Path, int]:
-    """Page and exit code of a study, by the options of its command."""
-    from comparisons.runs.plan import studied_spec
-    from comparisons.runs.run import study, theory, told_command
-    from comparisons.runs.settings import CaseSettings, numbers, parse_set, settings, split_names
-    from comparisons.runs.theory import NAME
-    from comparisons.studies import study as find_study
-    from models.errors import refuse
-
-    name, how = given["name"], {"debug": given["debug"], "force": given["force"]}
-    every = ("profile", "seed", "out", "jobs", "scheduler", "timeout")
-    options = {option: given[option] for option in (*every, "tolerance")}
-    chosen, mistakes = settings({**options, "methods": split_names(given["methods"] or ())})
-    supervisor.tell("limit", chosen.timeout)
-    if name == NAME:
-        unused = [one for one in given if given[one] and one not in (*every, "name", *how)]
-        mistakes += [
-            f"--{one.replace('values', 'set')} is not for the study {NAME}" for one in unused
-        ]
-        refuse(mistakes)
-        return theory(chosen, told_command(), **how)
-    find_study(name)
-    units, more = numbers("--n", given["n"]) if given["n"] else ((), [])
-    mistakes += [*more, *([f"--profile is for the study {NAME} alone"] if given["profile"] else [])]
-    refuse(mistakes)
-    programs = {key: given[key] for key in ("model", "pymc", "numpyro", "names", "latent")}
-    case = CaseSettings(
-        **which(**programs),
-        set=parse_set(given["values"] or ()),
-        data=given["data"],
-        columns=tuple(given["column"] or ()),
-    )
-    return study(
-        name,
-        studied_spec(case),
-        units,
-        given["replicates"] or 4_000,
-        chosen,
-        told_command(),
-        truth=parse_set(given["truth"] or (), "--truth"),
-        keep=given["keep"],
-        **how,
-    )
+    _finish(lambda: _studied(name, given))
 
 
 @app.command("list")
@@ -324,7 +155,7 @@ def list_entries(
 
 for _command in (stored.diff, stored.posterior):
     app.command()(_command)
-app.add_typer(storing.store, name="store")
+app.add_typer(stored.store, name="store")
 
 
 def main() -> Never:
@@ -347,18 +178,48 @@ def main() -> Never:
     raise SystemExit(0)
 
 
-def _run(options: dict[str, Any], config: Path | None, debug: bool, force: bool) -> None:
-    _prepare()
-
+def _run(given: Mapping[str, Any], cases: Sequence[Mapping[str, Any]] = ()) -> None:
     def attempt() -> tuple[Path, int]:
         from comparisons.runs.run import run, told_command
-        from comparisons.runs.settings import settings
 
-        chosen, mistakes = settings(options, config)
-        supervisor.tell("limit", chosen.timeout)
-        return run(chosen, told_command(), mistakes=mistakes, debug=debug, force=force)
+        chosen, mistakes = _settings({**given, "cases": cases}, *RUN, "cases")
+        return run(chosen, told_command(), mistakes)
 
     _finish(attempt)
+
+
+def _studied(name: str, given: Mapping[str, Any]) -> tuple[Path, int]:
+    """Page and exit code of a study, by the options of its command."""
+    from comparisons.runs.plan import model_spec
+    from comparisons.runs.run import study, theory, told_command
+    from comparisons.runs.settings import CaseSettings, numbers, parse_set
+    from comparisons.runs.theory import NAME
+    from comparisons.studies import study as find_study
+    from models.errors import refuse
+
+    chosen, mistakes = _settings(given, "profile", "methods", *WORKPLACE)
+    if name == NAME:
+        used = {"profile", *WORKPLACE} - {"tolerance"}
+        unused = [one for one, value in given.items() if value and one not in used]
+        mistakes += [
+            f"--{one.replace('values', 'set')} is not for the study {NAME}" for one in unused
+        ]
+        refuse(mistakes)
+        return theory(chosen, told_command())
+    find_study(name)
+    units, more = numbers("--n", given["n"]) if given["n"] else ((), [])
+    mistakes += [*more, *([f"--profile is for the study {NAME} alone"] if given["profile"] else [])]
+    refuse(mistakes)
+    return study(
+        name,
+        model_spec(CaseSettings(**_case(given))),
+        units,
+        given["replicates"] or 4_000,
+        chosen,
+        told_command(),
+        truth=parse_set(given["truth"] or (), "--truth"),
+        keep=given["keep"],
+    )
 
 
 def _prepare() -> None:
@@ -370,6 +231,7 @@ def _prepare() -> None:
 
 def _finish(attempt: Callable[[], tuple[Path, int]]) -> Never:
     """Prints the page of a command and exits with its code."""
+    _prepare()
     try:
         page, code = attempt()
     except KeyboardInterrupt as interruption:
@@ -379,11 +241,39 @@ def _finish(attempt: Callable[[], tuple[Path, int]]) -> Never:
     raise typer.Exit(code)
 
 
-def _options(context: typer.Context) -> dict[str, Any]:
-    """The options of a run that a command was given."""
-    from comparisons.runs.settings import split_names
+def _settings(given: Mapping[str, Any], *names: str) -> tuple[Any, list[str]]:
+    """The settings of the options named, their limit of time told, and what is wrong with them."""
+    from comparisons.runs.settings import Settings, settings, split_names
 
-    shared = ("profile", "seed", "out", "jobs", "scheduler", "timeout", "tolerance", "fail_on")
-    given = {name: context.params[name] for name in (*shared, "standardise")}
-    named = ("methods", "only")
-    return given | {name: split_names(context.params[name] or ()) for name in named}
+    options = {name: given[name] for name in names if name in Settings.model_fields}
+    options |= {
+        name: split_names(options[name] or ()) for name in ("methods", "only") if name in options
+    }
+    chosen, mistakes = settings(options, given.get("config"))
+    supervisor.tell("limit", chosen.timeout)
+    return chosen, mistakes
+
+
+def _case(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of `CaseSettings`: a model, or the programs in its place, and the data."""
+    from comparisons.runs.settings import parse_set
+    from models.errors import ConfigError
+
+    if (given["model"] is None) == (given["pymc"] is None and given["numpyro"] is None):
+        raise ConfigError(
+            "name a model, such as gaussian, or your own programs with --pymc FILE:NAME, "
+            "--numpyro FILE:NAME or both"
+        )
+    pairs = [text.partition("=") for text in given["names"] or ()]
+    if wrong := [first for first, equals, second in pairs if not (first and equals and second)]:
+        raise ConfigError(f"--names {wrong[0]}: expected A=B, a name of each program")
+    return {
+        "model": given["model"] or "",
+        "pymc": given["pymc"],
+        "numpyro": given["numpyro"],
+        "names": {first: second for first, _, second in pairs},
+        "latent": tuple(given["latent"] or ()),
+        "set": parse_set(given["values"] or ()),
+        "data": given["data"],
+        "columns": tuple(given["column"] or ()),
+    }

@@ -4,55 +4,44 @@ What the command line does with a store, workers and pages, this does in the pro
 from, and gives back tables.
 """
 
-from __future__ import annotations
-
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import nan
-from typing import TYPE_CHECKING, Any, final
+from pathlib import Path
+from typing import Any, final
 
 import pandas as pd
+import xarray as xr
 
 from comparisons.case import Case
 from comparisons.claims import GATE
-from comparisons.grades import graded
+from comparisons.grades import Grade, graded
 from comparisons.reference import scalars
-from comparisons.report.files import report_names
-from comparisons.report.first_screen import first_screen
+from comparisons.report.files import report_names, slug
+from comparisons.report.first_screen import FirstScreen, first_screen
 from comparisons.report.headline import ENGINE, engines
 from comparisons.runs import signals
 from comparisons.runs.console import tell_reading
-from comparisons.runs.flow import case_result, closed, tabulated
-from comparisons.runs.place import place
-from comparisons.runs.plan import refuse_memory, unique
-from comparisons.runs.publish import publish
-from comparisons.runs.selection import chosen, title
+from comparisons.runs.flow import case_result, closed, compared, tabulated
+from comparisons.runs.place import place, publish
+from comparisons.runs.plan import chosen, refuse_memory
 from comparisons.runs.settings import Settings
-from comparisons.verdict import at_tolerance, not_comparable
-from inference.method import label
+from comparisons.verdict import Verdict, at_tolerance
+from inference.estimate import Estimate
+from inference.method import Method, Profile, label
 from models.data.load import data_name, opened
-from models.errors import ConfigError, ModelError, did_you_mean, told
+from models.errors import ConfigError, ModelError, did_you_mean
 from models.notebook import table
 from models.programs.adopted.classes import chosen as chosen_model
 from models.programs.precision import float64
 from models.settings import sequence
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    import xarray as xr
-
-    from comparisons.grades import Grade
-    from comparisons.report.first_screen import FirstScreen
-    from comparisons.verdict import Verdict
-    from inference.estimate import Estimate
-    from inference.method import Method, Profile
-    from models.spec import Model
+from models.spec import Model
 
 
 @final
+@dataclass(eq=False, repr=False)
 class Comparison:
     """Every fit of a case and every verdict on them.
 
@@ -63,18 +52,10 @@ class Comparison:
         problems: why a claim could not be checked, by its name.
     """
 
-    def __init__(
-        self,
-        case: Case,
-        claims: Mapping[str, Sequence[Verdict]],
-        seconds: float,
-        problems: Mapping[str, str],
-    ) -> None:
-        """Keeps what was found; use `compare` to find it."""
-        self.case = case
-        self.claims = claims
-        self.seconds = seconds
-        self.problems = problems
+    case: Case
+    claims: Mapping[str, Sequence[Verdict]]
+    seconds: float
+    problems: Mapping[str, str]
 
     def __getitem__(self, method: Method | str) -> Estimate:
         """The estimate of a method, by itself, its label or its name: the first that answers to it.
@@ -169,23 +150,23 @@ class Comparison:
             StoreError: the directory cannot be written.
         """
         case, problems = self.case, dict(self.problems)
-        slug = unique(f"{case.model.name}-{case.data_name}", ())
-        settings, names = Settings(out=str(out), jobs=1), report_names([slug])
-        with place(settings, {}, names, debug=False, force=force) as working:
+        page = slug(f"{case.model.name}-{case.data_name}")
+        settings = Settings(out=str(out), jobs=1, force=force)
+        with place(settings, report_names([page]), 1) as (output, store, _):
             for method, fit in case.estimates().items():
-                case.keep(working.store, method, fit)
+                case.keep(store, method, fit)
             modules = chosen(tuple(self.claims))
             record = {
                 "fits": list(map(label, case.estimates())),
                 "failures": case.failed,
                 "problems": problems,
-                "tables": tabulated(case, modules, lambda *_: None, {}, problems),
+                "tables": tabulated(case, modules, lambda *_: None, problems),
                 "verdicts": {n: list(map(asdict, found)) for n, found in self.claims.items()},
                 "seconds": self.seconds,
                 "used": [],
             }
-            result = case_result(slug, (), case, record, working.store)
-            return publish([result], working.output.path, "cc.compare(…).report(…)")[0]
+            result = case_result(page, (), case, record, store)
+            return publish([result], output.path, "cc.compare(…).report(…)")[0]
 
     def plot(self) -> Any:
         """The forest of all methods with draws, an ArviZ PlotCollection."""
@@ -268,16 +249,13 @@ def _found(
     tell_reading(case.data)
     refuse_memory(case, case.methods)
     modules = chosen(sequence("claims", claims, str, "('own_target',)"))
-    found: dict[str, Sequence[Verdict]] = {GATE: list(modules[GATE].compare(case))}
-    if cause := closed(found[GATE]):
+    gate = list(modules.pop(GATE).compare(case))
+    if cause := closed(gate):
         raise ModelError(cause)
     case.estimates()
+    found: dict[str, Sequence[Verdict]] = {GATE: gate}
     for name, module in modules.items():
-        if name == GATE:
-            continue
-        try:
-            found[name] = list(module.compare(case))
-        except Exception as error:  # a user's program may raise anything; the fits are kept
-            problems[name] = f"the comparison failed: {told(error)}"
-            found[name] = [not_comparable(title(module), problems[name])]
+        found[name], problem = compared(case, module)
+        if problem:
+            problems[name] = problem
     return found

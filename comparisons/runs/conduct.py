@@ -6,31 +6,36 @@ needs no more memory than one batch.  Of the columns that a study names in `SKET
 kept too.
 """
 
-from __future__ import annotations
-
 import inspect
+import tempfile
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
+from comparisons.policy import LADDER
 from comparisons.replicated.moments import Moments
-from comparisons.runs.batches import Here, Work, description
-from comparisons.store.entries import disk_error
+from comparisons.runs.batches import Work, Workers, description, here
+from comparisons.runs.console import tell_reading
+from comparisons.runs.programs import at_truth
+from comparisons.store.entries import Store, disk
 from comparisons.store.keys import digest
-from comparisons.studies import Study
+from comparisons.store.output import Output
+from comparisons.studies import Setting, Study, further
+from comparisons.studies import study as find_study
 from comparisons.verdict import at_tolerance
-from models.errors import ConfigError, FitError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from types import ModuleType
-
-    from comparisons.runs.batches import Workers
-    from comparisons.store.entries import Store
-    from comparisons.store.output import Output
-    from comparisons.studies import Setting
+from inference.method import Method
+from models.capabilities import HasOwnPrograms
+from models.data.load import opened
+from models.errors import ConfigError, FitError, refuse, shown
+from models.programs.adopted.classes import adopt_class, chosen
+from models.programs.precision import float64
+from models.settings import MOST, check_seed, sequence
+from models.spec import Model
 
 BATCH = 250
 """Most replicates of a batch: what a killed study loses."""
@@ -41,6 +46,94 @@ _OPEN = {"UNSURE", "CONSISTENT"}
 """What more replicates may still turn into AGREE or DIFFER."""
 FIRST = 1_000
 """Replicates before the first look at the verdicts; each further look is at twice as many."""
+_TIMES = 4
+"""The second N of a user's own programs is so many times that of their data."""
+_LEAST = 100
+"""Fewest replicates that may be asked for."""
+
+
+@float64
+def study(
+    name: str,
+    model: Model | None = None,
+    data: object = None,
+    *,
+    pymc: object = None,
+    numpyro: Callable[..., object] | None = None,
+    names: Mapping[str, str] | None = None,
+    latent: Sequence[str] = (),
+    likelihood: Sequence[str] | None = None,
+    truth: Mapping[str, object] | None = None,
+    n: Sequence[int] | int = (),
+    replicates: int = 1_000,
+    methods: Sequence[Method] = (),
+    tolerance: float = 1.0,
+    seed: int = 0,
+) -> Study:
+    """Checks what theory says of repeated data sets; `models.programs.adopted.sizes` says which.
+
+    Args:
+        name: the study: `coverage`, `calibration`, `asymptotics`, …
+        model: a model of the catalogue or of your own class; else pass `pymc`, `numpyro` or both.
+        data: as `compare` takes them.
+        pymc: a built `pm.Model`, or a function of the data that returns one.
+        numpyro: a NumPyro function of the data.
+        names: which name of one program is which of the other, where they differ.
+        latent: as `compare` takes them.
+        likelihood: as `compare` takes it.
+        truth: where your own programs draw; at your posterior mode for what is not given.
+        n: numbers of units; by default `default_ladder`.
+        replicates: most data sets at each n; fewer if all is decided.
+        methods: those to study besides its own, each data set by itself.
+        tolerance: factor on every practical bound.
+        seed: of every random stream.
+
+    Returns:
+        The verdicts, with a table of them.
+
+    Raises:
+        ConcordError: the study, a name, a number, the data or a program cannot be used; says why.
+    """
+    find_study(name)
+    programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
+    given = chosen(model, opened(data), programs, latent=latent, likelihood=likelihood)
+    own = data is None or isinstance(given, HasOwnPrograms)
+    model = at_truth(given if own else adopt_class(given, opened(data)), truth)
+    setting = Setting(model, seed, sequence("methods", methods, Method, "(cc.NUTS(),)"), tolerance)
+    ladder, module = _ladder(model, n, replicates, seed), prepared(name, setting)
+    with tempfile.TemporaryDirectory() as folder:
+        return conduct(module, setting, ladder, replicates, Store(Path(folder)), lambda *_: None)
+
+
+def prepared(name: str, setting: Setting) -> ModuleType:
+    """The study of that name; refuses what it cannot study."""
+    module = find_study(name)
+    tell_reading(getattr(setting.model, "data", None))
+    further(name, setting.model, setting.methods)
+    return module
+
+
+def default_ladder(model: Model) -> tuple[int, ...]:
+    """The N at which a model is studied unless others are named, smallest first."""
+    if not isinstance(model, HasOwnPrograms):
+        return LADDER
+    units = model.size
+    return (units, _TIMES * units) if model.grows else (units,)
+
+
+def _ladder(model: Model, n: Sequence[int] | int, replicates: int, seed: object) -> tuple[int, ...]:
+    """The ladder that was asked for; refuses numbers that cannot be used."""
+    asked = list(np.ravel(np.asarray(n, object)))
+    found = [
+        f"n={shown(one)}: expected integers from 2 to {MOST:,}, as in n=[50, 200]"
+        for one in asked
+        if not isinstance(one, int | np.integer) or not 2 <= int(one) <= MOST
+    ]
+    if not isinstance(replicates, int | np.integer) or not _LEAST <= int(replicates) <= MOST:
+        found.append(f"replicates={shown(replicates)}: expected {_LEAST} or more, to {MOST:,}")
+    refuse(found)
+    check_seed(seed)
+    return tuple(sorted({int(one) for one in asked})) or default_ladder(model)
 
 
 def conduct(
@@ -66,19 +159,18 @@ def conduct(
         progress: told of (what was done, replicates done, replicates in this round).
         workers: who measures; this process by default.
         keep: a folder in an output directory that takes what was measured, as Parquet.
-
-    Raises:
-        ConfigError: a worker's memory does not hold a data set.
-        FitError: the model cannot be fitted to many data sets at once, or no number came out.
-        StoreError: the store cannot be read or written.
     """
-    workers = workers or Here(module, setting)
+    workers = workers or here(module, setting)
     sums = {n: _Sum() for n in units}
     sizes = {n: _size(setting, n, workers.memory) for n in units}
     total = 0
     while True:
         before, total = total, min(max(2 * total, FIRST), replicates)
-        works = [work for n in reversed(units) for work in _works(n, before, total, sizes[n])]
+        works = [  # which begin at the same places for every budget
+            Work(n, first, min(first + sizes[n], total))
+            for n in reversed(units)
+            for first in range(before, total, sizes[n])
+        ]
         _fill(module, setting, works, sums, store, progress, workers, keep)
         summaries = _summaries(sums)
         verdicts = at_tolerance(module.judge(setting, summaries), setting.tolerance)
@@ -87,20 +179,14 @@ def conduct(
     name = module.__name__.rpartition(".")[2]
     if not verdicts:
         raise FitError(f"{name} has nothing to say of {setting.model.name}")
-    others = module.descriptive(setting, summaries) if "descriptive" in vars(module) else ()
-    statement = inspect.getdoc(module) or name
+    others = tuple(vars(module).get("descriptive", lambda *_: ())(setting, summaries))
+    statement, model = inspect.getdoc(module) or name, setting.model
     failures = {n: dict(sums[n].failures) for n in units if sums[n].failures}
-    return Study(
-        name, statement, setting.model, tuple(units), total, verdicts, failures, tuple(others)
-    )
+    return Study(name, statement, model, tuple(units), total, verdicts, failures, others)
 
 
 def _size(setting: Setting, n: int, memory: int) -> int:
-    """Replicates of a batch, as many as the memory holds.
-
-    Raises:
-        ConfigError: it does not hold one.
-    """
+    """Replicates of a batch, as many as the memory holds."""
     rng = np.random.default_rng(np.random.SeedSequence(setting.seed, spawn_key=(n, 0)))
     bytes_each = setting.model.simulate(rng, setting.model.truth, n).nbytes
     size = min(BATCH, int(_SHARE * memory / bytes_each))
@@ -110,12 +196,6 @@ def _size(setting: Setting, n: int, memory: int) -> int:
             f"has {memory / 2**20:,.0f} MiB of memory. Use fewer units or fewer --jobs."
         )
     return size
-
-
-def _works(n: int, start: int, stop: int, size: int) -> Iterator[Work]:
-    """Batches of replicates start to stop, which begin at the same places for every budget."""
-    for first in range(start, stop, size):
-        yield Work(n, first, min(first + size, stop))
 
 
 class _Sum:
@@ -175,24 +255,20 @@ def _fill(
     total = sum(work.stop - work.start for work in works)
     done, missing = 0, []
     for work in works:
-        known = keep is None or keep[0].intact(_raw(keep[1], work))
         stored = store.load_json({**source, "work": work}, partial(_kept, work))
-        if stored is None or not known:
+        if stored is not None and (keep is None or keep[0].intact(_raw(keep[1], work))):
+            sums[work.n].add(work, stored, {})
+            done += work.stop - work.start
+        else:
             missing.append(work)
-            continue
-        columns = stored
-        sums[work.n].add(work, columns, {})
-        done += work.stop - work.start
     if done:
         progress("kept from before", done, total)
     for work, (arrays, failures) in workers.measured(missing):
-        columns = {
-            column: Moments.of(rows, sketch=column in sketched) for column, rows in arrays.items()
-        }
+        columns = {name: Moments.of(x, sketch=name in sketched) for name, x in arrays.items()}
         if keep is not None and arrays:
             _write_raw(*keep, setting, work, arrays)
         if not failures:  # failures are never stored
-            plain = {column: moments.plain for column, moments in columns.items()}
+            plain = {name: moments.plain for name, moments in columns.items()}
             store.save_json({**source, "work": work}, plain)
         sums[work.n].add(work, columns, failures)
         done += work.stop - work.start
@@ -200,11 +276,7 @@ def _fill(
 
 
 def _kept(work: Work, stored: Mapping[str, Any]) -> dict[str, Moments]:
-    """The moments of a batch from the store.
-
-    Raises:
-        ValueError: they are those of something else.
-    """
+    """The moments of a batch from the store."""
     columns = {column: Moments.read(parts) for column, parts in stored.items()}
     for one in columns.values():
         one.merged(one)  # refuses arrays that do not go together
@@ -224,10 +296,6 @@ def _write_raw(
     """Writes all that was measured, a row for each replicate: columns `method: parameter`.
 
     Further entries of a column, such as scores and levels, are numbered.
-
-    Raises:
-        ConfigError: what lies there is somebody else's.
-        StoreError: the directory cannot be written.
     """
     import pandas as pd
 
@@ -239,7 +307,5 @@ def _write_raw(
             name = names[place] if place < len(names) else f"further {place - len(names)}"
             which = f" {level}" if wide.shape[2] > 1 else ""
             table[f"{column}: {name}{which}"] = wide[:, place, level]
-    try:
+    with disk(output.path):
         output.write(_raw(folder, work), pd.DataFrame(table).to_parquet())
-    except OSError as error:
-        raise disk_error(error, output.path) from error

@@ -48,11 +48,7 @@ def complain(message: str) -> None:
 
 
 def refuse_bytes(arguments: list[str]) -> None:
-    """Refuses arguments that are no text: no file that is written could hold them.
-
-    Raises:
-        ConfigError: names the first.
-    """
+    """Refuses arguments that are no text: no file that is written could hold them."""
     for text in arguments:
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             raise ConfigError(f"{text[:60]}: holds bytes that are not UTF-8; rename or retype it")

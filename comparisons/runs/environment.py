@@ -3,8 +3,6 @@
 The command line and its worker processes share it; importing `comparisons` changes nothing.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 import zlib

@@ -6,9 +6,8 @@ through a file, one line at a time, since a message that is under way when its w
 would be lost.
 """
 
-from __future__ import annotations
-
 import contextlib
+import json
 import logging
 import os
 import pkgutil
@@ -18,23 +17,20 @@ import shutil
 import tempfile
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, final
+from typing import Any, final
 
 from comparisons.runs import signals, supervisor
-from comparisons.runs.attempts import BETWEEN, Attempt, Told
 from comparisons.runs.environment import memory_limit
-from comparisons.runs.remote import perform
+from comparisons.runs.remote import in_words, perform
 from comparisons.store.output import write_whole
 from inference.threads import THREADS
-from models.errors import ConcordError, ConfigError, FitError, StoreError
-from models.errors import told as _told
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+from models.errors import ConfigError, FitError, StoreError
 
 ONE_THREAD = {THREADS: "1", "PJRT_NPROC": "1"}
 """Environment of a worker that computes in one thread, as JAX does then, too."""
@@ -55,6 +51,7 @@ _PATIENCE = 60
 _MOST_DEATHS = 2
 _MOST_LOST = 10
 """Times that a task may be lost before its worker has begun it."""
+_BETWEEN = "the time between two fits"
 _EXIT = re.compile(r"Worker process (\d+) (?:exited with status|(was killed by signal)) (\d+)")
 """How Dask's log tells the end of a worker."""
 
@@ -63,14 +60,61 @@ class LostError(FitError):
     """Every worker that tried a task has died."""
 
 
-class Executor(Protocol):
-    """Whoever does the work, and ends what it has started when its context ends."""
+type Told = Callable[[str, str, str, float], None]
+"""Told (task, event, name, seconds): the events of a case's progress, `compare`, `warning` (a
+message), `ended`."""
+type Executor = Here | Cluster
+"""Whoever does the work, and ends what it has started when its context ends."""
 
-    def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any
-    ) -> None: ...
+@dataclass(eq=False)
+class _Attempt:
+    """A task on its way: what to skip, and what its worker was at when it was last heard of."""
+
+    task: str
+    arguments: tuple[Any, ...]
+    events: Path
+    skip: dict[str, str] = field(default_factory=dict)
+    deaths: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    doing: str = ""
+    place: str = ""
+    since: float = field(default_factory=time.monotonic)
+    late: bool = False
+    worker: int = 0
+    read: int = 0
+
+    def listen(self, told: Told) -> None:
+        """Passes on all that the task has told since the last call."""
+        if not self.events.is_file():
+            return
+        with self.events.open("rb") as file:
+            file.seek(self.read)
+            lines = [line for line in file if line.endswith(b"\n")]
+        for line in lines:
+            self.read += len(line)
+            event, name, seconds = json.loads(line)
+            self.since = time.monotonic()
+            if event == "began":
+                self.worker = int(name)
+                continue
+            if event == "left":
+                self.place = name
+                continue
+            if event != "warning":
+                self.doing = name if event in ("fit", "compare") else _BETWEEN
+            told(self.task, event, name, seconds)
+
+
+@final
+@dataclass(frozen=True)
+class Here(contextlib.AbstractContextManager["Here"]):
+    """This process, one task after the other; in `debug` it lets exceptions through."""
+
+    debug: bool = False
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        """Nothing was started."""
 
     def results(
         self, call: str, tasks: Mapping[str, tuple[Any, ...]], told: Told, start: str = "the start"
@@ -84,31 +128,9 @@ class Executor(Protocol):
             start: what a task does before it tells anything.
 
         Yields:
-            Name of the task and its result, or the exception that it raised, as each ends.
-
-        Raises:
-            StoreError: the store cannot be read or written.
+            Name of the task and its result, or the exception that it raised, as each ends; a
+            StoreError is raised at once.
         """
-        ...
-
-
-@final
-class Here:
-    """This process, one task after the other."""
-
-    def __init__(self, *, debug: bool = False) -> None:
-        """An executor that lets exceptions through if `debug`."""
-        self._debug = debug
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        """Nothing was started."""
-
-    def results(
-        self, call: str, tasks: Mapping[str, tuple[Any, ...]], told: Told, start: str = "the start"
-    ) -> Iterator[tuple[str, Any]]:
         function = pkgutil.resolve_name(call)
 
         def tell(task: str, event: str, name: str, seconds: float = 0.0) -> None:
@@ -123,51 +145,41 @@ class Here:
                 raise
             except (Exception, SystemExit) as error:  # a user's program may raise anything
                 signals.check()
-                if self._debug:
+                if self.debug:
                     raise
-                place = supervisor.raised_at(error)
-                ours = isinstance(error, ConcordError) or not place
-                outcome = error if ours else FitError(f"{_told(error)} (at {place})")
+                outcome = in_words(error)
             tell(task, "ended", "")
             yield task, outcome
 
 
 @final
-class Cluster:
+@dataclass(eq=False)
+class Cluster(contextlib.AbstractContextManager["Cluster"]):
     """Workers of a scheduler that runs, or processes of this machine that end with the run.
 
     Nothing is started, and Dask is not imported, before there is something to do.
+
+    Attributes:
+        jobs: number of processes to start, if there is no scheduler.
+        scheduler: address of a scheduler that runs already.
+        folder: an existing directory for what tasks tell; seen by all workers.
+        log: a file that takes what the libraries print in processes of our own.
+        environment: environment of processes of our own, besides this process's.
+        limit: most seconds for one thing that a task tells of, in processes of our own.
     """
 
-    def __init__(
-        self,
-        jobs: int,
-        scheduler: str | None,
-        folder: Path,
-        log: Path | None = None,
-        environment: Mapping[str, str] | None = None,
-        limit: float = inf,
-    ) -> None:
-        """A cluster.
+    jobs: int
+    scheduler: str | None
+    folder: Path
+    log: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    limit: float = inf
 
-        Args:
-            jobs: number of processes to start, if there is no scheduler.
-            scheduler: address of a scheduler that runs already.
-            folder: an existing directory for what tasks tell; seen by all workers.
-            log: a file that takes what the libraries print in processes of our own.
-            environment: environment of processes of our own, besides this process's.
-            limit: most seconds for one thing that a task tells of, in processes of our own.
-        """
-        self._jobs, self._scheduler = jobs, scheduler
-        self._folder, self._log = folder, log
-        self._environment, self._limit = dict(environment or {}), limit
+    def __post_init__(self) -> None:
         self._stack = contextlib.ExitStack()
         self._exits: dict[int, str] = {}
         self._own: Any = None
         self._seen = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is not None and self._own is not None:
@@ -185,23 +197,19 @@ class Cluster:
 
     @cached_property
     def client(self) -> Any:
-        """The Dask client.
-
-        Raises:
-            ConfigError: nothing answers at the scheduler's address.
-        """
+        """The Dask client."""
         import dask
         from dask.distributed import Client
 
         self._stack.enter_context(dask.config.set(_DASK))
-        if self._scheduler is None:
+        if self.scheduler is None:
             return self._stack.enter_context(Client(self._started(), set_as_default=False))
         try:
-            client = Client(self._scheduler, timeout="15s", set_as_default=False)
+            client = Client(self.scheduler, timeout="15s", set_as_default=False)
             return self._stack.enter_context(client)
         except (OSError, TypeError, ValueError) as error:  # TypeError: TLS without a key
             raise ConfigError(
-                f"--scheduler {self._scheduler}: {error}; expected the address of a Dask "
+                f"--scheduler {self.scheduler}: {error}; expected the address of a Dask "
                 "scheduler, such as tls://127.0.0.1:8786, with its keys in Dask's configuration "
                 "under distributed.comm.tls"
             ) from error
@@ -211,13 +219,13 @@ class Cluster:
     ) -> Iterator[tuple[str, Any]]:
         if not tasks:
             return
-        events = Path(tempfile.mkdtemp(prefix=f".tmp-{os.getpid()}-", dir=self._folder))
+        events = Path(tempfile.mkdtemp(prefix=f".tmp-{os.getpid()}-", dir=self.folder))
         waiting = deque(
-            Attempt(task, arguments, events / str(number))
+            _Attempt(task, arguments, events / str(number))
             for number, (task, arguments) in enumerate(tasks.items())
         )
         ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        running: dict[Any, Attempt] = {}
+        running: dict[Any, _Attempt] = {}
 
         def submit() -> None:
             while waiting and len(running) < self._places():
@@ -228,7 +236,10 @@ class Cluster:
             with signals.polled():
                 while waiting or running:
                     submit()
-                    future = self._next(ended)
+                    signals.check()
+                    future = None
+                    with contextlib.suppress(queue.Empty):
+                        future = ended.get(timeout=_POLL)
                     for attempt in running.values():
                         attempt.listen(told)
                         self._end_if_late(attempt)
@@ -252,20 +263,20 @@ class Cluster:
         from dask.distributed import LocalCluster
         from distributed.security import Security
 
-        if self._log is not None:
-            write_whole(self._log, b"")
-            self._stack.callback(_remove_empty, self._log)
+        if self.log is not None:
+            write_whole(self.log, b"")
+            self._stack.callback(_remove_empty, self.log)
         scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="concord-"))
         self._stack.enter_context(_exits(self._exits))
         self._own = self._stack.enter_context(
             LocalCluster(
-                n_workers=self._jobs,
+                n_workers=self.jobs,
                 threads_per_worker=1,
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
                 worker_dashboard_address="127.0.0.1:0",
                 local_directory=scratch,
-                env=self._environment,
+                env=dict(self.environment),
                 silence_logs=logging.CRITICAL,
                 security=Security.temporary(),  # a key that only these processes have
             )
@@ -274,24 +285,17 @@ class Cluster:
 
     def _places(self) -> int:
         """How many tasks can run at once; more would wait on a worker and die with it."""
-        if self._scheduler is None:
-            return self._jobs if self.client else 0
+        if self.scheduler is None:
+            return self.jobs if self.client else 0
         return max(1, sum(self.client.nthreads().values()))
 
-    def _submitted(self, call: str, attempt: Attempt, start: str, ended: Any) -> Any:
+    def _submitted(self, call: str, attempt: _Attempt, start: str, ended: Any) -> Any:
         attempt.doing, attempt.worker, attempt.place = start, 0, ""
-        log = str(self._log) if self._log is not None and self._own is not None else ""
+        log = str(self.log) if self.log and self._own else ""
         arguments = (call, attempt.arguments, attempt.skip, str(attempt.events), log)
         future = self.client.submit(perform, *arguments, pure=False)
         future.add_done_callback(ended.put)
         return future
-
-    def _next(self, ended: queue.SimpleQueue[Any]) -> Any:
-        signals.check()
-        try:
-            return ended.get(timeout=_POLL)
-        except queue.Empty:
-            return None
 
     def _watch(self) -> None:
         """Starts processes anew if none has come back; workers of others are waited for."""
@@ -300,10 +304,10 @@ class Cluster:
             return
         if not self.client.scheduler_info(n_workers=-1)["workers"]:
             self._own.scale(0)
-            self._own.scale(self._jobs)
+            self._own.scale(self.jobs)
         self._seen = time.monotonic()
 
-    def _outcome(self, future: Any, attempt: Attempt, start: str, told: Told) -> Any:
+    def _outcome(self, future: Any, attempt: _Attempt, start: str, told: Told) -> Any:
         """Result or error of an attempt; the attempt itself if it is to be repeated."""
         from distributed.scheduler import KilledWorker
 
@@ -316,18 +320,16 @@ class Cluster:
         if not attempt.worker and self._own is not None and attempt.lost < _MOST_LOST:
             attempt.lost += 1  # it waited on a worker that another task killed
             return attempt
-        doing = attempt.doing
+        doing, late, attempt.late = attempt.doing, attempt.late, False
         attempt.deaths[doing] += error.allowed_failures + 1
-        again = attempt.deaths[doing] < _MOST_DEATHS and not attempt.late
-        how = f"the worker {self._how(attempt.worker)}{'' if again else ' twice'}"
-        if attempt.place:
-            how = f"{attempt.place}: {how}"
-        if attempt.late:
-            how = f"it took longer than {self._limit:g} s; allow more with --timeout SECONDS"
-            attempt.late = False
-        unnamed = doing in (start, BETWEEN)
-        if unnamed and not again:
-            what = "; what it printed, if anything, is in run.log" if self._log else ""
+        again = attempt.deaths[doing] < _MOST_DEATHS and not late
+        if late:
+            how = f"it took longer than {self.limit:g} s; allow more with --timeout SECONDS"
+        else:
+            at = f"{attempt.place}: " if attempt.place else ""
+            how = f"{at}the worker {self._how(attempt.worker)}{'' if again else ' twice'}"
+        if not again and doing in (start, _BETWEEN):
+            what = "; what it printed, if anything, is in run.log" if self.log else ""
             return LostError(f"{how} during {doing}{what}")
         if not again:
             attempt.skip[doing] = how
@@ -335,10 +337,10 @@ class Cluster:
         told(attempt.task, "warning", f"{attempt.task}: {how} during {doing}; {then}", 0.0)
         return attempt
 
-    def _end_if_late(self, attempt: Attempt) -> None:
+    def _end_if_late(self, attempt: _Attempt) -> None:
         if self._own is None or not attempt.worker or attempt.late:
             return
-        if time.monotonic() - attempt.since > self._limit:
+        if time.monotonic() - attempt.since > self.limit:
             attempt.late = True
             signals.end(attempt.worker)
 
@@ -353,20 +355,20 @@ class Cluster:
 def _exits(found: dict[int, str]) -> Iterator[None]:
     """Collects how worker processes end, by process: Dask writes it to its log alone."""
 
-    class Exits(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if message := _EXIT.match(record.getMessage()):
-                how = "was killed (signal" if message[2] else "ended (exit status"
-                found[int(message[1])] = f"{how} {message[3]})"
+    def read(record: logging.LogRecord) -> bool:
+        if message := _EXIT.match(record.getMessage()):
+            how = "was killed (signal" if message[2] else "ended (exit status"
+            found[int(message[1])] = f"{how} {message[3]})"
+        return True
 
-    logger, handler = logging.getLogger("distributed.nanny"), Exits(logging.INFO)
+    logger = logging.getLogger("distributed.nanny")
     level = logger.level
-    logger.addHandler(handler)
+    logger.addFilter(read)
     logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        logger.removeFilter(read)
         logger.setLevel(level)
 
 

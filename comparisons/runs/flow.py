@@ -6,33 +6,29 @@ What a case yields is a plain JSON record beside the stored fits, so that proces
 on and an unchanged case is not computed again.
 """
 
-from __future__ import annotations
-
-import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, final
+from types import ModuleType
+from typing import Any, TypedDict, final
 
 import xarray as xr
 from pydantic import TypeAdapter
 
 from comparisons import case as _case
+from comparisons.case import Case
 from comparisons.claims import GATE
 from comparisons.report.result import CaseResult
+from comparisons.runs.plan import chosen, plan, title
 from comparisons.runs.remote import require_same
-from comparisons.runs.selection import chosen, title
 from comparisons.store.entries import Store
 from comparisons.store.keys import digest, source_digest
 from comparisons.verdict import Verdict, at_tolerance, not_comparable
 from inference.estimate import Estimate
 from inference.method import Method, label
 from models.errors import StoreError, told
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-    from comparisons.case import Case
 
 _CASE = Path(str(_case.__file__))
 """Every comparison is given a case, and therefore depends on its code."""
@@ -76,13 +72,7 @@ def run_spec(
         expected: digest of the record's description where the case was planned.
         skip: why a fit or a comparison is not to be attempted, by name.
         tell: told of every fit and comparison, and of warnings.
-
-    Raises:
-        ConfigError: this process has other code.
-        StoreError: the store is not there, or cannot be read or written.
     """
-    from comparisons.runs.plan import plan
-
     if not Path(root).is_dir():
         raise StoreError(f"{root}: a worker does not see it; --out must be where all workers do")
     store = Store(Path(root), warn=lambda message: tell("warning", message, 0.0))
@@ -102,34 +92,27 @@ def run_case(
         store: where verdicts are kept.
         activity: told of every fit and comparison as it begins and ends.
         skip: why a fit or a comparison is not to be attempted, by name.
-
-    Raises:
-        StoreError: the store cannot be read or written.
     """
     began = time.perf_counter()
     modules = chosen(only)
     case.failed.update({name: reason for name, reason in skip.items() if name not in modules})
-    problems: dict[str, str] = {}
-
-    def compared(name: str) -> list[Verdict]:
-        verdicts, problem = _compared(case, name, modules[name], store, activity, skip)
-        if problem:
-            problems[name] = problem
-        return verdicts
-
-    verdicts = {GATE: compared(GATE)}
-    cause = closed(verdicts[GATE])
-    fits = [] if cause else [label(method) for method in case.estimates()]
+    problems = {name: reason for name, reason in skip.items() if name in modules}
+    verdicts: dict[str, list[Verdict]] = {}
+    fits, cause = list[str](), ""
     for name, module in modules.items():
-        if name != GATE:
-            verdicts[name] = [not_comparable(title(module), cause)] if cause else compared(name)
-    tables = {} if cause else tabulated(case, modules, activity, skip, problems)
+        if cause:
+            verdicts[name] = [not_comparable(title(module), cause)]
+            continue
+        verdicts[name] = _kept_verdicts(case, name, module, store, activity, problems)
+        if name == GATE and not (cause := closed(verdicts[name])):
+            fits = [label(method) for method in case.estimates()]
+    tables = {} if cause else tabulated(case, modules, activity, problems)
     record = {
         "fits": fits,
         "failures": dict(case.failed),
         "problems": problems,
         "tables": tables,
-        "verdicts": {name: list(map(dataclasses.asdict, vs)) for name, vs in verdicts.items()},
+        "verdicts": {name: list(map(asdict, vs)) for name, vs in verdicts.items()},
         "seconds": time.perf_counter() - began,
         "used": sorted(store.used),
     }
@@ -149,11 +132,7 @@ def closed(gate: Iterable[Verdict]) -> str:
 
 
 def stored_record(case: Case, only: tuple[str, ...], store: Store) -> dict[str, Any] | None:
-    """The record of an unchanged case whose fits are all there and whole; else None.
-
-    Raises:
-        StoreError: the store cannot be read.
-    """
+    """The record of an unchanged case whose fits are all there and whole; else None."""
     methods = {label(method): method for method in case.methods}
 
     def sound(record: dict[str, Any]) -> dict[str, Any]:
@@ -174,13 +153,8 @@ def stored_record(case: Case, only: tuple[str, ...], store: Store) -> dict[str, 
 def record_description(case: Case, only: tuple[str, ...]) -> dict[str, object]:
     """Everything the record of a case depends on."""
     modules = chosen(only)
-    sources = [Path(str(module.__file__)) for module in modules.values()]
-    return {
-        "record": list(modules),
-        "layout": _LAYOUT,
-        "case": case.key,
-        "source": source_digest(*sources, _CASE),
-    }
+    source = source_digest(*(Path(str(module.__file__)) for module in modules.values()), _CASE)
+    return {"record": list(modules), "layout": _LAYOUT, "case": case.key, "source": source}
 
 
 def case_result(
@@ -215,7 +189,7 @@ def case_result(
         data=case.data,
         seed=case.seed,
         profile=case.profile,
-        estimates=StoredEstimates(case, store, descriptions),
+        estimates=_StoredEstimates(case, store, descriptions),
         refusals=case.refusals,
         failures=record["failures"],
         verdicts={
@@ -233,47 +207,72 @@ def case_result(
 
 
 @final
-class StoredEstimates(Mapping[Method, Estimate]):
-    """Estimates by method, each read from the store when first asked for.
+@dataclass(eq=False)
+class _StoredEstimates(Mapping[Method, Estimate]):
+    """Estimates by method, each read when first asked for; one that cannot be is fitted anew."""
 
-    One that cannot be read although its checksum is right is fitted anew here.
-    """
-
-    def __init__(
-        self, case: Case, store: Store, descriptions: Mapping[Method, dict[str, object]]
-    ) -> None:
-        self._case = case
-        self._store = store
-        self._descriptions = descriptions
-        self._read: dict[Method, Estimate] = {}
+    case: Case
+    store: Store
+    descriptions: Mapping[Method, dict[str, object]]
+    read: dict[Method, Estimate] = field(default_factory=dict)
 
     def __getitem__(self, method: Method) -> Estimate:
-        if method not in self._read:
-            if not self._store.intact(self._descriptions[method]):
-                path = self._store.fit_path(self._descriptions[method])
+        if method not in self.read:
+            if not self.store.intact(self.descriptions[method]):
+                path = self.store.fit_path(self.descriptions[method])
                 raise StoreError(f"{path}: the fit vanished during the run; run again")
-            self._read[method] = self._case.fit(method)
-        return self._read[method]
+            self.read[method] = self.case.fit(method)
+        return self.read[method]
 
     def __iter__(self) -> Iterator[Method]:
-        return iter(self._descriptions)
+        return iter(self.descriptions)
 
     def __len__(self) -> int:
-        return len(self._descriptions)
+        return len(self.descriptions)
 
 
-def _compared(
+def compared(case: Case, module: ModuleType) -> tuple[list[Verdict], str]:
+    """The verdicts of a comparison, and why it could not be made: they say NOT COMPARABLE then."""
+    found, problem = _attempted("comparison", lambda: list(module.compare(case)))
+    return found if found is not None else [not_comparable(title(module), problem)], problem
+
+
+def tabulated(
+    case: Case, modules: Mapping[str, ModuleType], activity: Activity, problems: dict[str, str]
+) -> dict[str, Any]:
+    """Tables that comparisons publish beside their verdicts, where they define `table(case)`.
+
+    Args:
+        case: the case.
+        modules: the comparisons by name; one has None to publish where it says nothing of the case.
+        activity: told of every table.
+        problems: why a comparison could not be made, by name; those of tables are added.
+    """
+    tables = {}
+    for name, module in modules.items():
+        table, doing = vars(module).get("table"), f"table of {name}"
+        if table is None or name in problems or doing in case.failed:
+            continue
+        activity("compare", doing, 0.0)
+        published, problem = _attempted("table", partial(table, case))
+        if problem:
+            problems[name] = problem
+        elif published is not None:
+            tables[name] = published.to_dict()
+    return tables
+
+
+def _kept_verdicts(
     case: Case,
     name: str,
     module: ModuleType,
     store: Store,
     activity: Activity,
-    skip: Mapping[str, str],
-) -> tuple[list[Verdict], str]:
-    """A comparison's verdicts, and why it could not be made; from the store if they are there."""
-    heading = title(module)
-    if name in skip:
-        return [not_comparable(heading, skip[name])], skip[name]
+    problems: dict[str, str],
+) -> list[Verdict]:
+    """The verdicts of a comparison, from the store if they are there."""
+    if name in problems:
+        return [not_comparable(title(module), problems[name])]
     description = {
         "verdicts": name,
         "case": case.key,
@@ -282,54 +281,21 @@ def _compared(
     }
     stored = store.load_json(description, _VERDICTS.validate_python)
     if stored is not None:
-        return stored, ""
+        return stored
     activity("compare", name, 0.0)
+    verdicts, problem = compared(case, module)
+    if problem:
+        problems[name] = problem
+    elif description["failures"] == case.failed:  # a sibling's fit may have failed meanwhile
+        store.save_json(description, [asdict(verdict) for verdict in verdicts])
+    return verdicts
+
+
+def _attempted[T](what: str, attempt: Callable[[], T]) -> tuple[T | None, str]:
+    """The result of an attempt, or why there is none."""
     try:
-        verdicts = list(module.compare(case))
+        return attempt(), ""
     except StoreError:
         raise
     except Exception as error:  # a user's program may raise anything
-        problem = f"the comparison failed: {told(error)}"
-        return [not_comparable(heading, problem)], problem
-    if description["failures"] == case.failed:  # a sibling's fit may have failed meanwhile
-        store.save_json(description, [dataclasses.asdict(verdict) for verdict in verdicts])
-    return verdicts, ""
-
-
-def tabulated(
-    case: Case,
-    modules: Mapping[str, ModuleType],
-    activity: Activity,
-    skip: Mapping[str, str],
-    problems: dict[str, str],
-) -> dict[str, Any]:
-    """Tables that comparisons publish beside their verdicts, where they define `table(case)`.
-
-    It returns None where it has nothing to say about the case.
-
-    Args:
-        case: the case.
-        modules: the comparisons by name.
-        activity: told of every table.
-        skip: why a comparison is not to be attempted, by name.
-        problems: why a comparison could not be made, by name; those of tables are added.
-
-    Raises:
-        StoreError: the store cannot be read or written.
-    """
-    tables = {}
-    for name, module in modules.items():
-        table = vars(module).get("table")
-        if table is None or name in problems or name in skip:
-            continue
-        activity("compare", f"table of {name}", 0.0)
-        try:
-            published = table(case)
-        except StoreError:
-            raise
-        except Exception as error:  # a user's program may raise anything
-            problems[name] = f"the table failed: {told(error)}"
-            continue
-        if published is not None:
-            tables[name] = published.to_dict()
-    return tables
+        return None, f"the {what} failed: {told(error)}"

@@ -1,13 +1,11 @@
 """Every entry there is, one line each: a name and what it is."""
 
-from __future__ import annotations
-
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import models.catalogue
 from comparisons.claims import GATE
-from comparisons.runs.selection import chosen, title
+from comparisons.runs.plan import chosen, title
 from comparisons.runs.theory import NAME, catalogue
 from comparisons.studies import studies
 from inference.catalogue import catalogue as methods
@@ -16,63 +14,44 @@ from models.data.files import bundled, bundled_names
 from models.registry import lookup, subclasses
 from models.spec import Model
 
+_KINDS = ("models", "methods", "comparisons", "studies", "theory", "data")
+
 
 def listing(kind: str | None) -> Iterator[str]:
-    """The lines of a list, or of every list under its name.
-
-    Raises:
-        ConfigError: there is no such list.
-    """
-    kinds: dict[str, Callable[[], Iterator[str]]] = {
-        "models": _models,
-        "methods": _methods,
-        "comparisons": _comparisons,
-        "studies": _studies,
-        "theory": _theory,
-        "data": _data,
-    }
+    """The lines of a list, or of every list under its name."""
     if kind is not None:
-        yield from lookup("list", kind, kinds)()
+        lookup("list", kind, dict.fromkeys(_KINDS))  # refuses another one
+        yield from (f"{name:<28} {text}" for name, text in _entries(kind))
         return
-    for number, (name, lines) in enumerate(kinds.items()):
-        yield f"{'\n' if number else ''}{name}:"
-        yield from (f"  {line}" for line in lines())
+    for number, one in enumerate(_KINDS):
+        yield f"{'\n' if number else ''}{one}:"
+        yield from (f"  {name:<28} {text}" for name, text in _entries(one))
 
 
-def _models() -> Iterator[str]:
-    for name, cls in subclasses(models.catalogue, Model).items():
-        yield f"{name:<28} {_first_line(cls)}"
-
-
-def _methods() -> Iterator[str]:
-    for name, cls in methods().items():
-        labels = ", ".join(label(method) for method in variants(cls, "standard"))
-        yield f"{name:<28} {_first_line(cls)}"
-        if labels != name:
-            yield f"{'':<28} variants: {labels}"
-
-
-def _comparisons() -> Iterator[str]:
-    for name, module in sorted(chosen().items()):
-        always = " (always made first)" if name == GATE else ""
-        yield f"{name:<28} {title(module)}{always}"
-
-
-def _studies() -> Iterator[str]:
-    for name, module in studies().items():
-        yield f"{name:<28} {title(module)}"
-    yield f"{NAME:<28} Every claim of the theory, shown by running it"
-
-
-def _theory() -> Iterator[str]:
-    for name, module in catalogue().items():
-        yield f"{name:<28} {title(module)}"
-
-
-def _data() -> Iterator[str]:
-    for name in bundled_names():
-        table = bundled(name)
-        yield f"{name:<28} {len(table)} rows: {', '.join(map(str, table.columns))}"
+def _entries(kind: str) -> Iterator[tuple[str, str]]:
+    """The names of a list, each with a few words."""
+    match kind:
+        case "models":
+            for name, cls in subclasses(models.catalogue, Model).items():
+                yield name, _first_line(cls)
+        case "methods":
+            for name, cls in methods().items():
+                yield name, _first_line(cls)
+                labels = ", ".join(label(method) for method in variants(cls, "standard"))
+                if labels != name:
+                    yield "", f"variants: {labels}"
+        case "comparisons":
+            for name, module in sorted(chosen().items()):
+                yield name, title(module) + (" (always made first)" if name == GATE else "")
+        case "studies":
+            yield from ((name, title(module)) for name, module in studies().items())
+            yield NAME, "Every claim of the theory, shown by running it"
+        case "theory":
+            yield from ((name, title(module)) for name, module in catalogue().items())
+        case "data":
+            for name in bundled_names():
+                table = bundled(name)
+                yield name, f"{len(table)} rows: {', '.join(map(str, table.columns))}"
 
 
 def _first_line(cls: type) -> str:

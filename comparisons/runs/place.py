@@ -1,95 +1,80 @@
 """Where a command works: an output directory that is its own for so long, and its workers."""
 
-from __future__ import annotations
-
+import json
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TypedDict
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 
+import comparisons
+from comparisons.report.files import MARK, report_names
+from comparisons.report.result import CaseResult
 from comparisons.report.tables import VERDICTS
-from comparisons.runs.executor import Cluster, Executor, Here
-from comparisons.runs.progress import say
-from comparisons.runs.publish import note_used
+from comparisons.runs.console import complain
+from comparisons.runs.executor import ONE_THREAD, Cluster, Executor, Here
+from comparisons.runs.settings import Settings
 from comparisons.store.entries import Store, disk_error
-from comparisons.store.output import LOCK, STORE, Output
+from comparisons.store.keys import digest, files_digest
+from comparisons.store.output import LOCK, STORE, Output, read
 from models.errors import ConcordError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from comparisons.runs.settings import Settings
 
 _LOG = "run.log"
 _ENDING = 1.0
 """Seconds that a run which was killed a moment ago has to be gone."""
 
 
+class _Mark(TypedDict, total=False):
+    """A report's `MARK`: what it was made of, what it consists of, and, by page, what it uses."""
+
+    key: str
+    page: str
+    files: list[str]
+    screens: list[str]
+    used: dict[str, list[str]]
+
+
+_MARK = TypeAdapter(_Mark)
+
+
 class InUseError(ConcordError):
     """Another run writes to the same output directory."""
 
 
-class Place(NamedTuple):
-    """Where a command keeps things, and who works for it."""
-
-    output: Output
-    store: Store
-    executor: Executor
-
-
 @contextmanager
 def place(
-    settings: Settings,
-    environment: Mapping[str, str],
-    names: Sequence[str],
-    *,
-    debug: bool,
-    force: bool = False,
-    most: int = 1024,
-) -> Iterator[Place]:
-    """The output directory, made if it is not there and kept from other runs, and an executor.
+    settings: Settings, names: Sequence[str], cases: int | None = None
+) -> Iterator[tuple[Output, Store, Executor]]:
+    """The output directory, made if it is not there and kept from other runs, and who works.
 
-    Args:
-        settings: the directory and the workers.
-        environment: environment of worker processes, besides this process's.
-        names: the files that will be written there, the page first.
-        debug: whether to work in this process and to let exceptions through.
-        force: whether to write into a directory of somebody else.
-        most: most processes that are of use.
-
-    Raises:
-        ConfigError: the directory, or a file where one of ours would be, is somebody else's.
-        InUseError: another run uses the directory.
-        StoreError: it cannot be written.
+    Files of the names will be written there, the page first.  Cases compute in several threads, and
+    no more workers than there are cases are of use; all else is done in one thread each.
     """
-    here = debug or (settings.jobs == 1 and not settings.scheduler)
-    with held(Path(settings.out).absolute(), force=force) as output:
+    here = settings.debug or (settings.jobs == 1 and not settings.scheduler)
+    with held(Path(settings.out).absolute(), force=settings.force) as output:
         output.claim([*names, *([] if here else [_LOG])])
-        store = Store(output.path / STORE, warn=say)
+        store = Store(output.path / STORE, warn=complain)
         store.root.mkdir(exist_ok=True)
         store.sweep()
-        jobs = min(settings.jobs or os.cpu_count() or 1, most)
-        log = output.path / _LOG
+        jobs, log = settings.jobs or os.cpu_count() or 1, output.path / _LOG
+        workers, environment = min(jobs, cases or jobs), {} if cases else ONE_THREAD
         at, limit = settings.scheduler, settings.timeout
-        cluster = Cluster(jobs, at, store.root, log, environment, limit)
-        yield Place(output, store, Here(debug=debug) if here else cluster)
+        cluster = Cluster(workers, at, store.root, log, environment, limit)
+        yield output, store, Here(settings.debug) if here else cluster
         note_used(output.path, names[0], store.used)
 
 
 @contextmanager
 def held(out: Path, *, force: bool = False) -> Iterator[Output]:
-    """An output directory of ours, made if it is not there and kept from other runs.
-
-    Raises:
-        ConfigError: it is somebody else's, and nobody said `force`.
-        InUseError: another run uses it.
-        StoreError: it cannot be written.
-    """
+    """An output directory of ours, made if it is not there and kept from other runs."""
     try:
         # verdicts of ours are kept where all else that a run writes is not, as in version control
-        output = Output(out, force=force, signs={"verdicts.csv": ",".join(VERDICTS[:4])}, tell=say)
+        output = Output(
+            out, force=force, signs={"verdicts.csv": ",".join(VERDICTS[:4])}, tell=complain
+        )
         output.refuse_others()
         out.mkdir(parents=True, exist_ok=True)
         with FileLock(out / LOCK, timeout=_ENDING):
@@ -101,3 +86,49 @@ def held(out: Path, *, force: bool = False) -> Iterator[Output]:
         ) from error
     except OSError as error:
         raise disk_error(error, out) from error
+
+
+def publish(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path, list[str]]:
+    """The first page of the report and the first screen of each case; written if it is not there.
+
+    A report that is already there, of the same results and by the same code, stays as it is.
+    """
+    folder = Path(str(comparisons.__file__)).parent / "report"
+    sources = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    key = digest([command, [result.key for result in results], files_digest(sources)])
+    match mark := _read_mark(out):
+        case {"key": known, "page": name, "files": files, "screens": texts} if known == key:
+            if all(map(Output(out).intact, (name, *files))):
+                return out / name, texts
+
+    from comparisons.report.pages.write import write
+
+    page, screens = write(results, out, command)
+    texts = [screen.text() for screen in screens]
+    output = Output(out)
+    names = report_names(result.slug for result in results)
+    files = [name for name in names if name != MARK and output.intact(name)]
+    now = {**mark, "key": key, "page": page.name, "files": files, "screens": texts}
+    output.write(MARK, json.dumps(now, indent=1).encode())
+    return page, texts
+
+
+def note_used(out: Path, page: str, keys: Iterable[str]) -> None:
+    """Writes down which entries of the store a page uses, for `used`."""
+    mark, now = _read_mark(out), sorted(keys)
+    pages = mark.get("used", {})
+    if pages.get(page) != now:
+        text = json.dumps({**mark, "used": {**pages, page: now}}, indent=1)
+        Output(out).write(MARK, text.encode())
+
+
+def used(out: Path) -> set[str]:
+    """The entries of the store that the pages of a directory use; none if that is not known."""
+    return {key for keys in _read_mark(out).get("used", {}).values() for key in keys}
+
+
+def _read_mark(out: Path) -> _Mark:
+    try:
+        return _MARK.validate_json(read(out / MARK) or b"{}", strict=True)
+    except ValidationError:  # it is damaged, and written anew
+        return {}

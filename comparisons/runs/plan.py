@@ -3,33 +3,29 @@
 A plan's `spec` is plain JSON, so that a worker process rebuilds the same case from it.
 """
 
-from __future__ import annotations
-
 import dataclasses
+import inspect
 import json
-import re
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final, get_type_hints
+from types import ModuleType
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
+import xarray as xr
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
+import comparisons.claims
 import models.catalogue
-from comparisons.case import Case, all_methods, usual_methods
-from comparisons.runs import selection as _catalogue
+from comparisons.case import Case, Progress, all_methods, usual_methods
+from comparisons.claims import GATE
+from comparisons.report.files import slug
 from comparisons.runs.environment import memory_limit
-from comparisons.runs.programs import (
-    absolute_data,
-    adopted,
-    adopted_class,
-    at_truth,
-    programs_spec,
-)
-from comparisons.runs.settings import explained
-from comparisons.runs.user_model import user_class
+from comparisons.runs.programs import adopted, adopted_class, at_truth, parts, user_class
+from comparisons.runs.settings import CaseSettings, Settings, explained
+from comparisons.store.entries import Store
 from inference.catalogue import catalogue
-from inference.method import Method, label
+from inference.method import Method, Profile, label
 from inference.posterior.draws import CHAINS, thinning
 from models.capabilities import HasExamples, HasOwnPrograms
 from models.data.files import bundled_names
@@ -38,42 +34,23 @@ from models.errors import ConfigError, DataError, did_you_mean, refuse
 from models.programs.adopted.classes import missing
 from models.programs.density import units
 from models.programs.support import outside_support
-from models.registry import lookup, subclasses
+from models.registry import entries, lookup, subclasses
 from models.spec import Model
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    import xarray as xr
-
-    from comparisons.case import Progress
-    from comparisons.runs.settings import CaseSettings, Settings
-    from comparisons.store.entries import Store
-    from inference.method import Profile
-
 
 _ANYWHERE = 2**28
 """Bytes below which nothing is looked at: to find out how many there are takes most of a second."""
 
 
-@final
-@dataclass(frozen=True)
-class Plan:
-    """A case to be run.
-
-    Attributes:
-        slug: unique name of its page.
-        model: the model.
-        data_name: what the data are called.
-        data: the data, validated.
-        spec: how to build the case, in plain JSON types.
-    """
+class Plan(NamedTuple):
+    """A case to be run."""
 
     slug: str
+    """Unique name of its page."""
     model: Model
     data_name: str
     data: xr.Dataset
     spec: Mapping[str, Any]
+    """How to build the case, in plain JSON types."""
 
     def case(self, store: Store | None = None, progress: Progress | None = None) -> Case:
         """The case itself, with nothing fitted yet."""
@@ -91,96 +68,64 @@ class Plan:
 
 
 def plans(settings: Settings, mistakes: Sequence[str] = ()) -> list[Plan]:
-    """The cases of a run.
-
-    Args:
-        settings: what was asked for.
-        mistakes: what is known to be wrong with it already, to be told with what is found here.
-
-    Raises:
-        ConfigError: lists every unknown name and every unusable value.
-        DataError: a data set cannot be used.
-        ModelError: a user's model file cannot be used.
-    """
+    """The cases of a run; refused with `mistakes`, which are known already, and all found here."""
     mistakes = list(mistakes)
-    wanted: list[tuple[str, Model, str, tuple[str, ...], tuple[str, ...]]] = []
-    own: list[dict[str, Any]] = []
+    specs: list[dict[str, Any]] = []
     for number, case in enumerate(settings.cases):
         path = f"cases[{number}]" if len(settings.cases) > 1 else ""
-        if case.pymc or case.numpyro:
-            own += [_collected(mistakes, path, lambda case=case: programs_spec(case)) or {}]
-            continue
-        if not case.model:
+        if case.model or case.pymc or case.numpyro:
+            specs += _collected(mistakes, path, lambda case=case: _specs(case)) or []
+        else:
             mistakes.append(f"{path}.model: missing; or name your own pymc or numpyro program")
-            continue
-        found = _collected(mistakes, path, lambda case=case: _studies(case)) or []
-        wanted += [(*one, case.latent) for one in found]
     if not settings.cases and not mistakes:
-        wanted = [(*one, ()) for one in _every_example(settings.profile)]
-    _collected(mistakes, "", lambda: _catalogue.chosen(settings.only))
-    chosen = (settings.profile, settings.methods, settings.settings)
-    methods = _collected(mistakes, "", lambda: chosen_methods(*chosen))
+        specs = _every_example(settings.profile)
+    _collected(mistakes, "", lambda: chosen(settings.only))
+    asked = (settings.profile, settings.methods, settings.settings)
+    methods = _collected(mistakes, "", lambda: chosen_methods(*asked))
     refuse(mistakes)
     common = settings.model_dump(
         mode="json", include={"methods", "only", "profile", "seed", "standardise", "settings"}
     )
-    found = []
-    for reference, model, data, columns, latent in wanted:
-        spec = {"model": reference, "set": dumped(model), "data": data, "columns": list(columns)}
-        spec |= {**common, "latent": list(latent)}
-        found.append(plan(spec, _slug(model, data, [p.slug for p in found])))
-        if ":" in reference or data not in bundled_names():  # the bundled ones suit the catalogue
+    found: list[Plan] = []
+    for spec in specs:
+        found.append(plan({**spec, **common}, taken=[one.slug for one in found]))
+        # the bundled data sets suit the catalogue
+        if ":" in spec.get("model", "") or spec["data"] not in bundled_names():
             _refuse_outside_support(found[-1])
-        refuse_memory(found[-1], methods or ())
-    for spec in own:
-        found.append(_adopted_plan({**spec, **common}, [p.slug for p in found]))
         refuse_memory(found[-1], methods or ())
     return found
 
 
-def plan(spec: Mapping[str, Any], slug: str) -> Plan:
-    """The plan of a spec, in the process that planned it or in a worker.
-
-    Raises:
-        ConfigError: a name or a value of the spec cannot be used.
-        DataError: the data cannot be used.
-        ModelError: the user's model file cannot be used.
-    """
-    if "programs" in spec:
-        return _adopted_plan(spec, (), slug)
-    model = built(model_class(spec["model"]), spec["set"])
-    name = data_name(spec["data"])
-    if missing(model) or spec["latent"]:
+def plan(spec: Mapping[str, Any], page: str = "", taken: Sequence[str] = ()) -> Plan:
+    """The plan of a spec; where it was planned already, with the name that its page has there."""
+    name = data_name(spec["data"]) if spec["data"] else "own-data"
+    model = adopted(spec) if "programs" in spec else built(model_class(spec["model"]), spec["set"])
+    page = page or slug(f"{model.name}{_changed(model)}-{name}", taken)
+    if missing(model) or ("model" in spec and spec["latent"]):
         model = adopted_class(model, spec)
-        return Plan(slug, model, name, model.data, spec)
+    if isinstance(model, HasOwnPrograms):
+        return Plan(page, model, name, model.data, spec)
     data = load_data(spec["data"], model, tuple(spec["columns"]), standardised=spec["standardise"])
-    return Plan(slug, model, name, data, spec)
+    return Plan(page, model, name, data, spec)
 
 
-def studied_spec(case: CaseSettings) -> dict[str, Any]:
-    """How to build the model of a study in any process, in plain JSON types.
-
-    Raises:
-        ConfigError: a model, a program or a hyper-parameter cannot be used.
-        ModelError: the user's file cannot be used.
-    """
+def model_spec(case: CaseSettings) -> dict[str, Any]:
+    """How to build the model of a case in any process, in plain JSON types."""
+    data = case.data
+    if data and data not in bundled_names():
+        data = str(Path(data).absolute())
+    spec = {"data": data, "columns": list(case.columns), "latent": list(case.latent)}
     if case.pymc or case.numpyro:
-        return programs_spec(case)
-    given = {"data": case.data and absolute_data(case.data), "columns": list(case.columns)}
+        given = {"pymc": case.pymc, "numpyro": case.numpyro}
+        named = {name: parts(text) for name, text in given.items() if text}
+        programs = {name: f"{path.absolute()}:{what}" for name, (path, what) in named.items()}
+        return {**spec, "programs": programs, "names": dict(case.names)}
     values = dumped(built(model_class(case.model), case.set))
-    return {"model": absolute(case.model), "set": values, "latent": list(case.latent), **given}
+    return {**spec, "model": _absolute(case.model), "set": values}
 
 
 def studied_model(spec: Mapping[str, Any], truth: Mapping[str, Any] | None = None) -> Model:
-    """The model of a `studied_spec`, at a truth.
-
-    Args:
-        spec: how to build it.
-        truth: values of some parameters of a user's own programs.
-
-    Raises:
-        ConcordError: it cannot be built, or has no such truth.
-    """
+    """The model of a `model_spec`, at a truth."""
     if "programs" in spec:
         return at_truth(adopted(spec), truth)
     model = built(model_class(spec["model"]), spec["set"])
@@ -188,19 +133,8 @@ def studied_model(spec: Mapping[str, Any], truth: Mapping[str, Any] | None = Non
     return at_truth(adopted_class(model, spec) if own else model, truth)
 
 
-def _adopted_plan(spec: Mapping[str, Any], taken: Sequence[str], slug: str = "") -> Plan:
-    model = adopted(spec)
-    name = data_name(spec["data"]) if spec["data"] else "own-data"
-    return Plan(slug or unique(f"{model.name}-{name}", taken), model, name, model.data, spec)
-
-
 def model_class(reference: str) -> type[Model]:
-    """The class of a catalogue name or of `file.py:Class`.
-
-    Raises:
-        ConfigError: no such model.
-        ModelError: the user's file cannot be used.
-    """
+    """The class of a catalogue name or of `file.py:Class`."""
     path, colon, class_name = reference.rpartition(":")
     if colon and path.endswith(".py"):
         return user_class(Path(path), class_name)
@@ -209,18 +143,14 @@ def model_class(reference: str) -> type[Model]:
     return lookup("model", reference, subclasses(models.catalogue, Model))
 
 
-def absolute(reference: str) -> str:
-    """The same reference to a model from any working directory."""
-    path, colon, class_name = reference.rpartition(":")
-    return f"{Path(path).absolute()}:{class_name}" if colon else reference
+def _absolute(reference: str) -> str:
+    """The same `file.py:name`, or name of the catalogue, from any working directory."""
+    path, colon, name = reference.rpartition(":")
+    return f"{Path(path).absolute()}:{name}" if colon else reference
 
 
 def built[T](cls: type[T], values: Mapping[str, Any]) -> T:
-    """An instance of a dataclass, its fields typed by their annotations.
-
-    Raises:
-        ConfigError: lists every unknown field and every value of a wrong type or out of range.
-    """
+    """An instance of a dataclass, its fields typed by their annotations."""
     hints = get_type_hints(cls)
     known = [f.name for f in _fields(cls) if f.init]
     where = cls.__name__
@@ -262,21 +192,10 @@ def _fields(instance: Any) -> tuple[dataclasses.Field[Any], ...]:
 def chosen_methods(
     profile: Profile, names: Sequence[str], settings: Mapping[str, Mapping[str, Any]]
 ) -> tuple[Method, ...]:
-    """The methods named, by name or label, with their settings; the usual ones if none is named.
-
-    Raises:
-        ConfigError: lists every unknown name or setting.
-    """
-    everything, usual = all_methods(profile), set(usual_methods(profile))
-    methods = catalogue()
-    labels = {label(method): method for method in everything}
-    valid = dict.fromkeys([*methods, *labels])
-    mistakes = [
-        f"unknown method {name!r}.{did_you_mean(name, valid)}"
-        for name in (*names, *settings)
-        if name not in valid
-    ]
-    refuse(mistakes)
+    """The methods named, by name or label, with their settings; the usual ones if none is named."""
+    labels = {label(method): method for method in all_methods(profile)}
+    usual = set(usual_methods(profile))
+    _refuse_unknown("method", (*names, *settings), dict.fromkeys([*catalogue(), *labels]))
     found: list[Method] = []
     for name, method in labels.items():
         if not {name, method.name} & set(names) if names else method not in usual:
@@ -288,42 +207,60 @@ def chosen_methods(
     return tuple(found)
 
 
-def _studies(case: CaseSettings) -> list[tuple[str, Model, str, tuple[str, ...]]]:
+def chosen(names: Sequence[str] = ()) -> dict[str, ModuleType]:
+    """The comparisons named, all if none is, alphabetical; the gate is always first."""
+    modules = entries(comparisons.claims).items()
+    claims = {name: module for name, module in modules if "compare" in vars(module)}
+    _refuse_unknown("comparison", names, claims)
+    rest = [name for name in claims if name != GATE and (not names or name in names)]
+    return {name: claims[name] for name in (GATE, *rest)}
+
+
+def _refuse_unknown(kind: str, names: Iterable[str], valid: Collection[str]) -> None:
+    unknown = [name for name in names if name not in valid]
+    refuse([f"unknown {kind} {name!r}.{did_you_mean(name, valid)}" for name in unknown])
+
+
+def title(module: ModuleType) -> str:
+    """The first line of a comparison's statement."""
+    return (inspect.getdoc(module) or module.__name__).partition("\n")[0].rstrip(".")
+
+
+def _specs(case: CaseSettings) -> list[dict[str, Any]]:
+    """The case as it is, or one for each example of a model without data."""
+    if case.pymc or case.numpyro:
+        return [model_spec(case)]
     cls = model_class(case.model)
-    reference = absolute(case.model)
     if case.data is None:
-        return _studies_of_examples(reference, cls, case.set)
-    data = case.data
-    if data not in bundled_names():
-        if not Path(data).suffix and not Path(data).exists():
-            raise ConfigError(
-                f"unknown data set {data!r}.{did_you_mean(data, bundled_names())} "
-                "A file is named by its path, ending in .csv or .parquet."
-            )
-        data = str(Path(data).absolute())
-    return [(reference, built(cls, case.set), data, case.columns)]
+        return _examples(case, cls)
+    path = Path(case.data)
+    if case.data not in bundled_names() and not path.suffix and not path.exists():
+        raise ConfigError(
+            f"unknown data set {case.data!r}.{did_you_mean(case.data, bundled_names())} "
+            "A file is named by its path, ending in .csv or .parquet."
+        )
+    return [model_spec(case)]
 
 
-def _every_example(profile: str) -> list[tuple[str, Model, str, tuple[str, ...]]]:
+def _every_example(profile: str) -> list[dict[str, Any]]:
     """The bundled studies of the catalogue; in a quick run one of every model."""
     found = []
     for name, cls in subclasses(models.catalogue, Model).items():
         if issubclass(cls, HasExamples):
-            examples = _studies_of_examples(name, cls, {})
+            examples = _examples(CaseSettings(model=name), cls)
             found += examples[:1] if profile == "quick" else examples
     return found
 
 
-def _studies_of_examples(
-    reference: str, cls: type[Model], values: Mapping[str, Any]
-) -> list[tuple[str, Model, str, tuple[str, ...]]]:
+def _examples(case: CaseSettings, cls: type[Model]) -> list[dict[str, Any]]:
     if not issubclass(cls, HasExamples):
         raise ConfigError(f"{cls.__name__} comes with no data of its own: name some with --data")
-    return [
-        (reference, built(cls, dumped(model) | dict(values)), data, columns)
-        for model, data, columns in cls.examples()
-        if isinstance(model, cls)
-    ]
+    found = []
+    for model, data, columns in cls.examples():
+        if isinstance(model, cls):
+            example = {"set": dumped(model) | case.set, "data": data, "columns": columns}
+            found.append(model_spec(case.model_copy(update=example)))
+    return found
 
 
 def _collected[T](mistakes: list[str], path: str, attempt: Callable[[], T]) -> T | None:
@@ -352,9 +289,6 @@ def refuse_memory(plan: Plan | Case, methods: Sequence[Method]) -> None:
 
     Counted are every parameter of all draws, and for Markov chains the log-likelihood of each unit
     at the draws that keep it.
-
-    Raises:
-        ConfigError: says how much is needed and how much there is.
     """
     numbers = sum(int(np.size(value)) for value in plan.model.truth.values())
     n = units(plan.model, plan.data)
@@ -372,22 +306,13 @@ def refuse_memory(plan: Plan | Case, methods: Sequence[Method]) -> None:
             )
 
 
-def _slug(model: Model, source: str, taken: Sequence[str]) -> str:
-    defaults = {f.name: f.default for f in _fields(model)}
-    changed = "".join(
+def _changed(model: Model) -> str:
+    """The settings of a model of the catalogue that are not the usual ones, for its slug."""
+    if isinstance(model, HasOwnPrograms):
+        return ""
+    usual = {f.name: f.default for f in _fields(model)}
+    return "".join(
         f"-{name}{value}"
         for name, value in dumped(model).items()
-        if defaults[name] != value and isinstance(value, int | str) and not isinstance(value, bool)
+        if usual[name] != value and isinstance(value, int | str) and not isinstance(value, bool)
     )
-    return unique(f"{model.name}{changed}-{data_name(source)}", taken)
-
-
-def unique(words: str, taken: Sequence[str]) -> str:
-    """The name of a page, of lower-case letters, digits, `_` and `-`, that is not taken yet."""
-    text = re.sub(r"[^a-z0-9_]+", "-", words.lower())
-    stem = text[:80].strip("-") or "case"
-    number, slug = 1, stem
-    while slug in taken:
-        number += 1
-        slug = f"{stem}-{number}"
-    return slug

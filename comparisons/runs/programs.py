@@ -1,57 +1,74 @@
-"""A case of a user's own programs: `port.py:build` and `port.py:model`, on a table of theirs."""
+"""A user's own code: `my_model.py:MyModel`, or `port.py:build` and `port.py:model`.
 
-from __future__ import annotations
+A file is imported only because the user has named it.
+"""
 
+import dataclasses
+import hashlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
 
 import models.programs.adopt as _adopt
-from comparisons.runs import supervisor
-from comparisons.runs.user_model import user_program
+from comparisons.runs import signals, supervisor
 from comparisons.store.keys import digest, source_digest
 from models.capabilities import HasOwnPrograms
-from models.data.files import bundled_names
 from models.data.load import opened
-from models.errors import ConcordError, ConfigError, ModelError
+from models.errors import ConcordError, ConfigError, ModelError, did_you_mean
 from models.programs.adopt import adopt
 from models.programs.adopted.classes import adopt_class
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    import pandas as pd
-
-    from comparisons.runs.settings import CaseSettings
-    from models.programs.adopted.model import AdoptedModel
-    from models.spec import Model
+from models.programs.adopted.model import AdoptedModel
+from models.spec import PROGRAMS, Model, defines
 
 
-def programs_spec(case: CaseSettings) -> dict[str, Any]:
-    """How to adopt the programs of a case in any process, in plain JSON types.
+def user_class(path: Path, name: str) -> type[Model]:
+    """The model class `name` in the file `path`."""
+    module = vars(_module(path, "a model class"))
+    found = module.get(name)
+    if not inspect.isclass(found):
+        classes = [
+            key
+            for key, value in module.items()
+            if inspect.isclass(value) and issubclass(value, Model) and value is not Model
+        ]
+        raise ConfigError(f"{path}: there is no class {name!r}.{did_you_mean(name, classes)}")
+    where = f"{path}:{inspect.getsourcelines(found)[1]}: {name}"
+    if not issubclass(found, Model):
+        raise ModelError(f"{where} is not a model; derive it from models.spec.Model")
+    if not any(defines(found, name) for name in PROGRAMS):
+        raise ModelError(f"{where} has no program; define numpyro(self, data), pymc or both")
+    if inspect.get_annotations(found).keys() - {"name"} and not dataclasses.is_dataclass(found):
+        raise ModelError(f"{where} is not a dataclass; put @dataclass(frozen=True) above it")
+    return found
 
-    Raises:
-        ConfigError: a program is not named as `file.py:name`.
-    """
-    given = {"pymc": case.pymc, "numpyro": case.numpyro}
-    return {
-        "programs": {name: _absolute(text) for name, text in given.items() if text},
-        "names": dict(case.names),
-        "latent": list(case.latent),
-        "data": case.data and absolute_data(case.data),
-        "columns": list(case.columns),
-    }
+
+def user_program(path: Path, name: str) -> Any:
+    """The function or built model called `name` in the file `path`."""
+    found = vars(_module(path, "your program"))
+    if name not in found:
+        own = [key for key in found if not key.startswith("_")]
+        raise ConfigError(f"{path}: there is no {name!r}.{did_you_mean(name, own)}")
+    return found[name]
+
+
+def parts(reference: str) -> tuple[Path, str]:
+    """The file and the name of `file.py:name`."""
+    path, _, name = reference.rpartition(":")
+    if not path.endswith(".py") or not name:
+        raise ConfigError(f"{reference}: name a file and what is in it, as in port.py:model")
+    return Path(path), name
 
 
 def guarded[T](stage: str, attempt: Callable[[], T]) -> T:
-    """Runs a user's code as a stage of a check, within its limit of time.
-
-    Args:
-        stage: what the stage of a check is called, which errors begin with.
-        attempt: what is tried.
-
-    Raises:
-        ConcordError: it raised; names the line of the user's file, where it is one's.
-    """
+    """Runs a user's code as a stage of a check, within its limit of time; errors begin with it."""
     try:
         with supervisor.stage(f"the stage {stage!r}"):
             return attempt()
@@ -63,49 +80,25 @@ def guarded[T](stage: str, attempt: Callable[[], T]) -> T:
         raise ModelError(f"{stage}: {type(error).__name__}: {error}{where}") from error
 
 
-def adopted(spec: Mapping[str, Any]) -> AdoptedModel:
-    """The model of a spec.
-
-    Raises:
-        ConcordError: a file, a program, a name or the data cannot be used.
-    """
+def adopted(spec: Mapping[str, Any]) -> Model:
+    """The programs of a `plan.model_spec`, with their data."""
     programs = {name: user_program(*parts(text)) for name, text in spec["programs"].items()}
-    frame = None if spec["data"] is None else table(spec["data"], tuple(spec["columns"]))
-    matching = {"names": spec["names"], "latent": spec["latent"]}
-    model = guarded("programs", lambda: adopt(**programs, data=frame, **matching))
+    data, matching = _data(spec), {"names": spec["names"], "latent": spec["latent"]}
+    model = guarded("programs", lambda: adopt(**programs, data=data, **matching))
     files = {parts(text)[0] for text in spec["programs"].values()}
     source = source_digest(Path(str(_adopt.__file__)), *sorted(files))
     return model.known_as(model.name, digest([model.source, source]))
 
 
 def adopted_class(model: Model, spec: Mapping[str, Any]) -> AdoptedModel:
-    """A class of which something is left out, with a table.
-
-    Args:
-        model: the class's instance.
-        spec: `data`, a bundled data set or a file, None for data that the class draws; the
-            `columns` to use, all if empty; `latent`, to be integrated out of the likelihood.
-
-    Raises:
-        ConcordError: the table, a name in it, or a program cannot be used.
-    """
-    source, latent = spec["data"], spec["latent"]
-    frame = table(source, tuple(spec["columns"])) if source else None
-    found = guarded("programs", lambda: adopt_class(model, frame, latent=latent))
+    """A class of a `plan.model_spec` of which something is left out; it draws data not given."""
+    data, latent = _data(spec), spec["latent"]
+    found = guarded("programs", lambda: adopt_class(model, data, latent=latent))
     return found.known_as(model.name, digest([repr(model), *latent, source_digest(type(model))]))
 
 
 def at_truth(model: Model, truth: Mapping[str, Any] | None) -> Model:
-    """The model at a truth.
-
-    Args:
-        model: the model.
-        truth: values of some parameters; the model's own for the rest, and if None or empty.
-
-    Raises:
-        ConfigError: there is no such parameter, it has another shape, or the model has a truth of
-            its own.
-    """
+    """The model at values of some parameters, and at its own truth for the rest."""
     if not truth:
         return model
     if not isinstance(model, HasOwnPrograms):
@@ -117,33 +110,42 @@ def at_truth(model: Model, truth: Mapping[str, Any] | None) -> Model:
 
 
 def table(source: str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    """A bundled data set or a file, some of its columns if any are named.
-
-    Raises:
-        ConfigError: a column that it does not have.
-        DataError: the file cannot be read.
-    """
+    """A bundled data set or a file, some of its columns if any are named."""
     frame = opened(source, columns)
     return frame[list(columns)] if columns else frame
 
 
-def parts(reference: str) -> tuple[Path, str]:
-    """The file and the name of `file.py:name`.
-
-    Raises:
-        ConfigError: it is not of that form.
-    """
-    path, _, name = reference.rpartition(":")
-    if not path.endswith(".py") or not name:
-        raise ConfigError(f"{reference}: name a file and what is in it, as in port.py:model")
-    return Path(path), name
+def _data(spec: Mapping[str, Any]) -> pd.DataFrame | None:
+    return table(spec["data"], tuple(spec["columns"])) if spec["data"] else None
 
 
-def _absolute(reference: str) -> str:
-    path, name = parts(reference)
-    return f"{path.absolute()}:{name}"
+def _module(path: Path, what: str) -> ModuleType:
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; expected a Python file with {what}")
+    return _imported(path.resolve())
 
 
-def absolute_data(data: str) -> str:
-    """The same reference to data from any working directory."""
-    return data if data in bundled_names() else str(Path(data).absolute())
+@cache
+def _imported(path: Path) -> ModuleType:
+    # not the file's own name: a user's `random.py` must not stand in for the standard library's
+    name = f"user_model_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    specification = importlib.util.spec_from_file_location(name, path)
+    if specification is None or specification.loader is None:
+        raise ConfigError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # dataclasses look their module up
+    process = os.getpid()
+    try:
+        with supervisor.stage(f"the import of {path}"):
+            specification.loader.exec_module(module)
+    except BaseException as error:  # a file may raise anything, SystemExit too
+        signals.check()
+        line = error.lineno if isinstance(error, SyntaxError) else None
+        where = f"{path}:{line}" if line else supervisor.raised_at(error) or str(path)
+        del sys.modules[name]
+        raise ModelError(
+            f"{where}: {type(error).__name__}: {error}; the file must import without error"
+        ) from error
+    if os.getpid() != process:  # the file has forked: its process goes on, not this one
+        os._exit(0)
+    return module

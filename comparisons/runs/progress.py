@@ -1,10 +1,8 @@
 """Progress on standard error: a bar in a terminal, one plain line per fit elsewhere."""
 
-from __future__ import annotations
-
-import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, Self, final
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import final
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,18 +11,14 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
 
-from models.errors import printable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from rich.progress import Task
+from comparisons.runs.console import complain
 
 _ENDED = {"fitted": "", "stored": "stored", "failed": "failed"}
 
@@ -39,91 +33,50 @@ class _Rate(ProgressColumn):
         return Text("–/s" if speed is None else f"{speed:{digits}}/s")
 
 
-@final
-class _Bar:
-    """A line below what is printed, in a terminal alone; a closed standard error silences both."""
-
-    def __init__(self, what: str, *columns: ProgressColumn) -> None:
-        self._columns = (
-            TextColumn(what),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=24),
-            *columns,
-            TimeElapsedColumn(),
-            TextColumn("elapsed,"),
-            TimeRemainingColumn(),
-            TextColumn("left · {task.description}"),
-        )
-        self._console = Console(stderr=True, soft_wrap=True) if sys.stderr else None
-        self._progress: Progress | None = None
-
-    def start(self, total: int) -> None:
-        """Shows the bar, if anything is to be done."""
-        if self._console and self._console.is_terminal and total:
-            self._progress = Progress(*self._columns, console=self._console, transient=True)
-            self._progress.add_task("starting", total=total)
-            self._progress.start()
-
-    def stop(self) -> None:
-        """Removes the bar."""
-        if self._progress:
-            self._progress.stop()
-            self._progress = None
-
-    @property
-    def shown(self) -> bool:
-        """Whether there is a bar to look at."""
-        return self._progress is not None
-
-    def update(self, done: int, total: int, description: str) -> None:
-        """Shows how much is done, and what is under way."""
-        if self._progress:
-            task = self._progress.task_ids[0]
-            self._progress.update(task, completed=done, total=total, description=description)
-
-    def say(self, message: str) -> None:
-        """Prints a line above the bar."""
-        if self._console:
-            with suppress(OSError):
-                self._console.print(printable(message), markup=False, highlight=False)
-
-
-def say(message: str) -> None:
-    """Prints a line on standard error, if it is open."""
-    _Bar("").say(message)
+def _bar(what: str, total: int, *columns: ProgressColumn) -> Progress:
+    """A bar of one task, which is shown in a terminal alone."""
+    console = Console(stderr=True, soft_wrap=True)
+    bar = Progress(
+        TextColumn(what),
+        MofNCompleteColumn(),
+        BarColumn(bar_width=24),
+        *columns,
+        TimeElapsedColumn(),
+        TextColumn("elapsed,"),
+        TimeRemainingColumn(),
+        TextColumn("left · {task.description}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    bar.add_task("starting", total=total)
+    return bar
 
 
 @final
-class Report:
+class Report(AbstractContextManager["Report"]):
     """Progress of a run: one line for each fit where there is no bar."""
 
     def __init__(self, planned: Iterable[tuple[str, str]], what: str = "fits") -> None:
         """A report of what is planned, each (slug of the case, name of the fit)."""
-        self._known = set(planned)
+        self._known = set(planned)  # comparisons may ask for more on the way
         self._done: set[tuple[str, str]] = set()
         self._running: dict[str, str] = {}
-        self._bar = _Bar(what)
-
-    def __enter__(self) -> Self:
-        self._bar.start(len(self._known))
-        return self
+        self._bar = _bar(what, len(self._known))
+        if self._known:
+            self._bar.start()
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self._bar.stop()
 
     @property
-    def done(self) -> int:
-        """Number of fits that have ended."""
-        return len(self._done)
-
-    @property
-    def total(self) -> int:
-        """Number of fits known of; comparisons may ask for more on the way."""
-        return len(self._known)
+    def counted(self) -> str:
+        """How many fits have ended of those that are known of."""
+        return f"{len(self._done)} of {len(self._known)} fits"
 
     def told(self, slug: str, event: str, name: str, seconds: float) -> None:
         if event == "warning":
-            self.say(name)
+            complain(name)
         elif event in _ENDED:
             self._ended(slug, event, name, seconds)
         elif event == "ended":
@@ -132,40 +85,38 @@ class Report:
             if event == "fit":
                 self._known.add((slug, name))
             self._running[slug] = f"{slug} {name}"
-        self._bar.update(self.done, self.total, escape("; ".join(self._running.values())))
-
-    def say(self, message: str) -> None:
-        """Prints a line above the bar."""
-        self._bar.say(message)
+        self._bar.update(
+            self._bar.task_ids[0],
+            completed=len(self._done),
+            total=len(self._known),
+            description=escape("; ".join(self._running.values())),
+        )
 
     def _ended(self, slug: str, event: str, name: str, seconds: float) -> None:
         self._known.add((slug, name))
         self._done.add((slug, name))
-        if event == "failed" or not self._bar.shown:
+        if event == "failed" or not self._bar.live.is_started:
             spent = _ENDED[event] or f"{seconds:.1f} s"
-            self.say(f"[{self.done}/{self.total}] {slug} {name}: {spent}")
+            complain(f"[{len(self._done)}/{len(self._known)}] {slug} {name}: {spent}")
 
 
 @final
-class Counting:
+class Counting(AbstractContextManager["Counting"]):
     """A bar of replicates with their rate; one plain line for each round elsewhere."""
 
     def __init__(self) -> None:
-        self._bar = _Bar("data sets", _Rate())
-
-    def __enter__(self) -> Self:
-        self._bar.start(1)
-        return self
+        self._bar = _bar("data sets", 1, _Rate())
+        self._bar.start()
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self._bar.stop()
 
     def told(self, what: str, done: int, total: int) -> None:
         """Shows how many data sets of a round are done."""
-        self._bar.update(done, total, what)
-        if done == total and not self._bar.shown:
-            self._bar.say(f"{done:,} data sets")
+        self._bar.update(self._bar.task_ids[0], completed=done, total=total, description=what)
+        if done == total and not self._bar.live.is_started:
+            complain(f"{done:,} data sets")
 
     def listen(self, task: str, event: str, name: str, seconds: float) -> None:
         if event == "warning":
-            self._bar.say(name)
+            complain(name)

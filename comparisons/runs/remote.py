@@ -1,9 +1,4 @@
-"""The work of a Dask worker, which imports nothing of ours before the environment is set.
-
-JAX and PyTensor read the environment when they are first imported.
-"""
-
-from __future__ import annotations
+"""The work of a Dask worker, which sets the environment before JAX and PyTensor are imported."""
 
 import contextlib
 import faulthandler
@@ -18,6 +13,7 @@ from typing import Any
 
 from comparisons.runs import supervisor
 from comparisons.runs.environment import prepare
+from models.errors import ConcordError, ConfigError, FitError, told
 
 _ONE_AT_A_TIME = threading.Lock()
 """Threads of a worker take turns: NumPyro keeps the handlers of all of them on one stack."""
@@ -35,16 +31,12 @@ def perform(
         events: a file that takes what is told, one JSON line each; written to without buffers, so
             that it says what a worker was at when it died.  "": nowhere.
         log: a file that takes what libraries print; "" if that is not to be redirected.
-
-    Raises:
-        ConcordError: the function raised it, or anything else, whose traceback is printed.
     """
     prepare()
     if log:
         _redirect(log)
     import dask
 
-    from models.errors import ConcordError, FitError, told
     from models.programs.density import require_float64
 
     # what the imports made stays: looking through it cost a tenth of the time spent compiling
@@ -65,26 +57,23 @@ def perform(
         require_float64()
         try:
             return pkgutil.resolve_name(call)(*arguments, skip=skip, tell=tell)
-        except ConcordError:
-            raise
-        except BaseException as error:  # a program may raise what only this process can read
-            traceback.print_exc()
-            place = supervisor.raised_at(error)
-            raise FitError(f"{told(error)}{f' (at {place})' if place else ''}") from None
+        except BaseException as error:
+            if not isinstance(error, ConcordError):
+                traceback.print_exc()
+            raise in_words(error) from None
+
+
+def in_words(error: BaseException) -> ConcordError:
+    """An error of ours as it is; any other, which one process alone may be able to read, as one."""
+    if isinstance(error, ConcordError):
+        return error
+    place = supervisor.raised_at(error)
+    return FitError(f"{told(error)}{f' (at {place})' if place else ''}")
 
 
 def require_same(description: object, expected: str) -> None:
-    """Refuses a worker whose numbers would be others.
-
-    Args:
-        description: what the work depends on, as this process sees it.
-        expected: digest of it where the work was planned.
-
-    Raises:
-        ConfigError: they differ.
-    """
+    """Refuses a worker whose numbers would be others."""
     from comparisons.store.keys import digest
-    from models.errors import ConfigError
 
     if digest(description) != expected:
         raise ConfigError(

@@ -4,89 +4,61 @@ Everything that is kept lies in the output directory: stored fits, batches and d
 `fits/`, the report beside them.  A lock keeps a second run out of it.
 """
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
+from comparisons.case import Case
 from comparisons.claims import GATE
-from comparisons.grades import MARKS
+from comparisons.grades import MARKS, Mark
 from comparisons.report.files import report_names, slug
+from comparisons.report.result import CaseResult
 from comparisons.report.tables import model_title
 from comparisons.runs import supervisor
 from comparisons.runs import theory as _theory
-from comparisons.runs.batches import There, spec
-from comparisons.runs.conduct import conduct
-from comparisons.runs.console import say as print_result
-from comparisons.runs.console import tell_reading
-from comparisons.runs.executor import ONE_THREAD, Cluster
+from comparisons.runs.batches import spec, there
+from comparisons.runs.conduct import conduct, default_ladder, prepared
+from comparisons.runs.console import complain, say, tell_reading
+from comparisons.runs.executor import Cluster, Executor
 from comparisons.runs.flow import case_result, closed, record_description, stored_record
-from comparisons.runs.place import place
-from comparisons.runs.plan import chosen_methods, plans, studied_model
-from comparisons.runs.progress import Counting, Report, say
-from comparisons.runs.publish import publish
-from comparisons.runs.studying import default_ladder, prepared
+from comparisons.runs.place import place, publish
+from comparisons.runs.plan import Plan, chosen_methods, plans, studied_model
+from comparisons.runs.progress import Counting, Report
+from comparisons.runs.settings import Settings
+from comparisons.store.entries import Store
 from comparisons.store.keys import digest
-from comparisons.verdict import OUTCOMES
+from comparisons.studies import Setting
+from comparisons.verdict import OUTCOMES, Verdict
 from inference.method import label
 from models.errors import FitError, printable, told
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from comparisons.case import Case
-    from comparisons.grades import Mark
-    from comparisons.report.result import CaseResult
-    from comparisons.runs.executor import Executor
-    from comparisons.runs.plan import Plan
-    from comparisons.runs.settings import Settings
-    from comparisons.store.entries import Store
-    from comparisons.verdict import Verdict
-    from models.spec import Model
-
-
-def run(
-    settings: Settings,
-    command: str,
-    *,
-    mistakes: Sequence[str] = (),
-    debug: bool = False,
-    force: bool = False,
-) -> tuple[Path, int]:
-    """Runs cases, writes the report.
+def run(settings: Settings, command: str, mistakes: Sequence[str] = ()) -> tuple[Path, int]:
+    """Runs cases and writes the report, which repeats the command.
 
     Args:
         settings: what to run.
-        command: the command line, for the report.
+        command: the command line.
         mistakes: what is known to be wrong with the settings, to be told with what else is.
-        debug: run in this process, one case after the other, and let exceptions through.
-        force: write into a directory of somebody else.
 
     Returns:
         The path of the first page, and the exit code: 0 all hold, 1 some verdict is DIFFER or some
         grade as bad as `fail_on`, 4 some fits errored or, for want of the gate, were not made.
-
-    Raises:
-        ConfigError, DataError, ModelError: what was asked for cannot be run.
-        FitError: not a single case could be run.
-        InUseError: another run uses the output directory.
-        StoreError: the output directory cannot be written.
     """
     with supervisor.stage("the reading of models and data"):
         planned = {plan.slug: plan for plan in plans(settings, mistakes)}
     tell_reading(*(plan.data for plan in planned.values()))
-    names, most = report_names(planned), len(planned)
-    with place(settings, {}, names, debug=debug, force=force, most=most) as (output, store, at):
+    with place(settings, report_names(planned), len(planned)) as (output, store, at):
         cases = {slug: plan.case(store) for slug, plan in planned.items()}
-        with at as executor:
-            records, broken = _records([*planned.values()], cases, store, executor)
+        with at:
+            records, broken = _records(planned, cases, store, at)
         results = [
             case_result(slug, plan.spec["columns"], case, record, store, settings.tolerance)
             for slug, plan in planned.items()
@@ -98,7 +70,7 @@ def run(
         page, screens = publish(results, output.path, command)
         store.used.update(*(record["used"] for record in records.values()))
     for screen in screens:
-        print_result(f"{printable(str(screen))}\n")
+        say(f"{printable(str(screen))}\n")
     every = (verdict for r in results for verdicts in r.verdicts.values() for verdict in verdicts)
     code = conclude(every, case_errors(results, records, broken))
     return page, 1 if _failed_on(settings.fail_on, page.parent, len(results)) else code
@@ -114,107 +86,69 @@ def study(
     *,
     truth: Mapping[str, Any] | None = None,
     keep: bool = False,
-    debug: bool = False,
-    force: bool = False,
 ) -> tuple[Path, int]:
     """Conducts a study and writes its page.
 
     Args:
         name: the study.
-        described: how to build the model in any process, of `plan.studied_spec`.
+        described: how to build the model in any process, of `plan.model_spec`.
         units: the ladder of N; the usual one of the model if empty.
         replicates: most data sets at each N.
         settings: the seed, the output directory, the workers, and methods to study besides.
         command: the command line, for the page.
         truth: values at which a user's own programs draw; their mode for the rest.
         keep: whether to write every replicate too, as Parquet.
-        debug: measure in this process.
-        force: write into a directory of somebody else.
 
     Returns:
         The page's path, and the exit code: 0 all hold, 1 some verdict is DIFFER, 4 some failed.
-
-    Raises:
-        ConcordError: the study, the model, the scheduler or the output directory cannot be used.
     """
     with supervisor.stage("the reading of the model and its data"):
         model = studied_model(described, truth)
     methods = chosen_methods("quick", settings.methods, {}) if settings.methods else ()
-    module, setting = prepared(name, model, methods, settings.seed, settings.tolerance)
+    setting = Setting(model, settings.seed, methods, settings.tolerance)
+    module = prepared(name, setting)
     from comparisons.report.pages.study import study_names, write
 
-    names, how = study_names(name, model), {"debug": debug, "force": force}
-    with place(settings, ONE_THREAD, names, **how) as (output, store, at), Counting() as progress:
+    where = place(settings, study_names(name, model))
+    with where as (output, store, at), Counting() as progress:
         content = spec(name, described, setting)
-        workers = There(at, content, progress.listen) if isinstance(at, Cluster) else None
-        raw = (output, _replicates(name, model)) if keep else None
+        raw = (output, f"replicates/{slug(f'{name}-{model_title(model)}')}") if keep else None
         with at:
+            workers = there(at, content, progress.listen) if isinstance(at, Cluster) else None
             ladder = units or default_ladder(model)
             found = conduct(module, setting, ladder, replicates, store, progress.told, workers, raw)
         page = write(found, output.path, command)
-    start = f"{found.replicates:,} data sets at each N; "
-    return page, conclude(found.verdicts, found.failed, start)
+    words = f"{found.replicates:,} data sets at each N; {{}} verdicts"
+    return page, conclude(found.verdicts, found.failed, words)
 
 
-def theory(
-    settings: Settings, command: str, *, debug: bool = False, force: bool = False
-) -> tuple[Path, int]:
-    """Shows every claim of the theory and writes the pages.
-
-    Args:
-        settings: the profile, the seed, the output directory and the workers.
-        command: the command line, for the pages.
-        debug: show them in this process.
-        force: write into a directory of somebody else.
-
-    Returns:
-        The path of the page, and the exit code: 0 all hold, 1 some verdict is DIFFER, 4 some entry
-        failed.
-
-    Raises:
-        ConfigError: no scheduler at the address.
-        InUseError: another run uses the output directory.
-        StoreError: the output directory cannot be written.
-    """
+def theory(settings: Settings, command: str) -> tuple[Path, int]:
+    """Shows every claim of the theory and writes the pages: the first one and the exit code."""
     from comparisons.report.pages.theory import theory_names, write
 
-    planned = [(_theory.NAME, name) for name in _theory.catalogue()]
-    names = theory_names(_theory.catalogue())
-    with (
-        place(settings, ONE_THREAD, names, debug=debug, force=force) as working,
-        Report(planned, "entries") as report,
-    ):
-        effort = _theory.EFFORT[settings.profile]
-        listen = partial(report.told, _theory.NAME)
-        with working.executor as executor:
-            found = _theory.demonstrations(settings.seed, effort, working.store, executor, listen)
-        page = write(found, working.output.path, command)
+    names, effort = [*_theory.catalogue()], _theory.EFFORT[settings.profile]
+    where = place(settings, theory_names(names))
+    planned = [(_theory.NAME, name) for name in names]
+    with where as (output, store, at), Report(planned, "entries") as report:
+        with at:
+            listen = partial(report.told, _theory.NAME)
+            found = _theory.demonstrations(settings.seed, effort, store, at, listen)
+        page = write(found, output.path, command)
     errors = [f"{one.name}: {one.failure}" for one in found if one.failure]
-    return page, conclude((claim for one in found for claim in one.claims), errors, noun="claims")
+    return page, conclude((claim for one in found for claim in one.claims), errors, "{} claims")
 
 
-def conclude(
-    verdicts: Iterable[Verdict], errors: Sequence[str], start: str = "", noun: str = "verdicts"
-) -> int:
+def conclude(verdicts: Iterable[Verdict], errors: Sequence[str], words: str = "{} verdicts") -> int:
     """Says what went wrong and how many verdicts there are of each outcome.
 
-    Args:
-        verdicts: all verdicts of a command.
-        errors: a sentence for each thing that went wrong.
-        start: how the last line begins.
-        noun: what the verdicts are called there.
-
-    Returns:
-        The exit code: 1 if some verdict is DIFFER, else 4 if something went wrong, else 0.
+    The exit code: 1 if some verdict is DIFFER, else 4 if something went wrong, else 0.
     """
     for error in errors:
-        say(f"error: {error}")
+        complain(f"error: {error}")
     counts = Counter(verdict.outcome for verdict in verdicts)
     parts = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]]
-    say(f"{start}{counts.total()} {noun}: {', '.join(parts) or 'none'}")
-    if counts["DIFFER"]:
-        return 1
-    return 4 if errors else 0
+    complain(f"{words.format(counts.total())}: {', '.join(parts) or 'none'}")
+    return 1 if counts["DIFFER"] else 4 if errors else 0
 
 
 def _failed_on(mark: str | None, out: Path, cases: int) -> bool:
@@ -225,11 +159,11 @@ def _failed_on(mark: str | None, out: Path, cases: int) -> bool:
     graded = len(grades[["model", "data"]].drop_duplicates())
     if graded < cases:
         told = "that takes a sampler that passes its checks, and posterior_agreement"
-        say(f"no method was graded in {cases - graded} of {cases} cases: {told}")
+        complain(f"no method was graded in {cases - graded} of {cases} cases: {told}")
     worse = grades[grades["mark"].isin(MARKS[MARKS.index(cast("Mark", mark)) :])]
     for row in worse.itertuples():
         about = f"{row.model} on {row.data}: {row.method} for {row.parameter}"
-        say(f"{about} is {row.mark}: {row.cause}")
+        complain(f"{about} is {row.mark}: {row.cause}")
     return len(worse) > 0 or graded < cases
 
 
@@ -238,12 +172,11 @@ def case_errors(
 ) -> list[str]:
     """A sentence for each case, fit and comparison that failed or was not made."""
     errors = [f"{slug}: {reason}" for slug, reason in broken.items()]
-    for result in results:
-        if cause := closed(result.verdicts[GATE]):
-            errors.append(f"{result.slug}: {cause}")
-        record = records[result.slug]
-        for name, reason in {**record["failures"], **record["problems"]}.items():
-            errors.append(f"{result.slug} {name}: {reason}")
+    for page, verdicts in ((result.slug, result.verdicts) for result in results):
+        if cause := closed(verdicts[GATE]):
+            errors.append(f"{page}: {cause}")
+        failed = {**records[page]["failures"], **records[page]["problems"]}
+        errors += [f"{page} {name}: {reason}" for name, reason in failed.items()]
     return errors
 
 
@@ -255,57 +188,45 @@ def told_command() -> str:
 
 
 def _records(
-    planned: Sequence[Plan], cases: Mapping[str, Case], store: Store, executor: Executor
+    planned: Mapping[str, Plan], cases: Mapping[str, Case], store: Store, executor: Executor
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Records by slug, and why there is none of the others."""
-    records, broken = {}, {}
-    for plan in planned:
-        record = stored_record(cases[plan.slug], tuple(plan.spec["only"]), store)
-        if record is not None:
-            records[plan.slug] = record
-    missing = [plan for plan in planned if plan.slug not in records]
-    with Report(_fits(missing, cases)) as report:
+    only = {slug: tuple(plan.spec["only"]) for slug, plan in planned.items()}
+    kept = {slug: stored_record(case, only[slug], store) for slug, case in cases.items()}
+    records = {slug: record for slug, record in kept.items() if record is not None}
+    missing = [plan for slug, plan in planned.items() if slug not in records]
+    fits = [
+        (plan.slug, label(method))
+        for plan in missing
+        for method in cases[plan.slug].methods
+        if method not in cases[plan.slug].refusals
+    ]
+    tasks, broken = {}, dict[str, str]()
+    for plan in sorted(missing, key=_weight, reverse=True):  # the longest first
+        key = digest(record_description(cases[plan.slug], only[plan.slug]))
+        tasks[plan.slug] = (plan.spec, plan.slug, str(store.root), key)
+    with Report(fits) as report:
         if records:
-            report.say(f"{len(records)} of {len(planned)} cases are unchanged")
-        tasks = {}
-        for plan in sorted(missing, key=_weight, reverse=True):  # the longest first
-            key = digest(record_description(cases[plan.slug], tuple(plan.spec["only"])))
-            tasks[plan.slug] = (plan.spec, plan.slug, str(store.root), key)
+            complain(f"{len(records)} of {len(planned)} cases are unchanged")
+
+        def words() -> str:
+            where = f"which are kept in {store.root}; the same command resumes"
+            return f"interrupted after {report.counted}, {where}"
 
         def listen(task: str, event: str, name: str, seconds: float) -> None:
             report.told(task, event, name, seconds)
-            supervisor.tell("words", _interrupted(report, store))
+            supervisor.tell("words", words())
 
         listen("", "", "", 0.0)
         try:
-            call = "comparisons.runs.flow:run_spec"
-            for slug, outcome in executor.results(call, tasks, listen):
+            for slug, outcome in executor.results(f"{__package__}.flow:run_spec", tasks, listen):
                 if isinstance(outcome, Exception):
                     broken[slug] = told(outcome)
                 else:
                     records[slug] = outcome
         except KeyboardInterrupt as interruption:
-            raise KeyboardInterrupt(_interrupted(report, store)) from interruption
+            raise KeyboardInterrupt(words()) from interruption
     return records, broken
-
-
-def _replicates(name: str, model: Model) -> str:
-    """Where in the directory the numbers of every replicate of a study are kept."""
-    return f"replicates/{slug(f'{name}-{model_title(model)}')}"
-
-
-def _interrupted(report: Report, store: Store) -> str:
-    return (
-        f"interrupted after {report.done} of {report.total} fits, which are kept in "
-        f"{store.root}; the same command resumes"
-    )
-
-
-def _fits(missing: Sequence[Plan], cases: Mapping[str, Case]) -> Iterator[tuple[str, str]]:
-    for plan in missing:
-        case = cases[plan.slug]
-        methods = (method for method in case.methods if method not in case.refusals)
-        yield from ((plan.slug, label(method)) for method in methods)
 
 
 def _weight(plan: Plan) -> int:

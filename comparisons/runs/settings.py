@@ -4,13 +4,12 @@ Every mistake is collected, so that a user meets all of them at once, each with 
 nearest valid name.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,31 +17,12 @@ from models.data.opening import contents
 from models.errors import ConfigError, did_you_mean, refuse, shown
 from models.settings import MOST
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-
-_LARGEST = 2**20
-"""Bytes of a TOML file that is read."""
-
-
-_DEEPEST = 20
-"""Levels of tables and arrays in it."""
+_LARGEST, _DEEPEST = 2**20, 20
+"""Bytes of a TOML file that is read; levels of tables and arrays in it."""
 
 
 class CaseSettings(BaseModel):
-    """One model on one data set.
-
-    Attributes:
-        model: a model of the catalogue, or `file.py:Class`; "" where programs are given.
-        pymc: your own PyMC model, or a function that returns one, as `file.py:name`.
-        numpyro: your own NumPyro function, as `file.py:name`.
-        names: which name of one program is which of the other.
-        latent: variables of the programs to integrate out of the likelihood.
-        set: the model's hyper-parameters by name.
-        data: a bundled data set or a CSV or Parquet file; the model's own examples if absent.
-        columns: the columns to use; all that suit the model if empty.
-    """
+    """One model, or programs in its place, on one data set; `options` says what each field is."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,27 +33,13 @@ class CaseSettings(BaseModel):
     latent: tuple[str, ...] = ()
     set: dict[str, Any] = {}
     data: str | None = None
-    columns: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()  # all that suit the model
 
 
 class Settings(BaseModel):
-    """A run.
+    """A run: the options of the command line by name, cases, and settings of methods by theirs.
 
-    Attributes:
-        cases: what to fit; every model on its bundled data if empty.
-        methods: names (`nuts`) or labels (`nuts[pymc]`) of methods; all if empty.
-        only: names of comparisons; all if empty.
-        profile: how long the methods run.
-        seed: the seed of every random stream.
-        out: directory of the report and of the stored fits.
-        jobs: worker processes; as many as processors or cases, whichever is fewer, by default; 1
-            is this process alone.
-        scheduler: address of a Dask scheduler whose workers are used instead.
-        timeout: most seconds for one fit, for reading a model, or for a stage of its check.
-        tolerance: factor on every practical bound; the gate has none.
-        fail_on: grade at which a run fails, or worse.
-        standardise: whether measurements are centred and scaled to standard deviation 1 first.
-        settings: settings of methods by name, over those of the profile.
+    `options` says what each is.  Without cases, every model runs on its bundled data.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,23 +56,13 @@ class Settings(BaseModel):
     tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     fail_on: Literal["careful", "no"] | None = None
     standardise: bool = False
+    force: bool = False
+    debug: bool = False
     settings: dict[str, dict[str, Any]] = {}
 
 
 def settings(options: Mapping[str, Any], config: Path | None = None) -> tuple[Settings, list[str]]:
-    """The settings of a run; options given on the command line override the file's.
-
-    Args:
-        options: values by field name; those that are None, False or () were not given.
-        config: a TOML file with the fields of `Settings`.
-
-    Returns:
-        The settings without what is mistaken, and the mistakes, for `refuse`: further ones, of
-        names that must be looked up, can then be told with them.
-
-    Raises:
-        ConfigError: the file cannot be read or is not TOML.
-    """
+    """The settings of a run; options given on the command line override the file's."""
     given = {
         name: value
         for name, value in options.items()
@@ -122,11 +78,7 @@ def settings(options: Mapping[str, Any], config: Path | None = None) -> tuple[Se
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The contents of a TOML file.
-
-    Raises:
-        ConfigError: it cannot be read, or is not TOML (this includes a name given twice).
-    """
+    """The contents of a TOML file."""
     raw = contents(path, "a TOML file, see --config", _LARGEST, ConfigError)
     try:
         return _flat(tomllib.loads(raw.decode("utf-8-sig")))
@@ -142,11 +94,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_set(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
-    """`["k=2", "covariance=tied"]` as a mapping; a value is read as TOML, else as text.
-
-    Raises:
-        ConfigError: lists every assignment that is not NAME=VALUE or repeats a name.
-    """
+    """`["k=2", "covariance=tied"]` as a mapping; a value is read as TOML, else as text."""
     values: dict[str, Any] = {}
     mistakes: list[str] = []
     for text in assignments:
@@ -165,17 +113,16 @@ def parse_set(assignments: Sequence[str], option: str = "--set") -> dict[str, An
 
 
 def numbers(option: str, text: str) -> tuple[tuple[int, ...], list[str]]:
-    """Distinct positive integers of `"10,50"`, smallest first, and what is wrong with the rest."""
+    """Distinct integers of `"10,50"`, smallest first, and what is wrong with the rest."""
     found, mistakes = set(), []
-    for part in text.split(","):
-        digits = part.strip()
-        number = int(digits) if digits.isdecimal() and len(digits) < 20 else 0
+    for part in map(str.strip, text.split(",")):
+        long = len(part) >= 20  # before it is read: digits take long, in thousands
+        number = int(part) if part.isdecimal() and not long else 0
         if 2 <= number <= MOST:
             found.add(number)
-        else:
-            bound = f"at most {MOST:,}" if number > MOST or len(digits) >= 20 else "at least 2"
-            told = f"{shown(part)} is no integer of {bound}"
-            mistakes.append(f"{option} {text[:60]}: {told}")
+            continue
+        bound = f"at most {MOST:,}" if number > MOST or long else "at least 2"
+        mistakes.append(f"{option} {text[:60]}: {shown(part)} is no integer of {bound}")
     return tuple(sorted(found)), mistakes
 
 
@@ -189,22 +136,20 @@ def explained(error: ValidationError, prefix: str) -> list[str]:
     """The mistakes of a validation, each with its path, what was found and what was expected."""
     mistakes: list[str] = []
     for item in error.errors(include_url=False):
-        parts = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"])
+        place, found = item["loc"], item["input"]
+        parts = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place)
+        match item["type"]:
+            case "extra_forbidden":
+                valid = (CaseSettings if place[0] == "cases" else Settings).model_fields
+                problem = f"unknown name.{did_you_mean(str(place[-1]), valid)}"
+            case "literal_error":
+                choices = re.findall(r"'([^']*)'", str(item.get("ctx", {}).get("expected", "")))
+                problem = f"unknown value {shown(found)}.{did_you_mean(str(found), choices)}"
+            case _:
+                expected = item["msg"].replace("Input should be", "expected")
+                problem = f"{expected}; got {shown(found)}"
         path = prefix + (parts if prefix[-1:].isalnum() else parts.lstrip("."))
-        if item["type"] == "extra_forbidden":
-            inside_a_case = item["loc"][0] == "cases"
-            valid = (CaseSettings if inside_a_case else Settings).model_fields
-            mistakes.append(f"{path}: unknown name.{did_you_mean(str(item['loc'][-1]), valid)}")
-        elif item["type"] == "missing":
-            mistakes.append(f"{path}: missing; expected a value")
-        elif item["type"] == "literal_error":
-            choices = re.findall(r"'([^']*)'", str(item.get("ctx", {}).get("expected", "")))
-            found = item["input"]
-            near = did_you_mean(str(found), choices)
-            mistakes.append(f"{path}: unknown value {shown(found)}.{near}")
-        else:
-            expected = item["msg"].replace("Input should be", "expected")
-            mistakes.append(f"{path}: {expected}; got {shown(item['input'])}")
+        mistakes.append(f"{path}: {problem}")
     return mistakes
 
 

@@ -4,25 +4,23 @@ An exception that a handler raises can be lost inside a library's callback, so t
 in a command: what is on disk is whole at any moment.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
+from collections.abc import Iterator
+from types import FrameType
 
 _asked = False
 _polled = False
 
 
-def install(number: int) -> None:
-    """Takes a signal for the request to end."""
-    signal.signal(number, _handle)
+def request(number: int, frame: FrameType | None) -> None:
+    """The handler of a signal that is a request to end."""
+    global _asked
+    _asked = True
+    if not _polled:
+        end(os.getpid())
 
 
 def check(*_: object) -> None:
@@ -46,12 +44,9 @@ def polled() -> Iterator[None]:
 def kept() -> Iterator[None]:
     """While this lasts, an interruption that a library swallows is found by the next `check`."""
     global _asked
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:  # whoever has a handler of their own keeps it
-        yield
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield  # whoever has a handler of their own keeps it
         return
     signal.signal(signal.SIGINT, _raise)
     try:
@@ -59,7 +54,7 @@ def kept() -> Iterator[None]:
         check()
     finally:
         _asked = False
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def end(process: int) -> None:
@@ -71,13 +66,6 @@ def end(process: int) -> None:
         for one in (*parent.children(recursive=True), parent):
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
-
-
-def _handle(number: int, frame: FrameType | None) -> None:
-    global _asked
-    _asked = True
-    if not _polled:
-        end(os.getpid())
 
 
 def _raise(number: int, frame: FrameType | None) -> None:

@@ -6,8 +6,6 @@ is asked to, and decides the exit code.  It imports next to nothing, so that a s
 handler within milliseconds of the start.
 """
 
-from __future__ import annotations
-
 import contextlib
 import faulthandler
 import json
@@ -21,19 +19,17 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, final
+from typing import IO, Any, final
 
 from comparisons.runs import signals
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from types import FrameType
 
 GRACE = 3.0
 """Seconds that the working process has to end by itself when it is asked to."""
 _POLL = 0.1
+_KEPT = "finished fits are kept"
 _LEAVING = ("_exit", "abort", "execv", "execve", "kill")
 """Functions of `os` by which code can end its process without an exception."""
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in', re.MULTILINE)
@@ -52,17 +48,10 @@ _told_leaving: Callable[[str], object] | None = None
 
 
 def supervised(work: Callable[[], object]) -> int:
-    """Does some work in a process of its own.
-
-    Args:
-        work: ends with SystemExit.
-
-    Returns:
-        Its exit code; 130 if it was interrupted, 2 if something else ended it.
-    """
+    """The exit code of work in a process of its own: 130 if interrupted, 2 if it ended oddly."""
     reading, writing = os.pipe()
     held, alive = os.pipe()
-    asked = _Signals()
+    asked = _requests()
     with tempfile.TemporaryFile() as traces:
         child = os.fork()
         if child == 0:
@@ -120,7 +109,8 @@ def watch_leaving(told: Callable[[str], object]) -> None:
 
     def watched(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
-            place = own_line(_callers(sys._getframe().f_back))
+            frames = traceback.walk_stack(sys._getframe().f_back)
+            place = own_line((frame.f_code.co_filename, line) for frame, line in frames)
             if place and _told_leaving:
                 _told_leaving(place)
             return function(*arguments, **named)
@@ -131,12 +121,6 @@ def watch_leaving(told: Callable[[str], object]) -> None:
         setattr(os, name, watched(getattr(os, name)))
 
 
-def _callers(frame: FrameType | None) -> Iterator[tuple[str, int]]:
-    while frame is not None:
-        yield frame.f_code.co_filename, frame.f_lineno
-        frame = frame.f_back
-
-
 def _work(work: Callable[[], object], writing: int, held: int, traces: IO[bytes]) -> None:
     """The working process: it never returns from here."""
     global _pipe
@@ -144,7 +128,7 @@ def _work(work: Callable[[], object], writing: int, held: int, traces: IO[bytes]
     me = os.getpid()
     for number in (signal.SIGINT, signal.SIGTERM):  # they are for the process that waits
         signal.signal(number, signal.SIG_IGN)
-    signals.install(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, signals.request)
     faulthandler.enable(traces)
     faulthandler.register(signal.SIGUSR2, traces)
     watch_leaving(lambda place: tell("place", place) if os.getpid() == me else None)
@@ -169,27 +153,20 @@ def _end_with(held: int) -> None:
     signals.end(os.getpid())
 
 
-@final
-class _Signals:
-    """Counts the requests to end."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.first = inf
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` and shells ask for
-                signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
-        self.first = min(self.first, time.monotonic())
+def _requests() -> list[float]:
+    """When this process was asked to end: it grows from now on."""
+    found: list[float] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` and shells ask for
+            signal.signal(number, lambda *_: found.append(time.monotonic()))
+    return found
 
 
 @final
 class _Waiting:
     """The process that waits, with all that it was told by the one that works."""
 
-    def __init__(self, child: int, pipe: int, traces: IO[bytes], asked: _Signals) -> None:
+    def __init__(self, child: int, pipe: int, traces: IO[bytes], asked: list[float]) -> None:
         self._child, self._pipe, self._traces, self._asked = child, pipe, traces, asked
         self._stage = self._place = ""
         self._words = "interrupted; the same command goes on with what is kept"
@@ -208,10 +185,10 @@ class _Waiting:
             if done[0]:
                 return self._concluded(done[1])
             now = time.monotonic()
-            if self._asked.count > 1 or now - self._asked.first > GRACE:
+            if len(self._asked) > 1 or (self._asked and now - self._asked[0] > GRACE):
                 self._kill()
-                return self._interrupted()
-            if self._asked.count and not forwarded:
+                return self._told(130, self._words)
+            if self._asked and not forwarded:
                 os.kill(self._child, signal.SIGUSR1)
                 forwarded = True
             if self._ended is not None and now - self._since > GRACE:  # a thread keeps it
@@ -242,38 +219,26 @@ class _Waiting:
     def _concluded(self, status: int) -> int:
         if self._ended is not None:
             return self._ended
-        if self._asked.count:
-            return self._interrupted()
+        if self._asked:
+            return self._told(130, self._words)
         code = os.waitstatus_to_exitcode(status)
         how = f"was killed (signal {-code})" if code < 0 else f"ended (exit status {code})"
         during = f" during {self._stage}" if self._stage else ""
         place = self._place or self._traced()
-        at = f"{place}: " if place else ""
-        self._say(
-            f"error: {at}the process {how}{during}, and not by concord itself. A model's code "
-            "must return or raise; finished fits are kept"
-        )
-        return 2
+        problem = f"the process {how}{during}, and not by concord itself"
+        return self._told(2, f"{problem}. A model's code must return or raise; {_KEPT}", place)
 
     def _late(self) -> int:
         os.kill(self._child, signal.SIGUSR2)  # leaves a traceback, whatever it is at
         time.sleep(2 * _POLL)
         self._kill()
-        place = self._traced()
-        self._say(
-            f"error: {f'{place}: ' if place else ''}{self._stage} took longer than "
-            f"{self._limit:g} s; finished fits are kept. Allow more with --timeout SECONDS"
-        )
-        return 2
+        problem = f"{self._stage} took longer than {self._limit:g} s; {_KEPT}"
+        return self._told(2, f"{problem}. Allow more with --timeout SECONDS", self._traced())
 
     def _traced(self) -> str:
         self._traces.seek(0)
         text = self._traces.read().decode(errors="replace")
         return own_line((name, int(line)) for name, line in _FRAME.findall(text))
-
-    def _interrupted(self) -> int:
-        self._say(self._words)
-        return 130
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -282,8 +247,12 @@ class _Waiting:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._child, 0)
 
-    def _say(self, message: str) -> None:
+    def _told(self, code: int, message: str, place: str = "") -> int:
+        """Says a last sentence, with the place of an error, and returns the code."""
+        if code != 130:
+            message = f"error: {place}: {message}" if place else f"error: {message}"
         with contextlib.suppress(OSError, ValueError, AttributeError):
             if sys.stderr.isatty():
                 message = f"\r\x1b[2K\x1b[?25h{message}"  # where a bar may have been
             print(message, file=sys.stderr, flush=True)
+        return code

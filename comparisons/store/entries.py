@@ -5,22 +5,25 @@ depends on.  It holds one payload (`fit.nc`, or `content.json`) and `meta.json`,
 description and the payload's SHA-256.  Nothing on disk is ever unpickled: netCDF and JSON only.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, NamedTuple, final
 
-from comparisons.store.keys import canonical, digest
+from comparisons.store.keys import canonical, digest, versions
 from comparisons.store.output import (
     DIRECTORY,
     FILE,
     kind,
+    left_behind,
     read,
     remove,
     sweep,
@@ -28,31 +31,34 @@ from comparisons.store.output import (
     write_whole,
 )
 from comparisons.store.trees import from_netcdf, to_netcdf
+from inference.estimate import Estimate
 from models.errors import StoreError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from inference.estimate import Estimate
-
 
 FIT, VALUE, META = "fit.nc", "content.json", "meta.json"
 _MOST = 2**26
 """Most bytes of a description; no more are read."""
 _DAMAGE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ENOENT, errno.ELOOP, errno.EISDIR}
 """What only this entry suffers from, when it cannot be opened."""
+_KEY = re.compile(r"[0-9a-f]{64}")
+_ASIDE = re.compile(r"[0-9a-f]{64}\.corrupt-\d+")
+
+
+class Entry(NamedTuple):
+    """An entry of a store, as `entries` tells of it."""
+
+    path: Path
+    what: str
+    """Its method, model and data, or what else it is; "" if it does not say."""
+    size: int
+    """Bytes."""
+    written: float
+    """Seconds since 1970."""
+    current: bool
+    """Whether it was made with the versions of Python and of libraries that are here."""
 
 
 def checked(directory: Path, filename: str) -> bytes | str:
-    """The payload of an entry, or a few words on what is wrong with the entry.
-
-    Args:
-        directory: the entry.
-        filename: the name of the payload.
-
-    Raises:
-        OSError: the disk is at fault, and not the entry.
-    """
+    """The payload of an entry, or a few words on what is wrong with the entry."""
     if kind(directory) != DIRECTORY:
         return f"it is {kind(directory)}"
     try:
@@ -89,12 +95,7 @@ class Store:
     """
 
     def __init__(self, root: Path, warn: Callable[[str], None] = _warn) -> None:
-        """A store in the directory `root`, made when first written to.
-
-        Args:
-            root: the directory.
-            warn: told once, in a sentence, of every entry that is set aside.
-        """
+        """A store in the directory `root`, made when first written to."""
         self.root = root
         self.used: set[str] = set()
         """The keys of all entries that were asked for or stored."""
@@ -107,28 +108,13 @@ class Store:
     def load[T](
         self, description: object, read: Callable[[Estimate], T] = lambda fit: fit
     ) -> T | None:
-        """The stored fit; None if there is none, or if it was corrupt and has been set aside.
-
-        Args:
-            description: everything that it depends on.
-            read: what makes of it what is returned; what it cannot read is corrupt.
-        """
+        """The stored fit; None if there is none, or if it was corrupt and has been set aside."""
         return self._load(description, FIT, lambda payload: read(from_netcdf(payload)))
 
     def save(
         self, description: object, estimate: Estimate, about: Mapping[str, str] | None = None
     ) -> None:
-        """Stores a fit.
-
-        Args:
-            description: everything that it depends on.
-            estimate: the fit.
-            about: what people call its parts, for `concord store list`.
-
-        Raises:
-            FitError: the estimate holds something netCDF cannot.
-            StoreError: the disk is full, read-only or gone.
-        """
+        """Stores a fit."""
         self._write(description, FIT, to_netcdf(estimate), about)
 
     def load_json[T](
@@ -138,11 +124,7 @@ class Store:
         return self._load(description, VALUE, lambda payload: read(json.loads(payload)))
 
     def save_json(self, description: object, value: object) -> None:
-        """Stores a JSON value (lists, dicts, numbers, strings).
-
-        Raises:
-            StoreError: the disk is full, read-only or gone.
-        """
+        """Stores a JSON value (lists, dicts, numbers, strings)."""
         self._write(description, VALUE, json.dumps(value).encode())
 
     def intact(self, description: object) -> bool:
@@ -150,11 +132,7 @@ class Store:
         return self._payload(digest(description), FIT) is not None
 
     def sweep(self) -> None:
-        """Removes what killed processes left half-written.
-
-        Raises:
-            StoreError: the directory cannot be read.
-        """
+        """Removes what killed processes left half-written."""
         with disk(self.root):
             sweep(self.root)
 
@@ -214,35 +192,23 @@ class Store:
             remove(new)
 
     def _set_aside(self, key: str, reason: str) -> None:
-        source = self.root / key
-        with disk(source):
-            for number in range(1, 10_000):
-                target = self.root / f"{key}.corrupt-{number}"
-                if kind(target):
-                    continue
-                try:
-                    source.rename(target)
-                except FileNotFoundError:
-                    return  # another process has set it aside
-                break
-            else:
-                raise StoreError(f"{source}: too many corrupt copies; remove {key}.corrupt-*")
+        with disk(self.root / key):
+            places = (self.root / f"{key}.corrupt-{number}" for number in count(1))
+            target = next(place for place in places if not kind(place))
+            try:
+                (self.root / key).rename(target)
+            except FileNotFoundError:
+                return  # another process has set it aside
         self._warn(f"stored entry {key[:12]}… is corrupt: {reason}. Set aside as {target}; redone.")
 
 
-@final
-class disk:  # noqa: N801, a context manager reads as a verb
+@contextmanager
+def disk(path: Path) -> Iterator[None]:
     """Turns an operating-system error into a StoreError with path and free space."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, OSError):
-            raise disk_error(error, self.path) from error
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path) from error
 
 
 def disk_error(error: OSError, path: Path) -> StoreError:
@@ -269,3 +235,78 @@ def _sync(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def entries(root: Path) -> Iterator[Entry]:
+    """The entries of a store, those written last at the end; none of them is checked."""
+    found = [path for path in _there(root) if _KEY.fullmatch(path.name)]
+    for path in sorted(found, key=lambda one: (one.lstat().st_mtime, one.name)):
+        try:
+            meta = json.loads((kind(path) == DIRECTORY and read(path / META)) or b"{}")
+            content = meta["content"]
+            current = content.get("versions", versions()) == versions()
+            what = " ".join(_what(content, meta.get("about")).split())
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            what, current = "", False
+        yield Entry(path, what, size(path), path.lstat().st_mtime, current)
+
+
+def damage(path: Path) -> str:
+    """Why an entry cannot be used; "" if it is whole."""
+    filename = "it"
+    try:
+        filename = VALUE if kind(path / VALUE) else FIT
+        payload = checked(path, filename)
+        if isinstance(payload, str):
+            return payload
+        (json.loads if filename == VALUE else from_netcdf)(payload)
+    except ImportError:  # a library is missing, and the entry may be whole
+        raise
+    except Exception as error:  # whatever a hostile file or a failing disk provokes
+        return f"{filename} cannot be read ({type(error).__name__})"
+    return ""
+
+
+def superfluous(root: Path, used: Collection[str]) -> Iterator[tuple[Path, str]]:
+    """All that nobody needs of a store, and why; of somebody else's files, nothing."""
+    yield from ((path, "left half-written") for path in left_behind(root))
+    for path in _there(root):
+        if _ASIDE.fullmatch(path.name) and _ours(path):
+            yield path, "set aside"
+        elif used and _KEY.fullmatch(path.name) and path.name not in used and _ours(path):
+            yield path, "not used by the report"
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files below a directory; links are not followed."""
+    if kind(path) != DIRECTORY:
+        return path.lstat().st_size
+    return sum(one.lstat().st_size for one in path.rglob("*") if kind(one) != DIRECTORY)
+
+
+def _there(root: Path) -> list[Path]:
+    with disk(root):
+        return sorted(root.iterdir()) if kind(root) == DIRECTORY else []
+
+
+def _ours(path: Path) -> bool:
+    """Whether nothing of somebody else's goes with it; a link goes without what it leads to."""
+    try:
+        return kind(path) != DIRECTORY or {one.name for one in path.iterdir()} <= {FIT, VALUE, META}
+    except PermissionError:
+        return False
+
+
+def _what(content: Any, about: Any) -> str:
+    match content:
+        case {"study": study, "model": {"class": model}, "work": [n, *_]}:
+            return f"a batch of {str(study).rpartition('.')[2]} of {model} at N = {n}"
+        case {"theory": name}:
+            return f"what {name} shows"
+        case {"verdicts": name}:
+            return f"verdicts of {name}"
+        case {"record": _}:
+            return "results of a case"
+    if isinstance(about, dict):
+        return f"{about['method']} of {about['model']} on {about['data']}"
+    return f"{content['method']['class']} of {content['model']['class']}"

@@ -12,8 +12,6 @@ off the syntax trees.  Comments and docstrings change no number and no key.
   library counts too.
 """
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 import hashlib
@@ -24,18 +22,15 @@ import platform
 import sys
 import sysconfig
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
 from models.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 LIBRARIES = (
     "arviz",
@@ -66,11 +61,7 @@ _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 def canonical(value: object) -> Any:
-    """`value` in plain JSON types, equal for equal values (1 and 1.0 alike).
-
-    Raises:
-        ConfigError: a part of it is neither a number, a string, an array nor a collection of them.
-    """
+    """`value` in plain JSON types, equal for equal values (1 and 1.0 alike)."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and value.is_integer():
@@ -155,11 +146,7 @@ class Sources:
         self._known: dict[Path, _File] = {}
 
     def digest(self, *entries: type | Path) -> str:
-        """SHA-256 of the code of the import closures of classes (with their bases) and files.
-
-        Raises:
-            ConfigError: a class has no source.
-        """
+        """SHA-256 of the code of the import closures of classes (with their bases) and files."""
         found: dict[str, str] = {}
         for entry in entries:
             if isinstance(entry, Path):
@@ -281,35 +268,24 @@ def _parsed(text: str) -> _Source:
     imports = list(_imports(tree.body))
     known = {alias: name._replace(scanned=head) for alias, name, head in imports}
     names = {name for _, name, _ in imports} | set(_used(tree, known))
-    _strip(tree.body)
-    return _Source(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), frozenset(names), exports)
+    code = ast.dump(_Stripped().visit(tree))
+    return _Source(hashlib.sha256(code.encode()).hexdigest(), frozenset(names), exports)
 
 
-def _strip(body: list[ast.stmt]) -> None:
+class _Stripped(ast.NodeTransformer):
     """Removes docstrings, also those of attributes."""
-    body[:] = [one for one in body if not _is_text(one)]
-    for statement in body:
-        for block in _BLOCKS:
-            _strip(getattr(statement, block, []))
 
-
-def _is_text(statement: ast.AST) -> bool:
-    match statement:
-        case ast.Expr(ast.Constant(str())):
-            return True
-    return False
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        match node.value:
+            case ast.Constant(str()):
+                return None
+        return node
 
 
 def _imports(
     body: Iterable[ast.stmt], *, types: bool = False, head: bool = True
 ) -> Iterator[tuple[str, _Name, bool]]:
-    """Imports: (name in the module, what is imported, whether at the module's head).
-
-    Args:
-        body: statements.
-        types: whether imports for type checkers alone count too.
-        head: whether the statements are at the head of a module.
-    """
+    """Imports, also for type checkers if asked: (name here, what it is, if at the head)."""
     for statement in body:
         match statement:
             case ast.Import(names):

@@ -5,24 +5,21 @@ is not empty and has no such list is somebody else's.  Links are never followed:
 name of ours is replaced itself where that name is listed, and is somebody else's where it is not.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
 import stat
 import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import psutil
 
-from models.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+from models.errors import ConfigError, shown
 
 LIST = ".concord"
 LOCK = ".lock"
@@ -103,42 +100,31 @@ def write_whole(path: Path, payload: bytes) -> None:
 
 
 @final
+@dataclass(eq=False)
 class Output:
-    """An output directory, and what is ours in it."""
+    """An output directory, and what is ours in it; nothing is written as it is made."""
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        force: bool = False,
-        signs: Mapping[str, str] | None = None,
-        tell: Callable[[str], object] = str,  # nobody
-    ) -> None:
-        """A directory; nothing is written yet.
+    path: Path
+    """It may itself be a link: its user has named it."""
+    _: KW_ONLY
+    force: bool = False
+    """Whether to write into a directory of somebody else, in the place of files too."""
+    signs: Mapping[str, str] = field(default_factory=dict)
+    """The first line of a file by which it is ours though no list says so."""
+    tell: Callable[[str], object] = str
+    """Told of what is replaced, or made anew, that is not as we wrote it; by default nobody is."""
 
-        Args:
-            path: the directory, which may itself be a link: its user has named it.
-            force: whether to write into a directory of somebody else, in the place of files too.
-            signs: the first line of a file by which it is ours though no list says so.
-            tell: told of what is replaced, or made anew, that is not as we wrote it.
-        """
-        self.path = path
-        self._force, self._signs, self._tell = force, dict(signs or {}), tell
+    def __post_init__(self) -> None:
         self.listed = self._read_list()
 
     def refuse_others(self) -> None:
-        """Refuses a directory of somebody else, without writing anything.
-
-        Raises:
-            ConfigError: it is one, and nobody said `force`; or what we would write through is not
-                what we made.
-        """
+        """Refuses a directory of somebody else, without writing anything."""
         if kind(self.path) == "a link" and not self.path.exists():
             raise ConfigError(f"--out {self.path} is a link to nothing; make what it leads to")
         for name, expected in ((LOCK, FILE), (STORE, DIRECTORY)):
             if kind(self.path / name) not in ("", expected):
                 raise self._in_the_way(name)
-        if self._force or kind(self.path / LIST) == FILE or any(map(self._signed, self._signs)):
+        if self.force or kind(self.path / LIST) == FILE or any(map(self._signed, self.signs)):
             return
         there = sorted(self.path.iterdir()) if kind(self.path) else []
         found = [path.name for path in there if path.name != LOCK and not _made(path)]
@@ -146,17 +132,13 @@ class Output:
             more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
             raise ConfigError(
                 f"--out {self.path}: concord has not written this directory, and it is not empty: "
-                f"it holds {', '.join(map(_shown, found[:_SHOWN]))}{more}. Name another directory, "
+                f"it holds {', '.join(map(shown, found[:_SHOWN]))}{more}. Name another directory, "
                 "or add --force (force=True): then files that bear a name of the report's are "
                 "replaced, and all others stay as they are."
             )
 
     def claim(self, names: Iterable[str]) -> None:
-        """Makes files ours that a command is going to write; call it while you hold the lock.
-
-        Raises:
-            ConfigError: one of them is somebody else's.
-        """
+        """Makes files ours that a command is going to write; call it while you hold the lock."""
         sweep(self.path)
         self.listed = self._read_list()
         for name in names:
@@ -177,11 +159,7 @@ class Output:
         return [name for name in known if not self.intact(name)]
 
     def write(self, name: str, payload: bytes) -> None:
-        """Writes a file of ours, in folders below the directory that are made as needed.
-
-        Raises:
-            ConfigError: what lies there, or on the way there, is somebody else's.
-        """
+        """Writes a file of ours, in folders below the directory that are made as needed."""
         folder = self.path
         for part in Path(name).parent.parts:
             folder /= part
@@ -197,15 +175,7 @@ class Output:
         write_whole(self.path / name, payload)
 
     def publish(self, stage: Path) -> None:
-        """Moves files to their places in the directory: all of them, or none.
-
-        Args:
-            stage: a directory of the same file system that holds them and nothing else.
-
-        Raises:
-            ConfigError: one of the places is somebody else's.
-            OSError: it cannot be done; what was there before is there again.
-        """
+        """Moves files to their places in the directory: all of them, or none."""
         names = sorted(path.name for path in stage.iterdir())
         for name in names:
             self._claim(name)
@@ -234,13 +204,13 @@ class Output:
         path = self.path / name
         found = kind(path)
         if found == DIRECTORY or (
-            found and name not in self.listed and not (self._force or self._signed(name))
+            found and name not in self.listed and not (self.force or self._signed(name))
         ):
             raise self._in_the_way(name)
         if found and name in self.listed and not self.intact(name):
-            self._tell(f"{path} is not as concord wrote it; it is made anew")
+            self.tell(f"{path} is not as concord wrote it; it is made anew")
         elif found and name not in self.listed and not self._signed(name):
-            self._tell(f"{path}: {found} that concord has not written is replaced, as --force says")
+            self.tell(f"{path}: {found} that concord has not written is replaced, as --force says")
         self.listed.setdefault(name, _UNKNOWN)
 
     def _in_the_way(self, name: str) -> ConfigError:
@@ -253,7 +223,7 @@ class Output:
         )
 
     def _signed(self, name: str) -> bool:
-        sign = self._signs.get(name)
+        sign = self.signs.get(name)
         return sign is not None and (read(self.path / name) or b"").startswith(sign.encode())
 
     def _read_list(self) -> dict[str, str]:
@@ -284,7 +254,3 @@ def _keep(path: Path, before: Path) -> None:
         return
     except OSError:  # a file system without second names
         shutil.copy2(path, before, follow_symlinks=False)
-
-
-def _shown(name: str) -> str:
-    return repr(name if len(name) <= 40 else f"{name[:39]}…")

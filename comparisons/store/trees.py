@@ -3,12 +3,10 @@
 netCDF knows neither tuples nor None nor booleans: attributes that it would change are kept as JSON.
 """
 
-from __future__ import annotations
-
 import io
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,11 +15,7 @@ from comparisons.store.keys import digest
 from inference.estimate import Estimate, Quantity
 from models.errors import FitError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 _OURS = "estimate"
-_PARTS = ("location", "location_error", "sd", "sd_error", "point", "covariance", "record")
 _JSON = "json:"
 _PACKED = {"zlib": True, "shuffle": True, "complevel": 1}
 _SMALL = 1_000
@@ -29,12 +23,7 @@ _SMALL = 1_000
 
 
 def to_netcdf(estimate: Estimate) -> bytes:
-    """The estimate as a netCDF file.
-
-    Raises:
-        FitError: it holds something netCDF cannot (object arrays, dates, complex numbers), or
-            draws whose groups do not follow ArviZ's layout.
-    """
+    """The estimate as a netCDF file."""
     groups = dict(_groups(estimate))
     groups[f"/{_OURS}"].attrs["layout"] = _layout(groups)
     numbers = {
@@ -50,22 +39,18 @@ def to_netcdf(estimate: Estimate) -> bytes:
 
 
 def from_netcdf(payload: bytes) -> Estimate:
-    """The estimate that `to_netcdf` wrote, bit for bit.
-
-    Raises:
-        Exception: of any kind; the file is not one of ours, or no estimate.
-    """
+    """The estimate that `to_netcdf` wrote, bit for bit."""
     # dates are never stored, and an attribute "units" must not turn numbers into them
     options: Any = {"engine": "h5netcdf", "decode_times": False, "decode_timedelta": False}
     groups = xr.open_groups(io.BytesIO(payload), **options)
     header = json.loads(groups[f"/{_OURS}"].attrs["header"].removeprefix(_JSON))
     if groups[f"/{_OURS}"].attrs.get("layout", layout := _layout(groups)) != layout:
         raise ValueError("its variables are not those that were written")
-    part = {name: _decoded(groups[f"/{_OURS}/{name}"]) for name in _PARTS}
-    draws = None
-    if header["draws"]:
-        theirs = {path: x for path, x in groups.items() if path.split("/")[1] != _OURS}
-        draws = xr.DataTree.from_dict({path: _decoded(group) for path, group in theirs.items()})
+    whole = {path: _decoded(group) for path, group in groups.items()}
+    ours = f"/{_OURS}/"
+    part = {path.removeprefix(ours): x for path, x in whole.items() if path.startswith(ours)}
+    theirs = {path: x for path, x in whole.items() if path.split("/")[1] != _OURS}
+    draws = xr.DataTree.from_dict(theirs) if header["draws"] else None
     return Estimate(
         location=Quantity(part["location"], part["location_error"]),
         sd=Quantity(part["sd"], part["sd_error"]),
@@ -101,16 +86,16 @@ def _groups(estimate: Estimate) -> Iterator[tuple[str, xr.Dataset]]:
         "covariance_name": estimate.covariance.name,
     }
     yield f"/{_OURS}", xr.Dataset(attrs={"header": _JSON + json.dumps(header)})
-    parts = (
-        estimate.location.value,
-        estimate.location.error,
-        estimate.sd.value,
-        estimate.sd.error,
-        estimate.point,
-        estimate.covariance.to_dataset(name="covariance"),
-        estimate.record,
-    )
-    for name, part in zip(_PARTS, parts, strict=True):
+    parts = {
+        "location": estimate.location.value,
+        "location_error": estimate.location.error,
+        "sd": estimate.sd.value,
+        "sd_error": estimate.sd.error,
+        "point": estimate.point,
+        "covariance": estimate.covariance.to_dataset(name="covariance"),
+        "record": estimate.record,
+    }
+    for name, part in parts.items():
         yield f"/{_OURS}/{name}", _encoded(part, f"{_OURS}/{name}")
     if estimate.draws is None:
         return
