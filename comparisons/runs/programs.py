@@ -25,7 +25,6 @@ from models.data.load import opened
 from models.errors import ConcordError, ConfigError, ModelError, did_you_mean
 from models.programs.adopt import adopt
 from models.programs.adopted.classes import adopt_class
-from models.programs.adopted.model import AdoptedModel
 from models.spec import PROGRAMS, Model, defines
 
 
@@ -90,7 +89,7 @@ def adopted(spec: Mapping[str, Any]) -> Model:
     return model.known_as(model.name, digest([model.source, source]))
 
 
-def adopted_class(model: Model, spec: Mapping[str, Any]) -> AdoptedModel:
+def adopted_class(model: Model, spec: Mapping[str, Any]) -> Model:
     """A class of a `plan.model_spec` of which something is left out; it draws data not given."""
     data, latent = _data(spec), spec["latent"]
     found = guarded("programs", lambda: adopt_class(model, data, latent=latent))
