@@ -208,6 +208,31 @@ def test_gaussian_latent_variables_are_integrated_out_exactly(language: str) -> 
             np.testing.assert_allclose(gradient[list(target.coordinates).index("mu")], slope)
 
 
+def test_factors_of_the_prior_stay_where_latent_variables_are_integrated_out() -> None:
+    from models.programs.density import density
+
+    y, tied = np.array([1.2, -0.4, 2.1, 0.3]), 0.1
+
+    def model(y):
+        tau = numpyro.sample("tau", dist.HalfNormal(2))
+        z = numpyro.sample("z", dist.Normal(0, tau).expand([4]))
+        numpyro.factor("sum_to_zero", dist.Normal(0, tied).log_prob(z.sum()))
+        numpyro.factor("smaller", -tau)
+        numpyro.sample("y", dist.Normal(z, 1), obs=y)
+
+    with jax.enable_x64():
+        adopted = cc.adopt(numpyro=model, data={"y": y}, latent=("z",))
+        target = density(adopted, adopted.data, "numpyro")
+        for tau in (0.3, 2.0):
+            u = target.unconstrain({"tau": jnp.asarray(tau)})
+            kept = tau**2 / (1 + tau**2)  # mean and variance of z_i given y_i: kept · y_i, kept
+            right = norm(0, np.sqrt(1 + tau**2)).logpdf(y).sum()
+            right += norm(0, np.sqrt(4 * kept + tied**2)).logpdf(kept * y.sum())
+            np.testing.assert_allclose(target.log_likelihood(u).sum(), right, rtol=1e-10)
+            prior = norm(0, 2).logpdf(tau) + np.log(2) - tau
+            np.testing.assert_allclose(target.log_prior(u), prior, rtol=1e-10)
+
+
 def test_expected_information_is_at_the_design_of_the_data() -> None:
     def model(x, y=None):
         b = numpyro.sample("b", dist.Normal(0, 5).expand([2]))

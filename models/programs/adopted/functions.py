@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from models.programs.adopted.marginal import Groups, LaplaceMarginal
+from models.programs.adopted.marginal import Groups, LaplaceMarginal, tied_to
 from models.programs.adopted.pair import Pair
 from models.programs.adopted.program import Site, Terms, UserProgram
 from models.programs.form import Program, joined, split, total
@@ -60,10 +60,14 @@ class Adopted:
         factors = self.likelihood.get(program.language, ())
         return [*terms.likelihood.values(), *(terms.factors[name] for name in factors)]
 
+    def prior_factors(self, program: UserProgram) -> tuple[str, ...]:
+        """The factors that do not belong to the likelihood."""
+        likelihood = self.likelihood.get(program.language, ())
+        return tuple(name for name in program.factors if name not in likelihood)
+
     def log_prior(self, program: UserProgram, terms: Terms) -> Values:
         """Everything else, on the natural scale of the program's own variables."""
-        factors = self.likelihood.get(program.language, ())
-        return {**terms.prior, **{n: x for n, x in terms.factors.items() if n not in factors}}
+        return {**terms.prior, **{n: terms.factors[n] for n in self.prior_factors(program)}}
 
     def own_names(self, program: UserProgram) -> dict[str, str]:
         """By parameter, its name in a program."""
@@ -160,7 +164,9 @@ def _marginal(
     def each(terms: Terms) -> Array:
         return rows.summed(adopted.likelihood_terms(program, terms))
 
-    marginal = LaplaceMarginal(program, adopted.integrated(program), each, rows.cut, observed)
+    integrated, factors = adopted.integrated(program), adopted.prior_factors(program)
+    tied = tied_to(program, integrated, factors)
+    marginal = LaplaceMarginal(program, integrated, tied, each, rows.cut, observed)
     called = {theirs: name for name, theirs in adopted.own_names(program).items()}
     left = [site for site in program.sites if site.name in marginal.names]
     origin = jnp.zeros(program.size - marginal.coordinates.size)
@@ -176,12 +182,16 @@ def _marginal(
     def of_those(terms: Values) -> Values:
         return {name: terms[name] for name in marginal.names}
 
+    def log_prior(theta: Array) -> Values:
+        terms = at(theta)
+        return of_those(terms.prior) | {n: terms.factors[n] for n in factors if n not in tied}
+
     return Program(
         {called[site.name]: site.unconstrained for site in left},
         constrain=lambda theta: adopted.parameters(program, at(theta)),
         unconstrain=unconstrain,
         log_likelihood=lambda theta: [marginal.log_likelihood(theta)],
-        log_prior=lambda theta: of_those(at(theta).prior),
+        log_prior=log_prior,
         log_jacobian=lambda theta: of_those(at(theta).jacobians),
     )
 
@@ -251,11 +261,8 @@ class Rows:
         return np.concatenate([np.indices(shape)[axis].ravel() for shape, axis in places])
 
 
-def rows_of(shapes: list[tuple[int, ...]]) -> Rows:
-    """The rows that terms of these shapes share: the first axis of the first, one of each other."""
-    if not shapes or not all(shapes):
-        return Rows(None, 1)
-    count = shapes[0][0]
-    if count == 1 or not all(count in shape for shape in shapes):
-        return Rows(None, 1)
-    return Rows(tuple(shape.index(count) for shape in shapes), count)
+def rows_of(shapes: list[tuple[int, ...]]) -> list[Rows]:
+    """The rows that terms of these shapes may share: an axis of the first, one of each other."""
+    counts = dict.fromkeys(shapes[0]) if shapes and all(shapes) else ()
+    shared = [n for n in counts if n > 1 and all(n in shape for shape in shapes)]
+    return [Rows(tuple(shape.index(n) for shape in shapes), n) for n in shared] or [Rows(None, 1)]

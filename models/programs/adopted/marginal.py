@@ -24,6 +24,7 @@ from scipy.sparse.csgraph import connected_components
 from models.programs.adopted.program import Terms, UserProgram
 from models.programs.compilation import once
 from models.programs.form import total
+from models.spec import Values
 
 _STEPS = 100
 _TOLERANCE = 1e-10
@@ -47,6 +48,22 @@ class Groups(NamedTuple):
     row: np.ndarray
     coordinates: np.ndarray
     prior: dict[str, np.ndarray]
+
+
+def tied_to(
+    program: UserProgram, latent: tuple[str, ...], factors: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The factors of a prior that depend on its latent variables, which a part of it thus is."""
+    if not factors:
+        return ()
+    inner = np.isin(program.coordinates, latent)
+
+    def chosen(u: Array) -> Values:
+        return {name: jnp.sum(program.at(u).factors[name]) for name in factors}
+
+    points = np.random.default_rng(0).uniform(-1, 1, (_POINTS, program.size))
+    slopes = once(jax.vmap(jax.jacrev(chosen)))(jnp.asarray(points))
+    return tuple(name for name in factors if np.any(np.asarray(slopes[name])[:, inner] != 0))
 
 
 def groups(
@@ -121,12 +138,16 @@ class LaplaceMarginal:
         self,
         program: UserProgram,
         latent: tuple[str, ...],
+        tied: tuple[str, ...],
         rows: Callable[[Terms], Array],
         cut: Groups | None,
         observed: Mapping[str, Array] | None = None,
     ) -> None:
-        """`rows` gives log p(x_i | z, θ), shape (N,), of terms; a cut of None is one group."""
-        self._program, self._latent, self._cut = program, latent, cut
+        """`rows` gives log p(x_i | z, θ), shape (N,), of terms; a cut of None is one group.
+
+        `tied` are the factors of the prior that depend on z.
+        """
+        self._program, self._latent, self._tied, self._cut = program, latent, tied, cut
         self._observed = observed
 
         def at(u: Array, observed: Mapping[str, Array] | None) -> tuple[Terms, Array]:
@@ -150,8 +171,9 @@ class LaplaceMarginal:
         u = self.whole(theta, z)
         terms, rows = self._at(u, self._observed)
         if self._cut is None:
-            own = (terms.prior, terms.jacobians)
-            priors = sum(jnp.sum(group[name]) for group in own for name in self._latent)
+            own = [part[name] for part in (terms.prior, terms.jacobians) for name in self._latent]
+            own += [terms.factors[name] for name in self._tied]
+            priors = sum(jnp.sum(term) for term in own)
             return jnp.reshape(jnp.sum(rows) + priors, (1,))
         found = jnp.zeros(len(self._blocks)).at[self._cut.row].add(rows)
         for name, group in self._cut.prior.items():

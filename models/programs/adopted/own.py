@@ -16,7 +16,7 @@ from jax import Array
 from models.errors import ModelError, told
 from models.programs.adopted.arguments import called, label_names, replaced
 from models.programs.adopted.functions import Adopted, Rows, functions, rows_of
-from models.programs.adopted.marginal import groups
+from models.programs.adopted.marginal import groups, tied_to
 from models.programs.adopted.program import UserProgram
 from models.programs.adopted.sizes import resized
 from models.programs.adopted.structure import Structure, structure
@@ -76,8 +76,8 @@ class Own:
         variables, coords = {}, _coords(self.adopted)
         for name, array in {**seen, **numbers}.items():
             dims = [f"{name}_dim_{i}" for i in range(array.ndim)]
-            if array.ndim and array.shape[0] == self.rows.count > 1:
-                dims[0] = _ROW
+            if self.rows.count > 1 and self.rows.count in array.shape:
+                dims[array.shape.index(self.rows.count)] = _ROW
             # a dim of the parameters of the same name has labels of its own
             variables[f"{name}_index" if name in coords else name] = (tuple(dims), array)
         named = isinstance(self.given, Mapping) or hasattr(self.given, "columns")
@@ -218,17 +218,8 @@ class Own:
 
     @cached_property
     def structure(self) -> Structure:
-        program, adopted = self.adopted.named, self.adopted
-
-        def terms(u: Array) -> list[Array]:
-            return adopted.likelihood_terms(program, program.at(u))
-
-        def flat(u: Array) -> Array:
-            return jnp.concatenate([jnp.ravel(term) for term in terms(u)])
-
-        shapes = jax.eval_shape(terms, jnp.zeros(program.size))
-        row = self.rows_of[program.language].of([term.shape for term in shapes])
-        return structure(program, flat, row)
+        program = self.adopted.named
+        return _structure(self.adopted, program, self.rows_of[program.language])
 
     @cached_property
     def likelihood_problem(self) -> str:
@@ -285,17 +276,40 @@ def _far(column: np.ndarray) -> bool:
     return bool(0 < _DIGITS * sd < np.abs(np.mean(column)) and np.ptp(column) > 0)
 
 
+def _structure(adopted: Adopted, program: UserProgram, rows: Rows) -> Structure:
+    """The dependences of a program's likelihood on its variables, by rows."""
+
+    def terms(u: Array) -> list[Array]:
+        return adopted.likelihood_terms(program, program.at(u))
+
+    def flat(u: Array) -> Array:
+        return jnp.concatenate([jnp.ravel(term) for term in terms(u)])
+
+    shapes = jax.eval_shape(terms, jnp.zeros(program.size))
+    return structure(program, flat, rows.of([term.shape for term in shapes]))
+
+
 def _rows(adopted: Adopted, program: UserProgram) -> Rows:
-    """How the terms of a program's log-likelihood are summed to units."""
+    """How the terms of a program's log-likelihood are summed to units.
+
+    Rows are on the first axis, unless some variable has a value for each of them and none for each
+    of those on another axis, which is longer.
+    """
     terms = jax.eval_shape(program.at, jnp.zeros(program.size))
-    rows = rows_of([term.shape for term in adopted.likelihood_terms(program, terms)])
+    rows, *others = rows_of([term.shape for term in adopted.likelihood_terms(program, terms)])
+    longer = [other for other in others if other.count > rows.count]
+    if longer and _structure(adopted, program, rows).single:
+        rows = next((o for o in longer if not _structure(adopted, program, o).single), rows)
     if not adopted.latent or rows.axes is None:
         return rows
 
     def each(u: Array) -> Array:
         return rows.summed(adopted.likelihood_terms(program, program.at(u)))
 
-    return replace(rows, cut=groups(program, adopted.integrated(program), each))
+    latent = adopted.integrated(program)
+    if tied_to(program, latent, adopted.prior_factors(program)):
+        return rows
+    return replace(rows, cut=groups(program, latent, each))
 
 
 def _columns_of(programs: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
