@@ -125,6 +125,8 @@ class Verdict:
         """For UNSURE: how many times more draws or replicates would decide it."""
         if self.outcome != "UNSURE":
             return ""
+        if 2 * self.fixed**2 > self.error**2:
+            return "most of its error is not from draws, so that more of them do not decide"
         margin = abs(self.bound - self.excess)
         blur = self.z * self.error
         factor = (blur / margin) ** 2 if margin else inf

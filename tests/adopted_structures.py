@@ -314,9 +314,7 @@ HIERARCHIES = {
         schools_numpyro_noncentred, schools_pymc_noncentred, schools, ("theta_raw",)
     ),
     "schools, centred and not": Kind(schools_numpyro, schools_pymc_noncentred, schools, ("theta",)),
-    "schools, not and centred": Kind(
-        schools_numpyro_noncentred, schools_pymc, schools, ("theta",)
-    ),
+    "schools, not and centred": Kind(schools_numpyro_noncentred, schools_pymc, schools, ("theta",)),
     "slopes and a covariate": Kind(slopes_numpyro, slopes_pymc, {**groups, "u": u}, ("a", "b")),
     "crossed groups": Kind(crossed_numpyro, crossed_pymc, {"g": g, "h": h, "y": y}, ("a", "b")),
     "correlated slopes": Kind(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -126,6 +126,13 @@ def test_where_only_agreement_counts_none_seen_is_not_enough() -> None:
     found = Verdict("x", 0.84, 0.90, 0.0212, 0.03)
     assert found.outcome == "UNSURE"
     assert "times as many" in found.remedy
+
+
+def test_no_draws_are_advised_against_an_error_that_is_not_from_draws() -> None:
+    found = Verdict("a claim", 0.09, 0.0, error=0.02, bound=0.1, fixed=0.019)
+    assert found.outcome == "UNSURE"
+    assert "more of them do not decide" in found.remedy
+    assert "times as many" in replace(found, fixed=0.01).remedy
 
 
 def test_only_unsure_has_a_remedy() -> None:

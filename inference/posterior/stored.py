@@ -2,7 +2,7 @@
 
 Left out is what costs most and can be had again: quantities that the parameters determine, the
 log-likelihoods of single units at most of a Markov chain's draws, and, of the draws of a fitted
-normal law, those that figures do not show.  No verdict rests on these last.
+normal law, those that figures do not show: what is read of these counts the draws that are left.
 """
 
 import dataclasses
