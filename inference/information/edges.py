@@ -80,7 +80,7 @@ def edges(
     on_edge, where, far = np.zeros(u.size, bool), dict[str, str](), u.copy()
     if not all(np.isfinite(part).all() for part in (here, slope, information)):
         return Edges(on_edge, where)
-    straight = _straight(target, u)
+    straight = _straight(model, target, u)
 
     def free_of_cost(step: np.ndarray) -> bool:
         back = max(1.0, np.abs(u[step != 0]).max() / _FARTHEST)
@@ -98,7 +98,7 @@ def edges(
                 size = np.abs(direction) * np.sqrt(np.abs(np.diag(information)))
                 mine = ~on_edge & (direction != 0) & (size >= _SHARE * size.max())
                 on_edge |= mine
-                moved = _named(_entries(model, target, u, mine), target, u, step, straight)
+                moved = _named(model, target, u, mine, step, straight)
                 where |= moved or dict.fromkeys(_owners(target, mine), "at its end")
                 far, found = np.where(mine, u + step, far), found or bool(mine.any())
     if where:
@@ -108,7 +108,7 @@ def edges(
         for name, entry, place in _entries(model, target, u, lost):
             if place is not None:
                 where[name] = "undetermined there"
-            elif 0 <= _natural(target, u)[entry] < _NOTHING:
+            elif 0 <= _natural(model, target, u)[entry] < _NOTHING:
                 where[name] = "at 0"
         on_edge |= lost
     return Edges(on_edge, where)
@@ -171,18 +171,26 @@ def _step(
     return np.where(outwards < 0, -length, length) * direction
 
 
-def _straight(target: Density, u: np.ndarray) -> np.ndarray:
+def _straight(model: Model, target: Density, u: np.ndarray) -> np.ndarray:
     """The coordinates that are natural parameters but for a factor, shape (k,)."""
-    start, found = _natural(target, u), np.zeros(u.size, bool)
+    start, found = _natural(model, target, u), np.zeros(u.size, bool)
     for j, unit in enumerate(np.eye(u.size)):
         size = 0.37 * max(1.0, abs(u[j]))  # no step that a symmetric transform maps to its double
-        once, twice = (_natural(target, u + n * size * unit) - start for n in (1, 2))
+        once, twice = (_natural(model, target, u + n * size * unit) - start for n in (1, 2))
         found[j] = np.abs(once).max() > 0 and np.allclose(twice, 2 * once, rtol=1e-6, atol=0)
     return found
 
 
-def _natural(target: Density, u: np.ndarray) -> np.ndarray:
-    return np.asarray(flatten(target.constrain(jnp.asarray(u))))
+def _natural(model: Model, target: Density, u: np.ndarray) -> np.ndarray:
+    """All entries on their natural scale: of what is ordered, the first and the gaps."""
+    values = dict(target.constrain(jnp.asarray(u)))
+    for name in _ordered(model):
+        values[name] = jnp.diff(values[name], prepend=0)
+    return np.asarray(flatten(values))
+
+
+def _ordered(model: Model) -> list[str]:
+    return [parameter.name for parameter in model.parameters if parameter.support == "ordered"]
 
 
 def _owners(target: Density, mine: np.ndarray) -> list[str]:
@@ -198,6 +206,11 @@ def _entries(model: Model, target: Density, u: np.ndarray, mine: np.ndarray) -> 
     values = target.constrain(jnp.asarray(u))
     names = names_of_entries(model.parameters, target.data, values)
     owner = [name for name in values for _ in range(np.size(values[name]))]
+    for name in _ordered(model):
+        first, width = owner.index(name), np.shape(values[name])[-1]
+        for e in reversed(range(first, first + owner.count(name))):
+            if (e - first) % width:
+                names[e] = f"{names[e]} − {names[e - 1]}"
     found: _Entries = []
     for parameter in dict.fromkeys(_owners(target, mine)):
         entries = [i for i, name in enumerate(owner) if name == parameter]
@@ -211,12 +224,17 @@ def _entries(model: Model, target: Density, u: np.ndarray, mine: np.ndarray) -> 
 
 
 def _named(
-    entries: _Entries, target: Density, u: np.ndarray, step: np.ndarray, straight: np.ndarray
+    model: Model,
+    target: Density,
+    u: np.ndarray,
+    mine: np.ndarray,
+    step: np.ndarray,
+    straight: np.ndarray,
 ) -> dict[str, str]:
-    """Where the entries are that a step moves."""
-    here, there = _natural(target, u), _natural(target, u + step)
+    """Where the entries are that a step along coordinates of theirs moves."""
+    here, there = _natural(model, target, u), _natural(model, target, u + step)
     found = {}
-    for name, entry, place in entries:
+    for name, entry, place in _entries(model, target, u, mine):
         before, after = here[entry], there[entry]
         limit = "at 0" if 0 <= after <= before / _MOVES else f"at {after:.4g}"
         limit = "→ ∞" if after > _MOVES * before > 0 else limit
