@@ -206,11 +206,6 @@ def _entries(model: Model, target: Density, u: np.ndarray, mine: np.ndarray) -> 
     values = target.constrain(jnp.asarray(u))
     names = names_of_entries(model.parameters, target.data, values)
     owner = [name for name in values for _ in range(np.size(values[name]))]
-    for name in _ordered(model):
-        first, width = owner.index(name), np.shape(values[name])[-1]
-        for e in reversed(range(first, first + owner.count(name))):
-            if (e - first) % width:
-                names[e] = f"{names[e]} − {names[e - 1]}"
     found: _Entries = []
     for parameter in dict.fromkeys(_owners(target, mine)):
         entries = [i for i, name in enumerate(owner) if name == parameter]
@@ -238,6 +233,8 @@ def _named(
         before, after = here[entry], there[entry]
         limit = "at 0" if 0 <= after <= before / _MOVES else f"at {after:.4g}"
         limit = "→ ∞" if after > _MOVES * before > 0 else limit
+        if limit == "at 0" and place is not None and target.coordinates[place] in _ordered(model):
+            limit = "equal to the one before it"
         if place is not None and straight[place]:
             found[name] = "→ ∞" if after > before else "→ −∞"
         elif place is not None or limit in ("at 0", "→ ∞"):
