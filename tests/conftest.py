@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -12,7 +13,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 from comparisons.runs import command_line, environment
 
-# as commands do, before JAX is imported: what any process has compiled is read, also by notebooks
+# before JAX is imported: what any process has compiled is read, by commands and notebooks too, from
+# a cache that is not the user's own
+os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parents[1] / ".pytest_cache")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(environment.cache_directory() / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
@@ -22,7 +25,6 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 4)

@@ -232,11 +232,12 @@ class Scratch:
 
     def environment(self) -> dict[str, str]:
         """Without the user's own settings."""
-        kept = ("PATH", "LD_LIBRARY_PATH", "HOME", "XDG_CACHE_HOME")
+        kept = ("PATH", "LD_LIBRARY_PATH", "XDG_CACHE_HOME")
         return {
             **{name: os.environ[name] for name in kept if name in os.environ},
             "PYTHONPATH": str(ROOT),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": str(self.path),
         }
 
     def run(self, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:

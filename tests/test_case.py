@@ -313,7 +313,8 @@ def test_a_table_that_kills_its_workers_is_left_out(statements, tmp_path: Path) 
     store = Store(tmp_path)
     record = run(a_case(store=store), store, {"table of differs": "the worker died twice"})
     assert record["tables"] == {}
-    assert record["failures"]["table of differs"] == "the worker died twice"
+    assert record["problems"]["differs"] == "the worker died twice"
+    assert "table of differs" not in record["failures"]
     assert record["verdicts"]["differs"]
 
 

@@ -205,16 +205,16 @@ def _measured_orders(case: Case) -> tuple[_Order, ...]:
 
 
 def _measured(case: Case, optimiser: Method, order: int, model: Model) -> _Order:
-    sibling = case if model == case.model else case.sibling(model)
+    sibling, k = case if model == case.model else case.sibling(model), 0
     try:
+        k = density(model, sibling.data).size
         if sibling is not case:  # the gate has seen the case's own order only
             rng = sibling.rng("same_model")
             if differs := difference_of_densities(sibling.model, sibling.data, rng):
                 told = "not fitted, since the two programs are not shown to be one model"
                 raise FitError(f"{told}: {differs}")
-        k = density(model, sibling.data).size
     except (ConcordError, ValueError) as error:
-        return _Order(order, 0, _nothing(_WORDS, str(error)))
+        return _Order(order, k, _nothing(_WORDS, str(error)))
     try:
         top = _reliable(sibling, optimiser).log_likelihood
         values = criteria.deviances(top, k, units(model, sibling.data))

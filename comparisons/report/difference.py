@@ -85,10 +85,19 @@ def _difference(old: Row | None, new: Row | None) -> Difference:
 def _read(path: Path) -> pd.DataFrame:
     path = path / "verdicts.csv" if path.is_dir() else path
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig").fillna("")
-        table[[*COLUMNS]][_NUMBERS].replace("", "nan").astype(float)  # raises of what is none
+        table = pd.read_csv(
+            path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
+        ).fillna("")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; expected a verdicts.csv") from error
-    except (KeyError, ValueError) as error:  # no CSV, no such columns, or no numbers in them
+    except ValueError as error:  # no CSV in UTF-8
         raise DataError(f"{path}: {error}; expected a verdicts.csv, as `run` writes it") from error
+    if missing := [name for name in COLUMNS if name not in table]:
+        told = f"no column {', '.join(missing)}; expected a verdicts.csv, as `run` writes it"
+        raise DataError(f"{path}:1: {told}")
+    for name in _NUMBERS:
+        wrong = (table[name] != "") & pd.to_numeric(table[name], errors="coerce").isna()
+        for row in table.index[wrong & (table[name].str.lower() != "nan")]:
+            value = table.loc[row, name]
+            raise DataError(f"{path}:{row + 2}: {name} is {value!r}; expected a number")
     return table

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from comparisons.report.result import CaseResult
 from comparisons.store.entries import disk_error
+from comparisons.store.keys import digest, files_digest, source_digest
 from comparisons.store.output import Output, remove, sweep, temporary
 from models.errors import ConfigError
 
@@ -16,6 +17,14 @@ TABLES = ("estimates", "criteria", "verdicts", "grades")
 MARK = ".report.json"
 """What the report was made of, and what each page uses of the store."""
 _RESERVED = ("index", "fits", "replicates", "results", "studies", "theory", *TABLES)
+
+
+def page_source() -> str:
+    """A digest of all that makes pages: the templates, the code, and every module it rests on."""
+    every = [path for path in Path(__file__).parent.rglob("*") if path.is_file()]
+    code = [path for path in every if path.suffix == ".py"]
+    templates = [path for path in every if path.suffix in (".html", ".css")]
+    return digest([files_digest(templates), source_digest(*code)])
 
 
 def slug(text: str, taken: Sequence[str] = ()) -> str:

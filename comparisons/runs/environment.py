@@ -6,6 +6,7 @@ The command line and its worker processes share it; importing `comparisons` chan
 import os
 import tempfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
@@ -36,7 +37,8 @@ def prepare() -> None:
         "OMP_NUM_THREADS": "1",
     }.items():
         os.environ.setdefault(name, value)
-    _heal(caches / "jax")
+    with suppress(OSError):  # JAX warns where it cannot use the cache
+        _heal(caches / "jax")
 
 
 def cache_directory() -> Path:
@@ -65,15 +67,17 @@ def _heal(cache: Path) -> None:
     looked = cache / ".looked"
     since = looked.stat().st_mtime_ns if looked.exists() else 0
     for entry in cache.glob("*-cache"):
-        try:
-            new = entry.stat().st_mtime_ns >= since
-            if new and not (code := entry.read_bytes()).startswith(ZSTANDARD):
-                zlib.decompress(code)
-        except zlib.error:
-            entry.unlink(missing_ok=True)
-        except FileNotFoundError:  # another command has removed it
-            continue
+        with suppress(FileNotFoundError):  # another command has removed it
+            if entry.stat().st_mtime_ns >= since and _cut_short(entry.read_bytes()):
+                entry.unlink()
     looked.touch()
+
+
+def _cut_short(code: bytes) -> bool:
+    try:
+        return not code.startswith(ZSTANDARD) and not zlib.decompress(code)
+    except zlib.error:
+        return True
 
 
 def memory_limit() -> int:

@@ -95,8 +95,10 @@ def run_case(
     """
     began = time.perf_counter()
     modules = chosen(only)
-    case.failed.update({name: reason for name, reason in skip.items() if name not in modules})
-    problems = {name: reason for name, reason in skip.items() if name in modules}
+    problems = {name: skip[name] for name in modules if name in skip}
+    untabled = {name: skip[_table_of(name)] for name in modules if _table_of(name) in skip}
+    known = {*modules, *map(_table_of, modules)}
+    case.failed.update({name: reason for name, reason in skip.items() if name not in known})
     verdicts: dict[str, list[Verdict]] = {}
     fits, cause = list[str](), ""
     for name, module in modules.items():
@@ -106,6 +108,7 @@ def run_case(
         verdicts[name] = _kept_verdicts(case, name, module, store, activity, problems)
         if name == GATE and not (cause := closed(verdicts[name])):
             fits = [label(method) for method in case.estimates()]
+    problems |= untabled
     tables = {} if cause else tabulated(case, modules, activity, problems)
     record = {
         "fits": fits,
@@ -237,6 +240,11 @@ def compared(case: Case, module: ModuleType) -> tuple[list[Verdict], str]:
     return found if found is not None else [not_comparable(title(module), problem)], problem
 
 
+def _table_of(name: str) -> str:
+    """The activity of making a comparison's table."""
+    return f"table of {name}"
+
+
 def tabulated(
     case: Case, modules: Mapping[str, ModuleType], activity: Activity, problems: dict[str, str]
 ) -> dict[str, Any]:
@@ -250,10 +258,10 @@ def tabulated(
     """
     tables = {}
     for name, module in modules.items():
-        table, doing = vars(module).get("table"), f"table of {name}"
-        if table is None or name in problems or doing in case.failed:
+        table = vars(module).get("table")
+        if table is None or name in problems:
             continue
-        activity("compare", doing, 0.0)
+        activity("compare", _table_of(name), 0.0)
         published, problem = _attempted("table", partial(table, case))
         if problem:
             problems[name] = problem

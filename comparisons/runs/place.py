@@ -5,20 +5,19 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-import comparisons
-from comparisons.report.files import MARK, report_names
+from comparisons.report.files import MARK, page_source, report_names
 from comparisons.report.result import CaseResult
 from comparisons.report.tables import VERDICTS
 from comparisons.runs.console import complain
 from comparisons.runs.executor import ONE_THREAD, Cluster, Executor, Here
 from comparisons.runs.settings import Settings
 from comparisons.store.entries import Store, disk_error
-from comparisons.store.keys import digest, files_digest
+from comparisons.store.keys import digest
 from comparisons.store.output import LOCK, STORE, Output, read
 from models.errors import ConcordError
 
@@ -27,17 +26,22 @@ _ENDING = 1.0
 """Seconds that a run which was killed a moment ago has to be gone."""
 
 
-class _Mark(TypedDict, total=False):
-    """A report's `MARK`: what it was made of, what it consists of, and, by page, what it uses."""
+class _Uses(TypedDict, total=False):
+    """The entries of the store that each page uses."""
+
+    used: dict[str, list[str]]
+
+
+class _Mark(_Uses, total=False):
+    """A report's `MARK`: also what it was made of, and what it consists of."""
 
     key: str
     page: str
     files: list[str]
     screens: list[str]
-    used: dict[str, list[str]]
 
 
-_MARK = TypeAdapter(_Mark)
+_MARK, _USES = TypeAdapter(_Mark), TypeAdapter(_Uses)
 
 
 class InUseError(ConcordError):
@@ -93,9 +97,7 @@ def publish(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Pat
 
     A report that is already there, of the same results and by the same code, stays as it is.
     """
-    folder = Path(str(comparisons.__file__)).parent / "report"
-    sources = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"]
-    key = digest([command, [result.key for result in results], files_digest(sources)])
+    key = digest([command, [result.key for result in results], page_source()])
     match mark := _read_mark(out):
         case {"key": known, "page": name, "files": files, "screens": texts} if known == key:
             if all(map(Output(out).intact, (name, *files))):
@@ -128,7 +130,10 @@ def used(out: Path) -> set[str]:
 
 
 def _read_mark(out: Path) -> _Mark:
-    try:
-        return _MARK.validate_json(read(out / MARK) or b"{}", strict=True)
-    except ValidationError:  # it is damaged, and written anew
-        return {}
+    text = read(out / MARK) or b"{}"
+    for kind in (_MARK, _USES):  # of what is damaged, and written anew, what pages use is kept
+        try:
+            return cast("_Mark", kind.validate_json(text, strict=True))
+        except ValidationError:
+            continue
+    return {}

@@ -69,7 +69,9 @@ def settings(options: Mapping[str, Any], config: Path | None = None) -> tuple[Se
         if value is not None and value is not False and value != ()
     }
     from_file = {} if config is None else read_toml(config)
+    typed = [name for name in ("force", "debug") if from_file.pop(name, None) is not None]
     sound, mistakes = _sound(from_file, f"{config}: ")
+    mistakes += [f"{config}: {name} is no setting of a file; type --{name}" for name in typed]
     sound_options, more = _sound(given, "--")
     found, mistakes = _validated(sound | sound_options), mistakes + more
     if found.jobs and found.scheduler:

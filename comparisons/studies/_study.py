@@ -8,7 +8,6 @@ row per replicate, and `judge(setting, summaries)`, verdicts on their moments.  
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple, final
@@ -123,13 +122,15 @@ class Setting:
             kept = np.full((batch.count, count, len(self.names)), np.nan)
             for place, (index, data) in enumerate(zip(batch.indices, batch.sets, strict=True)):
                 stream = np.random.SeedSequence(self.seed, spawn_key=(batch.n, index, word))
-                with suppress(FitError):
+                try:
                     fit = method.fit(self.model, data, np.random.default_rng(stream))
-                    draws = own_draws(fit, self.names)
-                    if draws is not None and not fit.problems:
-                        every = draws.reshape(-1, draws.shape[-1])
-                        evenly = np.linspace(0, len(every) - 1, count).round().astype(int)
-                        kept[place] = every[evenly]
+                except FitError:
+                    continue
+                draws = own_draws(fit, self.names)
+                if draws is not None and not fit.problems:
+                    every = draws.reshape(-1, draws.shape[-1])
+                    evenly = np.linspace(0, len(every) - 1, count).round().astype(int)
+                    kept[place] = every[evenly]
             found[column] = kept, np.isfinite(kept).all(axis=(1, 2))
         return found
 

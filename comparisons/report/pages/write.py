@@ -12,18 +12,17 @@ from pathlib import Path
 
 from comparisons.report.difference import differences
 from comparisons.report.facts import Facts, as_json, facts, plain, same_data
-from comparisons.report.files import TABLES, check_slugs, published, put
+from comparisons.report.files import TABLES, check_slugs, page_source, published, put
 from comparisons.report.first_screen import FirstScreen
 from comparisons.report.pages.case import case_page, index_page
 from comparisons.report.pages.study import studies_page
 from comparisons.report.result import CaseResult
 from comparisons.report.tables import CRITERIA, ESTIMATES, GRADES, VERDICTS, csv_text, identity
-from comparisons.store.keys import digest, files_digest, versions
+from comparisons.store.keys import digest, versions
 from comparisons.store.output import Output, read
 from inference.method import label
 from models.errors import DataError
 
-_SOURCES = (".py", ".html", ".css")
 _COLUMNS = dict(zip(TABLES, (ESTIMATES, CRITERIA, VERDICTS, GRADES), strict=True))
 
 
@@ -68,8 +67,7 @@ def _page(known: Facts, out: Path, command: str) -> str:
     """The page of a case; the one that is there, if it has the same key and nobody touched it."""
     paths = known.result.files.items()
     files = {label(m): Path(os.path.relpath(path, out)).as_posix() for m, path in paths}
-    source = files_digest(p for p in Path(__file__).parents[1].rglob("*") if p.suffix in _SOURCES)
-    key = digest([known.result.key, command, known.changes, files, versions(), source])
+    key = digest([known.result.key, command, known.changes, files, versions(), page_source()])
     old = (read(out / f"{known.result.slug}.html") or b"").decode(errors="replace")
     page, _, mark = old.rpartition("<!-- ")
     if mark != f"{digest([key, page])} -->\n":

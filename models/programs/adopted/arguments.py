@@ -35,7 +35,7 @@ def columns(data: Any, *programs: Callable[..., Any]) -> dict[str, np.ndarray]:
     if data is None:
         return {}
     if isinstance(data, Mapping) or hasattr(data, "columns"):
-        items = {name: data[name] for name in getattr(data, "columns", data)}
+        items = {name: data[name] for name in (data if isinstance(data, Mapping) else data.columns)}
     else:
         items = {_only_argument(programs, data): data}
     arrays = {str(name): as_numbers(value) for name, value in items.items()}
