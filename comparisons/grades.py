@@ -99,7 +99,7 @@ def graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> l
         if fit.draws is not None:  # both ends are quantiles of draws
             sizes = fit.draws["posterior"].sizes
             noise = sqrt(2 * _ENDS[0] * _ENDS[1] / (sizes["chain"] * sizes["draw"]))
-        for name, (low, high) in _intervals(fit, own).items():
+        for name, (low, high) in intervals(fit, own).items():
             one, posterior = own[name], truths[name]
             below, above, error = content(name, low, high)
             holds, error = 1 - below - above, hypot(error, noise)
@@ -131,7 +131,7 @@ def from_table(table: xr.Dataset) -> list[Grade]:
     return [Grade(*row) for row in zip(*columns, strict=True)]
 
 
-def _intervals(fit: Estimate, own: dict[str, Scalar]) -> dict[str, tuple[float, float]]:
+def intervals(fit: Estimate, own: dict[str, Scalar]) -> dict[str, tuple[float, float]]:
     """A method's 95 % interval for each scalar: quantiles of its draws where it has them."""
     draws = own_draws(fit, list(own)) if own else None
     if draws is not None:

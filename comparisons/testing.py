@@ -17,7 +17,7 @@ from comparisons.verdict import HOLDS, Verdict, together
 from models.errors import ConfigError
 from models.programs.adopt import adopt
 from models.programs.precision import float64
-from models.spec import Model
+from models.spec import Model, refuse_other
 
 ROWS = 60
 """Rows simulated where no data are given."""
@@ -55,7 +55,8 @@ def assert_same_model(
         if pymc is None or numpyro is None:
             raise ConfigError("there is nothing to compare: pass a model, or pymc= and numpyro=")
         model = adopt(pymc, numpyro, data, names=names)
-    elif data is None:
+    refuse_other(model)
+    if data is None:
         data = model.simulate(np.random.default_rng(seed), model.truth, ROWS)
     _assert_agreement(repr(model), same_model.compare(Case(model, data, seed, methods=())))
 

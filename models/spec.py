@@ -143,7 +143,8 @@ def refuse_other(model: object) -> None:
     if isinstance(model, type) and issubclass(model, Model):
         raise ConfigError(f"the model is the class {model.__name__}; write {model.__name__}()")
     if not isinstance(model, Model):
-        raise ConfigError(f"the model is {shown(model)}; expected one such as cc.Gaussian()")
+        own = "; pass your own function as pymc= or numpyro=" if callable(model) else ""
+        raise ConfigError(f"the model is {shown(model)}; expected one such as cc.Gaussian(){own}")
 
 
 def _absent(model: Model, name: str) -> ModelError:

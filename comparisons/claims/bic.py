@@ -108,10 +108,6 @@ def _gap(case: Case) -> Iterator[Verdict]:
         return
     source = "exact" if exact_posterior(method) else f"bridge sampling of {label(method)}"
     k, n = density(case.model, case.data).size, units(case.model, case.data)
-    fits, predicted = case.estimates("posterior"), None
-    told = (m for m in fits if m.kind == "laplace" and "log_evidence" in fits[m].record.attrs)
-    if (laplace := next(told, None)) and not fits[laplace].problems:
-        predicted = -2 * criteria.log_evidence(case.model, laplace, fits[laplace])
     value = criteria.deviances(top.log_likelihood, k, n)["bic"]
     sides = {"bound": EVIDENCE, "method": label(method), "reference": "BIC"}
     verdict = partial(Verdict, "{quantity} − {reference}", expected=value, **sides)
@@ -119,7 +115,7 @@ def _gap(case: Case) -> Iterator[Verdict]:
         -2 * found.value,
         error=2 * found.error,
         cause="the O(1) gap is Laplace's: prior density and curvature at the mode",
-        predicted=predicted,
+        predicted=_by_laplace(case),
         prediction_error=LAPLACE_GAP,
         quantity=f"−2 log evidence ({source})",
     )
@@ -127,6 +123,18 @@ def _gap(case: Case) -> Iterator[Verdict]:
     if unit is not None:
         words = f"−2 log evidence ({source}, reweighted to a unit-information prior)"
         yield verdict(-2 * unit.value, error=2 * unit.error, quantity=words)
+
+
+def _by_laplace(case: Case) -> float | None:
+    """−2 log evidence by Laplace's method, fitted here if the case has none; None without."""
+    own = (m for m in case.methods if m.kind == "laplace" and isinstance(m, Laplace))
+    method = next(own, Laplace(languages(case.model)[0]))
+    try:
+        fit = case.fit(method)
+    except FitError:
+        return None
+    known = "log_evidence" in fit.record.attrs and not fit.problems
+    return -2 * criteria.log_evidence(case.model, method, fit) if known else None
 
 
 def _unit_information(case: Case, top: Estimate, found: Measured) -> Measured | None:

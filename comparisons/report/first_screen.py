@@ -203,8 +203,10 @@ def _missed(verdicts: Verdicts) -> Iterator[str]:
         first, *others = [v for v in found if v.outcome == "DIFFER"] or [None]
         if first and name != GATE:
             more = f" and {len(others)} more" if others else ""
-            numbers = f"{first.observed:.4g}, not {first.expected:.4g}"
-            yield f"{name.replace('_', ' ')}: {first.about} is {numbers}{more}"
+            told = f"{first.about} is {first.observed:.4g}, not {first.expected:.4g}"
+            if name == "own_target" and first.cause:
+                told = f"{first.method} {first.cause}"
+            yield f"{name.replace('_', ' ')}: {told}{more}"
 
 
 def _free(model: Model, every: Iterable[str]) -> list[str]:

@@ -259,11 +259,15 @@ def _case(given: Mapping[str, Any]) -> dict[str, Any]:
     from comparisons.runs.settings import parse_set
     from models.errors import ConfigError
 
-    if (given["model"] is None) == (given["pymc"] is None and given["numpyro"] is None):
+    own = given["pymc"] is not None or given["numpyro"] is not None
+    if (given["model"] is not None) == own:
+        told = f"both {given['model']} and programs of your own are given: " if own else ""
         raise ConfigError(
-            "name a model, such as gaussian, or your own programs with --pymc FILE:NAME, "
+            f"{told}name a model, such as gaussian, or your own programs with --pymc FILE:NAME, "
             "--numpyro FILE:NAME or both"
         )
+    if own and given["values"]:
+        raise ConfigError("--set is for models and classes; your own programs hold their numbers")
     pairs = [text.partition("=") for text in given["names"] or ()]
     if wrong := [first for first, equals, second in pairs if not (first and equals and second)]:
         raise ConfigError(f"--names {wrong[0]}: expected A=B, a name of each program")

@@ -17,7 +17,7 @@ import xarray as xr
 
 from comparisons.case import Case
 from comparisons.claims import GATE
-from comparisons.grades import Grade, graded
+from comparisons.grades import Grade, graded, intervals
 from comparisons.reference import scalars
 from comparisons.report.files import report_names, slug
 from comparisons.report.first_screen import FirstScreen, first_screen
@@ -87,15 +87,16 @@ class Comparison:
         """One row for each method and parameter, in the units of the data.
 
         Means (or optima) and standard deviations (or errors) with their Monte Carlo errors, the
-        95 % interval, what it holds of the reference posterior, and the grade; NaN or "" where
-        there is no reference.
+        95 % interval, what it holds of the reference posterior, and the grade; these two are NaN
+        and "" where there is no reference, and of it.
         """
-        known = {(g.method, g.parameter): (g.low, g.high, g.holds, g.mark) for g in self._grades}
-        rows = [
-            (label(method), name, *one, *known.get((label(method), name), (nan, nan, nan, "")))
-            for method, fit in self.case.estimates().items()
-            for name, one in scalars(self.case.model, fit).items()
-        ]
+        known = {(g.method, g.parameter): (g.holds, g.mark) for g in self._grades}
+        rows = []
+        for method, fit in self.case.estimates().items():
+            own = scalars(self.case.model, fit)
+            for name, ends in intervals(fit, own).items():
+                grade = known.get((label(method), name), (nan, ""))
+                rows.append((label(method), name, *own[name], *ends, *grade))
         columns = ["mean", "mean_error", "sd", "sd_error", "low", "high", "holds", "grade"]
         table = pd.DataFrame(rows, columns=["method", "parameter", *columns])
         return table.set_index(["method", "parameter"])

@@ -104,6 +104,8 @@ def plan(spec: Mapping[str, Any], page: str = "", taken: Sequence[str] = ()) -> 
     if missing(model) or ("model" in spec and spec["latent"]):
         model = adopted_class(model, spec)
     if isinstance(model, HasOwnPrograms):
+        if spec.get("standardise"):
+            raise ConfigError("--standardise is for the catalogue: standardise the file's columns")
         return Plan(page, model, name, model.data, spec)
     data = load_data(spec["data"], model, tuple(spec["columns"]), standardised=spec["standardise"])
     return Plan(page, model, name, data, spec)

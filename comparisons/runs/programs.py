@@ -38,6 +38,8 @@ def user_class(path: Path, name: str) -> type[Model]:
             for key, value in module.items()
             if inspect.isclass(value) and issubclass(value, Model) and value is not Model
         ]
+        if found is not None:
+            raise ConfigError(f"{name!r} is no class: say --pymc {path}:{name}, or --numpyro")
         raise ConfigError(f"{path}: there is no class {name!r}.{did_you_mean(name, classes)}")
     where = f"{path}:{inspect.getsourcelines(found)[1]}: {name}"
     if not issubclass(found, Model):
@@ -53,7 +55,11 @@ def user_program(path: Path, name: str) -> Any:
     """The function or built model called `name` in the file `path`."""
     found = vars(_module(path, "your program"))
     if name not in found:
-        own = [key for key in found if not key.startswith("_")]
+        own = [
+            key
+            for key, value in found.items()
+            if not key.startswith("_") and not inspect.ismodule(value)
+        ]
         raise ConfigError(f"{path}: there is no {name!r}.{did_you_mean(name, own)}")
     return found[name]
 

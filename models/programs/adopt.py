@@ -13,15 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.errors import ConfigError, ModelError, did_you_mean
+from models.errors import ConfigError, DataError, ModelError, did_you_mean
 from models.programs.adopted.arguments import called, columns, on_jax_arrays, replaced
 from models.programs.adopted.functions import Adopted
 from models.programs.adopted.model import AdoptedModel
 from models.programs.adopted.own import Own
 from models.programs.adopted.pair import pair
 from models.programs.adopted.program import UserProgram, program_of
+from models.programs.precision import float64
 
 
+@float64
 def adopt(
     pymc: Any = None,
     numpyro: Callable[..., Any] | None = None,
@@ -67,13 +69,24 @@ def _own(recipe: _Recipe, data: Any) -> Own:
     arrays = columns(data, *recipe.calls.values())
     try:
         return recipe(arrays, data)
-    except ModelError as error:
+    except Exception as error:  # whatever a user's program raises
+        if not isinstance(error, ConfigError) and (told := _missing(arrays)):
+            raise DataError(f"{told}, which the programs do not take: {error}") from error
         traced = isinstance(error.__cause__, jax.errors.TracerArrayConversionError)
         if not traced or "numpyro" not in recipe.calls:
             raise
     # it indexes its data with what is traced, which NumPy's arrays do not take
     calls = {**recipe.calls, "numpyro": on_jax_arrays(recipe.calls["numpyro"])}
     return replace(recipe, calls=calls)(arrays, data)
+
+
+def _missing(arrays: Mapping[str, np.ndarray]) -> str:
+    """The first of the data that has missing values, in words; "" if none has."""
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and (count := int(np.isnan(array).sum())):
+            first = int(np.argwhere(np.isnan(array))[0][0])
+            return f"{name} has {count} missing of {array.size} values (first in row [{first}])"
+    return ""
 
 
 @final

@@ -92,8 +92,7 @@ def density(model: Model, data: xr.Dataset, language: Language | None = None) ->
     language = language or languages(model)[0]
     key = (model, language, id(data))
     if key not in _recent:
-        with jax.ensure_compile_time_eval():  # a function that is traced may be the first to ask
-            program = functions_of(model, data, language)
+        program = functions_of(model, data, language)
         # the data set is kept with its density, so its id is not reused
         _recent[key] = (data, _flat(model, data, program))
         while len(_recent) > 16:

@@ -31,7 +31,7 @@ def trust(known: Facts) -> Section:
     result = known.result
     troubled = {label(m): fit.problems for m, fit in result.estimates.items() if fit.problems}
     sound = len(result.estimates) - len(troubled)
-    verdict = f"{sound} of {len(result.estimates)} fits passed every check"
+    verdict = f"{sound} of {len(result.estimates)} fits passed every check of the run itself"
     if troubled:
         verdict += f"; not {', '.join(troubled)}"
     reasons = [

@@ -112,7 +112,8 @@ def called(program: Callable[..., Any], data: Any, arrays: Mapping[str, np.ndarr
     if len(missing) == 1 and not given and data is not None:
         given[missing[0]], missing = data, []
     if missing:
-        hints = "".join(did_you_mean(name, list(arrays)) for name in missing)
+        hints = "".join(did_you_mean(name, list(arrays)) for name in missing if arrays)
+        hints = hints or " Give them with data= or --data."
         raise ConfigError(
             f"{program.__name__} asks for {', '.join(missing)}, which the data do not have; "
             f"they have {', '.join(arrays) or 'nothing'}.{hints}"

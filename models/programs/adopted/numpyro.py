@@ -47,7 +47,8 @@ class NumpyroProgram(UserProgram):
             ModelError: it has no density that could be evaluated; says which site is to blame.
         """
         self._bound, self._batch = bound, jax.jit(jax.vmap(self._draw))
-        trace = self._first_trace()
+        with jax.ensure_compile_time_eval():  # a function that is traced may be the first to ask
+            trace = self._first_trace()
         sampled = {n: s for n, s in trace.items() if s["type"] == "sample"}
         self._flat = tuple(n for n, s in trace.items() if s["type"] == "param")
         self.factors = tuple(n for n, s in sampled.items() if is_factor(s))
