@@ -51,6 +51,7 @@ from models.catalogue.gaussian import ConjugateGaussian, Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.data.dataset import as_dataset
 from models.data.files import bundled
+from models.errors import FitError
 from models.programs.density import density
 
 if TYPE_CHECKING:
@@ -104,7 +105,10 @@ class Fits:
         return {named(name): fit for fits in chosen.values() for name, fit in fits.items()}
 
     def fit(self, method: Method) -> Any:
-        return self.estimates()[method]
+        try:
+            return self.estimates()[method]
+        except KeyError:
+            raise FitError(f"{label(method)} was not planted") from None
 
     def rng(self, *words: str) -> np.random.Generator:
         return np.random.default_rng(list(" ".join(words).encode()))

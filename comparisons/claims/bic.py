@@ -127,14 +127,14 @@ def _gap(case: Case) -> Iterator[Verdict]:
 
 def _by_laplace(case: Case) -> float | None:
     """−2 log evidence by Laplace's method, fitted here if the case has none; None without."""
-    own = (m for m in case.methods if m.kind == "laplace" and isinstance(m, Laplace))
-    method = next(own, Laplace(languages(case.model)[0]))
+    fits = case.estimates("posterior")
+    told = (m for m in fits if m.kind == "laplace" and "log_evidence" in fits[m].record.attrs)
+    method = next(told, Laplace(languages(case.model)[0]))
     try:
-        fit = case.fit(method)
+        fit = fits[method] if method in fits else case.fit(method)
     except FitError:
         return None
-    known = "log_evidence" in fit.record.attrs and not fit.problems
-    return -2 * criteria.log_evidence(case.model, method, fit) if known else None
+    return None if fit.problems else -2 * criteria.log_evidence(case.model, method, fit)
 
 
 def _unit_information(case: Case, top: Estimate, found: Measured) -> Measured | None:
