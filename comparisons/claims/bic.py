@@ -37,7 +37,7 @@ from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate
 from inference.information.inversion import invert
 from inference.information.matrices import observed
-from inference.method import Method, label
+from inference.method import Method, label, refusal
 from inference.methods.laplace import Laplace
 from inference.methods.maximum_likelihood import MaximumLikelihood
 from inference.posterior.evidence import Measured, importance, wbic
@@ -130,8 +130,10 @@ def _by_laplace(case: Case) -> float | None:
     fits = case.estimates("posterior")
     told = (m for m in fits if m.kind == "laplace" and "log_evidence" in fits[m].record.attrs)
     method = next(told, Laplace(languages(case.model)[0]))
-    try:
-        fit = fits[method] if method in fits else case.fit(method)
+    if method not in fits and refusal(method, case.model):
+        return None
+    try:  # not by the case, whose failure it would be
+        fit = fits.get(method) or method.fit(case.model, case.data, case.rng("bic", repr(method)))
     except FitError:
         return None
     return None if fit.problems else -2 * criteria.log_evidence(case.model, method, fit)

@@ -90,6 +90,7 @@ def _with_causes(verdicts: list[Verdict], unit: float, fit: Estimate) -> Iterato
             observed=off,
             expected=0.0,
             error=unit * worst.error / worst.bound,
+            fixed=unit * worst.fixed / worst.bound,
             bound=unit,
             resolution=unit * worst.resolution / worst.bound,
             cause=cause if worst.outcome == "DIFFER" else "",
@@ -156,10 +157,8 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
 
 def _names(target: Density) -> list[str]:
     """Flat names of the coordinates, by the parameters that they are of."""
-    owners = target.coordinates
-    places = [owners[:i].count(owner) for i, owner in enumerate(owners)]
-    flat = zip(owners, places, strict=True)
-    return [f"{owner}[{i}]" if owners.count(owner) > 1 else owner for owner, i in flat]
+    names = target.coordinates
+    return [f"{n}[{names[:i].count(n)}]" if names.count(n) > 1 else n for i, n in enumerate(names)]
 
 
 def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Gaussian | None:

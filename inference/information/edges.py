@@ -80,7 +80,7 @@ def edges(
     on_edge, where, far = np.zeros(u.size, bool), dict[str, str](), u.copy()
     if not all(np.isfinite(part).all() for part in (here, slope, information)):
         return Edges(on_edge, where)
-    straight = _straight(model, target, u)
+    straight, owner = _straight(model, target, u), np.asarray(target.coordinates)
 
     def free_of_cost(step: np.ndarray) -> bool:
         back = max(1.0, np.abs(u[step != 0]).max() / _FARTHEST)
@@ -99,7 +99,7 @@ def edges(
                 mine = ~on_edge & (direction != 0) & (size >= _SHARE * size.max())
                 on_edge |= mine
                 moved = _named(model, target, u, mine, step, straight)
-                where |= moved or dict.fromkeys(_owners(target, mine), "at its end")
+                where |= moved or dict.fromkeys(owner[mine].tolist(), "at its end")
                 far, found = np.where(mine, u + step, far), found or bool(mine.any())
     if where:
         hessian, known = derivatives(target, objective).hessian, np.diag(information)
@@ -193,10 +193,6 @@ def _ordered(model: Model) -> list[str]:
     return [parameter.name for parameter in model.parameters if parameter.support == "ordered"]
 
 
-def _owners(target: Density, mine: np.ndarray) -> list[str]:
-    return np.asarray(target.coordinates)[mine].tolist()
-
-
 type _Entries = list[tuple[str, int, int | None]]
 """Names of entries, their places among all, and the coordinates of those that have their own."""
 
@@ -207,7 +203,7 @@ def _entries(model: Model, target: Density, u: np.ndarray, mine: np.ndarray) -> 
     names = names_of_entries(model.parameters, target.data, values)
     owner = [name for name in values for _ in range(np.size(values[name]))]
     found: _Entries = []
-    for parameter in dict.fromkeys(_owners(target, mine)):
+    for parameter in dict.fromkeys(np.asarray(target.coordinates)[mine].tolist()):
         entries = [i for i, name in enumerate(owner) if name == parameter]
         places = [i for i, name in enumerate(target.coordinates) if name == parameter]
         if len(places) == len(entries):
