@@ -435,14 +435,3 @@ def test_figures_of_counts_are_distribution_functions() -> None:
         picture = figures.predictive(replicates)
         assert picture is not None
         assert picture.alt.startswith("Distribution function")
-        assert figures.pit(replicates) is not None
-
-
-def test_ranks_of_counts_are_uniform_where_the_model_is_right() -> None:
-    """Ties broken at random: else the ranks of 0/1 data take two values."""
-    rng = np.random.default_rng(1)
-    observed, replicated = rng.integers(0, 2, 2_000), rng.integers(0, 2, (100, 2_000))
-    ranks = np.sort(figures._transforms(observed, replicated))
-    # Kolmogorov's bound at a false-alarm rate of 1e-6
-    distance = np.abs(ranks - (np.arange(2_000) + 0.5) / 2_000).max()
-    assert distance < np.sqrt(np.log(2e6) / 2 / 2_000) + 1 / 101  # ranks are of 100

@@ -6,6 +6,7 @@ import csv
 import inspect
 import json
 import math
+import re
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -94,7 +95,11 @@ def test_a_bias_is_caught_and_told(three: None, tmp_path: Path) -> None:
     assert rows[0]["claim"] == "Normal draws have mean zero (mean)"
     text = page.read_text(encoding="utf-8")
     assert "2 of 4 claims hold" in text
-    assert "Normal draws have mean zero (mean)" in text
+    assert "Normal draws have mean zero" in text
+    assert (
+        len(re.findall(r"<summary>[^<]*: (all hold|1 not shown to hold) \(\d rows?\)", text)) == 3
+    )
+    assert text.count('class="number">bound</th>') == 3
     assert "b: RuntimeError: it broke" in text
     assert all(f'href="theory-{name}.html"' in text for name in "abc")
     entry_page = (tmp_path / "theory-a.html").read_text(encoding="utf-8")

@@ -1,8 +1,7 @@
-"""Draws of every method in one shape, so that they can share a figure.
+"""Draws of every method at chosen scalars, and data that a fit replicates.
 
-ArviZ joins methods of unequal numbers of chains or draws by filling up with NaN, and then draws
-nothing: all are thinned to one shape first.  A method without draws is represented by draws from
-N(estimate, covariance), its sampling approximation, and is marked as such.
+A method without draws is represented by N(estimate, sd²), its sampling approximation, which is
+exact in a figure: its curve and its quantiles are those of the law.
 """
 
 import zlib
@@ -13,21 +12,19 @@ from typing import Any, final
 import jax
 import numpy as np
 import xarray as xr
+from scipy.stats import norm
 
-from comparisons.reference import own_draws, positions
+from comparisons.reference import own_draws
 from comparisons.report.result import CaseResult
-from inference.estimate import Estimate
 from inference.method import Method, label
 from models.capabilities import HasOwnPrograms
+from models.data.dataset import column_names
 from models.errors import ConcordError
 from models.programs.density import flat_names, units
 from models.programs.keys import key_of
-from models.programs.numpyro import numpyro_prior, numpyro_trace
+from models.programs.numpyro import numpyro_trace
 from models.spec import Model
 
-CHAINS = 4
-_MOST = 4_000
-"""Draws of a method in a figure."""
 REPLICATES = 100
 """Replicated data sets of a posterior predictive check."""
 
@@ -35,67 +32,70 @@ REPLICATES = 100
 @final
 @dataclass(frozen=True, slots=True)
 class Comparable:
-    """Draws of several methods in one shape, (CHAINS, draws, scalars).
+    """Every method that reports all of some scalars.
 
-    Those that have no draws of their own are approximated, those with problems unreliable.
+    Attributes:
+        methods: in the order of the fits.
+        draws: all draws of those that have some, shape (draws, scalars).
+        normal: mean and sd of the others, shape (scalars,); an undefined sd is 0.
+        unreliable: those with problems.
     """
 
+    methods: tuple[Method, ...]
     draws: Mapping[Method, np.ndarray]
-    approximated: frozenset[Method]
+    normal: Mapping[Method, tuple[np.ndarray, np.ndarray]]
     unreliable: frozenset[Method]
+
+    def moments(self, method: Method) -> tuple[np.ndarray, np.ndarray]:
+        """Means and standard deviations, shape (scalars,) each."""
+        if method in self.normal:
+            return self.normal[method]
+        return self.draws[method].mean(axis=0), self.draws[method].std(axis=0)
+
+    def quantiles(self, method: Method, levels: Sequence[float]) -> np.ndarray:
+        """Quantiles, shape (levels, scalars)."""
+        if method in self.normal:
+            mean, sd = self.normal[method]
+            return mean + np.multiply.outer(norm.ppf(levels), sd)
+        return np.quantile(self.draws[method], levels, axis=0)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Replicates:
-    """By column, observed data and replicated ones, (replicates, rows); and by whose draws."""
+    """By column, observed data and replicated ones, (replicates, rows); and by whose draws.
+
+    Those of a model that knows one of its variables are made given that (`given`).
+    """
 
     observed: Mapping[str, np.ndarray]
     replicated: Mapping[str, np.ndarray]
     source: str
+    given: bool = False
 
 
 def comparable(result: CaseResult, names: Sequence[str]) -> Comparable:
-    """Draws of every method that reports all the scalars, thinned to the shortest."""
-    own = {method: own_draws(fit, names) for method, fit in result.estimates.items()}
-    flat = {
-        method: draws.reshape(-1, len(names))
-        for method, draws in own.items()
-        if draws is not None and np.isfinite(draws).all()
-    }
-    size = min([_MOST, *map(len, flat.values())]) // CHAINS
-    drawn = {}
+    """Every method that reports all the scalars."""
+    draws, normal = {}, {}
     for method, fit in result.estimates.items():
-        if method in flat:
-            found = _thinned(flat[method], CHAINS * size)
-        elif set(names) <= positions(fit).keys():
-            found = _normal(fit, names, CHAINS * size)
-        else:
+        own = own_draws(fit, names)
+        if own is not None and np.isfinite(own).all():
+            draws[method] = own.reshape(-1, len(names))
             continue
-        if np.isfinite(found).all():
-            drawn[method] = found.reshape(CHAINS, size, len(names))
-    troubled = frozenset(method for method in drawn if result.estimates[method].problems)
-    return Comparable(drawn, frozenset(drawn) - flat.keys(), troubled)
+        found = {n: one for v in map(str, fit.location.value) for n, one in fit.scalars(v).items()}
+        if own is None and set(names) <= found.keys():
+            location = np.array([found[name].location for name in names])
+            if np.isfinite(location).all():
+                sd = np.nan_to_num([found[name].sd for name in names], posinf=0.0)
+                normal[method] = location, sd
+    methods = tuple(method for method in result.estimates if method in draws or method in normal)
+    troubled = frozenset(method for method in methods if result.estimates[method].problems)
+    return Comparable(methods, draws, normal, troubled)
 
 
 def _thinned(flat: np.ndarray, most: int) -> np.ndarray:
     """So many of the draws, or all if there are fewer, spread evenly."""
     return flat[np.linspace(0, len(flat) - 1, min(most, len(flat))).round().astype(int)]
-
-
-def _normal(estimate: Estimate, names: Sequence[str], size: int) -> np.ndarray:
-    """Draws from N(estimate, covariance); a scalar of undefined sd stays where it is.
-
-    The noise is the same for every estimate, so that equal ones look equal, and symmetric, so
-    that their mean is the estimate.
-    """
-    location = np.concatenate([np.ravel(v.values) for v in estimate.location.value.values()])
-    chosen = [positions(estimate)[name] for name in names]
-    covariance = np.nan_to_num(estimate.covariance.values[np.ix_(chosen, chosen)])
-    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-    factor = vectors * np.sqrt(np.clip(values, 0, None))
-    half = np.random.default_rng(0).standard_normal((size // 2, len(names)))
-    return location[chosen] + np.concatenate([half, -half]) @ factor.T
 
 
 def replicates(result: CaseResult, source: Method) -> Replicates | str:
@@ -122,7 +122,9 @@ def replicates(result: CaseResult, source: Method) -> Replicates | str:
         observed = observed or {name: data[name].values for name in replicated}
     except (ConcordError, NotImplementedError, KeyError, TypeError, ValueError) as error:
         return f"the model could not replicate the data: {type(error).__name__}: {error}"
-    return Replicates(_columns(data, observed), _columns(data, replicated, 1), label(source))
+    given = len(data.data_vars) > 1
+    found = _columns(data, observed), _columns(data, replicated, 1)
+    return Replicates(*found, label(source), given)
 
 
 def _posterior(result: CaseResult, source: Method) -> xr.Dataset:
@@ -135,33 +137,6 @@ def _flat(group: xr.Dataset, names: Sequence[str]) -> dict[str, np.ndarray]:
     kept = (name for name in names if name in group)
     arrays = {name: group[name].transpose("chain", "draw", ...).to_numpy() for name in kept}
     return {name: array.reshape(-1, *array.shape[2:]) for name, array in arrays.items()}
-
-
-def prior_and_posterior(
-    result: CaseResult, source: Method
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Draws of the first entry that varies of each parameter, from the prior and from a fit.
-
-    Of the prior's draws only the quantiles between 5 % and 95 % are kept: a heavy tail would leave
-    nothing else to be seen.
-    """
-    model, group = result.model, _posterior(result, source)
-    rng = np.random.default_rng(zlib.crc32(f"{result.slug} prior".encode()))
-    if isinstance(model, HasOwnPrograms):
-        prior = model.prior_draws(rng, 1000)
-    else:
-        prior = numpyro_prior(model, result.data, jax.random.split(key_of(rng), 1000))
-    found: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
-    names = [parameter.name for parameter in model.parameters if parameter.name in prior]
-    for name, drawn in _flat(group, names).items():
-        entries = flat_names({name: group[name].isel(chain=0, draw=0)})
-        for entry, index in zip(entries, np.ndindex(drawn.shape[1:]), strict=True):
-            before, after = prior[name][(..., *index)], drawn[(..., *index)]
-            if not (np.allclose(before, before[0]) or np.allclose(after, after[0])):
-                found[0][entry] = np.quantile(before, np.linspace(0.05, 0.95, 1000))
-                found[1][entry] = after[np.linspace(0, after.size - 1, 1000).astype(int)]
-                break
-    return found
 
 
 def _simulated(
@@ -203,7 +178,8 @@ def _columns(
     for name, array in arrays.items():
         flat = array.reshape(*array.shape[: leading + 1], -1)
         row = array[(0,) * (leading + 1)]
-        if name in data and data[name].shape[1:] == row.shape:
-            row = data[name][0]
-        found |= zip(flat_names({name: row}), np.moveaxis(flat, -1, 0), strict=True)
+        names = flat_names({name: row})
+        if name in data and data[name].shape[1:] == row.shape and row.ndim < 2:
+            names = column_names(data, name)
+        found |= zip(names, np.moveaxis(flat, -1, 0), strict=True)
     return found

@@ -16,6 +16,7 @@ from comparisons.reference import samplers
 from comparisons.report import draws, headline, tables
 from comparisons.report.draws import Comparable, Replicates
 from comparisons.report.first_screen import FirstScreen, first_screen
+from comparisons.report.formats import number, with_error
 from comparisons.report.headline import Agreement, Row
 from comparisons.report.result import CaseResult
 from comparisons.store.keys import canonical, versions
@@ -88,22 +89,31 @@ def facts(result: CaseResult) -> Facts:
         "engines": [{"case": " on ".join(names), **row} for row in shipped],
         "optimisers": tables.optimiser_rows(result),
         "agreement": found.rows,
+        "samplers": headline.pairs(result),
         "forest": tables.forest_rows(drawn, notable),
         "predictive": predictive,
         "costs": tables.cost_rows(result, convergence),
     }
-    title, told = " · ".join(names), _misfit(predictive)[:1]
+    told = [*_standardised(result), *_misfit(predictive)[:1]]
+    title = tables.title(result)
     screen = first_screen(result.model, title, result.estimates, result.verdicts, grades, told)
     loo = _loo(result, source) if source else None
     return Facts(result, found, screen, source, loo, notable, drawn, replicates, rows)
+
+
+def _standardised(result: CaseResult) -> list[str]:
+    """Whether the numbers are in the data's own units."""
+    if not any("original_sd" in variable.attrs for variable in result.data.data_vars.values()):
+        return []
+    return ["the data were standardised: every number is in sd of its column, not in its units"]
 
 
 def _misfit(predictive: Sequence[Row]) -> list[str]:
     """Where the replicated data say that the model misses the data."""
     return [
         f"the model misses the data: the {100 * row['quantile']:.0f} % quantile of "
-        f"{row['column']} is {row['observed']:.4g}, and {row['replicated']:.4g} ± "
-        f"{row['replicated_sd']:.2g} in replicated data"
+        f"{row['column']} is {number(row['observed'])}, and "
+        f"{with_error(row['replicated'], row['replicated_sd'])} in replicated data"
         for row in predictive
         if not MISFIT <= row["share_below"] <= 1 - MISFIT
     ]

@@ -11,10 +11,10 @@ from math import isnan, nan
 from typing import NamedTuple, final
 
 from comparisons.claims import GATE
-from comparisons.grades import Grade, worst_of
-from comparisons.policy import POSTERIOR, PULL
+from comparisons.grades import MARKS, Grade
+from comparisons.policy import INTERVAL, POSTERIOR, PULL
 from comparisons.reference import exact_posterior, reference, scalars
-from comparisons.report.formats import percent, with_error
+from comparisons.report.formats import number, percent, seconds, signed, with_error
 from comparisons.report.headline import duration, family_name
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Scalar
@@ -25,6 +25,8 @@ from models.spec import Model
 
 SHOWN = 3
 """Quantities on a line of the first screen."""
+
+_PARTED = "PyMC ≠ NumPyro: the two programs are not shown to be one model"
 
 type Verdicts = Mapping[str, Sequence[Verdict]]
 """Those of each claim, by its name."""
@@ -38,6 +40,7 @@ class Line(NamedTuple):
         method: its label, or those of several that agree.
         numbers: mean ± sd of each shown quantity, as text.
         holds: what its 95 % interval holds of the posterior at worst; NaN where unknown.
+        khat: Pareto's k̂ of the posterior over it; NaN where it is not a fitted law.
         mark: its grade; "" for the reference and for other samplers.
         words: the grade or the agreement in words.
         seconds: how long the fit took; NaN where unknown.
@@ -45,6 +48,7 @@ class Line(NamedTuple):
 
     method: str
     numbers: tuple[str, ...]
+    khat: float
     holds: float
     mark: str
     words: str
@@ -56,6 +60,7 @@ class FirstScreen(NamedTuple):
     """The first screen of a case.
 
     Attributes:
+        reference: what the others are held against, in words; "" without one.
         sentence: the answer.
         warnings: what stands above it.
         shown: flat names of the quantities in the lines.
@@ -64,6 +69,7 @@ class FirstScreen(NamedTuple):
     """
 
     title: str
+    reference: str
     sentence: str
     warnings: tuple[str, ...]
     shown: tuple[str, ...]
@@ -73,11 +79,17 @@ class FirstScreen(NamedTuple):
     @property
     def rows(self) -> list[tuple[str, ...]]:
         """The lines as cells of text, with a head."""
-        rows = [("", *self.shown, "holds, at worst", "", "time")]
+        rows = [("", *self.shown, "k̂", "holds, at worst", "", "time, s")]
         for line in self.lines:
-            seconds = "" if isnan(line.seconds) else f"{line.seconds:.3g} s"
-            rows.append((line.method, *line.numbers, percent(line.holds), line.words, seconds))
+            known = number(line.khat, 0.1), percent(line.holds), line.words, seconds(line.seconds)
+            rows.append((line.method, *line.numbers, *known))
         return rows
+
+    @property
+    def marks(self) -> dict[str, int]:
+        """How many lines have each grade, of those that some have."""
+        counts = {mark: sum(line.mark == mark for line in self.lines) for mark in MARKS}
+        return {mark: count for mark, count in counts.items() if count}
 
     def text(self) -> str:
         """The screen as lines of text."""
@@ -88,7 +100,8 @@ class FirstScreen(NamedTuple):
             for row in rows
         ]
         warnings = [f"WARNING: {warning}" for warning in self.warnings]
-        return "\n".join([self.title, *warnings, self.sentence, *table, *self.notes])
+        title = f"{self.title}    {self.reference}".rstrip()
+        return "\n".join([title, *warnings, self.sentence, *table, *self.notes])
 
 
 def first_screen(
@@ -109,19 +122,17 @@ def first_screen(
         grades: of every method and quantity.
         warnings: further ones, known to the caller.
     """
-    gate, notes = verdicts.get(GATE, ()), list[str]()
-    parted = [verdict for verdict in gate if verdict.outcome != "AGREE"]
-    if parted:
-        notes = ["PyMC ≠ NumPyro: the two programs are not shown to be one model."]
-    elif gate:
-        notes = [f"PyMC = NumPyro: one model ({len(gate)} statements agree)."]
+    gate = verdicts.get(GATE, ())
+    parted = [f"{_PARTED} ({v.about})" for v in gate if v.outcome != "AGREE"][:1]
+    agreed = [f"PyMC = NumPyro: one model ({len(gate)} statements agree)."] if gate else []
+    above, notes = [*parted, *warnings], [] if parted else agreed
     notes += _on_likelihood(model, fits)
     if parted and not fits:
-        told = f"NOTHING WAS FITTED: the two programs are not one model ({parted[0].about})."
-        return FirstScreen(title, told, tuple(warnings), (), (), tuple(notes))
+        return FirstScreen(title, "", "NOTHING WAS FITTED.", tuple(above), (), (), tuple(notes))
     against = reference(fits)
     numbers = {method: scalars(model, fit) for method, fit in fits.items()}
-    above = [*warnings, *_pulled(fits, numbers), *_missed(verdicts)]
+    above += [*_pulled(fits, numbers), *_on_edge(fits), *_missed(verdicts)]
+    held = ""
     if against is None:
         told = (
             "UNKNOWN: no sampler of the posterior passed its checks, so nothing vouches for the "
@@ -130,17 +141,24 @@ def first_screen(
         shown = _free(model, max(numbers.values(), key=len, default={}))[:SHOWN]
         judged = {m: (nan, "", [*f.problems, "nothing to judge it by"][0]) for m, f in fits.items()}
     else:
+        held = f"reference: {label(against)}, passed its checks"
         if note := fits[against].record.attrs.get("note"):  # few of its transitions diverged
             above.append(f"{label(against)}: {note}")
-        worst = {n: worst_of(own) for n, own in groupby(grades, lambda grade: grade.method)}
+        worst = {n: _worst(own) for n, own in groupby(grades, lambda grade: grade.method)}
         missed = [v for v in verdicts.get("own_target", ()) if v.outcome == "DIFFER"]
         off = {v.method: v.cause or "it misses its own target" for v in reversed(missed)}
         told = _sentence(fits, worst, off)
         shown = _shown(grades, _free(model, numbers[against]))
-        judged = {against: (nan, "", "the reference")}
+        judged = {against: (INTERVAL, "", "the reference")}
         judged |= {m: _judgement(m, fits[m], worst, off, verdicts) for m in fits if m != against}
     lines = _lines(fits, numbers, shown, judged, grouped=against is not None)
-    return FirstScreen(title, told, tuple(above), tuple(shown), tuple(lines), tuple(notes))
+    warned, noted = (tuple(map(signed, some)) for some in (above, notes))
+    return FirstScreen(title, held, signed(told), warned, tuple(shown), tuple(lines), noted)
+
+
+def _worst(grades: Iterable[Grade]) -> Grade:
+    """The grade of the quantity that is got most wrong; of equal ones, one with an interval."""
+    return max(grades, key=lambda one: (one.badness[0], not isnan(one.holds), one.gap))
 
 
 def _on_likelihood(model: Model, fits: Mapping[Method, Estimate]) -> Iterator[str]:
@@ -164,15 +182,19 @@ def _lines(
     for method, judgement in judged.items():
         own = [numbers[method].get(name) for name in shown]
         texts = tuple("–" if one is None else with_error(one.location, one.sd) for one in own)
-        line = Line(label(method), texts, *judgement, duration(fits[method]))
+        held, mark, words = judgement
+        khat = float(fits[method].record.attrs.get("khat", nan))
+        told = held, mark, signed(words), duration(fits[method])
+        line = Line(label(method), texts, khat, *told)
         alone = not grouped or method.kind == "sampler" or method.shipped
         alike = label(method) if alone else f"{method.name}{method.family}"
         groups.setdefault((alike, line.mark), []).append((method, line))
     for group in groups.values():
         worst = min((line for _, line in group), key=lambda line: (line.holds, line.method))
         if len(group) > 1:
-            seconds = sum(line.seconds for _, line in group)
-            worst = worst._replace(method=family_name(group[0][0]), seconds=seconds)
+            total = sum(line.seconds for _, line in group)
+            khat = max(line.khat for _, line in group)
+            worst = worst._replace(method=family_name(group[0][0]), khat=khat, seconds=total)
         yield worst
 
 
@@ -192,9 +214,18 @@ def _pulled(
     if name and pulls[name] > PULL:
         yield (
             "the prior disagrees with the data: it moves "
-            f"{name} from {likelihood[name].location:.4g} to {joint[name].location:.4g}, "
+            f"{name} from {number(likelihood[name].location)} to {number(joint[name].location)}, "
             f"{pulls[name]:.1f} standard errors; widen the prior, or check the units"
         )
+
+
+def _on_edge(fits: Mapping[Method, Estimate]) -> Iterator[str]:
+    """Optima that must not be relied on, with the first reason: on an edge, as a rule."""
+    found: dict[str, dict[str, None]] = {}
+    for method, fit in fits.items():
+        if method.kind == "optimum" and fit.problems and not method.shipped:
+            found.setdefault(fit.problems[0], {})[_called(method)] = None
+    yield from (f"{' and '.join(names)}: {problem}" for problem, names in found.items())
 
 
 def _missed(verdicts: Verdicts) -> Iterator[str]:
@@ -203,7 +234,7 @@ def _missed(verdicts: Verdicts) -> Iterator[str]:
         first, *others = [v for v in found if v.outcome == "DIFFER"] or [None]
         if first and name != GATE:
             more = f" and {len(others)} more" if others else ""
-            told = f"{first.about} is {first.observed:.4g}, not {first.expected:.4g}"
+            told = f"{first.about} is {number(first.observed)}, not {number(first.expected)}"
             if name == "own_target" and first.cause:
                 told = f"{first.method} {first.cause}"
             yield f"{name.replace('_', ' ')}: {told}{more}"
@@ -266,17 +297,17 @@ def _agreement(name: str, verdicts: Verdicts) -> str:
     if not known:
         return "not judged"
     seen = [v.excess / v.bound * POSTERIOR for v in known if v.excess > v.z * v.error]
-    if seen:
-        return f"within {max(seen):.2f} sd"
     finest = max(v.z * v.error / v.bound * POSTERIOR for v in known)
-    return f"no difference seen (one of {finest:.2f} sd would have been)"
+    told = f"within {max(seen):.2f} sd" if seen else "no difference seen"
+    return f"{told} (one of {finest:.2f} sd would have been)"
 
 
 def _called(method: Method) -> str:
     """A cheap method in words: all routes to the maximum of the likelihood are one."""
     if method.target == "likelihood":
         return "maximum likelihood"
-    return method.name.replace("_", " ") + (f" ({method.family})" if method.family else "")
+    family = f" ({method.family})" if method.family else ""
+    return f"{method.name}{family}".replace("_", " ")
 
 
 def _sentence(fits: Iterable[Method], worst: Mapping[str, Grade], off: Mapping[str, str]) -> str:
@@ -287,7 +318,7 @@ def _sentence(fits: Iterable[Method], worst: Mapping[str, Grade], off: Mapping[s
     for method in cheap:
         grade, name = worst[label(method)], _called(method)
         if label(method) not in off:
-            found[name] = worst_of([found.get(name, grade), grade])
+            found[name] = _worst([found.get(name, grade), grade])
     if not cheap:
         return "No cheap method was fitted that could be judged."
     if not found:
@@ -298,7 +329,7 @@ def _sentence(fits: Iterable[Method], worst: Mapping[str, Grade], off: Mapping[s
     grade = found[first]
     at_worst = f"Its estimate of {grade.parameter} is {grade.shift:+.2f} posterior sd off."
     if not isnan(grade.holds):
-        held = f"{100 * grade.holds:.1f} % of the posterior ({grade.parameter})"
+        held = f"{percent(grade.holds)} of the posterior ({grade.parameter})"
         at_worst = f"Its worst 95 % interval holds {held}."
     if grade.mark == "ok":
         return f"YES: {first} will do. {at_worst}"

@@ -1,8 +1,14 @@
 """Numbers and names as a reader sees them: as many digits as the error bears out."""
 
 import math
+import re
 import unicodedata
+from collections.abc import Iterable
 
+_MINUS = re.compile(r"(?<![\w.)\[\]-])-(?=[\d.∞])|(?<=\de)-(?=\d)")
+_NOTHING = 1e-8
+_SHORTEST = 0.001
+"""Seconds."""
 _LONGEST = 160
 """Characters of a name or a sentence before it is cut, so that a hostile one cannot fill a page."""
 
@@ -13,7 +19,10 @@ def number(value: float, error: float = 0.0) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return format(value, _format(value, error)).replace("-", "−")
+    if isinstance(value, int):
+        return signed(f"{value:,}")
+    # an error far below any size that prints says that the number is exact
+    return "0" if value == 0 and error < _NOTHING else signed(format(value, _format(value, error)))
 
 
 def with_error(value: float, error: float) -> str:
@@ -22,8 +31,7 @@ def with_error(value: float, error: float) -> str:
     if not math.isfinite(value) or not 0 < error < math.inf:
         return shown
     pattern = _format(value, error)
-    its = format(error, pattern if pattern.endswith("f") else ".1e")
-    return f"{shown} ± {its.replace('-', '−')}"
+    return f"{shown} ± {signed(format(error, pattern if pattern.endswith('f') else '.1e'))}"
 
 
 def _format(value: float, error: float) -> str:
@@ -42,7 +50,21 @@ def estimate(value: float, error: float, scale: float) -> str:
 
 def seconds(value: float) -> str:
     """A duration in seconds: two digits below ten seconds, none above."""
-    return "–" if math.isnan(value) else f"{value:.2g}" if value < 10 else f"{value:.0f}"
+    if value < _SHORTEST:
+        return f"< {_SHORTEST:g}"
+    return "–" if math.isnan(value) else f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+
+
+def signed(text: str) -> str:
+    """Text whose negative numbers have the minus sign; names and dates keep their hyphens."""
+    return _MINUS.sub("−", text)
+
+
+def listed(names: Iterable[str], most: int = 4) -> str:
+    """Names in a row, of many the first."""
+    every = list(names)
+    more = f" and {len(every) - most + 1} more" if len(every) > most else ""
+    return ", ".join(every[: most - 1] if more else every) + more
 
 
 def percent(share: float) -> str:

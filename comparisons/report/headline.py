@@ -5,13 +5,14 @@ shifts and ratios of sd stand alone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from math import hypot, isfinite, isnan, log, nan
 from typing import Any, NamedTuple
 
 from comparisons.distances import wasserstein
 from comparisons.grades import Grade, from_table, worst_of
-from comparisons.policy import OPTIMUM, POSTERIOR
-from comparisons.reference import own_draws, reference, scalars
+from comparisons.policy import OPTIMUM, POSTERIOR, Z
+from comparisons.reference import own_draws, reference, samplers, scalars, shared
 from comparisons.report.result import CaseResult
 from comparisons.verdict import OUTCOMES, Outcome, Verdict
 from inference.catalogue import catalogue
@@ -95,6 +96,25 @@ def _distances(
     apart, halves = wasserstein(own, truth), wasserstein(truth[::2], truth[1::2])
     pairs = zip(names, apart.value / scale, halves.value / scale, strict=True)
     return {n: {"distance": float(d), "distance_halves": float(h)} for n, d, h in pairs}
+
+
+def pairs(result: CaseResult) -> list[Row]:
+    """Every two samplers: where their means are farthest apart for its error, and the resolution.
+
+    Columns: method, other, parameter, difference, error and the smallest difference that would have
+    been `seen` in every scalar, in posterior standard deviations.
+    """
+    rows = []
+    for (one, a), (other, b) in combinations(samplers(result.estimates).items(), 2):
+        sides, found = {"method": label(one), "other": label(other)}, list[Row]()
+        for name, first, second in shared(result.model, a, b):
+            error = hypot(first.location_error, second.location_error) / first.sd
+            difference = abs(first.location - second.location) / first.sd
+            found.append({"parameter": name, "difference": difference, "error": error})
+        if found:
+            worst = max(found, key=lambda row: row["difference"] / (row["error"] or nan))
+            rows.append({**sides, **worst, "seen": Z * max(row["error"] for row in found)})
+    return rows
 
 
 def notable(found: Agreement, most: int = NOTABLE) -> tuple[str, ...]:

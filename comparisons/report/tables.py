@@ -64,6 +64,14 @@ def identity(result: CaseResult) -> Row:
     return {"model": model_title(result.model), "data": result.data_name + columns}
 
 
+def title(result: CaseResult) -> str:
+    """The model, its columns, and the data with their number of rows."""
+    rows = max((one.shape[0] for one in result.data.data_vars.values() if one.ndim), default=0)
+    data = f"{result.data_name}, {rows:,} rows" if rows else result.data_name
+    columns = f"{', '.join(result.columns)} ({data})" if result.columns else data
+    return f"{model_title(result.model)} · {columns}"
+
+
 def prediction(verdict: Verdict) -> float:
     """The number that theory gives: of the theory that explains a departure, where one does."""
     if verdict.outcome == "EXPLAINED" and verdict.predicted is not None:
@@ -233,17 +241,14 @@ def cost_rows(result: CaseResult, convergence: Sequence[Row]) -> list[Row]:
 
 def forest_rows(comparable: Comparable, names: Sequence[str]) -> list[Row]:
     """The numbers that the forest plot draws, on the natural scale."""
-    return [
-        {
-            "method": label(method),
-            "parameter": name,
-            "mean": float(column.mean()),
-            **{f"q{level:g}": float(np.quantile(column, level)) for level in _INTERVALS},
-            "sampling_approximation": method in comparable.approximated,
-        }
-        for method, draws in comparable.draws.items()
-        for name, column in zip(names, draws.reshape(-1, len(names)).T, strict=True)
-    ]
+    rows = []
+    for method in comparable.methods:
+        means, ends = comparable.moments(method)[0], comparable.quantiles(method, _INTERVALS)
+        for name, mean, own in zip(names, means.tolist(), ends.T.tolist(), strict=True):
+            row = {"method": label(method), "parameter": name, "mean": mean}
+            row |= {f"q{level:g}": end for level, end in zip(_INTERVALS, own, strict=True)}
+            rows.append(row | {"sampling_approximation": method in comparable.normal})
+    return rows
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

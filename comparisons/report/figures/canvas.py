@@ -7,7 +7,8 @@ import base64
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,10 +24,10 @@ from inference.method import Method, label
 
 COLUMNS = 4
 """Scalars or columns that have a panel of their own."""
-WIDTH = 7.2
-"""Inches."""
-_DRAWS = 250
-"""Draws of each chain in a figure that shows single ones."""
+WIDTH = 3.2
+"""Inches of a panel: what a telephone shows without shrinking it."""
+ROW = 0.27
+"""Inches of a row with its name above it."""
 COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000"),
     *("#8c564b", "#7f7f7f", "#9467bd", "#bcbd22", "#17becf"),
@@ -47,15 +48,21 @@ _RASTER = ("pairs", "ranks")
 """Figures with too many marks for vectors."""
 
 
-class Picture(NamedTuple):
-    """A figure to be embedded: its anchor, what it shows, how to read it, its CSS pixels."""
+class Panel(NamedTuple):
+    """A part of a figure, with its CSS pixels."""
 
-    name: str
     uri: str
-    alt: str
-    caption: str
     width: int
     height: int
+
+
+class Picture(NamedTuple):
+    """A figure to be embedded: its anchor, its panels, what they show, and how to read them."""
+
+    name: str
+    panels: tuple[Panel, ...]
+    alt: str
+    caption: str
 
 
 @contextlib.contextmanager
@@ -74,46 +81,72 @@ def drawing() -> Iterator[None]:
                 plt.close(number)
 
 
-def picture(figure: Figure, name: str, alt: str, caption: str) -> Picture:
-    """The picture of a figure, inside `drawing`.
+def picture(figures: Iterable[Figure], name: str, alt: str, caption: str) -> Picture:
+    """The picture of some figures, panels that stand side by side or stacked, inside `drawing`.
 
     Args:
-        figure: the figure.
+        figures: one for each panel.
         name: its anchor on the page.
         alt: what it shows; cut where it is long.
         caption: how to read it.
     """
     media = "png" if name.startswith(_RASTER) else "svg"
     metadata = {"Date": None, "Creator": None} if media == "svg" else {"Software": None}
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=media, dpi=160 if media == "png" else 72, metadata=metadata)
-    uri = f"data:{_MEDIA[media]};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    width, height = figure.get_size_inches() * 100
-    return Picture(name, uri, short(alt, 600), caption, round(width), round(height))
+    panels = []
+    for figure in figures:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=media, dpi=160 if media == "png" else 72, metadata=metadata)
+        uri = f"data:{_MEDIA[media]};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        panels.append(Panel(uri, *(round(100 * side) for side in figure.get_size_inches())))
+    return Picture(name, tuple(panels), short(alt, 600), caption)
 
 
-def arviz(plot: Callable[..., Any], data: Any, size: tuple[float, float], **options: Any) -> Figure:
-    """The figure that a function of ArviZ draws; `size` is in inches."""
-    shape = {"figsize": size, "figsize_units": "inches", "layout": "none"}
+def arviz(plot: Callable[..., Any], data: Any, height: float, **options: Any) -> Figure:
+    """The figure that a function of ArviZ draws; `height` is in inches."""
+    shape = {"figsize": (WIDTH, height), "figsize_units": "inches", "layout": "none"}
     collection = plot(data, backend="matplotlib", figure_kwargs=shape, **options)
     return collection.viz["figure"].item()
 
 
-def method_axis(labels: Sequence[str], step: float, right: float) -> tuple[Figure, Axes]:
-    """A row of `step` inches for each method; the axes end at a share `right` of the width."""
-    height = 0.75 + step * len(labels)
+def panel(height: float, title: str = "", *, left: float = 0.5) -> tuple[Figure, Axes]:
+    """A panel of so many inches, `left` of them for the numbers of the vertical axis."""
     figure, axes = plt.subplots(figsize=(WIDTH, height))
-    figure.subplots_adjust(
-        left=room(labels) / WIDTH, right=right, top=1 - 0.1 / height, bottom=0.5 / height
-    )
-    axes.set_yticks(range(len(labels)), unique(labels))
+    top = 0.1 + 0.2 * len(title.splitlines())
+    figure.subplots_adjust(left / WIDTH, 0.42 / height, 0.97, 1 - top / height)
+    axes.set_title(title, fontsize=9)
+    return figure, axes
+
+
+def rows(labels: Sequence[str], title: str = "") -> tuple[Figure, Axes]:
+    """A panel with a row for each label, which stands above its row."""
+    figure, axes = panel(0.75 + ROW * len(labels), title, left=0.1)
+    name_rows(axes, labels)
     axes.invert_yaxis()
     return figure, axes
 
 
-def room(labels: Collection[str]) -> float:
-    """Inches that the longest label of a vertical axis takes."""
-    return 0.15 + 0.07 * max(map(len, labels))
+def name_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Writes the names of the rows 0, 1, … into the panel, each above its row."""
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    where = {"transform": axes.get_yaxis_transform(), "fontsize": 7, "color": "#444444"}
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}
+    for place, text in enumerate(labels):
+        axes.text(0.0, place - 0.25, text, va="bottom", bbox=box, **where)
+
+
+def handles(axes: Axes) -> dict[str, Any]:
+    """The lines of a panel by label."""
+    lines, labels = axes.get_legend_handles_labels()
+    return dict(zip(labels, lines, strict=True))
+
+
+def key(labels: Mapping[str, Any]) -> Figure:
+    """The legend of the panels as one of its own: handles by label."""
+    figure = Figure(figsize=(WIDTH, 0.1 + 0.17 * sum(1 + len(name) // 46 for name in labels)))
+    names = [fill(name, 46) for name in labels]
+    figure.legend([*labels.values()], names, loc="upper left", frameon=False, fontsize=8)
+    return figure
 
 
 def literal(name: str, length: int = 40) -> str:
@@ -134,7 +167,7 @@ def unique(names: Sequence[str]) -> list[str]:
 
 def marked(method: Method, drawn: Comparable) -> str:
     """A method's label with the marks that captions explain."""
-    marks = "†" * (method in drawn.approximated) + "‡" * (method in drawn.unreliable)
+    marks = "†" * (method in drawn.normal) + "‡" * (method in drawn.unreliable)
     return f"{literal(label(method))} {marks}" if marks else label(method)
 
 
@@ -143,10 +176,3 @@ def tree(names: Sequence[str], draws: np.ndarray) -> xr.DataTree:
     coords = {"chain": np.arange(draws.shape[0]), "draw": np.arange(draws.shape[1])}
     arrays = {name: (("chain", "draw"), draws[..., j]) for j, name in enumerate(unique(names))}
     return xr.DataTree.from_dict({"posterior": xr.Dataset(arrays, coords)})
-
-
-def thinned(names: Sequence[str], draws: np.ndarray) -> tuple[xr.DataTree, str]:
-    """At most _DRAWS draws of each chain, and a remark on it for the caption."""
-    every = -(-draws.shape[1] // _DRAWS)
-    kept = tree(names, draws).isel(draw=slice(None, None, every))
-    return kept, f", one draw in {every}" if every > 1 else ""

@@ -6,7 +6,6 @@ from typing import Any
 
 import arviz_plots as azp
 import pandas as pd
-from matplotlib import pyplot as plt
 
 from comparisons.exhibits import Curves
 from comparisons.report.figures import canvas
@@ -30,8 +29,7 @@ def orders(rows: Sequence[Row]) -> canvas.Picture | None:
     lines = [(str(n), part) for n, part in table.groupby("criterion", sort=False) if len(part) > 1]
     if not lines:
         return None
-    figure, axes = plt.subplots(figsize=(canvas.WIDTH * 0.75, 2.8))
-    figure.subplots_adjust(0.14, 0.17, 0.98, 0.96)
+    figure, axes = canvas.panel(2.6, left=0.65)
     for place, (criterion, part) in enumerate(lines):
         points = part.sort_values("order")
         axes.errorbar(
@@ -49,7 +47,7 @@ def orders(rows: Sequence[Row]) -> canvas.Picture | None:
     axes.set_ylabel("criterion, smaller is better")
     axes.legend(frameon=False)
     return canvas.picture(
-        figure,
+        [figure],
         "orders",
         f"{', '.join(name.upper() for name, _ in lines)} by order; the numbers are in the table "
         "below.",
@@ -61,15 +59,14 @@ def orders(rows: Sequence[Row]) -> canvas.Picture | None:
 @canvas.drawing()
 def compared(table: pd.DataFrame, name: str, data: str) -> canvas.Picture:
     """Models of the same data by their expected log predictive density."""
-    labels = canvas.unique(list(map(str, table.index)))
-    height = 0.6 + 0.35 * len(table)
-    size, titled = (canvas.WIDTH, height), table.set_axis(labels)
-    figure = canvas.arviz(azp.plot_compare, titled, size, visuals={"title": False})
-    left = canvas.room(labels) / canvas.WIDTH
-    figure.subplots_adjust(left, 0.45 / height, 0.97, 1 - 0.15 / height)
+    labels, height = canvas.unique(list(map(str, table.index))), 0.7 + 0.35 * len(table)
+    visuals = {"title": False, "labels": False}
+    figure = canvas.arviz(azp.plot_compare, table.set_axis(labels), height, visuals=visuals)
+    figure.subplots_adjust(0.03, 0.45 / height, 0.97, 1 - 0.15 / height)
+    canvas.name_rows(figure.axes[0], labels)
     figure.axes[0].margins(y=0.4 / len(table))  # else the edge cuts the outer marks
     return canvas.picture(
-        figure,
+        [figure],
         name,
         f"Expected log predictive density of {', '.join(table.index)} on {data}, less the "
         "best one's.",
@@ -84,30 +81,21 @@ def ladder(name: str, rows: pd.DataFrame) -> canvas.Picture:
     shown = rows[rows["quantity"].isin(rows["quantity"].unique()[:NOTABLE])]
     statistics = shown["statistic"].unique()
     lines = list(dict.fromkeys(zip(shown["estimator"], shown["quantity"], strict=True)))
-    down, legend = (len(statistics) + 1) // 2, 0.16 * ((len(lines) + 1) // 2) + 0.2
-    size = (canvas.WIDTH, 2.3 * down + legend)
-    figure, grid = plt.subplots(
-        down, min(2, len(statistics)), figsize=size, squeeze=False, sharex=True
-    )
-    bottom, top = (legend + 0.4) / size[1], 1 - 0.3 / size[1]
-    figure.subplots_adjust(0.09, bottom, 0.98, top, hspace=0.25, wspace=0.25)
-    for axes in grid.flat[len(statistics) :]:
-        axes.set_axis_off()
-    for axes, statistic in zip(grid.flat, statistics, strict=False):
-        axes.set_title(canvas.literal(statistic))
+    places, figures, key = sorted(set(rows["n"])), [], {}
+    for statistic in statistics:
+        figure, axes = canvas.panel(2.4, canvas.literal(statistic), left=0.6)
         axes.set_xscale("log")
-        axes.set_xticks(sorted(set(rows["n"])), sorted(set(rows["n"])))
+        axes.set_xticks(places, [f"{place:,}" for place in places])
         axes.minorticks_off()
         for place, line in enumerate(lines):
             aside = 1 + 0.015 * (place - (len(lines) - 1) / 2)
             _rungs(axes, shown[shown["statistic"] == statistic], line, place, aside)
-    for axes in grid[-1]:
         axes.set_xlabel("units")
-    handles = grid[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="lower center", ncols=2, frameon=False, fontsize=8)
+        figures.append(figure)
+        key |= canvas.handles(axes)
     hidden = rows["quantity"].nunique() - shown["quantity"].nunique()
     return canvas.picture(
-        figure,
+        [*figures, canvas.key(key)],
         f"ladder-{name}",
         f"{'; '.join(statistics)} against the number of units, for "
         + ", ".join(" by ".join(reversed(line)) for line in lines),
@@ -139,30 +127,32 @@ def _rungs(axes: Any, rows: pd.DataFrame, line: tuple[str, str], place: int, asi
 def curves(name: str, shown: Curves) -> canvas.Picture:
     """The measurements of a theory entry, with markers where they are sparse; dashed: theory."""
     lines = [*shown.measured, *(line for line in shown.theory if line not in shown.measured)]
-    legend = 0.17 * ((len(lines) + 1) // 2) + 0.2
-    height = 2.6 + legend
-    figure, axes = plt.subplots(figsize=(canvas.WIDTH * 0.8, height))
-    figure.subplots_adjust(0.14, (legend + 0.45) / height, 0.97, 1 - 0.3 / height)
-    axes.set_title(canvas.literal(shown.title, 90))
+    title = fill(canvas.literal(shown.title, 90), 46)
+    figure, axes = canvas.panel(2.6 + 0.17 * title.count("\n"), title, left=0.75)
     for place, line in enumerate(lines):
         _curve(axes, shown, line, canvas.COLOURS[place % len(canvas.COLOURS)])
     if "x" in shown.logarithmic:
         axes.set_xscale("log")
         places = sorted({place for x, _ in shown.measured.values() for place in x})
         if len(places) <= _TICKS:
-            axes.set_xticks(places, [f"{place:g}" for place in places])
+            axes.set_xticks(places, list(map(_tick, places)))
             axes.minorticks_off()
     if "y" in shown.logarithmic:
         axes.set_yscale("log")
-    axes.set_xlabel(canvas.literal(shown.x, 90))
-    axes.set_ylabel(fill(canvas.literal(shown.y, 60), 36))
-    figure.legend(loc="lower center", ncols=2, frameon=False, fontsize=8)
+    axes.set_xlabel(fill(canvas.literal(shown.x, 90), 46))
+    axes.set_ylabel(fill(canvas.literal(shown.y, 60), 30))
     return canvas.picture(
-        figure,
+        [figure, canvas.key(canvas.handles(axes))],
         f"curves-{name}",
         f"{shown.title}: {shown.y} against {shown.x}, for {', '.join(lines)}",
         f"{shown.title}." + (" Dashed: theory, or what is fitted." if shown.theory else ""),
     )
+
+
+def _tick(value: float) -> str:
+    """A place on an axis: `1/512`, not 0.00195312."""
+    whole = round(1 / value) if 0 < value < 1 else 0
+    return f"1/{whole:,}" if whole > 1 and abs(whole * value - 1) < 1e-9 else f"{value:g}"
 
 
 def _curve(axes: Any, shown: Curves, line: str, colour: str) -> None:

@@ -1,4 +1,4 @@
-"""A model's graph, replicated data sets beside the data, the prior beside the posterior.
+"""A model's graph, and replicated data sets beside the data.
 
 The graph says what the factor of each site depends on, as read off the NumPyro program.
 """
@@ -19,11 +19,15 @@ from models.capabilities import HasOwnPrograms
 from models.programs.numpyro import numpyro_terms
 from models.spec import Model, Values
 
-_NODES = 8
-"""Sites side by side."""
+_LINE = 30
+"""Letters of the names of sites side by side."""
+_NODES = 24
+"""Sites of a graph that can be read."""
 _SETS = 20
 """Replicated data sets in a figure."""
 _BANDWIDTH = {"bw": "scott"}
+_UNEQUAL = 1.5
+"""Ratio of the replicated sds of two rows beyond which rows are standardised first."""
 
 
 def parents(model: Model, data: xr.Dataset) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
@@ -64,26 +68,36 @@ def levels(graph: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
     return found
 
 
+def _lines(parents: Mapping[str, tuple[str, ...]]) -> list[list[str]]:
+    """The sites by level, as many side by side as there is room for."""
+    rows: list[list[str]] = []
+    last = -1
+    for site, level in sorted(levels(parents).items(), key=lambda pair: pair[1]):
+        full = rows and len("".join([*rows[-1], site])) + 4 * len(rows[-1]) > _LINE
+        if level > last or full:
+            rows.append([])
+        rows[-1].append(site)
+        last = level
+    return rows
+
+
 @canvas.drawing()
 def graph(
     parents: Mapping[str, tuple[str, ...]], observed: frozenset[str]
 ) -> canvas.Picture | None:
     """The sites of the program and what each one's density depends on."""
-    rows: dict[int, list[str]] = {}
-    for site, level in levels(parents).items():
-        rows.setdefault(level, []).append(site)
-    wide = max(map(len, rows.values()), default=0)
-    if not 0 < wide <= _NODES:
+    rows = _lines(parents)
+    if not 0 < len(parents) <= _NODES:
         return None
     places = {
-        site: ((i + 0.5) * wide / len(row), -level)
-        for level, row in rows.items()
+        site: ((i + 0.5) / len(row), -line)
+        for line, row in enumerate(rows)
         for i, site in enumerate(row)
     }
     arrow = {"arrowstyle": "->", "shrinkA": 11, "shrinkB": 11, "lw": 0.8}
     box = {"boxstyle": "round,pad=0.45", "linewidth": 0.8}
-    figure = Figure(figsize=(max(2.5, 1.6 * wide), 0.75 * len(rows)))
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, wide), ylim=(0.5 - len(rows), 0.5))
+    figure = Figure(figsize=(canvas.WIDTH, 0.6 * len(rows)))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 1), ylim=(0.5 - len(rows), 0.5))
     axes.set_axis_off()
     for site, above in parents.items():
         for parent in above:
@@ -93,7 +107,7 @@ def graph(
         axes.text(*places[site], text, ha="center", va="center", bbox={**box, **ground})
     told = (f"{site} depends on {', '.join(p) or 'nothing'}" for site, p in parents.items())
     return canvas.picture(
-        figure,
+        [figure],
         "graph",
         f"Graph of the model: {'; '.join(told)}",
         "What the density of each site depends on; grey is observed.",
@@ -103,107 +117,48 @@ def graph(
 @canvas.drawing()
 def predictive(replicates: Replicates) -> canvas.Picture | None:
     """Densities of replicated data against the data's; of counts, distribution functions."""
-    columns = _varying(replicates)
+    varying = [name for name, values in replicates.observed.items() if np.ptp(values) > 0]
+    columns, figures, told, shown = varying[: canvas.COLUMNS], [], "", "Density"
+    for title, name in zip(canvas.unique(columns), columns, strict=True):
+        data, sets = replicates.observed[name], replicates.replicated[name]
+        counts = not ((data % 1).any() or (sets % 1).any())
+        sd, shown = sets.std(axis=0), "Distribution function" if counts else shown
+        if replicates.given and not counts and sd.max() > _UNEQUAL * sd.min() > 0:
+            data, sets = ((x - sets.mean(axis=0)) / sd for x in (data, sets))
+            told = " Rows of unequal variance are standardised: less the mean of their replicates,"
+            told += " over its sd."
+        figures.append(_beside(title, data, sets, counts=counts))
     if not columns:
         return None
-    predicted, observed, counts = {}, {}, False
-    for title, name in zip(canvas.unique(columns), columns, strict=True):
-        row, data, sets = f"row of {title}", replicates.observed[name], replicates.replicated[name]
-        predicted[title], observed[title] = (("chain", "draw", row), sets[None]), ((row,), data)
-        counts |= not ((data % 1).any() or (sets % 1).any())
-    groups = {"posterior_predictive": xr.Dataset(predicted), "observed_data": xr.Dataset(observed)}
+    return canvas.picture(
+        figures,
+        "predictive",
+        f"{shown} of the data and of {_SETS} data sets replicated from {replicates.source}, "
+        f"for {', '.join(columns)}.",
+        f"{shown}; black: the data, blue: {_SETS} data sets replicated at posterior draws of "
+        f"{replicates.source}. Data that leave the bundle do not fit the model.{told}",
+    )
+
+
+def _beside(title: str, data: np.ndarray, sets: np.ndarray, *, counts: bool) -> Figure:
+    """One column of the data among replicated ones, shape (replicates, rows)."""
+    groups = {
+        "posterior_predictive": xr.Dataset({title: (("chain", "draw", "row"), sets[None])}),
+        "observed_data": xr.Dataset({title: (("row",), data)}),
+    }
     figure = canvas.arviz(
         azp.plot_ppc_dist,
         xr.DataTree.from_dict(groups),
-        (canvas.WIDTH, 2.3 * ((len(columns) + 1) // 2)),
+        2.3,
         kind="ecdf" if counts else "kde",
         num_samples=_SETS,
         stats={} if counts else dict.fromkeys(("predictive_dist", "observed_dist"), _BANDWIDTH),
-        col_wrap=min(2, len(columns)),
         visuals={
             "predictive_dist": {"alpha": 0.5, "width": 0.7, "color": canvas.COLOURS[4]},
             "observed_dist": {"color": "#000000", "width": 1.8},
         },
     )
-    figure.subplots_adjust(0.04, 0.12, 0.98, 0.88, hspace=0.4)
-    for axes, name in zip(figure.axes, columns, strict=False):
-        data = replicates.observed[name]
-        middle, half = np.median(data), 1.25 * np.ptp(data)
-        axes.set_xlim(middle - half, middle + half)
-    shown = "Distribution function" if counts else "Density"
-    return canvas.picture(
-        figure,
-        "predictive",
-        f"{shown} of the data and of {_SETS} data sets replicated from {replicates.source}, "
-        f"for {', '.join(columns)}.",
-        f"{shown}; black: the data, blue: {_SETS} data sets replicated at posterior draws of "
-        f"{replicates.source}. Data that leave the bundle do not fit the model.",
-    )
-
-
-def _varying(replicates: Replicates) -> list[str]:
-    varying = [name for name, values in replicates.observed.items() if np.ptp(values) > 0]
-    return varying[: canvas.COLUMNS]
-
-
-@canvas.drawing()
-def pit(replicates: Replicates) -> canvas.Picture | None:
-    """Where the data lie among their replicates, against the uniform distribution."""
-    data, columns = replicates.observed, _varying(replicates)
-    if not columns:
-        return None
-    columns = [name for name in columns if data[name].size == data[columns[0]].size]
-    ranks = [_transforms(data[name], replicates.replicated[name]) for name in columns]
-    figure = canvas.arviz(
-        azp.plot_ecdf_pit,
-        canvas.tree(columns, np.stack(ranks, axis=-1)[None]),
-        (canvas.WIDTH, 2.3),
-        group="posterior",
-        col_wrap=len(columns),
-    )
-    figure.subplots_adjust(0.09, 0.22, 0.98, 0.85, 0.35)
-    return canvas.picture(
-        figure,
-        "pit",
-        "Difference between the distribution of the probability integral transforms of "
-        f"{', '.join(columns)} under {replicates.source} and the uniform one.",
-        "Share of the replicates below each datum (ties at random), less the uniform one. The "
-        "data chose the posterior, so it is flatter than for new data; p is small where the "
-        "model does not fit.",
-    )
-
-
-def _transforms(observed: np.ndarray, replicated: np.ndarray) -> np.ndarray:
-    """The data's ranks among their replicates, in (0, 1); ties are broken at random."""
-    share = np.random.default_rng(0).random(observed.size)
-    below = (replicated < observed).sum(axis=0) + share * (replicated == observed).sum(axis=0)
-    return (below + 0.5) / (len(replicated) + 1)
-
-
-@canvas.drawing()
-def prior_posterior(
-    prior: Mapping[str, np.ndarray], posterior: Mapping[str, np.ndarray], label: str
-) -> canvas.Picture | None:
-    """The prior beside the posterior, to show what the data added."""
-    if not prior:
-        return None
-    groups = {
-        group: canvas.tree(list(prior), np.stack([draws[n] for n in prior], axis=-1)[None])
-        for group, draws in (("prior", prior), ("posterior", posterior))
-    }
-    figure = canvas.arviz(
-        azp.plot_prior_posterior,
-        xr.DataTree.from_dict({n: tree["posterior"].to_dataset() for n, tree in groups.items()}),
-        (canvas.WIDTH, 2.1),
-        kind="kde",
-        col_wrap=len(prior),
-        color=list(canvas.COLOURS[1::-1]),
-    )
-    figure.subplots_adjust(0.03, 0.15, 0.98, 0.85, 0.15)
-    return canvas.picture(
-        figure,
-        "prior-posterior",
-        f"Densities of the prior and of the posterior by {label} of {', '.join(prior)}.",
-        "Orange: the prior, between its 5 % and 95 % quantiles. Blue: the posterior by "
-        f"{label}. Where the two are alike, the data say little.",
-    )
+    figure.subplots_adjust(0.05 if not counts else 0.14, 0.14, 0.97, 0.88)
+    middle, half = np.median(data), 1.25 * np.ptp(data)
+    figure.axes[0].set_xlim(middle - half, middle + half)
+    return figure

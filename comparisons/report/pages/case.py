@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pandas as pd
@@ -11,8 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from comparisons.report.facts import Facts
-from comparisons.report.figures.agreement import forest
-from comparisons.report.formats import percent, short, visible
+from comparisons.report.formats import number, percent, seconds, short, visible
 from comparisons.report.sections import sections
 from comparisons.report.sections.model import same_data
 from comparisons.report.sections.runs import engines_table
@@ -41,7 +40,6 @@ def case_page(known: Facts, files: Mapping[str, str], command: str) -> str:
         title=" on ".join(identity(known.result).values()),
         known=known,
         grades=GRADES,
-        forest=forest(known.found, known.drawn, known.notable),
         sections=sections(known, command),
         files=files,
     )
@@ -52,12 +50,19 @@ def index_page(
 ) -> str:
     """The overview: one row per case, and the models of the same data."""
     engines = [row for known in every for row in known.rows["engines"]]
+    grid: dict[str, dict[str, list[Facts]]] = {}
+    for one in every:
+        cells = grid.setdefault(identity(one.result)["model"], {})
+        cells.setdefault(one.result.data_name, []).append(one)
     return render(
         "index.html",
         title="Concord",
         rows=[{**identity(one.result), "known": one, "counts": one.counts} for one in every],
         counts={name: sum(known.counts[name] for known in every) for name in OUTCOMES},
         command=command,
+        grid=grid,
+        names=dict.fromkeys(one.result.data_name for one in every),
+        grades=GRADES,
         models=same_data(compared),
         engines=engines_table(engines, cases=len(every) > 1),
     )
@@ -82,5 +87,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"short": short, "percent": percent}
+    digits = partial(number, error=0.1)
+    environment.filters |= {
+        "short": short,
+        "percent": percent,
+        "seconds": seconds,
+        "digits": digits,
+    }
     return environment

@@ -19,7 +19,7 @@ from comparisons.report.pages.case import render
 from comparisons.report.pages.study import studies_page
 from comparisons.report.sections.parts import Table, marks, numbers, predicted, table, words
 from comparisons.report.tables import Row, csv_text, prediction
-from comparisons.verdict import Verdict
+from comparisons.verdict import HOLDS, Verdict
 
 if TYPE_CHECKING:  # the executor knows the report, not the reverse
     from comparisons.runs.theory import Demonstration
@@ -41,10 +41,9 @@ def write(demonstrations: Sequence[Demonstration], out: Path, command: str) -> P
     pages = {_page(found.name): found for found in demonstrations}
     with published(out) as stage:
         for name, found in pages.items():
-            content = _content([found], [("theory.html", "All claims")])
+            content = _content([found]) | _entry(found)
             put(stage, {name: render("study.html", **content, **same)})
-        content = _content(demonstrations, [(name, _title(one)) for name, one in pages.items()])
-        put(stage, {"theory.html": render("study.html", **content, **same)})
+        put(stage, {"theory.html": render("study.html", **_content(demonstrations), **same)})
         every = [plain(dataclasses.asdict(found)) for found in demonstrations]
         text = json.dumps(every, allow_nan=False, indent=1, ensure_ascii=False)
         put(stage, {"theory.csv": csv_text(COLUMNS, rows(demonstrations)), "theory.json": text})
@@ -77,42 +76,53 @@ def rows(demonstrations: Sequence[Demonstration]) -> list[Row]:
     ]
 
 
-def _content(
-    demonstrations: Sequence[Demonstration], links: Sequence[tuple[str, str]]
-) -> dict[str, Any]:
-    """The content of a page of one entry, or of all."""
-    alone = demonstrations if len(links) == 1 else ()
-    shown = [(f"{found.name}-{i}", one) for found in alone for i, one in enumerate(found.shown)]
+def _content(demonstrations: Sequence[Demonstration]) -> dict[str, Any]:
+    """The content of the page of all entries."""
     claims = [claim for found in demonstrations for claim in found.claims]
     return {
-        "title": _title(alone[0]) if alone else "One theory, many estimators",
-        "statement": alone[0].statement if alone else "",
+        "title": "One theory, many estimators",
+        "statement": "",
         "headline": _sentence(claims),
         "counts": counts(claims),
-        "pictures": [curves.curves(name, one) for name, one in shown if isinstance(one, Curves)],
-        "tables": [
-            _claims_table(demonstrations, alone=bool(alone)),
-            *(_shown_table(one) for _, one in shown if isinstance(one, Numbers)),
-        ],
+        "pictures": [],
+        "tables": [_claims_table(found) for found in demonstrations],
         "failed": [f"{found.name}: {found.failure}" for found in demonstrations if found.failure],
         "undecided": [f"{claim.about}: {claim.remedy}" for claim in claims if claim.remedy],
-        "links": links,
+        "links": [("studies.html", "All studies")],
     }
 
 
-def _claims_table(demonstrations: Sequence[Demonstration], *, alone: bool) -> Table:
-    """One row per claim; where there are several demonstrations, with the name of its own."""
+def _entry(found: Demonstration) -> dict[str, Any]:
+    """The content of the page of one entry, where it is another than that of all."""
+    shown = [(f"{found.name}-{i}", one) for i, one in enumerate(found.shown)]
+    claims = _claims_table(found)._replace(folded=False, file="theory.csv")
+    return {
+        "title": _title(found),
+        "statement": found.statement,
+        "pictures": [curves.curves(name, one) for name, one in shown if isinstance(one, Curves)],
+        "tables": [claims, *(_shown_table(one) for _, one in shown if isinstance(one, Numbers))],
+        "links": [("theory.html", "All claims")],
+    }
+
+
+def _claims_table(found: Demonstration) -> Table:
+    """A row for each number of an entry, folded under what it shows; its file is its own page."""
     columns = {
-        "claim": words(lambda row: row[1].statement if alone else row[1].title),
-        "number" if alone else "shown in": words(lambda row: row[1].about if alone else row[0]),
-        "verdict": marks(lambda row: row[1].outcome),
-        "predicted": numbers(lambda row: predicted(row[1])),
-        "measured": numbers(lambda row: with_error(row[1].observed, row[1].error)),
-        "cause": words(lambda row: row[1].cause),
+        "claim": words(lambda row: row.statement),
+        "number": words(lambda row: row.about),
+        "verdict": marks(lambda row: row.outcome),
+        "predicted": numbers(predicted),
+        "measured": numbers(lambda row: with_error(row.observed, row.error) + _exact(row)),
+        "bound": numbers(lambda row: number(row.bound)),
+        "cause": words(lambda row: row.cause),
     }
-    claims = [(found.name, claim) for found in demonstrations for claim in found.claims]
-    # never folded: it is what the page is for
-    return table("One row per claim", claims, columns, file="theory.csv", folded=False)
+    left = sum(claim.outcome not in HOLDS for claim in found.claims)
+    title = f"{_title(found)}: {f'{left} not shown to hold' if left else 'all hold'}"
+    return table(title, found.claims, columns, file=_page(found.name), folded=True)
+
+
+def _exact(claim: Verdict) -> str:
+    return " (exact)" if claim.error == 0 else ""
 
 
 def _shown_table(shown: Numbers) -> Table:
@@ -135,7 +145,7 @@ def _title(found: Demonstration) -> str:
 
 
 def _sentence(claims: Sequence[Verdict]) -> str:
-    others = [claim for claim in claims if claim.outcome not in ("AGREE", "EXPLAINED")]
+    others = [claim for claim in claims if claim.outcome not in HOLDS]
     if not others:
         return f"All {len(claims)} claims hold, each within the error of its measurement."
     first = others[0]

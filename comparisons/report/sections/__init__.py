@@ -1,4 +1,4 @@
-"""The sections of a page: question, verdict, figures, tables."""
+"""The sections of a page: question, finding, figures, tables."""
 
 from comparisons.report.facts import Facts
 from comparisons.report.sections import model, runs

@@ -1,6 +1,7 @@
 """Sections 1, 5 and 6: the model and its two programs, which order it has, whether it fits."""
 
 import inspect
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -12,12 +13,11 @@ from comparisons.report.figures import curves
 from comparisons.report.figures import model as figures
 from comparisons.report.figures.canvas import Picture
 from comparisons.report.figures.model import parents
-from comparisons.report.formats import estimate, number, with_error
+from comparisons.report.formats import estimate, listed, number, with_error
 from comparisons.report.headline import Row
 from comparisons.report.result import CaseResult
 from comparisons.report.sections.parts import Column, Section, Table, claims, numbers, table, words
 from comparisons.report.tables import settings
-from inference.method import label
 from models.capabilities import HasOwnPrograms
 from models.programs.density import languages, quantity_table
 from models.spec import Model
@@ -40,7 +40,11 @@ def programs(known: Facts) -> Section:
     own = isinstance(model, HasOwnPrograms)  # of which our own words would say nothing
     documents = () if own else (inspect.getdoc(cls), inspect.getdoc(inspect.getmodule(cls)))
     question = "What is fitted, and are the two programs one model?"
-    told = claims(known.result, Section("model", "Model", question))
+    agreed = known.result.verdicts.get(GATE, ())
+    finding = ""
+    if all(verdict.outcome == "AGREE" for verdict in agreed):
+        finding = f"They are one model: all {len(agreed)} statements on the two programs agree."
+    told = claims(known.result, Section("model", "Model and programs", question), finding)
     if len(languages(model)) == 1:
         told = told._replace(verdict="One program only: there is nothing to hold it against.")
     return told._replace(
@@ -50,7 +54,8 @@ def programs(known: Facts) -> Section:
             table("Hyper-parameters, priors included", settings(model).items(), hyper),
             *told.tables,
         ],
-        notes=[text for text in documents if text],
+        notes=[text for text in (known.result.data.attrs.get("read"),) if text],
+        statements=[text for text in documents if text],
         sources=tuple(
             (f"{_LIBRARIES[one]} program", _source(model, one)) for one in languages(model)
         ),
@@ -91,9 +96,31 @@ def order(known: Facts) -> Section:
         file="criteria.csv",
     )
     question = "How large a model do the data support, and does BIC stand in for the evidence?"
-    told = claims(known.result, Section("order", "Which order?", question))
+    section = Section("order", "Which order?", question)
+    told = claims(known.result, section, _choices(known.rows["criteria"]))
     pictures = [curves.orders(known.rows["criteria"]), *told.pictures]
     return told._replace(pictures=pictures, tables=[shown, *told.tables])
+
+
+def _choices(rows: Sequence[Row]) -> str:
+    """The order that every criterion chooses; without orders, what they say of the one there is."""
+    start, chosen = "choice of ", dict[str, list[str]]()
+    for row in rows:
+        if row["criterion"] == "order":
+            criterion = row["method"].removeprefix(start)
+            chosen.setdefault(number(row["value"]), []).append(criterion)
+    if chosen:
+        told = (f"{', '.join(names)} choose order {order}" for order, names in chosen.items())
+        return f"{'; '.join(told)}."
+    known = {row["criterion"]: row for row in rows if math.isfinite(row["value"])}
+    scales = {"aic": ("AIC", 1), "bic": ("BIC", 1), "log_evidence": ("−2 log evidence", -2)}
+    scales["elpd_loo"] = "−2 leave-one-out log density", -2
+    told = (
+        f"{words} {estimate(scale * known[name]['value'], abs(scale) * known[name]['error'], 1)}"
+        for name, (words, scale) in scales.items()
+        if name in known
+    )
+    return f"The model has no order to choose. {', '.join(told)}." if known else ""
 
 
 def _criterion(name: str) -> Column:
@@ -131,20 +158,17 @@ def fit(known: Facts) -> Section:
     if isinstance(known.replicates, str):
         verdict = f"Not checked: {known.replicates}."
     else:
-        pictures = [figures.predictive(known.replicates), figures.pit(known.replicates)]
+        pictures = [figures.predictive(known.replicates)]
     if outside:
-        where = ", ".join(f"{row['column']} at {row['quantile']:.0%}" for row in outside[:6])
+        where = listed(f"{row['column']} at {100 * row['quantile']:.0f} %" for row in outside)
         start = f"{len(outside)} of {len(rows)} quantiles of the data lie outside 95 % of the"
         verdict = f"{start} replicated ones: {where}."
-    if known.source:
-        drawn = draws.prior_and_posterior(known.result, known.source)
-        pictures.append(figures.prior_posterior(*drawn, label(known.source)))
     quantiles = table(
         "Quantiles of the data and of the replicated data sets",
         rows,
         {
             "column": words("column"),
-            "quantile": numbers(lambda row: f"{row['quantile']:.0%}"),
+            "quantile": numbers(lambda row: f"{100 * row['quantile']:.0f} %"),
             "data": numbers(lambda row: number(row["observed"], row["replicated_sd"] / 10)),
             "replicated": numbers("replicated", "replicated_sd", with_error),
             "share below": numbers(lambda row: f"{row['share_below']:.2f}"),
@@ -153,4 +177,4 @@ def fit(known: Facts) -> Section:
         "share below the data's.",
     )
     question = "Could the model have produced these data?"
-    return Section("fit", "Does it fit?", question, verdict, pictures, [quantiles])
+    return Section("fit", "Does the model fit?", question, verdict, pictures, [quantiles])

@@ -8,9 +8,9 @@ import xarray as xr
 from comparisons.report import headline, tables
 from comparisons.report.figures import curves
 from comparisons.report.figures.canvas import Picture
-from comparisons.report.formats import estimate, number, with_error
+from comparisons.report.formats import estimate, number, signed, with_error
 from comparisons.report.result import CaseResult
-from comparisons.verdict import Outcome, Verdict
+from comparisons.verdict import HOLDS, Outcome, Verdict
 
 _SECTION = {
     "same_model": "model",
@@ -37,7 +37,7 @@ _HEADINGS: dict[Outcome, str] = {
     "AGREE": "what agrees",
 }
 """How the verdicts of a comparison are told, what matters most first."""
-LONG = 30
+LONG = 40
 """Rows beyond which a table is folded."""
 
 type Get = str | int | Callable[[Any], str]
@@ -62,7 +62,7 @@ def _got(row: Any, what: Get) -> str:
 
 def words(what: Get) -> Column:
     """A column of text."""
-    return lambda row: Cell(str(_got(row, what)))
+    return lambda row: Cell(signed(str(_got(row, what))))
 
 
 def marks(what: Get) -> Column:
@@ -119,7 +119,7 @@ def table(
 
 
 class Section(NamedTuple):
-    """A section of a page; what is None or has no rows is not shown."""
+    """A question of a page, folded under its finding; what is None or has no rows is not shown."""
 
     anchor: str
     title: str
@@ -129,27 +129,30 @@ class Section(NamedTuple):
     tables: Sequence[Table] = ()
     counts: Mapping[Outcome, int] | None = None
     notes: Sequence[str] = ()
+    statements: Sequence[str] = ()
     sources: tuple[tuple[str, str], ...] = ()
     """Names and texts of programs."""
 
 
-def claims(result: CaseResult, section: Section) -> Section:
-    """The section with what its comparisons told: their verdicts, figures and tables."""
+def claims(result: CaseResult, section: Section, finding: str = "") -> Section:
+    """The section with what its comparisons told: their verdicts, figures and tables.
+
+    The finding comes first; what differs, or needs more draws, is said after it.
+    """
     where = {name: _SECTION.get(name, "agreement") for name in result.verdicts}
     told = {n: found for n, found in result.verdicts.items() if where[n] == section.anchor}
     if verdicts := [verdict for every in told.values() for verdict in every]:
         counts = headline.counts(verdicts)
-        sentence = next(text for outcome, text in _SENTENCES.items() if counts[outcome])
-        section = section._replace(verdict=sentence, counts=counts)
-    pictures, shown, notes = [], [], []
+        outcome, said = next(pair for pair in _SENTENCES.items() if counts[pair[0]])
+        said = "" if finding and outcome in HOLDS else said
+        section = section._replace(verdict=f"{finding} {said}".strip(), counts=counts)
+    pictures, shown = [], []
     for name, verdicts in told.items():
         heading, published = result.titles.get(name, name), result.figures.get(name)
         if published is not None and tables.lists(published, tables.LADDER):
             pictures.append(curves.ladder(name, published.to_dataframe()))
         shown += _tables(heading, verdicts, published)
-        if not verdicts:
-            notes.append(f"{heading}: does not apply to this case.")
-    return section._replace(pictures=pictures, tables=shown, notes=notes)
+    return section._replace(pictures=pictures, tables=shown)
 
 
 def _tables(
@@ -162,6 +165,9 @@ def _tables(
             str(name).replace("_", " "): (numbers if one.dtype.kind in "iuf" else words)(str(name))
             for name, one in published.data_vars.items()
         }
+        if {"value", "error"} <= columns.keys():
+            columns["value"] = numbers("value", "error", with_error)
+            del columns["error"]
         yield table(f"{title}: its table", tables.table_rows(published), columns)
     columns = {
         "statement": words(lambda v: v.about),

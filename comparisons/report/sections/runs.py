@@ -8,7 +8,7 @@ from comparisons.report.facts import Facts, provenance
 from comparisons.report.figures import agreement as figures
 from comparisons.report.figures import runs
 from comparisons.report.figures.canvas import Picture
-from comparisons.report.formats import estimate, number, percent, seconds, with_error
+from comparisons.report.formats import estimate, listed, number, percent, seconds, with_error
 from comparisons.report.headline import Row
 from comparisons.report.sections.parts import (
     Column,
@@ -20,7 +20,7 @@ from comparisons.report.sections.parts import (
     table,
     words,
 )
-from comparisons.report.tables import OPTIMISERS, sampled
+from comparisons.report.tables import LADDER, OPTIMISERS, lists, sampled, table_rows
 from inference.method import label
 
 _TITLES = {"newton_decrement": "standard errors from the optimum", "runner_up": "next best"}
@@ -33,7 +33,7 @@ def trust(known: Facts) -> Section:
     sound = len(result.estimates) - len(troubled)
     verdict = f"{sound} of {len(result.estimates)} fits passed every check of the run itself"
     if troubled:
-        verdict += f"; not {', '.join(troubled)}"
+        verdict += f"; not {listed(troubled)}"
     reasons = [
         *((name, "problem", "; ".join(problems)) for name, problems in troubled.items()),
         *((name, "failed", reason) for name, reason in result.failures.items()),
@@ -88,10 +88,10 @@ def _columns(*names: str) -> dict[str, Column]:
 
 
 def _pictures(known: Facts) -> list[Picture | None]:
-    """The first sampler and the first that has problems: a second healthy run shows nothing new."""
+    """The first sampler that has problems, or the first: another healthy run shows nothing new."""
     fits = [(method, fit) for method, fit, _ in sampled(known.result)]
-    shown = fits[:1] + [sampler for sampler in fits[1:] if sampler[1].problems][:1]
-    return [*(runs.ranks(*one, known.notable) for one in shown), runs.paths(known.result)]
+    shown = [one for one in fits if one[1].problems][:1] or fits[:1]
+    return [runs.ranks(*one, known.notable) for one in shown]
 
 
 def _convergence(known: Facts) -> Table:
@@ -157,33 +157,45 @@ def agreement(known: Facts) -> Section:
         "98.5 %, careful down to 85 %. It says nothing of whether the method did what it promises: "
         "that is for the verdicts below.",
     )
-    forest = table(
-        "The numbers of the forest plot",
-        known.rows["forest"],
+    samplers = table(
+        "Every two samplers",
+        known.rows["samplers"],
         {
-            "method": words(lambda row: row["method"] + " †" * row["sampling_approximation"]),
-            "scalar": words("parameter"),
-            "mean": _end("mean"),
-            "5.5 %": _end("q0.055"),
-            "25 %": _end("q0.25"),
-            "75 %": _end("q0.75"),
-            "94.5 %": _end("q0.945"),
+            "samplers": words(lambda row: f"{row['method']} and {row['other']}"),
+            "largest difference of a mean, sd": numbers("difference", "error", with_error),
+            "of": words("parameter"),
+            "smallest that would have been seen, sd": numbers("seen", 0.01),
         },
-        note="On the natural scale: mean, and the ends of the 50 % and 89 % equal-tailed "
-        "intervals. † sampling approximation, N(estimate, covariance).",
-        folded=True,
+        note="Differences of posterior means in posterior standard deviations; one beyond the "
+        "last column is no accident of the draws, at a false-alarm rate of 0.001.",
     )
     question = "Did every method do its job, and is its job good enough here?"
-    told = claims(known.result, Section("agreement", "Do the methods agree?", question))
-    densities = figures.densities(known.drawn, names)
-    pairs = figures.pairs(known.result, reference, names)
-    pictures, tables = [densities, pairs, *told.pictures], [against, forest, *told.tables]
-    return told._replace(pictures=pictures, tables=tables)
+    section = Section("agreement", "Do the methods agree?", question)
+    told = claims(known.result, section, _done(known))
+    drawn = known.drawn, names
+    first, densities = figures.forest(known.found, *drawn), figures.densities(*drawn)
+    pictures = [first, densities, figures.pairs(known.result, reference, names), *told.pictures]
+    return told._replace(pictures=pictures, tables=[against, samplers, *told.tables])
 
 
-def _end(name: str) -> Column:
-    """With digits down to a sixtieth of the interval's length."""
-    return numbers(lambda row: number(row[name], (row["q0.945"] - row["q0.055"]) / 60))
+def _done(known: Facts) -> str:
+    """Which fits reached their own target, and how the graded ones are graded."""
+    found: dict[str, set[str]] = {}
+    for row in known.result.verdicts.get("own_target", ()):
+        found.setdefault(row.method, set()).add(row.outcome)
+    judged = {name: own for name, own in found.items() if own != {"NOT COMPARABLE"}}
+    missed = [name for name, own in judged.items() if "DIFFER" in own]
+    unsure = [name for name, own in judged.items() if "UNSURE" in own and name not in missed]
+    told = ""
+    if judged:
+        reached = len(judged) - len(missed) - len(unsure)
+        told = f"{reached} of {len(judged)} fits reach their own target"
+        told += f"; not {listed(missed)}" if missed else ""
+        told += f"; not decided: {listed(unsure)}" if unsure else ""
+        told += ". "
+    words = {"ok": "ok", "careful": "to be used with care", "no": "not to be used"}
+    graded = [f"{count} {words[mark]}" for mark, count in known.screen.marks.items()]
+    return told + (f"By their 95 % intervals, {', '.join(graded)}." if graded else "")
 
 
 def information(known: Facts) -> Section:
@@ -205,9 +217,29 @@ def information(known: Facts) -> Section:
     )
     question = "Is the posterior as narrow as theory says, and does any estimator beat the bound?"
     section = Section("fisher", "Fisher information and Cramér–Rao", question)
-    told = claims(known.result, section)
-    pictures = [figures.deviations(known.found, known.notable), *told.pictures]
-    return told._replace(pictures=pictures, tables=[*told.tables, estimates])
+    told = claims(known.result, section, _bounded(known))
+    return told._replace(tables=[*told.tables, estimates])
+
+
+def _bounded(known: Facts) -> str:
+    """The posterior's sds over the bound, and the variance of the estimator at the data's own N."""
+    told, result = "", known.result
+    sds = [v.observed for v in result.verdicts.get("cramer_rao", ()) if v.quantity == "sd"]
+    if sds := [ratio for ratio in sds if math.isfinite(ratio)]:
+        told = f"The posterior's sds are {_between(sds)} of the Cramér–Rao bound. "
+    ladder = result.figures.get("cramer_rao")
+    rows = table_rows(ladder) if ladder is not None and lists(ladder, LADDER) else []
+    rows = [row for row in rows if row["statistic"] == "variance / bound"]
+    if rows:
+        n = min(row["n"] for row in rows)  # the first rung is that of the data
+        own = [row["value"] for row in rows if row["n"] == n]
+        told += f"At N = {n:,}, maximum likelihood has {_between(own)} of the bound's variance."
+    return told
+
+
+def _between(values: Sequence[float]) -> str:
+    low, high = number(min(values), 0.05), number(max(values), 0.05)
+    return low if low == high else f"{low} to {high}"
 
 
 def cost(known: Facts) -> Section:
@@ -219,7 +251,7 @@ def cost(known: Facts) -> Section:
         best = max(ranked, key=lambda row: row["ess_per_second"])
         verdict = (
             f"Among the samplers that passed, {best['method']} gives most effective draws per "
-            f"second of sampling: {best['ess_per_second']:.0f}."
+            f"second of sampling: {best['ess_per_second']:,.0f}."
         )
     columns = {
         "method": words("method"),
@@ -241,6 +273,8 @@ def origin(known: Facts, command: str) -> Section:
     facts = provenance(known.result, command)
     versions = facts.pop("versions")
     told = [(key.replace("_", " "), str(value)) for key, value in facts.items()]
+    if read := known.result.data.attrs.get("read"):
+        told.append(("data", read))
     changed = [change for change in known.changes or () if change[1] != "unchanged"]
     columns = _columns("statement", "change", "numbers")
     tables = [
