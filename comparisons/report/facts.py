@@ -45,6 +45,7 @@ class Facts:
         rows: of every table, by its name.
         changes: what changed since the last run, as (statement, change, reason); None if there
             was none.
+        studied: rows of `study.csv` on intervals of this model, with the `page` of their study.
     """
 
     result: CaseResult
@@ -57,6 +58,7 @@ class Facts:
     replicates: Replicates | str
     rows: Mapping[str, list[Row]]
     changes: tuple[tuple[str, str, str], ...] | None = None
+    studied: tuple[Row, ...] = ()
 
     @property
     def counts(self) -> dict[Outcome, int]:
@@ -90,7 +92,6 @@ def facts(result: CaseResult) -> Facts:
         "optimisers": tables.optimiser_rows(result),
         "agreement": found.rows,
         "samplers": headline.pairs(result),
-        "forest": tables.forest_rows(drawn, notable),
         "predictive": predictive,
         "costs": tables.cost_rows(result, convergence),
     }

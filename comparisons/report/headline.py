@@ -9,10 +9,9 @@ from itertools import combinations
 from math import hypot, isfinite, isnan, log, nan
 from typing import Any, NamedTuple
 
-from comparisons.distances import wasserstein
 from comparisons.grades import Grade, from_table, worst_of
 from comparisons.policy import OPTIMUM, POSTERIOR, Z
-from comparisons.reference import own_draws, reference, samplers, scalars, shared
+from comparisons.reference import reference, samplers, scalars, shared
 from comparisons.report.result import CaseResult
 from comparisons.verdict import OUTCOMES, Outcome, Verdict
 from inference.catalogue import catalogue
@@ -35,9 +34,6 @@ class Agreement(NamedTuple):
         shift, shift_error       of the location, in reference standard deviations
         ratio, ratio_error       of the standard deviation to the reference's
         holds, …, mark, cause    the grade; where there is none, why
-        shift_over_error         NaN where nothing is random
-        distance                 Wasserstein's of the draws, in reference standard deviations
-        distance_halves          that between two halves of the reference's own draws
     """
 
     reference: Method | None
@@ -62,14 +58,13 @@ def agreement(result: CaseResult) -> Agreement:
     truth, rows = numbers.pop(against), []
     for method, own in numbers.items():
         names = [name for name in own if name in truth]
-        distances = _distances(result, method, against, names)
         problems = "; ".join(result.estimates[method].problems)
         ungraded = {"holds": nan, "holds_error": nan, "mark": "", "cause": problems}
         for name in names:
             row = {"method": label(method), "parameter": name, **_beside(own[name], truth[name])}
             if grade := graded.get((label(method), name)):
                 row |= {one: getattr(grade, one) for one in ungraded}
-            rows.append({**ungraded, **row, **distances[name]})
+            rows.append({**ungraded, **row})
     return Agreement(against, tuple(truth), rows)
 
 
@@ -79,23 +74,9 @@ def _beside(one: Scalar, truth: Scalar) -> Row:
     return {
         "shift": shift,
         "shift_error": error,
-        "shift_over_error": shift / error if error > 0 else nan,
         "ratio": ratio,
         "ratio_error": hypot(one.sd_error, ratio * truth.sd_error) / truth.sd,
     }
-
-
-def _distances(
-    result: CaseResult, method: Method, against: Method, names: list[str]
-) -> Mapping[str, Row]:
-    draws = [own_draws(result.estimates[one], names) for one in (method, against)]
-    if not names or draws[0] is None or draws[1] is None:
-        return {name: {"distance": nan, "distance_halves": nan} for name in names}
-    own, truth = (array.reshape(-1, len(names)) for array in draws if array is not None)
-    scale = truth.std(axis=0)
-    apart, halves = wasserstein(own, truth), wasserstein(truth[::2], truth[1::2])
-    pairs = zip(names, apart.value / scale, halves.value / scale, strict=True)
-    return {n: {"distance": float(d), "distance_halves": float(h)} for n, d, h in pairs}
 
 
 def pairs(result: CaseResult) -> list[Row]:

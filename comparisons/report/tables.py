@@ -14,7 +14,7 @@ import xarray as xr
 from comparisons.criteria import by_fit
 from comparisons.grades import Grade
 from comparisons.reference import own_draws
-from comparisons.report.draws import Comparable, Replicates
+from comparisons.report.draws import Replicates
 from comparisons.report.headline import Row, duration, published_grades
 from comparisons.report.result import CaseResult
 from comparisons.verdict import Verdict
@@ -41,8 +41,6 @@ OPTIMISERS = (
     *("iterations", "measured_rate", "predicted_rate", "shortfall"),
 )
 """How optimisers and EM describe their run."""
-_INTERVALS = (0.055, 0.25, 0.75, 0.945)
-"""Ends of the 89 % and of the 50 % interval."""
 
 
 def model_title(model: Model) -> str:
@@ -236,18 +234,6 @@ def cost_rows(result: CaseResult, convergence: Sequence[Row]) -> list[Row]:
             ess = effective[label(method)] / parts["run"]
         sums = {"total": duration(fit), "ess_per_second": ess}
         rows.append({"method": label(method), **parts, **sums})
-    return rows
-
-
-def forest_rows(comparable: Comparable, names: Sequence[str]) -> list[Row]:
-    """The numbers that the forest plot draws, on the natural scale."""
-    rows = []
-    for method in comparable.methods:
-        means, ends = comparable.moments(method)[0], comparable.quantiles(method, _INTERVALS)
-        for name, mean, own in zip(names, means.tolist(), ends.T.tolist(), strict=True):
-            row = {"method": label(method), "parameter": name, "mean": mean}
-            row |= {f"q{level:g}": end for level, end in zip(_INTERVALS, own, strict=True)}
-            rows.append(row | {"sampling_approximation": method in comparable.normal})
     return rows
 
 

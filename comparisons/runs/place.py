@@ -97,7 +97,8 @@ def publish(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Pat
 
     A report that is already there, of the same results and by the same code, stays as it is.
     """
-    key = digest([command, [result.key for result in results], page_source()])
+    studied = (read(out / "study.csv") or b"").decode(errors="replace")
+    key = digest([command, [result.key for result in results], studied, page_source()])
     match mark := _read_mark(out):
         case {"key": known, "page": name, "files": files, "screens": texts} if known == key:
             if all(map(Output(out).intact, (name, *files))):

@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # a study is not loaded to write its page
 _PLACE = ("method", "n", "quantity", "parameter")
 _NUMBERS = ("value", "error", "theory")
 COLUMNS = ("study", "model", *_PLACE, *_NUMBERS, "verdict")
+_INTERVALS = ("calibration", "coverage")
+"""Studies whose verdicts the page of a case shows."""
 _UNFOLDED = 12
 """Rows of verdicts beyond which a table is folded."""
 _MANY = 10**8
@@ -80,6 +82,18 @@ def studies_page(out: Path, stage: Path, command: str) -> str:
     ]
     overview = (out / "index.html").is_file()
     return render("studies.html", title="Studies", rows=listed, command=command, overview=overview)
+
+
+def intervals(out: Path, stage: Path) -> dict[str, tuple[Row, ...]]:
+    """The rows of every model's studies of its intervals, with the page of each, by model."""
+    found: dict[str, tuple[Row, ...]] = {}
+    for row in _records("study.csv", out, stage):
+        if row["study"] in _INTERVALS and row["verdict"]:
+            own = {name: float(row[name] or "nan") for name in _NUMBERS}
+            model = row["model"].removeprefix("'")
+            own = {**row, **own, "page": _file(row["study"], model)}
+            found[model] = (*found.get(model, ()), own)
+    return found
 
 
 def study_names(study: str, model: Model) -> list[str]:

@@ -15,9 +15,16 @@ from comparisons.report.facts import Facts, as_json, facts, plain, same_data
 from comparisons.report.files import TABLES, check_slugs, page_source, published, put
 from comparisons.report.first_screen import FirstScreen
 from comparisons.report.pages.case import case_page, index_page
-from comparisons.report.pages.study import studies_page
+from comparisons.report.pages.study import intervals, studies_page
 from comparisons.report.result import CaseResult
-from comparisons.report.tables import CRITERIA, ESTIMATES, GRADES, VERDICTS, csv_text, identity
+from comparisons.report.tables import (
+    CRITERIA,
+    ESTIMATES,
+    GRADES,
+    VERDICTS,
+    csv_text,
+    identity,
+)
 from comparisons.store.keys import digest, versions
 from comparisons.store.output import Output, read
 from inference.method import label
@@ -67,7 +74,8 @@ def _page(known: Facts, out: Path, command: str) -> str:
     """The page of a case; the one that is there, if it has the same key and nobody touched it."""
     paths = known.result.files.items()
     files = {label(m): Path(os.path.relpath(path, out)).as_posix() for m, path in paths}
-    key = digest([known.result.key, command, known.changes, files, versions(), page_source()])
+    told = known.changes, plain(known.studied)
+    key = digest([known.result.key, command, told, files, versions(), page_source()])
     old = (read(out / f"{known.result.slug}.html") or b"").decode(errors="replace")
     page, _, mark = old.rpartition("<!-- ")
     if mark != f"{digest([key, page])} -->\n":
@@ -76,16 +84,17 @@ def _page(known: Facts, out: Path, command: str) -> str:
 
 
 def _compared(every: Sequence[Facts], old: Path, new: Path) -> list[Facts]:
-    """The cases with what changed since the last run, where there was one that can be read."""
+    """The cases with what changed since the last run, where one can be read, and their studies."""
     try:
         found = differences(old, new) if old.is_file() else []
     except DataError:
         found = []
-    compared = []
+    compared, studied = [], intervals(old.parent, new.parent)
     for known in every:
         case = tuple(identity(known.result).values())
         own = [change for change in found if change.row[1:3] == case]
         changes = tuple((f"{row[0]}: {row[3]}", change, reason) for row, change, reason in own)
         told = changes if any(reason != "new" for *_, reason in changes) else None
-        compared.append(dataclasses.replace(known, changes=told))
+        rows = studied.get(case[0], ())
+        compared.append(dataclasses.replace(known, changes=told, studied=rows))
     return compared

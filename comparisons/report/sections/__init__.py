@@ -14,6 +14,7 @@ def sections(known: Facts, command: str) -> list[Section]:
         runs.information(known),
         model.order(known),
         model.fit(known),
+        runs.calibration(known),
         runs.cost(known),
         runs.origin(known, command),
     )
@@ -23,5 +24,5 @@ def sections(known: Facts, command: str) -> list[Section]:
             pictures=[picture for picture in section.pictures if picture],
             tables=[table for table in section.tables if table.rows],
         )
-        for number, section in enumerate(every, 1)
+        for number, section in enumerate(filter(None, every), 1)
     ]
