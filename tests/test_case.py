@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, final
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -18,6 +19,7 @@ from inference.estimate import Estimate, Quantity
 from inference.method import Kind, Method, label
 from models.catalogue.gaussian import Gaussian
 from models.errors import ConfigError, FitError, StoreError
+from models.programs.precision import float64_is_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -316,6 +318,15 @@ def test_a_table_that_kills_its_workers_is_left_out(statements, tmp_path: Path) 
     assert record["problems"]["differs"] == "the worker died twice"
     assert "table of differs" not in record["failures"]
     assert record["verdicts"]["differs"]
+
+
+def test_tables_are_made_in_float64_whatever_is_stored(statements, tmp_path: Path) -> None:
+    del statements["breaks"]
+    statements["differs"].table = lambda case: xr.Dataset({"on": ("row", [float64_is_on()])})
+    case = a_case(store=Store(tmp_path))
+    with jax.enable_x64(False):
+        record = run(case, Store(tmp_path))
+    assert record["tables"]["differs"]["data_vars"]["on"]["data"] == [True]
 
 
 def test_an_unchanged_case_is_not_computed_again(statements, tmp_path: Path) -> None:

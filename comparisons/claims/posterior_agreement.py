@@ -56,7 +56,6 @@ def compare(case: Case) -> Iterator[Verdict]:
         yield from same_moments(one, other, one.sd, parameter=scalar, **sides)
 
 
-@float64
 def table(case: Case) -> xr.Dataset | None:
     """The grade of every method for every quantity; None without a reference."""
     rows = graded(case.model, case.data, case.estimates())

@@ -14,7 +14,7 @@ from comparisons.claims import GATE
 from comparisons.grades import MARKS, Grade
 from comparisons.policy import INTERVAL, POSTERIOR, PULL
 from comparisons.reference import exact_posterior, reference, scalars
-from comparisons.report.formats import number, percent, seconds, signed, with_error
+from comparisons.report.formats import number, percent, readable, seconds, with_error
 from comparisons.report.headline import duration, family_name
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Scalar
@@ -152,8 +152,8 @@ def first_screen(
         judged = {against: (INTERVAL, "", "the reference")}
         judged |= {m: _judgement(m, fits[m], worst, off, verdicts) for m in fits if m != against}
     lines = _lines(fits, numbers, shown, judged, grouped=against is not None)
-    warned, noted = (tuple(map(signed, some)) for some in (above, notes))
-    return FirstScreen(title, held, signed(told), warned, tuple(shown), tuple(lines), noted)
+    warned, noted = (tuple(map(readable, some)) for some in (above, notes))
+    return FirstScreen(title, held, readable(told), warned, tuple(shown), tuple(lines), noted)
 
 
 def _worst(grades: Iterable[Grade]) -> Grade:
@@ -184,7 +184,7 @@ def _lines(
         texts = tuple("–" if one is None else with_error(one.location, one.sd) for one in own)
         held, mark, words = judgement
         khat = float(fits[method].record.attrs.get("khat", nan))
-        told = held, mark, signed(words), duration(fits[method])
+        told = held, mark, readable(words), duration(fits[method])
         line = Line(label(method), texts, khat, *told)
         alone = not grouped or method.kind == "sampler" or method.shipped
         alike = label(method) if alone else f"{method.name}{method.family}"

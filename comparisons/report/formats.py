@@ -6,7 +6,8 @@ import unicodedata
 from collections.abc import Iterable
 
 _MINUS = re.compile(r"(?<![\w.)\[\]-])-(?=[\d.∞])|(?<=\de)-(?=\d)")
-_NOTHING = 1e-8
+_OPG = re.compile(r"\bopg\b(?!\])")
+_NOTHING = 1e-8  # an error far below any size that prints
 _SHORTEST = 0.001
 """Seconds."""
 _LONGEST = 160
@@ -20,9 +21,9 @@ def number(value: float, error: float = 0.0) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if isinstance(value, int):
-        return signed(f"{value:,}")
-    # an error far below any size that prints says that the number is exact
-    return "0" if value == 0 and error < _NOTHING else signed(format(value, _format(value, error)))
+        return readable(f"{value:,}")
+    exact = value == 0 and error < _NOTHING
+    return "0" if exact else readable(format(value, _format(value, error)))
 
 
 def with_error(value: float, error: float) -> str:
@@ -31,7 +32,7 @@ def with_error(value: float, error: float) -> str:
     if not math.isfinite(value) or not 0 < error < math.inf:
         return shown
     pattern = _format(value, error)
-    return f"{shown} ± {signed(format(error, pattern if pattern.endswith('f') else '.1e'))}"
+    return f"{shown} ± {readable(format(error, pattern if pattern.endswith('f') else '.1e'))}"
 
 
 def _format(value: float, error: float) -> str:
@@ -55,9 +56,9 @@ def seconds(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.2g}" if value < 10 else f"{value:,.0f}"
 
 
-def signed(text: str) -> str:
-    """Text whose negative numbers have the minus sign; names and dates keep their hyphens."""
-    return _MINUS.sub("−", text)
+def readable(text: str) -> str:
+    """Text with minus signs before its numbers, and without names of our own for things."""
+    return _OPG.sub("outer-product (OPG)", _MINUS.sub("−", text))
 
 
 def listed(names: Iterable[str], most: int = 4) -> str:

@@ -29,6 +29,7 @@ from comparisons.verdict import Verdict, at_tolerance, not_comparable
 from inference.estimate import Estimate
 from inference.method import Method, label
 from models.errors import StoreError, told
+from models.programs.precision import float64
 
 _CASE = Path(str(_case.__file__))
 """Every comparison is given a case, and therefore depends on its code."""
@@ -262,7 +263,7 @@ def tabulated(
         if table is None or name in problems:
             continue
         activity("compare", _table_of(name), 0.0)
-        published, problem = _attempted("table", partial(table, case))
+        published, problem = _attempted("table", partial(float64(table), case))
         if problem:
             problems[name] = problem
         elif published is not None:

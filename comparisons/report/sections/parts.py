@@ -8,7 +8,7 @@ import xarray as xr
 from comparisons.report import headline, tables
 from comparisons.report.figures import curves
 from comparisons.report.figures.canvas import Picture
-from comparisons.report.formats import estimate, number, signed, with_error
+from comparisons.report.formats import estimate, number, readable, with_error
 from comparisons.report.result import CaseResult
 from comparisons.verdict import HOLDS, Outcome, Verdict
 
@@ -62,7 +62,7 @@ def _got(row: Any, what: Get) -> str:
 
 def words(what: Get) -> Column:
     """A column of text."""
-    return lambda row: Cell(signed(str(_got(row, what))))
+    return lambda row: Cell(readable(str(_got(row, what))))
 
 
 def marks(what: Get) -> Column:
