@@ -69,7 +69,8 @@ class Facts:
 def facts(result: CaseResult) -> Facts:
     """Analyses a case."""
     found = headline.agreement(result)
-    notable = headline.notable(found)
+    every = headline.free(result.model, found.scalars)
+    notable = headline.notable(found._replace(scalars=tuple(every)))
     drawn = draws.comparable(result, notable)
     # the reference, or the first reliable sampler
     source = found.reference

@@ -15,12 +15,11 @@ from comparisons.grades import MARKS, Grade
 from comparisons.policy import INTERVAL, POSTERIOR, PULL
 from comparisons.reference import exact_posterior, reference, scalars
 from comparisons.report.formats import number, percent, readable, seconds, with_error
-from comparisons.report.headline import duration, family_name
+from comparisons.report.headline import duration, family_name, free
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Scalar
 from inference.method import Method, label
 from models.capabilities import HasOwnPrograms
-from models.programs.density import quantity_table
 from models.spec import Model
 
 SHOWN = 3
@@ -138,7 +137,7 @@ def first_screen(
             "UNKNOWN: no sampler of the posterior passed its checks, so nothing vouches for the "
             "cheap methods; estimates can still be compared with one another."
         )
-        shown = _free(model, max(numbers.values(), key=len, default={}))[:SHOWN]
+        shown = free(model, max(numbers.values(), key=len, default={}))[:SHOWN]
         judged = {m: (nan, "", [*f.problems, "nothing to judge it by"][0]) for m, f in fits.items()}
     else:
         held = f"reference: {label(against)}, passed its checks"
@@ -148,7 +147,7 @@ def first_screen(
         missed = [v for v in verdicts.get("own_target", ()) if v.outcome == "DIFFER"]
         off = {v.method: v.cause or "it misses its own target" for v in reversed(missed)}
         told = _sentence(fits, worst, off)
-        shown = _shown(grades, _free(model, numbers[against]))
+        shown = _shown(grades, free(model, numbers[against]))
         judged = {against: (INTERVAL, "", "the reference")}
         judged |= {m: _judgement(m, fits[m], worst, off, verdicts) for m in fits if m != against}
     lines = _lines(fits, numbers, shown, judged, grouped=against is not None)
@@ -238,14 +237,6 @@ def _missed(verdicts: Verdicts) -> Iterator[str]:
             if name == "own_target" and first.cause:
                 told = f"{first.method} {first.cause}"
             yield f"{name.replace('_', ' ')}: {told}{more}"
-
-
-def _free(model: Model, every: Iterable[str]) -> list[str]:
-    """Without the last entry of a simplex, which the others tell."""
-    names = list(every)
-    simplices = [p.name for p in quantity_table(model) if p.support == "simplex"]
-    last = {name for p in simplices for name in [n for n in names if n.startswith(f"{p}[")][-1:]}
-    return [name for name in names if name not in last]
 
 
 def _shown(grades: Sequence[Grade], every: Sequence[str]) -> list[str]:

@@ -17,6 +17,8 @@ from comparisons.verdict import OUTCOMES, Outcome, Verdict
 from inference.catalogue import catalogue
 from inference.estimate import Estimate, Scalar
 from inference.method import Method, label, variants
+from models.programs.density import quantity_table
+from models.spec import Model
 
 type Row = dict[str, Any]
 """A row of a table, by column."""
@@ -98,13 +100,22 @@ def pairs(result: CaseResult) -> list[Row]:
     return rows
 
 
+def free(model: Model, every: Iterable[str]) -> list[str]:
+    """Without the last entry of a simplex, which the others tell."""
+    names = list(every)
+    simplices = [p.name for p in quantity_table(model) if p.support == "simplex"]
+    last = {name for p in simplices for name in [n for n in names if n.startswith(f"{p}[")][-1:]}
+    return [name for name in names if name not in last]
+
+
 def notable(found: Agreement, most: int = NOTABLE) -> tuple[str, ...]:
     """At most so many scalars: those on which the methods differ most, in their own order."""
     sizes = dict.fromkeys(found.scalars, 0.0)
     for row in found.rows:
         moves = row["shift"], log(row["ratio"]) if row["ratio"] > 0 else 0.0
         known = [abs(move) for move in moves if isfinite(move)]
-        sizes[row["parameter"]] = max([sizes[row["parameter"]], *known])
+        if row["parameter"] in sizes:
+            sizes[row["parameter"]] = max([sizes[row["parameter"]], *known])
     chosen = sorted(sizes, key=lambda name: -sizes[name])[:most]
     return tuple(name for name in found.scalars if name in chosen)
 

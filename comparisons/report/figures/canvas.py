@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from textwrap import fill
 from typing import Any, NamedTuple
 
-import numpy as np
-import xarray as xr
 from matplotlib import pyplot as plt
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -169,10 +167,3 @@ def marked(method: Method, drawn: Comparable) -> str:
     """A method's label with the marks that captions explain."""
     marks = "†" * (method in drawn.normal) + "‡" * (method in drawn.unreliable)
     return f"{literal(label(method))} {marks}" if marks else label(method)
-
-
-def tree(names: Sequence[str], draws: np.ndarray) -> xr.DataTree:
-    """Draws of scalars, shape (chain, draw, scalars), as ArviZ takes them."""
-    coords = {"chain": np.arange(draws.shape[0]), "draw": np.arange(draws.shape[1])}
-    arrays = {name: (("chain", "draw"), draws[..., j]) for j, name in enumerate(unique(names))}
-    return xr.DataTree.from_dict({"posterior": xr.Dataset(arrays, coords)})

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import arviz_plots as azp
 import numpy as np
+import xarray as xr
 
 from comparisons.reference import own_draws
 from comparisons.report.figures import canvas
 from comparisons.report.headline import Row
 from inference.estimate import Estimate
 from inference.method import Method, label
+
+_DRAWS = 250  # of each chain in a rank plot, which takes them for independent
 
 
 @canvas.drawing()
@@ -19,18 +22,21 @@ def ranks(method: Method, fit: Estimate, names: Sequence[str]) -> canvas.Picture
     draws = own_draws(fit, shown)
     if draws is None or not shown or len(draws) < 2:
         return None
-    figures = []
-    for place, name in enumerate(shown):
-        one = canvas.tree([name], draws[..., place : place + 1])
-        figures.append(canvas.arviz(azp.plot_rank, one, 2.2))
+    every = -(-draws.shape[1] // _DRAWS)
+    draws = draws[:, ::every]
+    figures, coords = [], {"chain": np.arange(len(draws)), "draw": np.arange(draws.shape[1])}
+    for place, name in enumerate(canvas.unique(shown)):
+        one = xr.Dataset({name: (("chain", "draw"), draws[..., place])}, coords)
+        tree = xr.DataTree.from_dict({"posterior": one})
+        figures.append(canvas.arviz(azp.plot_rank, tree, 2.2))
         figures[-1].subplots_adjust(0.12, 0.22, 0.97, 0.86)
     return canvas.picture(
         figures,
         "ranks",
         f"Rank plot of the {len(draws)} chains of {label(method)} for {', '.join(shown)}.",
-        f"{label(method)}: difference between the distribution of each chain's ranks and the "
-        "uniform one. p is the probability of differences at least as large among chains that "
-        "draw alike; points that stand out below α are marked.",
+        f"{label(method)}, one draw in {every}: each chain's ranks less uniform ones. p is the "
+        "probability of differences at least as large among chains that draw alike; points that "
+        "stand out below α are marked.",
     )
 
 

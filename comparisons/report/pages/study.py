@@ -30,8 +30,7 @@ if TYPE_CHECKING:  # a study is not loaded to write its page
 _PLACE = ("method", "n", "quantity", "parameter")
 _NUMBERS = ("value", "error", "theory")
 COLUMNS = ("study", "model", *_PLACE, *_NUMBERS, "verdict")
-_INTERVALS = ("calibration", "coverage")
-"""Studies whose verdicts the page of a case shows."""
+_INTERVALS = ("calibration", "coverage")  # studies that the page of a case shows
 _UNFOLDED = 12
 """Rows of verdicts beyond which a table is folded."""
 _MANY = 10**8

@@ -189,9 +189,10 @@ def _done(known: Facts) -> str:
         told += f"; not {listed(missed)}" if missed else ""
         told += f"; not decided: {listed(unsure)}" if unsure else ""
         told += ". "
-    words = {"ok": "ok", "careful": "to be used with care", "no": "not to be used"}
-    graded = [f"{count} {words[mark]}" for mark, count in known.screen.marks.items()]
-    return told + (f"By their 95 % intervals, {', '.join(graded)}." if graded else "")
+    words = {"ok": "will do", "careful": "to be used with care", "no": "not to be used"}
+    marks = known.screen.marks
+    graded = ", ".join(f"{count} {words[mark]}" for mark, count in marks.items())
+    return told + (f"Of {sum(marks.values())} graded methods, {graded}." if marks else "")
 
 
 def information(known: Facts) -> Section:
