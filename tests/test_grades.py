@@ -174,7 +174,7 @@ def test_the_cheapest_method_is_answered_for() -> None:
     assert said.endswith("No cheap method is better graded.")
     # without a maximum of the likelihood the best graded one is answered for
     said = screen(fits(vi=fit(0.0, 0.4, drawn=True), full=fit(0.0, 0.6, drawn=True))).sentence
-    assert said.startswith("NO: gaussian vi (full_rank) will not do.")
+    assert said.startswith("NO: gaussian vi (full rank) will not do.")
     assert "nothing vouches" in screen({METHODS["laplace[numpyro]"]: fit()}).sentence
 
 
@@ -196,7 +196,8 @@ def test_lines_say_how_each_method_stands() -> None:
     assert lines["maximum_likelihood[numpyro]"].words == "ok"
     assert lines["gaussian_vi[numpyro, mean_field]"].words.startswith("NO: ")
     text = screen(found).text()
-    assert text.splitlines()[0] == "gaussian · data"
+    held = "reference: nuts[numpyro], passed its checks"
+    assert text.splitlines()[0] == f"gaussian · data    {held}"
     assert all(name in text for name in lines)
 
 
@@ -213,7 +214,7 @@ def test_a_fit_that_misses_its_own_target_is_not_to_be_used() -> None:
 def test_a_prior_that_disagrees_with_the_data_is_a_warning() -> None:
     found = fits(ml=fit(), map=fit(-2.5))
     (warning,) = screen(found).warnings
-    assert "the prior disagrees with the data: it moves mu from 0 to -2.5, 2.5" in warning
+    assert "the prior disagrees with the data: it moves mu from 0 to −2.5, 2.5" in warning
     assert screen(fits(ml=fit(), map=fit(-0.5))).warnings == ()
     assert screen(fits(ml=fit()), warnings=["said before"]).text().splitlines()[1] == (
         "WARNING: said before"

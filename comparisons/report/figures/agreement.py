@@ -74,9 +74,7 @@ def _forest_caption(found: Agreement, drawn: Comparable, names: Sequence[str]) -
     intervals = "Thick 50 %, thin 89 % equal-tailed intervals and means"
     caption = f"{intervals}, in standard deviations of the {whose}.{_marks(drawn)}"
     if len(names) < len(found.scalars):
-        which = "those on which the methods differ most" if found.reference else "the first"
-        shown = f"Of {len(found.scalars)} scalars {len(names)} are drawn, {which}"
-        caption += f" {shown}; the tables have all."
+        caption += f" Of {len(found.scalars)} scalars, those that differ most; the tables have all."
     return caption
 
 

@@ -118,19 +118,14 @@ def panel(height: float, title: str = "", *, left: float = 0.5) -> tuple[Figure,
 def rows(labels: Sequence[str], title: str = "") -> tuple[Figure, Axes]:
     """A panel with a row for each label, which stands above its row."""
     figure, axes = panel(0.75 + ROW * len(labels), title, left=0.1)
-    name_rows(axes, labels)
-    axes.invert_yaxis()
-    return figure, axes
-
-
-def name_rows(axes: Axes, labels: Sequence[str]) -> None:
-    """Writes the names of the rows 0, 1, … into the panel, each above its row."""
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     where = {"transform": axes.get_yaxis_transform(), "fontsize": 7, "color": "#444444"}
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}
     for place, text in enumerate(labels):
         axes.text(0.0, place - 0.25, text, va="bottom", bbox=box, **where)
+    axes.invert_yaxis()
+    return figure, axes
 
 
 def handles(axes: Axes) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from textwrap import fill
 from typing import Any
 
-import arviz_plots as azp
 import pandas as pd
 
 from comparisons.exhibits import Curves
@@ -53,25 +52,6 @@ def orders(rows: Sequence[Row]) -> canvas.Picture | None:
         "below.",
         "Each criterion by order, with two standard errors where it has one; the lowest point "
         "is its choice.",
-    )
-
-
-@canvas.drawing()
-def compared(table: pd.DataFrame, name: str, data: str) -> canvas.Picture:
-    """Models of the same data by their expected log predictive density."""
-    labels, height = canvas.unique(list(map(str, table.index))), 0.7 + 0.35 * len(table)
-    visuals = {"title": False, "labels": False}
-    figure = canvas.arviz(azp.plot_compare, table.set_axis(labels), height, visuals=visuals)
-    figure.subplots_adjust(0.03, 0.45 / height, 0.97, 1 - 0.15 / height)
-    canvas.name_rows(figure.axes[0], labels)
-    figure.axes[0].margins(y=0.4 / len(table))  # else the edge cuts the outer marks
-    return canvas.picture(
-        [figure],
-        name,
-        f"Expected log predictive density of {', '.join(table.index)} on {data}, less the "
-        "best one's.",
-        "Expected log pointwise predictive density by leave-one-out cross-validation, less the "
-        "best model's, with one standard error of the difference.",
     )
 
 

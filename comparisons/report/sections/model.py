@@ -54,12 +54,19 @@ def programs(known: Facts) -> Section:
             table("Hyper-parameters, priors included", settings(model).items(), hyper),
             *told.tables,
         ],
-        notes=[text for text in (known.result.data.attrs.get("read"),) if text],
+        notes=[text for text in (known.result.data.attrs.get("read"), *_groups(known)) if text],
         statements=[text for text in documents if text],
         sources=tuple(
             (f"{_LIBRARIES[one]} program", _source(model, one)) for one in languages(model)
         ),
     )
+
+
+def _groups(known: Facts) -> list[str]:
+    """What an index stands for, of columns of labels that no dim is named like."""
+    labels = {str(name): one.values for name, one in known.result.data.coords.items() if one.ndim}
+    told = ((n, ", ".join(f"{i} is {x}" for i, x in enumerate(own))) for n, own in labels.items())
+    return [f"{n.removesuffix('_label')}: {text}" for n, text in told if n.endswith("_label")]
 
 
 def _graph(result: CaseResult) -> Picture | None:
@@ -129,7 +136,7 @@ def _criterion(name: str) -> Column:
     )
 
 
-def same_data(compared: Sequence[tuple[str, pd.DataFrame]]) -> list[tuple[Picture, Table]]:
+def same_data(compared: Sequence[tuple[str, pd.DataFrame]]) -> list[Table]:
     """Models of the same data, for the overview."""
     columns = {
         "model": words("model"),
@@ -142,12 +149,11 @@ def same_data(compared: Sequence[tuple[str, pd.DataFrame]]) -> list[tuple[Pictur
         "Expected log pointwise predictive density by Pareto-smoothed leave-one-out "
         "cross-validation, nats, larger is better; stacking weights."
     )
-    found = []
-    for place, (data, models) in enumerate(compared, 1):
-        rows = models.reset_index(names="model").to_dict("records")
-        picture = curves.compared(models, f"models-{place}", data)
-        found.append((picture, table(f"Models of {data}", rows, columns, note=note)))
-    return found
+    every = ((data, models.reset_index(names="model")) for data, models in compared)
+    return [
+        table(f"Models of {data}", models.to_dict("records"), columns, note=note)
+        for data, models in every
+    ]
 
 
 def fit(known: Facts) -> Section:
