@@ -576,6 +576,21 @@ def test_what_a_comparison_publishes_joins_the_criteria() -> None:
     assert _curves.orders(rows[:6]) is None
 
 
+def test_one_sentence_names_the_choice_of_every_criterion() -> None:
+    chosen = {"AIC": 4, "BIC": 3, "the evidence among 1, 2, 3": 3}
+    rows = [
+        {"method": f"choice of {name}", "criterion": "order", "value": order}
+        for name, order in chosen.items()
+    ]
+    told = "AIC: order 4; BIC and the evidence (among 1, 2, 3): order 3."
+    assert _model._choices(rows) == told
+    alone = [
+        {"method": "statsmodels", "criterion": name, "value": 2.5, "error": 0.0}
+        for name in ("aic", "bic")
+    ]
+    assert _model._choices(alone) == "The model has no order to choose. AIC 2.50, BIC 2.50."
+
+
 def test_any_other_table_of_a_comparison_is_shown_with_it() -> None:
     table = xr.Dataset({"units": ("row", [10, 100]), "where": ("row", ["a", HOSTILE])})
     result = replace(unfitted(), figures={"same_model": table})

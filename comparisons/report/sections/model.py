@@ -114,10 +114,11 @@ def _choices(rows: Sequence[Row]) -> str:
     start, chosen = "choice of ", dict[str, list[str]]()
     for row in rows:
         if row["criterion"] == "order":
-            criterion = row["method"].removeprefix(start)
+            criterion, _, few = row["method"].removeprefix(start).partition(" among ")
+            criterion += f" (among {few})" if few else ""
             chosen.setdefault(number(row["value"]), []).append(criterion)
     if chosen:
-        told = (f"{', '.join(names)} choose order {order}" for order, names in chosen.items())
+        told = (f"{' and '.join(names)}: order {order}" for order, names in chosen.items())
         return f"{'; '.join(told)}."
     known = {row["criterion"]: row for row in rows if math.isfinite(row["value"])}
     scales = {"aic": ("AIC", 1), "bic": ("BIC", 1), "log_evidence": ("−2 log evidence", -2)}
