@@ -63,7 +63,7 @@ def programs(known: Facts) -> Section:
 
 
 def _groups(known: Facts) -> list[str]:
-    """What an index stands for, of columns of labels that no dim is named like."""
+    """The labels of a column, by the index that the programs are given for each."""
     labels = {str(name): one.values for name, one in known.result.data.coords.items() if one.ndim}
     told = ((n, ", ".join(f"{i} is {x}" for i, x in enumerate(own))) for n, own in labels.items())
     return [f"{n.removesuffix('_label')}: {text}" for n, text in told if n.endswith("_label")]
