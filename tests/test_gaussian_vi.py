@@ -262,6 +262,15 @@ def test_a_posterior_that_is_nowhere_finite_fails(monkeypatch: pytest.MonkeyPatc
 # --- Laplace --------------------------------------------------------------------------------------
 
 
+def test_laplace_keeps_the_shape_of_the_tail_of_its_weights() -> None:
+    shapes = []
+    for n in (400, 2):  # near its limit, and with the heavy tail of few data
+        data = MODEL.simulate(np.random.default_rng(0), MODEL.truth, n)
+        fit = Laplace("numpyro").fit(MODEL, data, np.random.default_rng(1))
+        shapes.append(fit.record.attrs["khat"])
+    assert shapes[0] < 0.5 < shapes[1]
+
+
 def test_laplace_is_about_the_mode_in_the_chart_of_its_engine() -> None:
     model = GaussianMixture(3)  # its weights have other coordinates in the two languages
     data = model.simulate(np.random.default_rng(0), model.truth, 300)
