@@ -6,6 +6,7 @@
 #   make faults              100 kills and 66 interruptions of commands, at random moments
 #   make lint                style, formatting, types and the direction of dependencies
 #   make bench               the benchmarks
+#   make power               false alarms on right fits, and planted bugs that are caught
 #   make engines             the README's table of the libraries' own fits
 #   make .venv               the environment alone
 #   make lock                requirements.lock anew, from the bounds in pyproject.toml
@@ -15,7 +16,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: report test exhaustive faults lint bench engines lock clean .venv
+.PHONY: report test exhaustive faults lint bench power engines lock clean .venv
 
 ARGS ?=
 PYTHON ?=
@@ -62,6 +63,9 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+power: $(VENV)/.installed
+	$(BIN)/python benchmarks/power.py $(ARGS)
 
 engines: $(VENV)/.installed
 	$(BIN)/python benchmarks/engines.py $(ARGS)

@@ -1,8 +1,8 @@
 """Every promise of speed, both sides measured in one run; the table goes to `README.md` here.
 
-Each file beside this one that has no underscore is a benchmark, but for `engines.py`: its docstring
-says what is measured, its `rows()` measures (its `planted()`: what finds planted errors, and how
-soon).
+Each file beside this one that has no underscore is a benchmark, but for `engines.py` and
+`power.py`: its docstring says what is measured, its `rows()` measures (its `planted()`: what finds
+planted errors, and how soon).
 Usage: `python benchmarks/run.py [NAME …]`.  It takes some minutes; nothing else should run
 meanwhile.
 """
@@ -29,7 +29,7 @@ HEADER = ("work", "against", "here", "there", "compilation, once", "measured", "
 def main() -> None:
     """Measures, prints the table and, if all of it was measured, writes it to the page."""
     here = Path(__file__)
-    others = (here.name, "engines.py")  # which writes a page of its own
+    others = (here.name, "engines.py", "power.py")  # which write pages of their own
     names = [p.stem for p in sorted(here.parent.glob("[!_]*.py")) if p.name not in others]
     machine = (
         f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}"

@@ -319,3 +319,21 @@ def test_a_factor_of_data_that_are_given_whole_is_likelihood() -> None:
 
     model = adopt(numpyro=whole, data={"y": np.arange(3.0), "z": np.arange(3.0)})
     assert model.adopted.likelihood["numpyro"] == ("seen",)
+
+
+def built(x, y):
+    import pymc as pm
+
+    with pm.Model() as model:
+        pm.Normal("y", pm.Normal("b") * x, 1, observed=y)
+    return model
+
+
+def test_programs_in_each_others_place_are_told() -> None:
+    assert "pass a PyMC model as pymc=" in repr(cc.check(numpyro=built, data=line))
+    assert "pass it as numpyro=" in repr(cc.check(pymc=unobserved, data=line))
+
+
+def test_a_comparison_without_a_method_that_fits_is_refused() -> None:
+    with pytest.raises(cc.ConfigError, match="there is no numpyro program"):
+        cc.compare(pymc=built, data=line, methods=(cc.MaximumLikelihood(),))

@@ -19,7 +19,9 @@ from comparisons.report.pages.theory import write
 from comparisons.runs import theory as _theory
 from comparisons.runs.executor import Here
 from comparisons.store.entries import Store
+from comparisons.theory._claims import Measured, at_least, equal
 from comparisons.verdict import Verdict
+from models.errors import FitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,3 +119,11 @@ def test_every_entry_states_its_theorem() -> None:
         assert first.endswith("."), name
         assert "Reference" in rest, name
         assert list(inspect.signature(module.show).parameters) == ["rng", "effort"], name
+
+
+def test_a_number_needs_a_bound_or_an_error() -> None:
+    with pytest.raises(FitError, match="needs a bound"):
+        equal("One is one.", "one", 1.0, 1.0, 0.0)
+    assert equal("One is one.", "one", Measured(1.0, 0.1), 1.0, 1.0).outcome == "AGREE"
+    assert at_least("One is no less than one.", "one", 1.0, 1.0, 0.1).outcome == "AGREE"
+    assert at_least("One is no less than two.", "one", 1.0, 2.0, 0.1).outcome == "DIFFER"

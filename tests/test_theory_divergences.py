@@ -10,6 +10,7 @@ import pytest
 from jax.scipy.stats import norm
 
 from comparisons.theory import divergences
+from comparisons.theory._minima import minimum
 from comparisons.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def verdicts(shown: Iterator[Shown]) -> list[Verdict]:
 @pytest.mark.statistical
 def test_every_claim_holds() -> None:
     found = verdicts(divergences.show(np.random.default_rng(1), 1))
-    assert len(found) == 22
+    assert len(found) == 15
     assert {verdict.outcome for verdict in found} == {"AGREE"}
 
 
@@ -57,8 +58,7 @@ def test_derivatives_of_the_overlap() -> None:
 
 def test_the_modes_apart_leave_nothing_to_first_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(divergences, "MODE", 5.0)
-    law = divergences.nearest(divergences.reverse, 4.0)
-    assert law is not None
+    law = minimum(divergences.reverse, np.array([4.0, 0.5]))
     place, scale = divergences.on_one_mode()
     small = divergences.overlap()
     # first-order terms are below 1e-4 here, and so second-order ones below 1e-6
@@ -70,46 +70,13 @@ def test_arguments_the_wrong_way_round_are_caught(monkeypatch: pytest.MonkeyPatc
     forward, reverse = divergences.forward, divergences.reverse
     monkeypatch.setattr(divergences, "forward", reverse)
     monkeypatch.setattr(divergences, "reverse", forward)
-    covers = divergences.nearest(divergences.forward, 1.0)
-    seeks = divergences.nearest(divergences.reverse, 2.0)
-    assert covers is not None
-    assert seeks is not None
-    wrong = [v.about for v in verdicts(divergences._compared(covers, seeks))]
-    found = [v.outcome for v in verdicts(divergences._compared(covers, seeks))]
-    assert found[wrong.index("mass of the reverse optimum beyond 0")] == "DIFFER"
-    assert found[wrong.index("KL(q ‖ p) at the optimum of KL(q ‖ p), nats")] == "DIFFER"
+    found = verdicts(divergences.compared(*divergences.optima()))
+    outcomes = {verdict.about: verdict.outcome for verdict in found}
+    assert outcomes["mass of the reverse optimum beyond 0"] == "DIFFER"
+    assert outcomes["KL(q ‖ p) at the optimum of KL(q ‖ p), nats"] == "DIFFER"
 
 
 def test_one_optimum_for_both_directions_is_caught() -> None:
-    covers = divergences.nearest(divergences.forward, 1.0)
-    assert covers is not None
-    found = verdicts(divergences._compared(covers, covers))
+    covers, _ = divergences.optima()
+    found = verdicts(divergences.compared(covers, covers))
     assert [v.outcome for v in found if "other direction" in v.about] == ["DIFFER"] * 2
-
-
-def test_other_shares_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(divergences, "SHARES", (0.01, 0.99))
-    covers = divergences.nearest(divergences.forward, 1.0)
-    seeks = divergences.nearest(divergences.reverse, 2.0)
-    assert covers is not None
-    assert seeks is not None
-    right = divergences._nearest_between
-    wrong = {
-        "the wrong way round": lambda share: 1 - share,
-        "twice as far from the end": lambda share: 2 * share - round(share),
-    }
-    for bug in wrong.values():
-        moved = {bug(share): share for share in divergences.SHARES}
-        laws = {moved[share]: law for share, law in right(list(moved)).items()}
-        monkeypatch.setattr(divergences, "_nearest_between", lambda _, laws=laws: laws)
-        found = verdicts(divergences._interpolated(covers, seeks))
-        deviations = [v.outcome for v in found if "standard deviation of least" in v.about]
-        assert deviations == ["DIFFER"] * 2
-
-
-def test_one_half_forgotten_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = divergences.jensen_shannon
-    monkeypatch.setattr(divergences, "jensen_shannon", lambda p, q, share=0.5: 2 * right(p, q))
-    found = {v.about[:11]: v.outcome for v in verdicts(divergences._jensen_shannon())}
-    assert found["JSD of the "] == "DIFFER"
-    assert found["log 2 − the"] == "DIFFER"

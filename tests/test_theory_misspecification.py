@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,6 @@ import pytest
 
 from comparisons.theory import misspecification as entry
 from comparisons.verdict import Verdict
-from models.catalogue.gaussian_mixture import GaussianMixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +36,7 @@ def test_the_pseudo_true_law_has_the_moments_of_the_data() -> None:
 
 @pytest.mark.statistical
 def test_what_is_left() -> None:
-    found = verdicts(entry._left(np.random.default_rng(2), 1, entry.truth()))
+    found = verdicts(entry.left(np.random.default_rng(2), 1, entry.truth()))
     assert len(found) == 5
     assert {verdict.outcome for verdict in found} == {"AGREE"}
 
@@ -46,36 +45,12 @@ def test_what_is_left() -> None:
 def test_orders_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entry, "UNITS", 300)
     monkeypatch.setattr(entry, "ORDERS", (1, 2, 3))
-    right, fits = entry._fitted, {}
-
-    def kept(model: GaussianMixture, *arguments: Any) -> Any:
-        fits[model.k] = right(model, *arguments)
-        return fits[model.k]
-
-    monkeypatch.setattr(entry, "_fitted", kept)
-    found = verdicts(entry._orders(np.random.default_rng(3), 1, entry.truth()))
-    assert len(found) == 6
-    assert {verdict.outcome for verdict in found} == {"AGREE"}
-
-    def dear(model: GaussianMixture, *_: Any) -> Any:
-        """N for its logarithm in the penalty."""
-        fit = fits[model.k]
-        return fit._replace(bic=-2 * fit.log_likelihood + fit.k * entry.UNITS)
-
-    monkeypatch.setattr(entry, "_fitted", dear)
-    found = verdicts(entry._orders(np.random.default_rng(3), 1, entry.truth()))
-    differing = [verdict.about for verdict in found if verdict.outcome == "DIFFER"]
-    assert differing == ["order chosen by BIC"]
-
-    def seen(model: GaussianMixture, *_: Any) -> Any:
-        """Every unit scored by the fit that has seen it."""
-        fit = fits[model.k]
-        return fit._replace(score=np.full(entry.UNITS, fit.log_likelihood / entry.UNITS))
-
-    monkeypatch.setattr(entry, "_fitted", seen)
-    found = verdicts(entry._orders(np.random.default_rng(3), 1, entry.truth()))
-    differing = [verdict.about[:21] for verdict in found if verdict.outcome == "DIFFER"]
-    assert differing == ["ℓ(θ̂) − leave-one-out"] * 2
+    found = verdicts(entry.orders(np.random.default_rng(3), 1, entry.truth()))
+    assert [verdict.outcome for verdict in found] == ["AGREE"] * 3
+    # N for its logarithm in the penalty
+    monkeypatch.setattr(entry, "bic", lambda log_likelihood, k, n: -2 * log_likelihood + k * n)
+    found = verdicts(entry.orders(np.random.default_rng(3), 1, entry.truth()))
+    assert [verdict.outcome for verdict in found] == ["DIFFER", "AGREE", "AGREE"]
 
 
 def test_a_divergence_that_vanishes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +58,7 @@ def test_a_divergence_that_vanishes_is_caught(monkeypatch: pytest.MonkeyPatch) -
     one = {"weights": np.eye(3)[0], "mu": np.zeros(3), "sigma": np.ones(3)}
     monkeypatch.setattr(entry, "VALUES", {name: jnp.asarray(v) for name, v in one.items()})
     monkeypatch.setattr(entry, "FRESH", 20_000)
-    assert [v.outcome for v in verdicts(entry._remains(rng, 1, at))] == ["DIFFER"]
+    assert [v.outcome for v in verdicts(entry.remains(rng, 1, at))] == ["DIFFER"]
 
 
 def test_a_nearest_law_of_the_other_direction_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,21 +69,13 @@ def test_a_nearest_law_of_the_other_direction_is_caught(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(entry, "divergence", reverse)
     monkeypatch.setattr(entry, "FITS", 10)
-    found = verdicts(entry._left(np.random.default_rng(8), 1, entry.truth()))
+    found = verdicts(entry.left(np.random.default_rng(8), 1, entry.truth()))
     assert [v.outcome for v in found[:2]] == ["DIFFER"] * 2
-
-
-def test_a_larger_order_must_earn_its_place() -> None:
-    rng = np.random.default_rng(4)
-    base = rng.standard_normal(200)
-    noise = 0.1 * rng.standard_normal(200)
-    scores = {1: base - 1.0 + noise, 2: base, 3: base + 0.1 * (noise - noise.mean()) + 1e-5}
-    assert entry.chosen(scores) == 2
 
 
 def test_akaikes_penalty_is_caught() -> None:
     akaike = entry.truth()._replace(trace=2.0)
-    found = verdicts(entry._left(np.random.default_rng(6), 1, akaike))
+    found = verdicts(entry.left(np.random.default_rng(6), 1, akaike))
     wrong = [verdict.about for verdict in found if verdict.outcome == "DIFFER"]
     assert len(wrong) == 1
     assert wrong[0].startswith("2N (E KL")

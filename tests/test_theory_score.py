@@ -11,8 +11,8 @@ import pytest
 
 from comparisons.theory import score
 from comparisons.theory._plane import NATURE, draws, grid
-from comparisons.theory.densities import from_model
-from comparisons.theory.densities.score_matching import NOISE, ScoreMatching
+from comparisons.theory.densities import Fitted, from_model
+from comparisons.theory.densities.score_matching import NOISE
 from comparisons.verdict import Verdict
 
 
@@ -22,7 +22,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
     scale = jnp.sqrt(NATURE.truth["scale"] ** 2 + NOISE**2)
     smooth = from_model(NATURE, {**NATURE.truth, "scale": scale}, "exact")
     truth = {"sliced": from_model(NATURE, NATURE.truth, "exact"), "denoising": smooth}
-    monkeypatch.setattr(ScoreMatching, "fit", lambda self, *_: truth[self.objective])
+    monkeypatch.setattr(score, "fit", lambda train, rng, effort, objective: truth[objective])
 
 
 def outcomes() -> list[str]:
@@ -49,6 +49,14 @@ def test_objectives_without_half_of_themselves_are_caught(monkeypatch: pytest.Mo
     monkeypatch.setitem(score.LOSSES, "sliced", no_divergence)
     monkeypatch.setitem(score.LOSSES, "denoising", no_noise)
     assert outcomes() == ["DIFFER", "AGREE"] * 2
+
+
+def test_a_score_that_is_too_short_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = from_model(NATURE, NATURE.truth, "exact").score
+    assert known is not None
+    short = Fitted("score only", score=lambda x: 0.3 * known(x))
+    monkeypatch.setattr(score, "fit", lambda *_: short)
+    assert outcomes()[1::2] == ["DIFFER"] * 2
 
 
 def test_the_information_is_minus_the_mean_divergence() -> None:

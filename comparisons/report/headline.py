@@ -10,7 +10,7 @@ from math import hypot, isfinite, isnan, log, nan
 from typing import Any, NamedTuple
 
 from comparisons.grades import Grade, from_table, worst_of
-from comparisons.policy import OPTIMUM, POSTERIOR, Z
+from comparisons.policy import POSTERIOR, Z
 from comparisons.reference import reference, samplers, scalars, shared
 from comparisons.report.result import CaseResult
 from comparisons.verdict import OUTCOMES, Outcome, Verdict
@@ -184,8 +184,7 @@ def _engine(
     row = {**ENGINE, "engine": label(method), "seconds": seconds}
     known = (verdict for verdict in verdicts if isfinite(verdict.observed))
     if worst := max(known, key=lambda v: v.excess / v.bound, default=None):
-        unit = OPTIMUM if method.kind == "optimum" else POSTERIOR
-        row |= {"off": unit * worst.excess / worst.bound, "outcome": worst.outcome}
+        row |= {"off": POSTERIOR * worst.excess / worst.bound, "outcome": worst.outcome}
     rhat = f"R-hat {told['rhat']:.3f}" if "rhat" in told else ""
     row |= {"claims": told.get("claims", "") or rhat, "khat": float(told.get("khat", nan))}
     row["holds"] = min((grade.holds for grade in grades if not isnan(grade.holds)), default=nan)

@@ -226,7 +226,7 @@ def compare(
         The fits and the verdicts. A fit or a claim that fails is a reason in it, not an error.
 
     Raises:
-        ConfigError: an unknown claim, profile or name, a negative seed, or no model.
+        ConfigError: an unknown claim, profile or name, a negative seed, no model or method for it.
         DataError: the data do not suit the model.
         ModelError: a program cannot be evaluated, or the two are not shown to be one model.
     """
@@ -248,6 +248,9 @@ def _found(
 ) -> dict[str, Sequence[Verdict]]:
     """The verdicts of the gate and, if it is open, of every claim; why one failed in `problems`."""
     tell_reading(case.data)
+    if len(case.refusals) == len(case.methods):
+        why = "; ".join(f"{label(method)}: {reason}" for method, reason in case.refusals.items())
+        raise ConfigError(f"no method that was asked for fits this model ({why}): leave it out")
     refuse_memory(case, case.methods)
     modules = chosen(sequence("claims", claims, str, "('own_target',)"))
     gate = list(modules.pop(GATE).compare(case))

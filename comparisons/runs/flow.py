@@ -74,6 +74,9 @@ def run_spec(
         skip: why a fit or a comparison is not to be attempted, by name.
         tell: told of every fit and comparison, and of warnings.
     """
+    import jax
+
+    jax.clear_caches()  # of the case before: what it compiled is not called again, and takes GBs
     if not Path(root).is_dir():
         raise StoreError(f"{root}: a worker does not see it; --out must be where all workers do")
     store = Store(Path(root), warn=lambda message: tell("warning", message, 0.0))

@@ -39,8 +39,10 @@ def perform(
 
     from models.programs.density import require_float64
 
-    # what the imports made stays: looking through it cost a tenth of the time spent compiling
-    gc.freeze()
+    if not gc.get_freeze_count():
+        # what the imports made stays: looking through it cost a tenth of the time spent compiling;
+        # once, since what a later call froze of an earlier fit would never be freed
+        gc.freeze()
 
     def tell(event: str, name: str, seconds: float = 0.0) -> None:
         line = json.dumps([event, name, seconds]) + "\n"

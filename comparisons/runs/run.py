@@ -35,7 +35,7 @@ from comparisons.runs.settings import Settings
 from comparisons.store.entries import Store
 from comparisons.store.keys import digest
 from comparisons.studies import Setting
-from comparisons.verdict import OUTCOMES, Verdict
+from comparisons.verdict import HOLDS, OUTCOMES, Verdict
 from inference.method import label
 from models.errors import FitError, printable, told
 
@@ -118,6 +118,9 @@ def study(
             ladder = units or default_ladder(model)
             found = conduct(module, setting, ladder, replicates, store, progress.told, workers, raw)
         page = write(found, output.path, command)
+    for verdict in sorted(found.verdicts, key=lambda verdict: verdict.outcome in HOLDS):
+        held = f"{verdict.observed:.4g}, error {verdict.error:.2g}; expected {verdict.expected:.4g}"
+        say(printable(f"{verdict.outcome:<14}  {verdict.about}: {held}"))
     words = f"{found.replicates:,} data sets at each N; {{}} verdicts"
     return page, conclude(found.verdicts, found.failed, words)
 

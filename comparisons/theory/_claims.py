@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self, SupportsFloat
+from typing import Literal, NamedTuple, Self, SupportsFloat
 
 import numpy as np
 
@@ -10,6 +10,10 @@ from comparisons.exhibits import Numbers
 from comparisons.replicated import ladder
 from comparisons.replicated.ladder import Rung, line
 from comparisons.verdict import Verdict, not_comparable
+from models.errors import FitError
+
+COUNT = 0.5  # difference of two whole numbers that are the same
+SHARE = 0.01  # difference of a share that does not matter
 
 
 class Measured(NamedTuple):
@@ -30,11 +34,6 @@ class Measured(NamedTuple):
 def mean(values: np.ndarray) -> Measured:
     """The mean of independent replicates, shape (R,)."""
     return Measured(float(values.mean()), float(values.std(ddof=1) / np.sqrt(values.size)))
-
-
-def proportion(share: float, size: float) -> Measured:
-    """A share of so many independent trials, with the error that it has if it is the truth."""
-    return Measured(share, float(np.sqrt(share * (1 - share) / size)))
 
 
 def slope(x: np.ndarray, y: np.ndarray, error: np.ndarray | float = 0.0) -> Measured:
@@ -58,8 +57,8 @@ def equal(
     about: str,
     found: Measured | SupportsFloat,
     expected: float,
-    bound: float = 0.0,
-    **explained: Any,
+    bound: float,
+    relation: Literal["equal", "at_least"] = "equal",
 ) -> Verdict:
     """The claim that a number is what theory predicts.
 
@@ -69,17 +68,22 @@ def equal(
         found: the number measured; alone it has no error.
         expected: the prediction, same units.
         bound: the largest difference that does not matter in practice, same units.
-        **explained: further fields: `cause` and `predicted` of a departure that theory predicts.
+        relation: what is claimed; see `Verdict`.
+
+    Raises:
+        FitError: neither an error nor a bound says how far off the number may be.
     """
     value, error = found if isinstance(found, Measured) else (found, 0.0)
+    if bound == error == 0:
+        raise FitError(f"{about}: a number without an error needs a bound")
     numbers = float(value), float(expected), float(error), float(bound)
-    return Verdict(about, *numbers, **explained, statement=statement)
+    return Verdict(about, *numbers, relation, statement=statement)
 
 
 at_least = partial(equal, relation="at_least")
 """The claim that a number is no less than another, or not by more than a bound."""
 
 
-def missing(statement: str, about: str, cause: str) -> Verdict:
+def missing(statement: str, about: str, problems: Sequence[str]) -> Verdict:
     """The claim that could not be checked, and why."""
-    return not_comparable(about, cause, statement=statement)
+    return not_comparable(about, "; ".join(problems), statement=statement)

@@ -21,7 +21,7 @@ from scipy.special import rel_entr
 
 from comparisons.exhibits import Exhibits
 from comparisons.theory import densities
-from comparisons.theory._claims import Measured, at_least, equal, missing
+from comparisons.theory._claims import SHARE, Measured, at_least, equal, missing
 from comparisons.theory._plane import NEGLIGIBLE, draws, grid
 from comparisons.theory.densities import Pointwise, everywhere
 from models.catalogue.factor_analysis import ProbabilisticPCA
@@ -61,7 +61,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     others = np.asarray(normal.simulate(rng, values, N * effort)["y"].data)
     logit, problems = trained(points, others, rng, UPDATES * effort)
     if problems:
-        yield missing(STAYS_BELOW, "V of a trained discriminator", problems[0])
+        yield missing(STAYS_BELOW, "V of a trained discriminator", problems)
         return
     learnt = np.asarray(everywhere(logit, box.points))
     reached, ours, middle = value(learnt, p, q), np.asarray(sigmoid(learnt)), (p + q) / 2
@@ -69,7 +69,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     yield equal(STAYS_BELOW, "V of a network / V* − 2 E_m KL, nats", reached, best - gap, ROUNDING)
     statement = "a trained discriminator finds most of what there is to tell"
     about = "(V + log 4)/(2·JSD) of a network, by quadrature"
-    yield at_least(statement, about, (reached - bound(0.0)) / (2 * divergence), FOUND)
+    yield at_least(statement, about, (reached - bound(0.0)) / (2 * divergence), FOUND, SHARE)
     fresh = np.asarray(normal.simulate(rng, values, FRESH)["y"].data)
     measured = judged(logit, draws(rng, FRESH), fresh)
     statement = "on fresh draws no trained discriminator does better than 2·JSD − log 4"
@@ -115,7 +115,7 @@ def pointwise_maximum(p: Array, q: Array) -> Array:
 def trained(
     real: np.ndarray, other: np.ndarray, rng: np.random.Generator, updates: int
 ) -> tuple[Pointwise, tuple[str, ...]]:
-    """A network trained to tell draws of two laws apart: its logit, and what went wrong.
+    """A network's logit for draws of one law rather than another, and what went wrong.
 
     Args:
         real: draws of one law, shape (n, 2).
@@ -130,6 +130,6 @@ def trained(
         logit = jax.vmap(lambda x: network(x)[0])
         return -jnp.mean(log_sigmoid(logit(rows[:, :2])) + log_sigmoid(-logit(rows[:, 2:])))
 
-    start = densities.perceptron(key_of(rng), 2, 1, 32)
+    start = densities.perceptron(key_of(rng), 2, 1)
     run = densities.minimise(loss, start, pairs, rng, updates=updates)
     return (lambda x: jax.vmap(run.network)(units.to(x))[:, 0]), run.problems

@@ -1,36 +1,30 @@
-"""Distances between draws: which are unbiased, how the others fall with N, and what they detect.
+"""Distances between draws: FID, KID, CMMD and others at finite N, against closed forms.
 
-* W₂² of normal laws is ‖Δμ‖² + tr(Σ₁ + Σ₂ − 2(Σ₁^½ Σ₂ Σ₁^½)^½).  tr (Σ₁Σ₂)^½ equals the last trace,
-  but Σ₁Σ₂ is symmetric only if the two commute: `eigh` of it sees one triangle, and in the plane,
-  where tr √P = √(tr P + 2 √det P), takes p₁₁p₂₂ − p₂₁² for the determinant.
+* W₂² of normal laws (FID) is ‖Δμ‖² + tr(Σ₁ + Σ₂ − 2(Σ₁^½ Σ₂ Σ₁^½)^½).  tr (Σ₁Σ₂)^½ equals the last
+  trace, but Σ₁Σ₂ is symmetric only if the two commute.  In the plane tr √P = √(tr P + 2 √det P).
 * Of equal laws, plug-in Fréchet has mean c/N, c = 2 tr Σ + Σ_ij λ_iλ_j (1 + δ_ij)/(λ_i + λ_j), the
   V-statistic of MMD² has 2(k(x, x) − E k(x, x'))/N, and W₁ falls as (2/√π) ∫ √(F(1 − F))/√N, being
-  ∫ E|B − B'|/N with B and B' binomial (N, F); U-statistics have mean MMD² at any N.  Kernel means
-  of normal laws are closed forms.
+  ∫ E|B − B'|/N with B and B' binomial (N, F).
+* U-statistics of MMD², by a cubic kernel (KID) or a normal one (CMMD), have mean MMD² at any N.
+  Kernel means of normal laws are closed forms.
 * KL on B bins has mean (B − 1)(1/N + 1/M)/2 if the laws are equal, and Σ p_b log p_b/q_b beside it.
 * A classifier of N(0, 1) from N(δ, 1) is at best right with probability Φ(δ/2).
-* Against shifts of order 1/√N, N times the U-statistic is in the limit ‖g‖² − tr C, g normal with
-  mean √N (μ_q − μ_p) and covariance C = C_p + C_q in feature space, N times Fréchet on the line the
-  squares of two normal numbers, √N W₁ an integral over Brownian bridges.  These laws, at the shift
-  itself, give the powers.  If its level holds at every pair of equal laws, no test has more power
-  against a shift δ than the difference of means, Φ(δ√(N/2) − z).
-* A test by permutations of the labels keeps its level whatever the distance, and finds a large
-  shift.
 
+What halves of one method's own draws make of each, `distances.between` says beside it.
 References: Dowson & Landau (1982), J. Multivar. Anal. 12; Heusel et al. (2017), NeurIPS; Chong &
 Forsyth (2020), CVPR; Bińkowski et al. (2018), ICLR; Jayasumana et al. (2024), CVPR; Gretton et al.
-(2012), JMLR 13, thm. 12; del Barrio, Giné & Matrán (1999), Ann. Probab. 27; Lopez-Paz & Oquab
-(2017), ICLR.
+(2012), JMLR 13; del Barrio, Giné & Matrán (1999), Ann. Probab. 27; Lopez-Paz & Oquab (2017), ICLR.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 from scipy.stats import binom, norm
 
 from comparisons import distances
 from comparisons.distances import classifier, discrepancy, divergence, frechet, normal_frechet
-from comparisons.exhibits import Curves, Exhibits, Table
-from comparisons.theory._claims import at_least, equal, mean, slope
-from comparisons.theory._power import BANDWIDTH, accuracy, chunked, kid, permutation_tests, power
+from comparisons.exhibits import Curves, Exhibits
+from comparisons.theory._claims import equal, mean, slope
 
 ROUNDING = 1e-10  # relative: roots of 3 × 3 matrices of condition below 100 lose six digits at most
 BOUND = 0.05  # relative, or of a standard deviation: the project's bound for both
@@ -40,83 +34,52 @@ RATE = 0.1
 tails beyond 1/N do not count yet, takes 0.03 from its slope."""
 ACCURACY = 0.01  # three coefficients learnt from 800 rows lose 3/(4 · 800) of the accuracy or less
 
+BANDWIDTH = 1.5  # of the normal kernel
 REPLICATES, ROWS = 4_000, (16, 32, 64, 128)  # pairs of samples at effort 1, and their sizes N
 FRECHET = 3  # times as many for the Fréchet distance, which is cheap and varies most
+SMALL = 64  # rows of the samples by which kernels are held to their means
 CLASSIFIED, CLASSIFIERS = 500, 300
 BINNED, BINNINGS = 1_000, 3_000  # rows of each sample whose divergence is taken, and repetitions
+AT_ONCE = 30_000  # kernel entries at a time: they stay in the cache
+
+type Normal = tuple[np.ndarray, np.ndarray]
+"""Mean and covariance, shapes (d,) and (d, d)."""
+type Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(x, y) ↦ a number for each pair of samples, shapes (R, N, d)."""
 
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:
-    """Closed forms, means at finite N, accuracy and power."""
+    """Closed forms, means at finite N, and what can be told apart."""
     yield from closed_forms(rng)
     yield from at_finite_n(rng, effort)
     yield from means(rng, effort)
-    yield from binned(rng, effort)
-    yield from best_accuracy(rng, effort)
-    yield from unbiased_at_finite_n(rng, effort)
-    yield from power(rng, effort)
-    yield from permutation_tests(rng, effort)
+    yield from told_apart(rng, effort)
 
 
-def _shortcut(one: np.ndarray, other: np.ndarray) -> float:
-    """tr(Σ₁ + Σ₂) − 2 tr (Σ₁Σ₂)^½ by `eigh`, which the product is not made for."""
-    roots = np.sqrt(np.maximum(np.linalg.eigvalsh(one @ other), 0.0))
-    return float(np.trace(one + other) - 2 * roots.sum())
-
-
-def _turned(angle: float) -> np.ndarray:
-    """diag(4, ¼) with its axes turned by an angle."""
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return turn @ np.diag([4.0, 0.25]) @ turn.T
-
-
-def _in_plane(one: np.ndarray, other: np.ndarray, *, symmetric: bool = False) -> float:
-    """The distance by tr √P = √(tr P + 2 √(p₁₁p₂₂ − p₁₂p₂₁)), or with p₂₁² for p₁₂p₂₁."""
-    p = one @ other
-    off = p[1, 0] ** 2 if symmetric else p[0, 1] * p[1, 0]
-    root = np.sqrt(np.trace(p) + 2 * np.sqrt(p[0, 0] * p[1, 1] - off))
-    return float(np.trace(one + other) - 2 * root)
+def chunked(statistic: Statistic, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A function of replicates, few enough at a time for all pairs of rows to fit in memory."""
+    step = max(1, AT_ONCE // x.shape[-2] ** 2)
+    parts = [statistic(x[i : i + step], y[i : i + step]) for i in range(0, len(x), step)]
+    return np.concatenate(parts)
 
 
 def closed_forms(rng: np.random.Generator) -> Exhibits:
-    """The distance of known laws, right and wrong."""
-    zero, shift = np.zeros(3), np.array([1.0, -0.5, 0.25])
-    basis = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    """The Fréchet distance of known laws."""
+    shift, basis = np.array([1.0, -0.5, 0.25]), np.linalg.qr(rng.normal(size=(3, 3)))[0]
     first, second = np.array([0.5, 1.0, 4.0]), np.array([2.0, 1.5, 0.25])
     one, other = (basis @ np.diag(values) @ basis.T for values in (first, second))
     expected = shift @ shift + ((np.sqrt(first) - np.sqrt(second)) ** 2).sum()
-    found = float(normal_frechet(zero, one, shift, other))
+    found = normal_frechet(np.zeros(3), one, shift, other)
     statement = "where covariances commute, the Fréchet distance is ‖Δμ‖² + Σ (√λ₁ − √λ₂)²"
     yield equal(statement, "Fréchet distance, same axes", found, expected, ROUNDING * expected)
-    location, root = rng.normal(size=(100, 3, 3)), rng.normal(size=(100, 3, 3, 6))
-    covariance = root @ np.swapaxes(root, -1, -2)
-    sides = [
-        np.sqrt(normal_frechet(location[:, i], covariance[:, i], location[:, j], covariance[:, j]))
-        for i, j in ((0, 1), (1, 2), (0, 2))
-    ]
-    slack = (sides[0] + sides[1] - sides[2]).min()
-    statement = "its square root obeys the triangle inequality"
-    yield at_least(statement, "least slack of 100 triangles", slack, 0.0, ROUNDING)
-    # axes turned against each other in the plane, and the shortcut's number
-    origin, one, other = np.zeros(2), _turned(0.0), _turned(np.pi / 6)
-    true, found = _in_plane(one, other), float(normal_frechet(origin, one, origin, other))
+    turn = np.array([[np.cos(np.pi / 6), -0.5], [0.5, np.cos(np.pi / 6)]])
+    one, origin = np.diag([4.0, 0.25]), np.zeros(2)
+    other = turn @ one @ turn.T
+    root = np.sqrt(np.trace(one @ other) + 2 * np.sqrt(np.linalg.det(one @ other)))
+    true = float(np.trace(one + other) - 2 * root)
+    found = normal_frechet(origin, one, origin, other)
     statement = "the symmetric form is right where covariances do not commute"
     yield equal(statement, "Fréchet distance, axes 30° apart", found, true, ROUNDING * true)
-    statement = "the root of Σ₁Σ₂, as if it were symmetric, has p₂₁² for p₁₂p₂₁ in its determinant"
-    about = "shortcut's Fréchet distance, axes 30° apart"
-    short, wrong = _shortcut(one, other), _in_plane(one, other, symmetric=True)
-    yield equal(statement, about, short, wrong, ROUNDING * true)
-    statement = "the shortcut's number is not the Fréchet distance where covariances do not commute"
-    about = "relative error of the shortcut, axes 30° apart, against what would not matter"
-    yield at_least(statement, about, abs(short / true - 1), BOUND)
-    angles = np.linspace(0.0, np.pi / 2, 46)
-    turned, degrees = [_turned(angle) for angle in angles], np.degrees(angles)
-    found = [float(normal_frechet(origin, one, origin, other)) for other in turned]
-    shortcut = [_shortcut(one, other) for other in turned]
-    closed = [_in_plane(one, other) for other in turned]
-    title = "Fréchet distance of two normal laws whose axes are turned against each other"
-    lines = {"symmetric form": (degrees, found), "shortcut": (degrees, shortcut)}
-    yield Curves(title, "angle, degrees", "distance", lines, {"closed form": (degrees, closed)})
 
 
 def wasserstein_bias(n: int) -> float:
@@ -162,40 +125,11 @@ def at_finite_n(rng: np.random.Generator, effort: int) -> Exhibits:
     yield Curves(title, "rows N of each sample", "mean distance", measured, theory, "xy")
 
 
-def unbiased_at_finite_n(rng: np.random.Generator, effort: int) -> Exhibits:
-    """Means and standard deviations of what has mean 0, or ½, at every N, of a law from itself."""
-    ladder = np.array(ROWS)
-    # of a degenerate U-statistic: pairs within and across
-    pairs = np.sqrt(4 / (ladder * (ladder - 1.0)) + 4 / ladder**2)
-    for name, statistic, replicates, expected, sds in (
-        ("KID", kid, REPLICATES * 3, 0.0, pairs),
-        ("classifier accuracy", accuracy, CLASSIFIERS * 3, 0.5, ladder**-0.5),
-    ):
-        samples = [rng.normal(size=(2, replicates * effort, n, 1)) for n in ROWS]
-        found = [chunked(statistic, *pair) for pair in samples]
-        statement = f"{name} of a law from itself has the same mean at every N"
-        for n, values in zip(ROWS, found, strict=True):
-            about = f"mean, N = {n}: {name}"
-            yield equal(statement, about, mean(values), expected, BIAS * values.std())
-        sd = np.array([values.std(ddof=1) for values in found])
-        away = [(values - values.mean()) / values.std() for values in found]
-        tails = np.array([(one**4).mean() for one in away])
-        error = np.sqrt((tails - 1) / (4 * replicates * effort))
-        rate = slope(np.log(ladder), np.log(sd), error)
-        exponent = slope(np.log(ladder), np.log(sds)).value
-        statement = f"the sd of {name} of a law from itself falls as a power of N"
-        yield equal(statement, f"slope of log sd in log N: {name}", rate, exponent, RATE)
-
-
 def kernel_mean(difference: np.ndarray, covariance: np.ndarray) -> float:
     """E k(x, y) of the normal kernel where x − y ~ N(difference, covariance)."""
     total = covariance / BANDWIDTH**2 + np.eye(difference.size)
     quadratic = difference @ np.linalg.solve(total, difference) / BANDWIDTH**2
     return float(np.exp(-quadratic / 2) / np.sqrt(np.linalg.det(total)))
-
-
-type Normal = tuple[np.ndarray, np.ndarray]
-"""Mean and covariance, shapes (d,) and (d, d)."""
 
 
 def cubic_mean(p: Normal, q: Normal) -> float:
@@ -214,44 +148,32 @@ def cubic_mean(p: Normal, q: Normal) -> float:
 
 def means(rng: np.random.Generator, effort: int) -> Exhibits:
     """U- and V-statistics against MMD² in closed form, at a small N and for three plants."""
-    n, d = 64, 2
-    zero, unit = standard = np.zeros(d), np.eye(d)
+    zero, unit = standard = np.zeros(2), np.eye(2)
     plants: dict[str, Normal] = {
         "equal laws": standard,
         "shift of 0.5": (np.array([0.5, 0.0]), unit),
         "sd × 1.5": (zero, 2.25 * unit),
     }
 
-    def both(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def all_three(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         found = discrepancy(distances.gaussian(BANDWIDTH), x, y)
-        return np.stack([found.unbiased.value, found.biased.value], axis=-1)
+        cubic = discrepancy(distances.cubic, x, y).unbiased
+        return np.stack([found.unbiased.value, found.biased.value, cubic.value], axis=-1)
 
-    rows = []
+    names = "CMMD, U-statistic", "CMMD, V-statistic", "KID"
     for plant, law in plants.items():
         location, covariance = law
-        x = rng.normal(size=(REPLICATES * effort, n, d))
+        x = rng.normal(size=(REPLICATES * effort, SMALL, 2))
         y = location + rng.normal(size=x.shape) @ np.linalg.cholesky(covariance).T
         within = kernel_mean(zero, 2 * unit) + kernel_mean(zero, 2 * covariance)
         normal = within - 2 * kernel_mean(location, unit + covariance)
         third = cubic_mean(standard, standard) - 2 * cubic_mean(standard, law)
-        third += cubic_mean(law, law)
-        unbiased, biased = chunked(both, x, y).T
-        cubes = chunked(lambda x, y: discrepancy(distances.cubic, x, y).unbiased.value, x, y)
-        for name, values, expected in (
-            ("MMD² of the normal kernel, U-statistic", unbiased, normal),
-            ("MMD² of the normal kernel, V-statistic", biased, normal + (2 - within) / n),
-            ("KID", cubes, third),
-        ):
-            found, sd = mean(values), float(values.std(ddof=1))
-            rows.append((name, plant, found.value, expected, sd))
-            statement = f"{name} has the mean that theory gives"
-            yield equal(statement, f"mean, {plant}, N = {n}: {name}", found, expected, BIAS * sd)
-    pair = (rng.normal(location, size=(100 * effort, 2_000, 1)) for location in (0.0, 1.0))
-    statement = "the Wasserstein distance of a law from a shifted one is the shift"
-    found = mean(distances.wasserstein(*pair).value)
-    yield equal(statement, "mean W₁, shift of 1, N = 2000", found, 1.0, BOUND)
-    columns = ("distance", "planted", "mean", "by theory", "standard deviation")
-    yield Table(f"kernel distances of {n} rows in {d} dimensions", columns, tuple(rows))
+        expected = normal, normal + (2 - within) / SMALL, third + cubic_mean(law, law)
+        found = chunked(all_three, x, y).T
+        for name, values, theory in zip(names, found, expected, strict=True):
+            statement, about = f"{name} has the mean that theory gives", f"mean, {plant}: {name}"
+            bound = BIAS * float(values.std())
+            yield equal(statement, f"{about}, N = {SMALL}", mean(values), theory, bound)
 
 
 def _on_bins(shift: float) -> float:
@@ -263,8 +185,8 @@ def _on_bins(shift: float) -> float:
     return float((p * np.log(p / q)).sum())
 
 
-def binned(rng: np.random.Generator, effort: int) -> Exhibits:
-    """Divergences on bins of equal laws and of shifted ones."""
+def told_apart(rng: np.random.Generator, effort: int) -> Exhibits:
+    """Distances on the line of a law from itself and from shifted ones."""
     shape, noise = (BINNINGS * effort, BINNED, 1), (distances.BINS - 1) / BINNED
     statement = "the divergence on bins has the mean that theory gives"
     for shift, bound in ((0.0, BOUND * noise), (0.5, BOUND * _on_bins(0.5) + noise)):
@@ -272,20 +194,9 @@ def binned(rng: np.random.Generator, effort: int) -> Exhibits:
         found = mean(chunked(lambda x, y: divergence(x, y).value[:, 0], x, y))
         about = f"mean KL, shift of {shift:g}, N = {BINNED}"
         yield equal(statement, about, found, _on_bins(shift) if shift else noise, bound)
-
-
-def best_accuracy(rng: np.random.Generator, effort: int) -> Exhibits:
-    """Held-out accuracy against the best possible."""
-    edge = 2.0 * np.sqrt(2 * np.log(2.0) / 3)  # where N(0, 1) and N(0, 4) have the same density
-    best = {
-        "shift of 0": (0.0, 1.0, 0.5),
-        "shift of 0.5": (0.5, 1.0, norm.cdf(0.25)),
-        "shift of 1": (1.0, 1.0, norm.cdf(0.5)),
-        "sd × 2": (0.0, 2.0, norm.cdf(edge) - 0.5 + norm.sf(edge / 2)),
-    }
     shape = CLASSIFIERS * effort, CLASSIFIED, 1
     statement = "a logistic regression tells two normal laws apart as often as can be"
-    for plant, (location, sd, expected) in best.items():
-        found = classifier(rng.normal(size=shape), rng.normal(location, sd, size=shape))
-        about = f"held-out accuracy, {plant}"
-        yield equal(statement, about, mean(found.value), expected, ACCURACY)
+    for shift in (0.0, 1.0):
+        found = classifier(rng.normal(size=shape), rng.normal(shift, size=shape))
+        about, best = f"held-out accuracy, shift of {shift:g}", float(norm.cdf(shift / 2))
+        yield equal(statement, about, mean(found.value), best, ACCURACY)

@@ -26,7 +26,7 @@ from scipy.special import rel_entr
 from comparisons.exhibits import Curves, Exhibits
 from comparisons.policy import LIMIT_SD
 from comparisons.theory._claims import Measured, equal, mean
-from comparisons.theory._minima import minimiser, stationary
+from comparisons.theory._minima import minimum, stationary
 from models.programs.keys import key_of
 
 STATES = 4
@@ -118,5 +118,5 @@ def _by_gradients(table: np.ndarray) -> np.ndarray:
         log_q = jax.nn.log_softmax(flat.reshape(table.shape), axis=1)
         return -jnp.sum(table * log_q) / table.sum()
 
-    logits = minimiser(loss)(np.zeros(table.size)).reshape(table.shape)
+    logits = minimum(loss, np.zeros(table.size)).reshape(table.shape)
     return np.asarray(jax.nn.softmax(logits, axis=1))

@@ -18,7 +18,7 @@ from models.programs.density import density, quantity_table
 from models.spec import Model
 
 _SHOWN = 4_000  # about how many draws of a fitted law are kept: as many as a figure shows
-_POINTWISE = 500  # most draws of a chain that keep the log-likelihood of each unit in a store
+_POINTWISE = 200  # most draws of a chain that keep the log-likelihood of each unit in a store
 _THINNED = "thinned"
 
 

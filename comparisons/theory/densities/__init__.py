@@ -1,23 +1,17 @@
-"""Density estimators by their access to the likelihood: every `x.py` here defines one.
+"""Density estimators by their access to the likelihood: every `x.py` here defines one, `fit`.
 
-A model of the law of x ∈ ℝ² is reached in one of a few ways: its log-likelihood exactly, with
-latent variables summed out, through a lower bound, through a change of variables, as a product of
-conditionals, through its score ∇ log q alone, or through samples alone.  One result type serves
-all; what a kind of access cannot give is None.
+`fit(train, rng, effort)` learns the law of `train`, shape (N, 2); `effort` multiplies the updates
+of networks.  One result type serves all; what a kind of access cannot give is None.
 
-Networks are trained by Adam on minibatches, with a rate that falls to zero along half a cosine, so
-that the iterates settle instead of wandering about the optimum.  A run has converged when it had no
-need of its second half: the mean loss over its last tenth is not below that over the tenth after
-the middle by more than noise and a small share of the whole fall.  (The last tenths differ in no
-run: by then the rate is nearly zero.)
+Networks are trained by Adam on minibatches, with a rate that falls to zero along half a cosine.  A
+run has converged when it had no need of its second half: the mean loss over its last tenth is not
+below that over the tenth after the middle by more than noise and a small share of the whole fall.
 References: Kingma & Ba (2015), ICLR; Loshchilov & Hutter (2017), ICLR.
 """
 
-import itertools
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, NamedTuple, final, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -36,11 +30,31 @@ type Pointwise = Callable[[Array], Array]
 """A function of points, shape (M, D), traceable by JAX; one number or one row for each."""
 
 _CHUNK = 4096  # points in memory at a time
-BATCH = 256  # points per step of training, drawn with replacement
+_BATCH = 256  # points per step of training, drawn with replacement
 _SIGNIFICANT = 3.29  # standard errors by which tenths of a run differ if the loss is still falling
 _SHARE = 0.05
 """Share of the whole fall of the loss that may be left to the second half of a run; a loss that
 falls in proportion to the rate leaves it 1/2 − 1/π = 0.18."""
+
+
+@final
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted law of points in the plane.
+
+    Attributes:
+        access: how the likelihood is reached, in a few words.
+        log_density: log q, shape (M,), nats, in the units of the data.
+        score: ∇ log q, shape (M, 2).
+        sample: (rng, n) ↦ independent draws of q, shape (n, 2).
+        problems: why the result must not be relied on, one sentence each.
+    """
+
+    access: str
+    log_density: Pointwise | None = None
+    score: Pointwise | None = None
+    sample: Callable[[np.random.Generator, int], np.ndarray] | None = None
+    problems: tuple[str, ...] = ()
 
 
 # --- functions of many points -------------------------------------------------------------------
@@ -73,16 +87,26 @@ def as_data(points: Any) -> xr.Dataset:
     return xr.Dataset({"y": (("obs", "variable")[: points.ndim], points)})
 
 
-TEMPLATE = as_data(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
+PLANE = as_data(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
 """Any data of two columns: they give a program its shapes."""
 LINE = as_data(np.array([0.0, 1.0, 2.0]))  # any data of one column of numbers
 
 
-def log_density_at(model: Model, values: Values, template: xr.Dataset = TEMPLATE) -> Pointwise:
+def log_density_at(model: Model, values: Values, template: xr.Dataset = PLANE) -> Pointwise:
     """x ↦ log p(x | θ), shape (M,), of points as the template has them, off the NumPyro program."""
     density, log_likelihood = replicable(model, template)
     u = density.unconstrain(values)
     return lambda x: log_likelihood(as_data(x), u)
+
+
+def from_model(model: Model, values: Values, access: str) -> Fitted:
+    """The law by values of a model's parameters: everything is known, exactly."""
+    log_density = log_density_at(model, values)
+
+    def sample(rng: np.random.Generator, n: int) -> np.ndarray:
+        return np.asarray(model.simulate(rng, values, n)["y"].data)
+
+    return Fitted(access, log_density, gradient(log_density), sample)
 
 
 # --- training -----------------------------------------------------------------------------------
@@ -98,14 +122,16 @@ class Standard(NamedTuple):
         """Points x in the network's units."""
         return (x - self.location) / self.scale
 
-    def back(self, z: Any) -> Any:
-        """Points of the network in the units of the data."""
-        return self.location + self.scale * z
+    def density(self, log_density: Pointwise) -> Pointwise:
+        """The log density of x from that of z."""
+        return lambda x: log_density(self.to(x)) - np.log(self.scale).sum()
 
-    @property
-    def log_volume(self) -> float:
-        """log |∂x/∂z|."""
-        return float(np.log(self.scale).sum())
+    def sample(
+        self, draws: Callable[[Array, int], Array]
+    ) -> Callable[[np.random.Generator, int], np.ndarray]:
+        """(rng, n) ↦ draws of x from (key, n) ↦ those of z."""
+        compiled = jax.jit(draws, static_argnums=1)
+        return lambda rng, n: self.location + self.scale * np.asarray(compiled(key_of(rng), n))
 
 
 def standard(train: np.ndarray) -> Standard:
@@ -113,16 +139,9 @@ def standard(train: np.ndarray) -> Standard:
     return Standard(train.mean(axis=0), train.std(axis=0))
 
 
-def perceptron(key: Array, inputs: int, outputs: int, width: int) -> eqx.nn.MLP:
-    """Two hidden layers; smooth, as densities and scores are to be differentiated.
-
-    Args:
-        key: of the weights.
-        inputs: coordinates of a point.
-        outputs: numbers that it is mapped to.
-        width: units of each layer.
-    """
-    return eqx.nn.MLP(inputs, outputs, width, 2, activation=jax.nn.tanh, key=key)
+def perceptron(key: Array, inputs: int, outputs: int) -> eqx.nn.MLP:
+    """Two hidden layers of 32; smooth, as densities and scores are to be differentiated."""
+    return eqx.nn.MLP(inputs, outputs, 32, 2, activation=jax.nn.tanh, key=key)
 
 
 class Trained(NamedTuple):
@@ -152,7 +171,7 @@ def minimise[T](
     data: np.ndarray,
     rng: np.random.Generator,
     *,
-    updates: int,
+    updates: float,
     rate: float = 3e-3,
     momentum: float = 0.9,
     averaging: float = 0.0,
@@ -170,14 +189,15 @@ def minimise[T](
         averaging: decay of an exponential moving average of the networks, which is what is
             returned; 0 returns the last one.
     """
-    optimiser = optax.adam(optax.cosine_decay_schedule(rate, updates), b1=momentum)
+    steps = round(updates)
+    optimiser = optax.adam(optax.cosine_decay_schedule(rate, steps), b1=momentum)
     free, fixed = eqx.partition(network, eqx.is_inexact_array)
     points = jnp.asarray(data)
 
     def update(state: Any, key: Array) -> tuple[Any, Array]:
         free, moments, average = state
         choose, draw = jax.random.split(key)
-        rows = points[jax.random.randint(choose, (BATCH,), 0, points.shape[0])]
+        rows = points[jax.random.randint(choose, (_BATCH,), 0, points.shape[0])]
         value, gradient = jax.value_and_grad(
             lambda free: loss(eqx.combine(free, fixed), draw, rows)
         )(free)
@@ -186,191 +206,6 @@ def minimise[T](
         average = optax.incremental_update(free, average, 1 - averaging)
         return (free, moments, average), value
 
-    @jax.jit
-    def run(free: Any, keys: Array) -> tuple[Any, Array]:
-        start = free, optimiser.init(free), free
-        (_, _, average), losses = jax.lax.scan(update, start, keys)
-        return average, losses
-
-    free, losses = run(free, jax.random.split(key_of(rng), updates))
-    return Trained(eqx.combine(free, fixed), np.asarray(losses))
-
-
-# --- estimators ---------------------------------------------------------------------------------
-
-
-@final
-@dataclass(frozen=True)
-class Fitted:
-    """A fitted law of points in the plane.
-
-    Attributes:
-        access: how the likelihood is reached, in a few words.
-        log_density: log q, shape (M,), nats, in the units of the data.
-        bound: (key, points, K) ↦ a random lower bound of log q by K importance samples.
-        score: ∇ log q, shape (M, D).
-        sample: (rng, n) ↦ independent draws of q, shape (n, 2).
-        parameters: how many numbers were fitted.
-        problems: why the result must not be relied on, one sentence each.
-    """
-
-    access: str
-    log_density: Pointwise | None = None
-    bound: Callable[[Array, Array, int], Array] | None = None
-    score: Pointwise | None = None
-    sample: Callable[[np.random.Generator, int], np.ndarray] | None = None
-    parameters: int = 0
-    problems: tuple[str, ...] = ()
-
-
-class DensityEstimator(ABC):
-    """A way to learn a law from its draws; final subclasses are frozen dataclasses of settings.
-
-    A field annotated with a `Literal` (a criterion, a selector) spans the estimator's variants.
-    """
-
-    name: ClassVar[str]
-    """That of its file."""
-
-    def __init_subclass__(cls) -> None:
-        cls.name = cls.__module__.rpartition(".")[2]
-
-    @abstractmethod
-    def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
-        """Learns the law of `train`, shape (N, 2); `effort` multiplies the updates of networks."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network(DensityEstimator):
-    """An estimator that is trained by gradients."""
-
-    width: int = 32
-    """Units of each of the two hidden layers, of every network."""
-    updates: int = 4_000
-    """Steps of Adam at effort 1."""
-
-    def _learn(
-        self,
-        loss: Callable[[Any, Array, Array], Array],
-        start: Any,
-        train: np.ndarray,
-        rng: np.random.Generator,
-        effort: int,
-        **how: float,
-    ) -> tuple[Standard, Trained]:
-        """The units of the data, and a network trained in them; `how` goes to `minimise`."""
-        units, updates = standard(train), self.updates * effort
-        return units, minimise(loss, start, units.to(train), rng, updates=updates, **how)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ByLikelihood(Network):
-    """Maximum likelihood for a network with a `log_density` of one point, and `draws`."""
-
-    updates: int = 2_000
-    access: ClassVar[str] = "exact, change of variables"
-
-    @abstractmethod
-    def start(self, key: Array) -> Any:
-        """The network before its training; it sees standardised data."""
-
-    @final
-    def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
-        def loss(network: Any, key: Array, x: Array) -> Array:
-            return -jnp.mean(jax.vmap(network.log_density)(x))
-
-        units, trained = self._learn(loss, self.start(key_of(rng)), train, rng, effort, rate=5e-3)
-        log_density = jax.vmap(lambda x: trained.network.log_density(x))
-        draws = lambda key, n: trained.network.draws(key, n)  # noqa: E731
-        fitted = from_training(self.access, trained, units, log_density, draws)
-        return replace(fitted, score=gradient(fitted.log_density))  # pyright: ignore[reportArgumentType]
-
-
-class Flow(eqx.Module):
-    """Change of variables: with z = f(x) one to one, log q(x) = log q₀(z) + log |∂z/∂x|.
-
-    q₀ is N(0, I).  Its Jacobian makes maximum likelihood exact, and draws go through f⁻¹.
-    References: Rezende & Mohamed (2015), ICML; Papamakarios et al. (2021), JMLR 22.
-    """
-
-    @abstractmethod
-    def forward(self, x: Array) -> tuple[Array, Array]:
-        """The image, shape (2,), and log |∂z/∂x|."""
-
-    @abstractmethod
-    def inverse(self, z: Array) -> Array:
-        """The point whose image is z."""
-
-    def log_density(self, x: Array) -> Array:
-        """log q at one point."""
-        z, log_jacobian = self.forward(x)
-        return -0.5 * jnp.sum(z**2) - jnp.log(2 * jnp.pi) + log_jacobian
-
-    def draws(self, key: Array, n: int) -> Array:
-        """Independent draws, shape (n, 2)."""
-        return jax.vmap(lambda z: self.inverse(z))(jax.random.normal(key, (n, 2)))
-
-
-class Conditional(eqx.Module):
-    """Parameters of the first coordinate's law or map, and of the second's given the first."""
-
-    first: Array
-    """Shape (3, K)."""
-    second: eqx.nn.MLP
-    """From the first coordinate to what is added for the second."""
-
-    def after(self, x: Array) -> Array:
-        """The second coordinate's parameters, shape (3, K)."""
-        return self.first + self.second(x[None]).reshape(self.first.shape)
-
-
-def variants(cls: type[DensityEstimator]) -> dict[str, DensityEstimator]:
-    """An estimator at every combination of its choices, by name: `kernel_density[cv_ml]`."""
-    hints = get_type_hints(cls)
-    names = [f.name for f in fields(cls) if get_origin(hints[f.name]) is Literal]  # pyright: ignore[reportArgumentType]
-    return {
-        f"{cls.name}[{', '.join(chosen)}]" if chosen else cls.name: cls(
-            **dict(zip(names, chosen, strict=True))
-        )
-        for chosen in itertools.product(*(get_args(hints[name]) for name in names))
-    }
-
-
-def from_training(
-    access: str,
-    trained: Trained,
-    units: Standard,
-    log_density: Pointwise | None = None,
-    draws: Callable[[Array, int], Array] | None = None,
-    **known: Any,
-) -> Fitted:
-    """The law of a trained network.
-
-    Args:
-        access: how the likelihood is reached.
-        trained: the network.
-        units: those in which it sees the data.
-        log_density: its own, in those units.
-        draws: (key, n) ↦ its own, in those units.
-        **known: all else that it gives, in the units of the data.
-    """
-    if log_density is not None:
-        known["log_density"] = lambda x: log_density(units.to(x)) - units.log_volume
-    if draws is not None:
-        compiled = jax.jit(draws, static_argnums=1)
-        known["sample"] = lambda rng, n: np.asarray(units.back(compiled(key_of(rng), n)))
-    weights = jax.tree.leaves(eqx.filter(trained.network, eqx.is_inexact_array))
-    parameters = sum(int(leaf.size) for leaf in weights)
-    return Fitted(access, parameters=parameters, **{"problems": trained.problems, **known})
-
-
-def from_model(model: Model, values: Values, access: str) -> Fitted:
-    """The law by values of a model's parameters: everything is known, exactly."""
-    log_density = log_density_at(model, values)
-    return Fitted(
-        access,
-        log_density,
-        score=gradient(log_density),
-        sample=lambda rng, n: np.asarray(model.simulate(rng, values, n)["y"].data),
-        parameters=replicable(model, TEMPLATE)[0].size,
-    )
+    start, keys = (free, optimiser.init(free), free), jax.random.split(key_of(rng), steps)
+    (_, _, average), losses = jax.jit(lambda: jax.lax.scan(update, start, keys))()
+    return Trained(eqx.combine(average, fixed), np.asarray(losses))

@@ -5,21 +5,14 @@ has, so this is the one normal law with the moments of the data; its maximum is 
 Reference: Tipping & Bishop (1999), JRSS B 61.
 """
 
-from dataclasses import dataclass
-from typing import final
-
 import numpy as np
 
-from comparisons.theory.densities import DensityEstimator, Fitted, as_data, from_model
+from comparisons.theory.densities import Fitted, as_data, from_model
 from models.catalogue.factor_analysis import ProbabilisticPCA
 
 
-@final
-@dataclass(frozen=True)
-class FactorAnalysisDensity(DensityEstimator):
+def fit(train: np.ndarray, rng: np.random.Generator, effort: float) -> Fitted:
     """Maximum likelihood in a linear model of one factor."""
-
-    def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
-        model = ProbabilisticPCA(1)
-        values = model.maximum_likelihood(as_data(train))
-        return from_model(model, values, "exact, latent variable summed out")
+    model = ProbabilisticPCA(1)
+    values = model.maximum_likelihood(as_data(train))
+    return from_model(model, values, "exact, latent variable summed out")

@@ -10,8 +10,6 @@ References: Hyvärinen (2005), JMLR 6; Vincent (2011), Neural Comput. 23; Song, 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, final
 
 import equinox as eqx
 import jax
@@ -19,40 +17,35 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from comparisons.theory.densities import (
-    Fitted,
-    Network,
-    from_training,
-    minimise,
-    perceptron,
-    standard,
-)
+from comparisons.theory.densities import Fitted, minimise, perceptron, standard
 from models.programs.keys import key_of
 
+UPDATES = 4_000
 NOISE = 0.3  # σ of the denoising objective, in the units of the data
 
 
-@final
-@dataclass(frozen=True)
-class ScoreMatching(Network):
-    """A network for the score."""
+def fit(
+    train: np.ndarray, rng: np.random.Generator, effort: float, objective: str = "denoising"
+) -> Fitted:
+    """A network for the score.
 
-    objective: Literal["denoising", "sliced"] = "denoising"
-    """Which form of the divergence is minimised."""
+    Args:
+        train: shape (N, 2).
+        rng: of all that is random.
+        effort: multiplies the updates.
+        objective: a key of `LOSSES`.
+    """
+    units = standard(train)
 
-    def fit(self, train: np.ndarray, rng: np.random.Generator, effort: int) -> Fitted:
-        units = standard(train)
-        start = perceptron(key_of(rng), 2, 2, self.width)
+    def score(network: eqx.nn.MLP, x: Array) -> Array:
+        return network(units.to(x)) / units.scale
 
-        def score(network: eqx.nn.MLP, x: Array) -> Array:
-            return network(units.to(x)) / units.scale
+    def loss(network: eqx.nn.MLP, key: Array, x: Array) -> Array:
+        return LOSSES[objective](lambda x: score(network, x), key, x)
 
-        def loss(network: eqx.nn.MLP, key: Array, x: Array) -> Array:
-            return LOSSES[self.objective](lambda x: score(network, x), key, x)
-
-        trained = minimise(loss, start, train, rng, updates=self.updates * effort)
-        learnt = jax.vmap(lambda x: score(trained.network, x))
-        return from_training("score only", trained, units, score=learnt)
+    trained = minimise(loss, perceptron(key_of(rng), 2, 2), train, rng, updates=UPDATES * effort)
+    learnt = jax.vmap(lambda x: score(trained.network, x))
+    return Fitted("score only", score=learnt, problems=trained.problems)
 
 
 def _denoising(score: Callable[[Array], Array], key: Array, x: Array) -> Array:
@@ -74,4 +67,5 @@ def _sliced(score: Callable[[Array], Array], key: Array, x: Array) -> Array:
     return jnp.mean(jax.vmap(one)(x, v))
 
 
-LOSSES = {"denoising": _denoising, "sliced": _sliced}  # by objective
+LOSSES = {"denoising": _denoising, "sliced": _sliced}
+"""By objective: (score of one point, key, points) ↦ its mean."""

@@ -1,6 +1,7 @@
-"""Samplers of one law, by how they reach it: every `x.py` here defines one.
+"""Samplers of one law, by how they reach it: every `x.py` here defines one, `draw`.
 
-The target is a mixture of normals that share one spherical covariance,
+`draw(target, rng, shape)` makes shape[0] independent runs of shape[1] draws.  The target is a
+mixture of normals that share one spherical covariance,
 
     p(x) = Σ_k w_k N(x | μ_k, σ²I),    ∇ log p(x) = (Σ_k r_k(x) μ_k − x)/σ²,    r_k = P(k | x),
 
@@ -12,16 +13,13 @@ chains share one loop, which proposes by a Gaussian step and accepts or not:
     accepted with probability  min{1, p(x′) N(x | m(x′), 2hI) / [p(x) N(x′ | m(x), 2hI)]}.
 
 Metropolis has no drift, Metropolis-adjusted Langevin has both, and unadjusted Langevin accepts all.
-All runs advance side by side, each a chain of its own, which keeps every `THIN`-th state.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, NamedTuple, final
+from typing import NamedTuple, final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,27 +67,15 @@ class NormalMixture(NamedTuple):
         away = self.means - self.mean
         return (away.T * self.weights) @ away + self.scale**2 * jnp.eye(self.means.shape[1])
 
+    def widened(self, ratio: float) -> "NormalMixture":
+        """The normal law around its mean whose scale is `ratio` times its components'."""
+        return NormalMixture(jnp.ones(1), self.mean[None], ratio * self.scale)
+
     def _joint(self, x: Array) -> Array:
         """log w_k N(x | μ_k, σ²I), shape (…, K)."""
         squares = jnp.sum((x[..., None, :] - self.means) ** 2, axis=-1)
         constant = 0.5 * self.means.shape[1] * jnp.log(2 * jnp.pi * self.scale**2)
         return jnp.log(self.weights) - squares / (2 * self.scale**2) - constant
-
-
-class Learnt(eqx.Module):
-    """A law of which draws are known, and through them a score; its density is not."""
-
-    mean: Array
-    covariance: Array
-    score: Callable[[Array], Array] = eqx.field(static=True)
-    """x ↦ ∇ log p(x), shape (M, d)."""
-
-    def log_density(self, x: Array) -> Array:
-        return jnp.full(x.shape[:-1], jnp.nan)
-
-
-type Law = NormalMixture | Learnt
-"""All that a Markov chain asks of its target; a JAX tree."""
 
 
 @final
@@ -99,65 +85,24 @@ class Drawn:
 
     Attributes:
         draws: shape (R, n, d).
-        weights: of importance, shape (R, n), each row with sum 1; None: all the same.
+        weights: of importance, shape (R, n), or 1 of all draws.
         evaluations: how often the density, its gradient or a distribution function was evaluated
             for one draw, on average; drawing from a known law directly counts as one.
         warm_up: evaluations of a run before its first draw.
-        acceptance: accepted share of the proposals; NaN where nothing is proposed.
-        problems: why the draws must not be relied on, one sentence each.
+        exact: whether the law of the draws tends to the target with no step left to shrink.
     """
 
     draws: np.ndarray
-    weights: np.ndarray | None = None
+    weights: np.ndarray | float = 1.0
     evaluations: float = 1.0
     warm_up: float = 0.0
-    acceptance: float = float("nan")
-    problems: tuple[str, ...] = ()
+    exact: bool = True
 
     def means(self, values: np.ndarray, size: int) -> np.ndarray:
-        """Self-normalised means, shape (R, n / size, …), over blocks of so many draws."""
-        blocks = values.reshape(len(values), -1, size, *values.shape[2:])
-        if self.weights is None:
-            return blocks.mean(axis=2)
-        weights = self.weights.reshape(len(values), -1, size)
-        return np.einsum("rbs,rbs...->rb...", weights, blocks) / weights.sum(axis=2).reshape(
-            *weights.shape[:2], *(1 for _ in values.shape[2:])
-        )
-
-
-class Sampler(ABC):
-    """A way to draw from a law; final subclasses are frozen dataclasses of settings."""
-
-    name: ClassVar[str]
-    """That of its file."""
-    exact: ClassVar[bool] = True
-    """Whether the law of the draws tends to the target with no step left to shrink."""
-
-    def __init_subclass__(cls) -> None:
-        cls.name = cls.__module__.rpartition(".")[2]
-
-    @abstractmethod
-    def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
-        """Draws points of a law, and tells what they cost.
-
-        Args:
-            target: the law.
-            rng: of all that is random.
-            runs: independent ones, R.
-            n: points in each.
-        """
-
-
-def widened(target: NormalMixture, ratio: float) -> NormalMixture:
-    """The normal law around the target's mean whose scale is `ratio` times its components'."""
-    return NormalMixture(jnp.ones(1), target.mean[None], ratio * target.scale)
-
-
-@partial(jax.jit, static_argnums=2)
-def dispersed(target: Law, key: Array, runs: int) -> Array:
-    """Where chains start, shape (R, d): wider than the target in every direction."""
-    sd = 2 * jnp.sqrt(jnp.trace(target.covariance))
-    return target.mean + sd * jax.random.normal(key, (runs, target.mean.size))
+        """Self-normalised means, shape (R, n / size, k), over blocks of so many draws."""
+        runs, n, k = values.shape
+        weights = np.broadcast_to(self.weights, (runs, n)).reshape(runs, -1, size, 1)
+        return (weights * values.reshape(runs, -1, size, k)).sum(axis=2) / weights.sum(axis=2)
 
 
 # --- Markov chains by Gaussian steps ------------------------------------------------------------
@@ -169,58 +114,69 @@ class _Place(NamedTuple):
     middle: Array  # m(x), about which the next proposal is
 
 
-@dataclass(frozen=True)
-class Chain(Sampler):
-    """Chains from dispersed starts; each step costs one evaluation of density and score."""
+def chains(
+    target: NormalMixture,
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    step: float,
+    *,
+    drift: bool,
+    adjusted: bool,
+    score: Callable[[Array], Array] | None = None,
+) -> Drawn:
+    """Chains side by side from dispersed starts, each of which keeps every `THIN`-th state.
 
-    step: float = 0.5
-    """h, half the variance of a proposal in each coordinate, units of x squared."""
-    drift: ClassVar[bool] = True
-    """Whether proposals move along the score."""
-    adjusted: ClassVar[bool] = True
-    """Whether they are accepted by Hastings' rule, or always."""
-
-    def draw(self, target: Law, rng: np.random.Generator, runs: int, n: int) -> Drawn:
-        how = self.drift, self.adjusted
-        draws, acceptance = _walk(target, key_of(rng), self.step, runs, n, *how)
-        return Drawn(
-            np.asarray(draws),
-            evaluations=THIN,
-            warm_up=WARM_UP,
-            acceptance=float(acceptance) if self.adjusted else float("nan"),
-        )
+    Args:
+        target: the law.
+        rng: of all that is random.
+        shape: chains, and draws of each.
+        step: h, half the variance of a proposal in each coordinate, units of x squared.
+        drift: whether proposals move along the score.
+        adjusted: whether they are accepted by Hastings' rule, or always.
+        score: a learnt ∇ log p, shape (M, d), to be used for the target's.
+    """
+    draws = _walk(target, key_of(rng), step, shape, drift, adjusted, score)
+    return Drawn(np.asarray(draws), evaluations=THIN, warm_up=WARM_UP, exact=adjusted)
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5, 6))
 def _walk(
-    target: Law, key: Array, step: Array | float, runs: int, n: int, drift: bool, adjusted: bool
-) -> tuple[Array, Array]:
+    target: NormalMixture,
+    key: Array,
+    step: Array | float,
+    shape: tuple[int, int],
+    drift: bool,
+    adjusted: bool,
+    score: Callable[[Array], Array] | None,
+) -> Array:
     def at(x: Array) -> _Place:
-        middle = x + step * target.score(x) if drift else x
-        return _Place(x, target.log_density(x), middle)
+        density = target.log_density(x) if adjusted else jnp.zeros(len(x))
+        return _Place(x, density, x + step * (score or target.score)(x) if drift else x)
 
-    def move(place: _Place, key: Array) -> tuple[_Place, Array]:
+    def move(place: _Place, key: Array) -> tuple[_Place, None]:
         how, whether = jax.random.split(key)
         new = at(place.middle + jnp.sqrt(2 * step) * jax.random.normal(how, place.x.shape))
         if not adjusted:
-            return new, jnp.ones(())
+            return new, None
         back, forth = _log_proposal(place, new, step), _log_proposal(new, place, step)
         ratio = new.log_density - place.log_density + back - forth
         accept = -jax.random.exponential(whether, ratio.shape) < ratio
         kept = jax.tree.map(
             lambda a, b: jnp.where(accept if a.ndim == 1 else accept[:, None], a, b), new, place
         )
-        return kept, jnp.mean(accept)
+        return kept, None
 
-    def draw(place: _Place, key: Array) -> tuple[_Place, tuple[Array, Array]]:
-        place, accepted = jax.lax.scan(move, place, jax.random.split(key, THIN))
-        return place, (place.x, jnp.mean(accepted))
+    def draw(place: _Place, key: Array) -> tuple[_Place, Array]:
+        place, _ = jax.lax.scan(move, place, jax.random.split(key, THIN))
+        return place, place.x
 
     begin, run = jax.random.split(key)
-    start = at(dispersed(target, begin, runs))
+    # wider than the target in every direction
+    sd = 2 * jnp.sqrt(jnp.trace(target.covariance))
+    start = at(target.mean + sd * jax.random.normal(begin, (shape[0], target.mean.size)))
     dropped = WARM_UP // THIN
-    _, (draws, accepted) = jax.lax.scan(draw, start, jax.random.split(run, dropped + n))
-    return jnp.swapaxes(draws[dropped:], 0, 1), jnp.mean(accepted[dropped:])
+    _, draws = jax.lax.scan(draw, start, jax.random.split(run, dropped + shape[1]))
+    return jnp.swapaxes(draws[dropped:], 0, 1)
 
 
 def _log_proposal(new: _Place, old: _Place, step: Array | float) -> Array:

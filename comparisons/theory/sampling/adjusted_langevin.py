@@ -4,11 +4,13 @@ Exact in the limit whatever the step: acceptance removes the bias of the discret
 Reference: Roberts & Tweedie (1996), Bernoulli 2.
 """
 
-from typing import final
+import numpy as np
 
-from comparisons.theory.sampling import Chain
+from comparisons.theory.sampling import Drawn, NormalMixture, chains
+
+STEP = 0.5  # h
 
 
-@final
-class AdjustedLangevin(Chain):
-    """Metropolis-adjusted Langevin."""
+def draw(target: NormalMixture, rng: np.random.Generator, shape: tuple[int, int]) -> Drawn:
+    """Chains with drift and acceptance."""
+    return chains(target, rng, shape, STEP, drift=True, adjusted=True)

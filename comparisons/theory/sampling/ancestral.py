@@ -4,17 +4,12 @@ Exact, and the draws are independent; it needs the law as a directed graph of la
 Reference: Bishop (2006), Pattern Recognition and Machine Learning, §11.1.
 """
 
-from typing import final
-
 import numpy as np
 
-from comparisons.theory.sampling import Drawn, NormalMixture, Sampler
+from comparisons.theory.sampling import Drawn, NormalMixture
 from models.programs.keys import key_of
 
 
-@final
-class Ancestral(Sampler):
-    """First the component, then the point."""
-
-    def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
-        return Drawn(np.asarray(target.draws(key_of(rng), (runs, n))))
+def draw(target: NormalMixture, rng: np.random.Generator, shape: tuple[int, int]) -> Drawn:
+    """First the component, then the point; see the head of the folder."""
+    return Drawn(np.asarray(target.draws(key_of(rng), shape)))

@@ -4,45 +4,25 @@ The self-normalised mean is biased by O(1/n) and worth an effective number of dr
 
     ESS = (Σ w)²/Σ w² → n/(1 + χ²),    χ² = ∫ p²/q − 1.
 
-The weights' tail decides whether any of this holds: with P(w > t) ~ t^{−1/k} the variance is finite
-for k < ½, and k̂, fitted to the largest weights, should be below 0.7.
 References: Kong (1992), Univ. Chicago TR 348; Owen (2013), Monte Carlo theory, methods and
-examples, ch. 9; Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25 (k̂).
+examples, ch. 9.
 """
-
-from dataclasses import dataclass
-from typing import Any, final
 
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.theory.sampling import Drawn, NormalMixture, Sampler, widened
+from comparisons.theory.sampling import Drawn, NormalMixture
 from models.programs.keys import key_of
 
-RELIABLE = 0.7  # largest k̂ at which the weights may be relied on
-
-_FEWEST = 5  # weights that a tail can be fitted to
+RATIO = 2.0  # scale of the proposal over the components'
 
 
-@final
-@dataclass(frozen=True)
-class Importance(Sampler):
-    """Draws of a normal law around the target's mean."""
-
-    ratio: float = 2.0
-    """Its scale over the components'."""
-
-    def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
-        proposal = widened(target, self.ratio)
-        draws = proposal.draws(key_of(rng), (runs, n))
-        weights = np.asarray(jnp.exp(target.log_density(draws) - proposal.log_density(draws)))
-        k = tail_index(weights.ravel())
-        problem = f"the weights have too heavy a tail: k̂ is {k:.2f}; expected below {RELIABLE}"
-        return Drawn(
-            np.asarray(draws),
-            weights / weights.sum(axis=1, keepdims=True),
-            problems=() if k < RELIABLE else (problem,),
-        )
+def draw(target: NormalMixture, rng: np.random.Generator, shape: tuple[int, int]) -> Drawn:
+    """Weighted draws of a normal law around the target's mean."""
+    proposal = target.widened(RATIO)
+    draws = proposal.draws(key_of(rng), shape)
+    weights = jnp.exp(target.log_density(draws) - proposal.log_density(draws))
+    return Drawn(np.asarray(draws), np.asarray(weights))
 
 
 def chi_squared(target: NormalMixture, ratio: float) -> float:
@@ -59,18 +39,3 @@ def chi_squared(target: NormalMixture, ratio: float) -> float:
     exponent = 0.5 * (middle - (squares[:, None] + squares) / variance)
     volume = (ratio**2 / (a * variance)) ** (means.shape[1] / 2)
     return float(volume * (weights @ np.exp(exponent) @ weights) - 1)
-
-
-def tail_index(weights: np.ndarray) -> float:
-    """k̂ of weights, shape (n,); NaN where the tail is less than five of them."""
-    from arviz_stats.base.array import array_stats
-
-    if tail_size(weights.size) < _FEWEST:
-        return float("nan")
-    k: Any = array_stats.pareto_khat(weights[None], r_eff=1.0, tail="right")
-    return float(k)
-
-
-def tail_size(n: int) -> int:
-    """How many of the largest weights k̂ is fitted to."""
-    return int(np.ceil(min(n / 5, 3 * np.sqrt(n))))

@@ -4,17 +4,13 @@ Exact in the limit; needs the density up to a constant.
 Reference: Metropolis, Rosenbluth, Rosenbluth, Teller & Teller (1953), J. Chem. Phys. 21.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, final
+import numpy as np
 
-from comparisons.theory.sampling import Chain
+from comparisons.theory.sampling import Drawn, NormalMixture, chains
+
+STEP = 1.5  # h
 
 
-@final
-@dataclass(frozen=True)
-class Metropolis(Chain):
-    """Random-walk Metropolis."""
-
-    step: float = 1.5
-
-    drift: ClassVar[bool] = False
+def draw(target: NormalMixture, rng: np.random.Generator, shape: tuple[int, int]) -> Drawn:
+    """Chains without drift."""
+    return chains(target, rng, shape, STEP, drift=False, adjusted=True)

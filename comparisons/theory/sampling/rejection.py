@@ -8,37 +8,29 @@ q = N(m, s²I) around the target's mean, s > σ, each component's bound is its r
 References: von Neumann (1951), Nat. Bur. Stand. Appl. Math. Ser. 12; Robert & Casella (2004), §2.3.
 """
 
-from typing import final
-
-import jax
 import numpy as np
-from jax import Array
 
-from comparisons.theory.sampling import Drawn, NormalMixture, Sampler, widened
+from comparisons.theory.sampling import Drawn, NormalMixture
 from models.programs.keys import key_of
 
 RATIO = 2.0  # s/σ, above 1
 _BATCH = 65_536  # proposals at a time
 
 
-@final
-class Rejection(Sampler):
+def draw(target: NormalMixture, rng: np.random.Generator, shape: tuple[int, int]) -> Drawn:
     """Proposals from a normal law wider than the components."""
-
-    def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
-        proposal = widened(target, RATIO)
-        log_bound = float(np.log(bound(target, RATIO)))
-        places, draws, tried = [], [], 0
-        while sum(map(len, draws)) < runs * n:
-            x, accepted = map(np.asarray, _tried(target, proposal, log_bound, key_of(rng)))
-            draws.append(x[accepted])
-            places.append(tried + np.flatnonzero(accepted))
-            tried += _BATCH
-        used = int(np.concatenate(places)[runs * n - 1]) + 1
-        kept = np.concatenate(draws)[: runs * n]
-        return Drawn(
-            kept.reshape(runs, n, -1), evaluations=used / len(kept), acceptance=len(kept) / used
-        )
+    proposal, log_bound = target.widened(RATIO), float(np.log(bound(target, RATIO)))
+    places, draws, tried, count = [], [], 0, shape[0] * shape[1]
+    while sum(map(len, draws)) < count:
+        x = proposal.draws(key_of(rng), (_BATCH,))
+        ratio = np.asarray(target.log_density(x) - proposal.log_density(x)) - log_bound
+        accepted = np.flatnonzero(np.log(rng.random(_BATCH)) < ratio)
+        draws.append(np.asarray(x)[accepted])
+        places.append(tried + accepted)
+        tried += _BATCH
+    used = int(np.concatenate(places)[count - 1]) + 1
+    kept = np.concatenate(draws)[:count]
+    return Drawn(kept.reshape(*shape, -1), evaluations=used / count)
 
 
 def bound(target: NormalMixture, ratio: float) -> float:
@@ -47,14 +39,3 @@ def bound(target: NormalMixture, ratio: float) -> float:
     squares = ((means - weights @ means) ** 2).sum(axis=1)
     width = 2 * scale**2 * (ratio**2 - 1)
     return float(ratio ** means.shape[1] * (weights @ np.exp(squares / width)))
-
-
-@jax.jit
-def _tried(
-    target: NormalMixture, proposal: NormalMixture, log_bound: Array | float, key: Array
-) -> tuple[Array, Array]:
-    """Proposals, shape (_BATCH, d), and which are accepted."""
-    propose, decide = jax.random.split(key)
-    x = proposal.draws(propose, (_BATCH,))
-    ratio = target.log_density(x) - proposal.log_density(x) - log_bound
-    return x, -jax.random.exponential(decide, (_BATCH,)) < ratio

@@ -8,34 +8,33 @@ has the laws p_t but for the start, which is off by O(e^{−T}); N Euler steps a
 References: Anderson (1982), Stochastic Process. Appl. 12; Song et al. (2021), ICLR.
 """
 
-from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from comparisons.theory.sampling import Drawn, NormalMixture, Sampler
+from comparisons.theory.sampling import Drawn, NormalMixture
 from models.programs.keys import key_of
 
 HORIZON = 6.0  # T, at which the target's mean has shrunk by e⁻⁶ = 0.0025
+STEPS = 32  # N, of equal length
 
 
-@final
-@dataclass(frozen=True)
-class ReverseDiffusion(Sampler):
-    """Euler steps of the reverse diffusion with the exact score."""
+def draw(
+    target: NormalMixture, rng: np.random.Generator, shape: tuple[int, int], steps: int = STEPS
+) -> Drawn:
+    """Euler steps of the reverse diffusion with the exact score.
 
-    steps: int = 32
-    """N, of equal length."""
-
-    exact: ClassVar[bool] = False
-
-    def draw(self, target: NormalMixture, rng: np.random.Generator, runs: int, n: int) -> Drawn:
-        draws = _reversed(target, key_of(rng), self.steps, runs * n)
-        return Drawn(np.asarray(draws).reshape(runs, n, -1), evaluations=self.steps)
+    Args:
+        target: the law.
+        rng: of all that is random.
+        shape: sets of draws, and draws of each.
+        steps: N.
+    """
+    draws = _reversed(target, key_of(rng), steps, shape[0] * shape[1])
+    return Drawn(np.asarray(draws).reshape(*shape, -1), evaluations=steps, exact=False)
 
 
 def diffused(target: NormalMixture, t: Array | float) -> NormalMixture:

@@ -6,14 +6,30 @@ a learnt one.
 References: Roberts & Tweedie (1996), Bernoulli 2; Durmus & Moulines (2017), Ann. Appl. Probab. 27.
 """
 
-from typing import ClassVar, final
+from collections.abc import Callable
 
-from comparisons.theory.sampling import Chain
+import numpy as np
+from jax import Array
+
+from comparisons.theory.sampling import Drawn, NormalMixture, chains
+
+STEP = 0.5  # h
 
 
-@final
-class UnadjustedLangevin(Chain):
-    """Unadjusted Langevin."""
+def draw(
+    target: NormalMixture,
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    step: float = STEP,
+    score: Callable[[Array], Array] | None = None,
+) -> Drawn:
+    """Chains with drift that accept every step.
 
-    adjusted: ClassVar[bool] = False
-    exact: ClassVar[bool] = False
+    Args:
+        target: the law; chains start about it.
+        rng: of all that is random.
+        shape: chains, and draws of each.
+        step: h.
+        score: a learnt one, to be used for the target's.
+    """
+    return chains(target, rng, shape, step, drift=True, adjusted=False, score=score)

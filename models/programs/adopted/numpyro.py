@@ -74,6 +74,8 @@ class NumpyroProgram(UserProgram):
         self, trace: Mapping[str, Any], seen: Mapping[str, Any], hidden: Mapping[str, Any]
     ) -> None:
         """Refuses programs that have no density, or none that could be evaluated."""
+        if not trace:
+            raise ModelError("the NumPyro program samples nothing: pass a PyMC model as pymc=")
         if not seen and not self.factors:
             raise ModelError(
                 f"the NumPyro program observes nothing, {', '.join(hidden) or 'no site'} is "

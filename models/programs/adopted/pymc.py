@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from traceback import walk_tb
 from typing import Any, final
 
 import jax
@@ -35,7 +36,7 @@ class PymcProgram(UserProgram):
         """Builds the graph of all terms, of a model that was `built` before or is built now."""
         self._build, self._built = build, built
         with float64_constants():
-            self.model = model = build()
+            self.model = model = _called(build)
             _refuse(model)
             wide = _widened(model) if built else {}
             self.narrow = wide is None
@@ -228,6 +229,17 @@ def _refuse(model: Any) -> None:
             raise ModelError(
                 f"{v.name} observes a pm.Minibatch, so its density is random; pass all data"
             )
+
+
+def _called(build: Callable[[], Any]) -> Any:
+    """The model that a function builds."""
+    try:
+        return build()
+    except AssertionError as error:  # which NumPyro raises outside inference
+        frames = [frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__)]
+        if frames[-1].startswith("numpyro."):
+            raise ModelError("the PyMC program samples by NumPyro: pass it as numpyro=") from error
+        raise
 
 
 def _widened(model: Any) -> dict[Any, Any] | None:
