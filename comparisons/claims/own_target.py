@@ -67,7 +67,7 @@ def _nothing(method: Method, cause: str) -> Verdict:
 
 
 def _worst(verdicts: list[Verdict]) -> Iterator[Verdict]:
-    """Of each quantity the row that is farthest off: what has not converged is told once."""
+    """The row of each quantity that is farthest off: what has not converged is told once."""
     for quantity in dict.fromkeys(verdict.quantity for verdict in verdicts):
         rows = [verdict for verdict in verdicts if verdict.quantity == quantity]
         judged = [verdict for verdict in rows if isfinite(verdict.observed)]
