@@ -89,7 +89,7 @@ def _with_causes(verdicts: list[Verdict], unit: float, fit: Estimate) -> Iterato
         return
     worst = max(judged, key=_off)
     off = unit * worst.excess / worst.bound
-    cause = f"has not converged: {off:.2g} sd from {worst.reference}"
+    cause = f"has not converged: {float(f'{off:.2g}'):g} sd from {worst.reference}"
     if worst.quantity in ("sd", "standard error"):
         ratio = worst.observed / worst.expected
         cause = f"its {worst.quantity} is {ratio:.2g} of that of {worst.reference}"
