@@ -148,7 +148,7 @@ def unconstrained_draws(case: Case, posterior: Estimate, target: Density) -> np.
 
 
 def own_draws(estimate: Estimate, names: Sequence[str]) -> np.ndarray | None:
-    """The estimate's posterior draws of scalars, shape (chain, draw, scalars); None without."""
+    """The estimate's draws of some scalars, shape (chain, draw, scalars); None without either."""
     if estimate.draws is None or "posterior" not in estimate.draws.children:
         return None
     posterior = estimate.draws["posterior"]
@@ -159,6 +159,6 @@ def own_draws(estimate: Estimate, names: Sequence[str]) -> np.ndarray | None:
         array = posterior[variable].transpose("chain", "draw", ...).to_numpy()
         columns = np.moveaxis(array.reshape(*array.shape[:2], -1), -1, 0)
         flat |= dict(zip(estimate.scalars(variable), columns, strict=True))
-    if not set(names) <= flat.keys():
+    if not names or not set(names) <= flat.keys():  # draws that do not vary have no scalars
         return None
     return np.stack([flat[name] for name in names], axis=-1)
