@@ -321,7 +321,7 @@ def hostile() -> CaseResult:
 
 
 def conditional() -> CaseResult:
-    """A model that knows one of its variables, so that it cannot simulate whole data sets."""
+    """A model that cannot simulate whole data sets, and a fit whose draws do not vary."""
     rng = np.random.default_rng(2)
     model = RandomEffects(within="known")
     data = model.simulate(rng, model.truth, 9)
@@ -332,6 +332,7 @@ def conditional() -> CaseResult:
             "tau": (head, rng.gamma(4.0, 0.3, (4, 250))),
         }
     )
+    still = 0.0 * posterior + 1.0
     return replace(
         bivariate(),
         slug="random-effects",
@@ -339,7 +340,10 @@ def conditional() -> CaseResult:
         data_name="schools",
         columns=(),
         data=data,
-        estimates={NUTS: from_draws(posterior, ["mu", "tau"])},
+        estimates={
+            NUTS: from_draws(posterior, ["mu", "tau"]),
+            METHODS["laplace[numpyro]"]: from_draws(still, ["mu", "tau"], sampler=False),
+        },
         refusals={},
         failures={},
         verdicts={"same_model": (Verdict("log prior mu: pymc − numpyro", 0.0, 0.0, 0.0, 1e-9),)},
