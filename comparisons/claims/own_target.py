@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from comparisons.policy import OPTIMUM, POSTERIOR, STANDARD_ERROR
+from comparisons.policy import OPTIMUM, POSTERIOR, RESOLUTION, STANDARD_ERROR
 from comparisons.reference import (
     Case,
     exact_posterior,
@@ -25,11 +25,13 @@ from comparisons.reference import (
     scalars,
     unreliable,
 )
-from comparisons.targets import highest_mode, optimum
+from comparisons.targets import EVERY_DIRECTION, highest_mode, most_off, optimum
 from comparisons.verdict import AGAINST, Verdict, not_comparable
 from inference.estimate import Estimate, Scalar
+from inference.information.derivatives import derivatives
 from inference.method import Method, label
 from inference.optimisation.gaussians import Gaussian, from_the_mode, laplace, nearest
+from inference.optimisation.newton import climb
 from inference.posterior.diagnostics import moments
 from inference.posterior.labels import exchangeable, one_fold
 from models.capabilities import HasSigns
@@ -74,12 +76,16 @@ def _with_causes(verdicts: list[Verdict], unit: float, fit: Estimate) -> Iterato
         return
     worst = max(judged, key=lambda verdict: verdict.excess / verdict.bound)
     off = unit * worst.excess / worst.bound
-    cause = f"has not converged: {off:.2g} sd from {worst.reference}"
-    if worst.quantity in ("sd", "standard error"):
+    why = worst.cause if worst.outcome == "DIFFER" else ""
+    cause = f"{why or 'has not converged'}: {off:.2g} sd from {worst.reference}"
+    if worst.quantity.startswith(("sd", "standard error")):
         ratio = worst.observed / worst.expected
         cause = f"its {worst.quantity} is {ratio:.2g} of that of {worst.reference}"
+        if worst.quantity.endswith(EVERY_DIRECTION):
+            cause += f": its Hessian is {ratio**-2:.2g} H"
     claims = str(fit.record.attrs.get("claims", ""))
     cause += f", though it shows {claims}" if claims else ""
+    cause += str(fit.record.attrs.get("restarted", ""))
     for verdict in verdicts:
         yield replace(verdict, cause=cause) if verdict.outcome == "DIFFER" else verdict
     if claims:
@@ -137,7 +143,7 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
         return
     words = f"the nearest Gaussian ({method.family})" if method.family else "N(mode, H⁻¹)"
     rng = case.rng("fold", repr(method))
-    expected = _moments(case, target, found, flat.mean(axis=0), rng)
+    expected, covariance = _moments(case, target, found, flat.mean(axis=0), rng)
     observed = np.stack(moments(flat[None]), 1)
     noise = np.zeros((target.size, 2))
     if fit.record.attrs.get("runs", 1) > 1:  # the optimiser's
@@ -145,14 +151,28 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
         noise = np.stack([run.std(axis=0, ddof=1) for run in runs], axis=1)
         observed[:, 1::2] = np.hypot(observed[:, 1::2], noise)
     claim = AGAINST.replace("{parameter}", "{parameter}, unconstrained")
-    sides = {"claim": claim, "method": label(method), "reference": words}
+    sides: dict[str, Any] = {"claim": claim, "method": label(method), "reference": words}
+    if method.kind == "laplace":
+        along, ratio, error = most_off(covariance, flat, _names(target))
+        told = {**sides, "claim": "{quantity}: {method} − {reference}", "quantity": f"sd {along}"}
+        told |= {"observed": ratio, "expected": 1.0, "error": error, "bound": POSTERIOR}
+        yield Verdict(resolution=RESOLUTION, **told)
     for i, parameter in enumerate(_names(target)):
         one, other = Scalar(*observed[i].tolist()), Scalar(*expected[i].tolist())
         pair = same_moments(one, other, other.sd, parameter=parameter, **sides)
         for verdict, fixed in zip(pair, noise[i].tolist(), strict=True):
             differ = verdict.outcome == "UNSURE" and fixed > 0
             cause = f"its runs differ by {fixed / other.sd:.2g} sd" if differ else verdict.cause
+            if method.kind == "laplace" and verdict.outcome == "DIFFER":
+                cause = _missing(target, flat.mean(axis=0), found.sd)
             yield replace(verdict, fixed=fixed, cause=cause)
+
+
+def _missing(target: Density, at: np.ndarray, sd: np.ndarray) -> str:
+    """The Jacobian, where a mode that misses its target is that without it; else ""."""
+    end = climb(derivatives(target, "joint"), at)
+    found = end is not None and (abs(end[0] - at) / sd).max() < POSTERIOR
+    return "leaves the Jacobian out" if found else ""
 
 
 def _names(target: Density) -> list[str]:
@@ -182,13 +202,18 @@ def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Ga
 
 def _moments(
     case: Case, target: Density, found: Gaussian, pivot: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Mean, its error, sd and its error for each coordinate, of one fold of equal modes."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, its error, sd and its error for each coordinate, of one fold of equal modes.
+
+    With the covariance there.
+    """
     if not isinstance(case.model, HasSigns) and not exchangeable(case.model):
-        return np.stack([found.mean, found.mean_error, found.sd, found.sd_error], axis=1)
+        each = [found.mean, found.mean_error, found.sd, found.sd_error]
+        return np.stack(each, axis=1), found.covariance
     noise = rng.standard_normal((_FOLDED, target.size))
     points = found.mean + noise @ np.linalg.cholesky(found.covariance).T
     folded = one_fold(case.model, target, points, pivot)[0]
     mean, mean_error, sd, sd_error = moments(folded[None])
     errors = np.hypot(mean_error, found.mean_error), np.hypot(sd_error, found.sd_error)
-    return np.stack([mean, errors[0], sd, errors[1]], axis=1)
+    covariance = np.atleast_2d(np.cov(folded, rowvar=False))
+    return np.stack([mean, errors[0], sd, errors[1]], axis=1), covariance
