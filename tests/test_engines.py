@@ -176,7 +176,7 @@ def test_pymc_extras(engine: Engine) -> None:
 def test_pymc_extras_on_every_model(model: Model) -> None:
     """A failure is its result, and told."""
     pytest.importorskip("pymc_extras")
-    for engine in EXTRAS:
+    for engine in EXTRAS[:2]:  # the others take minutes where nothing is compiled
         try:
             fit = fitted(engine, model)
         except cc.FitError as error:
@@ -444,7 +444,7 @@ def few_rows(y: Any) -> pm.Model:
     return built
 
 
-def test_a_laplace_without_the_jacobian_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_laplace_without_the_jacobian_is_told_so() -> None:
     pytest.importorskip("pymc_extras")
     model = cc.adopt(pymc=few_rows, data={"y": np.random.default_rng(0).normal(0, 2, 10)})
     case = Case(model, model.data, 3, profile="quick", methods=(PymcExtrasLaplace(),))
