@@ -21,7 +21,7 @@ class PymcExtrasEngine(PymcEngine):
 
     @abstractmethod
     def tree(self, seed: int) -> Any:
-        """What the library's function returns, in the context of a program."""
+        """The return value of the library's function, in the context of a program."""
 
     def call(
         self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
