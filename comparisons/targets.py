@@ -11,7 +11,7 @@
 Reference: Tierney & Kadane (1986), JASA 81.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from math import nan
@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from comparisons.policy import PARETO, UNCOVERED, Z
 from comparisons.reference import Case, reference, unconstrained_draws, values_at
@@ -28,7 +29,7 @@ from inference.estimate import Estimate, Scalar
 from inference.information.delta import quantity_covariance
 from inference.information.derivatives import Objective, derivatives
 from inference.information.edges import edges
-from inference.information.inversion import invert
+from inference.information.inversion import invert, named
 from inference.method import Method
 from inference.optimisation.gaussians import modes
 from inference.optimisation.newton import climb
@@ -49,6 +50,7 @@ _STARTS = {"quick": 8, "standard": 20, "thorough": 60}
 """Starts of the search for modes, by profile."""
 _OUTSIDE = 0.005
 """Largest share of the posterior outside of one fold, where the fold cuts it."""
+EVERY_DIRECTION = "in every direction"
 _CHECKED = 2_000
 """Draws of the reference by which the proposal is checked."""
 
@@ -162,6 +164,29 @@ def optimum(case: Case, method: Method, fit: Estimate) -> dict[str, tuple[float,
     names = names_of_entries(quantity_table(case.model), case.data, values)
     found = zip(np.asarray(flatten(values)).tolist(), deviation.tolist(), strict=True)
     return dict(zip(names, found, strict=True))
+
+
+def most_off(
+    covariance: np.ndarray, draws: np.ndarray, names: Sequence[str]
+) -> tuple[str, float, float]:
+    """Where draws are most too wide or too narrow for N(·, Σ), by the eigenvalues λ of Σ⁻¹C.
+
+    C is the covariance of the s draws.  Of draws of N(·, Σ) itself, in k dimensions, every √λ is
+    within (√k + z)/√s of 1, but at the false-alarm rate.
+    Reference: Davidson & Szarek (2001), Handbook of the Geometry of Banach Spaces 1, thm. 2.13.
+
+    Returns:
+        The direction by names, each in its sd, or that all are off alike; √λ there; its error.
+    """
+    factor = np.linalg.cholesky(covariance)
+    standard = solve_triangular(factor, (draws - draws.mean(axis=0)).T, lower=True)
+    eigenvalue, vector = np.linalg.eigh(np.atleast_2d(np.cov(standard)))
+    ratio, error = np.sqrt(eigenvalue), (1 + np.sqrt(len(factor)) / Z) / np.sqrt(len(draws))
+    worst, slack = int(np.argmax(abs(np.log(ratio)))), 1 + 2 * Z * error
+    along = EVERY_DIRECTION
+    if not ratio[-1] / ratio[0] < slack < max(ratio[0], 1 / ratio[-1]):
+        along = f"along {named(factor @ vector[:, worst] / np.sqrt(np.diag(covariance)), names)}"
+    return along, float(ratio[worst]), float(ratio[worst] * error)
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -21,8 +21,11 @@ import xarray as xr
 from annotated_types import Ge
 
 from inference.estimate import Estimate
-from inference.method import Kind, Method, label
+from inference.information.derivatives import derivatives
+from inference.method import Kind, Method, label, not_installed
+from inference.optimisation.newton import bfgs, negative
 from inference.optimisation.standard_errors import estimate_of
+from inference.optimisation.starts import promising
 from inference.posterior.draws import CHAINS, estimate_from_draws
 from inference.posterior.importance import gaussian_khat
 from inference.posterior.labels import one_fold
@@ -40,6 +43,7 @@ _CONSTANT, _FALL = 20_000, 1e-3
 _TAIL, _BATCHES = 10, 10
 """The last two such parts of a loss tell whether it is flat, by so many means of each."""
 _FLAT = 2.0  # standard errors of the difference of their means within which it looks flat
+_SHORT = 5e-5  # nats by which an optimum is a hundredth of a standard error short
 _SHOWN = 500  # values of a loss that are kept
 
 type Sites = Mapping[str, np.ndarray]  # a program's variables by name
@@ -59,6 +63,8 @@ class Found(NamedTuple):
     stats: Mapping[str, np.ndarray] | None = None
     """(chain, draw) by ArviZ's names, of Markov chains."""
     claims: str = ""  # what the library says of its convergence; "" if nothing
+    khat: float | None = None
+    """Pareto's k̂ of the posterior over a fitted law; that of a Gaussian with its draws if None."""
 
 
 class Engine(Method):
@@ -67,8 +73,6 @@ class Engine(Method):
     shipped: ClassVar[bool] = True
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     language: ClassVar[Literal["numpyro", "pymc"]]  # pyright: ignore[reportIncompatibleVariableOverride]
-    gaussian: bool = True
-    """Whether a law that it fits is Gaussian in the unconstrained space."""
 
     @abstractmethod
     def call(
@@ -96,6 +100,8 @@ class Engine(Method):
         return f"{self.library} sums {', '.join(labels)} out for samplers alone" if labels else ""
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+        if missing := not_installed(type(self)):
+            raise FitError(f"{label(self)}: {missing}")
         try:
             return self._fit(model, data, rng)
         except LibraryError as error:
@@ -115,13 +121,33 @@ class Engine(Method):
             draws = parameters_of(model, self.language, found.runs[0])
             return estimate_from_draws(model, data, draws, sample_stats=found.stats, record=record)
         if self.kind == "optimum":
-            one = {name: np.asarray(x)[None, None] for name, x in found.runs[0].items()}
-            values = {n: x[0, 0] for n, x in parameters_of(model, self.language, one).items()}
-            record.attrs["claims"] = found.claims
+            values = self._point(model, found)
+            record.attrs |= {"claims": found.claims}
+            record.attrs |= {"restarted": self._restarted(model, data, rng, values)}
             return estimate_of(
                 model, data, values, language=self.language, sd_kind="none", record=record
             )
         return self._law(model, data, found, record)
+
+    def _point(self, model: Model, found: Found) -> Values:
+        one = {name: np.asarray(x)[None, None] for name, x in found.runs[0].items()}
+        return {n: x[0, 0] for n, x in parameters_of(model, self.language, one).items()}
+
+    def _restarted(
+        self, model: Model, data: xr.Dataset, rng: np.random.Generator, values: Values
+    ) -> str:
+        """Whether a data-driven start leads to the maximum that a point is short of; else ""."""
+        target = density(model, data, self.language)
+        minus = negative(derivatives(target, "joint").value_and_gradient)
+        end = bfgs(minus, next(promising(model, target, rng, 1)), 1e-7)
+        if end is None or minus(np.asarray(target.unconstrain(values)))[0] < end.fun + _SHORT:
+            return ""
+        try:
+            again = self.call(model, data, rng, somewhere(model, data, self.language, rng))
+        except LibraryError as error:
+            return f"; from a data-driven start it fails: {error}"
+        there = minus(np.asarray(target.unconstrain(self._point(model, again))))[0]
+        return f"; {'not so' if there < end.fun + _SHORT else 'so, too,'} from a data-driven start"
 
     def _law(self, model: Model, data: xr.Dataset, found: Found, record: xr.Dataset) -> Estimate:
         """The estimate by a law that was fitted several times, with the scatter of the fits."""
@@ -132,9 +158,8 @@ class Engine(Method):
         first = {name: x[0].reshape(CHAINS, -1, *x.shape[2:]) for name, x in draws.items()}
         record = record.merge(_moments(model, target, draws))
         record["loss"] = ("step", found.losses[:: max(1, len(found.losses) // _SHOWN)])
-        record.attrs |= {"runs": len(runs), "claims": flat(found.losses)}
-        if self.gaussian:
-            record.attrs["khat"] = gaussian_khat(model, target, first)
+        khat = gaussian_khat(model, target, first) if found.khat is None else found.khat
+        record.attrs |= {"runs": len(runs), "claims": found.claims, "khat": khat}
         repeated = draws if len(runs) > 1 else None
         return estimate_from_draws(model, data, first, record=record, repeated=repeated)
 
@@ -174,9 +199,10 @@ def library_call() -> Iterator[None]:
     Raises:
         LibraryError: whatever it raised.
     """
-    logger = logging.getLogger("pymc")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    loggers = [logging.getLogger(name) for name in ("pymc", "pymc_extras")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -184,7 +210,8 @@ def library_call() -> Iterator[None]:
     except Exception as error:  # of a library, or of a program that a user wrote
         raise LibraryError(told(error)) from error
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 class NumpyroEngine(Engine):
@@ -204,6 +231,22 @@ class PymcEngine(Engine):
     def seed(rng: np.random.Generator) -> int:
         """A seed in the form that PyMC takes."""
         return int(rng.integers(2**31))
+
+
+@dataclass(frozen=True)
+class Law(Engine):
+    """An engine that fits a law, and not the same one again.
+
+    Attributes:
+        runs: fits with seeds of their own, whose scatter is error; the first is reported.
+        draws: draws per pseudo-chain, of which there are four.
+    """
+
+    _: KW_ONLY
+    runs: Annotated[int, Ge(3)] = 3
+    draws: Count = 2_500
+
+    kind: ClassVar[Kind] = "variational"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections import ChainMap
 from collections.abc import Callable, Mapping  # read at run time by get_type_hints
 from dataclasses import fields
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from models.capabilities import HasOwnPrograms
@@ -42,6 +43,8 @@ class Method(ABC):
     kind: ClassVar[Kind]
     library: ClassVar[str] = "concord"
     """Whose code fits: `concord`, `numpyro`, `pymc`, `statsmodels`, …"""
+    extra: ClassVar[str] = ""
+    """The extra of this package that brings its library; "" where that is always there."""
     language: ClassVar[Literal["numpyro", "pymc"] | None] = None
     """Whose program is fitted, and in whose unconstrained space; None where it uses neither."""
     shipped: ClassVar[bool] = False
@@ -91,8 +94,17 @@ def _with_arguments(fit: Callable[..., Estimate]) -> Callable[..., Estimate]:
     return checked
 
 
+def not_installed(cls: type[Method]) -> str:
+    """How to install what a method lacks; "" where it lacks nothing."""
+    if not cls.extra or find_spec(cls.library):
+        return ""
+    return f"{cls.library} is not installed: pip install 'concord[{cls.extra}]'"
+
+
 def refusal(method: Method, model: Model) -> str:
     """Why a method cannot fit a model, by either's word, as a sentence; "" if it can."""
+    if missing := not_installed(type(method)):
+        return missing
     if isinstance(model, HasOwnPrograms):
         reason = model.refusal(method.language, method.target, method.kind)
         if reason:

@@ -46,9 +46,9 @@ def test_the_model_of_the_readme_is_an_entry_that_passes_every_law(tmp_path: Pat
     )
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"(\d+) passed", done.stdout)
-    # five laws of every model, one of every class, the gate, and the programs in either library
+    # five laws of every model, one of every class, the gate, and the programs in three libraries
     assert passed, done.stdout
-    assert int(passed[1]) == 9, done.stdout
+    assert int(passed[1]) >= 10, done.stdout  # more where further libraries are installed
 
 
 def test_every_public_name_is_there_and_every_model_is_public() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from comparisons.policy import OPTIMUM, POSTERIOR, STANDARD_ERROR
+from comparisons.policy import OPTIMUM, POSTERIOR, RESOLUTION, STANDARD_ERROR
 from comparisons.reference import (
     Case,
     exact_posterior,
@@ -25,11 +25,13 @@ from comparisons.reference import (
     scalars,
     unreliable,
 )
-from comparisons.targets import highest_mode, optimum
+from comparisons.targets import EVERY_DIRECTION, highest_mode, most_off, optimum
 from comparisons.verdict import AGAINST, Verdict, not_comparable
 from inference.estimate import Estimate, Scalar
+from inference.information.derivatives import derivatives
 from inference.method import Method, label
 from inference.optimisation.gaussians import Gaussian, from_the_mode, laplace, nearest
+from inference.optimisation.newton import climb
 from inference.posterior.diagnostics import moments
 from inference.posterior.labels import exchangeable, one_fold
 from models.capabilities import HasSigns
@@ -89,12 +91,17 @@ def _with_causes(verdicts: list[Verdict], unit: float, fit: Estimate) -> Iterato
         return
     worst = max(judged, key=_off)
     off = unit * worst.excess / worst.bound
-    cause = f"has not converged: {float(f'{off:.2g}'):g} sd from {worst.reference}"
-    if worst.quantity in ("sd", "standard error"):
+    why = worst.cause if worst.outcome == "DIFFER" else ""
+    why = why or "has not converged"
+    cause = f"{why}: {float(f'{off:.2g}'):g} sd from {worst.reference}"
+    if worst.quantity.startswith(("sd", "standard error")):
         ratio = worst.observed / worst.expected
         cause = f"its {worst.quantity} is {ratio:.2g} of that of {worst.reference}"
+        if worst.quantity.endswith(EVERY_DIRECTION):
+            cause += f": its Hessian is {ratio**-2:.2g} H"
     claims = str(fit.record.attrs.get("claims", ""))
     cause += f", though it shows {claims}" if claims else ""
+    cause += str(fit.record.attrs.get("restarted", ""))
     for verdict in verdicts:
         yield replace(verdict, cause=cause) if verdict.outcome == "DIFFER" else verdict
     if claims:
@@ -151,17 +158,27 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
         return
     words = f"the nearest Gaussian ({method.family})" if method.family else "N(mode, H⁻¹)"
     rng = case.rng("fold", repr(method))
-    expected = _moments(case, target, found, flat.mean(axis=0), rng)
+    expected, covariance = _moments(case, target, found, flat.mean(axis=0), rng)
     observed = np.stack(moments(flat[None]), 1)
     if (runs := fit.record.attrs.get("runs", 1)) > 1:
         for i, moment in ((0, "run_mean"), (2, "run_sd")):
             observed[:, i] = _apart(fit.record[moment].values, expected[:, i])
             observed[:, i + 1] /= np.sqrt(runs)
     claim = AGAINST.replace("{parameter}", "{parameter}, unconstrained")
-    sides = {"claim": claim, "method": label(method), "reference": words}
-    pairs = zip(_names(target), observed.tolist(), expected.tolist(), strict=True)
-    for name, one, other in pairs:
-        yield from same_moments(Scalar(*one), Scalar(*other), other[2], parameter=name, **sides)
+    sides: dict[str, Any] = {"claim": claim, "method": label(method), "reference": words}
+    if method.kind == "laplace":
+        along, ratio, error = most_off(covariance, flat, _names(target))
+        told = {**sides, "claim": "{quantity}: {method} − {reference}", "quantity": f"sd {along}"}
+        told |= {"observed": ratio, "expected": 1.0, "error": error, "bound": POSTERIOR}
+        yield Verdict(resolution=RESOLUTION, **told)
+    rows = list[Verdict]()
+    for i, name in enumerate(_names(target)):
+        one, other = Scalar(*observed[i].tolist()), Scalar(*expected[i].tolist())
+        rows += same_moments(one, other, other.sd, parameter=name, **sides)
+    if method.kind == "laplace" and any(row.outcome == "DIFFER" for row in rows):
+        cause = _missing(target, flat.mean(axis=0), found.sd)
+        rows = [replace(row, cause=cause) if row.outcome == "DIFFER" else row for row in rows]
+    yield from rows
 
 
 def _apart(runs: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -171,6 +188,13 @@ def _apart(runs: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """
     away = runs - expected
     return expected + np.copysign(np.sqrt((away**2).mean(axis=0)), away.mean(axis=0))
+
+
+def _missing(target: Density, at: np.ndarray, sd: np.ndarray) -> str:
+    """The Jacobian, where a mode that misses its target is that without it; else ""."""
+    end = climb(derivatives(target, "joint"), at)
+    found = end is not None and (abs(end[0] - at) / sd).max() < POSTERIOR
+    return "leaves the Jacobian out" if found else ""
 
 
 def _names(target: Density) -> list[str]:
@@ -200,13 +224,18 @@ def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Ga
 
 def _moments(
     case: Case, target: Density, found: Gaussian, pivot: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Mean, its error, sd and its error for each coordinate, of one fold of equal modes."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, its error, sd and its error for each coordinate, of one fold of equal modes.
+
+    With the covariance there.
+    """
     if not isinstance(case.model, HasSigns) and not exchangeable(case.model):
-        return np.stack([found.mean, found.mean_error, found.sd, found.sd_error], axis=1)
+        each = [found.mean, found.mean_error, found.sd, found.sd_error]
+        return np.stack(each, axis=1), found.covariance
     noise = rng.standard_normal((_FOLDED, target.size))
     points = found.mean + noise @ np.linalg.cholesky(found.covariance).T
     folded = one_fold(case.model, target, points, pivot)[0]
     mean, mean_error, sd, sd_error = moments(folded[None])
     errors = np.hypot(mean_error, found.mean_error), np.hypot(sd_error, found.sd_error)
-    return np.stack([mean, errors[0], sd, errors[1]], axis=1)
+    covariance = np.atleast_2d(np.cov(folded, rowvar=False))
+    return np.stack([mean, errors[0], sd, errors[1]], axis=1), covariance

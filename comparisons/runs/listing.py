@@ -9,7 +9,7 @@ from comparisons.runs.plan import chosen, title
 from comparisons.runs.theory import NAME, catalogue
 from comparisons.studies import studies
 from inference.catalogue import catalogue as methods
-from inference.method import label, variants
+from inference.method import label, not_installed, variants
 from models.data.files import bundled, bundled_names
 from models.registry import lookup, subclasses
 from models.spec import Model
@@ -35,11 +35,7 @@ def _entries(kind: str) -> Iterator[tuple[str, str]]:
             for name, cls in subclasses(models.catalogue, Model).items():
                 yield name, _first_line(cls)
         case "methods":
-            for name, cls in methods().items():
-                yield name, _first_line(cls)
-                labels = ", ".join(label(method) for method in variants(cls, "standard"))
-                if labels != name:
-                    yield "", f"variants: {labels}"
+            yield from _methods()
         case "comparisons":
             for name, module in sorted(chosen().items()):
                 yield name, title(module) + (" (always made first)" if name == GATE else "")
@@ -52,6 +48,16 @@ def _entries(kind: str) -> Iterator[tuple[str, str]]:
             for name in bundled_names():
                 table = bundled(name)
                 yield name, f"{len(table)} rows: {', '.join(map(str, table.columns))}"
+
+
+def _methods() -> Iterator[tuple[str, str]]:
+    for name, cls in methods().items():
+        yield name, _first_line(cls)
+        labels = ", ".join(label(method) for method in variants(cls, "standard"))
+        if labels != name:
+            yield "", f"variants: {labels}"
+        if missing := not_installed(cls):
+            yield "", missing
 
 
 def _first_line(cls: type) -> str:

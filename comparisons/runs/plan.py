@@ -25,7 +25,7 @@ from comparisons.runs.programs import adopted, adopted_class, at_truth, parts, u
 from comparisons.runs.settings import CaseSettings, Settings, explained
 from comparisons.store.entries import Store
 from inference.catalogue import catalogue
-from inference.method import Method, Profile, label
+from inference.method import Method, Profile, label, not_installed
 from inference.posterior.draws import CHAINS, thinning
 from models.capabilities import HasExamples, HasOwnPrograms
 from models.data.files import bundled_names
@@ -206,6 +206,8 @@ def chosen_methods(
         if changes:
             method = built(type(method), dumped(method) | changes)
         found.append(method)
+    lacking = ((method.name, not_installed(type(method))) for method in found)
+    refuse([f"{name}: {missing}" for name, missing in dict(lacking).items() if missing])
     return tuple(found)
 
 

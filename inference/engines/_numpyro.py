@@ -1,17 +1,19 @@
-"""A guide of NumPyro's climbing its ELBO, for the engines that are one guide or another."""
+"""A NumPyro program for other engines: its guides climbing their ELBO, and its density."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jax import Array
+from jax import Array, random
 
-from inference.engine import STEPS, library_call, rate_left
+from inference.engine import STEPS, Found, flat, library_call, rate_left
 from models.spec import Model, Values
 
 _RATE = 1e-2  # what tutorials give Adam
+_FLOWS = ("AutoIAFNormal",)  # whose law is not Gaussian in the unconstrained space
 
 
 def climbs(
@@ -23,10 +25,8 @@ def climbs(
     *,
     draws: int,
     decayed: bool = False,
-) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
+) -> Found:
     """`SVI(program, guide, Adam(rate), Trace_ELBO())` with each key, under one compilation.
-
-    The program's variables by fit, shape (draw, …), and the loss of the first by step.
 
     Args:
         model: the model.
@@ -38,14 +38,16 @@ def climbs(
         decayed: whether the rate falls.
     """
     with library_call():
-        fits, samples = zip(*(jax.random.split(key) for key in keys), strict=True)
+        from numpyro.infer import psis_diagnostic
+
+        fits, samples = zip(*(random.split(key) for key in keys), strict=True)
         each = [_made(model, guide, start, decayed) for _ in keys]
         first = [svi.init(key, data) for (_, svi), key in zip(each, fits, strict=True)]
         states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *first)
         fitted, svi = each[0]
 
         def run(state: Any) -> Any:
-            key, steps = jax.random.key(0), STEPS["decayed" if decayed else "adam"]
+            key, steps = random.key(0), STEPS["decayed" if decayed else "adam"]
             # the key is not used where the state is given
             return svi.run(key, steps, data, progress_bar=False, init_state=state)
 
@@ -58,7 +60,12 @@ def climbs(
             else:
                 drawn = fitted.median(params)
             sites.append(jax.tree.map(np.asarray, drawn))
-        return sites, np.asarray(found.losses[0])
+        losses, khat = np.asarray(found.losses[0]), None
+        if guide in _FLOWS:
+            params = jax.tree.map(lambda leaf: leaf[0], found.params)
+            law = params, model.numpyro, fitted, data
+            khat = psis_diagnostic(samples[0], *law, num_particles=draws, chunk_size=1_000)
+        return Found(sites, losses, claims=flat(losses), khat=khat)
 
 
 def _made(model: Model, guide: str, start: Values | None, decayed: bool) -> tuple[Any, Any]:
@@ -76,3 +83,21 @@ def started(keyword: str, start: Values | None) -> dict[str, Any]:
     from numpyro.infer import init_to_value
 
     return {} if start is None else {keyword: init_to_value(values=start)}
+
+
+def unconstrained(
+    model: Model, data: xr.Dataset, start: Values | None, keys: Array
+) -> tuple[Any, Callable[[Any], Array], Callable[[Any], dict[str, Array]]]:
+    """A program as functions of a point: where NumPyro would start, log density, variables.
+
+    Args:
+        model: the model.
+        data: the data.
+        start: values of the program's variables; where NumPyro starts if None.
+        keys: one for each start.
+    """
+    from numpyro.infer.util import initialize_model
+
+    where = started("init_strategy", start)
+    found = initialize_model(keys, model.numpyro, model_args=(data,), **where)
+    return found.param_info.z, lambda z: -found.potential_fn(z), found.postprocess_fn

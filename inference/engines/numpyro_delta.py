@@ -6,7 +6,7 @@ from typing import ClassVar, final
 import numpy as np
 import xarray as xr
 
-from inference.engine import Found, NumpyroEngine, flat
+from inference.engine import Found, NumpyroEngine
 from inference.engines._numpyro import climbs
 from inference.method import Kind, Profile
 from models.programs.keys import key_of
@@ -25,5 +25,4 @@ class NumpyroDelta(NumpyroEngine):
     def call(
         self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
     ) -> Found:
-        sites, losses = climbs(model, data, "AutoDelta", start, key_of(rng)[None], draws=0)
-        return Found(sites, claims=flat(losses))
+        return climbs(model, data, "AutoDelta", start, key_of(rng)[None], draws=0)

@@ -20,10 +20,7 @@ from models.spec import Model, Values
 @final
 @dataclass(frozen=True)
 class NumpyroNUTS(NumpyroEngine, Sampler):
-    """NumPyro's own NUTS: `MCMC(NUTS(program), num_warmup=1000, num_samples=1000, num_chains=4)`.
-
-    Its settings are those of `Sampler`.
-    """
+    """NumPyro's own NUTS: `MCMC(NUTS(program), …)`; its settings are those of `Sampler`."""
 
     name: ClassVar[str] = "numpyro_nuts"
 

@@ -7,19 +7,17 @@ References: Hoffman, Blei, Wang & Paisley (2013), JMLR 14; Kingma & Ba (2015), I
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 import xarray as xr
-from annotated_types import Ge
 from jax import random
 
-from inference.engine import Found, NumpyroEngine
+from inference.engine import Found, Law, NumpyroEngine
 from inference.engines._numpyro import climbs
-from inference.method import Kind, derived
+from inference.method import derived
 from inference.posterior.draws import CHAINS
 from models.programs.keys import key_of
-from models.settings import Count
 from models.spec import Model, Values
 
 _FAMILIES = {"AutoNormal": "mean_field", "AutoMultivariateNormal": "full_rank"}
@@ -29,26 +27,20 @@ _FIRST = ("AutoNormal", "adam")  # what the profile `quick` runs
 
 @final
 @dataclass(frozen=True)
-class NumpyroSVI(NumpyroEngine):
-    """NumPyro's own SVI, `SVI(program, AutoNormal(program), Adam(0.01), Trace_ELBO())`.
+class NumpyroSVI(NumpyroEngine, Law):
+    """NumPyro's own SVI, `SVI(program, AutoNormal(program), Adam(0.01), Trace_ELBO())`; see `Law`.
 
     Attributes:
         guide: the class of the guide, of `numpyro.infer.autoguide`.
         schedule: `adam`, a fixed rate for 10,000 steps, or `decayed`, for 30,000.
-        runs: fits with keys of their own; the first is reported.
-        draws: draws per pseudo-chain, of which there are four.
     """
 
     guide: Literal[
         "AutoNormal", "AutoMultivariateNormal", "AutoLowRankMultivariateNormal", "AutoIAFNormal"
     ] = "AutoNormal"
     schedule: Literal["adam", "decayed"] = "adam"
-    runs: Annotated[int, Ge(3)] = 3
-    draws: Count = 2_500
 
     name: ClassVar[str] = "numpyro_svi"
-    kind: ClassVar[Kind] = "variational"
-    gaussian = derived(lambda self: self.guide != "AutoIAFNormal")
     family = derived(lambda self: _FAMILIES.get(self.guide, ""))
     begins = derived(
         lambda self: (
@@ -65,4 +57,4 @@ class NumpyroSVI(NumpyroEngine):
     ) -> Found:
         keys, draws = random.split(key_of(rng), self.runs), CHAINS * self.draws
         decayed = self.schedule == "decayed"
-        return Found(*climbs(model, data, self.guide, start, keys, draws=draws, decayed=decayed))
+        return climbs(model, data, self.guide, start, keys, draws=draws, decayed=decayed)

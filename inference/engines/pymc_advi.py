@@ -7,16 +7,14 @@ Reference: Kucukelbir, Tran, Ranganath, Gelman & Blei (2017), JMLR 18.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import xarray as xr
-from annotated_types import Ge
 
-from inference.engine import STEPS, Found, PymcEngine, library_call, rate_left
-from inference.method import Kind, derived
+from inference.engine import STEPS, Found, Law, PymcEngine, flat, library_call, rate_left
+from inference.method import derived
 from inference.posterior.draws import CHAINS
-from models.settings import Count
 from models.spec import Model, Values
 
 _RATE, _EVERY = 0.05, 100  # the first learning rate, and the steps after which it is set anew
@@ -26,23 +24,18 @@ _CALLS = {"mean_field": "advi", "full_rank": "fullrank_advi"}
 
 @final
 @dataclass(frozen=True)
-class PymcADVI(PymcEngine):
-    """PyMC's own ADVI, `pm.fit(method="advi")` or `"fullrank_advi"`.
+class PymcADVI(PymcEngine, Law):
+    """PyMC's own ADVI, `pm.fit(method="advi")` or `"fullrank_advi"`; see `Law`.
 
     Attributes:
         family: `mean_field` or `full_rank`.
         schedule: `default`, or `decayed`, whose learning rate falls.
-        runs: fits with seeds of their own; the first is reported.
-        draws: draws per pseudo-chain, of which there are four.
     """
 
     family: Literal["mean_field", "full_rank"] = "mean_field"  # pyright: ignore[reportIncompatibleVariableOverride]
     schedule: Literal["default", "decayed"] = "default"
-    runs: Annotated[int, Ge(3)] = 3
-    draws: Count = 2_500
 
     name: ClassVar[str] = "pymc_advi"
-    kind: ClassVar[Kind] = "variational"
     begins = derived(
         lambda self: "standard" if (self.family, self.schedule) == _USUAL else "thorough"
     )
@@ -66,7 +59,7 @@ class PymcADVI(PymcEngine):
                 tree = found.sample(CHAINS * self.draws, random_seed=self.seed(stream))
             drawn.append({str(name): x.values[0] for name, x in tree["posterior"].items()})
             losses.append(np.asarray(found.hist))
-        return Found(drawn, losses[0])
+        return Found(drawn, losses[0], claims=flat(losses[0]))
 
 
 def _decayed() -> dict[str, Any]:

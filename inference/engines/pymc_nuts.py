@@ -20,10 +20,7 @@ _STATS = ("energy", "diverging", "n_steps", "tree_depth", "acceptance_rate")
 @final
 @dataclass(frozen=True)
 class PymcNUTS(PymcEngine, Sampler):
-    """PyMC's own NUTS: `pm.sample(nuts_sampler="pymc", cores=1)`.
-
-    Its settings are those of `Sampler`.
-    """
+    """PyMC's own NUTS: `pm.sample(nuts_sampler="pymc", cores=1)`; settings as of `Sampler`."""
 
     name: ClassVar[str] = "pymc_nuts"
     begins: ClassVar[Profile | None] = "standard"

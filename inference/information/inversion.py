@@ -3,6 +3,7 @@
 The matrix is scaled to unit diagonal first, so that units of the parameters do not matter.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -83,15 +84,21 @@ def _refusal(model: Model, target: Density, u: Array, direction: np.ndarray) -> 
     push = np.asarray(push)
     if not np.isfinite(push).all() or not np.abs(push).max() > 0:
         return "the information matrix is singular"
-    push = push / push[np.abs(push).argmax()]
-    terms = []
-    for i in np.argsort(-np.abs(push), kind="stable")[:6]:
-        if abs(push[i]) < 0.05:
-            break
-        sign = ("−" if push[i] < 0 else "") if not terms else (" − " if push[i] < 0 else " + ")
-        size = "" if abs(abs(push[i]) - 1) < 0.005 else f"{abs(push[i]):.2f}·"
-        terms.append(f"{sign}{size}{names[i]}")
     return (
         "the information matrix is singular or indefinite: the data do not determine "
-        f"{''.join(terms)}; no standard error is defined"
+        f"{named(push, names)}; no standard error is defined"
     )
+
+
+def named(direction: np.ndarray, names: Sequence[str]) -> str:
+    """A direction, not zero, as a sum of its largest entries' names: `a − 0.93·b`."""
+    direction = direction / direction[np.abs(direction).argmax()]
+    terms = []
+    for i in np.argsort(-np.abs(direction), kind="stable")[:6]:
+        part = direction[i]
+        if abs(part) < 0.05:
+            break
+        sign = ("−" if part < 0 else "") if not terms else (" − " if part < 0 else " + ")
+        size = "" if abs(abs(part) - 1) < 0.005 else f"{abs(part):.2f}·"
+        terms.append(f"{sign}{size}{names[i]}")
+    return "".join(terms)

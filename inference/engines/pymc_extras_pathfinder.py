@@ -1,0 +1,25 @@
+"""`pymc_extras.fit_pathfinder()`: Gaussians along four paths of L-BFGS, resampled by importance.
+
+Its k̂ is the library's own, of the weights of the posterior over all paths' Gaussians.
+Reference: Zhang, Carpenter, Gelman & Vehtari (2022), JMLR 23.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+from inference.engine import Law
+from inference.engines._pymc_extras import PymcExtrasEngine
+
+
+@final
+@dataclass(frozen=True)
+class PymcExtrasPathfinder(PymcExtrasEngine, Law):
+    """pymc-extras' Pathfinder, `fit_pathfinder()`; its settings are those of `Law`."""
+
+    name: ClassVar[str] = "pymc_extras_pathfinder"
+
+    def tree(self, seed: int) -> Any:
+        from pymc_extras.inference import fit_pathfinder
+
+        # in parallel it would start a process for each path
+        return fit_pathfinder(random_seed=seed, progressbar=False, parallel=False)
