@@ -35,8 +35,10 @@ class PymcProgram(UserProgram):
         """Builds the graph of all terms, of a model that was `built` before or is built now."""
         self._build, self._built = build, built
         with float64_constants():
-            self.model = model = build()
+            model = build()
             _refuse(model)
+            self.discrete = _discrete(model)
+            self.model = model = _summed(model)
             wide = _widened(model) if built else {}
             self.narrow = wide is None
             try:
@@ -213,13 +215,6 @@ def _refuse(model: Any) -> None:
         )
     if not model.observed_RVs and not model.potentials:
         raise ModelError("the PyMC model observes nothing: pass the data to `observed=`")
-    discrete = [v.name for v in model.free_RVs if not v.dtype.startswith("float")]
-    if discrete:
-        be = "is" if len(discrete) == 1 else "are"
-        raise ModelError(
-            f"{', '.join(discrete)} {be} discrete and latent: sum out those of finite range with "
-            f"pymc_extras.marginalize(model, {discrete!r}) (of concord[extras]), any other by hand"
-        )
     for v in model.observed_RVs:
         if isinstance(getattr(v.owner, "op", None), SimulatorRV):
             raise ModelError(f"{v.name} is a pm.Simulator: its density is random")
@@ -228,6 +223,45 @@ def _refuse(model: Any) -> None:
             raise ModelError(
                 f"{v.name} observes a pm.Minibatch, so its density is random; pass all data"
             )
+
+
+def _summed(model: Any) -> Any:
+    """The model with its discrete latent variables summed out.
+
+    Those that nothing depends on, such as missing outcomes, have probabilities that sum to one.
+    """
+    from pytensor.graph.traversal import ancestors
+
+    if not (names := _discrete(model)):
+        return model
+    variables = (*model.basic_RVs, *model.potentials)
+    above = {a for v in variables for a in ancestors([v]) if a is not v}
+    try:
+        if ends := [name for name in names if model[name] not in above]:
+            return _summed(_without(model, ends))
+        from pymc_extras import marginalize
+
+        return marginalize(model, list(names))
+    except (ImportError, NotImplementedError, ValueError) as error:
+        how = "needs concord[extras]" if isinstance(error, ImportError) else "failed"
+        message = f"{', '.join(names)}: discrete and latent; summing out {how}: {told(error)}"
+        raise ModelError(message) from error
+
+
+def _discrete(model: Any) -> tuple[str, ...]:
+    return tuple(v.name for v in model.free_RVs if not v.dtype.startswith("float"))
+
+
+def _without(model: Any, names: Sequence[str]) -> Any:
+    """A copy of a model without some variables and whatever depends on them."""
+    from pymc.model.fgraph import fgraph_from_model, model_from_fgraph
+    from pytensor.graph.traversal import ancestors
+
+    graph, copies = fgraph_from_model(model)
+    gone = {copies[model[name]] for name in names}
+    for output in [v for v in graph.outputs if gone & set(ancestors([v]))]:
+        graph.remove_output(graph.outputs.index(output))
+    return model_from_fgraph(graph)
 
 
 def _widened(model: Any) -> dict[Any, Any] | None:
