@@ -42,8 +42,7 @@ def estimate_from_draws(
     Args:
         model: the model.
         data: the data.
-        draws: every parameter on the natural scale, shape (chain, draw, …); latent variables that
-            are integrated out, too, where a library draws them.
+        draws: every parameter on the natural scale, shape (chain, draw, …).
         record: how the fit went; quantiles and diagnostics are added to it.
         sample_stats: (chain, draw) by ArviZ's names, if it is a Markov chain, held to the gate.
         repeated: one set of base draws through each of several equally good estimates of their law,

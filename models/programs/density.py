@@ -207,9 +207,7 @@ def replicable(
 def parameters_of(
     model: Model, language: Language, sites: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Draws of the model's parameters from those of a program's variables, shape (chain, draw, …).
-
-    Of a user's own programs also of latent variables that are integrated out.
+    """Draws of all parameters from those of a program's variables, shape (chain, draw, …).
 
     Raises:
         ModelError: a variable is missing; names it.

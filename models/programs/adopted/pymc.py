@@ -37,8 +37,9 @@ class PymcProgram(UserProgram):
         with float64_constants():
             model = build()
             _refuse(model)
-            self.discrete = _discrete(model)
+            drawn = [v.name for v in model.free_RVs]
             self.model = model = _summed(model)
+            self.discrete = tuple(name for name in drawn if name not in model.named_vars)
             wide = _widened(model) if built else {}
             self.narrow = wide is None
             try:
@@ -230,38 +231,29 @@ def _summed(model: Any) -> Any:
 
     Those that nothing depends on, such as missing outcomes, have probabilities that sum to one.
     """
-    from pytensor.graph.traversal import ancestors
-
-    if not (names := _discrete(model)):
-        return model
-    variables = (*model.basic_RVs, *model.potentials)
-    above = {a for v in variables for a in ancestors([v]) if a is not v}
-    try:
-        if ends := [name for name in names if model[name] not in above]:
-            return _summed(_without(model, ends))
-        from pymc_extras import marginalize
-
-        return marginalize(model, list(names))
-    except (ImportError, NotImplementedError, ValueError) as error:
-        how = "needs concord[extras]" if isinstance(error, ImportError) else "failed"
-        message = f"{', '.join(names)}: discrete and latent; summing out {how}: {told(error)}"
-        raise ModelError(message) from error
-
-
-def _discrete(model: Any) -> tuple[str, ...]:
-    return tuple(v.name for v in model.free_RVs if not v.dtype.startswith("float"))
-
-
-def _without(model: Any, names: Sequence[str]) -> Any:
-    """A copy of a model without some variables and whatever depends on them."""
     from pymc.model.fgraph import fgraph_from_model, model_from_fgraph
     from pytensor.graph.traversal import ancestors
 
-    graph, copies = fgraph_from_model(model)
-    gone = {copies[model[name]] for name in names}
-    for output in [v for v in graph.outputs if gone & set(ancestors([v]))]:
-        graph.remove_output(graph.outputs.index(output))
-    return model_from_fgraph(graph)
+    found = [v for v in model.free_RVs if not v.dtype.startswith("float")]
+    every = (*model.basic_RVs, *model.potentials)
+    above = {a for v in every for a in ancestors([v]) if a is not v} if found else set()
+    try:
+        if ends := [v for v in found if v not in above]:
+            graph, copies = fgraph_from_model(model)
+            gone = {copies[v] for v in ends}
+            for output in [v for v in graph.outputs if gone & set(ancestors([v]))]:
+                graph.remove_output(graph.outputs.index(output))
+            return _summed(model_from_fgraph(graph))
+        if found:
+            from pymc_extras import marginalize
+
+            return marginalize(model, found)
+    except (ImportError, NotImplementedError, ValueError) as error:
+        how = "needs concord[extras]" if isinstance(error, ImportError) else "failed"
+        names = ", ".join(v.name for v in found)
+        message = f"{names}: discrete and latent; summing out {how}: {told(error)}"
+        raise ModelError(message) from error
+    return model
 
 
 def _widened(model: Any) -> dict[Any, Any] | None:
