@@ -84,8 +84,7 @@ class NumpyroProgram(UserProgram):
                 raise ModelError(
                     f"the plate {name} is subsampled, so its density is random; fit all data"
                 )
-        endless = [n for n in self.discrete if not hidden[n]["fn"].has_enumerate_support]
-        if endless:
+        if endless := [n for n in self.discrete if not hidden[n]["fn"].has_enumerate_support]:
             raise ModelError(
                 f"{', '.join(endless)} is discrete without finite support: sum it out yourself"
             )

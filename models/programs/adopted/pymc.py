@@ -35,11 +35,9 @@ class PymcProgram(UserProgram):
         """Builds the graph of all terms, of a model that was `built` before or is built now."""
         self._build, self._built = build, built
         with float64_constants():
-            model = build()
-            _refuse(model)
-            drawn = [v.name for v in model.free_RVs]
-            self.model = model = _summed(model)
-            self.discrete = tuple(name for name in drawn if name not in model.named_vars)
+            _refuse(first := build())
+            self.model = model = _summed(first)
+            self.discrete = tuple(v.name for v in first.free_RVs if v.name not in model.named_vars)
             wide = _widened(model) if built else {}
             self.narrow = wide is None
             try:
@@ -211,9 +209,8 @@ def _refuse(model: Any) -> None:
     from pytensor.tensor.random.type import RandomType
 
     if not isinstance(model, Model):
-        raise ModelError(
-            f"the PyMC program returned {type(model).__name__}; end it with `return model`"
-        )
+        kind = type(model).__name__
+        raise ModelError(f"the PyMC program returned {kind}; end it with `return model`")
     if not model.observed_RVs and not model.potentials:
         raise ModelError("the PyMC model observes nothing: pass the data to `observed=`")
     for v in model.observed_RVs:
@@ -222,7 +219,7 @@ def _refuse(model: Any) -> None:
         origins = ancestors([model.rvs_to_values[v]])
         if any(isinstance(a.type, RandomType) for a in origins):
             raise ModelError(
-                f"{v.name} observes a pm.Minibatch, so its density is random; pass all data"
+                f"{v.name} observes a pm.Minibatch: its density is random; pass all data"
             )
 
 
@@ -235,8 +232,9 @@ def _summed(model: Any) -> Any:
     from pytensor.graph.traversal import ancestors
 
     found = [v for v in model.free_RVs if not v.dtype.startswith("float")]
-    every = (*model.basic_RVs, *model.potentials)
-    above = {a for v in every for a in ancestors([v]) if a is not v} if found else set()
+    if not found:
+        return model
+    above = {a for v in model.basic_RVs + model.potentials for a in ancestors([v]) if a is not v}
     try:
         if ends := [v for v in found if v not in above]:
             graph, copies = fgraph_from_model(model)
@@ -244,16 +242,14 @@ def _summed(model: Any) -> Any:
             for output in [v for v in graph.outputs if gone & set(ancestors([v]))]:
                 graph.remove_output(graph.outputs.index(output))
             return _summed(model_from_fgraph(graph))
-        if found:
-            from pymc_extras import marginalize
+        from pymc_extras import marginalize
 
-            return marginalize(model, found)
+        return marginalize(model, found)
     except (ImportError, NotImplementedError, ValueError) as error:
         how = "needs concord[extras]" if isinstance(error, ImportError) else "failed"
         names = ", ".join(v.name for v in found)
         message = f"{names}: discrete and latent; summing out {how}: {told(error)}"
         raise ModelError(message) from error
-    return model
 
 
 def _widened(model: Any) -> dict[Any, Any] | None:
