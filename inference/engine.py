@@ -97,7 +97,7 @@ class Engine(Method):
             integrated = ", ".join(model.adopted.latent)
             return f"{self.library} fits {integrated}, too, which is integrated out here"
         labels = getattr(model.adopted.programs.get(self.language), "discrete", ())
-        return f"{self.library} sums {', '.join(labels)} out for samplers alone" if labels else ""
+        return f"{self.library} takes {', '.join(labels)} by samplers alone" if labels else ""
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
         if missing := not_installed(type(self)):

@@ -45,6 +45,29 @@ def change_pymc(counts):
     return pmx.marginalize(model, ["tau"])
 
 
+def years_numpyro(deaths, years):
+    early = numpyro.sample("early", dist.Exponential(1.0))
+    late = numpyro.sample("late", dist.Exponential(1.0))
+    last = dist.DiscreteUniform(0, years.max() - years.min())
+    change = years.min() + numpyro.sample("after", last, infer={"enumerate": "parallel"})
+    seen = ~np.isnan(deaths)
+    with numpyro.plate("year", len(years)), numpyro.handlers.mask(mask=seen):
+        rate = jnp.where(change >= years, early, late)
+        numpyro.sample("deaths", dist.Poisson(rate), obs=np.where(seen, deaths, 0).astype(int))
+
+
+def years_pymc(deaths, years):
+    import pymc as pm
+
+    with pm.Model() as model:
+        change = pm.DiscreteUniform("change", lower=years.min(), upper=years.max())
+        early = pm.Exponential("early", 1.0)
+        late = pm.Exponential("late", 1.0)
+        rate = pm.math.switch(change >= years, early, late)
+        pm.Poisson("deaths", rate, observed=deaths)
+    return model
+
+
 def summed_numpyro(counts):
     early = numpyro.sample("early", dist.Exponential(0.5))
     late = numpyro.sample("late", dist.Exponential(0.5))
@@ -305,9 +328,11 @@ def latent_pymc(t, y):
     return model
 
 
+coal = {"deaths": np.where(np.arange(N) == 4, np.nan, counts), "years": np.arange(1851, 1851 + N)}
 curve = {"t": t, "y": wave}
 SERIES = {
     "change point": Kind(change_numpyro, change_pymc, {"counts": counts}),
+    "change point, missing counts": Kind(years_numpyro, years_pymc, coal),
     "change point, summed": Kind(summed_numpyro, change_pymc, {"counts": counts}),
     "HMM, scan and potential": Kind(forward_numpyro, potential_pymc, {"y": y}),
     "HMM, enumerated": Kind(enumerated_numpyro, chain_pymc, {"y": y}),

@@ -272,3 +272,23 @@ def test_the_command_line_checks_programs_of_a_file(tmp_path: Path, concord) -> 
     code, output, _ = concord("check", *programs, "--names", "b=beta", "--data", "mine.csv")
     assert code == 0, output
     assert "ok  same model: all" in output
+
+
+def test_a_samplers_draws_of_what_is_integrated_out_are_kept_and_fits_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Given μ and τ, E θ_j = μ + w_j (y_j − μ) with w_j = τ² / (τ² + se_j²)."""
+    given = {"numpyro": schools, "data": SCHOOLS, "latent": ("theta",), "claims": ("label_free",)}
+    nuts = cc.NumpyroNUTS(warm_up=200, draws=200)
+    found = cc.compare(**given, methods=(nuts,))
+    assert capsys.readouterr().err.startswith("numpyro_nuts: ")
+    cc.compare(**given, methods=(), progress=False)
+    assert not capsys.readouterr().err
+    posterior = found.idata(nuts)["posterior"]
+    mu, tau = (posterior[name].data[..., None] for name in ("mu", "tau"))
+    weight = tau**2 / (tau**2 + SCHOOLS["se"] ** 2)
+    away = posterior["theta"].data - mu - weight * (SCHOOLS["y"] - mu)
+    standard = away / (SCHOOLS["se"] * np.sqrt(weight))
+    assert standard.shape == (4, 200, 8)
+    assert np.abs(standard.mean(axis=(0, 1))).max() < 5 / np.sqrt(100)  # of that many independent
+    assert "theta" not in found.table().index.get_level_values("parameter")

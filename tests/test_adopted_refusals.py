@@ -65,6 +65,19 @@ def overlooked(x, y, w):
     numpyro.sample("w", dist.Normal(b, 1).expand([len(w)]))
 
 
+def counted_from(first):
+    def switched(x, y=None):
+        z = numpyro.sample("z", dist.DiscreteUniform(first, first + 1))
+        with numpyro.plate("rows", len(x)):
+            normal("y", z * x, y)
+
+    return switched
+
+
+def without_plate(x, y=None):
+    normal("y", numpyro.sample("z", dist.Bernoulli(0.5)) * x, y)
+
+
 def outside(y):
     rate = numpyro.sample("rate", dist.Exponential(1.0))
     numpyro.sample("y", dist.Exponential(rate, validate_args=False), obs=jnp.log(y))
@@ -75,6 +88,8 @@ def outside(y):
     [
         (subsampled, line, ("the plate rows is subsampled", "fit all data")),
         (endless, line, ("z is discrete without finite support", "sum it out yourself")),
+        (counted_from(1), line, ("sums z out over 0, 1, …", "begins with 1", "from 0 on")),
+        (without_plate, line, ("to sum z out", "with numpyro.plate(…)")),
         (unobserved, line, ("observes nothing", "y is latent", "`obs=`")),
         (unobserved, {"x": x}, ("observes nothing", "name the argument in data=")),
         (forgotten, line, ("w is not in data=", "latent variable: add it to the data")),
@@ -107,7 +122,7 @@ def simulator(pm: Any) -> None:
 
 
 def labels(pm: Any) -> None:
-    z = pm.Bernoulli("z", 0.5, shape=6)
+    z = pm.Poisson("z", 0.5, shape=6)
     pm.Normal("y", z, 1, observed=line["y"])
 
 
@@ -134,7 +149,7 @@ def opaque(pm: Any) -> None:
     [
         (minibatch, ("y observes a pm.Minibatch", "pass all data")),
         (simulator, ("y is a pm.Simulator: its density is random",)),
-        (labels, ("z is discrete and latent", "pymc_extras.marginalize(model, ['z'])")),
+        (labels, ("z: discrete and latent", "summing out failed")),
         (nothing, ("observes nothing", "`observed=`")),
         (opaque, ("twice", "JAX", "only PyMC's own engines")),
     ],

@@ -6,11 +6,17 @@ import pytest
 from adopted_pairs import some
 from adopted_series import PROCESSES, SERIES
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
+pytestmark = [
+    pytest.mark.usefixtures("unoptimised"),
+    pytest.mark.filterwarnings("ignore:Data in deaths contains missing values"),
+]
 KINDS = {**SERIES, **PROCESSES}
 
 
-EVERY_TIME = {"HMM, scan and potential", "local level", "GP, marginal"}
+EVERY_TIME = {
+    *("HMM, scan and potential", "local level", "GP, marginal"),
+    "change point, missing counts",
+}
 """Series that together see every branch of adoption; the exhaustive tests see the others."""
 
 

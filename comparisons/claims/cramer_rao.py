@@ -204,13 +204,18 @@ def table(case: Case) -> xr.Dataset | None:
 @lru_cache(maxsize=8)
 def ladder(case: Case) -> tuple[Sampling, ...]:
     """Repeated sampling at every rung of N, smallest first; a FitError where it cannot be."""
-    size, most = density(case.model, case.data).size, LARGEST[case.profile]
+    model, most = case.model, LARGEST[case.profile]
+    own = isinstance(model, HasOwnPrograms)  # what is integrated out costs as much as what is not
+    size = model.adopted.named.size if own else density(model, case.data).size
     if units(case.model, case.data) == 1:
         raise FitError("not made: all data are one unit, and theory speaks of many")
     if size > most:
         told = f"{size} free parameters, more than the {most} of profile {case.profile}"
         raise FitError(f"not made: {told}")
-    return tuple(_sampled(case, n) for n in rungs(case))
+    steps = rungs(case)
+    for n in steps:  # before anything is fitted: a user's program may not take data of every size
+        model.simulate(case.rng("repeated sampling", str(n)), model.truth, n)
+    return tuple(_sampled(case, n) for n in steps)
 
 
 def _own_size(case: Case) -> int:

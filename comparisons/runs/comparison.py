@@ -23,10 +23,11 @@ from comparisons.report.files import report_names, slug
 from comparisons.report.first_screen import FirstScreen, first_screen
 from comparisons.report.headline import ENGINE, engines
 from comparisons.runs import signals
-from comparisons.runs.console import tell_reading
+from comparisons.runs.console import complain, tell_reading
 from comparisons.runs.flow import case_result, closed, compared, tabulated
 from comparisons.runs.place import place, publish
 from comparisons.runs.plan import chosen, refuse_memory
+from comparisons.runs.progress import ENDED
 from comparisons.runs.settings import Settings
 from comparisons.verdict import Verdict, at_tolerance
 from inference.estimate import Estimate
@@ -35,6 +36,7 @@ from models.data.load import data_name, opened
 from models.errors import ConfigError, ModelError, did_you_mean
 from models.notebook import table
 from models.programs.adopted.classes import chosen as chosen_model
+from models.programs.density import quantity_table
 from models.programs.precision import float64
 from models.settings import sequence
 from models.spec import Model
@@ -173,7 +175,8 @@ class Comparison:
         """The forest of all methods with draws, an ArviZ PlotCollection."""
         import arviz_plots as azp
 
-        return azp.plot_forest(self.idatas(), combined=True)
+        names = [parameter.name for parameter in quantity_table(self.case.model)]
+        return azp.plot_forest(self.idatas(), combined=True, var_names=names)
 
     def __repr__(self) -> str:
         """The first screen, and how many verdicts of each kind there are."""
@@ -204,13 +207,14 @@ def compare(
     profile: Profile = "quick",
     tolerance: float = 1.0,
     seed: int = 0,
+    progress: bool = True,
 ) -> Comparison:
     """Fits a model to data by every method and checks every claim, in this process.
 
     Args:
         model: a model of the catalogue or of your own class; else pass `pymc`, `numpyro` or both.
-        data: for a model an array, a frame or a dataset that suits it; for programs a mapping or a
-            frame, whose names are their arguments; or a bundled data set or a file by its name.
+        data: an array, frame or dataset that suits the model; a mapping or frame whose names are
+            the programs' arguments; or a bundled data set or a file by its name.
         pymc: a built `pm.Model`, or a function of the data that returns one.
         numpyro: a NumPyro function of the data.
         names: which name of one program is which of the other, where they differ.
@@ -221,6 +225,7 @@ def compare(
         profile: how long the methods run: `quick`, `standard` or `thorough`.
         tolerance: factor on the practical bound of every claim; the gate has none.
         seed: of every random stream.
+        progress: whether standard error is told of every fit.
 
     Returns:
         The fits and the verdicts. A fit or a claim that fails is a reason in it, not an error.
@@ -233,20 +238,25 @@ def compare(
     given = {"pymc": pymc, "numpyro": numpyro, "names": names}
     name, data = data_name(data), opened(data)
     model = chosen_model(model, data, given, latent=latent, likelihood=likelihood)
-    at_tolerance((), tolerance)  # refused before anything is fitted
     began, problems = time.perf_counter(), dict[str, str]()
     told = {"data_name": name, "profile": profile, "methods": methods}
-    case = Case(model, data, seed, **told, progress=signals.check)
-    found = _found(case, claims, problems)
-    found = {n: at_tolerance(v, 1.0 if n == GATE else tolerance) for n, v in found.items()}
+    case = Case(model, data, seed, **told, progress=_tell if progress else signals.check)
+    found = _found(case, claims, problems, tolerance)
     return Comparison(case, found, time.perf_counter() - began, problems)
+
+
+def _tell(event: str, name: str, seconds: float) -> None:
+    signals.check()
+    if event in ENDED:
+        complain(f"{name}: {ENDED[event] or f'{seconds:.1f} s'}")
 
 
 @signals.kept()
 def _found(
-    case: Case, claims: Sequence[str], problems: dict[str, str]
+    case: Case, claims: Sequence[str], problems: dict[str, str], tolerance: float
 ) -> dict[str, Sequence[Verdict]]:
     """The verdicts of the gate and, if it is open, of every claim; why one failed in `problems`."""
+    at_tolerance((), tolerance)  # refused before anything is fitted
     tell_reading(case.data)
     if len(case.refusals) == len(case.methods):
         why = "; ".join(f"{label(method)}: {reason}" for method, reason in case.refusals.items())
@@ -259,7 +269,8 @@ def _found(
     case.estimates()
     found: dict[str, Sequence[Verdict]] = {GATE: gate}
     for name, module in modules.items():
-        found[name], problem = compared(case, module)
+        verdicts, problem = compared(case, module)
+        found[name] = at_tolerance(verdicts, tolerance)
         if problem:
             problems[name] = problem
     return found

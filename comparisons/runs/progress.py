@@ -20,7 +20,7 @@ from rich.text import Text
 
 from comparisons.runs.console import complain
 
-_ENDED = {"fitted": "", "stored": "stored", "failed": "failed"}
+ENDED = {"fitted": "", "stored": "stored", "failed": "failed"}
 
 
 @final
@@ -77,7 +77,7 @@ class Report(AbstractContextManager["Report"]):
     def told(self, slug: str, event: str, name: str, seconds: float) -> None:
         if event == "warning":
             complain(name)
-        elif event in _ENDED:
+        elif event in ENDED:
             self._ended(slug, event, name, seconds)
         elif event == "ended":
             self._running.pop(slug, None)
@@ -96,7 +96,7 @@ class Report(AbstractContextManager["Report"]):
         self._known.add((slug, name))
         self._done.add((slug, name))
         if event == "failed" or not self._bar.live.is_started:
-            spent = _ENDED[event] or f"{seconds:.1f} s"
+            spent = ENDED[event] or f"{seconds:.1f} s"
             complain(f"[{len(self._done)}/{len(self._known)}] {slug} {name}: {spent}")
 
 

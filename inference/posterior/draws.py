@@ -131,7 +131,8 @@ def thinning(draws: int, n: int) -> int:
 
 def _rows(model: Model, draws: Mapping[str, ArrayLike]) -> tuple[Any, tuple[int, ...]]:
     """Parameters of shape (s, …) from shape (chain, draw, …), and (chain, draw)."""
-    drawn = {p.name: np.asarray(draws[p.name]) for p in model.parameters}
+    latent = [p for p in getattr(model, "integrated", ()) if p.name in draws]
+    drawn = {p.name: np.asarray(draws[p.name]) for p in (*model.parameters, *latent)}
     shape = next(iter(drawn.values())).shape[:2]
     return {name: x.reshape(-1, *x.shape[2:]) for name, x in drawn.items()}, shape
 
@@ -205,7 +206,8 @@ def posterior_group(
         values: both by name, with a leading dimension of draws, chain after chain.
         shape: (chains, draws).
     """
-    table = {p.name: p for p in (*model.parameters, *quantity_table(model))}
+    latent = [p for p in getattr(model, "integrated", ()) if p.name in values]
+    table = {p.name: p for p in (*model.parameters, *quantity_table(model), *latent)}
     rows = [Parameter(p.name, p.support, ("chain", "draw", *p.dims)) for p in table.values()]
     arrays = {name: jnp.reshape(values[name], (*shape, *values[name].shape[1:])) for name in table}
     steps = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}

@@ -70,7 +70,7 @@ def _own(recipe: _Recipe, data: Any) -> Own:
     try:
         return recipe(arrays, data)
     except Exception as error:  # whatever a user's program raises
-        if not isinstance(error, ConfigError) and (told := _missing(arrays)):
+        if not isinstance(error, ConfigError | ModelError) and (told := _missing(arrays)):
             raise DataError(f"{told}, which the programs do not take: {error}") from error
         traced = isinstance(error.__cause__, jax.errors.TracerArrayConversionError)
         if not traced or "numpyro" not in recipe.calls:

@@ -207,7 +207,7 @@ def replicable(
 def parameters_of(
     model: Model, language: Language, sites: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Draws of the model's parameters from those of a program's variables, shape (chain, draw, …).
+    """Draws of all parameters from those of a program's variables, shape (chain, draw, …).
 
     Raises:
         ModelError: a variable is missing; names it.
@@ -222,7 +222,8 @@ def parameters_of(
         return kept
 
     def one(values: Values) -> Values:
-        return adopted.parameters(program, program.at(program.unconstrain(values)))
+        terms, pair = program.at(program.unconstrain(values)), adopted.pair
+        return pair.parameters(terms) if pair and program is pair.one else terms.values
 
     found = jax.jit(jax.vmap(jax.vmap(one)))(kept)
     return {name: np.asarray(x) for name, x in found.items()}

@@ -118,6 +118,11 @@ class AdoptedModel(Model):
         return self._told.get("parameters") or tuple(map(_parameter, self.adopted.sites))
 
     @property
+    def integrated(self) -> tuple[Parameter, ...]:
+        """The latent variables that are integrated out."""
+        return tuple(_parameter(s) for s in self.adopted.named.sites if s not in self.adopted.sites)
+
+    @property
     def truth(self) -> Values:
         return self._told.get("truth") or self._own.mode
 

@@ -86,11 +86,15 @@ class NumpyroProgram(UserProgram):
                 raise ModelError(
                     f"the plate {name} is subsampled, so its density is random; fit all data"
                 )
-        endless = [n for n in self.discrete if not hidden[n]["fn"].has_enumerate_support]
-        if endless:
+        if endless := [n for n in self.discrete if not hidden[n]["fn"].has_enumerate_support]:
             raise ModelError(
                 f"{', '.join(endless)} is discrete without finite support: sum it out yourself"
             )
+        for name in self.discrete:
+            values = np.asarray(hidden[name]["fn"].enumerate_support(expand=False))
+            if values.ndim and not np.array_equal(values.ravel(), np.arange(values.size)):
+                first = f"NumPyro sums {name} out over 0, 1, …, but its support begins with"
+                raise ModelError(f"{first} {values.ravel()[0]}: sample it from 0 on, and add that")
 
     def _first_trace(self) -> dict[str, Any]:
         from numpyro.infer.initialization import init_to_uniform
@@ -107,7 +111,8 @@ class NumpyroProgram(UserProgram):
                 f"{', '.join(self.discrete)} is discrete and latent; summing it out needs funsor: "
                 "pip install 'concord[extras]'"
             ) from error
-        depth = max([0, *(-f.dim for s in sampled.values() for f in s["cond_indep_stack"])])
+        # below every axis: an axis without a plate would pass for the labels
+        depth = max(len(s["fn"].batch_shape) for s in sampled.values())
         return enum(config_enumerate(self._bound), -depth - 1)
 
     def again(self) -> NumpyroProgram:
@@ -155,7 +160,14 @@ class NumpyroProgram(UserProgram):
 
         with _JaxObservations(observed or {}):
             program = handlers.substitute(self._enumerated, data=values)
-            found, _ = log_density(program, (), {}, {})
+            try:
+                found, _ = log_density(program, (), {}, {})
+            except ValueError as error:
+                names = ", ".join(self.discrete)
+                told = (
+                    f"to sum {names} out, each axis needs `with numpyro.plate(…)` or .to_event(1)"
+                )
+                raise ModelError(f"{told}: {error}") from error
         return {next(iter(self.observed), "likelihood"): found - rest}
 
     def unconstrain(self, values: Mapping[str, Array]) -> Array:

@@ -36,8 +36,9 @@ class PymcProgram(UserProgram):
         """Builds the graph of all terms, of a model that was `built` before or is built now."""
         self._build, self._built = build, built
         with float64_constants():
-            self.model = model = _called(build)
-            _refuse(model)
+            _refuse(first := _called(build))
+            self.model = model = _summed(first)
+            self.discrete = tuple(v.name for v in first.free_RVs if v.name not in model.named_vars)
             wide = _widened(model) if built else {}
             self.narrow = wide is None
             try:
@@ -209,25 +210,17 @@ def _refuse(model: Any) -> None:
     from pytensor.tensor.random.type import RandomType
 
     if not isinstance(model, Model):
-        raise ModelError(
-            f"the PyMC program returned {type(model).__name__}; end it with `return model`"
-        )
+        kind = type(model).__name__
+        raise ModelError(f"the PyMC program returned {kind}; end it with `return model`")
     if not model.observed_RVs and not model.potentials:
         raise ModelError("the PyMC model observes nothing: pass the data to `observed=`")
-    discrete = [v.name for v in model.free_RVs if not v.dtype.startswith("float")]
-    if discrete:
-        be = "is" if len(discrete) == 1 else "are"
-        raise ModelError(
-            f"{', '.join(discrete)} {be} discrete and latent: sum out those of finite range with "
-            f"pymc_extras.marginalize(model, {discrete!r}) (of concord[extras]), any other by hand"
-        )
     for v in model.observed_RVs:
         if isinstance(getattr(v.owner, "op", None), SimulatorRV):
             raise ModelError(f"{v.name} is a pm.Simulator: its density is random")
         origins = ancestors([model.rvs_to_values[v]])
         if any(isinstance(a.type, RandomType) for a in origins):
             raise ModelError(
-                f"{v.name} observes a pm.Minibatch, so its density is random; pass all data"
+                f"{v.name} observes a pm.Minibatch: its density is random; pass all data"
             )
 
 
@@ -240,6 +233,35 @@ def _called(build: Callable[[], Any]) -> Any:
         if frames[-1].startswith("numpyro."):
             raise ModelError("the PyMC program samples by NumPyro: pass it as numpyro=") from error
         raise
+
+
+def _summed(model: Any) -> Any:
+    """The model with its discrete latent variables summed out.
+
+    Those that nothing depends on, such as missing outcomes, have probabilities that sum to one.
+    """
+    from pymc.model.fgraph import fgraph_from_model, model_from_fgraph
+    from pytensor.graph.traversal import ancestors
+
+    found = [v for v in model.free_RVs if not v.dtype.startswith("float")]
+    if not found:
+        return model
+    above = {a for v in model.basic_RVs + model.potentials for a in ancestors([v]) if a is not v}
+    try:
+        if ends := [v for v in found if v not in above]:
+            graph, copies = fgraph_from_model(model)
+            gone = {copies[v] for v in ends}
+            for output in [v for v in graph.outputs if gone & set(ancestors([v]))]:
+                graph.remove_output(graph.outputs.index(output))
+            return _summed(model_from_fgraph(graph))
+        from pymc_extras import marginalize
+
+        return marginalize(model, found)
+    except (ImportError, NotImplementedError, ValueError) as error:
+        how = "needs concord[extras]" if isinstance(error, ImportError) else "failed"
+        names = ", ".join(v.name for v in found)
+        message = f"{names}: discrete and latent; summing out {how}: {told(error)}"
+        raise ModelError(message) from error
 
 
 def _widened(model: Any) -> dict[Any, Any] | None:
