@@ -172,6 +172,9 @@ def test_the_cheapest_method_is_answered_for() -> None:
     said = screen(fits(ml=fit(1.5), vi=fit(0.0, 0.4, drawn=True))).sentence
     assert said.startswith("NO: maximum likelihood will not do.")
     assert said.endswith("No cheap method is better graded.")
+    # what has no interval is not named in the place of what has one
+    said = screen(fits(ml=fit(0.45), map=fit(without_sd=True))).sentence
+    assert said.endswith("No cheap method is better graded.")
     # without a maximum of the likelihood the best graded one is answered for
     said = screen(fits(vi=fit(0.0, 0.4, drawn=True), full=fit(0.0, 0.6, drawn=True))).sentence
     assert said.startswith("NO: gaussian vi (full rank) will not do.")
@@ -209,6 +212,12 @@ def test_a_fit_that_misses_its_own_target_is_not_to_be_used() -> None:
     assert shown.lines[1].words == "NO: it misses its own target"
     assert shown.sentence == "NO: not found by its own definition: laplace[numpyro]."
     assert "own target: x is 1, not 0" in shown.warnings
+
+
+def test_a_fit_whose_draws_do_not_vary_and_that_misses_its_target_is_not_to_be_used() -> None:
+    row = Verdict("x", 1.0, 0.0, 0.0, 0.1, method="laplace[numpyro]")
+    shown = screen(fits(laplace=fit(scale=0.0)), {"own_target": [row]})
+    assert (shown.lines[1].mark, shown.lines[1].words) == ("no", "NO: it misses its own target")
 
 
 def test_a_prior_that_disagrees_with_the_data_is_a_warning() -> None:

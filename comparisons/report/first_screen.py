@@ -258,8 +258,10 @@ def _judgement(
 ) -> tuple[float, str, str]:
     """The least that a method's interval holds, its grade, and the grade in words."""
     name = label(method)
-    if fit.problems or name not in worst:
+    if fit.problems or (name not in worst and name not in off):
         return nan, "", "not judged" + (f": {fit.problems[0]}" if fit.problems else "")
+    if name not in worst:  # draws that do not vary
+        return nan, "no", f"NO: {off[name]}"
     grade = worst[name]
     if _draws_the_posterior(method):
         return grade.holds, "", _agreement(name, verdicts)
@@ -325,6 +327,8 @@ def _sentence(fits: Iterable[Method], worst: Mapping[str, Grade], off: Mapping[s
     if grade.mark == "ok":
         return f"YES: {first} will do. {at_worst}"
     instead = "No cheap method is better graded."
+    if not isnan(grade.holds):  # what has no interval stands in for nothing that has one
+        found = {name: other for name, other in found.items() if not isnan(other.holds)}
     if better := [name for name, other in found.items() if other.mark == "ok"]:
         instead = f"{' and '.join(better)} will do."
     elif better := [n for n, other in found.items() if other.badness[0] < grade.badness[0]]:

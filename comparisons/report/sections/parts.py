@@ -39,6 +39,8 @@ _HEADINGS: dict[Outcome, str] = {
 """How the verdicts of a comparison are told, what matters most first."""
 LONG = 40
 """Rows beyond which a table is folded."""
+MOST = 500
+"""Rows that a page shows of a table; its file has all."""
 
 type Get = str | int | Callable[[Any], str]
 """The key of a cell in its row, or what makes the cell's text of the row."""
@@ -115,7 +117,9 @@ def table(
     """
     cells = [tuple(column(row) for column in columns.values()) for row in rows]
     closed = len(cells) > LONG if folded is None else folded
-    return Table(title, note, tuple(columns), cells, closed, file)
+    if len(cells) > MOST:
+        note = f"{note} The first {MOST} of {len(cells):,} rows.".strip()
+    return Table(title, note, tuple(columns), cells[:MOST], closed, file)
 
 
 class Section(NamedTuple):
