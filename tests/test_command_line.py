@@ -542,7 +542,7 @@ def test_a_class_of_one_program_is_run(
     code, output, errors = concord(*start, *methods)
     assert code == 0, errors
     first, *_, last = output.splitlines()
-    assert (first, last) == ("my_model · mine", str(tmp_path / "reports" / "index.html"))
+    assert (first, last) == ("my_model · mine, 20 rows", str(tmp_path / "reports" / "index.html"))
     page = (tmp_path / "reports" / "my_model-mine.html").read_text()
     assert "a depends on nothing; b depends on nothing; y depends on a, b" in page
 
