@@ -181,7 +181,8 @@ def most_off(
     factor = np.linalg.cholesky(covariance)
     standard = solve_triangular(factor, (draws - draws.mean(axis=0)).T, lower=True)
     eigenvalue, vector = np.linalg.eigh(np.atleast_2d(np.cov(standard)))
-    ratio, error = np.sqrt(eigenvalue), (1 + np.sqrt(len(factor)) / Z) / np.sqrt(len(draws))
+    ratio = np.sqrt(np.maximum(eigenvalue, np.finfo(float).tiny))  # 0 of draws that do not vary
+    error = (1 + np.sqrt(len(factor)) / Z) / np.sqrt(len(draws))
     worst, slack = int(np.argmax(abs(np.log(ratio)))), 1 + 2 * Z * error
     along = EVERY_DIRECTION
     if not ratio[-1] / ratio[0] < slack < max(ratio[0], 1 / ratio[-1]):

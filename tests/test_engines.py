@@ -427,6 +427,8 @@ def test_draws_are_too_wide_where_their_covariance_is_not_the_targets() -> None:
     assert halved == EVERY_DIRECTION
     assert ratio == pytest.approx(np.sqrt(2), rel=0.1)
     pair = np.array([[1.0, 0.9], [0.9, 1.0]])  # each sd is right, and the sum's is not
+    along, ratio, _ = most_off(pair, np.zeros((s, 2)), ["a", "b"])  # draws that do not vary
+    assert (along, ratio) == (EVERY_DIRECTION, pytest.approx(0.0))
     along, ratio, error = most_off(pair, rng.standard_normal((s, 2)), ["a", "b"])
     assert re.fullmatch(r"along (a − (0\.9\d·)?b|b − (0\.9\d·)?a)", along)
     assert ratio == pytest.approx(1 / np.sqrt(0.1), rel=0.1)
