@@ -304,7 +304,7 @@ def test_a_sampler_with_problems_is_not_comparable(conjugate: Fits) -> None:
 
 
 @pytest.fixture(scope="module")
-def correlated() -> Callable[[float], Fits]:
+def correlated() -> Callable[..., Fits]:
     """A bivariate normal with strongly correlated means, and mean-field VI of a given size."""
     model = Gaussian(dim=2, mean_scale=100.0, scale_scale=20.0)
     data, rng = eruptions(model, "eruptions", "waiting"), np.random.default_rng(0)
@@ -324,11 +324,15 @@ def correlated() -> Callable[[float], Fits]:
 
     reference = normal(mode, np.linalg.cholesky(covariance))
 
-    def case(size: float) -> Fits:
+    def case(size: float, *, whole: bool = True) -> Fits:
+        factor = np.linalg.cholesky(covariance)
         posterior = {
             "laplace[numpyro]": laplace,
             "nuts[numpyro]": reference,
             "gaussian_vi[numpyro, mean_field]": normal(law[0], np.diag(size * law[1])),
+            "gaussian_vi[numpyro, full_rank]": normal(
+                mode, factor if whole else np.diag(np.sqrt(np.diag(covariance)))
+            ),
         }
         return Fits(model, data, {}, posterior)
 
@@ -336,18 +340,24 @@ def correlated() -> Callable[[float], Fits]:
 
 
 def test_the_shrinkage_of_mean_field_is_what_it_promises(
-    correlated: Callable[[float], Fits],
+    correlated: Callable[..., Fits],
 ) -> None:
     rows = [row for row in verdicts(own_target, correlated(1.0)) if "mean_field" in row.method]
     assert len(rows) == 10
     assert {row.outcome for row in rows} <= {"AGREE", "CONSISTENT"}
 
 
+@planted(own_target)
+def test_a_full_rank_law_without_correlations_is_caught(correlated: Callable[..., Fits]) -> None:
+    assert not differing(verdicts(own_target, correlated(1.0)))
+    (about,) = differing(verdicts(own_target, correlated(1.0, whole=False)))
+    assert about.startswith("sd along ")
+    assert "gaussian_vi[numpyro, full_rank]" in about
+
+
 @pytest.mark.parametrize("size", [0.5, 1.5])
 @planted(own_target)
-def test_a_shrinkage_of_the_wrong_size_is_not(
-    correlated: Callable[[float], Fits], size: float
-) -> None:
+def test_a_shrinkage_of_the_wrong_size_is_not(correlated: Callable[..., Fits], size: float) -> None:
     found = differing(verdicts(own_target, correlated(size)))
     about = "sd of mean[0], unconstrained: gaussian_vi[numpyro, mean_field] − the nearest Gaussian"
     assert f"{about} (mean_field)" in found
@@ -368,7 +378,8 @@ def test_a_laplace_with_half_the_hessian_is_caught(conjugate: Fits) -> None:
     for fit, differs in ((right, False), (wrong, True)):
         case = replace(conjugate, likelihood={}, posterior={"laplace[numpyro]": fit})
         found = differing(verdicts(own_target, case))
-        about = [f"sd of {name}, unconstrained: laplace" for name in ("sigma2", "mu")]
+        about = ["sd in every direction: laplace"]
+        about += [f"sd of {name}, unconstrained: laplace" for name in ("sigma2", "mu")]
         assert [row[: len(one)] for row, one in zip(found, about * differs, strict=True)] == (
             about * differs
         )
