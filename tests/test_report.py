@@ -1317,7 +1317,7 @@ def test_the_index_counts_and_links_every_case(pages: dict[str, Page]) -> None:
     assert [row[1:] for row in table[1:]] == [
         ["9", "3", "0", "1", "1", "1", "1"],
         ["3", "3", "0", "0", "1", "0", "1"],
-        ["1", "1", "0", "0", "0", "0", "0"],
+        ["2", "1", "0", "0", "0", "0", "0"],
         ["0", "0", "0", "0", "1", "0", "0"],
     ]
     links = {link["href"] for link in page.all("a")}
