@@ -139,14 +139,14 @@ class Engine(Method):
         """Whether a data-driven start leads to the maximum that a point is short of; else ""."""
         target = density(model, data, self.language)
         minus = negative(derivatives(target, "joint").value_and_gradient)
-        end = bfgs(minus, next(promising(model, target, rng, 1)), 1e-7)
-        if end is None or minus(np.asarray(target.unconstrain(values)))[0] < end.fun + _SHORT:
-            return ""
         try:
+            end = bfgs(minus, next(promising(model, target, rng, 1)), 1e-7)
+            if end is None or minus(np.asarray(target.unconstrain(values)))[0] < end.fun + _SHORT:
+                return ""
             again = self.call(model, data, rng, somewhere(model, data, self.language, rng))
-        except LibraryError as error:
+            there = minus(np.asarray(target.unconstrain(self._point(model, again))))[0]
+        except (LibraryError, ConcordError) as error:
             return f"; from a data-driven start it fails: {error}"
-        there = minus(np.asarray(target.unconstrain(self._point(model, again))))[0]
         return f"; {'not so' if there < end.fun + _SHORT else 'so, too,'} from a data-driven start"
 
     def _law(self, model: Model, data: xr.Dataset, found: Found, record: xr.Dataset) -> Estimate:

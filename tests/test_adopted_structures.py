@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import adopted_structures as structures
 import adopted_supports as supports
 import numpy as np
 import numpyro
+import numpyro.distributions as dist
 import pytest
 from adopted_pairs import some
 from adopted_structures import Kind
@@ -55,3 +58,37 @@ def test_a_constant_of_a_library_does_not_hide_a_difference() -> None:
     checked = cc.check(numpyro=wrong, pymc=structures.covariance_pymc, data={"y": np.eye(3)})
     assert not checked.passed
     assert "DIFFER" in repr(checked)
+
+
+def two_outcomes_pymc(y: Any, w: Any) -> Any:
+    import pymc as pm
+
+    with pm.Model() as model:
+        m = pm.Normal("m", 0, 2, shape=2)
+        z = pm.Bernoulli("z", 0.3, shape=len(y))
+        pm.Normal("y", m[z], 1, observed=y)
+        pm.Normal("w", 2 * m[z], 1, observed=w)
+    return model
+
+
+def two_outcomes_numpyro(y: Any, w: Any) -> None:
+    m = numpyro.sample("m", dist.Normal(0, 2).expand([2]).to_event(1))
+    with numpyro.plate("rows", len(y)):
+        z = numpyro.sample("z", dist.Bernoulli(0.3))
+        numpyro.sample("y", dist.Normal(m[z], 1), obs=y)
+        numpyro.sample("w", dist.Normal(2 * m[z], 1), obs=w)
+
+
+def test_a_label_of_two_outcomes_is_one_model() -> None:
+    pytest.importorskip("pymc_extras")
+    rng = np.random.default_rng(0)
+    data = {"y": rng.normal(size=12), "w": rng.normal(size=12)}
+    checked = cc.check(pymc=two_outcomes_pymc, numpyro=two_outcomes_numpyro, data=data)
+    assert checked.passed, checked
+    wrong = {"y": data["y"], "w": data["w"] + 0.1}
+    told = cc.check(
+        pymc=lambda y, w: two_outcomes_pymc(wrong["y"], wrong["w"]),
+        numpyro=two_outcomes_numpyro,
+        data=data,
+    )
+    assert not told.passed

@@ -36,6 +36,7 @@ from comparisons.claims import (
 )
 from comparisons.policy import LAPLACE_GAP
 from comparisons.runs.plan import chosen
+from comparisons.verdict import Verdict
 from inference.information.derivatives import derivatives
 from inference.method import Kind, Method, label
 from inference.methods.closed_form import ClosedForm
@@ -383,6 +384,33 @@ def test_a_laplace_with_half_the_hessian_is_caught(conjugate: Fits) -> None:
         assert [row[: len(one)] for row, one in zip(found, about * differs, strict=True)] == (
             about * differs
         )
+
+
+@planted(own_target)
+def test_one_bad_run_of_three_is_a_part_of_how_far_a_fit_is_off(conjugate: Fits) -> None:
+    fit = conjugate.posterior["laplace[numpyro]"]
+    expected = np.tile([1.0, 0.001, 2.0, 0.001], (2, 1))
+    for bad, differs in ((1.05, False), (1.8, True)):
+        record = xr.Dataset(
+            {
+                "run_mean": (("one", "coordinate"), [[1.0, 1.0], [1.0, 1.0], [bad, 1.0]]),
+                "run_sd": (("one", "coordinate"), np.full((3, 2), 2.0)),
+            },
+            attrs={"runs": 3},
+        )
+        one, sides = replace(fit, record=record), {"claim": "{quantity} of {parameter}"}
+        rows = list(own_target._apart(one, expected, expected, ["a", "b"], sides))
+        assert rows[0].observed == pytest.approx((bad - 1) / 2 / np.sqrt(3))
+        assert (differing(rows) == ["distance in sd of the mean of a"]) is differs
+
+
+def test_of_many_rows_the_worst_is_told() -> None:
+    near = Verdict("near", 0.14, 0.0, 0.001, 0.1)
+    far = Verdict("far, and unsure", 0.15, 0.0, 0.03, 0.1)
+    assert (near.outcome, far.outcome) == ("DIFFER", "UNSURE")
+    assert list(own_target._worst([far, near])) == [near]
+    unknown, right = Verdict("x", np.nan, 0.0, 0.0, 0.1), Verdict("x", 0.0, 0.0, 0.0, 0.1)
+    assert list(own_target._worst([right, unknown])) == [unknown]
 
 
 def test_a_laplace_without_an_evidence_is_made_up_for(conjugate: Fits) -> None:

@@ -392,7 +392,7 @@ def test_a_guide_without_correlation_is_not_full_rank(monkeypatch: pytest.Monkey
     assert held(model, engine) == {}
     monkeypatch.setattr(autoguide, "AutoMultivariateNormal", autoguide.AutoNormal)
     found = held(model, engine)
-    cause = next(cause for name, cause in found.items() if name.startswith("sd of "))
+    cause = next(why for name, why in found.items() if name.startswith("distance in sd of the sd"))
     assert cause.startswith("its sd is 0.")
     assert cause.endswith("the nearest Gaussian (full_rank), though it shows a flat loss")
 

@@ -27,6 +27,12 @@ def test_a_hessian_that_is_off_is_caught(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "slope of log distance after a step against log distance before it" in differ()
 
 
+def test_half_a_step_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    gradient = entry.jax.grad
+    monkeypatch.setattr(entry.jax, "grad", lambda f: lambda v: 0.5 * gradient(f)(v))
+    assert "steps to a digit by plain gradient, best step" in differ()
+
+
 def test_a_metric_of_another_scale_is_no_natural_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entry, "fisher", lambda v: np.eye(2))
     assert any("Fisher scoring" in about for about in differ())

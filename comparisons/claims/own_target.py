@@ -69,11 +69,10 @@ def _nothing(method: Method, cause: str) -> Verdict:
 
 
 def _worst(verdicts: list[Verdict]) -> Iterator[Verdict]:
-    """The row of each quantity that is farthest off: what has not converged is told once."""
+    """The worst row of each quantity: DIFFER, else one without a number, else the farthest off."""
     for quantity in dict.fromkeys(verdict.quantity for verdict in verdicts):
         rows = [verdict for verdict in verdicts if verdict.quantity == quantity]
-        judged = [verdict for verdict in rows if isfinite(verdict.observed)]
-        yield max(judged or rows, key=_off)
+        yield max(rows, key=lambda v: (v.outcome == "DIFFER", not isfinite(v.observed), _off(v)))
 
 
 def _off(verdict: Verdict) -> float:
@@ -89,7 +88,7 @@ def _with_causes(verdicts: list[Verdict], unit: float, fit: Estimate) -> Iterato
     if not judged:
         yield from verdicts
         return
-    worst = max(judged, key=_off)
+    worst = max(judged, key=lambda verdict: (verdict.outcome == "DIFFER", _off(verdict)))
     off = unit * worst.excess / worst.bound
     why = worst.cause if worst.outcome == "DIFFER" else ""
     why = why or "has not converged"
@@ -160,18 +159,18 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
     rng = case.rng("fold", repr(method))
     expected, covariance = _moments(case, target, found, flat.mean(axis=0), rng)
     observed = np.stack(moments(flat[None]), 1)
-    if (runs := fit.record.attrs.get("runs", 1)) > 1:
-        for i, moment in ((0, "run_mean"), (2, "run_sd")):
-            observed[:, i] = _apart(fit.record[moment].values, expected[:, i])
-            observed[:, i + 1] /= np.sqrt(runs)
+    runs = fit.record.attrs.get("runs", 1)
     claim = AGAINST.replace("{parameter}", "{parameter}, unconstrained")
     sides: dict[str, Any] = {"claim": claim, "method": label(method), "reference": words}
     if method.kind == "laplace" or (method.family == "full_rank" and runs == 1):
         along, ratio, error = most_off(covariance, flat, _names(target))
-        error = float(np.hypot(error, (expected[:, 3] / expected[:, 2]).max()))
+        error = float(np.hypot(error, ratio * (expected[:, 3] / expected[:, 2]).max()))
         told = {**sides, "claim": "{quantity}: {method} − {reference}", "quantity": f"sd {along}"}
         told |= {"observed": ratio, "expected": 1.0, "error": error, "bound": POSTERIOR}
         yield Verdict(resolution=RESOLUTION, **told)
+    if runs > 1:
+        yield from _apart(fit, observed, expected, _names(target), sides)
+        return
     rows = list[Verdict]()
     for i, name in enumerate(_names(target)):
         one, other = Scalar(*observed[i].tolist()), Scalar(*expected[i].tolist())
@@ -182,13 +181,33 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
     yield from rows
 
 
-def _apart(runs: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Numbers as far from the expected ones as those of several runs are, in root mean square.
+def _apart(
+    fit: Estimate, observed: np.ndarray, expected: np.ndarray, names: list[str], sides: Any
+) -> Iterator[Verdict]:
+    """How far the runs of a fit by stochastic gradients are from its target, in root mean square.
 
-    The scatter of stochastic gradients is a part of how far such a fit is off, not a blur of it.
+    Their scatter is a part of how far such a fit is off, not a blur of it: these runs are judged,
+    not what others might have given.
     """
-    away = runs - expected
-    return expected + np.copysign(np.sqrt((away**2).mean(axis=0)), away.mean(axis=0))
+    count, sd = fit.record.attrs["runs"], expected[:, 2]
+    for at, moment in ((0, "mean"), (2, "sd")):
+        each = fit.record[f"run_{moment}"].values
+        far = np.sqrt((((each - expected[:, at]) / sd) ** 2).mean(axis=0))
+        error = np.hypot(observed[:, at + 1] / np.sqrt(count), expected[:, at + 1]) / sd
+        for i, name in enumerate(names):
+            ratio = each[:, i].mean() / sd[i]
+            told = moment == "sd" and far[i] > POSTERIOR
+            yield Verdict(
+                **sides,
+                observed=float(far[i]),
+                expected=0.0,
+                error=float(error[i]),
+                bound=POSTERIOR,
+                resolution=RESOLUTION,
+                cause=f"its sd is {ratio:.2g} of its target's" if told else "",
+                quantity=f"distance in sd of the {moment}",
+                parameter=name,
+            )
 
 
 def _missing(target: Density, at: np.ndarray, sd: np.ndarray) -> str:

@@ -258,7 +258,7 @@ def _found(
     """The verdicts of the gate and, if it is open, of every claim; why one failed in `problems`."""
     at_tolerance((), tolerance)  # refused before anything is fitted
     tell_reading(case.data)
-    if len(case.refusals) == len(case.methods):
+    if case.methods and len(case.refusals) == len(case.methods):
         why = "; ".join(f"{label(method)}: {reason}" for method, reason in case.refusals.items())
         raise ConfigError(f"no method that was asked for fits this model ({why}): leave it out")
     refuse_memory(case, case.methods)

@@ -20,7 +20,7 @@ from comparisons.policy import LIMIT_SLOPE
 from comparisons.theory._claims import COUNT, at_least, equal, slope
 from models.errors import FitError
 
-RATE = 0.02  # difference of linear rates that changes the steps to a digit by a few per cent
+RATE = 0.05  # relative difference of the steps to a digit
 UNITS = 300
 CLOSE = 1e-9  # standard errors from the minimum at which an optimiser has arrived
 
@@ -82,7 +82,8 @@ def _raced(
         near = [value for value in away[name] if CLOSE < value < 1e-3]
         pairs = len(near) - 1 - (len(near) - 1) % 2
         rate = (near[-1] / near[-1 - pairs]) ** (1 / pairs) if pairs > 1 else float("nan")
-        yield equal(statement, f"linear rate of {name}", rate, methods[name].rate, RATE)
+        found, expected = (-1 / np.log10(value) for value in (rate, methods[name].rate))
+        yield equal(statement, f"steps to a digit by {name}", found, expected, RATE * expected)
     statement = "Knowing the metric saves steps, and knowing the curvature more."
     for faster, slower in ((newton, scoring), (scoring, plain)):
         about = f"steps to {CLOSE:g} standard errors: {slower} − {faster}"

@@ -81,7 +81,12 @@ class Pair:
             for name, own in self.names.items():
                 sums = jnp.sum(one.prior[own]), jnp.sum(other.prior[name])
                 found[f"log prior {name}"] = Sides(*sums)
-        for name, own in self._likelihoods():
+        pairs = self._likelihoods()
+        if not all(own in one.likelihood and name in other.likelihood for name, own in pairs):
+            # labels are summed out over several outcomes together
+            found["log likelihood"] = Sides(total(one.likelihood), total(other.likelihood))
+            pairs = []
+        for name, own in pairs:
             a, b = one.likelihood[own], other.likelihood[name]
             view = jnp.ravel if jnp.size(a) == jnp.size(b) else jnp.sum
             found[f"log likelihood {name}"] = Sides(view(a), view(b))

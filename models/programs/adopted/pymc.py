@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from traceback import walk_tb
 from typing import Any, final
+from warnings import catch_warnings, filterwarnings
 
 import jax
 import jax.numpy as jnp
@@ -81,12 +82,15 @@ class PymcProgram(UserProgram):
         """Log prior, log-likelihood, log-Jacobians, potentials and natural values."""
         from pymc.logprob.basic import transformed_conditional_logp
 
-        terms = transformed_conditional_logp(
-            [*self._free, *self._seen],
-            rvs_to_values=dict(to_value),
-            rvs_to_transforms=dict(self._transform),
-            jacobian=False,
-        )
+        with catch_warnings():
+            # labels of several outcomes are summed out over these together, in the first's term
+            filterwarnings("ignore", "There are multiple dependent variables")
+            terms = transformed_conditional_logp(
+                [*self._free, *self._seen],
+                rvs_to_values=dict(to_value),
+                rvs_to_transforms=dict(self._transform),
+                jacobian=False,
+            )
         jacobians = log_jacobians(self._free, to_value, self._transform)
         return [*terms, *self._by_values([*jacobians, *self._potentials, *self._free], to_value)]
 
@@ -261,7 +265,7 @@ def _summed(model: Any) -> Any:
         how = "needs concord[extras]" if isinstance(error, ImportError) else "failed"
         names = ", ".join(v.name for v in found)
         message = f"{names}: discrete and latent; summing out {how}: {told(error)}"
-        raise ModelError(message) from error
+        raise ModelError(f"{message}. Sum it out by hand, or index it by row") from error
 
 
 def _widened(model: Any) -> dict[Any, Any] | None:
