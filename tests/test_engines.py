@@ -81,7 +81,7 @@ EXTRAS = (
     PymcExtrasFindMAP(),
     PymcExtrasLaplace(),
     PymcExtrasDADVI(draws=FEW),
-    PymcExtrasPathfinder(),
+    PymcExtrasPathfinder(draws=FEW),
 )
 ON_THE_DENSITY = (
     NutpieNUTS(program="numpyro", chains=2, warm_up=FEW, draws=FEW),

@@ -9,12 +9,20 @@ from typing import Any, ClassVar, final
 
 from inference.engine import Law
 from inference.engines._pymc_extras import PymcExtrasEngine
+from inference.posterior.draws import CHAINS
+from models.settings import Count
 
 
 @final
 @dataclass(frozen=True)
 class PymcExtrasPathfinder(PymcExtrasEngine, Law):
-    """pymc-extras' Pathfinder, `fit_pathfinder()`; its settings are those of `Law`."""
+    """pymc-extras' Pathfinder, `fit_pathfinder()`.
+
+    Attributes:
+        draws: draws per pseudo-chain, of which there are four; the library's own number.
+    """
+
+    draws: Count = 250
 
     name: ClassVar[str] = "pymc_extras_pathfinder"
 
@@ -22,4 +30,5 @@ class PymcExtrasPathfinder(PymcExtrasEngine, Law):
         from pymc_extras.inference import fit_pathfinder
 
         # in parallel it would start a process for each path
-        return fit_pathfinder(random_seed=seed, progressbar=False, parallel=False)
+        told = {"random_seed": seed, "progressbar": False, "parallel": False}
+        return fit_pathfinder(num_draws=CHAINS * self.draws, **told)
