@@ -134,7 +134,9 @@ class Planted(Method):
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
         """The other method's fit with the bug."""
         key, change = (self.right, id(data)), BUGS[self.bug][1]
-        found = _memo.setdefault(key, _memo.get(key) or self.right.fit(model, data, rng))
+        if key not in _memo:
+            _memo[key] = self.right.fit(model, data, rng)
+        found = _memo[key]
         target = density(model, data, self.language)
         if found.draws is None:
             values = {str(name): jnp.asarray(x.data) for name, x in found.point.items()}
