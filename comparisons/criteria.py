@@ -28,7 +28,8 @@ from comparisons.reference import (
 from inference.estimate import Estimate
 from inference.method import Method, label
 from inference.posterior.draws import thinning
-from inference.posterior.evidence import Importance, Measured, bridge
+from inference.posterior.evidence import Measured, bridge
+from inference.posterior.importance import Importance
 from inference.posterior.labels import log_modes
 from inference.posterior.points import terms
 from inference.posterior.stored import log_likelihoods
@@ -134,15 +135,16 @@ def leave_one_out(draws: xr.DataTree, per_chain: int | None = None) -> Any:
 
 
 def weighted_leave_one_out(model: Model, data: xr.Dataset, found: Importance) -> Measured:
-    """The same by weighted draws of Laplace's normal law."""
+    """The same by weighted draws for the posterior."""
     import arviz as az
 
     n = units(model, data)
-    step = thinning(len(found.points), n)
-    pointwise = terms(density(model, data), n).pointwise(found.points[::step])
+    inside = np.flatnonzero(np.isfinite(found.ratio))
+    kept = inside[:: thinning(len(inside), n)]
+    pointwise = terms(density(model, data), n).pointwise(found.points[kept])
     rows = xr.Dataset({"y": (("chain", "draw", "unit"), pointwise[None])})
     tree = xr.DataTree.from_dict({"log_likelihood": rows})
-    densities = found.log_target[::step], found.log_proposal[::step]
+    densities = found.ratio[kept], np.zeros(len(kept))  # of which only the difference counts
     with warnings.catch_warnings(action="ignore"):
         return measured(az.loo_approximate_posterior(tree, *densities, pointwise=True))
 

@@ -33,7 +33,9 @@ from inference.information.inversion import invert, named
 from inference.method import Method
 from inference.optimisation.gaussians import modes
 from inference.optimisation.newton import climb
+from inference.posterior.evidence import Measured
 from inference.posterior.importance import Importance, Mode, importance, log_posterior_at
+from inference.posterior.labels import log_modes
 from inference.posterior.points import reported, to_natural
 from models.programs.density import (
     Density,
@@ -62,6 +64,8 @@ class Corrected(NamedTuple):
     """Why it does not stand for the posterior; "" if it does."""
     scalars: Mapping[str, Scalar] = MappingProxyType({})
     """By flat name of the quantity."""
+    evidence: Measured = Measured(nan, nan)
+    """Its logarithm, over all equal modes."""
     location: np.ndarray = np.empty(0)
     """Mean in the unconstrained space of the first program, shape (k,)."""
     covariance: np.ndarray = np.empty((0, 0))
@@ -96,15 +100,24 @@ def corrected(case: Case) -> Corrected:
     by_name = {name: Scalar(*row) for name, row in zip(names, moments, strict=True)}
     location = drawn.weights @ drawn.points
     off = drawn.points - location
-    return Corrected("", by_name, location, (drawn.weights[:, None] * off).T @ off)
+    value, error = drawn.evidence()
+    log_z = Measured(value + log_modes(case.model), error)
+    return Corrected("", by_name, log_z, location, (drawn.weights[:, None] * off).T @ off)
+
+
+def heavy_tail(drawn: Importance) -> str:
+    """Why means under importance weights are not to be relied on; "" if they are."""
+    if drawn.khat < PARETO:
+        return ""
+    return f"Pareto k̂ of the importance weights is {drawn.khat:.2f}; expected below {PARETO:g}"
 
 
 def _untrusted(case: Case, target: Density, drawn: Importance) -> str:
     """Why weighted draws do not stand for the posterior; "" if they do."""
     if drawn.outside > _OUTSIDE:
         return "its components overlap, so that no order of their labels makes one mode"
-    if not drawn.khat < PARETO:
-        return f"Pareto k̂ of the importance weights is {drawn.khat:.2f}; expected below {PARETO:g}"
+    if problem := heavy_tail(drawn):
+        return problem
     fits = case.estimates("posterior")
     method = reference(fits)
     if method is None or fits[method].draws is None:

@@ -65,6 +65,7 @@ class Verdict:
         z: the normal quantile of the false-alarm rate.
         resolution: the finest difference that must have been seen for none to be seen to count,
             same units; 0 where only agreement counts.
+        tolerance: the factor that is in `bound` and `resolution`.
     """
 
     claim: str
@@ -86,6 +87,7 @@ class Verdict:
     fixed: float = 0.0
     z: float = Z
     resolution: float = 0.0
+    tolerance: float = 1.0
 
     def __post_init__(self) -> None:
         """A number that is not there is a reason, where no other is given."""
@@ -144,6 +146,11 @@ class Verdict:
         return abs(difference) if self.relation == "equal" else -difference
 
     @property
+    def bounds_off(self) -> float:
+        """The same in bounds as they are without a tolerance; 0 where it is not known."""
+        return self.excess * self.tolerance / self.bound if isfinite(self.observed) else 0.0
+
+    @property
     def _explained(self) -> bool:
         if self.predicted is None:
             return False
@@ -167,7 +174,12 @@ def at_tolerance(verdicts: Iterable[Verdict], tolerance: float) -> tuple[Verdict
     if not isinstance(tolerance, Real) or not 0 < tolerance < inf:
         raise ConfigError(f"tolerance is {shown(tolerance)}; expected > 0 and finite")
     return tuple(
-        replace(row, bound=tolerance * row.bound, resolution=tolerance * row.resolution)
+        replace(
+            row,
+            bound=tolerance * row.bound,
+            resolution=tolerance * row.resolution,
+            tolerance=tolerance,
+        )
         for row in verdicts
     )
 

@@ -54,6 +54,17 @@ def test_an_estimate_is_found_by_its_method_or_its_label(found: cc.Comparison) -
         found.idata(method)
 
 
+def test_distances_stand_beside_those_of_halves(found: cc.Comparison) -> None:
+    methods = (cc.Laplace(restarts=2, draws=2_000), cc.Laplace("pymc", restarts=2, draws=2_000))
+    laws = cc.compare(cc.Gaussian(), Y, methods=methods, claims=("same_maximum",), progress=False)
+    rows = laws.distances(*methods)
+    assert {"Fréchet distance", "Wasserstein distance of mu"} <= set(rows.index)
+    kernel = rows.loc["MMD², normal kernel, unbiased"]
+    assert abs(kernel["value"] - kernel["null"]) < 5 * np.hypot(kernel["error"], kernel["null_sd"])
+    with pytest.raises(cc.FitError, match="needs draws"):
+        found.distances("maximum_likelihood", "maximum_likelihood[pymc]")
+
+
 def test_its_pages_are_those_of_the_command_line(found: cc.Comparison, tmp_path: Path) -> None:
     page = found.report(tmp_path)
     assert page == tmp_path / "index.html"

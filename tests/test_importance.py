@@ -45,7 +45,7 @@ def test_moments_are_those_of_the_exact_posterior(drawn: Importance) -> None:
 def test_a_place_that_the_proposal_misses_is_seen(drawn: Importance) -> None:
     """Draws far in the tail of a proposal, at which the density says otherwise."""
     points = drawn.points[:200]
-    log_density = drawn.proposals.log(points) + drawn.largest
+    log_density = drawn.proposals.log(points) + drawn.ratio.max()
     assert drawn.uncovered(log_density - 1.0, points) == 0.0
     assert drawn.uncovered(log_density + 1.0, points) == 1.0
 

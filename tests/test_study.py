@@ -191,6 +191,15 @@ def test_a_departure_that_vanishes_is_explained_and_one_that_stays_is_not() -> N
     assert outcomes[2][0] == "NOT COMPARABLE"
 
 
+def test_a_departure_that_the_largest_n_does_not_decide_is_no_difference() -> None:
+    """The variance over the bound of a galaxy mixture's weight, as it was once measured."""
+    rungs = [Rung(82, 1.34, 0.04), Rung(328, 1.31, 0.05), Rung(1_312, 1.35, 0.08)]
+    outcomes = [v.outcome for v in vanishing(Statistic(rungs, 1.0, 0.2), "x")]
+    assert "DIFFER" not in outcomes
+    decided = [*rungs[:2], Rung(1_312, 1.35, 0.02)]
+    assert [v.outcome for v in vanishing(Statistic(decided, 1.0, 0.2), "x")][2] == "DIFFER"
+
+
 @pytest.mark.parametrize(
     ("n", "value", "error", "outcome"),
     [

@@ -156,6 +156,7 @@ def test_a_tolerance_scales_what_matters_and_what_must_be_seen() -> None:
     assert [row.outcome for row in at_tolerance(rows, 1.0)] == ["DIFFER", "CONSISTENT"]
     assert [row.outcome for row in at_tolerance(rows, 2.0)] == ["AGREE", "CONSISTENT"]
     assert [row.outcome for row in at_tolerance(rows, 0.5)] == ["DIFFER", "UNSURE"]
+    assert [at_tolerance(rows, t)[0].bounds_off for t in (0.5, 2.0)] == [rows[0].bounds_off] * 2
     for tolerance in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(ConfigError, match="expected > 0 and finite"):
             at_tolerance(rows, tolerance)

@@ -2,11 +2,12 @@
 
 With k free parameters, N exchangeable units and the maximum θ̂ of the likelihood,
 BIC = −2ℓ(θ̂) + k log N and −2 log Z = BIC + O(1); to the next order the gap is Laplace's,
-−2 log π(û) − k log 2π + log |H| − k log N.  Under a unit-information prior, N(û, N J⁻¹) in the
-unconstrained space, it is k log(1 + 1/N), next to nothing.  A mixture or factor model above its
+−2 log π(û) − k log 2π + log |H| − k log N, which importance sampling makes exact.  Under a
+unit-information prior, N(û, N J⁻¹) in the unconstrained space, it is k log(1 + 1/N), next to
+nothing.  A mixture or factor model above its
 true order is singular: k log N is not the right penalty, and WBIC is shown beside it, with the
-evidence and leave-one-out of every order by importance sampling from Laplace's normal law.  Which
-order is the true one nobody knows: each above the smallest that AIC, BIC or WBIC chooses is marked.
+evidence and leave-one-out of every order by importance sampling about Laplace's mode.  Which order
+is the true one nobody knows: each above the smallest that AIC, BIC or WBIC chooses is marked.
 References: Schwarz (1978), Ann. Statist. 6; Kass & Wasserman (1995), JASA 90; Watanabe (2013),
 JMLR 14; Vehtari, Gelman & Gabry (2017), Stat. Comput. 27.
 """
@@ -22,7 +23,7 @@ from scipy.stats import multivariate_normal
 from comparisons import criteria
 from comparisons.criteria import Criterion
 from comparisons.gate import difference_of_densities
-from comparisons.policy import EVIDENCE, LAPLACE_GAP, PENALTY_SLOPE, Z
+from comparisons.policy import EVIDENCE, PENALTY_SLOPE, Z
 from comparisons.reference import (
     Case,
     exact_posterior,
@@ -33,14 +34,16 @@ from comparisons.reference import (
     values_at,
 )
 from comparisons.replicated.ladder import line
+from comparisons.targets import corrected, explained, heavy_tail
 from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate
 from inference.information.inversion import invert
 from inference.information.matrices import observed
-from inference.method import Method, label, refusal
+from inference.method import Method, label
 from inference.methods.laplace import Laplace
 from inference.methods.maximum_likelihood import MaximumLikelihood
-from inference.posterior.evidence import Measured, importance, wbic
+from inference.posterior.evidence import Measured, wbic
+from inference.posterior.importance import Mode, importance
 from inference.posterior.labels import canonical, log_modes
 from inference.posterior.points import terms
 from models.capabilities import HasClosedFormMaximum, HasExactPosterior, HasOrder
@@ -67,7 +70,9 @@ def table(case: Case) -> xr.Dataset:
 def compare(case: Case) -> Iterator[Verdict]:
     """BIC against the evidence, its gap along N, and the order that each criterion chooses."""
     yield from _gap(case)
-    yield from _left_out(case)
+    for sampler, loo in _left_out(case):
+        if loo.problem:
+            yield not_comparable("leave-one-out by {method}", loo.problem, method=label(sampler))
     yield from _bounded(case)
     if isinstance(case.model, HasOrder):
         yield from _orders(case)
@@ -83,20 +88,22 @@ def fit_criteria(case: Case) -> Iterator[Criterion]:
     k, n = density(case.model, case.data).size, units(case.model, case.data)
     for sampler in samplers(case.estimates("posterior")):
         found = criteria.bridge_evidence(case, sampler)
-        loo = criteria.sampled_leave_one_out(case, sampler)
-        for name, one in ("log_evidence", found), (_marked("elpd_loo", loo.problem), loo):
-            yield Criterion(label(sampler), name, one.value, one.error, k, n)
+        yield Criterion(label(sampler), "log_evidence", found.value, found.error, k, n)
+    for sampler, loo in _left_out(case):
+        name = _marked("elpd_loo", loo.problem)
+        yield Criterion(label(sampler), name, loo.value, loo.error, k, n)
 
 
 def _marked(criterion: str, problem: str) -> str:
     return f"{criterion} (unreliable)" if problem else criterion
 
 
-def _left_out(case: Case) -> Iterator[Verdict]:
+def _left_out(case: Case) -> list[tuple[Method, Measured]]:
+    """Leave-one-out by the first sampler that keeps its pointwise log-likelihood."""
     for sampler, fit in samplers(case.estimates("posterior")).items():
-        kept = fit.draws is not None and "log_likelihood" in fit.draws.children
-        if kept and (problem := criteria.sampled_leave_one_out(case, sampler).problem):
-            yield not_comparable("leave-one-out by {method}", problem, method=label(sampler))
+        if fit.draws is not None and "log_likelihood" in fit.draws.children:
+            return [(sampler, criteria.sampled_leave_one_out(case, sampler))]
+    return []
 
 
 def _gap(case: Case) -> Iterator[Verdict]:
@@ -111,32 +118,13 @@ def _gap(case: Case) -> Iterator[Verdict]:
     value = criteria.deviances(top.log_likelihood, k, n)["bic"]
     sides = {"bound": EVIDENCE, "method": label(method), "reference": "BIC"}
     verdict = partial(Verdict, "{quantity} − {reference}", expected=value, **sides)
-    yield verdict(
-        -2 * found.value,
-        error=2 * found.error,
-        cause="the O(1) gap is Laplace's: prior density and curvature at the mode",
-        predicted=_by_laplace(case),
-        prediction_error=LAPLACE_GAP,
-        quantity=f"−2 log evidence ({source})",
-    )
+    row = verdict(-2 * found.value, error=2 * found.error, quantity=f"−2 log evidence ({source})")
+    theory = corrected(case)
+    yield explained(row, (-2 * theory.evidence.value, 2 * theory.evidence.error), theory)
     unit = _unit_information(case, top, found)
     if unit is not None:
         words = f"−2 log evidence ({source}, reweighted to a unit-information prior)"
         yield verdict(-2 * unit.value, error=2 * unit.error, quantity=words)
-
-
-def _by_laplace(case: Case) -> float | None:
-    """−2 log evidence by Laplace's method, fitted here if the case has none; None without."""
-    fits = case.estimates("posterior")
-    told = (m for m in fits if m.kind == "laplace" and "log_evidence" in fits[m].record.attrs)
-    method = next(told, Laplace(languages(case.model)[0]))
-    if method not in fits and refusal(method, case.model):
-        return None
-    try:  # not by the case, whose failure it would be
-        fit = fits.get(method) or method.fit(case.model, case.data, case.rng("bic", repr(method)))
-    except FitError:
-        return None
-    return None if fit.problems else -2 * criteria.log_evidence(case.model, method, fit)
 
 
 def _unit_information(case: Case, top: Estimate, found: Measured) -> Measured | None:
@@ -257,7 +245,7 @@ def order_wbic(sibling: Case) -> Measured:
 
 
 def _approximated(sibling: Case) -> dict[str, Measured]:
-    """Evidence and leave-one-out from weighted draws of Laplace's normal law."""
+    """Evidence and leave-one-out from weighted draws about Laplace's mode."""
     model, data = sibling.model, sibling.data
     # its normal law is in the unconstrained space that importance sampling works in
     own = languages(model)[0]
@@ -268,10 +256,11 @@ def _approximated(sibling: Case) -> dict[str, Measured]:
         fit = _reliable(sibling, method)
     except FitError as error:
         return _nothing(_LARGER, str(error))
-    mode, covariance = fit.record["mode"].values, fit.record["mode_covariance"].values
-    found = importance(model, data, mode, covariance, sibling.rng("importance"))
+    mode = Mode(fit.record["mode"].values, 0.0, fit.record["mode_covariance"].values)
+    found = importance(model, density(model, data), [mode], sibling.rng("importance"))
+    value, error = found.evidence()
     return {
-        "log_evidence": found.evidence._replace(value=found.evidence.value + log_modes(model)),
+        "log_evidence": Measured(value + log_modes(model), error, heavy_tail(found)),
         "elpd_loo": criteria.weighted_leave_one_out(model, data, found),
     }
 

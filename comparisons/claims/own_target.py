@@ -72,11 +72,9 @@ def _worst(verdicts: list[Verdict]) -> Iterator[Verdict]:
     """The worst row of each quantity: DIFFER, else one without a number, else the farthest off."""
     for quantity in dict.fromkeys(verdict.quantity for verdict in verdicts):
         rows = [verdict for verdict in verdicts if verdict.quantity == quantity]
-        yield max(rows, key=lambda v: (v.outcome == "DIFFER", not isfinite(v.observed), _off(v)))
-
-
-def _off(verdict: Verdict) -> float:
-    return verdict.excess / verdict.bound if isfinite(verdict.observed) else 0.0
+        yield max(
+            rows, key=lambda v: (v.outcome == "DIFFER", not isfinite(v.observed), v.bounds_off)
+        )
 
 
 def _with_causes(verdicts: list[Verdict], unit: float, fit: Estimate) -> Iterator[Verdict]:
@@ -88,8 +86,8 @@ def _with_causes(verdicts: list[Verdict], unit: float, fit: Estimate) -> Iterato
     if not judged:
         yield from verdicts
         return
-    worst = max(judged, key=lambda verdict: (verdict.outcome == "DIFFER", _off(verdict)))
-    off = unit * worst.excess / worst.bound
+    worst = max(judged, key=lambda verdict: (verdict.outcome == "DIFFER", verdict.bounds_off))
+    off = unit * worst.bounds_off
     why = worst.cause if worst.outcome == "DIFFER" else ""
     why = why or "has not converged"
     cause = f"{why}: {float(f'{off:.2g}'):g} sd from {worst.reference}"
@@ -159,12 +157,16 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
     rng = case.rng("fold", repr(method))
     expected, covariance = _moments(case, target, found, flat.mean(axis=0), rng)
     observed = np.stack(moments(flat[None]), 1)
+    for place, name in ((1, "q_loc_error"), (3, "q_sd_error")):
+        if name in fit.record:  # of an optimum by a set of points, what their choice leaves open
+            observed[:, place] = np.hypot(observed[:, place], fit.record[name].values)
     runs = fit.record.attrs.get("runs", 1)
     claim = AGAINST.replace("{parameter}", "{parameter}, unconstrained")
     sides: dict[str, Any] = {"claim": claim, "method": label(method), "reference": words}
     if method.kind == "laplace" or (method.family == "full_rank" and runs == 1):
         along, ratio, error = most_off(covariance, flat, _names(target))
-        error = float(np.hypot(error, ratio * (expected[:, 3] / expected[:, 2]).max()))
+        open_ = np.hypot(expected[:, 3], observed[:, 3]) / expected[:, 2]
+        error = float(np.hypot(error, ratio * open_.max()))
         told = {**sides, "claim": "{quantity}: {method} − {reference}", "quantity": f"sd {along}"}
         told |= {"observed": ratio, "expected": 1.0, "error": error, "bound": POSTERIOR}
         yield Verdict(resolution=RESOLUTION, **told)
@@ -234,11 +236,14 @@ def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Ga
         covariance = np.diag(np.diag(covariance))
     rng = case.rng("own target", repr(method))
     found = nearest(target, near, covariance, method.family, rng)
-    if found is not None:  # a step is exact to first order in its length
+    if found is not None:
         moved = abs(found.mean - near) / found.sd
         stretched = abs(np.log(found.sd) - 0.5 * np.log(np.diag(covariance)))
-        if max(moved.max(), stretched.max()) < _NEAR:
-            return found
+        length = float(max(moved.max(), stretched.max()))
+        if length < _NEAR:  # a step is exact to first order in its length
+            rest = length**2 * found.sd
+            errors = (np.hypot(error, rest) for error in (found.mean_error, found.sd_error))
+            return Gaussian(found.mean, found.covariance, *errors)
     return from_the_mode(target, starts, method.family) or found
 
 

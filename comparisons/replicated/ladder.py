@@ -48,9 +48,9 @@ def vanishing(statistic: Statistic, claim: str, **fields: Any) -> Iterator[Verdi
     """Verdicts on a statistic at every N, for which `{n}` stands in the claim.
 
     The prediction at a rung is the law through all the others, so that no number explains itself.
-    A departure that the law does not explain, yet is mostly gone at the largest N, is one before
-    the asymptotics set in: NOT COMPARABLE. So is one at the only N, while it is no larger than the
-    first terms of expansions in N^−power are.
+    A departure that the law does not explain, yet is mostly gone at the largest N, or is as large
+    there and not decided, is one before the asymptotics set in: NOT COMPARABLE. So is one at the
+    only N, while it is no larger than the first terms of expansions in N^−power are.
     """
     fields |= {"bound": statistic.bound, "resolution": STUDIED * statistic.bound}
     for rung in statistic.rungs:
@@ -59,9 +59,10 @@ def vanishing(statistic: Statistic, claim: str, **fields: Any) -> Iterator[Verdi
         verdict = Verdict(claim, rung.value, statistic.limit, **fields)
         departure, last = rung.value - statistic.limit, max(statistic.rungs)
         left = last.value - statistic.limit
+        gone = abs(left) + Z * last.error < SHRINKS * abs(departure)
         if verdict.outcome == "DIFFER":
-            if abs(left) + Z * last.error < SHRINKS * abs(departure):
-                told = f"{departure:.2g} there and {left:.2g} at N = {last.n}"
+            if gone or abs(left) - Z * last.error <= statistic.bound < abs(left):
+                told = f"{departure:.2g} there and {left:.2g} ± {last.error:.2g} at N = {last.n}"
                 cause = f"the asymptotics have not set in at N = {rung.n}: the departure is {told}"
                 verdict = replace(verdict, bound=float("nan"), cause=cause)
             elif verdict.predicted is None:

@@ -14,7 +14,7 @@ from comparisons.claims import GATE
 from comparisons.grades import MARKS, Grade
 from comparisons.policy import INTERVAL, POSTERIOR, PULL
 from comparisons.reference import exact_posterior, reference, scalars
-from comparisons.report.formats import number, percent, readable, seconds, with_error
+from comparisons.report.formats import listed, number, percent, readable, seconds, with_error
 from comparisons.report.headline import duration, family_name, free
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Scalar
@@ -123,8 +123,7 @@ def first_screen(
     """
     gate = verdicts.get(GATE, ())
     parted = [f"{_PARTED} ({v.about})" for v in gate if v.outcome != "AGREE"][:1]
-    agreed = [f"PyMC = NumPyro: one model ({len(gate)} statements agree)."] if gate else []
-    above, notes = [*parted, *warnings], [] if parted else agreed
+    above, notes = [*parted, *warnings], [*_agreed(gate if not parted else ())]
     notes += _on_likelihood(model, fits)
     if parted and not fits:
         return FirstScreen(title, "", "NOTHING WAS FITTED.", tuple(above), (), (), tuple(notes))
@@ -158,6 +157,12 @@ def first_screen(
 def _worst(grades: Iterable[Grade]) -> Grade:
     """The grade of the quantity that is got most wrong; of equal ones, one with an interval."""
     return max(grades, key=lambda one: (one.badness[0], not isnan(one.holds), one.gap))
+
+
+def _agreed(gate: Sequence[Verdict]) -> Iterator[str]:
+    if gate:
+        several = "statements agree" if len(gate) > 1 else "statement agrees"
+        yield f"PyMC = NumPyro: one model ({len(gate)} {several})."
 
 
 def _on_likelihood(model: Model, fits: Mapping[Method, Estimate]) -> Iterator[str]:
@@ -289,8 +294,8 @@ def _agreement(name: str, verdicts: Verdicts) -> str:
         return "not decided: more draws would tell"
     if not known:
         return "not judged"
-    seen = [v.excess / v.bound * POSTERIOR for v in known if v.excess > v.z * v.error]
-    finest = max(v.z * v.error / v.bound * POSTERIOR for v in known)
+    seen = [v.bounds_off * POSTERIOR for v in known if v.excess > v.z * v.error]
+    finest = max(v.z * v.error * v.tolerance / v.bound * POSTERIOR for v in known)
     told = f"within {max(seen):.2f} sd" if seen else "no difference seen"
     return f"{told} (one of {finest:.2f} sd would have been)"
 
@@ -330,9 +335,9 @@ def _sentence(fits: Iterable[Method], worst: Mapping[str, Grade], off: Mapping[s
     if not isnan(grade.holds):  # what has no interval stands in for nothing that has one
         found = {name: other for name, other in found.items() if not isnan(other.holds)}
     if better := [name for name, other in found.items() if other.mark == "ok"]:
-        instead = f"{' and '.join(better)} will do."
+        instead = f"{listed(better)} will do."
     elif better := [n for n, other in found.items() if other.badness[0] < grade.badness[0]]:
-        instead = f"{' and '.join(better)} {'is' if len(better) == 1 else 'are'} better graded."
+        instead = f"{listed(better)} {'is' if len(better) == 1 else 'are'} better graded."
     start = f"NO: {first} will not do."
     if grade.mark == "careful":
         start = f"WITH CARE: {first} is usable."

@@ -183,9 +183,9 @@ def _engine(
     told, seconds = fit.record.attrs, duration(fit)
     row = {**ENGINE, "engine": label(method), "seconds": seconds}
     known = (verdict for verdict in verdicts if isfinite(verdict.observed))
-    worst = max(known, key=lambda v: (v.outcome == "DIFFER", v.excess / v.bound), default=None)
+    worst = max(known, key=lambda v: (v.outcome == "DIFFER", v.bounds_off), default=None)
     if worst:
-        row |= {"off": POSTERIOR * worst.excess / worst.bound, "outcome": worst.outcome}
+        row |= {"off": POSTERIOR * worst.bounds_off, "outcome": worst.outcome}
     rhat = f"R-hat {told['rhat']:.3f}" if "rhat" in told else ""
     row |= {"claims": told.get("claims", "") or rhat, "khat": float(told.get("khat", nan))}
     row["holds"] = min((grade.holds for grade in grades if not isnan(grade.holds)), default=nan)

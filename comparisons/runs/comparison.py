@@ -17,6 +17,7 @@ import xarray as xr
 
 from comparisons.case import Case
 from comparisons.claims import GATE
+from comparisons.distances import Calibrated, between
 from comparisons.grades import Grade, graded, intervals
 from comparisons.reference import scalars
 from comparisons.report.files import report_names, slug
@@ -170,6 +171,21 @@ class Comparison:
             }
             result = case_result(page, (), case, record, store)
             return publish([result], output.path, "cc.compare(…).report(…)")[0]
+
+    def distances(self, first: Method | str, second: Method | str) -> pd.DataFrame:
+        """One row for each distance between the draws of two methods, in the second's sds.
+
+        Beside each what it is between halves of the second's own draws: a distance of equal laws is
+        not 0 at a finite number of draws.
+
+        Raises:
+            ConfigError: no such method.
+            FitError: a method has no draws, or too few that are independent.
+        """
+        names = [m if isinstance(m, str) else label(m) for m in (first, second)]
+        rng = self.case.rng("distances", *names)
+        rows = pd.DataFrame(between(self[first], self[second], rng), columns=Calibrated._fields)
+        return rows.set_index("name")
 
     def plot(self) -> Any:
         """The forest of all methods with draws, an ArviZ PlotCollection."""

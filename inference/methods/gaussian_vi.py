@@ -113,6 +113,9 @@ class GaussianVI(Method):
         repeated = locs[:, None] + noise[0, :_JUDGED] @ factors.swapaxes(1, 2)
         fresh = noise[:, :_JUDGED].reshape(-1, target.size)
         record = _record(best, *_judge(evaluate, best, fresh, self.points))
+        deviations = np.sqrt((factors**2).sum(axis=2))
+        for name, each in (("q_loc_error", locs), ("q_sd_error", deviations)):
+            record[name] = "coordinate", each.std(axis=0, ddof=1)
         record.attrs |= {
             "compile": ready - began,
             "run": time.perf_counter() - ready,

@@ -1,18 +1,16 @@
-"""The evidence Z = ∫ p(x | θ) π(θ) dθ by bridge and importance sampling, and WBIC.
+"""The evidence Z = ∫ p(x | θ) π(θ) dθ by bridge sampling, and WBIC.
 
 Bridge sampling between the posterior f/Z and a normal law g fitted to half of its draws solves
 
     Z = mean_g[f / (s₁f + s₂Z·g)] / mean_post[g / (s₁f + s₂Z·g)],   s_i ∝ the numbers of draws.
 
-Importance sampling from the normal law g of Laplace's method has Z = mean_g[f / g]; the tail of its
-weights, by a Pareto law's shape k̂, says whether that mean can be trusted.  Where signs or labels
-make equal modes, f is taken as 0 outside of one fold, so that draws and proposals cover the same
-region and Z is that of the fold.
+Where signs or labels make equal modes, f is taken as 0 outside of one fold, so that draws and
+proposals cover the same region and Z is that of the fold.
 
 WBIC is the mean of −ℓ under the posterior with the likelihood raised to 1/log N; it estimates
 −log Z to the order that matters for singular models too.
 References: Meng & Wong (1996), Statistica Sinica 6; Frühwirth-Schnatter (2004), Econometrics J. 7;
-Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25; Watanabe (2013), JMLR 14.
+Watanabe (2013), JMLR 14.
 """
 
 from dataclasses import replace
@@ -28,7 +26,7 @@ from scipy.stats import Covariance, multivariate_normal
 from inference.information.derivatives import derivatives
 from inference.posterior.chains import Tuning, numpyro_chains, starting_points
 from inference.posterior.diagnostics import gate, moments
-from inference.posterior.importance import log_posterior_at, smoothed
+from inference.posterior.importance import log_posterior_at
 from inference.posterior.labels import one_fold
 from inference.posterior.points import terms
 from inference.threads import one_blas_thread
@@ -39,7 +37,6 @@ from models.spec import Model
 _TEMPERED = Tuning(chains=4, warm_up=500, draws=750, target_accept=0.99)
 """Short steps: others diverge where a scale nears 0, as in a mixture of too many components."""
 _CANDIDATES = 10  # starts of which each chain at a temperature takes the highest
-_PROPOSALS = 4_000
 
 
 class Measured(NamedTuple):
@@ -48,15 +45,6 @@ class Measured(NamedTuple):
     value: float
     error: float
     problem: str = ""
-
-
-class Importance(NamedTuple):
-    """Draws from a normal law g near a posterior f/Z, those in one fold, and what they say of Z."""
-
-    evidence: Measured  # log Z
-    points: np.ndarray  # unconstrained, shape (s, k)
-    log_target: np.ndarray  # log f, shape (s,)
-    log_proposal: np.ndarray  # log g, shape (s,)
 
 
 def bridge(
@@ -98,40 +86,6 @@ def bridge(
     first, second = np.exp(top - top.max()), np.exp(bottom - bottom.max())
     relative = first.var() / first.mean() ** 2 / n2 + second.var() / second.mean() ** 2 / n1
     return Measured(log_z, float(np.sqrt(relative)))
-
-
-def importance(
-    model: Model,
-    data: xr.Dataset,
-    mode: np.ndarray,
-    covariance: np.ndarray,
-    rng: np.random.Generator,
-) -> Importance:
-    """Importance sampling from the normal law at a mode; Z is that of its fold.
-
-    Args:
-        model: the model.
-        data: the data.
-        mode: unconstrained, shape (k,).
-        covariance: of the normal law, shape (k, k).
-        rng: draws from it.
-    """
-    target = density(model, data)
-    normal = _normal(mode, covariance)
-    points = np.reshape(normal.rvs(_PROPOSALS, rng), (_PROPOSALS, mode.size))
-    log_target, log_proposal = log_posterior_at(model, target, points), normal.logpdf(points)
-    inside = one_fold(model, target, points, mode)[1] & np.isfinite(log_target)
-    ratio = np.where(inside, log_target - log_proposal, -np.inf)
-    weight = np.exp(ratio - ratio.max())
-    log = ratio.max() + float(np.log(weight.mean()))
-    error = float(weight.std() / weight.mean() / np.sqrt(weight.size))
-    tail = smoothed(ratio)[1]
-    problem, good = "", min(1 - 1 / np.log10(weight.size), 0.7)
-    if not tail < good:
-        problem = f"Pareto k̂ of the importance weights is {tail:.2f}; expected below {good:.2f}"
-    return Importance(
-        Measured(log, error, problem), points[inside], log_target[inside], log_proposal[inside]
-    )
 
 
 def _normal(mean: np.ndarray, covariance: np.ndarray) -> Any:

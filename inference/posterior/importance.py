@@ -5,7 +5,7 @@ inverse Hessians as scales and the modes' Laplace evidence as weights.  Their we
 smoothed by a Pareto law, whose shape k̂ tells whether a mean under them can be trusted: below 0.5
 their variance is finite.  Where it is not, one t law more, with the weighted moments of the draws
 so far, joins the mixture.  Where signs or labels make equal modes, f is taken as 0 outside of one
-fold.
+fold.  The mean of the raw weights is that fold's evidence, ∫ f du.
 References: Tierney & Kadane (1986), JASA 81; Cappé, Douc, Guillin, Marin & Robert (2008), Stat.
 Comput. 18; Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25.
 """
@@ -46,17 +46,17 @@ class Importance(NamedTuple):
 
     Attributes:
         points: unconstrained, shape (s, k).
-        weights: theirs, of sum 1.
+        weights: theirs, smoothed, of sum 1.
+        ratio: the logarithms of the raw ones; −∞ outside of the fold.
         khat: the Pareto shape of the raw weights; infinite where none is finite.
-        largest: the largest log weight seen.
         outside: the share of the posterior near these modes that is outside of the fold.
         proposals: the t laws, by which the weight anywhere else is known.
     """
 
     points: np.ndarray
     weights: np.ndarray
+    ratio: np.ndarray
     khat: float
-    largest: float
     outside: float
     proposals: Mixture
 
@@ -76,7 +76,13 @@ class Importance(NamedTuple):
 
     def uncovered(self, log_density: np.ndarray, points: np.ndarray) -> float:
         """Share of posterior draws, shape (n, k), whose weight would exceed all that were seen."""
-        return float(np.mean(log_density - self.proposals.log(points) > self.largest))
+        return float(np.mean(log_density - self.proposals.log(points) > self.ratio.max()))
+
+    def evidence(self) -> tuple[float, float]:
+        """Logarithm of the evidence of the fold, and its Monte Carlo error, nats."""
+        largest = self.ratio.max()
+        raw = np.exp(self.ratio - largest)
+        return float(largest + np.log(raw.mean())), float(raw.std() / raw.mean() / raw.size**0.5)
 
 
 class _Student:
@@ -175,11 +181,11 @@ def _weighted(
     ratio = np.where(inside, every, -np.inf)
     if not inside.any():
         same = np.full(len(points), 1 / len(points))
-        return Importance(points, same, np.inf, np.inf, 1.0, mixture)
+        return Importance(points, same, ratio, np.inf, 1.0, mixture)
     smooth, khat = smoothed(ratio)
     weights = np.exp(smooth - logsumexp(smooth))
     outside = 1 - float(np.exp(logsumexp(ratio) - logsumexp(every)))
-    return Importance(points, weights, khat, float(ratio.max()), outside, mixture)
+    return Importance(points, weights, ratio, khat, outside, mixture)
 
 
 def smoothed(ratio: np.ndarray) -> tuple[np.ndarray, float]:

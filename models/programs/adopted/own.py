@@ -57,6 +57,9 @@ class Own:
         adopted, arrays = self.adopted, self.arrays
         self.primary = next(iter(adopted.programs.values()))
         self.rows_of = {name: _rows(adopted, one) for name, one in adopted.programs.items()}
+        if len({_units(adopted, rows) for rows in self.rows_of.values()}) > 1:
+            # one program has a term for each row, and of the other's it is not known whose they are
+            self.rows_of = dict.fromkeys(self.rows_of, Rows(None, 1))
         self.rows = self.rows_of[self.primary.language]
         self.column_of = _columns_of(adopted.programs.values(), arrays)
         self.data = self._dataset()
@@ -94,9 +97,7 @@ class Own:
     @property
     def units(self) -> int:
         """N: rows, groups of rows, or 1 where all data are one unit."""
-        if not self.adopted.latent:
-            return self.rows.count
-        return len(self.rows.cut.coordinates) if self.rows.cut else 1
+        return _units(self.adopted, self.rows)
 
     @property
     def size(self) -> int:
@@ -287,6 +288,12 @@ def _structure(adopted: Adopted, program: UserProgram, rows: Rows) -> Structure:
 
     shapes = jax.eval_shape(terms, jnp.zeros(program.size))
     return structure(program, flat, rows.of([term.shape for term in shapes]))
+
+
+def _units(adopted: Adopted, rows: Rows) -> int:
+    if not adopted.latent:
+        return rows.count
+    return len(rows.cut.coordinates) if rows.cut else 1
 
 
 def _rows(adopted: Adopted, program: UserProgram) -> Rows:
