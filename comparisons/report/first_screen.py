@@ -19,6 +19,7 @@ from comparisons.report.headline import duration, family_name, free
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Scalar
 from inference.method import Method, label
+from inference.posterior.labels import exchangeable
 from models.capabilities import HasOwnPrograms
 from models.spec import Model
 
@@ -166,7 +167,9 @@ def _agreed(gate: Sequence[Verdict]) -> Iterator[str]:
 
 
 def _on_likelihood(model: Model, fits: Mapping[Method, Estimate]) -> Iterator[str]:
-    """A maximum near a spike, and why there is none."""
+    """A maximum near a spike, why there is none, and that a user's components have no names."""
+    if isinstance(model, HasOwnPrograms) and exchangeable(model):
+        yield f"{listed(model.exchanged)}: components can change places; all are put in one order."
     maxima = [fit.record.attrs.get("note") for m, fit in fits.items() if m.target == "likelihood"]
     yield from (f"Maximum likelihood: {note}." for note in dict.fromkeys(filter(None, maxima)))
     if isinstance(model, HasOwnPrograms) and (reason := model.likelihood_problem):

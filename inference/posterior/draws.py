@@ -17,6 +17,7 @@ from inference.estimate import Estimate, Quantity, named_covariance
 from inference.posterior.diagnostics import gate, moments, not_finite, notes, worst
 from inference.posterior.labels import align, canonical, exchangeable
 from inference.posterior.points import reported, terms, to_unconstrained
+from models.capabilities import HasOwnPrograms
 from models.errors import FitError
 from models.programs.density import density, flat_names, labelled, quantity_table, units
 from models.spec import Model, Parameter, Values
@@ -77,6 +78,10 @@ def estimate_from_draws(
     )
 
 
+def _integrated(model: Model) -> tuple[Parameter, ...]:
+    return model.integrated if isinstance(model, HasOwnPrograms) else ()
+
+
 def _quantiles(model: Model, data: xr.Dataset, found: Mapping[str, np.ndarray]) -> xr.Dataset:
     table = quantity_table(model)
     rows = [Parameter(f"quantile_{p.name}", p.support, ("quantile", *p.dims)) for p in table]
@@ -131,7 +136,7 @@ def thinning(draws: int, n: int) -> int:
 
 def _rows(model: Model, draws: Mapping[str, ArrayLike]) -> tuple[Any, tuple[int, ...]]:
     """Parameters of shape (s, …) from shape (chain, draw, …), and (chain, draw)."""
-    latent = [p for p in getattr(model, "integrated", ()) if p.name in draws]
+    latent = [p for p in _integrated(model) if p.name in draws]
     drawn = {p.name: np.asarray(draws[p.name]) for p in (*model.parameters, *latent)}
     shape = next(iter(drawn.values())).shape[:2]
     return {name: x.reshape(-1, *x.shape[2:]) for name, x in drawn.items()}, shape
@@ -206,7 +211,7 @@ def posterior_group(
         values: both by name, with a leading dimension of draws, chain after chain.
         shape: (chains, draws).
     """
-    latent = [p for p in getattr(model, "integrated", ()) if p.name in values]
+    latent = [p for p in _integrated(model) if p.name in values]
     table = {p.name: p for p in (*model.parameters, *quantity_table(model), *latent)}
     rows = [Parameter(p.name, p.support, ("chain", "draw", *p.dims)) for p in table.values()]
     arrays = {name: jnp.reshape(values[name], (*shape, *values[name].shape[1:])) for name in table}
