@@ -43,8 +43,14 @@ def planes(X: Any, Y: Any) -> None:
         numpyro.sample("Y", dist.MixtureSameFamily(dist.Categorical(w), law), obs=Y)
 
 
+def parted(y: Any) -> None:
+    """The likelihood knows no order, the prior does."""
+    mixture(y, [1.0, -1.0])
+
+
 RNG = np.random.default_rng(0)
 PLANES = {"X": RNG.normal(size=(12, 2)), "Y": RNG.normal(size=(12, 2))}
+SLOPES = {**adopted_structures.groups, "u": adopted_structures.u}
 LINEAR = {"X": adopted_regressions.X, "y": adopted_regressions.Y}
 
 
@@ -52,12 +58,13 @@ LINEAR = {"X": adopted_regressions.X, "y": adopted_regressions.Y}
     ("program", "data", "exchanged"),
     [
         (lambda y: mixture(y, 0.0), {"y": two}, {"mu", "w"}),
-        (lambda y: mixture(y, [-1.0, 1.0]), {"y": two}, set()),
+        (parted, {"y": two}, set()),
         (lambda y: mixture(y, 0.0, ordered=True), {"y": two}, set()),
         (planes, PLANES, {"w", "mu", "factor"}),
         (adopted_series.forward_numpyro, {"y": adopted_series.y}, {"P", "mu"}),
         (adopted_structures.labels_numpyro, {"y": two}, {"w", "mu", "sigma"}),
         (adopted_structures.schools_numpyro, adopted_structures.schools, set()),
+        (adopted_structures.slopes_numpyro, SLOPES, set()),
         (adopted_regressions.linear_matrix, LINEAR, set()),
     ],
 )
@@ -66,6 +73,7 @@ def test_what_can_change_places(program: Any, data: Any, exchanged: set[str]) ->
     assert set(model.exchanged) == exchanged
     assert exchangeable(model) is bool(exchanged)
     if not exchanged:
+        assert model.labels == (2 if program is parted else 1)
         return
     # another order has the same density, and one order stands for both
     target = density(model, model.data)
@@ -79,6 +87,15 @@ def test_what_can_change_places(program: Any, data: Any, exchanged: set[str]) ->
     assert heights[1] == pytest.approx(heights[0], rel=1e-9)
     for name, value in canonical(model, other).items():
         np.testing.assert_array_equal(value, canonical(model, values)[name])
+
+
+def test_a_prior_says_which_of_equal_maxima_is_meant() -> None:
+    model = cc.adopt(numpyro=parted, data={"y": two})
+    for restarts in (1, 3):
+        method = cc.MaximumLikelihood(restarts=restarts)
+        fit = method.fit(model, model.data, np.random.default_rng(restarts))
+        low, high = fit.location.value["mu"].to_numpy()
+        assert low > 0 > high
 
 
 def test_a_users_mixture_is_compared_in_one_order() -> None:

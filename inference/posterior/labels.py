@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
 from inference.posterior.points import each, to_natural, to_unconstrained
-from models.capabilities import HasLabels, HasSigns
+from models.capabilities import HasLabels, HasOwnPrograms, HasSigns
 from models.programs.compilation import once
 from models.programs.density import Density
 from models.spec import Model, Values
@@ -35,7 +35,9 @@ def canonical(model: Model, values: Values) -> Values:
 
 
 def exchangeable(model: Model) -> bool:
-    """Whether components can switch labels; an ordered parameter forbids it."""
+    """Whether components can switch labels; an ordered parameter or a user's prior forbids it."""
+    if isinstance(model, HasOwnPrograms):
+        return bool(model.exchanged)
     ordered = any(parameter.support == "ordered" for parameter in model.parameters)
     return isinstance(model, HasLabels) and model.labels > 1 and not ordered
 

@@ -5,12 +5,14 @@ every parameter that has an entry for each, leaves the joint density as it is,
 
     log p(x, θ_π) = log p(x, θ)   at every θ,
 
-which is asked at random θ of a transposition and of a cycle: the two generate all of Π.
+which is asked at random θ of a transposition and of a cycle: the two generate all of Π.  Where the
+likelihood alone does not change, the prior says which is which, and of the equal maxima of the
+likelihood that of the highest prior stands for all.
 Reference: Stephens (2000), Dealing with label switching in mixture models, JRSS B 62.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, islice, permutations, product
 from typing import NamedTuple, final
 
 import jax.numpy as jnp
@@ -22,6 +24,8 @@ from models.spec import Values
 
 _MOST = 10
 """Most components that are looked for, and most parameters that may have an entry for each."""
+_ORDERS = 120
+"""Most orders of components of which the prior's height is asked: all of five."""
 _ROUNDING = 1e-9
 """Relative difference of two sums of the same terms in another order."""
 
@@ -33,10 +37,12 @@ class Exchange(NamedTuple):
     Attributes:
         size: how many; 1 if there are none.
         axes: by parameter that has an entry for each of them, the axes of these entries.
+        log_prior: of values of the parameters, if it is what tells them apart; else None.
     """
 
     size: int = 1
     axes: Mapping[str, tuple[int, ...]] = {}
+    log_prior: Callable[[Values], Array] | None = None
 
     def relabel(self, values: Values, permutation: ArrayLike) -> Values:
         """The same point with component `permutation[j]` as component j."""
@@ -47,7 +53,11 @@ class Exchange(NamedTuple):
         return moved
 
     def features(self, values: Values) -> Array:
-        """What tells components apart, shape (components, features)."""
+        """What tells components apart, shape (components, features); first their order."""
+        if self.log_prior is not None:
+            orders = jnp.array(list(islice(permutations(range(self.size)), _ORDERS)))
+            heights = [self.log_prior(self.relabel(values, order)) for order in orders]
+            return jnp.argsort(orders[jnp.argmax(jnp.stack(heights))])[:, None]
         single = {name: axes[0] for name, axes in self.axes.items() if len(axes) == 1}
         found = [jnp.moveaxis(values[name], axis, 0) for name, axis in single.items()]
         if not found:  # a matrix from each to each
@@ -58,27 +68,37 @@ class Exchange(NamedTuple):
 
 def exchange(
     shapes: Mapping[str, tuple[int, ...]],
-    log_joint: Callable[[Values], Array],
+    log_likelihood: Callable[[Values], Array],
+    log_prior: Callable[[Values], Array],
     points: Sequence[Values],
 ) -> Exchange:
     """The components of a model that can change places, the most parameters at once.
 
     Args:
         shapes: of the parameters, those first by which components are to be ordered.
-        log_joint: values of the parameters ↦ log p(x, θ), on their natural scale.
-        points: values at which it is finite and no two components are alike, two at least.
+        log_likelihood: values of the parameters ↦ log p(x | θ).
+        log_prior: values of the parameters ↦ log π(θ), on their natural scale.
+        points: values at which both are finite and no two components are alike, two at least.
     """
-    heights = [float(log_joint(point)) for point in points]
+
+    def equal(term: Callable[[Values], Array], one: Values, other: Values) -> bool:
+        height = float(term(one))
+        return abs(float(term(other)) - height) <= _ROUNDING * (1 + abs(height))
+
+    def same(term: Callable[[Values], Array], found: Exchange) -> bool:
+        cycle, swap = np.roll(np.arange(found.size), 1), np.r_[1, 0, 2 : found.size]
+        every = product(points, (swap, cycle))
+        return all(equal(term, point, found.relabel(point, moved)) for point, moved in every)
+
     for found in _candidates(shapes):
-        cycle = np.roll(np.arange(found.size), 1)
-        swap = np.r_[1, 0, 2 : found.size]
-        if all(
-            abs(float(log_joint(found.relabel(point, moved))) - height)
-            <= _ROUNDING * (1 + abs(height))
-            for moved in (swap, cycle)
-            for point, height in zip(points, heights, strict=True)
-        ):
+        if not same(log_likelihood, found):
+            continue
+        if same(log_prior, found):
             return found
+        # of hyper-parameters, which are not in the likelihood, it says nothing
+        others = ({**points[0], name: points[1][name]} for name in found.axes)
+        if not any(equal(log_likelihood, points[0], other) for other in others):
+            return found._replace(log_prior=log_prior)
     return Exchange()
 
 

@@ -228,13 +228,14 @@ class AdoptedModel(Model):
 
     @property
     def labels(self) -> int:
-        """How many components of a mixture can change places; 1 of what is none."""
+        """How many components of a mixture the likelihood cannot tell apart; 1 of what is none."""
         return self._own.exchange.size
 
     @property
     def exchanged(self) -> tuple[str, ...]:
-        """The parameters that have an entry for each of these."""
-        return tuple(self._own.exchange.axes)
+        """The parameters with an entry for each of these, if the prior cannot either."""
+        found = self._own.exchange
+        return () if found.log_prior else tuple(found.axes)
 
     def label_features(self, values: Values) -> Array:
         return self._own.exchange.features(values)

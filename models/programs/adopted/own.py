@@ -228,13 +228,16 @@ class Own:
         program = functions(self.adopted, named, self.rows_of[named.language])
 
         @jax.jit
-        def log_joint(values: Values) -> Array:
-            u = program.unconstrain(values)
-            likelihood = sum(jnp.sum(term) for term in program.log_likelihood(u))
-            return total(program.log_prior(u)) + likelihood
+        def log_likelihood(values: Values) -> Array:
+            terms = program.log_likelihood(program.unconstrain(values))
+            return sum((jnp.sum(term) for term in terms), jnp.zeros(()))
+
+        @jax.jit
+        def log_prior(values: Values) -> Array:
+            return total(program.log_prior(program.unconstrain(values)))
 
         points = [self.parameters_at(jnp.asarray(start)) for start in self.starts[:2]]
-        return exchange(shapes, log_joint, points)
+        return exchange(shapes, log_likelihood, log_prior, points)
 
     @cached_property
     def structure(self) -> Structure:
