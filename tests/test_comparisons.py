@@ -295,6 +295,14 @@ def test_a_sampler_that_is_a_fifth_too_wide_is_caught(conjugate: Fits) -> None:
     assert found == [f"sd of {name}: nuts[numpyro] − exact_posterior" for name in ("sigma2", "mu")]
 
 
+def test_what_a_library_s_sampler_misses_is_one_fact_for_each_moment(conjugate: Fits) -> None:
+    wide = with_wide_sampler(conjugate, 1.3).posterior["nuts[numpyro]"]
+    case = replace(conjugate, posterior={**conjugate.posterior, "numpyro_nuts": wide})
+    rows = [row for row in verdicts(posterior_agreement, case) if row.method == "numpyro_nuts"]
+    assert [row.quantity for row in rows] == ["mean", "mean", "sd"]
+    assert (rows[2].outcome, rows[2].cause) == ("DIFFER", "1 more like it")
+
+
 def test_a_sampler_with_problems_is_not_comparable(conjugate: Fits) -> None:
     bad = troubled(conjugate.posterior["nuts[numpyro]"])
     found = outcomes(verdicts(posterior_agreement, with_sampler(conjugate, bad)))

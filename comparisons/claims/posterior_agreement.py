@@ -10,6 +10,7 @@ References: Vehtari et al. (2021), Bayesian Anal. 16; Vehtari et al. (2024), JML
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import scipy.linalg
@@ -54,8 +55,12 @@ def compare(case: Case) -> Iterator[Verdict]:
             cause = unreliable(sides["method"], fit)
             yield not_comparable("{method} against {reference}", cause, **sides)
             continue
-        for scalar, one, other in shared(case.model, fit, truth):
-            yield from same_moments(one, other, other.sd, parameter=scalar, **sides)
+        found = [
+            verdict
+            for scalar, one, other in shared(case.model, fit, truth)
+            for verdict in same_moments(one, other, other.sd, parameter=scalar, **sides)
+        ]
+        yield from _one_fact(found) if method.shipped else found
         yield from _direction(case, fit, truth, **sides)
     theory = corrected(case)
     sides = {"method": label(against), "reference": "importance sampling"}
@@ -65,6 +70,17 @@ def compare(case: Case) -> Iterator[Verdict]:
     for scalar, one in scalars(case.model, truth).items():
         other = theory.scalars[scalar]
         yield from same_moments(one, other, one.sd, parameter=scalar, **sides)
+
+
+def _one_fact(verdicts: list[Verdict]) -> Iterator[Verdict]:
+    """Of the rows of each quantity that DIFFER the farthest, and how many more there are."""
+    for quantity in ("mean", "sd"):
+        rows = [verdict for verdict in verdicts if verdict.quantity == quantity]
+        off = [verdict for verdict in rows if verdict.outcome == "DIFFER"]
+        yield from (verdict for verdict in rows if verdict not in off)
+        if off:
+            more = f"{len(off) - 1} more like it" if len(off) > 1 else ""
+            yield replace(max(off, key=lambda verdict: verdict.bounds_off), cause=more)
 
 
 def _direction(case: Case, fit: Estimate, truth: Estimate, **sides: str) -> Iterator[Verdict]:
