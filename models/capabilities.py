@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from models.programs.adopted.functions import Adopted
     from models.programs.form import Program
-    from models.spec import Model, Parameter, Values
+    from models.spec import Arrays, Model, Parameter, Values
 
 
 @runtime_checkable
@@ -75,7 +75,7 @@ class HasOwnPrograms(Protocol):
         rng: np.random.Generator | np.ndarray,
         values: Mapping[str, Any],
         data: xr.Dataset | None = None,
-    ) -> dict[str, np.ndarray]:
+    ) -> Arrays:
         """A draw of what the programs observe at each of many points, shape (points, …).
 
         `rng` is the stream of all draws or a seed of each; shapes and covariates are those of the
@@ -83,9 +83,7 @@ class HasOwnPrograms(Protocol):
         """
         ...
 
-    def prior_draws(
-        self, rng: np.random.Generator | np.ndarray, count: int
-    ) -> dict[str, np.ndarray]:
+    def prior_draws(self, rng: np.random.Generator | np.ndarray, count: int) -> Arrays:
         """Draws of the parameters, shape (count, …); none where the prior cannot be drawn from."""
         ...
 

@@ -50,9 +50,7 @@ def clustered(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Components about k jittered rows, by k-means++ or, every other time, at random.
 
-    Returns:
-        How many rows are nearest to each component, and one, shape (k,), and the means and the
-        standard deviations of the components, shape (k, D).
+    How many rows are nearest to each, and one, (k,), its means and standard deviations, (k, D).
     """
     pooled, positive = rows.std(axis=0), spread(rows)
     standard = (rows - rows.mean(axis=0)) / positive
@@ -163,11 +161,7 @@ def expected_deviance(statistics: dict[str, Array], mean: Array, factor: Array) 
 
 
 def fit_by_statsmodels(model: GaussianMixture, data: xr.Dataset) -> tuple[Values, Values, float]:
-    """The best non-degenerate optimum of a few starts, ordered by the means.
-
-    Returns:
-        The estimate, standard errors of mu and sigma, and the log-likelihood in nats.
-    """
+    """The best non-degenerate optimum of a few starts, by its means, as `HasReferee` has it."""
     fits = []
     for seed in range(_STARTS):
         fit = _climbed(model, data, model.start(np.random.default_rng(seed), data))

@@ -167,13 +167,9 @@ class GaussianMixture(Model):
         order = np.argsort(mean[:, 0]) if self.dim == 1 else np.arange(self.k)
         shared = {"tied": scale.mean(axis=0), "spherical": np.asarray(scale.mean())}
         identity = np.tile(np.eye(self.dim), (*self._copies, 1, 1))
+        scales = shared.get(self.covariance, scale[order])
         # plain arrays: to make JAX ones would cost as much as all of the above
-        return self._values(
-            (share / share.sum())[order],
-            mean[order],
-            shared.get(self.covariance, scale[order]),
-            identity,
-        )
+        return self._values((share / share.sum())[order], mean[order], scales, identity)
 
     def numpyro(self, data: xr.Dataset) -> None:
         y = jnp.asarray(data["y"].data)
@@ -211,9 +207,8 @@ class GaussianMixture(Model):
                 concentration = np.full(self.k, self.weight_concentration)
                 weights = pm.Dirichlet("weights", concentration, dims="component")
             if self.dim == 1:
-                mu = pymc_ordered_normal(
-                    "mu", self.mean_loc, self.mean_scale, self.k, dims="component"
-                )
+                prior = self.mean_loc, self.mean_scale, self.k
+                mu = pymc_ordered_normal("mu", *prior, dims="component")
                 sigma = pm.HalfNormal("sigma", self.scale_scale, dims=self._scale_dims)
                 sigma = sigma if self._own else pt.full((self.k,), sigma)
                 pm.NormalMixture("y", weights, mu, sigma, observed=data["y"].data, dims="obs")
@@ -304,10 +299,7 @@ class GaussianMixture(Model):
     def relabel(self, values: Values, permutation: Array) -> Values:
         """Permutes every array that has a component dimension."""
         dims = {p.name: p.dims for p in (*self.parameters, *self.quantity_table)}
-        return {
-            name: array[permutation] if "component" in dims[name] else array
-            for name, array in values.items()
-        }
+        return {n: x[permutation] if "component" in dims[n] else x for n, x in values.items()}
 
     @property
     def order(self) -> int:

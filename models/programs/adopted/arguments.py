@@ -131,6 +131,14 @@ def _checked(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
+def source(program: Callable[..., Any]) -> str:
+    """Its text; "" where there is none."""
+    try:
+        return inspect.getsource(program)
+    except (OSError, TypeError):
+        return ""
+
+
 def on_jax_arrays(program: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, which is given JAX's arrays in the place of NumPy's."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pkgutil import resolve_name
 from typing import Any, NamedTuple, final
+from unittest.mock import patch
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,10 +30,6 @@ class Inexact(NamedTuple):
     owners: tuple[str, ...]
     function: str
     exact: Callable[..., Any]
-
-
-def _betaln(a: Array, b: Array) -> Array:
-    return gammaln(a) + gammaln(b) - gammaln(jnp.asarray(a) + b)
 
 
 def _lkj_constant(eta: Any, n: int) -> Any:
@@ -88,7 +85,7 @@ INEXACT = (
         "JAX's betaln, which is accurate to about 1e-6",
         ("numpyro.distributions.conjugate", "numpyro.distributions.continuous"),
         "betaln",
-        _betaln,
+        lambda a, b: gammaln(a) + gammaln(b) - gammaln(jnp.asarray(a) + b),
     ),
     Inexact(
         "NumPyro's RightCensoredDistribution, whose F(x) is at most 1 − 2⁻⁵²",
@@ -128,17 +125,9 @@ def all_exact() -> Iterator[set[str]]:
     with ExitStack() as restored:
         for inexact in INEXACT:
             for owner in map(resolve_name, inexact.owners):
-                kept = getattr(owner, inexact.function, None)
-                restored.callback(_put, owner, inexact.function, kept)
-                _put(owner, inexact.function, _noted(inexact, used))
+                exact = _noted(inexact, used)
+                restored.enter_context(patch.object(owner, inexact.function, exact, create=True))
         yield used
-
-
-def _put(owner: Any, name: str, function: Callable[..., Any] | None) -> None:
-    if function is None:
-        delattr(owner, name)
-    else:
-        setattr(owner, name, function)
 
 
 def _noted(inexact: Inexact, used: set[str]) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ from models.errors import ModelError, told
 from models.programs.adopted.program import Site, Terms, UserProgram, support_of
 from models.programs.form import joined
 from models.programs.pymc import float64_constants, jaxified, log_jacobians, sampler
-from models.spec import Values
+from models.spec import Arrays, Values
 
 _WIDER = {"float16": "float64", "float32": "float64", "int8": "int64", "int16": "int64"}
 
@@ -176,7 +176,7 @@ class PymcProgram(UserProgram):
         parts = self._forward(*(jnp.asarray(values[name], float) for name in self.names))
         return joined(dict(zip(self.names, parts, strict=True)), self.names)
 
-    def drawn(self, seeds: np.ndarray, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def drawn(self, seeds: np.ndarray, values: Arrays) -> Arrays:
         held = tuple(name for name in self.names if name in values)
         points = [[values[name][i] for name in held] for i in range(len(seeds))]
         try:
