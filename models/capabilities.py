@@ -60,10 +60,7 @@ class HasOwnPrograms(Protocol):
     prior_problem: str
 
     def known_as(self, name: str, source: str, truth: Mapping[str, Any] | None = None) -> Any:
-        """The same model under another name and digest, to be studied at a truth if one is given.
-
-        Where that is a part of one, the rest is at the mode of the posterior density.
-        """
+        """The same under another name and digest, at a truth if given; its rest is at the mode."""
         ...
 
     def functions(self, data: xr.Dataset, language: str) -> Program:

@@ -18,8 +18,7 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from models.catalogue._normal import spread
-from models.errors import ConfigError, FitError
-from models.settings import MOST
+from models.errors import FitError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,15 +33,6 @@ _BLOCK = 8_000
 """Rows of which an E step makes logits, responsibilities and sums while a cache holds them."""
 _WIDE = 32
 """Features a row from which that is faster: narrower ones are read as fast as they are copied."""
-
-
-def refuse_size(k: int, dim: int) -> None:
-    """Refuses more covariance matrices than memory is meant for."""
-    if (numbers := k * dim**2) > MOST:
-        raise ConfigError(
-            f"{k} covariance matrices of {dim} columns hold {numbers:,} numbers; expected at most "
-            f"{MOST:,}: choose a smaller k or fewer columns"
-        )
 
 
 def clustered(

@@ -26,12 +26,12 @@ from models.catalogue._mixture import (
     component_sums,
     expected_deviance,
     fit_by_statsmodels,
-    refuse_size,
 )
 from models.catalogue._normal import spread
 from models.catalogue._ordered import OrderedNormal, pymc_ordered_normal
 from models.data.dataset import coords
-from models.settings import Finite, Positive, Size
+from models.errors import ConfigError
+from models.settings import MOST, Finite, Positive, Size
 from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
@@ -74,7 +74,11 @@ class GaussianMixture(Model):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_size(self.k, self.dim)
+        if (numbers := self.k * self.dim**2) > MOST:  # more than memory is meant for
+            raise ConfigError(
+                f"{self.k} covariance matrices of {self.dim} columns hold {numbers:,} numbers; "
+                f"expected at most {MOST:,}: choose a smaller k or fewer columns"
+            )
 
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax import Array
@@ -46,12 +45,6 @@ def numpyro_terms(model: Model, data: xr.Dataset, values: Values) -> tuple[Value
 
 def _sampled(trace: dict[str, Any]) -> dict[str, Any]:
     return {name: site for name, site in trace.items() if site["type"] == "sample"}
-
-
-def as_wide(law: Any, shape: tuple[int, ...]) -> Any:
-    """A site's law for all rows: without a plate it may be that of one, seen by all."""
-    rows = shape[: len(shape) - law.event_dim]
-    return law.expand(jnp.broadcast_shapes(rows, law.batch_shape))
 
 
 def is_factor(site: Mapping[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,23 +31,6 @@ def jaxified(inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable[..., tup
     with keeping_the_switch():
         from pymc.sampling.jax import get_jaxified_graph
     return get_jaxified_graph(inputs=list(inputs), outputs=list(outputs))
-
-
-def log_jacobians(
-    variables: Sequence[Any], values: Mapping[Any, Any], transforms: Mapping[Any, Any]
-) -> list[Any]:
-    """Graphs of the log-Jacobian of each variable, a scalar.
-
-    It is not the difference of two log priors, in which it would be lost where these are large.
-    """
-    import pytensor.tensor as pt
-
-    return [
-        pt.constant(np.float64(0))
-        if transforms[v] is None
-        else transforms[v].log_jac_det(values[v], *v.owner.inputs).sum()
-        for v in variables
-    ]
 
 
 def sampler(inputs: Sequence[Any], variables: Sequence[Any], seed: int = 0) -> Any:

@@ -28,7 +28,7 @@ from numpyro.primitives import Messenger
 from models.errors import ModelError
 from models.programs.adopted.program import Site, Terms, UserProgram, support_of
 from models.programs.form import joined, total
-from models.programs.numpyro import as_wide, base, is_factor
+from models.programs.numpyro import base, is_factor
 from models.spec import Arrays, Values
 
 _BATCH = 1_000
@@ -183,7 +183,9 @@ class NumpyroProgram(UserProgram):
                 return values.get(name)
             # as wide as the data: without a plate a site is so only through broadcasting
             own = jax.random.fold_in(other, list(self.observed).index(name))
-            return as_wide(site["fn"], self.observed[name].shape).sample(own)
+            law, shape = site["fn"], self.observed[name].shape
+            rows = shape[: len(shape) - law.event_dim]
+            return law.expand(jnp.broadcast_shapes(rows, law.batch_shape)).sample(own)
 
         program = handlers.uncondition(handlers.seed(self._bound, key))
         trace = _traced(program, substitute_fn=substitute)
@@ -218,10 +220,8 @@ class _JaxObservations(Messenger):
 
 
 def _log_prob(site: Mapping[str, Any]) -> Array:
-    law, value = site["fn"], site["value"]
-    term = (
-        law.log_prob(value, site["intermediates"]) if site["intermediates"] else law.log_prob(value)
-    )
+    known = [site["intermediates"]] if site["intermediates"] else []
+    term = site["fn"].log_prob(site["value"], *known)
     return term if site["scale"] is None else site["scale"] * term
 
 

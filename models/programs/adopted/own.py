@@ -14,7 +14,7 @@ import xarray as xr
 from jax import Array
 
 from models.errors import ModelError, told
-from models.programs.adopted.arguments import called, label_names, replaced
+from models.programs.adopted.arguments import called, label_names, names_of, replaced
 from models.programs.adopted.functions import Adopted, Rows, functions, rows_of
 from models.programs.adopted.marginal import groups, tied_to
 from models.programs.adopted.program import UserProgram
@@ -25,8 +25,6 @@ from models.spec import Arrays, Values
 
 _DIGITS = 1e6
 """Mean over sd from which on the squares of a column have no digits left for its variation."""
-_ROW = "row"
-"""The dim of the rows of the data."""
 
 
 @final
@@ -83,12 +81,12 @@ class Own:
         for name, array in {**seen, **numbers}.items():
             dims = [f"{name}_dim_{i}" for i in range(array.ndim)]
             if self.rows.count > 1 and self.rows.count in array.shape:
-                dims[array.shape.index(self.rows.count)] = _ROW
+                dims[array.shape.index(self.rows.count)] = "row"
             # a dim of the parameters of the same name has labels of its own
             variables[f"{name}_index" if name in coords else name] = (tuple(dims), array)
-        named = isinstance(self.given, Mapping) or hasattr(self.given, "columns")
-        for name in numbers if named else ():
-            column: Any = self.given[name]
+        names = names_of(self.given)
+        for name in (name for name in numbers if name in names):
+            column: Any = self.given[names[name]]
             labels = label_names(column)
             if labels is not None and f"{name}_label" not in coords:
                 coords[f"{name}_label"] = labels
