@@ -21,11 +21,18 @@ from comparisons.verdict import Verdict
 from models.capabilities import HasOwnPrograms
 from models.programs.adopted.inexact import all_exact
 from models.programs.compilation import once
-from models.programs.density import Language, density, functions_of, names_of_entries, per_unit
+from models.programs.density import (
+    Language,
+    density,
+    functions_of,
+    names_of_entries,
+    per_unit,
+    program_on,
+)
 from models.programs.form import log_volume, total
 from models.programs.keys import key_of
-from models.programs.numpyro import numpyro_prior, numpyro_rows, observed_sites
-from models.programs.pymc import pymc_prior, pymc_rows
+from models.programs.numpyro import numpyro_prior
+from models.programs.pymc import pymc_prior
 from models.spec import Model, Values
 
 POINTS = 32
@@ -75,27 +82,28 @@ def differences(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Ite
     points = np.concatenate([near, drawn[valid[:others]]])
     yield from _terms(model, data, points)
     yield _distributions("prior moments", prior, pymc_prior(model, data, rng, DRAWS))
-    points = [
-        {name: jnp.asarray(array[i]) for name, array in prior.items()} for i in valid[:ROW_POINTS]
-    ]
-    if points:
-        many = model.simulate(rng, points[0], DRAWS)
-        ours, theirs = (rows(model, many, points, rng) for rows in (numpyro_rows, pymc_rows))
-        term = f"moments of rows simulated at {len(points)} points drawn from the prior"
+    chosen = valid[:ROW_POINTS]
+    if chosen.size:
+        point = {name: jnp.asarray(array[chosen[0]]) for name, array in prior.items()}
+        many = model.simulate(rng, point, DRAWS)
+        held = {name: array[chosen] for name, array in prior.items()}
+        programs = [program_on(model, many, language) for language in ("numpyro", "pymc")]
+        simulated = [one.draws(rng.integers(2**63, size=chosen.size), held) for one in programs]
+        term = f"moments of rows simulated at {chosen.size} points drawn from the prior"
         by_point = [
-            {f"point {i}, {name}": x for i, one in enumerate(rows) for name, x in one.items()}
-            for rows in (ours, theirs)
+            {f"point {i}, {name}": x[i] for i in range(chosen.size) for name, x in rows.items()}
+            for rows in simulated
         ]
         yield _distributions(term, by_point[0], by_point[1])
         # what a program observes may be a function of the data, of which simulate knows nothing
         made = {
-            name: np.asarray(many[name].data)
-            for name, site in observed_sites(model, many, points[0]).items()
-            if name in many and np.array_equal(site["value"], many[name].data)
+            name: array
+            for name, array in programs[0].observed.items()
+            if name in many and np.array_equal(array, many[name].data)
         }
         if made:
             term = "moments of rows made by simulate at a point drawn from the prior"
-            rows = {name: ours[0][name] for name in made}
+            rows = {name: simulated[0][name][0] for name in made}
             yield _distributions(term, rows, made, ("numpyro", "simulate"))
 
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from models.catalogue.poisson import Poisson
     from models.catalogue.random_effects import RandomEffects
     from models.catalogue.ridge_regression import RidgeRegression
+    from models.data.dataset import load_data
     from models.data.files import bundled, bundled_names
-    from models.data.load import load_data
     from models.data.variables import groups
     from models.errors import ConcordError, ConfigError, DataError, FitError, ModelError, StoreError
     from models.programs.adopt import adopt
@@ -51,7 +51,7 @@ _HOMES = {
     "bundled": "models.data.files",
     "bundled_names": "models.data.files",
     "groups": "models.data.variables",
-    "load_data": "models.data.load",
+    "load_data": "models.data.dataset",
 }
 """Where each public name is defined, but for errors and the models of the catalogue."""
 

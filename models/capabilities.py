@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from models.programs.adopted.functions import Adopted
     from models.programs.form import Program
-    from models.spec import Model, Parameter, Values
+    from models.spec import Arrays, Model, Parameter, Values
 
 
 @runtime_checkable
@@ -64,10 +64,7 @@ class HasOwnPrograms(Protocol):
     integrated: tuple[Parameter, ...]
 
     def known_as(self, name: str, source: str, truth: Mapping[str, Any] | None = None) -> Any:
-        """The same model under another name and digest, to be studied at a truth if one is given.
-
-        Where that is a part of one, the rest is at the mode of the posterior density.
-        """
+        """The same under another name and digest, at a truth if given; its rest is at the mode."""
         ...
 
     def functions(self, data: xr.Dataset, language: str) -> Program:
@@ -79,7 +76,7 @@ class HasOwnPrograms(Protocol):
         rng: np.random.Generator | np.ndarray,
         values: Mapping[str, Any],
         data: xr.Dataset | None = None,
-    ) -> dict[str, np.ndarray]:
+    ) -> Arrays:
         """A draw of what the programs observe at each of many points, shape (points, …).
 
         `rng` is the stream of all draws or a seed of each; shapes and covariates are those of the
@@ -87,9 +84,7 @@ class HasOwnPrograms(Protocol):
         """
         ...
 
-    def prior_draws(
-        self, rng: np.random.Generator | np.ndarray, count: int
-    ) -> dict[str, np.ndarray]:
+    def prior_draws(self, rng: np.random.Generator | np.ndarray, count: int) -> Arrays:
         """Draws of the parameters, shape (count, …); none where the prior cannot be drawn from."""
         ...
 

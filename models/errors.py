@@ -64,6 +64,12 @@ def did_you_mean(name: object, valid: Iterable[str]) -> str:
     return f"{hint} Valid: {', '.join(names[:_NAMES]) or 'none'}{more}."
 
 
+def listing(items: Iterable[object], most: int = 12) -> str:
+    """The first few of several things, as a message shows them: `'a', 'b', …`."""
+    found = list(items)
+    return ", ".join(map(repr, found[:most])) + (", …" if len(found) > most else "")
+
+
 def printable(text: str) -> str:
     """A text whose control characters are escaped, and whose lines are of a length to be read."""
     lines = [_UNSEEN.sub(lambda found: ascii(found[0])[1:-1], one) for one in text.split("\n")]

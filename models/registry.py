@@ -20,17 +20,13 @@ def entries(package: ModuleType) -> dict[str, ModuleType]:
 
 def subclasses[T](package: ModuleType, base: type[T]) -> dict[str, type[T]]:
     """The concrete subclasses of `base` that the package's entries define, by their `name`."""
-    found: dict[str, type[T]] = {}
-    for module in entries(package).values():
-        for name, cls in inspect.getmembers(module, inspect.isclass):
-            if (
-                issubclass(cls, base)
-                and not name.startswith("_")
-                and cls.__module__ == module.__name__
-                and not inspect.isabstract(cls)
-            ):
-                found[cls.name] = cls  # pyright: ignore[reportAttributeAccessIssue]
-    return found
+    return {
+        cls.name: cls  # pyright: ignore[reportAttributeAccessIssue]
+        for module in entries(package).values()
+        for name, cls in inspect.getmembers(module, inspect.isclass)
+        if issubclass(cls, base) and cls.__module__ == module.__name__
+        if not name.startswith("_") and not inspect.isabstract(cls)
+    }
 
 
 def lookup[T](kind: str, name: str, valid: dict[str, T]) -> T:

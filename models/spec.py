@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 type Values = dict[str, Array]
 """One point of parameter space on the natural scale, by parameter name."""
+type Arrays = dict[str, np.ndarray]
+"""Columns of data or draws, by name."""
 
 type Support = Literal[
     "real",

@@ -265,6 +265,22 @@ def build(x, y):
 """
 
 
+def test_columns_that_are_numbered_are_read_and_replaced() -> None:
+    def line(data: dict[int, np.ndarray]) -> None:
+        b = numpyro.sample("b", dist.Normal(0.0, 3.0))
+        x = np.asarray(data[0])
+        numpyro.sample("y", dist.Normal(b * x, 1.0), obs=np.asarray(data[1]))
+
+    x, rng = np.arange(1.0, 5.0), np.random.default_rng(0)
+    for given in (pd.DataFrame({0: x, 1: 2 * x}), {0: x, 1: 2 * x}):
+        model = cc.adopt(numpyro=line, data=given)
+        assert set(model.data) == {"0", "1"}
+        other = model.simulate(rng, {"b": np.asarray(50.0)}, 4)
+        trace = numpyro.handlers.trace(numpyro.handlers.seed(model.numpyro, 0)).get_trace(other)
+        np.testing.assert_array_equal(trace["y"]["value"], other["1"])
+        assert other["1"].max() > 100  # about 200
+
+
 def test_the_command_line_checks_programs_of_a_file(tmp_path: Path, concord) -> None:
     (tmp_path / "port.py").write_text(PORT)
     FRAME[["x", "y"]].to_csv(tmp_path / "mine.csv", index=False)

@@ -291,9 +291,10 @@ def test_a_factor_that_no_order_of_the_data_changes_is_likelihood() -> None:
     assert told.likelihood_problem == ""
 
 
-def test_arrays_of_another_precision_give_the_same_answer() -> None:
+@pytest.mark.parametrize("kind", ["float32", ">f8", "longdouble"])
+def test_arrays_of_another_precision_or_order_of_bytes_give_the_same_answer(kind: str) -> None:
     y = np.array([0.5, 1.25, -3.0])
-    found = [adopt(numpyro=total, data={"y": z}).data["y"] for z in (y, y.astype("float32"))]
+    found = [adopt(numpyro=total, data={"y": z}).data["y"] for z in (y, y.astype(kind))]
     assert found[1].dtype == np.float64
     assert found[0].equals(found[1])
 

@@ -511,6 +511,11 @@ def test_a_repeated_index_is_kept_beside_the_rows() -> None:
     assert as_dataset(data, Scalar()).identical(data)
 
 
+def test_missing_labels_of_rows_are_no_index() -> None:
+    data = as_dataset(pd.Series(X, index=[1.0, np.nan, np.nan, 2.0]), Scalar())
+    assert coords(data)["obs"].tolist() == [0, 1, 2, 3]
+
+
 def test_inputs_are_copied_and_never_changed() -> None:
     array = X.copy()
     data = as_dataset(array, Scalar())

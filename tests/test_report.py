@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import xarray as xr
+from wrapper import Chain
 
 from comparisons.case import all_methods
 from comparisons.grades import Grade, as_table, graded
@@ -1245,6 +1246,19 @@ def test_replicates_come_from_whole_simulations_or_given_what_is_known() -> None
     # the known standard errors 1 … 3 make the third row vary less than the fifth
     deviation = given.replicated["y"].std(axis=0)
     assert deviation[0] < deviation[4]
+
+
+def test_replicates_are_as_long_as_the_data_and_drawn_jointly() -> None:
+    data = Chain().simulate(np.random.default_rng(1), Chain().truth, 50)
+    posterior = xr.Dataset({"mu": (("chain", "draw"), np.ones((4, 250)))})
+    estimates = {NUTS: from_draws(posterior, ["mu"])}
+    found = _draws.replicates(
+        replace(bivariate(), model=Chain(), data=data, estimates=estimates), NUTS
+    )
+    assert not isinstance(found, str), found
+    x, y = found.replicated["x"], found.replicated["y"]
+    assert x.shape == y.shape == (100, 50)
+    assert abs((y - x).std() - 1) < 0.1  # standard error 0.01; about the data it would be 1.7
 
 
 def test_data_that_do_not_fit_are_said_so() -> None:

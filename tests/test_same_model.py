@@ -16,7 +16,7 @@ import numpyro.distributions as dist
 import pytest
 import xarray as xr
 from catalogue import FURTHER, at_truth, called, variants
-from wrapper import Wrapped
+from wrapper import Chain, Wrapped
 
 from comparisons import gate
 from comparisons.claims import GATE
@@ -104,6 +104,13 @@ EACH = {called(model): model for model in [*STUDIED, *MOVED, SPARSE]}
 def test_the_gate_passes(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "DRAWS", FEW_DRAWS)
     assert parted(model, at_truth(model, 12), unsure=True) == {}
+
+
+def test_observed_variables_that_depend_on_one_another_are_drawn_jointly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gate, "DRAWS", FEW_DRAWS)
+    assert parted(Chain(), at_truth(Chain(), 12), unsure=True) == {}
 
 
 # --- planted bugs ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Models for tests: one that knows nothing but its programs, and one that is not identified."""
+"""Models for tests: of programs alone, not identified, of two observed variables."""
 
 from __future__ import annotations
 
@@ -89,4 +89,41 @@ class TwoInOne(Model):
         with pm.Model(coords=coords(data)) as program:
             a, b = pm.Normal("a", 0.0, 3.0), pm.Normal("b", 0.0, 3.0)
             pm.Normal("y", a + self.sign * b, 1.0, observed=data["y"].data, dims="obs")
+        return program
+
+
+@final
+@dataclass(frozen=True)
+class Chain(Model):
+    """x ~ N(mu, 1), y ~ N(x, 1): one observed variable depends on another, and x has no plate."""
+
+    name: ClassVar[str] = "chain"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (Parameter("mu", "real"),)
+
+    @property
+    def truth(self) -> Values:
+        return {"mu": jnp.asarray(1.0)}
+
+    def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
+        x = rng.normal(float(values["mu"]), 1.0, n)
+        return xr.Dataset({"x": ("obs", x), "y": ("obs", rng.normal(x, 1.0))})
+
+    def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
+        return {"mu": jnp.asarray(data["x"].values.mean() + rng.standard_normal())}
+
+    def numpyro(self, data: xr.Dataset) -> None:
+        mu = numpyro.sample("mu", dist.Normal(0.0, 3.0))
+        x = numpyro.sample("x", dist.Normal(mu, 1.0), obs=jnp.asarray(data["x"].data))
+        numpyro.sample("y", dist.Normal(x, 1.0), obs=jnp.asarray(data["y"].data))
+
+    def pymc(self, data: xr.Dataset) -> Any:
+        import pymc as pm
+
+        with pm.Model(coords=coords(data)) as program:
+            mu = pm.Normal("mu", 0.0, 3.0)
+            x = pm.Normal("x", mu, 1.0, observed=data["x"].data, dims="obs")
+            pm.Normal("y", x, 1.0, observed=data["y"].data, dims="obs")
         return program

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-import jax
 import numpy as np
 import xarray as xr
 from scipy.stats import norm
@@ -20,9 +19,7 @@ from inference.method import Method, label
 from models.capabilities import HasOwnPrograms
 from models.data.dataset import column_names
 from models.errors import ConcordError
-from models.programs.density import flat_names, units
-from models.programs.keys import key_of
-from models.programs.numpyro import numpyro_trace
+from models.programs.density import flat_names, program_on, units
 from models.spec import Model
 
 REPLICATES = 100
@@ -118,7 +115,11 @@ def replicates(result: CaseResult, source: Method) -> Replicates | str:
         elif len(data.data_vars) == 1:
             replicated = _simulated(model, data, values, rng)
         else:
-            observed, replicated = _conditional(model, data, values, rng)
+            program = program_on(model, data, "numpyro")
+            seeds = rng.integers(2**63, size=len(next(iter(values.values()))))
+            sets = program.draws(seeds, values)
+            observed = {name: array for name, array in program.observed.items() if array.ndim}
+            replicated = {name: sets[name] for name in observed}
         observed = observed or {name: data[name].values for name in replicated}
     except (ConcordError, NotImplementedError, KeyError, TypeError, ValueError) as error:
         return f"the model could not replicate the data: {type(error).__name__}: {error}"
@@ -147,27 +148,6 @@ def _simulated(
     points: list[Any] = [{name: x[index] for name, x in values.items()} for index in range(size)]
     sets = [model.simulate(rng, point, n) for point in points]
     return {str(name): np.stack([one[name].values for one in sets]) for name in data.data_vars}
-
-
-def _conditional(
-    model: Model, data: xr.Dataset, values: Mapping[str, np.ndarray], rng: np.random.Generator
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The observed sites of the NumPyro program, and their replicates."""
-    point: dict[str, Any] = {name: array[0] for name, array in values.items()}
-    observed = {
-        name: np.asarray(site["value"])
-        for name, site in numpyro_trace(model, data, point).items()
-        if site["type"] == "sample" and site["is_observed"] and np.ndim(site["value"])
-    }
-
-    def one(key: Any, at: Any) -> dict[str, Any]:
-        found = numpyro_trace(model, data, at)
-        keys = jax.random.split(key, len(observed))
-        return {name: found[name]["fn"].sample(k) for name, k in zip(observed, keys, strict=True)}
-
-    keys = jax.random.split(key_of(rng), len(next(iter(values.values()))))
-    drawn = jax.jit(jax.vmap(one))(keys, dict(values))
-    return observed, {name: np.asarray(drawn[name]) for name in observed}
 
 
 def _columns(

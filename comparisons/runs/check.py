@@ -22,8 +22,8 @@ from comparisons.runs.plan import built, chosen, model_class
 from comparisons.runs.programs import guarded, parts, user_program
 from comparisons.runs.programs import table as table_of
 from comparisons.runs.settings import CaseSettings
-from models.data.dataset import as_dataset
-from models.data.load import data_name, load_data, opened
+from models.data.dataset import as_dataset, load_data
+from models.data.files import data_name, opened
 from models.errors import ConcordError, DataError, ModelError
 from models.notebook import table
 from models.programs.adopt import adopt

@@ -33,7 +33,7 @@ from comparisons.runs.settings import Settings
 from comparisons.verdict import Verdict, at_tolerance
 from inference.estimate import Estimate
 from inference.method import Method, Profile, label
-from models.data.load import data_name, opened
+from models.data.files import data_name, opened
 from models.errors import ConfigError, ModelError, did_you_mean
 from models.notebook import table
 from models.programs.adopted.classes import chosen as chosen_model

@@ -30,7 +30,7 @@ from comparisons.studies import study as find_study
 from comparisons.verdict import at_tolerance
 from inference.method import Method
 from models.capabilities import HasOwnPrograms
-from models.data.load import opened
+from models.data.files import opened
 from models.errors import ConfigError, FitError, refuse, shown
 from models.programs.adopted.classes import adopt_class, chosen
 from models.programs.precision import float64

@@ -28,8 +28,8 @@ from inference.catalogue import catalogue
 from inference.method import Method, Profile, label, not_installed
 from inference.posterior.draws import CHAINS, thinning
 from models.capabilities import HasExamples, HasOwnPrograms
-from models.data.files import bundled_names
-from models.data.load import data_name, load_data
+from models.data.dataset import load_data
+from models.data.files import bundled_names, data_name
 from models.errors import ConfigError, DataError, did_you_mean, refuse
 from models.programs.adopted.classes import missing
 from models.programs.density import units

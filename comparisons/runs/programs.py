@@ -21,7 +21,7 @@ import models.programs.adopt as _adopt
 from comparisons.runs import signals, supervisor
 from comparisons.store.keys import digest, source_digest
 from models.capabilities import HasOwnPrograms
-from models.data.load import opened
+from models.data.files import opened
 from models.errors import ConcordError, ConfigError, ModelError, did_you_mean
 from models.programs.adopt import adopt
 from models.programs.adopted.classes import adopt_class

@@ -18,8 +18,7 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from models.catalogue._normal import spread
-from models.errors import ConfigError, FitError
-from models.settings import MOST
+from models.errors import FitError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,23 +35,12 @@ _WIDE = 32
 """Features a row from which that is faster: narrower ones are read as fast as they are copied."""
 
 
-def refuse_size(k: int, dim: int) -> None:
-    """Refuses more covariance matrices than memory is meant for."""
-    if (numbers := k * dim**2) > MOST:
-        raise ConfigError(
-            f"{k} covariance matrices of {dim} columns hold {numbers:,} numbers; expected at most "
-            f"{MOST:,}: choose a smaller k or fewer columns"
-        )
-
-
 def clustered(
     rng: np.random.Generator, rows: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Components about k jittered rows, by k-means++ or, every other time, at random.
 
-    Returns:
-        How many rows are nearest to each component, and one, shape (k,), and the means and the
-        standard deviations of the components, shape (k, D).
+    How many rows are nearest to each, and one, (k,), its means and standard deviations, (k, D).
     """
     pooled, positive = rows.std(axis=0), spread(rows)
     standard = (rows - rows.mean(axis=0)) / positive
@@ -163,11 +151,7 @@ def expected_deviance(statistics: dict[str, Array], mean: Array, factor: Array) 
 
 
 def fit_by_statsmodels(model: GaussianMixture, data: xr.Dataset) -> tuple[Values, Values, float]:
-    """The best non-degenerate optimum of a few starts, ordered by the means.
-
-    Returns:
-        The estimate, standard errors of mu and sigma, and the log-likelihood in nats.
-    """
+    """The best non-degenerate optimum of a few starts, by its means, as `HasReferee` has it."""
     fits = []
     for seed in range(_STARTS):
         fit = _climbed(model, data, model.start(np.random.default_rng(seed), data))

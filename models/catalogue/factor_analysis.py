@@ -299,10 +299,7 @@ class ProbabilisticPCA(_LinearFactors):
         return ((cls(factors=2), "iris", columns),)
 
     def maximum_likelihood(self, data: xr.Dataset) -> Values:
-        """W = U_q(Λ_q − σ²I)^½ R, σ² the mean of the D − q smallest eigenvalues.
-
-        The rotation R makes W lower triangular.
-        """
+        """W = U_q(Λ_q − σ²I)^½ R, σ² the mean of the other eigenvalues, R making W triangular."""
         y = data["y"].data
         numbers = y.__array_namespace__()  # of plain arrays plain ones, without compilation
         d, q = y.shape[1], self.factors

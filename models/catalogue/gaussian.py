@@ -123,9 +123,8 @@ class Gaussian(Model):
         with numpyro.plate("variable", self.dim):
             mean = numpyro.sample("mean", dist.Normal(self.mean_loc, self.mean_scale))
             scale = numpyro.sample("scale", dist.HalfNormal(self.scale_scale))
-        cholesky = numpyro.sample(
-            "correlation_cholesky", dist.LKJCholesky(self.dim, self.concentration)
-        )
+        correlation = dist.LKJCholesky(self.dim, self.concentration)
+        cholesky = numpyro.sample("correlation_cholesky", correlation)
         with numpyro.plate("obs", y.shape[0]):
             factor = scale[:, None] * cholesky
             numpyro.sample("y", dist.MultivariateNormal(mean, scale_tril=factor), obs=y)

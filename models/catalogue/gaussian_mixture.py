@@ -26,12 +26,12 @@ from models.catalogue._mixture import (
     component_sums,
     expected_deviance,
     fit_by_statsmodels,
-    refuse_size,
 )
 from models.catalogue._normal import spread
 from models.catalogue._ordered import OrderedNormal, pymc_ordered_normal
 from models.data.dataset import coords
-from models.settings import Finite, Positive, Size
+from models.errors import ConfigError
+from models.settings import MOST, Finite, Positive, Size
 from models.spec import Model, Parameter, Values
 
 if TYPE_CHECKING:
@@ -74,7 +74,11 @@ class GaussianMixture(Model):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_size(self.k, self.dim)
+        if (numbers := self.k * self.dim**2) > MOST:  # more than memory is meant for
+            raise ConfigError(
+                f"{self.k} covariance matrices of {self.dim} columns hold {numbers:,} numbers; "
+                f"expected at most {MOST:,}: choose a smaller k or fewer columns"
+            )
 
     @classmethod
     def examples(cls) -> tuple[tuple[Model, str, tuple[str, ...]], ...]:
@@ -167,13 +171,9 @@ class GaussianMixture(Model):
         order = np.argsort(mean[:, 0]) if self.dim == 1 else np.arange(self.k)
         shared = {"tied": scale.mean(axis=0), "spherical": np.asarray(scale.mean())}
         identity = np.tile(np.eye(self.dim), (*self._copies, 1, 1))
+        scales = shared.get(self.covariance, scale[order])
         # plain arrays: to make JAX ones would cost as much as all of the above
-        return self._values(
-            (share / share.sum())[order],
-            mean[order],
-            shared.get(self.covariance, scale[order]),
-            identity,
-        )
+        return self._values((share / share.sum())[order], mean[order], scales, identity)
 
     def numpyro(self, data: xr.Dataset) -> None:
         y = jnp.asarray(data["y"].data)
@@ -211,9 +211,8 @@ class GaussianMixture(Model):
                 concentration = np.full(self.k, self.weight_concentration)
                 weights = pm.Dirichlet("weights", concentration, dims="component")
             if self.dim == 1:
-                mu = pymc_ordered_normal(
-                    "mu", self.mean_loc, self.mean_scale, self.k, dims="component"
-                )
+                prior = self.mean_loc, self.mean_scale, self.k
+                mu = pymc_ordered_normal("mu", *prior, dims="component")
                 sigma = pm.HalfNormal("sigma", self.scale_scale, dims=self._scale_dims)
                 sigma = sigma if self._own else pt.full((self.k,), sigma)
                 pm.NormalMixture("y", weights, mu, sigma, observed=data["y"].data, dims="obs")
@@ -304,10 +303,7 @@ class GaussianMixture(Model):
     def relabel(self, values: Values, permutation: Array) -> Values:
         """Permutes every array that has a component dimension."""
         dims = {p.name: p.dims for p in (*self.parameters, *self.quantity_table)}
-        return {
-            name: array[permutation] if "component" in dims[name] else array
-            for name, array in values.items()
-        }
+        return {n: x[permutation] if "component" in dims[n] else x for n, x in values.items()}
 
     @property
     def order(self) -> int:

@@ -106,16 +106,14 @@ class RandomEffects(Model):
         mu = numpyro.sample("mu", dist.Normal(self.mean_loc, self.mean_scale))
         tau = numpyro.sample("tau", dist.HalfCauchy(self.between_scale))
         if self.within == "known":
-            y, sigma = jnp.asarray(data["y"].data), jnp.asarray(data["sigma"].data)
-            with numpyro.plate("group", y.shape[0]):
-                numpyro.sample("y", dist.Normal(mu, jnp.sqrt(tau**2 + sigma**2)), obs=y)
-            return
-        sigma = numpyro.sample("sigma", dist.HalfNormal(self.within_scale))
-        contrast, size = _helmert(data)
-        variance = sigma**2 + size * tau**2
-        with numpyro.plate("obs", contrast.shape[0]):
-            normal = dist.Normal(jnp.sqrt(size) * mu, jnp.sqrt(variance))
-            numpyro.sample("contrast", normal, obs=contrast)
+            name, dim, sigma = "y", "group", jnp.asarray(data["sigma"].data)
+        else:
+            name, dim = "contrast", "obs"
+            sigma = numpyro.sample("sigma", dist.HalfNormal(self.within_scale))
+        observed, weight = self._independent(data)
+        with numpyro.plate(dim, observed.shape[0]):
+            normal = dist.Normal(jnp.sqrt(weight) * mu, jnp.sqrt(sigma**2 + weight * tau**2))
+            numpyro.sample(name, normal, obs=observed)
 
     def pymc(self, data: xr.Dataset) -> pm.Model:
         import pymc as pm
@@ -124,14 +122,23 @@ class RandomEffects(Model):
             mu = pm.Normal("mu", self.mean_loc, self.mean_scale)
             tau = pm.HalfCauchy("tau", self.between_scale)
             if self.within == "known":
-                total = pm.math.sqrt(tau**2 + np.asarray(data["sigma"].data) ** 2)
-                pm.Normal("y", mu, total, observed=data["y"].data, dims="group")
-                return program
-            sigma = pm.HalfNormal("sigma", self.within_scale)
-            contrast, size = (np.asarray(array) for array in _helmert(data))
-            total = pm.math.sqrt(sigma**2 + size * tau**2)
-            pm.Normal("contrast", np.sqrt(size) * mu, total, observed=contrast, dims="obs")
+                name, dim, sigma = "y", "group", np.asarray(data["sigma"].data)
+            else:
+                name, dim, sigma = "contrast", "obs", pm.HalfNormal("sigma", self.within_scale)
+            observed, weight = map(np.asarray, self._independent(data))
+            total = pm.math.sqrt(sigma**2 + weight * tau**2)
+            pm.Normal(name, np.sqrt(weight) * mu, total, observed=observed, dims=dim)
         return program
+
+    def _independent(self, data: xr.Dataset) -> tuple[Array, Array]:
+        """Independent normals z_i ~ N(√w_i μ, σ_i² + w_i τ²) that the data are, and w."""
+        if self.within == "unknown":
+            return _helmert(data)
+        y = jnp.asarray(data["y"].data)
+        return y, jnp.ones(y.shape)
+
+    def _sigma(self, values: Values, data: xr.Dataset) -> Array:
+        return jnp.asarray(data["sigma"].data) if self.within == "known" else values["sigma"]
 
     def units(self, data: xr.Dataset) -> np.ndarray:
         """The group of each row."""
@@ -141,39 +148,27 @@ class RandomEffects(Model):
 
     def group_effects(self, values: Values, data: xr.Dataset) -> tuple[Array, Array]:
         """Mean and variance of θ_j given the data and the parameters, each shape (groups,)."""
-        mean, precision = self._group_means(values, data)
+        index = self.units(data)
+        count = np.bincount(index).astype(float)
+        total = jax.ops.segment_sum(jnp.asarray(data["y"].data), index, num_segments=count.size)
         # precision-weighted, in a form that stays finite at τ = 0
-        shrink = values["tau"] ** 2 * precision / (1 + values["tau"] ** 2 * precision)
-        effect = values["mu"] + shrink * (mean - values["mu"])
+        ratio = values["tau"] ** 2 * count / self._sigma(values, data) ** 2
+        shrink = ratio / (1 + ratio)
+        effect = values["mu"] + shrink * (total / count - values["mu"])
         return effect, values["tau"] ** 2 * (1 - shrink)
 
-    def _group_means(self, values: Values, data: xr.Dataset) -> tuple[Array, Array]:
-        """Each group's mean and its precision 1/Var(ȳ_j | θ_j)."""
-        y = jnp.asarray(data["y"].data)
-        if self.within == "known":
-            return y, 1 / jnp.asarray(data["sigma"].data) ** 2
-        index = self.units(data)
-        count = jnp.asarray(np.bincount(index).astype(float))
-        total = jax.ops.segment_sum(y, index, num_segments=count.shape[0])
-        return total / count, count / values["sigma"] ** 2
-
     def information_coordinates(self, values: Values, data: xr.Dataset) -> Array:
-        return jnp.concatenate([values["mu"][None], self._variances(values, data)[0]])
+        return jnp.concatenate([values["mu"][None], self._variances(values, data)])
 
     def expected_information(self, values: Values, data: xr.Dataset) -> Array:
-        """About (μ, v_1, …), v the distinct variances: Σ c/v and diag(½ m/v²)."""
-        variance, squared_weight, count = self._variances(values, data)
-        of_mean = jnp.sum(squared_weight / variance)
-        return jnp.diag(jnp.concatenate([of_mean[None], 0.5 * count / variance**2]))
+        """About (μ, v_1, …), v the variances of the independent normals: Σ w/v and diag(½/v²)."""
+        variance, weight = self._variances(values, data), self._independent(data)[1]
+        of_mean = jnp.sum(weight / variance)
+        return jnp.diag(jnp.concatenate([of_mean[None], 0.5 / variance**2]))
 
-    def _variances(self, values: Values, data: xr.Dataset) -> tuple[Array, Array, Array]:
-        """Variances of the independent normals, their Σ(∂mean/∂μ)² and how many there are."""
-        if self.within == "known":
-            sigma = jnp.asarray(data["sigma"].data)
-            ones = jnp.ones(sigma.shape)
-            return values["tau"] ** 2 + sigma**2, ones, ones
-        _, size = _helmert(data)
-        return values["sigma"] ** 2 + size * values["tau"] ** 2, size, jnp.ones(size.shape)
+    def _variances(self, values: Values, data: xr.Dataset) -> Array:
+        weight = self._independent(data)[1]
+        return self._sigma(values, data) ** 2 + weight * values["tau"] ** 2
 
     def e_step(self, values: Values, data: xr.Dataset) -> dict[str, Array]:
         """Conditional mean and variance of every group effect."""
@@ -195,7 +190,7 @@ class RandomEffects(Model):
         tau2 = values["tau"] ** 2
         total = -0.5 * jnp.sum(jnp.log(2 * jnp.pi * tau2) + between / tau2)
         within = self._squared_residuals(statistics, data)
-        sigma = jnp.asarray(data["sigma"].data) if self.within == "known" else values["sigma"]
+        sigma = self._sigma(values, data)
         return total - 0.5 * jnp.sum(jnp.log(2 * jnp.pi * sigma**2) + within / sigma**2)
 
     def _squared_residuals(self, statistics: dict[str, Array], data: xr.Dataset) -> Array:

@@ -218,11 +218,7 @@ def _number(digits: str, decimal: str) -> str:
 
 
 def _notes(
-    found: dict[int, re.Match[str]],
-    cells: Cells,
-    unit: tuple[str, str],
-    decimal: str,
-    example: str,
+    found: dict[int, re.Match[str]], cells: Cells, unit: tuple[str, str], decimal: str, example: str
 ) -> tuple[str, ...]:
     """How the numbers of a column are written, where that is not plain."""
     thousands = "[ ',]" if decimal == "." else "[ '.]"

@@ -1,7 +1,7 @@
 """One raw column, from whatever container, to float64 measurements or group codes.
 
-What cannot be used is refused without the column's name, so that a caller can name every bad column
-of a data set at once.
+What cannot be used is refused: a DataError says what was found, where, what was expected and what
+to do, without the column's name, so that a caller can name every bad column of a data set at once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models.errors import DataError
+from models.errors import DataError, listing
 
 LARGEST, SMALLEST = 1e75, 1e-75
 """Fourth powers of data, as in the information about a variance, must stay in float64's range."""
@@ -43,19 +43,12 @@ def plain_array(values: Any) -> np.ndarray:
 def rows_text(rows: np.ndarray) -> str:
     """The first rows of a boolean mask: `rows 3, 7, 12 (counted from 0)`."""
     positions = np.flatnonzero(rows)
-    shown = ", ".join(str(p) for p in positions[:5])
-    more = ", …" if positions.size > 5 else ""
-    return f"row{'s' if positions.size > 1 else ''} {shown}{more} (counted from 0)"
+    many = "s" if positions.size > 1 else ""
+    return f"row{many} {listing(positions.tolist(), 5)} (counted from 0)"
 
 
 def measurements(raw: Any) -> np.ndarray:
-    """A column of measurements as a new float64 array, shape (rows,).
-
-    Its values may still be too large or too small to compute with; see `extreme`.
-
-    Raises:
-        DataError: what was found, where, what was expected and what to do.
-    """
+    """A column of measurements as a new float64 array, shape (rows,); its size is for `extreme`."""
     if _is_categorical(raw):
         raise DataError("holds categories; expected numbers: choose another column or encode it")
     array = _complete(raw)
@@ -86,9 +79,6 @@ def codes(raw: Any) -> tuple[np.ndarray, np.ndarray]:
     """Group labels, strings or integers, as codes 0 … G−1, int64, and as labels, int64 or str.
 
     Labels are sorted, so that the codes do not depend on the order of the rows.
-
-    Raises:
-        DataError: what was found, where, what was expected and what to do.
     """
     array = _complete(raw)
     if array.dtype.kind in "mM":

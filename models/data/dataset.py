@@ -21,10 +21,10 @@ import xarray as xr
 
 from models.capabilities import HasDataRule, HasOwnPrograms
 from models.data.column import is_numeric
-from models.data.files import read
+from models.data.files import data_name, opened, read
 from models.data.table import Table, table_of
 from models.data.variables import converted, frozen
-from models.errors import ConcordError, DataError, ModelError
+from models.errors import ConcordError, DataError, ModelError, listing
 from models.registry import lookup
 from models.settings import sequence
 from models.spec import refuse_other
@@ -36,6 +36,30 @@ if TYPE_CHECKING:
 
 _NUMBERING = ("id", "index", "no", "nr", "number", "obs", "row", "rownames", "unnamed: 0")
 """What a column that only numbers the rows may be called, in lower case."""
+
+
+def load_data(
+    source: Any, model: Model, columns: Iterable[str] = (), *, standardised: bool = False
+) -> xr.Dataset:
+    """Data as the model's programs read them.
+
+    Args:
+        source: the name of a bundled data set, the path of a CSV or Parquet file, or the data:
+            whatever `as_dataset` takes.
+        model: what the data are for.
+        columns: names of the columns to use, in the order of the model's variables; all if empty.
+        standardised: whether to bring every column to mean zero and standard deviation one.
+
+    Returns:
+        A validated Dataset, float64 and read-only, with the model's variables and dims.
+
+    Raises:
+        DataError: the data cannot be used: says what, where, what was expected and what to do.
+        ConfigError: a column that the data do not have.
+    """
+    columns = sequence("columns", columns, str, "('height',)")
+    found = opened(source, columns)
+    return as_dataset(found, model, columns, data_name(source), standardised=standardised)
 
 
 def as_dataset(
@@ -97,7 +121,7 @@ def _told(data: Any, parts: dict[str, Table], columns: tuple[str, ...], name: st
     spare = [str(c) for c in getattr(data, "columns", ()) if str(c) not in used]
     if spare and not columns:
         choose = "choose columns (on the command line: --column)"
-        told.append(f"{name}: left out {_listing(spare)}; {choose}")
+        told.append(f"{name}: left out {listing(spare)}; {choose}")
     return "\n".join(filter(None, told))
 
 
@@ -232,7 +256,7 @@ class _Binding:
             if set(self.schema) <= set(table.columns):
                 return table.of({key: table.columns[key] for key in self.schema})
             raise DataError(
-                f"{self.name}: has columns {_listing(table.columns)}; {self.model.name} needs "
+                f"{self.name}: has columns {listing(table.columns)}; {self.model.name} needs "
                 f"{', '.join(self.schema)}: name a column for each, in this order (on the command "
                 "line: --column)"
             )
@@ -242,7 +266,7 @@ class _Binding:
         numeric = measured or numeric
         if template.ndim == 1 and len(numeric) > 1:
             raise DataError(
-                f"{self.name}: has {len(numeric)} numeric columns, {_listing(numeric)}; "
+                f"{self.name}: has {len(numeric)} numeric columns, {listing(numeric)}; "
                 f"{self.model.name} takes one: choose one (on the command line: --column)"
                 f"{self._dim_hint(len(numeric))}"
             )
@@ -260,7 +284,7 @@ class _Binding:
         if (needed := sum(widths.values())) != count:
             raise DataError(
                 f"{self.name}: {count} column{'s' if count > 1 else ''} "
-                f"({_listing(table.columns)}); {self.model.name} needs {needed}, for "
+                f"({listing(table.columns)}); {self.model.name} needs {needed}, for "
                 f"{', '.join(self.schema)}: choose them in this order (on the command line: "
                 "--column)"
             )
@@ -285,7 +309,7 @@ class _Binding:
             remedy = "it looks transposed: swap its dimensions"
         else:
             remedy = f"choose columns (on the command line: --column){self._dim_hint(found)}"
-        names = f" with columns {_listing(part.columns)}" if part.named else ""
+        names = f" with columns {listing(part.columns)}" if part.named else ""
         raise DataError(
             f"{self.name}: {found} column{'s' if found > 1 else ''}, shape {part.shape}{names}; "
             f"{self._expectation({variable: template})}: {remedy}"
@@ -323,11 +347,6 @@ def _counts_rows(name: str, column: Any) -> bool:
     return name.lower() in _NUMBERING and any(
         np.array_equal(values, np.arange(first, first + values.size)) for first in (0, 1)
     )
-
-
-def _listing(names: Iterable[str]) -> str:
-    listed = list(names)
-    return ", ".join(map(repr, listed[:12])) + (", …" if len(listed) > 12 else "")
 
 
 def _canonical(values: np.ndarray) -> tuple[str, bytes]:

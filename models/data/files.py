@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from models.data.cells import Cells, read_column, refuse_missing, refuse_thousands
 from models.data.opening import contents
 from models.data.text import refuse_total, sheet
-from models.errors import DataError
+from models.errors import DataError, listing
 from models.registry import lookup
 
 if TYPE_CHECKING:
@@ -70,6 +70,21 @@ def read(path: str | PathLike[str], columns: Iterable[str] = ()) -> pd.DataFrame
     return reader(path, contents(path), columns)
 
 
+def opened(source: Any, columns: Iterable[str] = ()) -> Any:
+    """The table of a bundled data set or a file; anything else as it is."""
+    if not isinstance(source, str | Path):
+        return source
+    return bundled(str(source)) if str(source) in bundled_names() else read(source, columns)
+
+
+def data_name(source: Any) -> str:
+    """The name of a bundled data set, or of a file without its folder and suffixes."""
+    if not isinstance(source, str | Path):
+        return "data"
+    name = str(source)
+    return name if name in bundled_names() else Path(name.removesuffix(".gz")).stem
+
+
 def _read_parquet(path: Path, raw: bytes, columns: tuple[str, ...]) -> pd.DataFrame:
     import pyarrow as pa
 
@@ -113,13 +128,9 @@ def _read_text(path: Path, raw: bytes, columns: tuple[str, ...]) -> pd.DataFrame
             refuse_thousands(cells[name])
         if column.notes:
             told.setdefault(" and ".join(column.notes), []).append(name)
-    notes = [*found.notes, *(f"{_listing(names)} with {how}" for how, names in told.items())]
+    notes = [*found.notes, *(f"{listing(names, 4)} with {how}" for how, names in told.items())]
     frame = pd.DataFrame({name: column.values for name, column in read.items()}, index=index)
     frame.attrs["file"] = str(path)
     if notes:
         frame.attrs["read"] = f"{path.name} was read so: {'; '.join(notes)}"
     return frame
-
-
-def _listing(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:4])) + (", …" if len(names) > 4 else "")

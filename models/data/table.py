@@ -71,7 +71,13 @@ def table_of(data: Any, dims: tuple[Any, ...], name: str) -> Table:
         label = str(data.name) if named else "0"
         return Table({label: data}, named, _row_labels(data.index), data.shape)
     if isinstance(data, _ArrowTable):  # pandas and xarray speak it too, but lose labels on the way
-        return table_of(_from_arrow(data), dims, name)
+        import pyarrow as pa
+
+        try:
+            return table_of(pd.DataFrame.from_arrow(data), dims, name)
+        except pa.ArrowInvalid:  # a single column: its stream is not one of records, without a name
+            column = pd.Series.from_arrow(data).rename(getattr(data, "name", None))
+            return table_of(column, dims, name)
     if data is None or isinstance(data, str | bytes | set | frozenset):
         raise DataError(
             f"{name}: is of type {type(data).__name__}; expected an array, a list, a table or a "
@@ -137,15 +143,6 @@ def _from_mapping(data: Mapping[Any, Any], name: str) -> Table:
     index = next((part.index for part in parts.values() if part.index is not None), None)
     rows = next(iter(lengths.values()), 0)
     return Table(columns, True, index, (rows, len(columns)))
-
-
-def _from_arrow(data: _ArrowTable) -> pd.DataFrame | pd.Series:
-    import pyarrow as pa
-
-    try:
-        return pd.DataFrame.from_arrow(data)
-    except pa.ArrowInvalid:  # a single column: its stream is not one of records and has no name
-        return pd.Series.from_arrow(data).rename(getattr(data, "name", None))
 
 
 def _named(labels: Iterable[Any], columns: Iterable[Any], name: str) -> tuple[dict[str, Any], bool]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, final
 
 from models.data.cells import MISSING, is_number
 from models.data.opening import LARGEST, too_large
-from models.errors import DataError
+from models.errors import DataError, listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,9 +166,8 @@ def _decompressed(path: Path, raw: bytes) -> bytes:
 
 
 def _left_out(lines: list[int], what: str) -> str:
-    shown = ", ".join(map(str, lines[:3])) + (", …" if len(lines) > 3 else "")
     many = "s" if len(lines) > 1 else ""
-    return f"without the {what}{many} in line{many} {shown}"
+    return f"without the {what}{many} in line{many} {listing(lines, 3)}"
 
 
 def _filled(rows: list[Row]) -> list[Row]:

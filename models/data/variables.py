@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from models.capabilities import HasGroups
@@ -52,7 +53,7 @@ def groups(column: Any) -> xr.DataArray:
         called = f"column {name!r}" if table.named else "the column"
         raise DataError(f"groups: {called} {error}") from None
     found: dict[str, Any] = {"label": ("obs", labels[numbered])}
-    if table.index is not None and _are_distinct(table.index):
+    if table.index is not None and pd.Index(table.index).is_unique:
         found["obs"] = table.index
     return xr.DataArray(numbered, found, ("obs",), name if table.named else None)
 
@@ -187,16 +188,12 @@ def _labels(variable: str, template: xr.DataArray, part: Table) -> dict[str, Any
     labels: dict[str, Any] = {}
     if part.index is not None:
         dim = str(template.dims[0])
-        labels[dim if _are_distinct(part.index) else f"{dim}_label"] = (dim, part.index)
+        labels[dim if pd.Index(part.index).is_unique else f"{dim}_label"] = (dim, part.index)
     if part.named and template.ndim == 2:
         labels[str(template.dims[1])] = np.array(list(part.columns))
     if part.named and template.ndim == 1 and list(part.columns) != [variable]:
         labels[f"{variable}_column"] = next(iter(part.columns))
     return labels
-
-
-def _are_distinct(labels: np.ndarray) -> bool:
-    return len(set(labels.tolist())) == labels.size
 
 
 def frozen(array: np.ndarray) -> np.ndarray:

@@ -14,13 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from models.errors import ConfigError, DataError, ModelError, did_you_mean
-from models.programs.adopted.arguments import called, columns, on_jax_arrays, replaced
+from models.programs.adopted.arguments import called, columns, on_jax_arrays, replaced, source
 from models.programs.adopted.functions import Adopted
 from models.programs.adopted.model import AdoptedModel
 from models.programs.adopted.own import Own
 from models.programs.adopted.pair import pair
 from models.programs.adopted.program import UserProgram, program_of
 from models.programs.precision import float64
+from models.spec import Arrays
 
 
 @float64
@@ -59,7 +60,10 @@ def adopt(
         raise ConfigError("nothing to adopt: pass pymc=, numpyro= or both")
     built = pymc is not None and not callable(pymc)
     own = _own(_Recipe(calls, built, names, tuple(latent), likelihood), data)
-    texts = [_source(own.calls[name], program) for name, program in own.adopted.programs.items()]
+    texts = [
+        source(own.calls[name]) or repr((program.sites, program.factors, list(program.observed)))
+        for name, program in own.adopted.programs.items()
+    ]
     parts = (*texts, dict(names or {}), latent, likelihood)
     digest = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
     return AdoptedModel(_title(given), digest, own, {})
@@ -80,7 +84,7 @@ def _own(recipe: _Recipe, data: Any) -> Own:
     return replace(recipe, calls=calls)(arrays, data)
 
 
-def _missing(arrays: Mapping[str, np.ndarray]) -> str:
+def _missing(arrays: Arrays) -> str:
     """The first of the data that has missing values, in words; "" if none has."""
     for name, array in arrays.items():
         if array.dtype.kind == "f" and (count := int(np.isnan(array).sum())):
@@ -106,7 +110,7 @@ class _Recipe:
     latent: tuple[str, ...]
     likelihood: Sequence[str] | None
 
-    def __call__(self, arrays: Mapping[str, np.ndarray], given: Any) -> Own:
+    def __call__(self, arrays: Arrays, given: Any) -> Own:
         """The programs with data: arrays, and the data as they are given."""
         programs = {language: self._program(language, arrays, given) for language in self.calls}
         both = len(programs) == 2
@@ -123,14 +127,14 @@ class _Recipe:
         rebuild = None if self.built else self
         return Own(adopted, self.calls, given, arrays, tuple(undecided), rebuild)
 
-    def _program(self, language: str, arrays: Mapping[str, np.ndarray], given: Any) -> UserProgram:
+    def _program(self, language: str, arrays: Arrays, given: Any) -> UserProgram:
         call = self.calls[language]
         program = program_of(language, partial(called, call, given, arrays), built=self.built)
         _refuse_forgotten(call, program, arrays)
         return program
 
     def _factors(
-        self, program: UserProgram, arrays: Mapping[str, np.ndarray], given: Any
+        self, program: UserProgram, arrays: Arrays, given: Any
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The factors that depend on the data, and those of which that cannot be told."""
         if self.likelihood is not None:
@@ -151,9 +155,7 @@ class _Recipe:
         return found, () if found or program.observed else program.factors
 
 
-def _refuse_forgotten(
-    call: Callable[..., Any], program: UserProgram, arrays: Mapping[str, np.ndarray]
-) -> None:
+def _refuse_forgotten(call: Callable[..., Any], program: UserProgram, arrays: Arrays) -> None:
     """Refuses programs one of whose arguments is drawn as a latent variable of the same name."""
     for name, argument in inspect.signature(call).parameters.items():
         if name not in program.names:
@@ -211,11 +213,3 @@ def _title(given: Mapping[str, Any]) -> str:
         if name and name not in ("model", "<lambda>", "build"):
             return str(name)
     return "model"
-
-
-def _source(call: Callable[..., Any], program: UserProgram) -> str:
-    """The text of a program, or what is known of it where there is none."""
-    try:
-        return inspect.getsource(call)
-    except (OSError, TypeError):
-        return repr((program.sites, program.factors, list(program.observed)))

@@ -11,7 +11,4 @@ once = partial(
         "xla_llvm_disable_expensive_passes": True,
     },
 )
-"""`jax.jit` that compiles in two thirds of the time, to programs up to twice as slow.
-
-What it returns cannot be traced within another `jax.jit`, which has options of its own.
-"""
+"""`jax.jit` in two thirds of the time, to programs twice as slow; never within another `jit`."""

@@ -24,11 +24,11 @@ from jax import Array
 from models.capabilities import HasOwnPrograms, HasQuantities, HasUnits
 from models.errors import ConfigError, ModelError
 from models.programs.adopted.functions import Adopted, functions
-from models.programs.adopted.program import program_of
+from models.programs.adopted.program import UserProgram, program_of
 from models.programs.form import Program, total
 from models.programs.numpyro import numpyro_terms
 from models.programs.precision import float64_is_on
-from models.spec import Model, Parameter, Values
+from models.spec import Arrays, Model, Parameter, Values
 
 type Language = Literal["numpyro", "pymc"]
 _SPELLED = {"numpyro": "NumPyro", "pymc": "PyMC"}
@@ -64,11 +64,7 @@ class Density:
 
 
 def require_float64() -> None:
-    """Refuses single precision.
-
-    Raises:
-        ConfigError: JAX computes in float32; says which call to make.
-    """
+    """Refuses single precision by a ConfigError that says which call to make."""
     if not float64_is_on():
         raise ConfigError(
             "JAX computes in float32, where optima and Hessians are not exact enough. "
@@ -86,15 +82,23 @@ def density(model: Model, data: xr.Dataset, language: Language | None = None) ->
 
     Raises:
         ConfigError: JAX is in float32.
-        ModelError: the program's sites are not the parameter table's.
+        ModelError: see `functions_of`.
     """
     require_float64()
     language = language or languages(model)[0]
     key = (model, language, id(data))
     if key not in _recent:
         program = functions_of(model, data, language)
-        # the data set is kept with its density, so its id is not reused
-        _recent[key] = (data, _flat(model, data, program))
+        found = Density(
+            data,
+            program.coordinates,
+            log_likelihood=lambda u: per_unit(model, data, program.log_likelihood(u)),
+            log_prior=lambda u: total(program.log_prior(u)),
+            log_jacobian=lambda u: total(program.log_jacobian(u)),
+            constrain=jax.jit(program.constrain),
+            unconstrain=jax.jit(program.unconstrain),
+        )
+        _recent[key] = (data, found)  # the data set is kept, too, so its id is not reused
         while len(_recent) > 16:
             _recent.popitem(last=False)
     _recent.move_to_end(key)
@@ -108,6 +112,11 @@ def languages(model: Model) -> tuple[Language, ...]:
     return get_args(Language.__value__)
 
 
+def program_on(model: Model, data: xr.Dataset, language: Language) -> UserProgram:
+    """A program of a model, with data: its sites, its terms and what it draws."""
+    return program_of(language, partial(getattr(model, language), data))
+
+
 def functions_of(model: Model, data: xr.Dataset, language: Language) -> Program:
     """A program's functions, their coordinates in the order of the parameter table.
 
@@ -116,7 +125,7 @@ def functions_of(model: Model, data: xr.Dataset, language: Language) -> Program:
     """
     if isinstance(model, HasOwnPrograms):
         return model.functions(data, language)
-    program = program_of(language, partial(getattr(model, language), data))
+    program = program_on(model, data, language)
     names = [parameter.name for parameter in model.parameters]
     if set(names) != set(program.names):
         raise ModelError(
@@ -124,19 +133,6 @@ def functions_of(model: Model, data: xr.Dataset, language: Language) -> Program:
             f"{sorted(program.names)}, the parameter table declares {sorted(names)}"
         )
     return functions(Adopted({language: program}, None), program, order=names)
-
-
-def _flat(model: Model, data: xr.Dataset, program: Program) -> Density:
-    """A program's functions, its terms summed, as methods read them."""
-    return Density(
-        data,
-        program.coordinates,
-        log_likelihood=lambda u: per_unit(model, data, program.log_likelihood(u)),
-        log_prior=lambda u: total(program.log_prior(u)),
-        log_jacobian=lambda u: total(program.log_jacobian(u)),
-        constrain=jax.jit(program.constrain),
-        unconstrain=jax.jit(program.unconstrain),
-    )
 
 
 def quantities(model: Model, values: Values) -> Values:
@@ -160,26 +156,22 @@ def units(model: Model, data: xr.Dataset) -> int:
 
 
 def per_unit(model: Model, data: xr.Dataset, terms: Sequence[Array]) -> Array:
-    """Elementwise log-likelihood terms summed to one number per exchangeable unit, shape (N,).
-
-    Raises:
-        ModelError: a term has no leading dimension of rows.
-    """
-    total = None
+    """Elementwise log-likelihood terms summed to one number per exchangeable unit, shape (N,)."""
+    index = model.units(data) if isinstance(model, HasUnits) else None
+    rows = []
     for term in terms:
         if jnp.ndim(term) == 0:
             raise ModelError(
                 f"model {model.name}: an observed site has a scalar log-likelihood; "
                 "expected one number per row of the data"
             )
-        rows = jnp.sum(jnp.reshape(term, (term.shape[0], -1)), axis=1)
-        if isinstance(model, HasUnits):
-            index = model.units(data)
-            rows = jax.ops.segment_sum(rows, index, num_segments=units(model, data))
-        total = rows if total is None else total + rows
-    if total is None:
+        row = jnp.sum(jnp.reshape(term, (term.shape[0], -1)), axis=1)
+        if index is not None:
+            row = jax.ops.segment_sum(row, index, num_segments=units(model, data))
+        rows.append(row)
+    if not rows:
         raise ModelError(f"model {model.name}: the program has no observed site")
-    return total
+    return sum(rows[1:], rows[0])
 
 
 def replicable(
@@ -204,14 +196,8 @@ def replicable(
 # --- a program's own variables --------------------------------------------------------------------
 
 
-def parameters_of(
-    model: Model, language: Language, sites: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Draws of all parameters from those of a program's variables, shape (chain, draw, …).
-
-    Raises:
-        ModelError: a variable is missing; names it.
-    """
+def parameters_of(model: Model, language: Language, sites: Mapping[str, Any]) -> Arrays:
+    """Draws of all parameters from those of a program's variables, shape (chain, draw, …)."""
     adopted = model.adopted if isinstance(model, HasOwnPrograms) else None
     program = adopted.programs[language] if adopted else None
     names = program.names if program else [parameter.name for parameter in model.parameters]

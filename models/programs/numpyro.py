@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax import Array
 
 from models.programs.compilation import once
-from models.programs.keys import key_of
-from models.spec import Model, Values
+from models.spec import Arrays, Model, Values
 
 _BATCH = 1_000
 """Prior draws made at a time, so that the samplers' loops stay in the cache."""
@@ -35,12 +33,10 @@ def observed_sites(model: Model, data: xr.Dataset, values: Values) -> dict[str, 
     return {name: site for name, site in sites.items() if site["is_observed"]}
 
 
-def numpyro_terms(
-    model: Model, data: xr.Dataset, values: Values
-) -> tuple[dict[str, Array], dict[str, Array]]:
+def numpyro_terms(model: Model, data: xr.Dataset, values: Values) -> tuple[Values, Values]:
     """Log prior by site, and log-likelihood by observed site, elementwise, on the natural scale."""
-    prior: dict[str, Array] = {}
-    likelihood: dict[str, Array] = {}
+    prior: Values = {}
+    likelihood: Values = {}
     for name, site in _sampled(numpyro_trace(model, data, values)).items():
         observed = site["is_observed"] and not is_factor(site)
         (likelihood if observed else prior)[name] = site["fn"].log_prob(site["value"])
@@ -49,12 +45,6 @@ def numpyro_terms(
 
 def _sampled(trace: dict[str, Any]) -> dict[str, Any]:
     return {name: site for name, site in trace.items() if site["type"] == "sample"}
-
-
-def as_wide(law: Any, shape: tuple[int, ...]) -> Any:
-    """A site's law for all rows: without a plate it may be that of one, seen by all."""
-    rows = shape[: len(shape) - law.event_dim]
-    return law.expand(jnp.broadcast_shapes(rows, law.batch_shape))
 
 
 def is_factor(site: Mapping[str, Any]) -> bool:
@@ -71,7 +61,7 @@ def base(law: Any) -> Any:
     return law
 
 
-def numpyro_prior(model: Model, data: xr.Dataset, keys: Array) -> dict[str, np.ndarray]:
+def numpyro_prior(model: Model, data: xr.Dataset, keys: Array) -> Arrays:
     """A draw of every parameter from the program's prior for each of the keys."""
     from numpyro import handlers
 
@@ -84,7 +74,7 @@ def numpyro_prior(model: Model, data: xr.Dataset, keys: Array) -> dict[str, np.n
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def numpyro_data(model: Model, data: xr.Dataset, values: Values, key: Array) -> dict[str, Array]:
+def numpyro_data(model: Model, data: xr.Dataset, values: Values, key: Array) -> Values:
     """Draws of the observed sites, by name, at given values; traceable by JAX.
 
     Args:
@@ -98,28 +88,3 @@ def numpyro_data(model: Model, data: xr.Dataset, values: Values, key: Array) -> 
     program = handlers.substitute(handlers.seed(model.numpyro, rng_seed=key), data=values)
     drawn = _sampled(handlers.trace(handlers.uncondition(program)).get_trace(data))
     return {name: site["value"] for name, site in drawn.items() if name not in values}
-
-
-def numpyro_rows(
-    model: Model, data: xr.Dataset, points: Sequence[Values], rng: np.random.Generator
-) -> list[dict[str, np.ndarray]]:
-    """At each point, one simulated data set of every observed site, by name.
-
-    Args:
-        model: the model.
-        data: what the draws are shaped like.
-        points: parameters on the natural scale.
-        rng: the stream of the draws.
-    """
-
-    @once
-    def draw(values: Values, key: Array) -> Values:
-        sites = _sampled(numpyro_trace(model, data, values))
-        return {
-            name: as_wide(site["fn"], jnp.shape(site["value"])).sample(key)
-            for name, site in sites.items()
-            if site["is_observed"] and not is_factor(site)
-        }
-
-    drawn = [draw(values, key_of(rng)) for values in points]
-    return [{name: np.asarray(array) for name, array in rows.items()} for rows in drawn]

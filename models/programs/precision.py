@@ -32,14 +32,9 @@ def float64[**P, T](function: Callable[P, T]) -> Callable[P, T]:
 
         @functools.wraps(function)
         def generator(*args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
-            with _computing():
-                items = cast("Iterator[Any]", function(*args, **kwargs))
-            while True:
-                with _computing():
-                    try:
-                        item = next(items)
-                    except StopIteration:
-                        return
+            items, end = cast("Iterator[Any]", function(*args, **kwargs)), object()
+            step = _computing()(lambda: next(items, end))
+            while (item := step()) is not end:
                 yield item
 
         return cast("Callable[P, T]", generator)
@@ -57,10 +52,11 @@ def float64_is_on() -> bool:
     return bool(_switch().value)
 
 
-def keeping_the_switch[T](load: Callable[[], T]) -> T:
-    """Calls it, and undoes what it does to the process's switch (PyMC's JAX module flips it)."""
+@contextmanager
+def keeping_the_switch() -> Iterator[None]:
+    """Undoes what is done to the process's switch within (PyMC's JAX module flips it)."""
     before = _switch().get_global()
     try:
-        return load()
+        yield
     finally:
         _switch().set_global(before)

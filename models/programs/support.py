@@ -105,19 +105,14 @@ def beyond(model: Model, data: xr.Dataset) -> str:
 def _evaluated(model: Model, data: xr.Dataset) -> str:
     """The message of an IndexError of the program's log density at a start; "" without one."""
     import pytensor
-    from pymc.model.transform.conditioning import remove_value_transforms
     from pytensor.compile.mode import Mode
 
     by_numpy = Mode(linker="py", optimizer=cast("Any", None))
     try:
-        program = remove_value_transforms(pymc_program(model, data))
-        inputs = [program.rvs_to_values[variable] for variable in program.free_RVs]
-        point = program.initial_point(0)
+        program = pymc_program(model, data)
         with pytensor.config.change_flags(cxx=""):
-            density = pytensor.function(
-                inputs, program.logp(sum=False), mode=by_numpy, on_unused_input="ignore"
-            )
-        density(*(point[value.name] for value in inputs))
+            density = program.compile_fn(program.logp(sum=False), mode=by_numpy)
+        density(program.initial_point(0))
     except IndexError as error:
         return str(error).partition("\n")[0]
     except Exception:  # whatever a user's program raises: the stage it belongs to will name it

@@ -16,10 +16,7 @@ import xarray as xr
 from models.data.column import extreme
 from models.errors import ConfigError, DataError, did_you_mean
 
-_EVERYTHING = ("data", "df")
-"""Arguments that get all of the data."""
 _KINDS = {"M": "dates", "m": "durations", "c": "complex numbers"}
-_SEVERAL = inspect.Parameter.VAR_POSITIONAL
 
 
 def columns(data: Any, *programs: Callable[..., Any]) -> dict[str, np.ndarray]:
@@ -35,10 +32,10 @@ def columns(data: Any, *programs: Callable[..., Any]) -> dict[str, np.ndarray]:
     if data is None:
         return {}
     if isinstance(data, Mapping) or hasattr(data, "columns"):
-        items = {name: data[name] for name in (data if isinstance(data, Mapping) else data.columns)}
+        items = {name: data[given] for name, given in names_of(data).items()}
     else:
         items = {_only_argument(programs, data): data}
-    arrays = {str(name): as_numbers(value) for name, value in items.items()}
+    arrays = {name: as_numbers(value) for name, value in items.items()}
     for name, array in arrays.items():
         numbers = array[np.isfinite(array)] if array.dtype.kind in "iuf" else np.empty(0)
         if problem := extreme(numbers):
@@ -63,9 +60,9 @@ def _only_argument(programs: tuple[Callable[..., Any], ...], data: Any) -> str:
 def as_numbers(column: Any) -> np.ndarray:
     """An array of numbers; strings and categories as indices of their sorted labels."""
     array = np.asarray(column)
-    if array.dtype.kind in "iuf" and array.dtype.itemsize < 8:  # of another precision, same answer
-        return array.astype(float if array.dtype.kind == "f" else int)
-    if array.dtype.kind in "biufcmM":
+    if array.dtype.kind in "iuf":  # of any precision and order of bytes, the same answer
+        return array.astype(float if array.dtype.kind == "f" else int, copy=False)
+    if array.dtype.kind in "bcmM":
         return array  # complex numbers, dates and durations are refused where a program takes them
     labels = label_names(column)
     if labels is None:
@@ -105,9 +102,9 @@ def called(program: Callable[..., Any], data: Any, arrays: Mapping[str, np.ndarr
             given |= {key: value for key, value in arrays.items() if key not in given}
         elif name in arrays:
             given[name] = _checked(name, arrays[name])
-        elif name in _EVERYTHING and data is not None:
+        elif name in ("data", "df") and data is not None:
             given[name] = data
-        elif parameter.default is parameter.empty and parameter.kind is not _SEVERAL:
+        elif parameter.default is parameter.empty and parameter.kind != parameter.VAR_POSITIONAL:
             missing.append(name)
     if len(missing) == 1 and not given and data is not None:
         given[missing[0]], missing = data, []
@@ -131,6 +128,20 @@ def _checked(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
+def source(program: Callable[..., Any]) -> str:
+    """Its text; "" where there is none."""
+    try:
+        return inspect.getsource(program)
+    except (OSError, TypeError):
+        return ""
+
+
+def names_of(data: Any) -> dict[str, Any]:
+    """By name, what a mapping or frame calls its columns: not all names are text."""
+    names = data if isinstance(data, Mapping) else getattr(data, "columns", ())
+    return {str(name): name for name in names}
+
+
 def on_jax_arrays(program: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, which is given JAX's arrays in the place of NumPy's."""
 
@@ -147,12 +158,17 @@ def replaced(data: Any, arrays: Mapping[str, np.ndarray], rows: np.ndarray | Non
 
     `rows` are the places of those; None for all.
     """
+    names = names_of(data)
     if isinstance(data, Mapping) or data is None:
-        return None if data is None else {**data, **arrays}
+        new = {names.get(name, name): array for name, array in arrays.items()}
+        return None if data is None else {**data, **new}
     if hasattr(data, "with_columns"):  # of polars
         data = data if rows is None else data[rows]
         return data.with_columns(**{n: type(data[n])(n, array) for n, array in arrays.items()})
     if hasattr(data, "columns"):
         data = data if rows is None else data.iloc[rows].reset_index(drop=True)
-        return data.assign(**arrays)
+        found = data.copy()
+        for name, array in arrays.items():
+            found[names.get(name, name)] = array
+        return found
     return next(iter(arrays.values()))

@@ -25,7 +25,7 @@ from models.programs.adopted.model import AdoptedModel
 from models.programs.numpyro import is_factor, numpyro_trace
 from models.programs.pymc import pymc_program
 from models.settings import sequence
-from models.spec import PARTS, PROGRAMS, Model, defines, refuse_other
+from models.spec import PARTS, PROGRAMS, Arrays, Model, defines, refuse_other
 
 _UNNAMED = re.compile(r"No variable named '?(\w+)|object has no attribute '(\w+)'")
 _ROWS = 40
@@ -193,7 +193,7 @@ def _bound(model: Model, program: Callable[..., Any], given: Any) -> Callable[..
     return call
 
 
-def _as_dataset(arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
+def _as_dataset(arrays: Arrays) -> xr.Dataset:
     """Arrays that have their first dimension in common where that is as long."""
     rows = max((len(array) for array in arrays.values() if array.ndim), default=0)
     dims = {

@@ -65,10 +65,6 @@ class Adopted:
         likelihood = self.likelihood.get(program.language, ())
         return tuple(name for name in program.factors if name not in likelihood)
 
-    def log_prior(self, program: UserProgram, terms: Terms) -> Values:
-        """Everything else, on the natural scale of the program's own variables."""
-        return {**terms.prior, **{n: terms.factors[n] for n in self.prior_factors(program)}}
-
     def own_names(self, program: UserProgram) -> dict[str, str]:
         """By parameter, its name in a program."""
         if self.pair is not None and program is self.pair.one:
@@ -136,7 +132,7 @@ def functions(
 
     def log_prior(u: Array) -> Values:
         terms = at(u)
-        found = adopted.log_prior(program, terms)
+        found = {**terms.prior, **{n: terms.factors[n] for n in adopted.prior_factors(program)}}
         if pair is not None:
             found["log |∂θ/∂φ|"] = total(terms.jacobians) - total(log_jacobian(u))
         return found

@@ -6,33 +6,13 @@ A difference that such a function explains is no difference of the models.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pkgutil import resolve_name
-from typing import Any, NamedTuple, final
+from typing import Any
+from unittest.mock import patch
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.special import gammaincc, gammaln, log_ndtr
-
-
-@final
-class Inexact(NamedTuple):
-    """A function of a library with a better one.
-
-    Attributes:
-        called: whose it is and how inexact, as messages say it.
-        owners: modules or classes in which the function is looked up, as `module:name`.
-        function: its name there.
-        exact: what stands in for it.
-    """
-
-    called: str
-    owners: tuple[str, ...]
-    function: str
-    exact: Callable[..., Any]
-
-
-def _betaln(a: Array, b: Array) -> Array:
-    return gammaln(a) + gammaln(b) - gammaln(jnp.asarray(a) + b)
 
 
 def _lkj_constant(eta: Any, n: int) -> Any:
@@ -83,38 +63,40 @@ def _truncated(self: Any, value: Array) -> Array:
     return jnp.where(within, density, -jnp.inf)
 
 
-INEXACT = (
-    Inexact(
+_INEXACT: tuple[tuple[str, tuple[str, ...], str, Callable[..., Any]], ...] = (
+    (
         "JAX's betaln, which is accurate to about 1e-6",
         ("numpyro.distributions.conjugate", "numpyro.distributions.continuous"),
         "betaln",
-        _betaln,
+        lambda a, b: gammaln(a) + gammaln(b) - gammaln(jnp.asarray(a) + b),
     ),
-    Inexact(
+    (
         "NumPyro's RightCensoredDistribution, whose F(x) is at most 1 − 2⁻⁵²",
         ("numpyro.distributions.censored:RightCensoredDistribution",),
         "log_prob",
         _right_censored,
     ),
-    Inexact(
+    (
         "NumPyro's truncated distributions, which subtract probabilities near one",
         ("numpyro.distributions.truncated:TwoSidedTruncatedDistribution",),
         "log_prob",
         _truncated,
     ),
-    Inexact(
+    (
         "the jitter of 1e-6 that PyMC adds to the diagonal of a Gaussian process",
         ("pymc.gp.gp", "pymc.gp.util"),
         "stabilize",
         lambda K, jitter=0.0: K,
     ),
-    Inexact(
+    (
         "PyMC's normalising constant of the LKJ law, whose sign is wrong",
         ("pymc.distributions.multivariate",),
         "_lkj_normalizing_constant",
         _lkj_constant,
     ),
 )
+"""What is inexact and how, as messages say it; the modules or classes, as `module:name`, in which
+the function is looked up; its name there; an exact one."""
 
 
 @contextmanager
@@ -122,28 +104,20 @@ def all_exact() -> Iterator[set[str]]:
     """Exact functions in the places of the library's, while programs are traced or built.
 
     Yields:
-        The functions that were called meanwhile, as `Inexact.called`.
+        The functions that were called meanwhile, as messages say it.
     """
     used: set[str] = set()
     with ExitStack() as restored:
-        for inexact in INEXACT:
-            for owner in map(resolve_name, inexact.owners):
-                kept = getattr(owner, inexact.function, None)
-                restored.callback(_put, owner, inexact.function, kept)
-                _put(owner, inexact.function, _noted(inexact, used))
+        for called, owners, name, exact in _INEXACT:
+            noted = _noted(called, exact, used)
+            for owner in map(resolve_name, owners):
+                restored.enter_context(patch.object(owner, name, noted, create=True))
         yield used
 
 
-def _put(owner: Any, name: str, function: Callable[..., Any] | None) -> None:
-    if function is None:
-        delattr(owner, name)
-    else:
-        setattr(owner, name, function)
+def _noted(called: str, exact: Callable[..., Any], used: set[str]) -> Callable[..., Any]:
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        used.add(called)
+        return exact(*args, **kwargs)
 
-
-def _noted(inexact: Inexact, used: set[str]) -> Callable[..., Any]:
-    def exact(*args: Any, **kwargs: Any) -> Any:
-        used.add(inexact.called)
-        return inexact.exact(*args, **kwargs)
-
-    return exact
+    return noted

@@ -24,7 +24,7 @@ from scipy.sparse.csgraph import connected_components
 from models.programs.adopted.program import Terms, UserProgram
 from models.programs.compilation import once
 from models.programs.form import total
-from models.spec import Values
+from models.spec import Arrays, Values
 
 _STEPS = 100
 _TOLERANCE = 1e-10
@@ -47,7 +47,7 @@ class Groups(NamedTuple):
 
     row: np.ndarray
     coordinates: np.ndarray
-    prior: dict[str, np.ndarray]
+    prior: Arrays
 
 
 def tied_to(
@@ -106,9 +106,7 @@ def groups(
     return None if prior is None else Groups(number[row], coordinates, prior)
 
 
-def _terms_of(
-    program: UserProgram, latent: tuple[str, ...], own: np.ndarray
-) -> dict[str, np.ndarray] | None:
+def _terms_of(program: UserProgram, latent: tuple[str, ...], own: np.ndarray) -> Arrays | None:
     """The group of each term of the log prior of each variable; None if terms are of several."""
     shapes = jax.eval_shape(program.at, jnp.zeros(program.size)).prior
     sites = [site for site in program.sites if site.name in latent]

@@ -7,9 +7,8 @@ What a class of the user's gives of these is taken from there.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import InitVar, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 import jax.numpy as jnp
@@ -18,35 +17,40 @@ import xarray as xr
 from jax import Array
 
 from models.errors import ConfigError, ModelError, did_you_mean
-from models.programs.adopted.functions import Adopted, functions
+from models.programs.adopted.arguments import source
+from models.programs.adopted.functions import functions
 from models.programs.adopted.own import Own
 from models.programs.adopted.program import Site
 from models.programs.form import Program
-from models.spec import Model, Parameter, Values
+from models.spec import Arrays, Model, Parameter, Values
 
 if TYPE_CHECKING:
     import pymc as pm
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, init=False, repr=False)
 class AdoptedModel(Model):
-    """A user's own programs with their data.
+    """A user's own programs with their data; of such models name and source tell them apart.
 
     Attributes:
         name: what reports call it.
         source: a digest of the programs and of how they are read.
-        own: the programs with their data; no settings, by which models are told apart.
-        told: `parameters`, `truth`, `start` and `simulate`, as far as a user's class gives them.
     """
 
     name: str  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
     source: str
-    own: InitVar[Own]
-    told: InitVar[Mapping[str, Any]]
 
-    def __post_init__(self, own: Own, told: Mapping[str, Any]) -> None:
-        vars(self).update(own=own, told=told)
+    def __init__(self, name: str, source: str, own: Own, told: Mapping[str, Any]) -> None:
+        """`told` are the `parameters`, `truth`, `start`, `simulate` that a user's class gives."""
+        self.name = name  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.source, self._own, self._told = source, own, told
+        self.adopted, self.data, self.size = own.adopted, own.data, own.size
+        self.languages = tuple(own.adopted.programs)
+        self.draws_by_itself = "simulate" not in told
+        self.grows = own.grows or not self.draws_by_itself
+        hidden = (site for site in own.adopted.named.sites if site not in own.adopted.sites)
+        self.integrated = tuple(map(_parameter, hidden))
 
     def __repr__(self) -> str:
         """Its name and the languages in which it is written."""
@@ -87,41 +91,8 @@ class AdoptedModel(Model):
         return {n: jnp.asarray(values[n] if n in values else rest[n], float) for n in shapes}
 
     @property
-    def _told(self) -> Mapping[str, Any]:
-        return vars(self)["told"]
-
-    @property
-    def _own(self) -> Own:
-        return vars(self)["own"]
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        return tuple(self._own.adopted.programs)
-
-    @property
-    def data(self) -> xr.Dataset:
-        return self._own.data
-
-    @property
-    def size(self) -> int:
-        return self._own.size
-
-    @property
-    def grows(self) -> bool:
-        return self._own.grows or not self.draws_by_itself
-
-    @property
-    def adopted(self) -> Adopted:
-        return self._own.adopted
-
-    @property
     def parameters(self) -> tuple[Parameter, ...]:
         return self._told.get("parameters") or tuple(map(_parameter, self.adopted.sites))
-
-    @property
-    def integrated(self) -> tuple[Parameter, ...]:
-        """The latent variables that are integrated out."""
-        return tuple(_parameter(s) for s in self.adopted.named.sites if s not in self.adopted.sites)
 
     @property
     def truth(self) -> Values:
@@ -135,7 +106,7 @@ class AdoptedModel(Model):
 
     def simulate(self, rng: np.random.Generator, values: Values, n: int) -> xr.Dataset:
         """Other data for the same units; for another number of them see `sizes`."""
-        own = self._own.sized(n, self._drawn_by_class)
+        own = self._own.sized(n, None if self.draws_by_itself else self._drawn_by_class)
         if self.draws_by_itself:
             one = {name: np.asarray(x)[None] for name, x in values.items()}
             sets = self.simulated_sets(rng, one, own.data)
@@ -149,25 +120,17 @@ class AdoptedModel(Model):
             )
         return own.data.assign({k: (own.data[k].dims, drawn[k].data) for k in own.measured})
 
-    @property
-    def _drawn_by_class(self) -> Callable[[int], Mapping[str, np.ndarray]] | None:
-        def draw(n: int) -> dict[str, np.ndarray]:
-            drawn = self._told["simulate"](np.random.default_rng(0), self.truth, n)
-            return {str(name): array.values for name, array in drawn.data_vars.items()}
-
-        return None if self.draws_by_itself else draw
-
-    @property
-    def draws_by_itself(self) -> bool:
-        return "simulate" not in self._told
+    def _drawn_by_class(self, n: int) -> Arrays:
+        drawn = self._told["simulate"](np.random.default_rng(0), self.truth, n)
+        return {str(name): array.values for name, array in drawn.data_vars.items()}
 
     def simulated_sets(
         self,
         rng: np.random.Generator | np.ndarray,
         values: Mapping[str, Any],
         data: xr.Dataset | None = None,
-    ) -> dict[str, np.ndarray]:
-        own = self._own_of(data)
+    ) -> Arrays:
+        own = self._own.like(data)
         program, sites = own.adopted.drawing()
         if factors := own.adopted.likelihood.get(program.language):
             raise ModelError(f"{', '.join(factors)} is likelihood that cannot be drawn from")
@@ -180,9 +143,7 @@ class AdoptedModel(Model):
         columns = {own.column_of[site]: drawn[site] for site in program.observed}
         return {name: array.astype(own.data[name].dtype) for name, array in columns.items()}
 
-    def prior_draws(
-        self, rng: np.random.Generator | np.ndarray, count: int
-    ) -> dict[str, np.ndarray]:
+    def prior_draws(self, rng: np.random.Generator | np.ndarray, count: int) -> Arrays:
         seeds = rng if isinstance(rng, np.ndarray) else rng.integers(2**63, size=count)
         drawn = self.adopted.named.prior_draws(seeds)
         return {} if isinstance(drawn, str) else {p.name: drawn[p.name] for p in self.parameters}
@@ -193,31 +154,25 @@ class AdoptedModel(Model):
         return drawn if isinstance(drawn, str) else ""
 
     def source_of(self, language: str) -> str:
-        try:
-            return inspect.getsource(self._own.calls[language])
-        except (KeyError, OSError, TypeError):
-            return ""
+        return source(self._own.calls[language]) if language in self.languages else ""
 
     def numpyro(self, data: xr.Dataset) -> Any:
-        return self._own_of(data).call("numpyro", data)
+        return self._own.like(data).call("numpyro", data)
 
     def pymc(self, data: xr.Dataset) -> pm.Model:
-        return self._own_of(data).call("pymc", data)
+        return self._own.like(data).call("pymc", data)
 
     def functions(self, data: xr.Dataset, language: str) -> Program:
         if language not in self.languages:
             raise ModelError(f"{self.name} has no {language} program; it has {self.languages[0]}")
-        own = self._own_of(data)
+        own = self._own.like(data)
         program = own.adopted.programs[language]
         observed = {site: data[own.column_of[site]].data for site in program.observed}
         other = None if data is own.data else observed
         return functions(own.adopted, program, own.rows_of[language], other)
 
-    def _own_of(self, data: xr.Dataset | None) -> Own:
-        return self._own if data is None else self._own.like(data)
-
     def units(self, data: xr.Dataset) -> np.ndarray:
-        return np.arange(self._own_of(data).units)
+        return np.arange(self._own.like(data).units)
 
     def refusal(self, language: str | None, target: str, kind: str) -> str:
         if language is not None and language not in self.languages:

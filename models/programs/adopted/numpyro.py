@@ -21,14 +21,15 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro import handlers
 from numpyro.distributions import biject_to, constraints
+from numpyro.infer.initialization import init_to_uniform
 from numpyro.infer.util import _unconstrain_reparam
 from numpyro.primitives import Messenger
 
 from models.errors import ModelError
 from models.programs.adopted.program import Site, Terms, UserProgram, support_of
 from models.programs.form import joined, total
-from models.programs.numpyro import as_wide, base, is_factor
-from models.spec import Support, Values
+from models.programs.numpyro import base, is_factor
+from models.spec import Arrays, Values
 
 _BATCH = 1_000
 """Draws made by one compiled function at a time."""
@@ -41,14 +42,12 @@ class NumpyroProgram(UserProgram):
     language = "numpyro"
 
     def __init__(self, bound: Callable[[], Any]) -> None:
-        """Runs the function once, its data bound, and looks at its sites.
-
-        Raises:
-            ModelError: it has no density that could be evaluated; says which site is to blame.
-        """
+        """Runs the function once, its data bound, and looks at its sites."""
         self._bound, self._batch = bound, jax.jit(jax.vmap(self._draw))
-        with jax.ensure_compile_time_eval():  # a function that is traced may be the first to ask
-            trace = self._first_trace()
+        # a function that is traced may be the first to ask
+        with jax.ensure_compile_time_eval(), _traceable():
+            start = init_to_uniform(radius=0.5)
+            trace = _traced(handlers.seed(bound, 0), substitute_fn=start)
         sampled = {n: s for n, s in trace.items() if s["type"] == "sample"}
         self._flat = tuple(n for n, s in trace.items() if s["type"] == "param")
         self.factors = tuple(n for n, s in sampled.items() if is_factor(s))
@@ -95,13 +94,6 @@ class NumpyroProgram(UserProgram):
             if values.ndim and not np.array_equal(values.ravel(), np.arange(values.size)):
                 first = f"NumPyro sums {name} out over 0, 1, …, but its support begins with"
                 raise ModelError(f"{first} {values.ravel()[0]}: sample it from 0 on, and add that")
-
-    def _first_trace(self) -> dict[str, Any]:
-        from numpyro.infer.initialization import init_to_uniform
-
-        with _traceable():
-            start = init_to_uniform(radius=0.5)
-            return _traced(handlers.seed(self._bound, 0), substitute_fn=start)
 
     def _enumeration(self, sampled: Mapping[str, Any]) -> Callable[..., Any]:
         try:
@@ -163,11 +155,9 @@ class NumpyroProgram(UserProgram):
             try:
                 found, _ = log_density(program, (), {}, {})
             except ValueError as error:
+                needed = "each axis needs `with numpyro.plate(…)` or .to_event(1)"
                 names = ", ".join(self.discrete)
-                told = (
-                    f"to sum {names} out, each axis needs `with numpyro.plate(…)` or .to_event(1)"
-                )
-                raise ModelError(f"{told}: {error}") from error
+                raise ModelError(f"to sum {names} out, {needed}: {error}") from error
         return {next(iter(self.observed), "likelihood"): found - rest}
 
     def unconstrain(self, values: Mapping[str, Array]) -> Array:
@@ -176,7 +166,7 @@ class NumpyroProgram(UserProgram):
         parts = {n: biject_to(_constraint(s)).inv(jnp.asarray(s["value"], float)) for n, s in sites}
         return joined(parts, self.names)
 
-    def drawn(self, seeds: np.ndarray, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def drawn(self, seeds: np.ndarray, values: Arrays) -> Arrays:
         parts = [
             self._batch(*jax.tree.map(lambda x, at=at: x[at : at + _BATCH], (values, seeds)))
             for at in range(0, len(seeds), _BATCH)
@@ -188,20 +178,19 @@ class NumpyroProgram(UserProgram):
         key, other = jax.random.split(jax.random.key(seed))
 
         def substitute(site: dict[str, Any]) -> Any:
-            held = values.get(site["name"])
-            return self._as_observed(other, site) if held is None else held
+            name = site["name"]
+            if name not in self.observed:
+                return values.get(name)
+            # as wide as the data: without a plate a site is so only through broadcasting
+            own = jax.random.fold_in(other, list(self.observed).index(name))
+            law, shape = site["fn"], self.observed[name].shape
+            rows = shape[: len(shape) - law.event_dim]
+            return law.expand(jnp.broadcast_shapes(rows, law.batch_shape)).sample(own)
 
         program = handlers.uncondition(handlers.seed(self._bound, key))
         trace = _traced(program, substitute_fn=substitute)
         names = [name for name in (*self.names, *self.observed) if name not in values]
         return {name: trace[name]["value"] for name in names}
-
-    def _as_observed(self, key: Array, site: dict[str, Any]) -> Any:
-        """A draw as wide as the data: without a plate a site is so only through broadcasting."""
-        if site["type"] != "sample" or site["name"] not in self.observed:
-            return None
-        own = jax.random.fold_in(key, list(self.observed).index(site["name"]))
-        return as_wide(site["fn"], self.observed[site["name"]].shape).sample(own)
 
 
 def _traced(
@@ -231,10 +220,8 @@ class _JaxObservations(Messenger):
 
 
 def _log_prob(site: Mapping[str, Any]) -> Array:
-    law, value = site["fn"], site["value"]
-    term = (
-        law.log_prob(value, site["intermediates"]) if site["intermediates"] else law.log_prob(value)
-    )
+    known = [site["intermediates"]] if site["intermediates"] else []
+    term = site["fn"].log_prob(site["value"], *known)
     return term if site["scale"] is None else site["scale"] * term
 
 
@@ -268,21 +255,12 @@ def _place(error: Exception) -> str:
 def _site(name: str, site: Mapping[str, Any], support: Any) -> Site:
     shape = jnp.shape(site["value"])
     unconstrained = biject_to(support).inverse_shape(shape)
-    return Site(name, shape, tuple(unconstrained), _support(support), _plates(site))
+    plates = sorted(site.get("cond_indep_stack", ()), key=lambda frame: frame.dim)
+    dims = tuple(frame.name for frame in plates)
+    return Site(name, shape, tuple(unconstrained), support_of(support), dims)
 
 
 def _constraint(site: Mapping[str, Any]) -> Any:
     if site["type"] == "param":
         return site["kwargs"].get("constraint", constraints.real)
     return site["fn"].support
-
-
-def _support(support: Any) -> Support:
-    while hasattr(support, "base_constraint"):  # of each element
-        support = support.base_constraint
-    return support_of(support)
-
-
-def _plates(site: Mapping[str, Any]) -> tuple[str, ...]:
-    frames = sorted(site.get("cond_indep_stack", ()), key=lambda frame: frame.dim)
-    return tuple(frame.name for frame in frames)

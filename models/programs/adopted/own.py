@@ -14,7 +14,7 @@ import xarray as xr
 from jax import Array
 
 from models.errors import ModelError, told
-from models.programs.adopted.arguments import called, label_names, replaced
+from models.programs.adopted.arguments import called, label_names, names_of, replaced
 from models.programs.adopted.functions import Adopted, Rows, functions, rows_of
 from models.programs.adopted.labels import Exchange, exchange
 from models.programs.adopted.marginal import groups, tied_to
@@ -22,15 +22,10 @@ from models.programs.adopted.program import Site, UserProgram
 from models.programs.adopted.sizes import resized
 from models.programs.adopted.structure import Structure, structure
 from models.programs.form import total
-from models.spec import Values
+from models.spec import Arrays, Values
 
 _DIGITS = 1e6
 """Mean over sd from which on the squares of a column have no digits left for its variation."""
-_ROW = "row"
-"""The dim of the rows of the data."""
-
-type Rebuild = Callable[[Mapping[str, np.ndarray], Any], Own]
-"""Arrays, and the data in the form in which they are given ↦ the same programs on those."""
 
 
 @final
@@ -44,15 +39,16 @@ class Own:
         given: the data as they were given.
         arrays: `columns` of them.
         undecided: factors of which it cannot be told whether they are likelihood.
-        rebuild: all of this on other data; None if the programs hold theirs.
+        rebuild: all of this on other data, arrays and in the form in which they are given; None if
+            the programs hold theirs.
     """
 
     adopted: Adopted
     calls: Mapping[str, Callable[..., Any]]
     given: Any
-    arrays: Mapping[str, np.ndarray]
+    arrays: Arrays
     undecided: tuple[str, ...]
-    rebuild: Rebuild | None
+    rebuild: Callable[[Arrays, Any], Own] | None
 
     def __post_init__(self) -> None:
         adopted, arrays = self.adopted, self.arrays
@@ -62,7 +58,12 @@ class Own:
             # one program has a term for each row, and of the other's it is not known whose they are
             self.rows_of = dict.fromkeys(self.rows_of, Rows(None, 1))
         self.rows = self.rows_of[self.primary.language]
-        self.column_of = _columns_of(adopted.programs.values(), arrays)
+        # the name of the data that a site observes; its own where there is none
+        self.column_of = {
+            site: next((name for name, one in arrays.items() if np.array_equal(one, array)), site)
+            for program in adopted.programs.values()
+            for site, array in program.observed.items()
+        }
         self.data = self._dataset()
         self.measured = tuple(dict.fromkeys(self.column_of.values()))
         self.covariates = tuple(str(n) for n in self.data.data_vars if n not in self.measured)
@@ -81,12 +82,12 @@ class Own:
         for name, array in {**seen, **numbers}.items():
             dims = [f"{name}_dim_{i}" for i in range(array.ndim)]
             if self.rows.count > 1 and self.rows.count in array.shape:
-                dims[array.shape.index(self.rows.count)] = _ROW
+                dims[array.shape.index(self.rows.count)] = "row"
             # a dim of the parameters of the same name has labels of its own
             variables[f"{name}_index" if name in coords else name] = (tuple(dims), array)
-        named = isinstance(self.given, Mapping) or hasattr(self.given, "columns")
-        for name in numbers if named else ():
-            column: Any = self.given[name]
+        names = names_of(self.given)
+        for name in (name for name in numbers if name in names):
+            column: Any = self.given[names[name]]
             labels = label_names(column)
             if labels is not None and f"{name}_label" not in coords:
                 coords[f"{name}_label"] = labels
@@ -118,11 +119,13 @@ class Own:
         """The rows of a data set, which tell it from those of other sizes."""
         return next(iter(data[self.measured[0]].shape), 1) if self.measured else 0
 
-    def like(self, data: xr.Dataset) -> Own:
+    def like(self, data: xr.Dataset | None) -> Own:
         """The programs on data of that size, if they were asked for; else these."""
-        return self if data is self.data else self._others.get(self._length(data), self)
+        if data is None or data is self.data:
+            return self
+        return self._others.get(self._length(data), self)
 
-    def sized(self, n: int, draw: Callable[[int], Mapping[str, np.ndarray]] | None = None) -> Own:
+    def sized(self, n: int, draw: Callable[[int], Arrays] | None = None) -> Own:
         """The programs on data of n units, or of all rows where they are one unit.
 
         The data are what `draw` makes; the user's own, over again, if None.
@@ -137,7 +140,7 @@ class Own:
             self._others[self._length(self._sized[n].data)] = self._sized[n]
         return self._sized[n]
 
-    def _resized(self, n: int, draw: Callable[[int], Mapping[str, np.ndarray]] | None) -> Own:
+    def _resized(self, n: int, draw: Callable[[int], Arrays] | None) -> Own:
         now = self.size
         only = f"or study them at n=[{now}]"
         if self.rebuild is None or not self._rebuilds:
@@ -347,22 +350,12 @@ def _rows(adopted: Adopted, program: UserProgram) -> Rows:
     return replace(rows, cut=groups(program, latent, each))
 
 
-def _columns_of(programs: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """By observed site, the name of the data that it observes; its own where there is none."""
-    return {
-        site: next((name for name, one in arrays.items() if np.array_equal(one, array)), site)
-        for program in programs
-        for site, array in program.observed.items()
-    }
-
-
-def _coords(adopted: Adopted) -> dict[str, np.ndarray]:
+def _coords(adopted: Adopted) -> Arrays:
     """The coordinates that a PyMC model names."""
-    found = {}
-    for program in adopted.programs.values():
-        model = getattr(program, "model", None)
-        for dim, labels in getattr(model, "coords", {}).items():
-            if labels is not None:
-                found[str(dim)] = np.asarray([str(x) for x in labels])
+    model = getattr(adopted.programs.get("pymc"), "model", None)
     sizes = {d: n for s in adopted.sites for d, n in zip(s.dims, s.shape, strict=False)}
-    return {dim: labels for dim, labels in found.items() if sizes.get(dim) == len(labels)}
+    return {
+        str(dim): np.array([str(label) for label in labels])
+        for dim, labels in getattr(model, "coords", {}).items()
+        if labels is not None and sizes.get(str(dim)) == len(labels)
+    }

@@ -20,7 +20,7 @@ from jax import Array
 
 from models.errors import ModelError
 from models.programs.form import split, total
-from models.spec import Support, Values
+from models.spec import Arrays, Support, Values
 
 _STARTS = 64
 """Points of which those with a finite density are starts."""
@@ -100,7 +100,7 @@ class UserProgram(ABC):
     language: ClassVar[str]
     narrow: bool = False
     sites: tuple[Site, ...]
-    observed: dict[str, np.ndarray]
+    observed: Arrays
     deterministics: dict[str, tuple[int, ...]]
     factors: tuple[str, ...]
     improper: tuple[str, ...] = ()
@@ -119,19 +119,15 @@ class UserProgram(ABC):
         """Coordinates of the natural values of every site, at their current supports."""
 
     @abstractmethod
-    def drawn(self, seeds: np.ndarray, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def drawn(self, seeds: np.ndarray, values: Arrays) -> Arrays:
         """`draws` of a program that observes something."""
 
     @final
-    def draws(self, seeds: np.ndarray, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def draws(self, seeds: np.ndarray, values: Mapping[str, Any]) -> Arrays:
         """A joint draw of all sites for each seed, which depends on that and its values alone.
 
-        Args:
-            seeds: non-negative integers, shape (draws,).
-            values: latent variables that are held, on the natural scale, shape (draws, …).
-
-        Returns:
-            Latent variables that are not held and observed sites, shape (draws, …).
+        Seeds are non-negative integers, shape (draws,), and values those of latent variables that
+        are held, on the natural scale, shape (draws, …); so are the draws of all other sites.
 
         Raises:
             ModelError: the program cannot draw; says why.
@@ -142,7 +138,7 @@ class UserProgram(ABC):
         return self.drawn(seeds, {name: np.asarray(array) for name, array in values.items()})
 
     @final
-    def prior_draws(self, seeds: np.ndarray) -> dict[str, np.ndarray] | str:
+    def prior_draws(self, seeds: np.ndarray) -> Arrays | str:
         """Draws of latent and observed sites, shape (draws, …), or why there are none."""
         if self.improper:
             return f"the prior of {', '.join(self.improper)} is improper: it cannot be drawn from"
@@ -235,8 +231,10 @@ class UserProgram(ABC):
         return f"{listed}. Look for values outside of a support, or missing ones, in the data"
 
 
-def support_of(kind: object) -> Support:
+def support_of(kind: Any) -> Support:
     """Our word for a support, from NumPyro's constraint or PyMC's transform."""
+    while hasattr(kind, "base_constraint"):  # of each element
+        kind = kind.base_constraint
     name = type(kind).__name__.strip("_").removesuffix("Transform").lower()
     ours = get_args(Support.__value__)
     return cast("Support", name) if name in ours else _SUPPORTS.get(name, "other")

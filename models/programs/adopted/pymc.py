@@ -21,8 +21,8 @@ from jax import Array
 from models.errors import ModelError, told
 from models.programs.adopted.program import Site, Terms, UserProgram, support_of
 from models.programs.form import joined
-from models.programs.pymc import float64_constants, jaxified, log_jacobians, sampler
-from models.spec import Values
+from models.programs.pymc import float64_constants, jaxified, sampler
+from models.spec import Arrays, Values
 
 _WIDER = {"float16": "float64", "float32": "float64", "int8": "int64", "int16": "int64"}
 
@@ -80,6 +80,7 @@ class PymcProgram(UserProgram):
 
     def _outputs(self, to_value: Mapping[Any, Any]) -> list[Any]:
         """Log prior, log-likelihood, log-Jacobians, potentials and natural values."""
+        import pytensor.tensor as pt
         from pymc.logprob.basic import transformed_conditional_logp
 
         with catch_warnings():
@@ -91,7 +92,13 @@ class PymcProgram(UserProgram):
                 rvs_to_transforms=dict(self._transform),
                 jacobian=False,
             )
-        jacobians = log_jacobians(self._free, to_value, self._transform)
+        # not as the difference of two log priors, in which they would be lost where these are large
+        jacobians = [
+            self._transform[v].log_jac_det(to_value[v], *v.owner.inputs).sum()
+            if self._transform[v] is not None
+            else pt.constant(np.float64(0))
+            for v in self._free
+        ]
         return [*terms, *self._by_values([*jacobians, *self._potentials, *self._free], to_value)]
 
     def _by_values(self, graphs: list[Any], to_value: Mapping[Any, Any]) -> list[Any]:
@@ -176,7 +183,7 @@ class PymcProgram(UserProgram):
         parts = self._forward(*(jnp.asarray(values[name], float) for name in self.names))
         return joined(dict(zip(self.names, parts, strict=True)), self.names)
 
-    def drawn(self, seeds: np.ndarray, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def drawn(self, seeds: np.ndarray, values: Arrays) -> Arrays:
         held = tuple(name for name in self.names if name in values)
         points = [[values[name][i] for name in held] for i in range(len(seeds))]
         try:

@@ -1,16 +1,12 @@
 """Which latent variables are parameters, found by derivatives and not by their names or plates.
 
-At a few points: a variable is *absent* where ∂ℓ/∂θ ≡ 0 (hyper-parameters of a centred hierarchy);
-its *parents* are the variables that its log prior has a derivative in; the *nullity* is k minus the
-rank of the scores of all rows (a non-centred hierarchy has more variables than the rows determine).
-A direction that no row tells anything of at *any* point is *redundant* (an intercept beside every
-level of a factor); variables of which each value is in *one* row alone grow with the rows.
-Without integrating over the latent variables the likelihood of such a program has no maximum that
-means anything: Neyman & Scott (1948), Econometrica 16.
+Hyper-parameters of a centred hierarchy are absent from the likelihood; a non-centred one has more
+variables than the rows determine; variables of which each value is in one row alone grow with the
+rows.  Without integrating over the latent variables the likelihood of such a program has no maximum
+that means anything: Neyman & Scott (1948), Econometrica 16.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple, final
 
 import jax
@@ -37,12 +33,14 @@ class Structure(NamedTuple):
     """The dependences of the likelihood of a program.
 
     Attributes:
-        absent: variables that the likelihood does not depend on.
-        parents: by variable, those that its prior depends on.
-        nullity: number of directions that the likelihood says nothing about.
+        absent: variables with ∂ℓ/∂θ ≡ 0, that the likelihood does not depend on.
+        parents: by variable, those that its log prior has a derivative in.
+        nullity: number of directions that the likelihood says nothing about, k minus the rank of
+            the scores of all rows.
         loose: variables of fewer values than rows, undetermined even if all others were known.
         spare: variables without which the likelihood determines all others.
-        redundant: variables with a common direction that says nothing at any point.
+        redundant: variables with a common direction that no row tells anything of at any point, an
+            intercept beside every level of a factor.
         single: variables of several values, each of which one row alone depends on.
         smooth: whether the derivatives that were looked at are finite at some point.
         sizes: number of values of each variable.
@@ -80,7 +78,12 @@ def structure(
     # and 0, where no term is so much larger than others that it hides them
     points = np.vstack([starts[:: max(1, len(starts) // _POINTS)][:_POINTS], 0.0 * starts[:1]])
     names, columns = program.names, np.array(program.coordinates)
-    slopes_of = _scores(terms, columns.size), jax.jacfwd(partial(_log_priors, program))
+
+    def log_priors(u: Array) -> Array:
+        found = program.at(u).prior
+        return jnp.stack([jnp.sum(found[name]) for name in names])
+
+    slopes_of = _scores(terms, columns.size), jax.jacfwd(log_priors)
     scores, priors = (np.asarray(once(jax.vmap(f))(jnp.asarray(points))) for f in slopes_of)
     smooth = bool(np.isfinite(scores).all(axis=(1, 2)).any())
     scores, priors = np.nan_to_num(scores), np.nan_to_num(priors)
@@ -94,7 +97,9 @@ def structure(
     sizes = {site.name: int(np.prod(site.shape)) for site in program.sites}
 
     def nullity(chosen: np.ndarray) -> int:
-        return int(chosen.sum()) - max(_rank(score[:, chosen]) for score in scores)
+        scaled = _scaled(scores[:, :, chosen])
+        ranks = np.linalg.matrix_rank(scaled, _RANK * np.sqrt(scaled.shape[1]))
+        return int(chosen.sum() - ranks.max())
 
     few = (n for n in names if n not in absent and sizes[n] < len(scores[0]))
     loose = tuple(n for n in few if nullity(columns == n))
@@ -111,12 +116,6 @@ def structure(
         smooth=smooth,
         sizes=sizes,
     )
-
-
-def _log_priors(program: UserProgram, u: Array) -> Array:
-    """Log prior of each variable, shape (variables,)."""
-    found = program.at(u).prior
-    return jnp.stack([jnp.sum(found[name]) for name in program.names])
 
 
 def _single(scores: np.ndarray, columns: np.ndarray, row: np.ndarray | None) -> tuple[str, ...]:
@@ -177,11 +176,5 @@ def _scores(terms: Callable[[Array], Array], k: int) -> Callable[[Array], Array]
 
 
 def _scaled(scores: np.ndarray) -> np.ndarray:
-    return scores / np.maximum(np.abs(scores).max(axis=0), np.finfo(float).tiny)
-
-
-def _rank(scores: np.ndarray) -> int:
-    if not scores.size:
-        return 0
-    values = np.linalg.svd(_scaled(scores), compute_uv=False)
-    return int((values > _RANK * np.sqrt(scores.shape[0])).sum())
+    largest = np.abs(scores).max(axis=-2, keepdims=True)
+    return scores / np.maximum(largest, np.finfo(float).tiny)
