@@ -73,7 +73,7 @@ def compare(case: Case) -> Iterator[Verdict]:
 
 
 def _one_fact(verdicts: list[Verdict]) -> Iterator[Verdict]:
-    """Of the rows of each quantity that DIFFER the farthest, and how many more there are."""
+    """The farthest of the rows of each quantity that DIFFER, and how many more there are."""
     for quantity in ("mean", "sd"):
         rows = [verdict for verdict in verdicts if verdict.quantity == quantity]
         off = [verdict for verdict in rows if verdict.outcome == "DIFFER"]

@@ -53,7 +53,7 @@ class Exchange(NamedTuple):
         return moved
 
     def features(self, values: Values) -> Array:
-        """What tells components apart, shape (components, features); first their order."""
+        """Features of each component, shape (components, features), first its place."""
         if self.log_prior is not None:
             orders = jnp.array(list(islice(permutations(range(self.size)), _ORDERS)))
             heights = [self.log_prior(self.relabel(values, order)) for order in orders]

@@ -296,7 +296,7 @@ class Own:
 
 
 def _places_last(site: Site) -> tuple[bool, bool]:
-    """What tells where a component is, first: not its share, nor how wide it is."""
+    """Places of components first, neither their shares nor how wide they are."""
     return site.support == "simplex", site.support != "real"
 
 
