@@ -14,8 +14,7 @@ from models.errors import ConfigError
 
 _SLUG = re.compile(r"[a-z0-9_-]{1,120}")
 TABLES = ("estimates", "criteria", "verdicts", "grades")
-MARK = ".report.json"
-"""What the report was made of, and what each page uses of the store."""
+MARK = ".report.json"  # what the report was made of, and what each page uses of the store
 _RESERVED = ("index", "fits", "replicates", "results", "studies", "theory", *TABLES)
 
 

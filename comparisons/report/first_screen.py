@@ -15,20 +15,18 @@ from comparisons.grades import MARKS, Grade
 from comparisons.policy import INTERVAL, POSTERIOR, PULL
 from comparisons.reference import exact_posterior, reference, scalars
 from comparisons.report.formats import listed, number, percent, readable, seconds, with_error
-from comparisons.report.headline import duration, family_name, free
+from comparisons.report.headline import duration, family_name, free, largest
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Scalar
 from inference.method import Method, label
 from models.capabilities import HasOwnPrograms
 from models.spec import Model
 
-SHOWN = 3
-"""Quantities on a line of the first screen."""
+SHOWN = 3  # quantities on a line of the first screen
 
 _PARTED = "PyMC ≠ NumPyro: the two programs are not shown to be one model"
 
-type Verdicts = Mapping[str, Sequence[Verdict]]
-"""Those of each claim, by its name."""
+type Verdicts = Mapping[str, Sequence[Verdict]]  # those of each claim, by its name
 
 
 @final
@@ -123,8 +121,10 @@ def first_screen(
     """
     gate = verdicts.get(GATE, ())
     parted = [f"{_PARTED} ({v.about})" for v in gate if v.outcome != "AGREE"][:1]
-    above, notes = [*parted, *warnings], [*_agreed(gate if not parted else ())]
-    notes += _on_likelihood(model, fits)
+    above, notes = [*parted, *warnings], list(_on_likelihood(model, fits))
+    if gate and not parted:
+        several = "statements agree" if len(gate) > 1 else "statement agrees"
+        notes.insert(0, f"PyMC = NumPyro: one model ({len(gate)} {several}).")
     if parted and not fits:
         return FirstScreen(title, "", "NOTHING WAS FITTED.", tuple(above), (), (), tuple(notes))
     against = reference(fits)
@@ -146,7 +146,11 @@ def first_screen(
         missed = [v for v in verdicts.get("own_target", ()) if v.outcome == "DIFFER"]
         off = {v.method: v.cause or "it misses its own target" for v in reversed(missed)}
         told = _sentence(fits, worst, off)
-        shown = _shown(grades, free(model, numbers[against]))
+        gaps = dict.fromkeys(free(model, numbers[against]), 0.0)
+        for grade in grades:
+            if grade.parameter in gaps:
+                gaps[grade.parameter] = max(gaps[grade.parameter], grade.gap)
+        shown = largest(gaps, SHOWN)  # those that the methods get most wrong
         judged = {against: (INTERVAL, "", "the reference")}
         judged |= {m: _judgement(m, fits[m], worst, off, verdicts) for m in fits if m != against}
     lines = _lines(fits, numbers, shown, judged, grouped=against is not None)
@@ -157,12 +161,6 @@ def first_screen(
 def _worst(grades: Iterable[Grade]) -> Grade:
     """The grade of the quantity that is got most wrong; of equal ones, one with an interval."""
     return max(grades, key=lambda one: (one.badness[0], not isnan(one.holds), one.gap))
-
-
-def _agreed(gate: Sequence[Verdict]) -> Iterator[str]:
-    if gate:
-        several = "statements agree" if len(gate) > 1 else "statement agrees"
-        yield f"PyMC = NumPyro: one model ({len(gate)} {several})."
 
 
 def _on_likelihood(model: Model, fits: Mapping[Method, Estimate]) -> Iterator[str]:
@@ -242,16 +240,6 @@ def _missed(verdicts: Verdicts) -> Iterator[str]:
             if name == "own_target" and first.cause:
                 told = f"{first.method} {first.cause}"
             yield f"{name.replace('_', ' ')}: {told}{more}"
-
-
-def _shown(grades: Sequence[Grade], every: Sequence[str]) -> list[str]:
-    """The quantities that the methods get most wrong, in their own order."""
-    gap: dict[str, float] = dict.fromkeys(every, 0.0)
-    for grade in grades:
-        if grade.parameter in gap:
-            gap[grade.parameter] = max(gap[grade.parameter], grade.gap)
-    chosen = sorted(gap, key=lambda name: -gap[name])[:SHOWN]
-    return [name for name in every if name in chosen]
 
 
 def _judgement(

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 _MINUS = re.compile(r"(?<![\w.)\[\]-])-(?=[\d.∞])|(?<=\de)-(?=\d)")
 _OPG = re.compile(r"\bopg\b(?!\])")
 _NOTHING = 1e-8  # an error far below any size that prints
-_SHORTEST = 0.001
-"""Seconds."""
+_SHORTEST = 0.001  # seconds
 _LONGEST = 160
 """Characters of a name or a sentence before it is cut, so that a hostile one cannot fill a page."""
 

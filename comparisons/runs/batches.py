@@ -28,8 +28,7 @@ from models.data.dataset import content_hash
 from models.errors import ConcordError, FitError
 from models.errors import told as reason
 
-_LOOKS = 6
-"""Replicates looked at singly to tell whether all of a batch fail."""
+_LOOKS = 6  # replicates looked at singly to tell whether all of a batch fail
 
 
 class Work(NamedTuple):
@@ -48,15 +47,13 @@ class Measured(NamedTuple):
 
     Empty where every replicate failed.
     """
-    failures: dict[str, int]
-    """How many replicates failed, by reason."""
+    failures: dict[str, int]  # how many replicates failed, by reason
 
 
 class Workers(NamedTuple):
     """Whoever measures batches."""
 
-    memory: int
-    """Bytes that the measurement of one batch has to itself."""
+    memory: int  # bytes that the measurement of one batch has to itself
     measured: Callable[[Sequence[Work]], Iterator[tuple[Work, Measured]]]
     """The batches as they finish; FitError where no replicate of one can be measured."""
 

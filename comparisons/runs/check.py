@@ -35,8 +35,7 @@ from models.programs.support import outside_support
 from models.settings import check_seed
 from models.spec import Model, Parameter, Values
 
-ROWS = 40
-"""Size of the simulated data set where no data are given."""
+ROWS = 40  # size of the simulated data set where no data are given
 
 
 def staged(case: CaseSettings, seed: int) -> Iterator[tuple[str, str]]:

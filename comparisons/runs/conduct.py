@@ -37,19 +37,15 @@ from models.programs.precision import float64
 from models.settings import MOST, check_seed, sequence
 from models.spec import Model
 
-BATCH = 250
-"""Most replicates of a batch: what a killed study loses."""
+BATCH = 250  # most replicates of a batch: what a killed study loses
 _SHARE = 1 / 20
 """Most of a worker's memory that the simulated data of a batch take: what is computed of them takes
 as much again a few times."""
-_OPEN = {"UNSURE", "CONSISTENT"}
-"""What more replicates may still turn into AGREE or DIFFER."""
+_OPEN = {"UNSURE", "CONSISTENT"}  # what more replicates may still turn into AGREE or DIFFER
 FIRST = 1_000
 """Replicates before the first look at the verdicts; each further look is at twice as many."""
-_TIMES = 4
-"""The second N of a user's own programs is so many times that of their data."""
-_LEAST = 100
-"""Fewest replicates that may be asked for."""
+_TIMES = 4  # the second N of a user's own programs is so many times that of their data
+_LEAST = 100  # fewest replicates that may be asked for
 
 
 @float64

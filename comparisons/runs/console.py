@@ -7,8 +7,7 @@ from typing import Any, TextIO
 
 from models.errors import ConcordError, ConfigError, printable
 
-_results: TextIO | None = None
-"""Standard output, where what else is printed no longer goes there."""
+_results: TextIO | None = None  # standard output, where what else is printed no longer goes there
 
 
 def reserve() -> None:

@@ -44,13 +44,10 @@ _DASK = {
     "distributed.scheduler.http.routes": [],  # nothing is served to whoever else is logged in
     "distributed.worker.http.routes": [],
 }
-_POLL = 0.1
-"""Seconds between two looks at signals and events."""
-_PATIENCE = 60
-"""Seconds without any worker after which processes of our own are started anew."""
+_POLL = 0.1  # seconds between two looks at signals and events
+_PATIENCE = 60  # seconds without any worker after which processes of our own are started anew
 _MOST_DEATHS = 2
-_MOST_LOST = 10
-"""Times that a task may be lost before its worker has begun it."""
+_MOST_LOST = 10  # times that a task may be lost before its worker has begun it
 _BETWEEN = "the time between two fits"
 _EXIT = re.compile(r"Worker process (\d+) (?:exited with status|(was killed by signal)) (\d+)")
 """How Dask's log tells the end of a worker."""
@@ -63,8 +60,7 @@ class LostError(FitError):
 type Told = Callable[[str, str, str, float], None]
 """Told (task, event, name, seconds): the events of a case's progress, `compare`, `warning` (a
 message), `ended`."""
-type Executor = Here | Cluster
-"""Whoever does the work, and ends what it has started when its context ends."""
+type Executor = Here | Cluster  # does the work, and ends what it started as its context ends
 
 
 @dataclass(eq=False)
@@ -157,23 +153,16 @@ class Here(contextlib.AbstractContextManager["Here"]):
 class Cluster(contextlib.AbstractContextManager["Cluster"]):
     """Workers of a scheduler that runs, or processes of this machine that end with the run.
 
-    Nothing is started, and Dask is not imported, before there is something to do.
-
-    Attributes:
-        jobs: number of processes to start, if there is no scheduler.
-        scheduler: address of a scheduler that runs already.
-        folder: an existing directory for what tasks tell; seen by all workers.
-        log: a file that takes what the libraries print in processes of our own.
-        environment: environment of processes of our own, besides this process's.
-        limit: most seconds for one thing that a task tells of, in processes of our own.
+    Nothing is started, and Dask is not imported, before there is something to do.  Only processes
+    of our own have a log, an environment and a limit.
     """
 
-    jobs: int
-    scheduler: str | None
-    folder: Path
-    log: Path | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
-    limit: float = inf
+    jobs: int  # processes to start, if there is no scheduler
+    scheduler: str | None  # address of one that runs already
+    folder: Path  # an existing directory for what tasks tell; seen by all workers
+    log: Path | None = None  # takes what the libraries print
+    environment: Mapping[str, str] = field(default_factory=dict)  # besides that of this process
+    limit: float = inf  # most seconds for one thing that a task tells of
 
     def __post_init__(self) -> None:
         self._stack = contextlib.ExitStack()

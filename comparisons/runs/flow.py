@@ -31,10 +31,8 @@ from inference.method import Method, label
 from models.errors import StoreError, told
 from models.programs.precision import float64
 
-_CASE = Path(str(_case.__file__))
-"""Every comparison is given a case, and therefore depends on its code."""
-_LAYOUT = 3
-"""Version of the layout of records."""
+_CASE = Path(str(_case.__file__))  # every comparison is given a case, and depends on its code
+_LAYOUT = 3  # version of the layout of records
 
 
 class _Record(TypedDict):

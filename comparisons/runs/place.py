@@ -22,8 +22,7 @@ from comparisons.store.output import LOCK, STORE, Output, read
 from models.errors import ConcordError
 
 _LOG = "run.log"
-_ENDING = 1.0
-"""Seconds that a run which was killed a moment ago has to be gone."""
+_ENDING = 1.0  # seconds that a run which was killed a moment ago has to be gone
 
 
 class _Uses(TypedDict, total=False):

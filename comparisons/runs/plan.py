@@ -44,13 +44,11 @@ _ANYWHERE = 2**28
 class Plan(NamedTuple):
     """A case to be run."""
 
-    slug: str
-    """Unique name of its page."""
+    slug: str  # unique name of its page
     model: Model
     data_name: str
     data: xr.Dataset
-    spec: Mapping[str, Any]
-    """How to build the case, in plain JSON types."""
+    spec: Mapping[str, Any]  # how to build the case, in plain JSON types
 
     def case(self, store: Store | None = None, progress: Progress | None = None) -> Case:
         """The case itself, with nothing fitted yet."""

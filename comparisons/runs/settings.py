@@ -17,8 +17,7 @@ from models.data.opening import contents
 from models.errors import ConfigError, did_you_mean, refuse, shown
 from models.settings import MOST
 
-_LARGEST, _DEEPEST = 2**20, 20
-"""Bytes of a TOML file that is read; levels of tables and arrays in it."""
+_LARGEST, _DEEPEST = 2**20, 20  # bytes of a TOML file that is read, levels of tables in it
 
 
 class CaseSettings(BaseModel):

@@ -37,29 +37,20 @@ if TYPE_CHECKING:
     from comparisons.runs.executor import Executor
     from comparisons.store.entries import Store
 
-NAME = "theory"
-"""The name of all of it on the command line."""
+NAME = "theory"  # the name of all of it on the command line
 _VERDICT = TypeAdapter(Verdict)
-EFFORT = {"quick": 1, "standard": 4, "thorough": 16}
-"""Multiples of the sample sizes, by profile."""
+EFFORT = {"quick": 1, "standard": 4, "thorough": 16}  # multiples of the sample sizes, by profile
 
 
 @final
 @dataclass(frozen=True)
 class Demonstration:
-    """All that an entry has shown.
-
-    Attributes:
-        name: the entry.
-        statement: the theorem, with its conditions and reference.
-        shown: claims, figures and tables, in their order.
-        failure: why it ended early; "" if it did not.
-    """
+    """All that an entry has shown."""
 
     name: str
-    statement: str
-    shown: tuple[Shown, ...]
-    failure: str = ""
+    statement: str  # the theorem, with its conditions and reference
+    shown: tuple[Shown, ...]  # claims, figures and tables, in their order
+    failure: str = ""  # why it ended early; "" if it did not
 
     @property
     def claims(self) -> list[Verdict]:

@@ -35,8 +35,7 @@ from inference.estimate import Estimate
 from models.errors import StoreError
 
 FIT, VALUE, META = "fit.nc", "content.json", "meta.json"
-_MOST = 2**26
-"""Most bytes of a description; no more are read."""
+_MOST = 2**26  # most bytes of a description; no more are read
 _DAMAGE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ENOENT, errno.ELOOP, errno.EISDIR}
 """What only this entry suffers from, when it cannot be opened."""
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -47,14 +46,10 @@ class Entry(NamedTuple):
     """An entry of a store, as `entries` tells of it."""
 
     path: Path
-    what: str
-    """Its method, model and data, or what else it is; "" if it does not say."""
-    size: int
-    """Bytes."""
-    written: float
-    """Seconds since 1970."""
-    current: bool
-    """Whether it was made with the versions of Python and of libraries that are here."""
+    what: str  # its method, model and data, or what else it is; "" if it does not say
+    size: int  # bytes
+    written: float  # seconds since 1970
+    current: bool  # whether it was made with the versions of Python and of libraries that are here
 
 
 def checked(directory: Path, filename: str) -> bytes | str:

@@ -56,8 +56,7 @@ _ROOT = Path(__file__).parents[2]
 _OURS = ("models", "inference", "comparisons", "concord")
 _PLUMBING = ("comparisons/store", "comparisons/report", "comparisons/runs")
 """No number depends on how it is kept, shown and asked for."""
-_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
-"""Fields of a statement that hold statements."""
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # fields that hold statements
 
 
 def canonical(value: object) -> Any:
@@ -117,21 +116,18 @@ class _Name(NamedTuple):
 
     dotted: str
     level: int = 0
-    scanned: bool = False
-    """Whether all of it counts, if it is a package."""
+    scanned: bool = False  # whether all of it counts, if it is a package
 
 
 class _Source(NamedTuple):
     digest: str
     names: frozenset[_Name]
-    exports: Mapping[str, _Name]
-    """Imports by the name that they bind, those for type checkers among them."""
+    exports: Mapping[str, _Name]  # imports by the name that they bind, also for type checkers
 
 
 class _File(NamedTuple):
     digest: str
-    imported: frozenset[Path]
-    """Files, but for plumbing."""
+    imported: frozenset[Path]  # files, but for plumbing
 
 
 @final
@@ -223,8 +219,7 @@ class Sources:
             yield from (path for path in folder.glob("*.py") if path.name != "__init__.py")
 
 
-source_digest = Sources().digest
-"""`Sources.digest` of this installation."""
+source_digest = Sources().digest  # `Sources.digest` of this installation
 
 
 def _file(cls: type) -> Path | None:

@@ -35,8 +35,7 @@ _KINDS = {
 _LINE = re.compile(r"([0-9a-f]{64})  ((?:[\w-][\w.-]*/)*[\w.-]+)", re.ASCII)
 _LEFT = re.compile(r"\.tmp-(\d{1,9})-[0-9a-z_-]{8,32}")
 _ENTRY = re.compile(r"[0-9a-f]{64}(\.corrupt-\d+)?")
-_UNKNOWN = "0" * 64
-"""In the place of a hash: the file is ours, and changes while a command runs."""
+_UNKNOWN = "0" * 64  # in the place of a hash: the file is ours, and changes while a command runs
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 _SHOWN = 3
 
@@ -104,11 +103,9 @@ def write_whole(path: Path, payload: bytes) -> None:
 class Output:
     """An output directory, and what is ours in it; nothing is written as it is made."""
 
-    path: Path
-    """It may itself be a link: its user has named it."""
+    path: Path  # it may itself be a link: its user has named it
     _: KW_ONLY
-    force: bool = False
-    """Whether to write into a directory of somebody else, in the place of files too."""
+    force: bool = False  # whether to write into a directory of somebody else, over files too
     signs: Mapping[str, str] = field(default_factory=dict)
     """The first line of a file by which it is ours though no list says so."""
     tell: Callable[[str], object] = str

@@ -16,12 +16,9 @@ from comparisons.report.headline import Agreement, family_name
 from comparisons.report.result import CaseResult
 from inference.method import Method, label
 
-_LEVELS = (0.055, 0.945, 0.25, 0.75)
-"""Ends of the outer and of the inner interval."""
-_FARTHEST = 8.0
-"""Reference standard deviations beyond which a forest plot cuts."""
-_POINTS = 1_500
-"""Draws in a scatter plot."""
+_LEVELS = (0.055, 0.945, 0.25, 0.75)  # ends of the outer and of the inner interval
+_FARTHEST = 8.0  # reference standard deviations beyond which a forest plot cuts
+_POINTS = 1_500  # draws in a scatter plot
 
 
 @canvas.drawing()

@@ -20,12 +20,9 @@ from comparisons.report.draws import Comparable
 from comparisons.report.formats import short
 from inference.method import Method, label
 
-COLUMNS = 4
-"""Scalars or columns that have a panel of their own."""
-WIDTH = 3.2
-"""Inches of a panel: what a telephone shows without shrinking it."""
-ROW = 0.27
-"""Inches of a row with its name above it."""
+COLUMNS = 4  # scalars or columns that have a panel of their own
+WIDTH = 3.2  # inches of a panel: what a telephone shows without shrinking it
+ROW = 0.27  # inches of a row with its name above it
 COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000"),
     *("#8c564b", "#7f7f7f", "#9467bd", "#bcbd22", "#17becf"),
@@ -42,8 +39,7 @@ _STYLE = {
     "svg.hashsalt": "concord",
 }
 _MEDIA = {"svg": "image/svg+xml", "png": "image/png"}
-_RASTER = ("pairs", "ranks")
-"""Figures with too many marks for vectors."""
+_RASTER = ("pairs", "ranks")  # figures with too many marks for vectors
 
 
 class Panel(NamedTuple):

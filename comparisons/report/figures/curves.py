@@ -10,10 +10,8 @@ from comparisons.exhibits import Curves
 from comparisons.report.figures import canvas
 from comparisons.report.headline import NOTABLE, Row
 
-_TICKS = 6
-"""Most places that have a tick each on a logarithmic axis."""
-_SPARSE = 30
-"""Points below which a curve has markers."""
+_TICKS = 6  # most places that have a tick each on a logarithmic axis
+_SPARSE = 30  # points below which a curve has markers
 
 
 @canvas.drawing()

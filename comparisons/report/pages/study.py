@@ -31,10 +31,8 @@ _PLACE = ("method", "n", "quantity", "parameter")
 _NUMBERS = ("value", "error", "theory")
 COLUMNS = ("study", "model", *_PLACE, *_NUMBERS, "verdict")
 _INTERVALS = ("calibration", "coverage")  # studies that the page of a case shows
-_UNFOLDED = 12
-"""Rows of verdicts beyond which a table is folded."""
-_MANY = 10**8
-"""Data sets that nobody will draw."""
+_UNFOLDED = 12  # rows of verdicts beyond which a table is folded
+_MANY = 10**8  # data sets that nobody will draw
 
 
 def write(study: Study, out: Path, command: str) -> Path:

@@ -37,10 +37,8 @@ _HEADINGS: dict[Outcome, str] = {
     "AGREE": "what agrees",
 }
 """How the verdicts of a comparison are told, what matters most first."""
-LONG = 40
-"""Rows beyond which a table is folded."""
-MOST = 500
-"""Rows that a page shows of a table; its file has all."""
+LONG = 40  # rows beyond which a table is folded
+MOST = 500  # rows that a page shows of a table; its file has all
 
 type Get = str | int | Callable[[Any], str]
 """The key of a cell in its row, or what makes the cell's text of the row."""
@@ -54,8 +52,7 @@ class Cell(NamedTuple):
     numeric: bool = False
 
 
-type Column = Callable[[Any], Cell]
-"""Makes a column's cell of a row."""
+type Column = Callable[[Any], Cell]  # makes a column's cell of a row
 
 
 def _got(row: Any, what: Get) -> str:
@@ -134,8 +131,7 @@ class Section(NamedTuple):
     counts: Mapping[Outcome, int] | None = None
     notes: Sequence[str] = ()
     statements: Sequence[str] = ()
-    sources: tuple[tuple[str, str], ...] = ()
-    """Names and texts of programs."""
+    sources: tuple[tuple[str, str], ...] = ()  # names and texts of programs
 
 
 def claims(result: CaseResult, section: Section, finding: str = "") -> Section:

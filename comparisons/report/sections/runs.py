@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from comparisons.report.facts import Facts, provenance
 from comparisons.report.figures import agreement as figures
 from comparisons.report.figures import runs
-from comparisons.report.figures.canvas import Picture
 from comparisons.report.formats import listed, number, percent, seconds, with_error
 from comparisons.report.headline import Row
 from comparisons.report.sections.parts import (
@@ -40,6 +39,9 @@ def trust(known: Facts) -> Section:
         *((name, "failed", reason) for name, reason in result.failures.items()),
         *((label(method), "refused", reason) for method, reason in result.refusals.items()),
     ]
+    # the first sampler that has problems, or the first: another healthy run shows nothing new
+    fits = [(method, fit) for method, fit, _ in sampled(result)]
+    shown = [one for one in fits if one[1].problems][:1] or fits[:1]
     missing = table(
         "Why fits must not be relied on, or are missing",
         reasons,
@@ -51,7 +53,7 @@ def trust(known: Facts) -> Section:
         "Can the runs be trusted?",
         "Did every sampler converge, and did every optimiser find its optimum?",
         f"{verdict}." if result.estimates else "Nothing was fitted.",
-        _pictures(known),
+        [runs.ranks(*one, known.notable) for one in shown],
         [_convergence(known), engines_table(known.rows["engines"]), missing, _searches(known)],
     )
 
@@ -86,13 +88,6 @@ def _seconds(name: str) -> Column:
 def _columns(*names: str) -> dict[str, Column]:
     """Columns of rows that are tuples of texts."""
     return {name: words(place) for place, name in enumerate(names)}
-
-
-def _pictures(known: Facts) -> list[Picture | None]:
-    """The first sampler that has problems, or the first: another healthy run shows nothing new."""
-    fits = [(method, fit) for method, fit, _ in sampled(known.result)]
-    shown = [one for one in fits if one[1].problems][:1] or fits[:1]
-    return [runs.ranks(*one, known.notable) for one in shown]
 
 
 def _convergence(known: Facts) -> Table:
