@@ -4,18 +4,9 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import final
 
+from rich import progress as bars
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from comparisons.runs.console import complain
@@ -24,27 +15,27 @@ ENDED = {"fitted": "", "stored": "stored", "failed": "failed"}
 
 
 @final
-class _Rate(ProgressColumn):
+class _Rate(bars.ProgressColumn):
     """How many are done in a second, of late."""
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: bars.Task) -> Text:
         speed = task.finished_speed or task.speed
         digits = ",.0f" if speed and speed >= 10 else ".2g"
         return Text("–/s" if speed is None else f"{speed:{digits}}/s")
 
 
-def _bar(what: str, total: int, *columns: ProgressColumn) -> Progress:
+def _bar(what: str, total: int, *columns: bars.ProgressColumn) -> bars.Progress:
     """A bar of one task, which is shown in a terminal alone."""
     console = Console(stderr=True, soft_wrap=True)
-    bar = Progress(
-        TextColumn(what),
-        MofNCompleteColumn(),
-        BarColumn(bar_width=24),
+    bar = bars.Progress(
+        bars.TextColumn(what),
+        bars.MofNCompleteColumn(),
+        bars.BarColumn(bar_width=24),
         *columns,
-        TimeElapsedColumn(),
-        TextColumn("elapsed,"),
-        TimeRemainingColumn(),
-        TextColumn("left · {task.description}"),
+        bars.TimeElapsedColumn(),
+        bars.TextColumn("elapsed,"),
+        bars.TimeRemainingColumn(),
+        bars.TextColumn("left · {task.description}"),
         console=console,
         transient=True,
         disable=not console.is_terminal,

@@ -106,7 +106,9 @@ def parse_set(assignments: Sequence[str], option: str = "--set") -> dict[str, An
             mistakes.append(f"{option} {name}: given twice")
         else:
             try:
-                values[name] = _toml_value(value)
+                values[name] = _flat(tomllib.loads(f"value = {value}"))["value"]
+            except tomllib.TOMLDecodeError:
+                values[name] = value
             except (RecursionError, ValueError) as error:
                 mistakes.append(f"{option} {name}: {_unreadable(error)}")
     refuse(mistakes)
@@ -174,13 +176,6 @@ def _sound(raw: Mapping[str, Any], prefix: str) -> tuple[dict[str, Any], list[st
 def _validated(raw: Mapping[str, Any]) -> Settings:
     # strict JSON: no text where a number belongs, yet arrays for tuples
     return Settings.model_validate_json(json.dumps(raw, default=str), strict=True)
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return _flat(tomllib.loads(f"value = {text}"))["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _flat(found: dict[str, Any]) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def demonstrations(
         if event != "ended":  # what became of it is known here
             told(event, name, seconds)
 
-    for name, content in executor.results(f"{__name__}:{show.__name__}", tasks, listen):
+    for name, content in executor.results(f"{__name__}:{_show.__name__}", tasks, listen):
         if isinstance(content, Exception):
             content = {"shown": [], "failure": reason(content), "seconds": 0.0}
         seconds = content.pop("seconds")
@@ -114,7 +114,7 @@ def demonstrations(
     return [found[name] for name in catalogue()]
 
 
-def show(
+def _show(
     name: str,
     seed: int,
     effort: int,
@@ -123,18 +123,9 @@ def show(
     skip: Mapping[str, str],
     tell: Callable[[str, str, float], None],
 ) -> dict[str, Any]:
-    """All that an entry shows (see `content`), and the `seconds` that it took.
+    """The `content` of an entry and the `seconds` that it took, on a worker.
 
-    Args:
-        name: the entry.
-        seed: of every random stream.
-        effort: the multiple of all sample sizes.
-        expected: digest of the entry's source where it was planned.
-        skip: why it is not to be shown, by its name.
-        tell: told of its beginning.
-
-    Raises:
-        ConfigError: its source is another one here.
+    Refused where its source has another digest than `expected`; `skip` says why it is left out.
     """
     require_same(source(name), expected)
     if name in skip:

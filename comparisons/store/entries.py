@@ -77,10 +77,6 @@ def checked(directory: Path, filename: str) -> bytes | str:
     return payload
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=2)
-
-
 @final
 class Store:
     """Entries by description, in one directory.
@@ -89,7 +85,7 @@ class Store:
     writers of the same entry wins.
     """
 
-    def __init__(self, root: Path, warn: Callable[[str], None] = _warn) -> None:
+    def __init__(self, root: Path, warn: Callable[[str], None] = warnings.warn) -> None:
         """A store in the directory `root`, made when first written to."""
         self.root = root
         self.used: set[str] = set()

@@ -148,7 +148,7 @@ class Output:
             payload = read(self.path / name) if name in self.listed else None
         except OSError:  # it may not be read, or a disk is failing
             return False
-        return payload is not None and self.listed[name] in (_UNKNOWN, _hash(payload))
+        return payload is not None and self.listed[name] in (_UNKNOWN, sha256(payload).hexdigest())
 
     def damaged(self) -> list[str]:
         """Names of files that are not there as we wrote them."""
@@ -165,7 +165,7 @@ class Output:
             folder.mkdir(exist_ok=True)
         if name not in self.listed or kind(self.path / name) == DIRECTORY:
             self._claim(name)
-        self.listed[name] = _hash(payload)
+        self.listed[name] = sha256(payload).hexdigest()
         # at the end, where the last line of a name counts: many files cost no more than few
         with os.fdopen(os.open(self.path / LIST, _APPEND, 0o644), "ab") as file:
             file.write(f"{self.listed[name]}  {name}\n".encode())
@@ -176,7 +176,7 @@ class Output:
         names = sorted(path.name for path in stage.iterdir())
         for name in names:
             self._claim(name)
-            self.listed[name] = _hash((stage / name).read_bytes())
+            self.listed[name] = sha256((stage / name).read_bytes()).hexdigest()
         (stage / LIST).write_bytes(self._list())
         # the list first, so that nothing of ours is ever missing in it; the first page last, so
         # that it never links to what is not there
@@ -237,10 +237,6 @@ def _made(path: Path) -> bool:
     if path.name != STORE or kind(path) != DIRECTORY:
         return bool(_LEFT.fullmatch(path.name))
     return all(_ENTRY.fullmatch(one.name) or _LEFT.fullmatch(one.name) for one in path.iterdir())
-
-
-def _hash(payload: bytes) -> str:
-    return sha256(payload).hexdigest()
 
 
 def _keep(path: Path, before: Path) -> None:

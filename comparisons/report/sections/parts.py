@@ -135,7 +135,7 @@ class Section(NamedTuple):
 
 
 def claims(result: CaseResult, section: Section, finding: str = "") -> Section:
-    """The section with what its comparisons told: their verdicts, figures and tables.
+    """The section with what its comparisons told, after what it has: verdicts, figures, tables.
 
     The finding comes first; what differs, or needs more draws, is said after it.
     """
@@ -146,7 +146,7 @@ def claims(result: CaseResult, section: Section, finding: str = "") -> Section:
         outcome, said = next(pair for pair in _SENTENCES.items() if counts[pair[0]])
         said = "" if finding and outcome in HOLDS else said
         section = section._replace(verdict=f"{finding} {said}".strip(), counts=counts)
-    pictures, shown = [], []
+    pictures, shown = [*section.pictures], [*section.tables]
     for name, verdicts in told.items():
         heading, published = result.titles.get(name, name), result.figures.get(name)
         if published is not None and tables.lists(published, tables.LADDER):

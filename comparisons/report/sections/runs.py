@@ -5,8 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from comparisons.report.facts import Facts, provenance
-from comparisons.report.figures import agreement as figures
-from comparisons.report.figures import runs
+from comparisons.report.figures import runs as figures
 from comparisons.report.formats import listed, number, percent, seconds, with_error
 from comparisons.report.headline import Row
 from comparisons.report.sections.parts import (
@@ -53,7 +52,7 @@ def trust(known: Facts) -> Section:
         "Can the runs be trusted?",
         "Did every sampler converge, and did every optimiser find its optimum?",
         f"{verdict}." if result.estimates else "Nothing was fitted.",
-        [runs.ranks(*one, known.notable) for one in shown],
+        [figures.ranks(*one, known.notable) for one in shown],
         [_convergence(known), engines_table(known.rows["engines"]), missing, _searches(known)],
     )
 
@@ -160,13 +159,18 @@ def agreement(known: Facts) -> Section:
         note="Differences of posterior means in posterior standard deviations; one beyond the "
         "last column is no accident of the draws, at a false-alarm rate of 0.001.",
     )
-    question = "Did every method do its job, and is its job good enough here?"
-    section = Section("agreement", "Do the methods agree?", question)
-    told = claims(known.result, section, _done(known))
-    drawn = known.drawn, names
-    first, densities = figures.forest(known.found, *drawn), figures.densities(*drawn)
-    pictures = [first, densities, figures.pairs(known.result, reference, names), *told.pictures]
-    return told._replace(pictures=pictures, tables=[against, samplers, *told.tables])
+    section = Section(
+        "agreement",
+        "Do the methods agree?",
+        "Did every method do its job, and is its job good enough here?",
+        pictures=[
+            figures.forest(known.found, known.drawn, names),
+            figures.densities(known.drawn, names),
+            figures.pairs(known.result, reference, names),
+        ],
+        tables=[against, samplers],
+    )
+    return claims(known.result, section, _done(known))
 
 
 def _done(known: Facts) -> str:
@@ -265,7 +269,7 @@ def cost(known: Facts) -> Section:
     note = "Effective draws (the smallest ESS) per second of sampling, of runs that passed."
     shown = table("Seconds", rows, columns, note=note)
     return Section(
-        "cost", "Cost", "What did each answer cost?", verdict, [runs.costs(rows)], [shown]
+        "cost", "Cost", "What did each answer cost?", verdict, [figures.costs(rows)], [shown]
     )
 
 
