@@ -15,7 +15,7 @@ from comparisons.grades import MARKS, Grade
 from comparisons.policy import INTERVAL, POSTERIOR, PULL
 from comparisons.reference import exact_posterior, reference, scalars
 from comparisons.report.formats import listed, number, percent, readable, seconds, with_error
-from comparisons.report.headline import duration, family_name, free, largest
+from comparisons.report.headline import duration, family_name, farthest, free
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Scalar
 from inference.method import Method, label
@@ -121,12 +121,9 @@ def first_screen(
     """
     gate = verdicts.get(GATE, ())
     parted = [f"{_PARTED} ({v.about})" for v in gate if v.outcome != "AGREE"][:1]
-    above, notes = [*parted, *warnings], list(_on_likelihood(model, fits))
-    if gate and not parted:
-        several = "statements agree" if len(gate) > 1 else "statement agrees"
-        notes.insert(0, f"PyMC = NumPyro: one model ({len(gate)} {several}).")
+    above, notes = [*parted, *warnings], tuple(_notes(model, fits, () if parted else gate))
     if parted and not fits:
-        return FirstScreen(title, "", "NOTHING WAS FITTED.", tuple(above), (), (), tuple(notes))
+        return FirstScreen(title, "", "NOTHING WAS FITTED.", tuple(above), (), (), notes)
     against = reference(fits)
     numbers = {method: scalars(model, fit) for method, fit in fits.items()}
     above += [*_pulled(fits, numbers), *_on_edge(fits), *_missed(verdicts)]
@@ -146,11 +143,8 @@ def first_screen(
         missed = [v for v in verdicts.get("own_target", ()) if v.outcome == "DIFFER"]
         off = {v.method: v.cause or "it misses its own target" for v in reversed(missed)}
         told = _sentence(fits, worst, off)
-        gaps = dict.fromkeys(free(model, numbers[against]), 0.0)
-        for grade in grades:
-            if grade.parameter in gaps:
-                gaps[grade.parameter] = max(gaps[grade.parameter], grade.gap)
-        shown = largest(gaps, SHOWN)  # those that the methods get most wrong
+        gaps = ((grade.parameter, grade.gap) for grade in grades)
+        shown = farthest(gaps, free(model, numbers[against]), SHOWN)
         judged = {against: (INTERVAL, "", "the reference")}
         judged |= {m: _judgement(m, fits[m], worst, off, verdicts) for m in fits if m != against}
     lines = _lines(fits, numbers, shown, judged, grouped=against is not None)
@@ -163,8 +157,13 @@ def _worst(grades: Iterable[Grade]) -> Grade:
     return max(grades, key=lambda one: (one.badness[0], not isnan(one.holds), one.gap))
 
 
-def _on_likelihood(model: Model, fits: Mapping[Method, Estimate]) -> Iterator[str]:
-    """A maximum near a spike, and why there is none."""
+def _notes(
+    model: Model, fits: Mapping[Method, Estimate], agreed: Sequence[Verdict]
+) -> Iterator[str]:
+    """That the programs are one model; a maximum near a spike, and why there is none."""
+    if agreed:
+        several = "statements agree" if len(agreed) > 1 else "statement agrees"
+        yield f"PyMC = NumPyro: one model ({len(agreed)} {several})."
     maxima = [fit.record.attrs.get("note") for m, fit in fits.items() if m.target == "likelihood"]
     yield from (f"Maximum likelihood: {note}." for note in dict.fromkeys(filter(None, maxima)))
     if isinstance(model, HasOwnPrograms) and (reason := model.likelihood_problem):

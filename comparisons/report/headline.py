@@ -106,17 +106,23 @@ def free(model: Model, every: Iterable[str]) -> list[str]:
 
 def notable(found: Agreement, most: int = NOTABLE) -> tuple[str, ...]:
     """At most so many scalars: those on which the methods differ most, in their own order."""
-    sizes = dict.fromkeys(found.scalars, 0.0)
-    for row in found.rows:
-        moves = row["shift"], log(row["ratio"]) if row["ratio"] > 0 else 0.0
-        known = [abs(move) for move in moves if isfinite(move)]
-        if row["parameter"] in sizes:
-            sizes[row["parameter"]] = max([sizes[row["parameter"]], *known])
-    return largest(sizes, most)
+    moves = (
+        (row["parameter"], abs(move))
+        for row in found.rows
+        for move in (row["shift"], log(row["ratio"]) if row["ratio"] > 0 else 0.0)
+        if isfinite(move)
+    )
+    return farthest(moves, found.scalars, most)
 
 
-def largest(sizes: Mapping[str, float], most: int) -> tuple[str, ...]:
-    """The names of so many of the largest sizes, in their own order."""
+def farthest(
+    moves: Iterable[tuple[str, float]], names: Iterable[str], most: int
+) -> tuple[str, ...]:
+    """So many of the names, in their order: those of the largest moves."""
+    sizes = dict.fromkeys(names, 0.0)
+    for name, move in moves:
+        if name in sizes:
+            sizes[name] = max(sizes[name], move)
     chosen = sorted(sizes, key=lambda name: -sizes[name])[:most]
     return tuple(name for name in sizes if name in chosen)
 
