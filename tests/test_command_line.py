@@ -107,6 +107,8 @@ def test_lists(concord) -> None:
         (("list", "modles"), "unknown list 'modles'. Did you mean 'models'?"),
         (("run", "gausian"), "unknown model 'gausian'. Did you mean 'gaussian'?"),
         (("run", "gaussian", "--data", "faithfull"), "Did you mean 'faithful'?"),
+        (("run", "gaussian", "--data", "long" * 99), "File name too long"),
+        (("run", f"{'long' * 99}.py:Mine"), "File name too long"),
         (("run", "gaussian", "--data", "no.csv"), "no.csv"),
         (("run", "gaussian", "--data", "faithful", "--column", "wait"), "'waiting'"),
         (("run", "gaussian", "--methods", "maximum_likelyhood"), "'maximum_likelihood'"),
@@ -560,6 +562,20 @@ def test_a_grade_fails_a_run_only_where_that_is_asked_for(
     assert concord(*start, "--fail-on", "never")[0] == 2
     code, _, errors = concord(*start[:-1], "same_model", "--fail-on", "no")
     assert (code, "no method was graded" in errors) == (1, True)
+
+
+def test_every_case_counts_as_graded_where_two_files_bear_one_name(
+    concord: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    cases = []
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.csv").write_text("x\n1.0\n2.0\n4.0\n")
+        cases.append(f'[[cases]]\nmodel = "conjugate_gaussian"\ndata = "{folder}/mine.csv"\n')
+    (tmp_path / "run.toml").write_text("".join(cases))
+    given = ("--config", "run.toml", "--methods", "exact_posterior,laplace", "--jobs", "1")
+    code, _, errors = concord(*given, "--only", "posterior_agreement", "--fail-on", "no")
+    assert (code, "no method was graded" in errors) == (0, False)
 
 
 # --- the environment ----------------------------------------------------------------------------

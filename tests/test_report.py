@@ -1288,6 +1288,7 @@ def test_rows_of_unequal_known_variance_are_standardised_before_they_are_drawn()
         (0.0, 0.0, "0"),
         (0.0, 0.02, "0.000 ± 0.020"),
         (1.0, float("nan"), "1"),
+        (1e300, 1e-20, "1.000000000e+300 ± 1.0e−20"),
     ],
 )
 def test_numbers_have_the_digits_their_error_bears_out(

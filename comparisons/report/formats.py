@@ -39,7 +39,7 @@ def _format(value: float, error: float) -> str:
         return ".4g"
     size = max(abs(value), error)
     if not 1e-4 <= size < 1e6 or error < 1e-8:
-        return f".{max(0, min(8, math.floor(math.log10(size / error)))) + 1}e"
+        return f".{max(0, math.floor(min(8, math.log10(size / error)))) + 1}e"
     return f".{max(0, 1 - math.floor(math.log10(error)))}f"
 
 

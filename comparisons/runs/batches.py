@@ -1,9 +1,8 @@
 """Batches of replicates: measured here or by Dask workers, summarised, kept as they finish.
 
-A batch depends on its replicates' indices alone, so that neither the number of workers nor the
-order in which they finish changes a number.  A replicate that fails is counted with its reason and
-the rest of its batch is kept; a worker that dies costs the batch it was at, which another one makes
-again.
+A batch depends on its replicates' indices alone, and on no other batch nor on who makes it.  A
+replicate that fails is counted with its reason and the rest of its batch is kept; the batch of a
+worker that dies is made again.
 """
 
 import json
@@ -43,10 +42,7 @@ class Measured(NamedTuple):
     """The result of a batch."""
 
     columns: dict[str, np.ndarray]
-    """By name, one row per replicate: NaN where it failed, +∞ where it was not asked for.
-
-    Empty where every replicate failed.
-    """
+    """By name, a row per replicate: NaN where it failed, +∞ where not asked; {} if all failed."""
     failures: dict[str, int]  # how many replicates failed, by reason
 
 

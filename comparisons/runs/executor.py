@@ -219,7 +219,12 @@ class Cluster(contextlib.AbstractContextManager["Cluster"]):
         def submit() -> None:
             while waiting and len(running) < self._places():
                 attempt = waiting.popleft()
-                running[self._submitted(call, attempt, start, ended)] = attempt
+                attempt.doing, attempt.worker, attempt.place = start, 0, ""
+                log = str(self.log) if self.log and self._own else ""
+                arguments = (attempt.arguments, attempt.skip, str(attempt.events), log)
+                future = self.client.submit(perform, call, *arguments, pure=False)
+                future.add_done_callback(ended.put)
+                running[future] = attempt
 
         try:
             with signals.polled():
@@ -277,14 +282,6 @@ class Cluster(contextlib.AbstractContextManager["Cluster"]):
         if self.scheduler is None:
             return self.jobs if self.client else 0
         return max(1, sum(self.client.nthreads().values()))
-
-    def _submitted(self, call: str, attempt: _Attempt, start: str, ended: Any) -> Any:
-        attempt.doing, attempt.worker, attempt.place = start, 0, ""
-        log = str(self.log) if self.log and self._own else ""
-        arguments = (call, attempt.arguments, attempt.skip, str(attempt.events), log)
-        future = self.client.submit(perform, *arguments, pure=False)
-        future.add_done_callback(ended.put)
-        return future
 
     def _watch(self) -> None:
         """Starts processes anew if none has come back; workers of others are waited for."""

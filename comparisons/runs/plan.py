@@ -121,7 +121,9 @@ def model_spec(case: CaseSettings) -> dict[str, Any]:
         programs = {name: f"{path.absolute()}:{what}" for name, (path, what) in named.items()}
         return {**spec, "programs": programs, "names": dict(case.names)}
     values = dumped(built(model_class(case.model), case.set))
-    return {**spec, "model": _absolute(case.model), "set": values}
+    path, colon, name = case.model.rpartition(":")
+    model = f"{Path(path).absolute()}:{name}" if colon else case.model
+    return {**spec, "model": model, "set": values}
 
 
 def studied_model(spec: Mapping[str, Any], truth: Mapping[str, Any] | None = None) -> Model:
@@ -141,12 +143,6 @@ def model_class(reference: str) -> type[Model]:
     if reference.endswith(".py"):
         raise ConfigError(f"{reference}: name the class too, as in {reference}:MyModel")
     return lookup("model", reference, subclasses(models.catalogue, Model))
-
-
-def _absolute(reference: str) -> str:
-    """The same `file.py:name`, or name of the catalogue, from any working directory."""
-    path, colon, name = reference.rpartition(":")
-    return f"{Path(path).absolute()}:{name}" if colon else reference
 
 
 def built[T](cls: type[T], values: Mapping[str, Any]) -> T:

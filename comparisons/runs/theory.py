@@ -1,8 +1,7 @@
 """The claims of the theory, each shown by running it: entries to demonstrations.
 
-An entry's numbers depend on its name, the seed and the effort alone, so that neither the number of
-workers nor the order in which they finish changes one.  What was shown is kept, so that an
-interrupted run goes on and an unchanged one shows nothing anew.
+An entry's numbers depend on its name, the seed and the effort alone.  What was shown is kept, so
+that an interrupted run goes on and an unchanged one shows nothing anew.
 """
 
 from __future__ import annotations
