@@ -31,47 +31,28 @@ type Verdicts = Mapping[str, Sequence[Verdict]]  # those of each claim, by its n
 
 @final
 class Line(NamedTuple):
-    """One method.
+    """One method, or several that agree; NaN is what is not known."""
 
-    Attributes:
-        method: its label, or those of several that agree.
-        numbers: mean ± sd of each shown quantity, as text.
-        holds: what its 95 % interval holds of the posterior at worst; NaN where unknown.
-        khat: Pareto's k̂ of the posterior over it; NaN where it is not a fitted law.
-        mark: its grade; "" for the reference and for other samplers.
-        words: the grade or the agreement in words.
-        seconds: how long the fit took; NaN where unknown.
-    """
-
-    method: str
-    numbers: tuple[str, ...]
-    khat: float
-    holds: float
-    mark: str
-    words: str
-    seconds: float
+    method: str  # its label
+    numbers: tuple[str, ...]  # mean ± sd of each shown quantity, as text
+    khat: float  # Pareto's k̂ of the posterior over it, where it is a fitted law
+    holds: float  # what its 95 % interval holds of the posterior at worst
+    mark: str  # its grade; "" for the reference and for other samplers
+    words: str  # the grade or the agreement in words
+    seconds: float  # that the fit took
 
 
 @final
 class FirstScreen(NamedTuple):
-    """The first screen of a case.
-
-    Attributes:
-        reference: what the others are held against, in words; "" without one.
-        sentence: the answer.
-        warnings: what stands above it.
-        shown: flat names of the quantities in the lines.
-        lines: the reference first.
-        notes: whether the two programs are one model, and what could not be fitted and why.
-    """
+    """The first screen of a case."""
 
     title: str
-    reference: str
-    sentence: str
-    warnings: tuple[str, ...]
-    shown: tuple[str, ...]
-    lines: tuple[Line, ...]
-    notes: tuple[str, ...]
+    reference: str  # what the others are held against, in words; "" without one
+    sentence: str  # the answer
+    warnings: tuple[str, ...]  # what stands above it
+    shown: tuple[str, ...]  # flat names of the quantities in the lines
+    lines: tuple[Line, ...]  # the reference first
+    notes: tuple[str, ...]  # are the programs one model; what could not be fitted, and why
 
     @property
     def rows(self) -> list[tuple[str, ...]]:

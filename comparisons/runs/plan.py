@@ -219,9 +219,9 @@ def _refuse_unknown(kind: str, names: Iterable[str], valid: Collection[str]) -> 
     refuse([f"unknown {kind} {name!r}.{did_you_mean(name, valid)}" for name in unknown])
 
 
-def title(module: ModuleType) -> str:
-    """The first line of a comparison's statement."""
-    return (inspect.getdoc(module) or module.__name__).partition("\n")[0].rstrip(".")
+def title(entry: ModuleType | type) -> str:
+    """The first line of an entry's statement."""
+    return (inspect.getdoc(entry) or entry.__name__).partition("\n")[0].rstrip(".")
 
 
 def _specs(case: CaseSettings) -> list[dict[str, Any]]:

@@ -66,15 +66,18 @@ class Report(AbstractContextManager["Report"]):
         return f"{len(self._done)} of {len(self._known)} fits"
 
     def told(self, slug: str, event: str, name: str, seconds: float) -> None:
+        if event in ("fit", *ENDED):
+            self._known.add((slug, name))
         if event == "warning":
             complain(name)
         elif event in ENDED:
-            self._ended(slug, event, name, seconds)
+            self._done.add((slug, name))
+            if event == "failed" or not self._bar.live.is_started:
+                spent = ENDED[event] or f"{seconds:.1f} s"
+                complain(f"[{len(self._done)}/{len(self._known)}] {slug} {name}: {spent}")
         elif event == "ended":
             self._running.pop(slug, None)
         elif event in ("fit", "compare"):
-            if event == "fit":
-                self._known.add((slug, name))
             self._running[slug] = f"{slug} {name}"
         self._bar.update(
             self._bar.task_ids[0],
@@ -82,13 +85,6 @@ class Report(AbstractContextManager["Report"]):
             total=len(self._known),
             description=escape("; ".join(self._running.values())),
         )
-
-    def _ended(self, slug: str, event: str, name: str, seconds: float) -> None:
-        self._known.add((slug, name))
-        self._done.add((slug, name))
-        if event == "failed" or not self._bar.live.is_started:
-            spent = ENDED[event] or f"{seconds:.1f} s"
-            complain(f"[{len(self._done)}/{len(self._known)}] {slug} {name}: {spent}")
 
 
 @final

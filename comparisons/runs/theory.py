@@ -4,37 +4,32 @@ An entry's numbers depend on its name, the seed and the effort alone.  What was 
 that an interrupted run goes on and an unchanged one shows nothing anew.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import inspect
 import json
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from types import ModuleType
+from typing import Any, final
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from comparisons import theory
 from comparisons.exhibits import Curves, Shown, Table
+from comparisons.runs.executor import Executor
 from comparisons.runs.remote import require_same
+from comparisons.store.entries import Store
 from comparisons.store.keys import digest, source_digest, versions
 from comparisons.verdict import Verdict, not_comparable
 from models.errors import FitError
 from models.errors import told as reason
 from models.programs.density import require_float64
 from models.registry import entries
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from types import ModuleType
-
-    from comparisons.runs.executor import Executor
-    from comparisons.store.entries import Store
 
 NAME = "theory"  # the name of all of it on the command line
 _VERDICT = TypeAdapter(Verdict)
@@ -83,9 +78,6 @@ def demonstrations(
         executor: who shows it.
         told: told of (`fit`, `fitted`, `stored` or `failed`; the entry; seconds), and of
             (`warning`; a message; 0).
-
-    Raises:
-        StoreError: the store cannot be read or written.
     """
     found: dict[str, Demonstration] = {}
     tasks = {}

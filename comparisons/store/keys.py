@@ -91,14 +91,6 @@ def digest(description: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def files_digest(paths: Iterable[Path]) -> str:
-    """SHA-256 of files as they are, whatever they hold, in alphabetical order."""
-    total = hashlib.sha256()
-    for path in sorted(paths):
-        total.update(hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()
-
-
 @cache
 def versions() -> dict[str, str]:
     """Versions of Python, of the processor family and of every library that can change a number."""

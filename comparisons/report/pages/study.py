@@ -36,12 +36,7 @@ _MANY = 10**8  # data sets that nobody will draw
 
 
 def write(study: Study, out: Path, command: str) -> Path:
-    """Writes the page of a study, and its rows into `study.csv` beside those of other studies.
-
-    Raises:
-        ConfigError: somebody else's file is in the place of one of them.
-        StoreError: the directory cannot be written.
-    """
+    """Writes the page of a study, and its rows into `study.csv` beside those of other studies."""
     title = model_title(study.model)
     page = _file(study.name, title)
     with published(out) as stage:

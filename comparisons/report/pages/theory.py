@@ -33,10 +33,6 @@ def write(demonstrations: Sequence[Demonstration], out: Path, command: str) -> P
 
     Returns:
         The path of the page that ties them together.
-
-    Raises:
-        ConfigError: somebody else's file is in the place of one of them.
-        StoreError: the directory cannot be written.
     """
     same = {"command": command, "overview": (out / "index.html").is_file(), "file": "theory.csv"}
     pages = {_page(found.name): found for found in demonstrations}

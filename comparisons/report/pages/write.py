@@ -31,11 +31,6 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path,
 
     Returns:
         The path of the first page, and the first screen of each case.
-
-    Raises:
-        ConfigError: a case's `slug` is no name for a page, two cases share one, or somebody else's
-            file is where one of ours would be.
-        StoreError: the disk is full, read-only or gone; an earlier report is intact.
     """
     check_slugs(results)
     with published(out) as stage:

@@ -8,16 +8,8 @@ from comparisons.report.facts import Facts, provenance
 from comparisons.report.figures import runs as figures
 from comparisons.report.formats import listed, number, percent, seconds, with_error
 from comparisons.report.headline import Row
-from comparisons.report.sections.parts import (
-    Column,
-    Section,
-    Table,
-    claims,
-    marks,
-    numbers,
-    table,
-    words,
-)
+from comparisons.report.sections import parts
+from comparisons.report.sections.parts import Section, Table, claims, marks, numbers, table, words
 from comparisons.report.tables import LADDER, OPTIMISERS, lists, sampled, table_rows
 from comparisons.verdict import HOLDS
 from inference.method import label
@@ -59,7 +51,7 @@ def trust(known: Facts) -> Section:
 
 def engines_table(rows: Sequence[Row], *, cases: bool = False) -> Table:
     """The libraries' own fits, of `Facts.rows`; of several cases, these are named."""
-    columns: dict[str, Column] = {
+    columns = {
         "engine": words("engine"),
         "from its own target, sd": numbers("off", 0.01),
         "verdict": words(lambda row: row["trouble"] or row["outcome"].lower() or "–"),
@@ -80,18 +72,18 @@ def engines_table(rows: Sequence[Row], *, cases: bool = False) -> Table:
     )
 
 
-def _seconds(name: str) -> Column:
+def _seconds(name: str) -> parts.Column:
     return numbers(lambda row: seconds(row[name]))
 
 
-def _columns(*names: str) -> dict[str, Column]:
+def _columns(*names: str) -> dict[str, parts.Column]:
     """Columns of rows that are tuples of texts."""
     return {name: words(place) for place, name in enumerate(names)}
 
 
 def _convergence(known: Facts) -> Table:
     rows = known.rows["convergence"]
-    columns: dict[str, Column] = {
+    columns = {
         "method": words("method"),
         "draws": numbers("draws"),
         "R-hat": numbers("rhat", 0.001),
@@ -227,7 +219,7 @@ def calibration(known: Facts) -> Section | None:
     rows = known.studied
     if not rows:
         return None
-    columns: dict[str, Column] = {
+    columns = {
         "quantity": words("quantity"),
         "of": words("parameter"),
         "method": words("method"),
