@@ -128,6 +128,8 @@ def test_lists(concord) -> None:
         (("run", "--pymc", "port.py"), "port.py:model"),
         (("run", "--pymc", "port.py:build"), "port.py: no such file"),
         (("run", "--pymc", "port.py:build", "--names", "b"), "--names b: expected A=B"),
+        (("run", "--pymc", "port.py:build", "--names", "a=b"), "--names is for two programs"),
+        (("check", "gaussian", "--names", "a=b"), "--names is for two programs"),
         (("run", "gaussian", "--sed", "1"), "No such option"),
         (("--seed", "1", "list", "models"), "options go after the command"),
         (("--config", "no.toml"), "no.toml"),

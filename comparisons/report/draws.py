@@ -112,7 +112,10 @@ def replicates(result: CaseResult, source: Method) -> Replicates | str:
         if isinstance(model, HasOwnPrograms):
             replicated = model.simulated_sets(rng, values)
         elif len(data.data_vars) == 1:
-            replicated = _simulated(model, data, values, rng)
+            n, rows = units(model, data), zip(*values.values(), strict=True)
+            points: list[Any] = [dict(zip(values, row, strict=True)) for row in rows]
+            sets = [model.simulate(rng, point, n) for point in points]
+            replicated = {str(x): np.stack([one[x].values for one in sets]) for x in data.data_vars}
         else:
             observed, replicated = _conditional(model, data, values, rng)
         observed = observed or {name: data[name].values for name in replicated}
@@ -120,16 +123,6 @@ def replicates(result: CaseResult, source: Method) -> Replicates | str:
         return f"the model could not replicate the data: {type(error).__name__}: {error}"
     found = _columns(data, observed), _columns(data, replicated, 1)
     return Replicates(*found, label(source), given=len(data.data_vars) > 1)
-
-
-def _simulated(
-    model: Model, data: xr.Dataset, values: Mapping[str, np.ndarray], rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Whole data sets."""
-    n, size = units(model, data), len(next(iter(values.values())))
-    points: list[Any] = [{name: x[index] for name, x in values.items()} for index in range(size)]
-    sets = [model.simulate(rng, point, n) for point in points]
-    return {str(name): np.stack([one[name].values for one in sets]) for name in data.data_vars}
 
 
 def _conditional(

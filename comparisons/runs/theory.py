@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from comparisons import theory
+from comparisons.case import Progress
 from comparisons.exhibits import Curves, Shown, Table
 from comparisons.runs.executor import Executor
 from comparisons.runs.remote import require_same
@@ -67,7 +68,7 @@ def demonstrations(
     effort: int,
     store: Store,
     executor: Executor,
-    told: Callable[[str, str, float], None],
+    told: Progress,
 ) -> list[Demonstration]:
     """Everything there is to show, alphabetical.
 
@@ -112,7 +113,7 @@ def _show(
     expected: str,
     *,
     skip: Mapping[str, str],
-    tell: Callable[[str, str, float], None],
+    tell: Progress,
 ) -> dict[str, Any]:
     """The `content` of an entry and the `seconds` that it took, on a worker.
 

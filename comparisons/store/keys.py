@@ -250,7 +250,10 @@ def _text(path: Path) -> str:
 
 @cache
 def _parsed(text: str) -> _Source:
-    tree = ast.parse(text)
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):  # nobody imports it: it bears the name of what somebody does
+        return _Source(hashlib.sha256(text.encode()).hexdigest(), frozenset(), {})
     exports = {alias: name for alias, name, _ in _imports(tree.body, types=True)}
     imports = list(_imports(tree.body))
     known = {alias: name._replace(scanned=head) for alias, name, head in imports}
