@@ -91,10 +91,10 @@ def study(
         ConcordError: the study, a name, a number, the data or a program cannot be used; says why.
     """
     find_study(name)
-    programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
-    given = chosen(model, opened(data), programs, latent=latent, likelihood=likelihood)
+    data, programs = opened(data), {"pymc": pymc, "numpyro": numpyro, "names": names}
+    given = chosen(model, data, programs, latent=latent, likelihood=likelihood)
     own = data is None or isinstance(given, HasOwnPrograms)
-    model = at_truth(given if own else adopt_class(given, opened(data)), truth)
+    model = at_truth(given if own else adopt_class(given, data), truth)
     setting = Setting(model, seed, sequence("methods", methods, Method, "(cc.NUTS(),)"), tolerance)
     ladder, module = _ladder(model, n, replicates, seed), prepared(name, setting)
     with tempfile.TemporaryDirectory() as folder:

@@ -2,8 +2,7 @@
 
 A worker that dies is replaced and its task tried once more; what kills a worker twice is left out
 of the task, with the reason, or is itself given up where it has no parts.  What a task tells goes
-through a file, one line at a time, since a message that is under way when its worker is killed
-would be lost.
+through a file: a message that is under way when its worker is killed would be lost.
 """
 
 import contextlib

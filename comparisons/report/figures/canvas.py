@@ -7,7 +7,7 @@ import base64
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from textwrap import fill
 from typing import Any, NamedTuple
 
@@ -124,14 +124,12 @@ def rows(labels: Sequence[str], title: str = "") -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def handles(axes: Axes) -> dict[str, Any]:
-    """The lines of a panel by label."""
-    lines, labels = axes.get_legend_handles_labels()
-    return dict(zip(labels, lines, strict=True))
-
-
-def key(labels: Mapping[str, Any]) -> Figure:
-    """The legend of the panels as one of its own: handles by label."""
+def key(*panels: Figure) -> Figure:
+    """The legend of some panels as one of its own."""
+    labels: dict[str, Any] = {}
+    for axes in (axes for panel in panels for axes in panel.axes):
+        lines, names = axes.get_legend_handles_labels()
+        labels |= zip(names, lines, strict=True)
     figure = Figure(figsize=(WIDTH, 0.1 + 0.17 * sum(1 + len(name) // 46 for name in labels)))
     names = [fill(name, 46) for name in labels]
     figure.legend([*labels.values()], names, loc="upper left", frameon=False, fontsize=8)

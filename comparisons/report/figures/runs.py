@@ -93,19 +93,20 @@ def densities(drawn: Comparable, names: Sequence[str]) -> canvas.Picture | None:
     if not chosen or not shown:
         return None
     labels = canvas.unique([canvas.marked(method, drawn) for method in chosen.values()])
-    figures, lines = list[Figure](), {}
+    figures = list[Figure]()
     for place, name in enumerate(canvas.unique(shown)):
         figure, axes = canvas.panel(2.0, name, left=0.15)
         for i, (text, method) in enumerate(zip(labels, chosen.values(), strict=True)):
             colour = canvas.COLOURS[i % len(canvas.COLOURS)]
             dashes = "--" if method in drawn.normal else "-"
-            (lines[text],) = axes.plot(*_curve(drawn, method, place), dashes, color=colour, lw=1)
+            curve = _curve(drawn, method, place)
+            axes.plot(*curve, dashes, color=colour, linewidth=1, label=text)
         axes.set_yticks([])
         axes.set_ylim(0)
         axes.spines["left"].set_visible(False)
         figures.append(figure)
     return canvas.picture(
-        [*figures, canvas.key(lines)],
+        [*figures, canvas.key(*figures)],
         "densities",
         f"Densities of {', '.join(shown)} under {', '.join(map(label, chosen.values()))}.",
         "Density of every method with an sd, by one engine: kernel estimates from all draws; "

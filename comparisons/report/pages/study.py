@@ -47,8 +47,8 @@ def write(study: Study, out: Path, command: str) -> Path:
         ]
         put(stage, {"study.csv": csv_text(COLUMNS, [*others, *_rows(study, title)])})
         overview = (out / "index.html").is_file()
-        put(stage, {page: study_page(study, command, overview=overview)})
-        put(stage, {"studies.html": studies_page(out, stage, command)})
+        own = study_page(study, command, overview=overview)
+        put(stage, {page: own, "studies.html": studies_page(out, stage, command)})
     return out / page
 
 
