@@ -210,6 +210,12 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
     assert (found.seed, found.profile, found.methods) == (0, "quick", ("nuts",))
 
 
+def test_no_directory_bears_a_zero_byte_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('out = "mine\\u0000"\n')
+    _, [mistake] = settings({}, tmp_path / "run.toml")
+    assert "run.toml: out: " in mistake
+
+
 def test_set_reads_toml_values_and_plain_text() -> None:
     assert parse_set(["k=2", "a = [1, 2.5]", "covariance=tied", "b=true", 'c="2"', "d="]) == {
         "k": 2,

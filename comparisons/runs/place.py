@@ -64,8 +64,9 @@ def place(
         store.sweep()
         jobs, log = settings.jobs or os.cpu_count() or 1, output.path / _LOG
         workers, environment = min(jobs, cases or jobs), {} if cases else ONE_THREAD
-        at, limit = settings.scheduler, settings.timeout
-        cluster = Cluster(workers, at, store.root, log, environment, limit)
+        cluster = Cluster(
+            workers, settings.scheduler, store.root, log, environment, settings.timeout
+        )
         yield output, store, Here(settings.debug) if here else cluster
         note_used(output.path, names[0], store.used)
 
