@@ -9,8 +9,7 @@ _MINUS = re.compile(r"(?<![\w.)\[\]-])-(?=[\d.∞])|(?<=\de)-(?=\d)")
 _OPG = re.compile(r"\bopg\b(?!\])")
 _NOTHING = 1e-8  # an error far below any size that prints
 _SHORTEST = 0.001  # seconds
-_LONGEST = 160
-"""Characters of a name or a sentence before it is cut, so that a hostile one cannot fill a page."""
+_LONGEST = 160  # characters of a name or a sentence: a hostile one must not fill a page
 
 
 def number(value: float, error: float = 0.0) -> str:

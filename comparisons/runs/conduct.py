@@ -38,12 +38,9 @@ from models.settings import MOST, check_seed, sequence
 from models.spec import Model
 
 BATCH = 250  # most replicates of a batch: what a killed study loses
-_SHARE = 1 / 20
-"""Most of a worker's memory that the simulated data of a batch take: what is computed of them takes
-as much again a few times."""
+_SHARE = 1 / 20  # of a worker's memory, for a batch's data: what is computed of them takes more
 _OPEN = {"UNSURE", "CONSISTENT"}  # what more replicates may still turn into AGREE or DIFFER
-FIRST = 1_000
-"""Replicates before the first look at the verdicts; each further look is at twice as many."""
+FIRST = 1_000  # replicates before the first look at the verdicts; each further look is at twice
 _TIMES = 4  # the second N of a user's own programs is so many times that of their data
 _LEAST = 100  # fewest replicates that may be asked for
 

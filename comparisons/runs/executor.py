@@ -31,8 +31,7 @@ from comparisons.store.output import write_whole
 from inference.threads import THREADS
 from models.errors import ConfigError, FitError, StoreError
 
-ONE_THREAD = {THREADS: "1", "PJRT_NPROC": "1"}
-"""Environment of a worker that computes in one thread, as JAX does then, too."""
+ONE_THREAD = {THREADS: "1", "PJRT_NPROC": "1"}  # of a worker that computes in one, JAX too
 _DASK = {
     "distributed.scheduler.allowed-failures": 0,  # who tries again is decided here
     "distributed.scheduler.worker-ttl": None,  # a long compilation is no death
@@ -57,8 +56,7 @@ class LostError(FitError):
 
 
 type Told = Callable[[str, str, str, float], None]
-"""Told (task, event, name, seconds): the events of a case's progress, `compare`, `warning` (a
-message), `ended`."""
+"""(task, event, name, seconds); events: a case's, `compare`, `warning` (a message), `ended`."""
 type Executor = Here | Cluster  # does the work, and ends what it started as its context ends
 
 

@@ -37,8 +37,7 @@ from models.programs.support import outside_support
 from models.registry import entries, lookup, subclasses
 from models.spec import Model
 
-_ANYWHERE = 2**28
-"""Bytes below which nothing is looked at: to find out how many there are takes most of a second."""
+_ANYWHERE = 2**28  # bytes that there are: to find out how many takes most of a second
 
 
 class Plan(NamedTuple):

@@ -41,12 +41,7 @@ from models.errors import FitError, printable, told
 
 
 def run(settings: Settings, command: str, mistakes: Sequence[str] = ()) -> tuple[Path, int]:
-    """Runs cases and writes the report, which repeats the command.
-
-    Args:
-        settings: what to run.
-        command: the command line.
-        mistakes: what is known to be wrong with the settings, to be told with what else is.
+    """Runs cases and writes the report, which repeats the command; `mistakes` are known already.
 
     Returns:
         The path of the first page, and the exit code: 0 all hold, 1 some verdict is DIFFER or some

@@ -48,7 +48,7 @@ class Settings(BaseModel):
     only: tuple[str, ...] = ()
     profile: Literal["quick", "standard", "thorough"] = "standard"
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
-    out: Annotated[str, Field(pattern=r"^[^\x00]+$")] = "reports"
+    out: Annotated[str, Field(pattern=r"^[^\x00]*$")] = "reports"
     jobs: Annotated[int, Field(ge=1, le=1024)] | None = None
     scheduler: str | None = None
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 21_600

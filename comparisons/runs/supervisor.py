@@ -29,8 +29,7 @@ from comparisons.runs import signals
 GRACE = 3.0  # seconds that the working process has to end by itself when it is asked to
 _POLL = 0.1
 _KEPT = "finished fits are kept"
-_LEAVING = ("_exit", "abort", "execv", "execve", "kill")
-"""Functions of `os` by which code can end its process without an exception."""
+_LEAVING = ("_exit", "abort", "execv", "execve", "kill")  # of `os`: end it without exception
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in', re.MULTILINE)
 _OURS = tuple(
     f"{folder}{os.sep}"

@@ -54,8 +54,7 @@ LIBRARIES = (
 """Distributions whose versions can change a number."""
 _ROOT = Path(__file__).parents[2]
 _OURS = ("models", "inference", "comparisons", "concord")
-_PLUMBING = ("comparisons/store", "comparisons/report", "comparisons/runs")
-"""No number depends on how it is kept, shown and asked for."""
+_PLUMBING = ("comparisons/store", "comparisons/report", "comparisons/runs")  # makes no number
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # fields that hold statements
 
 

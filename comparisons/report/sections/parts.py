@@ -40,8 +40,7 @@ _HEADINGS: dict[Outcome, str] = {
 LONG = 40  # rows beyond which a table is folded
 MOST = 500  # rows that a page shows of a table; its file has all
 
-type Get = str | int | Callable[[Any], str]
-"""The key of a cell in its row, or what makes the cell's text of the row."""
+type Get = str | int | Callable[[Any], str]  # a cell's key in its row, or what makes its text
 
 
 class Cell(NamedTuple):
