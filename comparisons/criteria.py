@@ -33,6 +33,7 @@ from inference.posterior.importance import Importance
 from inference.posterior.labels import log_modes
 from inference.posterior.points import terms
 from inference.posterior.stored import log_likelihoods
+from models.capabilities import HasOwnPrograms
 from models.errors import FitError
 from models.programs.density import density, units
 from models.spec import Model
@@ -63,9 +64,14 @@ def deviances(log_likelihood: float, k: int, n: int) -> dict[str, float]:
     }
 
 
+def sample_size(model: Model, data: xr.Dataset) -> int:
+    """The N of BIC: units, or rows where a user's own programs have one unit."""
+    return model.size if isinstance(model, HasOwnPrograms) else units(model, data)
+
+
 def by_fit(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> Iterator[Criterion]:
     """The criteria that every fit which can be relied on gives by itself."""
-    k, n = density(model, data).size, units(model, data)
+    k, n = density(model, data).size, sample_size(model, data)
     for method, fit in fits.items():
         found: dict[str, float] = {}
         if fit.problems:

@@ -128,6 +128,12 @@ def posterior_size(posterior: Estimate) -> float:
     return min((one.sd / one.location_error) ** 2 for one in moving)
 
 
+def coordinate_names(target: Density) -> list[str]:
+    """Flat names of a density's coordinates, by the parameters that they are of."""
+    names = target.coordinates
+    return [f"{n}[{names[:i].count(n)}]" if names.count(n) > 1 else n for i, n in enumerate(names)]
+
+
 def parameter_draws(case: Case, fit: Estimate, target: Density) -> np.ndarray:
     """A fit's draws in the unconstrained space of a density, shape (chain, draw, k)."""
     assert fit.draws is not None

@@ -6,7 +6,8 @@ difference r that must be seen, and z the two-sided normal quantile of the false
 * AGREE            |d| + z·e ≤ b            inside the bound even at the far end of the interval
 * CONSISTENT       |d| ≤ z·e ≤ r            no difference seen, and one of r would have been
 * EXPLAINED        neither, but a named theory predicts most of d and its value agrees
-* DIFFER           |d| − z·e > b            outside the bound even at the near end
+* DIFFER           |d| − z·e > b            outside the bound even at the near end, and more than
+                                            noise parts it from what a named theory predicts
 * UNSURE           the rest: says how many times more draws would decide
 * NOT COMPARABLE   an input is missing, degenerate, not converged or undefined
 
@@ -118,9 +119,13 @@ class Verdict:
             return "AGREE"
         if difference <= blur <= self.resolution:
             return "CONSISTENT"
-        if self._explained:
+        left = inf if self.predicted is None else abs(self.observed - self.predicted)
+        foreseen = left <= blur + self.prediction_error
+        most = 0.5 * abs(self.observed - self.expected)  # of what a theory is to account for
+        if foreseen and left < most:
             return "EXPLAINED"
-        return "DIFFER" if difference - blur > self.bound else "UNSURE"
+        perhaps = foreseen and left - blur < most
+        return "DIFFER" if difference - blur > self.bound and not perhaps else "UNSURE"
 
     @property
     def remedy(self) -> str:
@@ -149,15 +154,6 @@ class Verdict:
     def bounds_off(self) -> float:
         """The same in bounds as they are without a tolerance; 0 where it is not known."""
         return self.excess * self.tolerance / self.bound if isfinite(self.observed) else 0.0
-
-    @property
-    def _explained(self) -> bool:
-        if self.predicted is None:
-            return False
-        left = abs(self.observed - self.predicted)
-        # a theory explains a departure that it accounts for most of
-        most = left < 0.5 * abs(self.observed - self.expected)
-        return most and left <= self.z * self.error + self.prediction_error
 
 
 def not_comparable(claim: str, cause: str, **fields: Any) -> Verdict:

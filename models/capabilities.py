@@ -47,6 +47,8 @@ class HasOwnPrograms(Protocol):
         draws_by_itself: whether its programs draw its data, not a class of the user's.
         likelihood_problem: why its likelihood must not be maximised, as a sentence; "" if it may.
         prior_problem: why its prior cannot be drawn from, as a sentence; "" if it can.
+        exchanged: the parameters with an entry for each of the components that can change places.
+        integrated: the latent variables that are integrated out.
     """
 
     source: str
@@ -58,6 +60,8 @@ class HasOwnPrograms(Protocol):
     draws_by_itself: bool
     likelihood_problem: str
     prior_problem: str
+    exchanged: tuple[str, ...]
+    integrated: tuple[Parameter, ...]
 
     def known_as(self, name: str, source: str, truth: Mapping[str, Any] | None = None) -> Any:
         """The same model under another name and digest, to be studied at a truth if one is given.

@@ -18,6 +18,7 @@ import pytest
 from adopted_pairs import some
 
 import concord as cc
+from comparisons.criteria import sample_size
 from models.programs.density import density, languages, units
 
 pytestmark = [
@@ -52,5 +53,7 @@ def test_both_programs_have_the_likelihood_of_every_unit(name: str) -> None:
     found = np.asarray(one.log_likelihood(u))
     assert found.shape == (units(model, model.data),)
     assert np.isfinite(found).all()
+    # of one unit, BIC counts the rows
+    assert sample_size(model, model.data) > 1
     # JAX's betaln and PyMC's jitter of a kernel are good to a few 1e-7
     np.testing.assert_allclose(other.log_likelihood(across), found, rtol=5e-6, atol=1e-6)

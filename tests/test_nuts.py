@@ -192,3 +192,20 @@ def test_a_sampler_that_raises_is_a_failed_fit(monkeypatch: pytest.MonkeyPatch) 
 def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         NUTS(**settings)
+
+
+def test_chains_that_tell_too_little_go_on_from_where_they_are() -> None:
+    few = NUTS(warm_up=200, draws=60).fit(GAUSSIAN, data(GAUSSIAN), np.random.default_rng(0))
+    assert few.draws is not None
+    assert few.draws["posterior"].sizes["draw"] in (120, 180, 240)
+    assert nuts.TIMES * 60 == 240
+    enough = fitted(GAUSSIAN, "numpyro")
+    assert enough.draws is not None
+    assert enough.draws["posterior"].sizes["draw"] == 750
+    assert enough.record.attrs["target_accept"] == 0.9
+
+
+def test_chains_that_diverge_run_again_with_shorter_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nuts, "DIVERGENT", -1.0)
+    again = NUTS(warm_up=200, draws=250).fit(GAUSSIAN, data(GAUSSIAN), np.random.default_rng(0))
+    assert again.record.attrs["target_accept"] == nuts.SHORT_STEPS

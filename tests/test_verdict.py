@@ -198,6 +198,13 @@ def test_a_theory_that_predicts_no_departure_explains_none() -> None:
     assert vague.outcome == "DIFFER"
 
 
+def test_a_departure_that_noise_alone_parts_from_its_prediction_is_unsure() -> None:
+    """The sd of a heavy tail of which some draws are seen, and by importance sampling none."""
+    seen = Verdict("x", 0.290, 0.163, 0.027, 0.016, predicted=0.215, prediction_error=0.02)
+    assert seen.outcome == "UNSURE"
+    assert replace(seen, error=0.003).outcome == "DIFFER"
+
+
 def test_a_prediction_does_not_touch_what_agrees() -> None:
     assert verdict(0.5, 0.1, predicted=99.0).outcome == "AGREE"
 

@@ -23,7 +23,7 @@ from scipy.stats import multivariate_normal
 from comparisons import criteria
 from comparisons.criteria import Criterion
 from comparisons.gate import difference_of_densities
-from comparisons.policy import EVIDENCE, PENALTY_SLOPE, Z
+from comparisons.policy import EVIDENCE, PARETO, PENALTY_SLOPE, Z
 from comparisons.reference import (
     Case,
     exact_posterior,
@@ -43,12 +43,12 @@ from inference.method import Method, label
 from inference.methods.laplace import Laplace
 from inference.methods.maximum_likelihood import MaximumLikelihood
 from inference.posterior.evidence import Measured, wbic
-from inference.posterior.importance import Mode, importance
+from inference.posterior.importance import Mode, importance, smoothed
 from inference.posterior.labels import canonical, log_modes
 from inference.posterior.points import terms
 from models.capabilities import HasClosedFormMaximum, HasExactPosterior, HasOrder
 from models.errors import ConcordError, FitError
-from models.programs.density import density, languages, per_unit, units
+from models.programs.density import density, languages, per_unit
 from models.programs.numpyro import numpyro_terms
 from models.programs.precision import float64
 from models.spec import Model
@@ -85,7 +85,7 @@ def fit_criteria(case: Case) -> Iterator[Criterion]:
     """Those of every fit that can be relied on."""
     fits = case.estimates("likelihood") | case.estimates("posterior")
     yield from criteria.by_fit(case.model, case.data, fits)
-    k, n = density(case.model, case.data).size, units(case.model, case.data)
+    k, n = density(case.model, case.data).size, criteria.sample_size(case.model, case.data)
     for sampler in samplers(case.estimates("posterior")):
         found = criteria.bridge_evidence(case, sampler)
         yield Criterion(label(sampler), "log_evidence", found.value, found.error, k, n)
@@ -114,7 +114,7 @@ def _gap(case: Case) -> Iterator[Verdict]:
         yield not_comparable(claim, str(error))
         return
     source = "exact" if exact_posterior(method) else f"bridge sampling of {label(method)}"
-    k, n = density(case.model, case.data).size, units(case.model, case.data)
+    k, n = density(case.model, case.data).size, criteria.sample_size(case.model, case.data)
     value = criteria.deviances(top.log_likelihood, k, n)["bic"]
     sides = {"bound": EVIDENCE, "method": label(method), "reference": "BIC"}
     verdict = partial(Verdict, "{quantity} − {reference}", expected=value, **sides)
@@ -128,14 +128,14 @@ def _gap(case: Case) -> Iterator[Verdict]:
 
 
 def _unit_information(case: Case, top: Estimate, found: Measured) -> Measured | None:
-    """The evidence under N(û, N J⁻¹) about one of the equal modes; None without a sampler to use.
+    """The evidence under N(û, N J⁻¹) about one of the equal modes; None where no draws tell it.
 
     Z' = Z·E[N(u | û, N J⁻¹) / π(u)] over the posterior, whose draws lie where that prior is flat.
     """
     posterior = next(iter(samplers(case.estimates("posterior")).values()), None)
     if posterior is None:
         return None
-    target, n = density(case.model, case.data), units(case.model, case.data)
+    target, n = density(case.model, case.data), criteria.sample_size(case.model, case.data)
     location = target.unconstrain(canonical(case.model, values_at(top)))
     information = observed(target, location)
     if invert(case.model, target, location, information).problem:
@@ -144,6 +144,8 @@ def _unit_information(case: Case, top: Estimate, found: Measured) -> Measured | 
     _, prior, jacobian = terms(target, n).totals(draws)
     wide = n * np.linalg.inv(information)
     weight = multivariate_normal(np.asarray(location), wide).logpdf(draws) - prior - jacobian
+    if not smoothed(weight)[1] < PARETO:
+        return None
     ratio = np.exp(weight - weight.max())
     error = ratio.std() / ratio.mean() / np.sqrt(posterior_size(posterior))
     log = found.value - log_modes(case.model) + weight.max() + float(np.log(ratio.mean()))
@@ -215,7 +217,7 @@ def _measured(case: Case, optimiser: Method, order: int, model: Model) -> _Order
         return _Order(order, k, _nothing(_WORDS, str(error)))
     try:
         top = _reliable(sibling, optimiser).log_likelihood
-        values = criteria.deviances(top, k, units(model, sibling.data))
+        values = criteria.deviances(top, k, criteria.sample_size(model, sibling.data))
         found = {name: Measured(value, 0.0) for name, value in values.items()}
     except FitError as error:
         found = _nothing(("log_likelihood", "aic", "bic"), str(error))
@@ -268,7 +270,7 @@ def _approximated(sibling: Case) -> dict[str, Measured]:
 def _order_criteria(case: Case) -> Iterator[Criterion]:
     if not isinstance(case.model, HasOrder):
         return
-    n = units(case.model, case.data)
+    n = criteria.sample_size(case.model, case.data)
     rows = _measured_orders(case)
     smallest = _smallest(rows) or np.inf
     for row in rows:

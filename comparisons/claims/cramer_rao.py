@@ -19,7 +19,7 @@ References: Lehmann & Casella (1998), Theory of Point Estimation, §2.5-2.6, §6
 (1998), Asymptotic Statistics, §8.2, §10.2.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -29,6 +29,7 @@ import scipy.linalg
 import xarray as xr
 
 from comparisons import policy
+from comparisons.criteria import sample_size
 from comparisons.reference import (
     Case,
     maximum,
@@ -76,6 +77,8 @@ TIMES, ENOUGH, MOST = 4, 500, 2_000
 that of the data, `MOST` if that is more, which is what the page then speaks of."""
 LADDER = (10, 50, 100, 500, 1_000, 5_000)
 """The same for models whose maximum has a closed form."""
+BLOCKS = 16
+"""Parts of the draws, each left out in turn, by which the error of a covariance is known."""
 LARGEST = {"quick": 5, "standard": 9, "thorough": 20}
 """Most free parameters of a model that is replicated, by profile."""
 
@@ -133,25 +136,46 @@ def _whole(
 
     Then N(θ̂, J⁻¹), the limit, against the normal law with the posterior's moments.
     """
-    law, k = (points.mean(axis=0), np.atleast_2d(np.cov(points, rowvar=False))), points.shape[1]
+    law, k = _moments(points), points.shape[1]
     exact = law if theory.problem else (theory.location, theory.covariance)
+    blocks = np.array_split(np.arange(len(points)), BLOCKS)
+    without = [_moments(np.delete(points, block, axis=0)) for block in blocks]
+
+    def eigenvalues(_: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+        return np.sqrt(scipy.linalg.eigh(covariance, bound, eigvals_only=True))
+
     # the extreme eigenvalues of a sample covariance stray by about √(k/n) times two
     stray = float(np.sqrt(2 / size) + np.sqrt(k / size)) / 2
-    claim = "{quantity} of (posterior covariance of {method}, bound), as sd"
-    for which, place in (("smallest", 0), ("largest", -1)):
-        here, there = (
-            float(np.sqrt(scipy.linalg.eigh(covariance, bound, eigvals_only=True)[place]))
-            for _, covariance in (law, exact)
-        )
-        numbers, words = (here, 1.0, stray * here), f"{which} generalised eigenvalue"
-        yield Verdict(claim, *numbers, policy.BOUND_EIGENVALUE, quantity=words), there
-    claim = "{quantity} of N(θ̂, J⁻¹) from the normal law of {method}, "
-    kullback = "KL divergence", "nats per parameter", _kl_normal, k
-    distance = "Wasserstein distance", "in sd per √parameter", _wasserstein_normal, np.sqrt(k)
-    sizes = (k / size, policy.NORMAL_DIVERGENCE), (float(np.sqrt(k / size)), policy.NORMAL_DISTANCE)
-    for (quantity, unit, measure, per), by in zip((kullback, distance), sizes, strict=True):
-        here, there = (float(measure(*one, *limit) / per) for one in (law, exact))
-        yield Verdict(claim + unit, here, 0.0, *by, quantity=quantity), there
+    ratio = "{quantity} of (posterior covariance of {method}, bound), as sd"
+    apart = "{quantity} of N(θ̂, J⁻¹) from the normal law of {method}, "
+    eigenvalue = 1.0, policy.BOUND_EIGENVALUE, stray
+    divergence = 0.0, policy.NORMAL_DIVERGENCE, k / size
+    distance = 0.0, policy.NORMAL_DISTANCE, float(np.sqrt(k / size))
+    rows: list[tuple[str, str, Callable[..., Any], tuple[float, float, float]]] = [
+        ("smallest generalised eigenvalue", ratio, lambda *at: eigenvalues(*at)[0], eigenvalue),
+        ("largest generalised eigenvalue", ratio, lambda *at: eigenvalues(*at)[-1], eigenvalue),
+        (
+            "KL divergence",
+            f"{apart}nats per parameter",
+            lambda m, s: _kl_normal(m, s, *limit) / k,
+            divergence,
+        ),
+        (
+            "Wasserstein distance",
+            f"{apart}in sd per √parameter",
+            lambda m, s: _wasserstein_normal(m, s, *limit) / np.sqrt(k),
+            distance,
+        ),
+    ]
+    for quantity, claim, measure, (value, negligible, least) in rows:
+        # of heavy tails by the jackknife, and what normal draws stray by at least
+        error = max(least, float(np.std([measure(*at) for at in without])) * (BLOCKS - 1) ** 0.5)
+        numbers = float(measure(*law)), value, error, negligible
+        yield Verdict(claim, *numbers, quantity=quantity), float(measure(*exact))
+
+
+def _moments(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return points.mean(axis=0), np.atleast_2d(np.cov(points, rowvar=False))
 
 
 def _wasserstein_normal(m0: np.ndarray, s0: np.ndarray, m1: np.ndarray, s1: np.ndarray) -> float:
@@ -218,15 +242,9 @@ def ladder(case: Case) -> tuple[Sampling, ...]:
     return tuple(_sampled(case, n) for n in steps)
 
 
-def _own_size(case: Case) -> int:
-    """The N of the case's data: units, or rows where a user's own programs have one unit."""
-    model = case.model
-    return model.size if isinstance(model, HasOwnPrograms) else units(model, case.data)
-
-
 def rungs(case: Case) -> tuple[int, ...]:
     """Units of the replicated data sets, smallest first: those of the data, and more."""
-    model, size = case.model, _own_size(case)
+    model, size = case.model, sample_size(case.model, case.data)
     if isinstance(model, HasOwnPrograms) and not model.grows:
         return (size,)
     found = [min(size, MOST)]
@@ -276,7 +294,7 @@ def repeated_sampling(case: Case) -> Iterator[Verdict]:
         yield not_comparable(f"{claim}, N = {{n}}", cause, n=one.n, **fields)
     if not rungs:
         return
-    top, size = rungs[-1], min(_own_size(case), MOST)
+    top, size = rungs[-1], min(sample_size(case.model, case.data), MOST)
     where = f"over {top.errors.replicates} data sets at the model's truth"
     for i, name in _varying(case, top):
         yield from _efficient(rungs, i, where, size, len(every) == 1, parameter=name, **fields)
@@ -302,6 +320,13 @@ def _efficient(
     variances = [one.variance(i) for one in rungs]
     departures = np.array([rung.value - 1 for rung in variances])
     near = np.abs(departures) < policy.ASYMPTOTIC
+    tail = 1 + rungs[-1].errors.replicates * rungs[-1].errors.relative[i] ** 2
+    if tail > policy.KURTOSIS:
+        cause = (
+            f"the asymptotics have not set in: estimates have kurtosis {tail:.0f}, normal ones 3"
+        )
+        yield not_comparable(claim, cause, quantity="variance", **fields)
+        return
     set_in, unset = near[-1] and near.sum() > 1, "the asymptotics have not set in: the variance is"
     left = policy.SHRINKS * abs(departures[-2]) if len(rungs) > 1 else 0.0
     # a departure that stays as N grows is no matter of asymptotics

@@ -19,6 +19,7 @@ import numpy as np
 from comparisons.policy import OPTIMUM, POSTERIOR, RESOLUTION, STANDARD_ERROR
 from comparisons.reference import (
     Case,
+    coordinate_names,
     exact_posterior,
     parameter_draws,
     same_moments,
@@ -164,17 +165,17 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
     claim = AGAINST.replace("{parameter}", "{parameter}, unconstrained")
     sides: dict[str, Any] = {"claim": claim, "method": label(method), "reference": words}
     if method.kind == "laplace" or (method.family == "full_rank" and runs == 1):
-        along, ratio, error = most_off(covariance, flat, _names(target))
+        along, ratio, error = most_off(covariance, flat, coordinate_names(target))
         open_ = np.hypot(expected[:, 3], observed[:, 3]) / expected[:, 2]
         error = float(np.hypot(error, ratio * open_.max()))
         told = {**sides, "claim": "{quantity}: {method} − {reference}", "quantity": f"sd {along}"}
         told |= {"observed": ratio, "expected": 1.0, "error": error, "bound": POSTERIOR}
         yield Verdict(resolution=RESOLUTION, **told)
     if runs > 1:
-        yield from _apart(fit, observed, expected, _names(target), sides)
+        yield from _apart(fit, observed, expected, coordinate_names(target), sides)
         return
     rows = list[Verdict]()
-    for i, name in enumerate(_names(target)):
+    for i, name in enumerate(coordinate_names(target)):
         one, other = Scalar(*observed[i].tolist()), Scalar(*expected[i].tolist())
         rows += same_moments(one, other, other.sd, parameter=name, **sides)
     if method.kind == "laplace" and any(row.outcome == "DIFFER" for row in rows):
@@ -217,12 +218,6 @@ def _missing(target: Density, at: np.ndarray, sd: np.ndarray) -> str:
     end = climb(derivatives(target, "joint"), at)
     found = end is not None and (abs(end[0] - at) / sd).max() < POSTERIOR
     return "leaves the Jacobian out" if found else ""
-
-
-def _names(target: Density) -> list[str]:
-    """Flat names of the coordinates, by the parameters that they are of."""
-    names = target.coordinates
-    return [f"{n}[{names[:i].count(n)}]" if names.count(n) > 1 else n for i, n in enumerate(names)]
 
 
 def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Gaussian | None:

@@ -18,6 +18,7 @@ import xarray as xr
 from comparisons.grades import as_table, graded
 from comparisons.reference import (
     Case,
+    coordinate_names,
     exact_posterior,
     reference_posterior,
     same_moments,
@@ -86,7 +87,9 @@ def _direction(case: Case, fit: Estimate, truth: Estimate, **sides: str) -> Iter
     found = (moments(half @ direction[:, None]) for half in (at_test, held))
     one, other = (Scalar(*(float(part[0]) for part in parts)) for parts in found)
     deviation = np.sqrt(np.diag(np.cov(second.reshape(-1, target.size), rowvar=False)))
-    along = f"{named(direction * deviation, target.coordinates)} (each in its sd, unconstrained)"
+    along = (
+        f"{named(direction * deviation, coordinate_names(target))} (each in its sd, unconstrained)"
+    )
     rows = same_moments(one, other, other.sd, parameter=along, **sides)
     yield from (row for row in rows if row.quantity == "sd")
 

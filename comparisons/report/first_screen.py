@@ -19,6 +19,7 @@ from comparisons.report.headline import duration, family_name, farthest, free
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Scalar
 from inference.method import Method, label
+from inference.posterior.labels import exchangeable
 from models.capabilities import HasOwnPrograms
 from models.spec import Model
 
@@ -141,10 +142,12 @@ def _worst(grades: Iterable[Grade]) -> Grade:
 def _notes(
     model: Model, fits: Mapping[Method, Estimate], agreed: Sequence[Verdict]
 ) -> Iterator[str]:
-    """That the programs are one model; a maximum near a spike, and why there is none."""
+    """That programs are one model; which components have no names; a spike, or no maximum."""
     if agreed:
         several = "statements agree" if len(agreed) > 1 else "statement agrees"
         yield f"PyMC = NumPyro: one model ({len(agreed)} {several})."
+    if isinstance(model, HasOwnPrograms) and exchangeable(model):
+        yield f"{listed(model.exchanged)}: components can change places; all are put in one order."
     maxima = [fit.record.attrs.get("note") for m, fit in fits.items() if m.target == "likelihood"]
     yield from (f"Maximum likelihood: {note}." for note in dict.fromkeys(filter(None, maxima)))
     if isinstance(model, HasOwnPrograms) and (reason := model.likelihood_problem):

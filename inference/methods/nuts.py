@@ -4,8 +4,9 @@ Hamiltonian dynamics that stop when they turn back on themselves.  Draws are fro
 exp(log posterior(u)) in the unconstrained space of the program that `engine` names, log-Jacobian
 included, with step size and mass matrix adapted while warming up.  Chains run in threads, one
 compiled function for all, each from its own data-driven start; the mass matrix is dense while there
-are ten warm-up draws per coordinate to estimate it from.  The libraries' own calls are engines
-(`inference.engines`).
+are ten warm-up draws per coordinate to estimate it from.  Where transitions diverge, the chains run
+again with shorter steps; where they disagree or tell too little, they go on from where they are.
+The libraries' own calls are engines (`inference.engines`).
 References: Hoffman & Gelman (2014), JMLR 15; Betancourt (2017), arXiv:1701.02434.
 """
 
@@ -21,6 +22,7 @@ from annotated_types import Ge
 from inference.estimate import Estimate
 from inference.method import Kind, Method, derived
 from inference.posterior.chains import Tuning, numpyro_chains, starting_points
+from inference.posterior.diagnostics import DIVERGENT, ESS, R_HAT
 from inference.posterior.draws import estimate_from_draws
 from inference.posterior.points import to_natural
 from inference.threads import one_blas_thread
@@ -28,6 +30,11 @@ from models.errors import ConcordError, FitError
 from models.programs.density import density
 from models.settings import Count, Share
 from models.spec import Model
+
+SHORT_STEPS = 0.99
+"""The mean acceptance probability of a second run, where too many transitions diverged."""
+TIMES = 4
+"""Chains go on until they have so many times the draws asked for, if they are not enough."""
 
 
 @final
@@ -39,7 +46,7 @@ class NUTS(Method):
         engine: whose program and transforms: `numpyro` or `pymc`.
         chains: independent chains.
         warm_up: draws of each chain spent on adaptation and dropped.
-        draws: draws kept of each chain.
+        draws: draws kept of each chain, or up to four times as many.
         target_accept: mean acceptance probability the step size is adapted to.
     """
 
@@ -60,14 +67,9 @@ class NUTS(Method):
     }
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
-        tuning = Tuning(self.chains, self.warm_up, self.draws, self.target_accept)
         try:
-            target = density(model, data, self.engine)
-            began = time.perf_counter()
-            starts = starting_points(model, target, rng, self.chains)
-            ready = time.perf_counter()
             with one_blas_thread():
-                found = numpyro_chains(target, starts, tuning, rng)
+                return self._fit(model, data, rng)
         except ConcordError:
             raise
         except Exception as error:  # of the model's programs, which a user wrote
@@ -75,7 +77,23 @@ class NUTS(Method):
                 f"sampling from the {self.engine} program of {model.name} failed: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        seconds = found.seconds | {"compile": found.seconds["compile"] + ready - began}
-        record = xr.Dataset(attrs=seconds)
-        draws = to_natural(target, found.points)
-        return estimate_from_draws(model, data, draws, sample_stats=found.stats, record=record)
+
+    def _fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+        tuning = Tuning(self.chains, self.warm_up, self.draws, self.target_accept)
+        target, began = density(model, data, self.engine), time.perf_counter()
+        starts = starting_points(model, target, rng, self.chains)
+        found, lost = numpyro_chains(target, starts, tuning, rng), 0.0
+        if found.stats["diverging"].mean() > DIVERGENT and self.target_accept < SHORT_STEPS:
+            tuning, lost = tuning._replace(target_accept=SHORT_STEPS), time.perf_counter() - began
+            found = numpyro_chains(target, starts, tuning, rng)
+        while True:
+            seconds = found.seconds | {"warm_up": found.seconds["warm_up"] + lost}
+            record = xr.Dataset(attrs={**seconds, "target_accept": tuning.target_accept})
+            draws = to_natural(target, found.points)
+            stats = found.stats
+            fit = estimate_from_draws(model, data, draws, sample_stats=stats, record=record)
+            told = fit.record.attrs
+            short = told.get("rhat", 1.0) >= R_HAT or told.get("ess", ESS) < ESS
+            if not short or found.points.shape[1] >= TIMES * self.draws:
+                return fit
+            found = found.more()

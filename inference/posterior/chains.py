@@ -44,6 +44,7 @@ class Run(NamedTuple):
     points: np.ndarray  # in the unconstrained space, shape (chain, draw, k)
     stats: dict[str, np.ndarray]  # (chain, draw) by ArviZ's names
     seconds: dict[str, float]  # of `compile`, `warm_up` and `run`
+    more: Callable[[], Any]  # these draws and as many again as were asked for, as a Run
 
 
 def starting_points(
@@ -105,14 +106,18 @@ def numpyro_chains(
     ready, every = time.perf_counter(), range(tuning.chains)
     with pool(tuning.chains) as threads:
         list(threads.map(partial(run, draws=tuning.warm_up), every))
-        warm = time.perf_counter()
-        chains = list(threads.map(partial(run, draws=tuning.draws), every))
-    end = time.perf_counter()
-    points, *fields = map(np.stack, zip(*chains, strict=True))
-    stats = sample_stats(dict(zip(FIELDS, fields, strict=True)))
-    return Run(
-        points, stats, {"compile": ready - began, "warm_up": warm - ready, "run": end - warm}
-    )
+    warm, drawn = time.perf_counter(), list[list[np.ndarray]]()
+
+    def go_on() -> Run:
+        with pool(tuning.chains) as threads:
+            chains = threads.map(partial(run, draws=tuning.draws), every)
+            drawn.append([np.stack(parts) for parts in zip(*chains, strict=True)])
+        points, *fields = (np.concatenate(parts, axis=1) for parts in zip(*drawn, strict=True))
+        spent = {"compile": ready - began, "warm_up": warm - ready}
+        spent["run"] = time.perf_counter() - warm
+        return Run(points, sample_stats(dict(zip(FIELDS, fields, strict=True))), spent, go_on)
+
+    return go_on()
 
 
 def sample_stats(fields: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:

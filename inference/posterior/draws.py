@@ -16,7 +16,8 @@ from jax.typing import ArrayLike
 from inference.estimate import Estimate, Quantity, named_covariance
 from inference.posterior.diagnostics import gate, moments, not_finite, notes, worst
 from inference.posterior.labels import align, canonical, exchangeable
-from inference.posterior.points import reported, terms, to_unconstrained
+from inference.posterior.points import each, reported, terms, to_unconstrained
+from models.capabilities import HasOwnPrograms
 from models.errors import FitError
 from models.programs.density import density, flat_names, labelled, quantity_table, units
 from models.spec import Model, Parameter, Values
@@ -24,6 +25,7 @@ from models.spec import Model, Parameter, Values
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 CHAINS = 4  # pseudo-chains of independent draws, for the sake of one shape with the samplers
 _POINTWISE = 4_000  # about how many draws keep the log-likelihood of each unit: evenly spaced ones
+_SUMMED = 20_000_000  # most of them that are summed to find the best draw
 _LARGEST = 50_000_000  # most pointwise log-likelihoods that are kept
 
 
@@ -77,6 +79,10 @@ def estimate_from_draws(
     )
 
 
+def _integrated(model: Model) -> tuple[Parameter, ...]:
+    return model.integrated if isinstance(model, HasOwnPrograms) else ()
+
+
 def _quantiles(model: Model, data: xr.Dataset, found: Mapping[str, np.ndarray]) -> xr.Dataset:
     table = quantity_table(model)
     rows = [Parameter(f"quantile_{p.name}", p.support, ("quantile", *p.dims)) for p in table]
@@ -90,10 +96,10 @@ class _Drawn(NamedTuple):
     values: Any  # by parameter, shape (s, …)
     shape: tuple[int, ...]  # (chain, draw)
     points: np.ndarray  # unconstrained, shape (s, k)
-    log_likelihood: np.ndarray
+    median: float  # of ℓ, nats
     log_prior: np.ndarray
-    best: int
     pivot: Values
+    highest: float  # ℓ there, nats
     diagnostics: dict[str, Any]
 
 
@@ -101,27 +107,31 @@ def _drawn(model: Model, data: xr.Dataset, draws: Mapping[str, ArrayLike]) -> _D
     values, shape = _rows(model, draws)
     target, n = density(model, data), units(model, data)
     points = to_unconstrained(target, values)
-    log_likelihood, log_prior, _ = terms(target, n).totals(points)
+    step = -(-len(points) * n // _SUMMED)  # of many units, evenly spaced draws tell the best
+    log_likelihood, log_prior, _ = terms(target, n).totals(points[::step])
     log_density = log_likelihood + log_prior
     if not np.isfinite(log_density).any():
         raise FitError(f"{model.name}: the density is finite at none of {log_density.size} draws")
     best = int(np.argmax(np.where(np.isfinite(log_density), log_density, -np.inf)))
-    pivot = canonical(model, {name: x[best] for name, x in values.items()})
+    pivot = canonical(model, {name: x[step * best] for name, x in values.items()})
+    if step > 1:
+        log_prior = each(target.log_prior)(points)
+    ends = float(np.median(log_likelihood)), float(log_likelihood[best])
     diagnostics: dict[str, Any] = {}
     if exchangeable(model):
         diagnostics = worst(_flat(reported(model)(values), shape), "_unaligned")
         values = align(model, values, pivot)
         points = to_unconstrained(target, values)
-    return _Drawn(values, shape, points, log_likelihood, log_prior, best, pivot, diagnostics)
+    return _Drawn(values, shape, points, ends[0], log_prior, pivot, ends[1], diagnostics)
 
 
 def _point(model: Model, data: xr.Dataset, drawn: _Drawn) -> tuple[Values, float]:
     """The mean of the draws, or the best of them where that is in no mode; and ℓ there."""
     target, middle = density(model, data), drawn.points.mean(axis=0)
     at_mean = float(terms(target, units(model, data)).totals(middle[None])[0][0])
-    if at_mean >= np.median(drawn.log_likelihood):
+    if at_mean >= drawn.median:
         return target.constrain(jnp.asarray(middle)), at_mean
-    return drawn.pivot, float(drawn.log_likelihood[drawn.best])
+    return drawn.pivot, drawn.highest
 
 
 def thinning(draws: int, n: int) -> int:
@@ -131,7 +141,7 @@ def thinning(draws: int, n: int) -> int:
 
 def _rows(model: Model, draws: Mapping[str, ArrayLike]) -> tuple[Any, tuple[int, ...]]:
     """Parameters of shape (s, …) from shape (chain, draw, …), and (chain, draw)."""
-    latent = [p for p in getattr(model, "integrated", ()) if p.name in draws]
+    latent = [p for p in _integrated(model) if p.name in draws]
     drawn = {p.name: np.asarray(draws[p.name]) for p in (*model.parameters, *latent)}
     shape = next(iter(drawn.values())).shape[:2]
     return {name: x.reshape(-1, *x.shape[2:]) for name, x in drawn.items()}, shape
@@ -206,7 +216,7 @@ def posterior_group(
         values: both by name, with a leading dimension of draws, chain after chain.
         shape: (chains, draws).
     """
-    latent = [p for p in getattr(model, "integrated", ()) if p.name in values]
+    latent = [p for p in _integrated(model) if p.name in values]
     table = {p.name: p for p in (*model.parameters, *quantity_table(model), *latent)}
     rows = [Parameter(p.name, p.support, ("chain", "draw", *p.dims)) for p in table.values()]
     arrays = {name: jnp.reshape(values[name], (*shape, *values[name].shape[1:])) for name in table}

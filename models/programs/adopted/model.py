@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, final
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jax import Array
 
 from models.errors import ConfigError, ModelError, did_you_mean
 from models.programs.adopted.functions import Adopted, functions
@@ -224,6 +225,22 @@ class AdoptedModel(Model):
         if target == "likelihood" or kind == "optimum" or kind == "laplace":
             return self.likelihood_problem
         return ""
+
+    @property
+    def labels(self) -> int:
+        """How many components of a mixture can change places; 1 of what is none."""
+        return self._own.exchange.size
+
+    @property
+    def exchanged(self) -> tuple[str, ...]:
+        """The parameters that have an entry for each of these."""
+        return tuple(self._own.exchange.axes)
+
+    def label_features(self, values: Values) -> Array:
+        return self._own.exchange.features(values)
+
+    def relabel(self, values: Values, permutation: Array) -> Values:
+        return self._own.exchange.relabel(values, permutation)
 
     @property
     def likelihood_problem(self) -> str:

@@ -16,8 +16,9 @@ from jax import Array
 from models.errors import ModelError, told
 from models.programs.adopted.arguments import called, label_names, replaced
 from models.programs.adopted.functions import Adopted, Rows, functions, rows_of
+from models.programs.adopted.labels import Exchange, exchange
 from models.programs.adopted.marginal import groups, tied_to
-from models.programs.adopted.program import UserProgram
+from models.programs.adopted.program import Site, UserProgram
 from models.programs.adopted.sizes import resized
 from models.programs.adopted.structure import Structure, structure
 from models.programs.form import total
@@ -218,6 +219,24 @@ class Own:
         return program.constrain(jnp.asarray(end.x))
 
     @cached_property
+    def exchange(self) -> Exchange:
+        """The components of a mixture that can change places."""
+        shapes = {s.name: s.shape for s in sorted(self.adopted.sites, key=_places_last)}
+        if all(n == 1 for shape in shapes.values() for n in shape):
+            return Exchange()
+        named = self.adopted.named
+        program = functions(self.adopted, named, self.rows_of[named.language])
+
+        @jax.jit
+        def log_joint(values: Values) -> Array:
+            u = program.unconstrain(values)
+            likelihood = sum(jnp.sum(term) for term in program.log_likelihood(u))
+            return total(program.log_prior(u)) + likelihood
+
+        points = [self.parameters_at(jnp.asarray(start)) for start in self.starts[:2]]
+        return exchange(shapes, log_joint, points)
+
+    @cached_property
     def structure(self) -> Structure:
         program = self.adopted.named
         return _structure(self.adopted, program, self.rows_of[program.language])
@@ -259,14 +278,20 @@ class Own:
             names = ", ".join(found.latent)
             count = sum(found.sizes[name] for name in found.latent)
             be = "is a latent variable" if len(found.latent) == 1 else "are latent variables"
+            them = "it" if len(found.latent) == 1 else "them"
             return (
-                f"{names} {be}: {count} values for {self.size} rows; integrate it out "
+                f"{names} {be}: {count} values for {self.size} rows; integrate {them} out "
                 f"with latent={found.latent!r}"
             )
         if found.absent:
             return f"the likelihood does not depend on {', '.join(found.absent)}"
         those = " and ".join(found.loose) or "its parameters"
         return f"the likelihood leaves {left} of {those} undetermined"
+
+
+def _places_last(site: Site) -> tuple[bool, bool]:
+    """What tells where a component is, first: not its share, nor how wide it is."""
+    return site.support == "simplex", site.support != "real"
 
 
 def _far(column: np.ndarray) -> bool:

@@ -1,0 +1,94 @@
+"""Which components of a user's mixture can change places, found by values and not by names.
+
+Components of a mixture, or states of a chain, are exchangeable if a permutation π of them, done to
+every parameter that has an entry for each, leaves the joint density as it is,
+
+    log p(x, θ_π) = log p(x, θ)   at every θ,
+
+which is asked at random θ of a transposition and of a cycle: the two generate all of Π.
+Reference: Stephens (2000), Dealing with label switching in mixture models, JRSS B 62.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple, final
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from models.spec import Values
+
+_MOST = 10
+"""Most components that are looked for, and most parameters that may have an entry for each."""
+_ROUNDING = 1e-9
+"""Relative difference of two sums of the same terms in another order."""
+
+
+@final
+class Exchange(NamedTuple):
+    """Components that can change places.
+
+    Attributes:
+        size: how many; 1 if there are none.
+        axes: by parameter that has an entry for each of them, the axes of these entries.
+    """
+
+    size: int = 1
+    axes: Mapping[str, tuple[int, ...]] = {}
+
+    def relabel(self, values: Values, permutation: ArrayLike) -> Values:
+        """The same point with component `permutation[j]` as component j."""
+        moved = dict(values)
+        for name, axes in self.axes.items():
+            for axis in axes:
+                moved[name] = jnp.take(moved[name], jnp.asarray(permutation), axis=axis)
+        return moved
+
+    def features(self, values: Values) -> Array:
+        """What tells components apart, shape (components, features)."""
+        single = {name: axes[0] for name, axes in self.axes.items() if len(axes) == 1}
+        found = [jnp.moveaxis(values[name], axis, 0) for name, axis in single.items()]
+        if not found:  # a matrix from each to each
+            name, axes = next(iter(self.axes.items()))
+            found = [jnp.moveaxis(jnp.diagonal(values[name], axis1=axes[0], axis2=axes[1]), -1, 0)]
+        return jnp.concatenate([jnp.reshape(x, (self.size, -1)) for x in found], axis=1)
+
+
+def exchange(
+    shapes: Mapping[str, tuple[int, ...]],
+    log_joint: Callable[[Values], Array],
+    points: Sequence[Values],
+) -> Exchange:
+    """The components of a model that can change places, the most parameters at once.
+
+    Args:
+        shapes: of the parameters, those first by which components are to be ordered.
+        log_joint: values of the parameters ↦ log p(x, θ), on their natural scale.
+        points: values at which it is finite and no two components are alike, two at least.
+    """
+    heights = [float(log_joint(point)) for point in points]
+    for found in _candidates(shapes):
+        cycle = np.roll(np.arange(found.size), 1)
+        swap = np.r_[1, 0, 2 : found.size]
+        if all(
+            abs(float(log_joint(found.relabel(point, moved))) - height)
+            <= _ROUNDING * (1 + abs(height))
+            for moved in (swap, cycle)
+            for point, height in zip(points, heights, strict=True)
+        ):
+            return found
+    return Exchange()
+
+
+def _candidates(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Exchange]:
+    """Every choice of parameters that have as many entries, many parameters first."""
+    for size in sorted({n for shape in shapes.values() for n in shape if 1 < n <= _MOST}):
+        axes = {n: tuple(i for i, m in enumerate(s) if m == size) for n, s in shapes.items()}
+        names = [name for name, own in axes.items() if own]
+        for some in range(len(names), 0, -1) if len(names) <= _MOST else (len(names),):
+            for chosen in combinations(names, some):
+                yield Exchange(size, {name: axes[name] for name in chosen})
+                if any(len(axes[name]) > 1 for name in chosen):
+                    yield Exchange(size, {name: axes[name][:1] for name in chosen})
