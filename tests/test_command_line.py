@@ -107,6 +107,8 @@ def test_lists(concord) -> None:
         (("list", "modles"), "unknown list 'modles'. Did you mean 'models'?"),
         (("run", "gausian"), "unknown model 'gausian'. Did you mean 'gaussian'?"),
         (("run", "gaussian", "--data", "faithfull"), "Did you mean 'faithful'?"),
+        (("run", "gaussian", "--data", "long" * 99), "File name too long"),
+        (("run", f"{'long' * 99}.py:Mine"), "File name too long"),
         (("run", "gaussian", "--data", "no.csv"), "no.csv"),
         (("run", "gaussian", "--data", "faithful", "--column", "wait"), "'waiting'"),
         (("run", "gaussian", "--methods", "maximum_likelyhood"), "'maximum_likelihood'"),
@@ -126,6 +128,8 @@ def test_lists(concord) -> None:
         (("run", "--pymc", "port.py"), "port.py:model"),
         (("run", "--pymc", "port.py:build"), "port.py: no such file"),
         (("run", "--pymc", "port.py:build", "--names", "b"), "--names b: expected A=B"),
+        (("run", "--pymc", "port.py:build", "--names", "a=b"), "--names is for two programs"),
+        (("check", "gaussian", "--names", "a=b"), "--names is for two programs"),
         (("run", "gaussian", "--sed", "1"), "No such option"),
         (("--seed", "1", "list", "models"), "options go after the command"),
         (("--config", "no.toml"), "no.toml"),
@@ -204,6 +208,12 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
     found, mistakes = settings({"seed": 0, "methods": (), "profile": None}, path)
     assert mistakes == []
     assert (found.seed, found.profile, found.methods) == (0, "quick", ("nuts",))
+
+
+def test_no_directory_bears_a_zero_byte_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('out = "mine\\u0000"\n')
+    _, [mistake] = settings({}, tmp_path / "run.toml")
+    assert "run.toml: out: " in mistake
 
 
 def test_set_reads_toml_values_and_plain_text() -> None:
@@ -560,6 +570,20 @@ def test_a_grade_fails_a_run_only_where_that_is_asked_for(
     assert concord(*start, "--fail-on", "never")[0] == 2
     code, _, errors = concord(*start[:-1], "same_model", "--fail-on", "no")
     assert (code, "no method was graded" in errors) == (1, True)
+
+
+def test_every_case_counts_as_graded_where_two_files_bear_one_name(
+    concord: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    cases = []
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.csv").write_text("x\n1.0\n2.0\n4.0\n")
+        cases.append(f'[[cases]]\nmodel = "conjugate_gaussian"\ndata = "{folder}/mine.csv"\n')
+    (tmp_path / "run.toml").write_text("".join(cases))
+    given = ("--config", "run.toml", "--methods", "exact_posterior,laplace", "--jobs", "1")
+    code, _, errors = concord(*given, "--only", "posterior_agreement", "--fail-on", "no")
+    assert (code, "no method was graded" in errors) == (0, False)
 
 
 # --- the environment ----------------------------------------------------------------------------

@@ -52,6 +52,12 @@ def test_an_estimate_is_found_by_its_method_or_its_label(found: cc.Comparison) -
         found["maximum_likelihood[pymcs]"]
     with pytest.raises(cc.ConfigError, match="no draws"):
         found.idata(method)
+    with pytest.raises(cc.ConfigError, match="no method has draws to plot"):
+        found.plot()
+    wrong: Any = 3
+    for ask in (found.__getitem__, lambda one: found.distances(one, one)):
+        with pytest.raises(cc.ConfigError, match="unknown method 3"):
+            ask(wrong)
 
 
 def test_distances_stand_beside_those_of_halves(found: cc.Comparison) -> None:

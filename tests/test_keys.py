@@ -179,6 +179,14 @@ def test_a_users_file_counts_with_all_that_it_imports_from_beside_it(
         assert changed == (name != "unrelated.py"), name
 
 
+def test_a_draft_beside_a_users_file_may_bear_the_name_of_a_library(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import calendar\n")
+    (tmp_path / "calendar.py").write_text("for each month (")
+    before = Sources().digest(tmp_path / "mine.py")
+    (tmp_path / "calendar.py").write_text("\0")
+    assert Sources().digest(tmp_path / "mine.py") != before
+
+
 def test_the_public_face_leads_to_where_a_name_is_defined(tmp_path: Path) -> None:
     path = tmp_path / "entry.py"
     for text in (

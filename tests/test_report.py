@@ -31,10 +31,10 @@ from comparisons.report import facts as _facts
 from comparisons.report import files as _files
 from comparisons.report import headline as _headline
 from comparisons.report import tables as _tables
-from comparisons.report.figures import agreement as _agreement
 from comparisons.report.figures import canvas as _canvas
 from comparisons.report.figures import curves as _curves
 from comparisons.report.figures import model as _figures
+from comparisons.report.figures import runs as _drawn
 from comparisons.report.formats import number, short, visible, with_error
 from comparisons.report.pages import case as _page
 from comparisons.report.pages import study as _study
@@ -773,7 +773,7 @@ def test_nothing_global_is_changed(written: Path) -> None:
     figure = plt.figure()
     try:
         known = _facts.facts(conditional())
-        assert _agreement.forest(known.found, known.drawn, known.notable)
+        assert _drawn.forest(known.found, known.drawn, known.notable)
         assert plt.get_fignums() == [figure.number]
     finally:
         plt.close(figure)
@@ -1154,7 +1154,7 @@ def test_every_method_has_its_interval_although_draws_are_unequal() -> None:
     assert len(sizes) > 3  # chains and draws differ, which ArviZ would join to NaN
     known = _facts.facts(result)
     assert {draws.shape[0] for draws in known.drawn.draws.values()} == {2000, 2400, 2500, 4000}
-    picture = _agreement.forest(known.found, known.drawn, known.notable)
+    picture = _drawn.forest(known.found, known.drawn, known.notable)
     assert picture is not None
     drawn = intervals(picture)
     pairs = len(result.estimates) * len(known.notable)
@@ -1162,7 +1162,7 @@ def test_every_method_has_its_interval_although_draws_are_unequal() -> None:
     assert drawn >= 2 * (pairs - points)
     # the planted bug: methods that are lost on the way
     alone = replace(known.drawn, methods=(NUTS,))
-    empty = _agreement.forest(known.found, alone, known.notable)
+    empty = _drawn.forest(known.found, alone, known.notable)
     assert empty is not None
     assert intervals(empty) < drawn / 2
 
@@ -1302,6 +1302,7 @@ def test_rows_of_unequal_known_variance_are_standardised_before_they_are_drawn()
         (0.0, 0.0, "0"),
         (0.0, 0.02, "0.000 ± 0.020"),
         (1.0, float("nan"), "1"),
+        (1e300, 1e-20, "1.000000000e+300 ± 1.0e−20"),
     ],
 )
 def test_numbers_have_the_digits_their_error_bears_out(

@@ -22,20 +22,16 @@ from models.errors import ConcordError
 from models.programs.density import flat_names, program_on, units
 from models.spec import Model
 
-REPLICATES = 100
-"""Replicated data sets of a posterior predictive check."""
+REPLICATES = 100  # replicated data sets of a posterior predictive check
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Comparable:
-    """Every method that reports all of some scalars.
+    """Every method that reports all of some scalars, in the order of the fits.
 
-    Attributes:
-        methods: in the order of the fits.
-        draws: all draws of those that have some, shape (draws, scalars).
-        normal: mean and sd of the others, shape (scalars,); an undefined sd is 0.
-        unreliable: those with problems.
+    `draws` are all draws of those that have some, shape (draws, scalars); `normal` mean and sd of
+    the others, shape (scalars,), where an undefined sd is 0; `unreliable` are those with problems.
     """
 
     methods: tuple[Method, ...]
@@ -90,11 +86,6 @@ def comparable(result: CaseResult, names: Sequence[str]) -> Comparable:
     return Comparable(methods, draws, normal, troubled)
 
 
-def _thinned(flat: np.ndarray, most: int) -> np.ndarray:
-    """So many of the draws, or all if there are fewer, spread evenly."""
-    return flat[np.linspace(0, len(flat) - 1, min(most, len(flat))).round().astype(int)]
-
-
 def replicates(result: CaseResult, source: Method) -> Replicates | str:
     """Data replicated at posterior draws of a fit; or why there are none.
 
@@ -103,17 +94,25 @@ def replicates(result: CaseResult, source: Method) -> Replicates | str:
     labels), has its NumPyro program replicate the observed sites.
     """
     model, data = result.model, result.data
-    names = [parameter.name for parameter in model.parameters]
-    drawn = _flat(_posterior(result, source), names)
-    if missing := [name for name in names if name not in drawn]:
+    names, draws = (
+        [parameter.name for parameter in model.parameters],
+        result.estimates[source].draws,
+    )
+    posterior = xr.Dataset() if draws is None else draws["posterior"].to_dataset()
+    if missing := [name for name in names if name not in posterior]:
         return f"{label(source)} keeps no draws of {', '.join(missing)}"
     rng = np.random.default_rng(zlib.crc32(f"{result.slug} replicates".encode()))
-    values, observed = {name: _thinned(drawn[name], REPLICATES) for name in names}, {}
+    flat = posterior[names].stack(one=("chain", "draw"), create_index=False).transpose("one", ...)
+    places = np.linspace(0, flat.sizes["one"] - 1, min(REPLICATES, flat.sizes["one"]))
+    values, observed = {n: flat[n].values[places.round().astype(int)] for n in names}, {}
     try:
         if isinstance(model, HasOwnPrograms):
             replicated = model.simulated_sets(rng, values)
         elif len(data.data_vars) == 1:
-            replicated = _simulated(model, data, values, rng)
+            n, rows = units(model, data), zip(*values.values(), strict=True)
+            points: list[Any] = [dict(zip(values, row, strict=True)) for row in rows]
+            sets = [model.simulate(rng, point, n) for point in points]
+            replicated = {str(x): np.stack([one[x].values for one in sets]) for x in data.data_vars}
         else:
             program = program_on(model, data, "numpyro")
             seeds = rng.integers(2**63, size=len(next(iter(values.values()))))
@@ -123,31 +122,8 @@ def replicates(result: CaseResult, source: Method) -> Replicates | str:
         observed = observed or {name: data[name].values for name in replicated}
     except (ConcordError, NotImplementedError, KeyError, TypeError, ValueError) as error:
         return f"the model could not replicate the data: {type(error).__name__}: {error}"
-    given = len(data.data_vars) > 1
     found = _columns(data, observed), _columns(data, replicated, 1)
-    return Replicates(*found, label(source), given)
-
-
-def _posterior(result: CaseResult, source: Method) -> xr.Dataset:
-    draws = result.estimates[source].draws
-    return xr.Dataset() if draws is None else draws["posterior"].to_dataset()
-
-
-def _flat(group: xr.Dataset, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Draws of the variables that a group has, shape (chains × draws, …)."""
-    kept = (name for name in names if name in group)
-    arrays = {name: group[name].transpose("chain", "draw", ...).to_numpy() for name in kept}
-    return {name: array.reshape(-1, *array.shape[2:]) for name, array in arrays.items()}
-
-
-def _simulated(
-    model: Model, data: xr.Dataset, values: Mapping[str, np.ndarray], rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Whole data sets."""
-    n, size = units(model, data), len(next(iter(values.values())))
-    points: list[Any] = [{name: x[index] for name, x in values.items()} for index in range(size)]
-    sets = [model.simulate(rng, point, n) for point in points]
-    return {str(name): np.stack([one[name].values for one in sets]) for name in data.data_vars}
+    return Replicates(*found, label(source), given=len(data.data_vars) > 1)
 
 
 def _columns(

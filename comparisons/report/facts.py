@@ -1,7 +1,7 @@
 """Everything the report knows of a case, computed once; the page and the JSON both show it."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -24,41 +24,26 @@ from comparisons.verdict import Outcome
 from inference.method import Method, label
 from models.data.dataset import content_hash
 
-_DRAWS = 500
-"""Of each chain, for the expected log predictive density."""
+_DRAWS = 500  # of each chain, for the expected log predictive density
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A case, analysed.
-
-    Attributes:
-        result: the case.
-        found: every method against the reference.
-        screen: the first screen.
-        source: the method whose draws stand for the posterior; None if none can be relied on.
-        loo: its expected log predictive density, unit by unit; None where that is unknown.
-        notable: the scalars of figures that show every method.
-        drawn: draws of every method at these.
-        replicates: replicated data; where there are none, why.
-        rows: of every table, by its name.
-        changes: what changed since the last run, as (statement, change, reason); None if there
-            was none.
-        studied: rows of `study.csv` on intervals of this model, with the `page` of their study.
-    """
+    """A case, analysed."""
 
     result: CaseResult
-    found: Agreement
+    found: Agreement  # every method against the reference
     screen: FirstScreen
-    source: Method | None
-    loo: ELPDDataLOO | None
-    notable: tuple[str, ...]
-    drawn: Comparable
-    replicates: Replicates | str
-    rows: Mapping[str, list[Row]]
+    loo: ELPDDataLOO | None  # expected log predictive density, unit by unit; None where unknown
+    notable: tuple[str, ...]  # the scalars of figures that show every method
+    drawn: Comparable  # draws of every method at these
+    replicates: Replicates | str  # replicated data; where there are none, why
+    rows: Mapping[str, list[Row]]  # of every table, by its name
     changes: tuple[tuple[str, str, str], ...] | None = None
+    """(statement, change, reason) since the last run; None if there was none."""
     studied: tuple[Row, ...] = ()
+    """Rows of `study.csv` on intervals of this model, with the `page` of their study."""
 
     @property
     def counts(self) -> dict[Outcome, int]:
@@ -76,49 +61,43 @@ def facts(result: CaseResult) -> Facts:
     source = found.reference
     if source is None or result.estimates[source].draws is None:
         source = next(iter(samplers(result.estimates)), None)
-    replicates = "no sampler of the posterior can be relied on"
+    replicates, loo = "no sampler of the posterior can be relied on", None
     if source:
-        replicates = draws.replicates(result, source)
+        replicates, loo = draws.replicates(result, source), _loo(result, source)
     predictive = [] if isinstance(replicates, str) else tables.predictive_rows(replicates)
     convergence = tables.convergence_rows(result)
-    names, grades = tables.identity(result).values(), headline.published_grades(result)
+    identity, grades = tables.identity(result), headline.published_grades(result)
     shipped = headline.engines(result.estimates, result.failures, result.verdicts, grades)
     rows = {
         "estimates": tables.estimate_rows(result),
         "criteria": tables.criteria_rows(result),
         "verdicts": tables.verdict_rows(result),
-        "grades": tables.grade_rows(result),
+        "grades": [{**identity, **grade._asdict()} for grade in grades],
         "convergence": convergence,
-        "engines": [{"case": " on ".join(names), **row} for row in shipped],
+        "engines": [{"case": " on ".join(identity.values()), **row} for row in shipped],
         "optimisers": tables.optimiser_rows(result),
         "agreement": found.rows,
         "samplers": headline.pairs(result),
         "predictive": predictive,
         "costs": tables.cost_rows(result, convergence),
     }
-    told = [*_standardised(result), *_misfit(predictive)[:1]]
-    title = tables.title(result)
+    told, title = list(_warnings(result, predictive)), tables.title(result)
     screen = first_screen(result.model, title, result.estimates, result.verdicts, grades, told)
-    loo = _loo(result, source) if source else None
-    return Facts(result, found, screen, source, loo, notable, drawn, replicates, rows)
+    return Facts(result, found, screen, loo, notable, drawn, replicates, rows)
 
 
-def _standardised(result: CaseResult) -> list[str]:
-    """Whether the numbers are in the data's own units."""
-    if not any("original_sd" in variable.attrs for variable in result.data.data_vars.values()):
-        return []
-    return ["the data were standardised: every number is in sd of its column, not in its units"]
-
-
-def _misfit(predictive: Sequence[Row]) -> list[str]:
-    """Where the replicated data say that the model misses the data."""
-    return [
-        f"the model misses the data: the {100 * row['quantile']:.0f} % quantile of "
-        f"{row['column']} is {number(row['observed'])}, and "
-        f"{with_error(row['replicated'], row['replicated_sd'])} in replicated data"
-        for row in predictive
-        if not MISFIT <= row["share_below"] <= 1 - MISFIT
-    ]
+def _warnings(result: CaseResult, predictive: Sequence[Row]) -> Iterator[str]:
+    """Where numbers are not in the data's own units, and where the model first misses the data."""
+    if any("original_sd" in variable.attrs for variable in result.data.data_vars.values()):
+        yield "the data were standardised: every number is in sd of its column, not in its units"
+    for row in predictive:
+        if not MISFIT <= row["share_below"] <= 1 - MISFIT:
+            yield (
+                f"the model misses the data: the {100 * row['quantile']:.0f} % quantile of "
+                f"{row['column']} is {number(row['observed'])}, and "
+                f"{with_error(row['replicated'], row['replicated_sd'])} in replicated data"
+            )
+            return
 
 
 def _loo(result: CaseResult, source: Method) -> ELPDDataLOO | None:

@@ -8,23 +8,21 @@ from pathlib import Path
 
 from comparisons.report.result import CaseResult
 from comparisons.store.entries import disk_error
-from comparisons.store.keys import digest, files_digest, source_digest
+from comparisons.store.keys import digest, source_digest
 from comparisons.store.output import Output, remove, sweep, temporary
 from models.errors import ConfigError
 
 _SLUG = re.compile(r"[a-z0-9_-]{1,120}")
 TABLES = ("estimates", "criteria", "verdicts", "grades")
-MARK = ".report.json"
-"""What the report was made of, and what each page uses of the store."""
+MARK = ".report.json"  # what the report was made of, and what each page uses of the store
 _RESERVED = ("index", "fits", "replicates", "results", "studies", "theory", *TABLES)
 
 
 def page_source() -> str:
     """A digest of all that makes pages: the templates, the code, and every module it rests on."""
-    every = [path for path in Path(__file__).parent.rglob("*") if path.is_file()]
-    code = [path for path in every if path.suffix == ".py"]
-    templates = [path for path in every if path.suffix in (".html", ".css")]
-    return digest([files_digest(templates), source_digest(*code)])
+    every = sorted(Path(__file__).parent.rglob("*.*"))
+    templates = [path.read_bytes().hex() for path in every if path.suffix in (".html", ".css")]
+    return digest([templates, source_digest(*(path for path in every if path.suffix == ".py"))])
 
 
 def slug(text: str, taken: Sequence[str] = ()) -> str:
@@ -39,11 +37,7 @@ def slug(text: str, taken: Sequence[str] = ()) -> str:
 
 
 def check_slugs(results: Sequence[CaseResult]) -> None:
-    """Refuses names that are no file names of ours.
-
-    Raises:
-        ConfigError: a slug is malformed, reserved or used twice.
-    """
+    """Refuses names of pages that are malformed, reserved or used twice."""
     taken: list[str] = [*_RESERVED]
     for result in results:
         if not _SLUG.fullmatch(result.slug) or result.slug in taken:

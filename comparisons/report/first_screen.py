@@ -15,7 +15,7 @@ from comparisons.grades import MARKS, Grade
 from comparisons.policy import INTERVAL, POSTERIOR, PULL
 from comparisons.reference import exact_posterior, reference, scalars
 from comparisons.report.formats import listed, number, percent, readable, seconds, with_error
-from comparisons.report.headline import duration, family_name, free
+from comparisons.report.headline import duration, family_name, farthest, free
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Scalar
 from inference.method import Method, label
@@ -23,58 +23,37 @@ from inference.posterior.labels import exchangeable
 from models.capabilities import HasOwnPrograms
 from models.spec import Model
 
-SHOWN = 3
-"""Quantities on a line of the first screen."""
+SHOWN = 3  # quantities on a line of the first screen
 
 _PARTED = "PyMC ≠ NumPyro: the two programs are not shown to be one model"
 
-type Verdicts = Mapping[str, Sequence[Verdict]]
-"""Those of each claim, by its name."""
+type Verdicts = Mapping[str, Sequence[Verdict]]  # those of each claim, by its name
 
 
 @final
 class Line(NamedTuple):
-    """One method.
+    """One method, or several that agree; NaN is what is not known."""
 
-    Attributes:
-        method: its label, or those of several that agree.
-        numbers: mean ± sd of each shown quantity, as text.
-        holds: what its 95 % interval holds of the posterior at worst; NaN where unknown.
-        khat: Pareto's k̂ of the posterior over it; NaN where it is not a fitted law.
-        mark: its grade; "" for the reference and for other samplers.
-        words: the grade or the agreement in words.
-        seconds: how long the fit took; NaN where unknown.
-    """
-
-    method: str
-    numbers: tuple[str, ...]
-    khat: float
-    holds: float
-    mark: str
-    words: str
-    seconds: float
+    method: str  # its label
+    numbers: tuple[str, ...]  # mean ± sd of each shown quantity, as text
+    khat: float  # Pareto's k̂ of the posterior over it, where it is a fitted law
+    holds: float  # what its 95 % interval holds of the posterior at worst
+    mark: str  # its grade; "" for the reference and for other samplers
+    words: str  # the grade or the agreement in words
+    seconds: float  # that the fit took
 
 
 @final
 class FirstScreen(NamedTuple):
-    """The first screen of a case.
-
-    Attributes:
-        reference: what the others are held against, in words; "" without one.
-        sentence: the answer.
-        warnings: what stands above it.
-        shown: flat names of the quantities in the lines.
-        lines: the reference first.
-        notes: whether the two programs are one model, and what could not be fitted and why.
-    """
+    """The first screen of a case."""
 
     title: str
-    reference: str
-    sentence: str
-    warnings: tuple[str, ...]
-    shown: tuple[str, ...]
-    lines: tuple[Line, ...]
-    notes: tuple[str, ...]
+    reference: str  # what the others are held against, in words; "" without one
+    sentence: str  # the answer
+    warnings: tuple[str, ...]  # what stands above it
+    shown: tuple[str, ...]  # flat names of the quantities in the lines
+    lines: tuple[Line, ...]  # the reference first
+    notes: tuple[str, ...]  # are the programs one model; what could not be fitted, and why
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
@@ -124,10 +103,9 @@ def first_screen(
     """
     gate = verdicts.get(GATE, ())
     parted = [f"{_PARTED} ({v.about})" for v in gate if v.outcome != "AGREE"][:1]
-    above, notes = [*parted, *warnings], [*_agreed(gate if not parted else ())]
-    notes += _on_likelihood(model, fits)
+    above, notes = [*parted, *warnings], tuple(_notes(model, fits, () if parted else gate))
     if parted and not fits:
-        return FirstScreen(title, "", "NOTHING WAS FITTED.", tuple(above), (), (), tuple(notes))
+        return FirstScreen(title, "", "NOTHING WAS FITTED.", tuple(above), (), (), notes)
     against = reference(fits)
     numbers = {method: scalars(model, fit) for method, fit in fits.items()}
     above += [*_pulled(fits, numbers), *_on_edge(fits), *_missed(verdicts)]
@@ -147,7 +125,8 @@ def first_screen(
         missed = [v for v in verdicts.get("own_target", ()) if v.outcome == "DIFFER"]
         off = {v.method: v.cause or "it misses its own target" for v in reversed(missed)}
         told = _sentence(fits, worst, off)
-        shown = _shown(grades, free(model, numbers[against]))
+        gaps = ((grade.parameter, grade.gap) for grade in grades)
+        shown = farthest(gaps, free(model, numbers[against]), SHOWN)
         judged = {against: (INTERVAL, "", "the reference")}
         judged |= {m: _judgement(m, fits[m], worst, off, verdicts) for m in fits if m != against}
     lines = _lines(fits, numbers, shown, judged, grouped=against is not None)
@@ -160,14 +139,13 @@ def _worst(grades: Iterable[Grade]) -> Grade:
     return max(grades, key=lambda one: (one.badness[0], not isnan(one.holds), one.gap))
 
 
-def _agreed(gate: Sequence[Verdict]) -> Iterator[str]:
-    if gate:
-        several = "statements agree" if len(gate) > 1 else "statement agrees"
-        yield f"PyMC = NumPyro: one model ({len(gate)} {several})."
-
-
-def _on_likelihood(model: Model, fits: Mapping[Method, Estimate]) -> Iterator[str]:
-    """A maximum near a spike, why there is none, and that a user's components have no names."""
+def _notes(
+    model: Model, fits: Mapping[Method, Estimate], agreed: Sequence[Verdict]
+) -> Iterator[str]:
+    """That programs are one model; which components have no names; a spike, or no maximum."""
+    if agreed:
+        several = "statements agree" if len(agreed) > 1 else "statement agrees"
+        yield f"PyMC = NumPyro: one model ({len(agreed)} {several})."
     if isinstance(model, HasOwnPrograms) and exchangeable(model):
         yield f"{listed(model.exchanged)}: components can change places; all are put in one order."
     maxima = [fit.record.attrs.get("note") for m, fit in fits.items() if m.target == "likelihood"]
@@ -245,16 +223,6 @@ def _missed(verdicts: Verdicts) -> Iterator[str]:
             if name == "own_target" and first.cause:
                 told = f"{first.method} {first.cause}"
             yield f"{name.replace('_', ' ')}: {told}{more}"
-
-
-def _shown(grades: Sequence[Grade], every: Sequence[str]) -> list[str]:
-    """The quantities that the methods get most wrong, in their own order."""
-    gap: dict[str, float] = dict.fromkeys(every, 0.0)
-    for grade in grades:
-        if grade.parameter in gap:
-            gap[grade.parameter] = max(gap[grade.parameter], grade.gap)
-    chosen = sorted(gap, key=lambda name: -gap[name])[:SHOWN]
-    return [name for name in every if name in chosen]
 
 
 def _judgement(

@@ -8,10 +8,8 @@ from collections.abc import Iterable
 _MINUS = re.compile(r"(?<![\w.)\[\]-])-(?=[\d.∞])|(?<=\de)-(?=\d)")
 _OPG = re.compile(r"\bopg\b(?!\])")
 _NOTHING = 1e-8  # an error far below any size that prints
-_SHORTEST = 0.001
-"""Seconds."""
-_LONGEST = 160
-"""Characters of a name or a sentence before it is cut, so that a hostile one cannot fill a page."""
+_SHORTEST = 0.001  # seconds
+_LONGEST = 160  # characters of a name or a sentence: a hostile one must not fill a page
 
 
 def number(value: float, error: float = 0.0) -> str:
@@ -40,7 +38,7 @@ def _format(value: float, error: float) -> str:
         return ".4g"
     size = max(abs(value), error)
     if not 1e-4 <= size < 1e6 or error < 1e-8:
-        return f".{max(0, min(8, math.floor(math.log10(size / error)))) + 1}e"
+        return f".{max(0, math.floor(min(8, math.log10(size / error)))) + 1}e"
     return f".{max(0, 1 - math.floor(math.log10(error)))}f"
 
 

@@ -15,16 +15,14 @@ from comparisons.reference import reference, samplers, scalars, shared
 from comparisons.report.result import CaseResult
 from comparisons.verdict import OUTCOMES, Outcome, Verdict
 from inference.catalogue import catalogue
-from inference.estimate import Estimate, Scalar
+from inference.estimate import Estimate
 from inference.method import Method, label, variants
 from models.programs.density import quantity_table
 from models.spec import Model
 
-type Row = dict[str, Any]
-"""A row of a table, by column."""
+type Row = dict[str, Any]  # a row of a table, by column
 
-NOTABLE = 6
-"""Scalars in figures that show every method."""
+NOTABLE = 6  # scalars in figures that show every method
 
 
 class Agreement(NamedTuple):
@@ -63,22 +61,20 @@ def agreement(result: CaseResult) -> Agreement:
         problems = "; ".join(result.estimates[method].problems)
         ungraded = {"holds": nan, "holds_error": nan, "mark": "", "cause": problems}
         for name in names:
-            row = {"method": label(method), "parameter": name, **_beside(own[name], truth[name])}
+            one, true = own[name], truth[name]
+            ratio = one.sd / true.sd
+            row = {
+                "method": label(method),
+                "parameter": name,
+                "shift": (one.location - true.location) / true.sd,
+                "shift_error": hypot(one.location_error, true.location_error) / true.sd,
+                "ratio": ratio,
+                "ratio_error": hypot(one.sd_error, ratio * true.sd_error) / true.sd,
+            }
             if grade := graded.get((label(method), name)):
-                row |= {one: getattr(grade, one) for one in ungraded}
+                row |= {field: getattr(grade, field) for field in ungraded}
             rows.append({**ungraded, **row})
     return Agreement(against, tuple(truth), rows)
-
-
-def _beside(one: Scalar, truth: Scalar) -> Row:
-    shift, ratio = (one.location - truth.location) / truth.sd, one.sd / truth.sd
-    error = hypot(one.location_error, truth.location_error) / truth.sd
-    return {
-        "shift": shift,
-        "shift_error": error,
-        "ratio": ratio,
-        "ratio_error": hypot(one.sd_error, ratio * truth.sd_error) / truth.sd,
-    }
 
 
 def pairs(result: CaseResult) -> list[Row]:
@@ -110,14 +106,25 @@ def free(model: Model, every: Iterable[str]) -> list[str]:
 
 def notable(found: Agreement, most: int = NOTABLE) -> tuple[str, ...]:
     """At most so many scalars: those on which the methods differ most, in their own order."""
-    sizes = dict.fromkeys(found.scalars, 0.0)
-    for row in found.rows:
-        moves = row["shift"], log(row["ratio"]) if row["ratio"] > 0 else 0.0
-        known = [abs(move) for move in moves if isfinite(move)]
-        if row["parameter"] in sizes:
-            sizes[row["parameter"]] = max([sizes[row["parameter"]], *known])
+    moves = (
+        (row["parameter"], abs(move))
+        for row in found.rows
+        for move in (row["shift"], log(row["ratio"]) if row["ratio"] > 0 else 0.0)
+        if isfinite(move)
+    )
+    return farthest(moves, found.scalars, most)
+
+
+def farthest(
+    moves: Iterable[tuple[str, float]], names: Iterable[str], most: int
+) -> tuple[str, ...]:
+    """So many of the names, in their order: those of the largest moves."""
+    sizes = dict.fromkeys(names, 0.0)
+    for name, move in moves:
+        if name in sizes:
+            sizes[name] = max(sizes[name], move)
     chosen = sorted(sizes, key=lambda name: -sizes[name])[:most]
-    return tuple(name for name in found.scalars if name in chosen)
+    return tuple(name for name in sizes if name in chosen)
 
 
 def counts(verdicts: Iterable[Verdict]) -> dict[Outcome, int]:
@@ -168,9 +175,8 @@ def engines(
         if method.shipped:
             claim = "posterior_agreement" if method.kind == "sampler" else "own_target"
             rows = [v for v in verdicts.get(claim, ()) if v.method == label(method)]
-            found.append(
-                _engine(method, fit, rows, [g for g in grades if g.method == label(method)])
-            )
+            own = [grade for grade in grades if grade.method == label(method)]
+            found.append(_engine(method, fit, rows, own))
     classes = (cls for cls in catalogue().values() if cls.shipped)
     shipped = {label(method) for cls in classes for method in variants(cls, "standard")}
     failed = {name: why for name, why in failures.items() if name in shipped}

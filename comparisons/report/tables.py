@@ -15,7 +15,7 @@ from comparisons.criteria import by_fit
 from comparisons.grades import Grade
 from comparisons.reference import own_draws
 from comparisons.report.draws import Replicates
-from comparisons.report.headline import Row, duration, published_grades
+from comparisons.report.headline import Row, duration
 from comparisons.report.result import CaseResult
 from comparisons.verdict import Verdict
 from inference.estimate import Estimate
@@ -96,8 +96,7 @@ def estimate_rows(result: CaseResult) -> list[Row]:
             "status": "problems" if fit.problems else "ok",
             "problems": "; ".join(fit.problems),
         }
-        variables = map(str, fit.location.value)
-        found = {name: one for variable in variables for name, one in fit.scalars(variable).items()}
+        found = {n: one for v in map(str, fit.location.value) for n, one in fit.scalars(v).items()}
         draws = own_draws(fit, list(found))
         for i, (name, (estimate, estimate_error, sd, sd_error)) in enumerate(found.items()):
             numbers = {"estimate": estimate, "estimate_error": estimate_error}
@@ -107,9 +106,8 @@ def estimate_rows(result: CaseResult) -> list[Row]:
             rows.append({**nothing, **same, "parameter": name, **numbers})
     for method, why in result.refusals.items():
         rows.append({**nothing, **_of(method), "status": "refused", "problems": why})
-    for name, why in result.failures.items():
-        failed = {"method": name, "engine": "", "status": "failed", "problems": why}
-        rows.append({**nothing, **failed})
+    failed = nothing | {"engine": "", "status": "failed"}
+    rows += [{**failed, "method": n, "problems": why} for n, why in result.failures.items()]
     return [{**row, **identity(result)} for row in rows]
 
 
@@ -154,11 +152,6 @@ def verdict_rows(result: CaseResult) -> list[Row]:
         for name, verdicts in result.verdicts.items()
         for verdict in verdicts
     ]
-
-
-def grade_rows(result: CaseResult) -> list[Row]:
-    """One row per method and scalar: what its 95 % interval holds."""
-    return [{**identity(result), **grade._asdict()} for grade in published_grades(result)]
 
 
 def sampled(result: CaseResult) -> list[tuple[Method, Estimate, xr.DataTree]]:

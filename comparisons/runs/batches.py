@@ -1,9 +1,8 @@
 """Batches of replicates: measured here or by Dask workers, summarised, kept as they finish.
 
-A batch depends on its replicates' indices alone, so that neither the number of workers nor the
-order in which they finish changes a number.  A replicate that fails is counted with its reason and
-the rest of its batch is kept; a worker that dies costs the batch it was at, which another one makes
-again.
+A batch depends on its replicates' indices alone, and on no other batch nor on who makes it.  A
+replicate that fails is counted with its reason and the rest of its batch is kept; the batch of a
+worker that dies is made again.
 """
 
 import json
@@ -28,8 +27,7 @@ from models.data.dataset import content_hash
 from models.errors import ConcordError, FitError
 from models.errors import told as reason
 
-_LOOKS = 6
-"""Replicates looked at singly to tell whether all of a batch fail."""
+_LOOKS = 6  # replicates looked at singly to tell whether all of a batch fail
 
 
 class Work(NamedTuple):
@@ -44,19 +42,14 @@ class Measured(NamedTuple):
     """The result of a batch."""
 
     columns: dict[str, np.ndarray]
-    """By name, one row per replicate: NaN where it failed, +∞ where it was not asked for.
-
-    Empty where every replicate failed.
-    """
-    failures: dict[str, int]
-    """How many replicates failed, by reason."""
+    """By name, a row per replicate: NaN where it failed, +∞ where not asked; {} if all failed."""
+    failures: dict[str, int]  # how many replicates failed, by reason
 
 
 class Workers(NamedTuple):
     """Whoever measures batches."""
 
-    memory: int
-    """Bytes that the measurement of one batch has to itself."""
+    memory: int  # bytes that the measurement of one batch has to itself
     measured: Callable[[Sequence[Work]], Iterator[tuple[Work, Measured]]]
     """The batches as they finish; FitError where no replicate of one can be measured."""
 

@@ -35,8 +35,7 @@ from models.programs.support import outside_support
 from models.settings import check_seed
 from models.spec import Model, Parameter, Values
 
-ROWS = 40
-"""Size of the simulated data set where no data are given."""
+ROWS = 40  # size of the simulated data set where no data are given
 
 
 def staged(case: CaseSettings, seed: int) -> Iterator[tuple[str, str]]:
@@ -89,14 +88,15 @@ def stages(
     start = guarded("start", lambda: _start(model, found, rng))
     yield "start", ", ".join(f"{name} {jnp.shape(value)}" for name, value in start.items())
     if given:
-        yield "data", guarded("data", lambda: _supported(model, found))
+        if problem := guarded("data", lambda: outside_support(model, found)):
+            raise DataError(f"data: {problem}")
+        yield "data", f"{dict(found.sizes)}, inside of the support"
     both: tuple[tuple[str, Language], ...] = (("NumPyro", "numpyro"), ("PyMC", "pymc"))
     programs: dict[str, Density] = {}
     for name, language in both:
-        read = partial(density, model, found, language)
-        programs[name] = guarded(f"{name} program", read)
-        size = programs[name].size
-        yield f"{name} program", f"{size} free parameters, names agree with the table"
+        stage = f"{name} program"
+        programs[name] = guarded(stage, partial(density, model, found, language))
+        yield stage, f"{programs[name].size} free parameters, names agree with the table"
     for name, program in programs.items():
         stage = f"finite {name} density at the start"
         yield stage, guarded(stage, partial(_finite, program, start))
@@ -108,8 +108,9 @@ def _adopted_stages(adopted: Callable[[], AdoptedModel], seed: int) -> Iterator[
     sizes = ", ".join(f"{p.name} ({p.support})" for p in model.parameters)
     yield "programs", f"{model!r}; {sizes}"
     for language in languages(model):
-        stage = f"finite {language} density"
-        yield stage, guarded(stage, partial(_finite_start, model, language))
+        stage, program = f"finite {language} density", model.adopted.programs[language]
+        points = guarded(stage, partial(program.starts, np.random.default_rng(0)))
+        yield stage, f"{program.size} coordinates, finite at {len(points)} starting points"
     if len(model.languages) == 1:
         yield "same model", "one program only: there is nothing to hold it against"
     else:
@@ -122,12 +123,6 @@ def _adopted_stages(adopted: Callable[[], AdoptedModel], seed: int) -> Iterator[
     count = units(model, model.data)
     told = f"{count} units" if count > 1 else "one term for all rows, one unit"
     yield "likelihood", problem or f"{told}; every parameter is in it"
-
-
-def _finite_start(model: AdoptedModel, language: Language) -> str:
-    program = model.adopted.programs[language]
-    points = program.starts(np.random.default_rng(0))
-    return f"{program.size} coordinates, finite at {len(points)} starting points"
 
 
 def _table(model: Model) -> str:
@@ -159,13 +154,6 @@ def _start(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Values:
         if not np.isfinite(value).all():
             raise ModelError(f"{row.name} is {value}; expected finite values")
     return start
-
-
-def _supported(model: Model, data: xr.Dataset) -> str:
-    problem = outside_support(model, data)
-    if problem:
-        raise DataError(problem)
-    return f"{dict(data.sizes)}, inside of the support"
 
 
 def _finite(program: Density, start: Values) -> str:

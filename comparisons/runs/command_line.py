@@ -271,6 +271,8 @@ def _case(given: Mapping[str, Any]) -> dict[str, Any]:
     pairs = [text.partition("=") for text in given["names"] or ()]
     if wrong := [first for first, equals, second in pairs if not (first and equals and second)]:
         raise ConfigError(f"--names {wrong[0]}: expected A=B, a name of each program")
+    if pairs and None in (given["pymc"], given["numpyro"]):
+        raise ConfigError("--names is for two programs of your own, --pymc and --numpyro")
     return {
         "model": given["model"] or "",
         "pymc": given["pymc"],

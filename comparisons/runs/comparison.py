@@ -69,7 +69,7 @@ class Comparison:
         """
         if method in self.case.methods:
             return self.case.fit(method)
-        asked = method if isinstance(method, str) else label(method)
+        asked = label(method) if isinstance(method, Method) else method
         methods = {word: m for m in reversed(self.case.methods) for word in (m.name, label(m))}
         if asked not in methods:
             raise ConfigError(f"unknown method {asked!r}.{did_you_mean(asked, methods)}")
@@ -182,17 +182,23 @@ class Comparison:
             ConfigError: no such method.
             FitError: a method has no draws, or too few that are independent.
         """
-        names = [m if isinstance(m, str) else label(m) for m in (first, second)]
+        names = [label(m) if isinstance(m, Method) else m for m in (first, second)]
         rng = self.case.rng("distances", *names)
         rows = pd.DataFrame(between(self[first], self[second], rng), columns=Calibrated._fields)
         return rows.set_index("name")
 
     def plot(self) -> Any:
-        """The forest of all methods with draws, an ArviZ PlotCollection."""
+        """The forest of all methods with draws, an ArviZ PlotCollection.
+
+        Raises:
+            ConfigError: no method has draws.
+        """
         import arviz_plots as azp
 
+        if not (draws := self.idatas()):
+            raise ConfigError("no method has draws to plot: compare with a sampler, such as NUTS")
         names = [parameter.name for parameter in quantity_table(self.case.model)]
-        return azp.plot_forest(self.idatas(), combined=True, var_names=names)
+        return azp.plot_forest(draws, combined=True, var_names=names)
 
     def __repr__(self) -> str:
         """The first screen, and how many verdicts of each kind there are."""

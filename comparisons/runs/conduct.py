@@ -37,19 +37,12 @@ from models.programs.precision import float64
 from models.settings import MOST, check_seed, sequence
 from models.spec import Model
 
-BATCH = 250
-"""Most replicates of a batch: what a killed study loses."""
-_SHARE = 1 / 20
-"""Most of a worker's memory that the simulated data of a batch take: what is computed of them takes
-as much again a few times."""
-_OPEN = {"UNSURE", "CONSISTENT"}
-"""What more replicates may still turn into AGREE or DIFFER."""
-FIRST = 1_000
-"""Replicates before the first look at the verdicts; each further look is at twice as many."""
-_TIMES = 4
-"""The second N of a user's own programs is so many times that of their data."""
-_LEAST = 100
-"""Fewest replicates that may be asked for."""
+BATCH = 250  # most replicates of a batch: what a killed study loses
+_SHARE = 1 / 20  # of a worker's memory, for a batch's data: what is computed of them takes more
+_OPEN = {"UNSURE", "CONSISTENT"}  # what more replicates may still turn into AGREE or DIFFER
+FIRST = 1_000  # replicates before the first look at the verdicts; each further look is at twice
+_TIMES = 4  # the second N of a user's own programs is so many times that of their data
+_LEAST = 100  # fewest replicates that may be asked for
 
 
 @float64
@@ -95,10 +88,10 @@ def study(
         ConcordError: the study, a name, a number, the data or a program cannot be used; says why.
     """
     find_study(name)
-    programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
-    given = chosen(model, opened(data), programs, latent=latent, likelihood=likelihood)
+    data, programs = opened(data), {"pymc": pymc, "numpyro": numpyro, "names": names}
+    given = chosen(model, data, programs, latent=latent, likelihood=likelihood)
     own = data is None or isinstance(given, HasOwnPrograms)
-    model = at_truth(given if own else adopt_class(given, opened(data)), truth)
+    model = at_truth(given if own else adopt_class(given, data), truth)
     setting = Setting(model, seed, sequence("methods", methods, Method, "(cc.NUTS(),)"), tolerance)
     ladder, module = _ladder(model, n, replicates, seed), prepared(name, setting)
     with tempfile.TemporaryDirectory() as folder:

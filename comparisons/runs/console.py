@@ -7,8 +7,7 @@ from typing import Any, TextIO
 
 from models.errors import ConcordError, ConfigError, printable
 
-_results: TextIO | None = None
-"""Standard output, where what else is printed no longer goes there."""
+_results: TextIO | None = None  # standard output, where what else is printed no longer goes there
 
 
 def reserve() -> None:
@@ -62,5 +61,7 @@ def explained(error: BaseException, place: str) -> tuple[str, int]:
         return f"there is not enough memory: {error}; ask for less, or for a smaller N", 2
     if place:
         return f"{place}: {type(error).__name__}: {error}", 2
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}; name a path that can be used", 2
     told = "This is a bug in concord itself. Finished fits are kept; add --debug for the traceback."
     return f"{type(error).__name__}: {error}\n{told}", 4

@@ -9,8 +9,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
-ZSTANDARD = b"\x28\xb5\x2f\xfd"
-"""How an entry begins that JAX has compressed with zstandard, where that is installed."""
+ZSTANDARD = b"\x28\xb5\x2f\xfd"  # begins what JAX compresses, where that library is installed
 
 
 def prepare() -> None:

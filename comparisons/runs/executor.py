@@ -2,8 +2,7 @@
 
 A worker that dies is replaced and its task tried once more; what kills a worker twice is left out
 of the task, with the reason, or is itself given up where it has no parts.  What a task tells goes
-through a file, one line at a time, since a message that is under way when its worker is killed
-would be lost.
+through a file: a message that is under way when its worker is killed would be lost.
 """
 
 import contextlib
@@ -32,8 +31,7 @@ from comparisons.store.output import write_whole
 from inference.threads import THREADS
 from models.errors import ConfigError, FitError, StoreError
 
-ONE_THREAD = {THREADS: "1", "PJRT_NPROC": "1"}
-"""Environment of a worker that computes in one thread, as JAX does then, too."""
+ONE_THREAD = {THREADS: "1", "PJRT_NPROC": "1"}  # of a worker that computes in one, JAX too
 _DASK = {
     "distributed.scheduler.allowed-failures": 0,  # who tries again is decided here
     "distributed.scheduler.worker-ttl": None,  # a long compilation is no death
@@ -44,13 +42,10 @@ _DASK = {
     "distributed.scheduler.http.routes": [],  # nothing is served to whoever else is logged in
     "distributed.worker.http.routes": [],
 }
-_POLL = 0.1
-"""Seconds between two looks at signals and events."""
-_PATIENCE = 60
-"""Seconds without any worker after which processes of our own are started anew."""
+_POLL = 0.1  # seconds between two looks at signals and events
+_PATIENCE = 60  # seconds without any worker after which processes of our own are started anew
 _MOST_DEATHS = 2
-_MOST_LOST = 10
-"""Times that a task may be lost before its worker has begun it."""
+_MOST_LOST = 10  # times that a task may be lost before its worker has begun it
 _BETWEEN = "the time between two fits"
 _EXIT = re.compile(r"Worker process (\d+) (?:exited with status|(was killed by signal)) (\d+)")
 """How Dask's log tells the end of a worker."""
@@ -61,10 +56,8 @@ class LostError(FitError):
 
 
 type Told = Callable[[str, str, str, float], None]
-"""Told (task, event, name, seconds): the events of a case's progress, `compare`, `warning` (a
-message), `ended`."""
-type Executor = Here | Cluster
-"""Whoever does the work, and ends what it has started when its context ends."""
+"""(task, event, name, seconds); events: a case's, `compare`, `warning` (a message), `ended`."""
+type Executor = Here | Cluster  # does the work, and ends what it started as its context ends
 
 
 @dataclass(eq=False)
@@ -157,23 +150,16 @@ class Here(contextlib.AbstractContextManager["Here"]):
 class Cluster(contextlib.AbstractContextManager["Cluster"]):
     """Workers of a scheduler that runs, or processes of this machine that end with the run.
 
-    Nothing is started, and Dask is not imported, before there is something to do.
-
-    Attributes:
-        jobs: number of processes to start, if there is no scheduler.
-        scheduler: address of a scheduler that runs already.
-        folder: an existing directory for what tasks tell; seen by all workers.
-        log: a file that takes what the libraries print in processes of our own.
-        environment: environment of processes of our own, besides this process's.
-        limit: most seconds for one thing that a task tells of, in processes of our own.
+    Nothing is started, and Dask is not imported, before there is something to do.  Only processes
+    of our own have a log, an environment and a limit.
     """
 
-    jobs: int
-    scheduler: str | None
-    folder: Path
-    log: Path | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
-    limit: float = inf
+    jobs: int  # processes to start, if there is no scheduler
+    scheduler: str | None  # address of one that runs already
+    folder: Path  # an existing directory for what tasks tell; seen by all workers
+    log: Path | None = None  # takes what the libraries print
+    environment: Mapping[str, str] = field(default_factory=dict)  # besides that of this process
+    limit: float = inf  # most seconds for one thing that a task tells of
 
     def __post_init__(self) -> None:
         self._stack = contextlib.ExitStack()
@@ -230,7 +216,12 @@ class Cluster(contextlib.AbstractContextManager["Cluster"]):
         def submit() -> None:
             while waiting and len(running) < self._places():
                 attempt = waiting.popleft()
-                running[self._submitted(call, attempt, start, ended)] = attempt
+                attempt.doing, attempt.worker, attempt.place = start, 0, ""
+                log = str(self.log) if self.log and self._own else ""
+                arguments = (attempt.arguments, attempt.skip, str(attempt.events), log)
+                future = self.client.submit(perform, call, *arguments, pure=False)
+                future.add_done_callback(ended.put)
+                running[future] = attempt
 
         try:
             with signals.polled():
@@ -288,14 +279,6 @@ class Cluster(contextlib.AbstractContextManager["Cluster"]):
         if self.scheduler is None:
             return self.jobs if self.client else 0
         return max(1, sum(self.client.nthreads().values()))
-
-    def _submitted(self, call: str, attempt: _Attempt, start: str, ended: Any) -> Any:
-        attempt.doing, attempt.worker, attempt.place = start, 0, ""
-        log = str(self.log) if self.log and self._own else ""
-        arguments = (call, attempt.arguments, attempt.skip, str(attempt.events), log)
-        future = self.client.submit(perform, *arguments, pure=False)
-        future.add_done_callback(ended.put)
-        return future
 
     def _watch(self) -> None:
         """Starts processes anew if none has come back; workers of others are waited for."""

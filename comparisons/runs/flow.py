@@ -18,7 +18,7 @@ import xarray as xr
 from pydantic import TypeAdapter
 
 from comparisons import case as _case
-from comparisons.case import Case
+from comparisons.case import Case, Progress
 from comparisons.claims import GATE
 from comparisons.report.result import CaseResult
 from comparisons.runs.plan import chosen, plan, title
@@ -31,10 +31,8 @@ from inference.method import Method, label
 from models.errors import StoreError, told
 from models.programs.precision import float64
 
-_CASE = Path(str(_case.__file__))
-"""Every comparison is given a case, and therefore depends on its code."""
-_LAYOUT = 3
-"""Version of the layout of records."""
+_CASE = Path(str(_case.__file__))  # every comparison is given a case, and depends on its code
+_LAYOUT = 3  # version of the layout of records
 
 
 class _Record(TypedDict):
@@ -51,9 +49,6 @@ class _Record(TypedDict):
 
 _RECORD, _VERDICTS = TypeAdapter(_Record), TypeAdapter(list[Verdict])
 
-type Activity = Callable[[str, str, float], None]
-"""Told (event, name, seconds): those of a fit's progress, and `compare`."""
-
 
 def run_spec(
     spec: Mapping[str, Any],
@@ -62,7 +57,7 @@ def run_spec(
     expected: str,
     *,
     skip: Mapping[str, str],
-    tell: Activity,
+    tell: Progress,
 ) -> dict[str, Any]:
     """Runs the case of a plan's spec, in any process, and returns its record.
 
@@ -86,7 +81,7 @@ def run_spec(
 
 
 def run_case(
-    case: Case, only: tuple[str, ...], store: Store, activity: Activity, skip: Mapping[str, str]
+    case: Case, only: tuple[str, ...], store: Store, activity: Progress, skip: Mapping[str, str]
 ) -> dict[str, Any]:
     """Runs a case and returns its record.
 
@@ -250,7 +245,7 @@ def _table_of(name: str) -> str:
 
 
 def tabulated(
-    case: Case, modules: Mapping[str, ModuleType], activity: Activity, problems: dict[str, str]
+    case: Case, modules: Mapping[str, ModuleType], activity: Progress, problems: dict[str, str]
 ) -> dict[str, Any]:
     """Tables that comparisons publish beside their verdicts, where they define `table(case)`.
 
@@ -279,7 +274,7 @@ def _kept_verdicts(
     name: str,
     module: ModuleType,
     store: Store,
-    activity: Activity,
+    activity: Progress,
     problems: dict[str, str],
 ) -> list[Verdict]:
     """The verdicts of a comparison, from the store if they are there."""

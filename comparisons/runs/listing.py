@@ -1,6 +1,5 @@
 """Every entry there is, one line each: a name and what it is."""
 
-import inspect
 from collections.abc import Iterator
 
 import models.catalogue
@@ -33,7 +32,7 @@ def _entries(kind: str) -> Iterator[tuple[str, str]]:
     match kind:
         case "models":
             for name, cls in subclasses(models.catalogue, Model).items():
-                yield name, _first_line(cls)
+                yield name, title(cls)
         case "methods":
             yield from _methods()
         case "comparisons":
@@ -52,13 +51,9 @@ def _entries(kind: str) -> Iterator[tuple[str, str]]:
 
 def _methods() -> Iterator[tuple[str, str]]:
     for name, cls in methods().items():
-        yield name, _first_line(cls)
+        yield name, title(cls)
         labels = ", ".join(label(method) for method in variants(cls, "standard"))
         if labels != name:
             yield "", f"variants: {labels}"
         if missing := not_installed(cls):
             yield "", missing
-
-
-def _first_line(cls: type) -> str:
-    return (inspect.getdoc(cls) or "").partition("\n")[0]

@@ -22,8 +22,7 @@ from comparisons.store.output import LOCK, STORE, Output, read
 from models.errors import ConcordError
 
 _LOG = "run.log"
-_ENDING = 1.0
-"""Seconds that a run which was killed a moment ago has to be gone."""
+_ENDING = 1.0  # seconds that a run which was killed a moment ago has to be gone
 
 
 class _Uses(TypedDict, total=False):
@@ -65,8 +64,9 @@ def place(
         store.sweep()
         jobs, log = settings.jobs or os.cpu_count() or 1, output.path / _LOG
         workers, environment = min(jobs, cases or jobs), {} if cases else ONE_THREAD
-        at, limit = settings.scheduler, settings.timeout
-        cluster = Cluster(workers, at, store.root, log, environment, limit)
+        cluster = Cluster(
+            workers, settings.scheduler, store.root, log, environment, settings.timeout
+        )
         yield output, store, Here(settings.debug) if here else cluster
         note_used(output.path, names[0], store.used)
 

@@ -37,20 +37,17 @@ from models.programs.support import outside_support
 from models.registry import entries, lookup, subclasses
 from models.spec import Model
 
-_ANYWHERE = 2**28
-"""Bytes below which nothing is looked at: to find out how many there are takes most of a second."""
+_ANYWHERE = 2**28  # bytes that there are: to find out how many takes most of a second
 
 
 class Plan(NamedTuple):
     """A case to be run."""
 
-    slug: str
-    """Unique name of its page."""
+    slug: str  # unique name of its page
     model: Model
     data_name: str
     data: xr.Dataset
-    spec: Mapping[str, Any]
-    """How to build the case, in plain JSON types."""
+    spec: Mapping[str, Any]  # how to build the case, in plain JSON types
 
     def case(self, store: Store | None = None, progress: Progress | None = None) -> Case:
         """The case itself, with nothing fitted yet."""
@@ -123,7 +120,9 @@ def model_spec(case: CaseSettings) -> dict[str, Any]:
         programs = {name: f"{path.absolute()}:{what}" for name, (path, what) in named.items()}
         return {**spec, "programs": programs, "names": dict(case.names)}
     values = dumped(built(model_class(case.model), case.set))
-    return {**spec, "model": _absolute(case.model), "set": values}
+    path, colon, name = case.model.rpartition(":")
+    model = f"{Path(path).absolute()}:{name}" if colon else case.model
+    return {**spec, "model": model, "set": values}
 
 
 def studied_model(spec: Mapping[str, Any], truth: Mapping[str, Any] | None = None) -> Model:
@@ -143,12 +142,6 @@ def model_class(reference: str) -> type[Model]:
     if reference.endswith(".py"):
         raise ConfigError(f"{reference}: name the class too, as in {reference}:MyModel")
     return lookup("model", reference, subclasses(models.catalogue, Model))
-
-
-def _absolute(reference: str) -> str:
-    """The same `file.py:name`, or name of the catalogue, from any working directory."""
-    path, colon, name = reference.rpartition(":")
-    return f"{Path(path).absolute()}:{name}" if colon else reference
 
 
 def built[T](cls: type[T], values: Mapping[str, Any]) -> T:
@@ -225,9 +218,9 @@ def _refuse_unknown(kind: str, names: Iterable[str], valid: Collection[str]) -> 
     refuse([f"unknown {kind} {name!r}.{did_you_mean(name, valid)}" for name in unknown])
 
 
-def title(module: ModuleType) -> str:
-    """The first line of a comparison's statement."""
-    return (inspect.getdoc(module) or module.__name__).partition("\n")[0].rstrip(".")
+def title(entry: ModuleType | type) -> str:
+    """The first line of an entry's statement."""
+    return (inspect.getdoc(entry) or entry.__name__).partition("\n")[0].rstrip(".")
 
 
 def _specs(case: CaseSettings) -> list[dict[str, Any]]:

@@ -4,18 +4,9 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import final
 
+from rich import progress as bars
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from comparisons.runs.console import complain
@@ -24,27 +15,27 @@ ENDED = {"fitted": "", "stored": "stored", "failed": "failed"}
 
 
 @final
-class _Rate(ProgressColumn):
+class _Rate(bars.ProgressColumn):
     """How many are done in a second, of late."""
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: bars.Task) -> Text:
         speed = task.finished_speed or task.speed
         digits = ",.0f" if speed and speed >= 10 else ".2g"
         return Text("–/s" if speed is None else f"{speed:{digits}}/s")
 
 
-def _bar(what: str, total: int, *columns: ProgressColumn) -> Progress:
+def _bar(what: str, total: int, *columns: bars.ProgressColumn) -> bars.Progress:
     """A bar of one task, which is shown in a terminal alone."""
     console = Console(stderr=True, soft_wrap=True)
-    bar = Progress(
-        TextColumn(what),
-        MofNCompleteColumn(),
-        BarColumn(bar_width=24),
+    bar = bars.Progress(
+        bars.TextColumn(what),
+        bars.MofNCompleteColumn(),
+        bars.BarColumn(bar_width=24),
         *columns,
-        TimeElapsedColumn(),
-        TextColumn("elapsed,"),
-        TimeRemainingColumn(),
-        TextColumn("left · {task.description}"),
+        bars.TimeElapsedColumn(),
+        bars.TextColumn("elapsed,"),
+        bars.TimeRemainingColumn(),
+        bars.TextColumn("left · {task.description}"),
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -75,15 +66,18 @@ class Report(AbstractContextManager["Report"]):
         return f"{len(self._done)} of {len(self._known)} fits"
 
     def told(self, slug: str, event: str, name: str, seconds: float) -> None:
+        if event in ("fit", *ENDED):
+            self._known.add((slug, name))
         if event == "warning":
             complain(name)
         elif event in ENDED:
-            self._ended(slug, event, name, seconds)
+            self._done.add((slug, name))
+            if event == "failed" or not self._bar.live.is_started:
+                spent = ENDED[event] or f"{seconds:.1f} s"
+                complain(f"[{len(self._done)}/{len(self._known)}] {slug} {name}: {spent}")
         elif event == "ended":
             self._running.pop(slug, None)
         elif event in ("fit", "compare"):
-            if event == "fit":
-                self._known.add((slug, name))
             self._running[slug] = f"{slug} {name}"
         self._bar.update(
             self._bar.task_ids[0],
@@ -91,13 +85,6 @@ class Report(AbstractContextManager["Report"]):
             total=len(self._known),
             description=escape("; ".join(self._running.values())),
         )
-
-    def _ended(self, slug: str, event: str, name: str, seconds: float) -> None:
-        self._known.add((slug, name))
-        self._done.add((slug, name))
-        if event == "failed" or not self._bar.live.is_started:
-            spent = ENDED[event] or f"{seconds:.1f} s"
-            complain(f"[{len(self._done)}/{len(self._known)}] {slug} {name}: {spent}")
 
 
 @final

@@ -10,17 +10,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from comparisons.case import Case
 from comparisons.claims import GATE
 from comparisons.grades import MARKS, Mark
 from comparisons.report.files import report_names, slug
+from comparisons.report.headline import published_grades
 from comparisons.report.result import CaseResult
-from comparisons.report.tables import model_title
+from comparisons.report.tables import identity, model_title
 from comparisons.runs import supervisor
 from comparisons.runs import theory as _theory
 from comparisons.runs.batches import spec, there
@@ -41,12 +41,7 @@ from models.errors import FitError, printable, told
 
 
 def run(settings: Settings, command: str, mistakes: Sequence[str] = ()) -> tuple[Path, int]:
-    """Runs cases and writes the report, which repeats the command.
-
-    Args:
-        settings: what to run.
-        command: the command line.
-        mistakes: what is known to be wrong with the settings, to be told with what else is.
+    """Runs cases and writes the report, which repeats the command; `mistakes` are known already.
 
     Returns:
         The path of the first page, and the exit code: 0 all hold, 1 some verdict is DIFFER or some
@@ -73,7 +68,7 @@ def run(settings: Settings, command: str, mistakes: Sequence[str] = ()) -> tuple
         say(f"{printable(str(screen))}\n")
     every = (verdict for r in results for verdicts in r.verdicts.values() for verdict in verdicts)
     code = conclude(every, case_errors(results, records, broken))
-    return page, 1 if _failed_on(settings.fail_on, page.parent, len(results)) else code
+    return page, 1 if _failed_on(settings.fail_on, results) else code
 
 
 def study(
@@ -154,20 +149,19 @@ def conclude(verdicts: Iterable[Verdict], errors: Sequence[str], words: str = "{
     return 1 if counts["DIFFER"] else 4 if errors else 0
 
 
-def _failed_on(mark: str | None, out: Path, cases: int) -> bool:
-    """Whether a grade of the report is that mark or a worse one, or a case has none; says which."""
+def _failed_on(mark: Mark | None, results: Sequence[CaseResult]) -> bool:
+    """Whether a grade is that mark or a worse one, or a case has none; says which."""
     if mark is None:
         return False
-    grades = pd.read_csv(out / "grades.csv", keep_default_na=False)
-    graded = len(grades[["model", "data"]].drop_duplicates())
-    if graded < cases:
+    graded = [(" on ".join(identity(one).values()), published_grades(one)) for one in results]
+    if missing := sum(not grades for _, grades in graded):
         told = "that takes a sampler that passes its checks, and posterior_agreement"
-        complain(f"no method was graded in {cases - graded} of {cases} cases: {told}")
-    worse = grades[grades["mark"].isin(MARKS[MARKS.index(cast("Mark", mark)) :])]
-    for row in worse.itertuples():
-        about = f"{row.model} on {row.data}: {row.method} for {row.parameter}"
-        complain(f"{about} is {row.mark}: {row.cause}")
-    return len(worse) > 0 or graded < cases
+        complain(f"no method was graded in {missing} of {len(results)} cases: {told}")
+    bad = MARKS[MARKS.index(mark) :]
+    worse = [(case, one) for case, grades in graded for one in grades if one.mark in bad]
+    for case, one in worse:
+        complain(f"{case}: {one.method} for {one.parameter} is {one.mark}: {one.cause}")
+    return bool(missing or worse)
 
 
 def case_errors(
@@ -175,11 +169,11 @@ def case_errors(
 ) -> list[str]:
     """A sentence for each case, fit and comparison that failed or was not made."""
     errors = [f"{slug}: {reason}" for slug, reason in broken.items()]
-    for page, verdicts in ((result.slug, result.verdicts) for result in results):
-        if cause := closed(verdicts[GATE]):
-            errors.append(f"{page}: {cause}")
-        failed = {**records[page]["failures"], **records[page]["problems"]}
-        errors += [f"{page} {name}: {reason}" for name, reason in failed.items()]
+    for result in results:
+        if cause := closed(result.verdicts[GATE]):
+            errors.append(f"{result.slug}: {cause}")
+        failed = {**result.failures, **records[result.slug]["problems"]}
+        errors += [f"{result.slug} {name}: {reason}" for name, reason in failed.items()]
     return errors
 
 

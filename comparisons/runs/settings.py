@@ -17,8 +17,7 @@ from models.data.opening import contents
 from models.errors import ConfigError, did_you_mean, refuse, shown
 from models.settings import MOST
 
-_LARGEST, _DEEPEST = 2**20, 20
-"""Bytes of a TOML file that is read; levels of tables and arrays in it."""
+_LARGEST, _DEEPEST = 2**20, 20  # bytes of a TOML file that is read, levels of tables in it
 
 
 class CaseSettings(BaseModel):
@@ -49,7 +48,7 @@ class Settings(BaseModel):
     only: tuple[str, ...] = ()
     profile: Literal["quick", "standard", "thorough"] = "standard"
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
-    out: str = "reports"
+    out: Annotated[str, Field(pattern=r"^[^\x00]*$")] = "reports"
     jobs: Annotated[int, Field(ge=1, le=1024)] | None = None
     scheduler: str | None = None
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 21_600
@@ -107,7 +106,9 @@ def parse_set(assignments: Sequence[str], option: str = "--set") -> dict[str, An
             mistakes.append(f"{option} {name}: given twice")
         else:
             try:
-                values[name] = _toml_value(value)
+                values[name] = _flat(tomllib.loads(f"value = {value}"))["value"]
+            except tomllib.TOMLDecodeError:
+                values[name] = value
             except (RecursionError, ValueError) as error:
                 mistakes.append(f"{option} {name}: {_unreadable(error)}")
     refuse(mistakes)
@@ -175,13 +176,6 @@ def _sound(raw: Mapping[str, Any], prefix: str) -> tuple[dict[str, Any], list[st
 def _validated(raw: Mapping[str, Any]) -> Settings:
     # strict JSON: no text where a number belongs, yet arrays for tuples
     return Settings.model_validate_json(json.dumps(raw, default=str), strict=True)
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return _flat(tomllib.loads(f"value = {text}"))["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _flat(found: dict[str, Any]) -> dict[str, Any]:

@@ -26,12 +26,10 @@ from typing import IO, Any, final
 
 from comparisons.runs import signals
 
-GRACE = 3.0
-"""Seconds that the working process has to end by itself when it is asked to."""
+GRACE = 3.0  # seconds that the working process has to end by itself when it is asked to
 _POLL = 0.1
 _KEPT = "finished fits are kept"
-_LEAVING = ("_exit", "abort", "execv", "execve", "kill")
-"""Functions of `os` by which code can end its process without an exception."""
+_LEAVING = ("_exit", "abort", "execv", "execve", "kill")  # of `os`: end it without exception
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in', re.MULTILINE)
 _OURS = tuple(
     f"{folder}{os.sep}"
@@ -41,8 +39,7 @@ _OURS = tuple(
     )
 )
 _exit = os._exit
-_pipe = -1
-"""Where the working process tells; -1 where nobody waits for it."""
+_pipe = -1  # where the working process tells; -1 where nobody waits for it
 _stage = ""
 _told_leaving: Callable[[str], object] | None = None
 

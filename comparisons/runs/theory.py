@@ -1,28 +1,30 @@
 """The claims of the theory, each shown by running it: entries to demonstrations.
 
-An entry's numbers depend on its name, the seed and the effort alone, so that neither the number of
-workers nor the order in which they finish changes one.  What was shown is kept, so that an
-interrupted run goes on and an unchanged one shows nothing anew.
+An entry's numbers depend on its name, the seed and the effort alone.  What was shown is kept, so
+that an interrupted run goes on and an unchanged one shows nothing anew.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import hashlib
 import inspect
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from types import ModuleType
+from typing import Any, final
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from comparisons import theory
+from comparisons.case import Progress
 from comparisons.exhibits import Curves, Shown, Table
+from comparisons.runs.executor import Executor
 from comparisons.runs.remote import require_same
+from comparisons.store.entries import Store
 from comparisons.store.keys import digest, source_digest, versions
 from comparisons.verdict import Verdict, not_comparable
 from models.errors import FitError
@@ -30,36 +32,20 @@ from models.errors import told as reason
 from models.programs.density import require_float64
 from models.registry import entries
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from types import ModuleType
-
-    from comparisons.runs.executor import Executor
-    from comparisons.store.entries import Store
-
-NAME = "theory"
-"""The name of all of it on the command line."""
+NAME = "theory"  # the name of all of it on the command line
 _VERDICT = TypeAdapter(Verdict)
-EFFORT = {"quick": 1, "standard": 4, "thorough": 16}
-"""Multiples of the sample sizes, by profile."""
+EFFORT = {"quick": 1, "standard": 4, "thorough": 16}  # multiples of the sample sizes, by profile
 
 
 @final
 @dataclass(frozen=True)
 class Demonstration:
-    """All that an entry has shown.
-
-    Attributes:
-        name: the entry.
-        statement: the theorem, with its conditions and reference.
-        shown: claims, figures and tables, in their order.
-        failure: why it ended early; "" if it did not.
-    """
+    """All that an entry has shown."""
 
     name: str
-    statement: str
-    shown: tuple[Shown, ...]
-    failure: str = ""
+    statement: str  # the theorem, with its conditions and reference
+    shown: tuple[Shown, ...]  # claims, figures and tables, in their order
+    failure: str = ""  # why it ended early; "" if it did not
 
     @property
     def claims(self) -> list[Verdict]:
@@ -82,7 +68,7 @@ def demonstrations(
     effort: int,
     store: Store,
     executor: Executor,
-    told: Callable[[str, str, float], None],
+    told: Progress,
 ) -> list[Demonstration]:
     """Everything there is to show, alphabetical.
 
@@ -93,9 +79,6 @@ def demonstrations(
         executor: who shows it.
         told: told of (`fit`, `fitted`, `stored` or `failed`; the entry; seconds), and of
             (`warning`; a message; 0).
-
-    Raises:
-        StoreError: the store cannot be read or written.
     """
     found: dict[str, Demonstration] = {}
     tasks = {}
@@ -112,7 +95,7 @@ def demonstrations(
         if event != "ended":  # what became of it is known here
             told(event, name, seconds)
 
-    for name, content in executor.results(f"{__name__}:{show.__name__}", tasks, listen):
+    for name, content in executor.results(f"{__name__}:{_show.__name__}", tasks, listen):
         if isinstance(content, Exception):
             content = {"shown": [], "failure": reason(content), "seconds": 0.0}
         seconds = content.pop("seconds")
@@ -123,27 +106,18 @@ def demonstrations(
     return [found[name] for name in catalogue()]
 
 
-def show(
+def _show(
     name: str,
     seed: int,
     effort: int,
     expected: str,
     *,
     skip: Mapping[str, str],
-    tell: Callable[[str, str, float], None],
+    tell: Progress,
 ) -> dict[str, Any]:
-    """All that an entry shows (see `content`), and the `seconds` that it took.
+    """The `content` of an entry and the `seconds` that it took, on a worker.
 
-    Args:
-        name: the entry.
-        seed: of every random stream.
-        effort: the multiple of all sample sizes.
-        expected: digest of the entry's source where it was planned.
-        skip: why it is not to be shown, by its name.
-        tell: told of its beginning.
-
-    Raises:
-        ConfigError: its source is another one here.
+    Refused where its source has another digest than `expected`; `skip` says why it is left out.
     """
     require_same(source(name), expected)
     if name in skip:

@@ -35,8 +35,7 @@ from inference.estimate import Estimate
 from models.errors import StoreError
 
 FIT, VALUE, META = "fit.nc", "content.json", "meta.json"
-_MOST = 2**26
-"""Most bytes of a description; no more are read."""
+_MOST = 2**26  # most bytes of a description; no more are read
 _DAMAGE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ENOENT, errno.ELOOP, errno.EISDIR}
 """What only this entry suffers from, when it cannot be opened."""
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -47,14 +46,10 @@ class Entry(NamedTuple):
     """An entry of a store, as `entries` tells of it."""
 
     path: Path
-    what: str
-    """Its method, model and data, or what else it is; "" if it does not say."""
-    size: int
-    """Bytes."""
-    written: float
-    """Seconds since 1970."""
-    current: bool
-    """Whether it was made with the versions of Python and of libraries that are here."""
+    what: str  # its method, model and data, or what else it is; "" if it does not say
+    size: int  # bytes
+    written: float  # seconds since 1970
+    current: bool  # whether it was made with the versions of Python and of libraries that are here
 
 
 def checked(directory: Path, filename: str) -> bytes | str:
@@ -82,10 +77,6 @@ def checked(directory: Path, filename: str) -> bytes | str:
     return payload
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=2)
-
-
 @final
 class Store:
     """Entries by description, in one directory.
@@ -94,7 +85,7 @@ class Store:
     writers of the same entry wins.
     """
 
-    def __init__(self, root: Path, warn: Callable[[str], None] = _warn) -> None:
+    def __init__(self, root: Path, warn: Callable[[str], None] = warnings.warn) -> None:
         """A store in the directory `root`, made when first written to."""
         self.root = root
         self.used: set[str] = set()

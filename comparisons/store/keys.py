@@ -54,10 +54,8 @@ LIBRARIES = (
 """Distributions whose versions can change a number."""
 _ROOT = Path(__file__).parents[2]
 _OURS = ("models", "inference", "comparisons", "concord")
-_PLUMBING = ("comparisons/store", "comparisons/report", "comparisons/runs")
-"""No number depends on how it is kept, shown and asked for."""
-_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
-"""Fields of a statement that hold statements."""
+_PLUMBING = ("comparisons/store", "comparisons/report", "comparisons/runs")  # makes no number
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # fields that hold statements
 
 
 def canonical(value: object) -> Any:
@@ -92,14 +90,6 @@ def digest(description: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def files_digest(paths: Iterable[Path]) -> str:
-    """SHA-256 of files as they are, whatever they hold, in alphabetical order."""
-    total = hashlib.sha256()
-    for path in sorted(paths):
-        total.update(hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()
-
-
 @cache
 def versions() -> dict[str, str]:
     """Versions of Python, of the processor family and of every library that can change a number."""
@@ -117,21 +107,18 @@ class _Name(NamedTuple):
 
     dotted: str
     level: int = 0
-    scanned: bool = False
-    """Whether all of it counts, if it is a package."""
+    scanned: bool = False  # whether all of it counts, if it is a package
 
 
 class _Source(NamedTuple):
     digest: str
     names: frozenset[_Name]
-    exports: Mapping[str, _Name]
-    """Imports by the name that they bind, those for type checkers among them."""
+    exports: Mapping[str, _Name]  # imports by the name that they bind, also for type checkers
 
 
 class _File(NamedTuple):
     digest: str
-    imported: frozenset[Path]
-    """Files, but for plumbing."""
+    imported: frozenset[Path]  # files, but for plumbing
 
 
 @final
@@ -223,8 +210,7 @@ class Sources:
             yield from (path for path in folder.glob("*.py") if path.name != "__init__.py")
 
 
-source_digest = Sources().digest
-"""`Sources.digest` of this installation."""
+source_digest = Sources().digest  # `Sources.digest` of this installation
 
 
 def _file(cls: type) -> Path | None:
@@ -263,7 +249,10 @@ def _text(path: Path) -> str:
 
 @cache
 def _parsed(text: str) -> _Source:
-    tree = ast.parse(text)
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):  # nobody imports it: it bears the name of what somebody does
+        return _Source(hashlib.sha256(text.encode()).hexdigest(), frozenset(), {})
     exports = {alias: name for alias, name, _ in _imports(tree.body, types=True)}
     imports = list(_imports(tree.body))
     known = {alias: name._replace(scanned=head) for alias, name, head in imports}

@@ -35,8 +35,7 @@ _KINDS = {
 _LINE = re.compile(r"([0-9a-f]{64})  ((?:[\w-][\w.-]*/)*[\w.-]+)", re.ASCII)
 _LEFT = re.compile(r"\.tmp-(\d{1,9})-[0-9a-z_-]{8,32}")
 _ENTRY = re.compile(r"[0-9a-f]{64}(\.corrupt-\d+)?")
-_UNKNOWN = "0" * 64
-"""In the place of a hash: the file is ours, and changes while a command runs."""
+_UNKNOWN = "0" * 64  # in the place of a hash: the file is ours, and changes while a command runs
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 _SHOWN = 3
 
@@ -104,11 +103,9 @@ def write_whole(path: Path, payload: bytes) -> None:
 class Output:
     """An output directory, and what is ours in it; nothing is written as it is made."""
 
-    path: Path
-    """It may itself be a link: its user has named it."""
+    path: Path  # it may itself be a link: its user has named it
     _: KW_ONLY
-    force: bool = False
-    """Whether to write into a directory of somebody else, in the place of files too."""
+    force: bool = False  # whether to write into a directory of somebody else, over files too
     signs: Mapping[str, str] = field(default_factory=dict)
     """The first line of a file by which it is ours though no list says so."""
     tell: Callable[[str], object] = str
@@ -151,7 +148,7 @@ class Output:
             payload = read(self.path / name) if name in self.listed else None
         except OSError:  # it may not be read, or a disk is failing
             return False
-        return payload is not None and self.listed[name] in (_UNKNOWN, _hash(payload))
+        return payload is not None and self.listed[name] in (_UNKNOWN, sha256(payload).hexdigest())
 
     def damaged(self) -> list[str]:
         """Names of files that are not there as we wrote them."""
@@ -168,7 +165,7 @@ class Output:
             folder.mkdir(exist_ok=True)
         if name not in self.listed or kind(self.path / name) == DIRECTORY:
             self._claim(name)
-        self.listed[name] = _hash(payload)
+        self.listed[name] = sha256(payload).hexdigest()
         # at the end, where the last line of a name counts: many files cost no more than few
         with os.fdopen(os.open(self.path / LIST, _APPEND, 0o644), "ab") as file:
             file.write(f"{self.listed[name]}  {name}\n".encode())
@@ -179,7 +176,7 @@ class Output:
         names = sorted(path.name for path in stage.iterdir())
         for name in names:
             self._claim(name)
-            self.listed[name] = _hash((stage / name).read_bytes())
+            self.listed[name] = sha256((stage / name).read_bytes()).hexdigest()
         (stage / LIST).write_bytes(self._list())
         # the list first, so that nothing of ours is ever missing in it; the first page last, so
         # that it never links to what is not there
@@ -240,10 +237,6 @@ def _made(path: Path) -> bool:
     if path.name != STORE or kind(path) != DIRECTORY:
         return bool(_LEFT.fullmatch(path.name))
     return all(_ENTRY.fullmatch(one.name) or _LEFT.fullmatch(one.name) for one in path.iterdir())
-
-
-def _hash(payload: bytes) -> str:
-    return sha256(payload).hexdigest()
 
 
 def _keep(path: Path, before: Path) -> None:

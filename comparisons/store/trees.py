@@ -18,8 +18,7 @@ from models.errors import FitError
 _OURS = "estimate"
 _JSON = "json:"
 _PACKED = {"zlib": True, "shuffle": True, "complevel": 1}
-_SMALL = 1_000
-"""Most numbers of a variable that is not compressed."""
+_SMALL = 1_000  # most numbers of a variable that is not compressed
 
 
 def to_netcdf(estimate: Estimate) -> bytes:

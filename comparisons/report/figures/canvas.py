@@ -7,7 +7,7 @@ import base64
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from textwrap import fill
 from typing import Any, NamedTuple
 
@@ -20,12 +20,9 @@ from comparisons.report.draws import Comparable
 from comparisons.report.formats import short
 from inference.method import Method, label
 
-COLUMNS = 4
-"""Scalars or columns that have a panel of their own."""
-WIDTH = 3.2
-"""Inches of a panel: what a telephone shows without shrinking it."""
-ROW = 0.27
-"""Inches of a row with its name above it."""
+COLUMNS = 4  # scalars or columns that have a panel of their own
+WIDTH = 3.2  # inches of a panel: what a telephone shows without shrinking it
+ROW = 0.27  # inches of a row with its name above it
 COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000"),
     *("#8c564b", "#7f7f7f", "#9467bd", "#bcbd22", "#17becf"),
@@ -42,8 +39,7 @@ _STYLE = {
     "svg.hashsalt": "concord",
 }
 _MEDIA = {"svg": "image/svg+xml", "png": "image/png"}
-_RASTER = ("pairs", "ranks")
-"""Figures with too many marks for vectors."""
+_RASTER = ("pairs", "ranks")  # figures with too many marks for vectors
 
 
 class Panel(NamedTuple):
@@ -128,14 +124,12 @@ def rows(labels: Sequence[str], title: str = "") -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def handles(axes: Axes) -> dict[str, Any]:
-    """The lines of a panel by label."""
-    lines, labels = axes.get_legend_handles_labels()
-    return dict(zip(labels, lines, strict=True))
-
-
-def key(labels: Mapping[str, Any]) -> Figure:
-    """The legend of the panels as one of its own: handles by label."""
+def key(*panels: Figure) -> Figure:
+    """The legend of some panels as one of its own."""
+    labels: dict[str, Any] = {}
+    for axes in (axes for panel in panels for axes in panel.axes):
+        lines, names = axes.get_legend_handles_labels()
+        labels |= zip(names, lines, strict=True)
     figure = Figure(figsize=(WIDTH, 0.1 + 0.17 * sum(1 + len(name) // 46 for name in labels)))
     names = [fill(name, 46) for name in labels]
     figure.legend([*labels.values()], names, loc="upper left", frameon=False, fontsize=8)

@@ -5,15 +5,14 @@ from textwrap import fill
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from comparisons.exhibits import Curves
 from comparisons.report.figures import canvas
 from comparisons.report.headline import NOTABLE, Row
 
-_TICKS = 6
-"""Most places that have a tick each on a logarithmic axis."""
-_SPARSE = 30
-"""Points below which a curve has markers."""
+_TICKS = 6  # most places that have a tick each on a logarithmic axis
+_SPARSE = 30  # points below which a curve has markers
 
 
 @canvas.drawing()
@@ -61,7 +60,7 @@ def ladder(name: str, rows: pd.DataFrame) -> canvas.Picture:
     shown = rows[rows["quantity"].isin(rows["quantity"].unique()[:NOTABLE])]
     statistics = shown["statistic"].unique()
     lines = list(dict.fromkeys(zip(shown["estimator"], shown["quantity"], strict=True)))
-    places, figures, key = sorted(set(rows["n"])), [], {}
+    places, figures = sorted(set(rows["n"])), list[Figure]()
     for statistic in statistics:
         figure, axes = canvas.panel(2.4, canvas.literal(statistic), left=0.6)
         axes.set_xscale("log")
@@ -72,10 +71,9 @@ def ladder(name: str, rows: pd.DataFrame) -> canvas.Picture:
             _rungs(axes, shown[shown["statistic"] == statistic], line, place, aside)
         axes.set_xlabel("units")
         figures.append(figure)
-        key |= canvas.handles(axes)
     hidden = rows["quantity"].nunique() - shown["quantity"].nunique()
     return canvas.picture(
-        [*figures, canvas.key(key)],
+        [*figures, canvas.key(*figures)],
         f"ladder-{name}",
         f"{'; '.join(statistics)} against the number of units, for "
         + ", ".join(" by ".join(reversed(line)) for line in lines),
@@ -122,7 +120,7 @@ def curves(name: str, shown: Curves) -> canvas.Picture:
     axes.set_xlabel(fill(canvas.literal(shown.x, 90), 46))
     axes.set_ylabel(fill(canvas.literal(shown.y, 60), 30))
     return canvas.picture(
-        [figure, canvas.key(canvas.handles(axes))],
+        [figure, canvas.key(figure)],
         f"curves-{name}",
         f"{shown.title}: {shown.y} against {shown.x}, for {', '.join(lines)}",
         f"{shown.title}." + (" Dashed: theory, or what is fitted." if shown.theory else ""),

@@ -19,15 +19,11 @@ from models.capabilities import HasOwnPrograms
 from models.programs.numpyro import numpyro_terms
 from models.spec import Model, Values
 
-_LINE = 30
-"""Letters of the names of sites side by side."""
-_NODES = 24
-"""Sites of a graph that can be read."""
-_SETS = 20
-"""Replicated data sets in a figure."""
+_LINE = 30  # letters of the names of sites side by side
+_NODES = 24  # sites of a graph that can be read
+_SETS = 20  # replicated data sets in a figure
 _BANDWIDTH = {"bw": "scott"}
-_UNEQUAL = 1.5
-"""Ratio of the replicated sds of two rows beyond which rows are standardised first."""
+_UNEQUAL = 1.5  # ratio of the replicated sds of two rows beyond which rows are standardised first
 
 
 def parents(model: Model, data: xr.Dataset) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:

@@ -1,18 +1,150 @@
-"""How runs went: chains of samplers, and seconds."""
+"""Every method beside the others: intervals, densities, draws, seconds; chains of a sampler."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import arviz_plots as azp
 import numpy as np
 import xarray as xr
+from arviz_stats.base import array_stats
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from scipy.stats import norm
 
 from comparisons.reference import own_draws
+from comparisons.report.draws import Comparable
 from comparisons.report.figures import canvas
-from comparisons.report.headline import Row
+from comparisons.report.headline import Agreement, Row, family_name
+from comparisons.report.result import CaseResult
 from inference.estimate import Estimate
 from inference.method import Method, label
 
+_LEVELS = (0.055, 0.945, 0.25, 0.75)  # ends of the outer and of the inner interval
+_FARTHEST = 8.0  # reference standard deviations beyond which a forest plot cuts
+_POINTS = 1_500  # draws in a scatter plot
 _DRAWS = 250  # of each chain in a rank plot, which takes them for independent
+
+
+@canvas.drawing()
+def forest(found: Agreement, drawn: Comparable, names: Sequence[str]) -> canvas.Picture | None:
+    """Every method at the notable scalars, in units of the reference posterior."""
+    if not drawn.methods or not names:
+        return None
+    labels = [canvas.marked(method, drawn) for method in drawn.methods]
+    every, figures = np.moveaxis(_intervals(found, drawn), -1, 0), []
+    low, high = max(every.min(), -_FARTHEST), min(every.max(), _FARTHEST)
+    margin = 0.05 * (high - low) or 1.0
+    for name, ends in zip(canvas.unique(names), every, strict=True):
+        figure, axes = canvas.rows(labels, name)
+        axes.axvline(0, color="#444444", linewidth=0.6, linestyle=":", zorder=0)
+        for interval, width in ((ends[:2], 0.9), (ends[2:4], 2.4)):
+            rows = np.arange(len(labels))
+            axes.plot(interval, [rows, rows], color=canvas.COLOURS[0], linewidth=width)
+        edge = {"markeredgecolor": canvas.COLOURS[0], "markersize": 3.6}
+        axes.plot(ends[4], rows, "o", color="white", **edge)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.set_xlim(low - margin, high + margin)
+        axes.set_xlabel("reference standard deviations", fontsize=8)
+        figures.append(figure)
+    whose = f"reference, {label(found.reference)}" if found.reference else "widest method"
+    intervals = "Thick 50 %, thin 89 % equal-tailed intervals and means"
+    caption = f"{intervals}, in standard deviations of the {whose}.{_marks(drawn)}"
+    if len(names) < len(found.scalars):
+        caption += f" Of {len(found.scalars)} scalars, those that differ most; the tables have all."
+    if every.min() < low or every.max() > high:
+        caption += f" The axis is cut at {_FARTHEST:g} standard deviations."
+    return canvas.picture(
+        figures,
+        "forest",
+        f"Forest plot of {', '.join(names)} under {', '.join(map(label, drawn.methods))}, in "
+        "standard deviations of the reference posterior; the numbers are in the tables below.",
+        caption,
+    )
+
+
+def _intervals(found: Agreement, drawn: Comparable) -> np.ndarray:
+    """Ends of the outer and inner interval, and mean: shape (5, methods, scalars)."""
+    values = np.stack(
+        [np.vstack([drawn.quantiles(m, _LEVELS), drawn.moments(m)[0]]) for m in drawn.methods], 1
+    )
+    if found.reference in drawn.methods:
+        location, scale = drawn.moments(found.reference)
+    else:
+        location, scale = values[4].mean(axis=0), np.ptp(values[:2], axis=0).max(axis=0) / 3.2
+    return (values - location) / np.where(scale > 0, scale, 1.0)
+
+
+def _marks(drawn: Comparable) -> str:
+    approximation = (
+        " † sampling approximation: the method has no draws, so it is shown as N(estimate, sd²); "
+        "without a standard error, as a point."
+    )
+    problems = " ‡ has problems (section 2): not to be relied on."
+    return approximation * bool(drawn.normal) + problems * bool(drawn.unreliable)
+
+
+@canvas.drawing()
+def densities(drawn: Comparable, names: Sequence[str]) -> canvas.Picture | None:
+    """The densities of all methods with a standard deviation: a panel for each scalar."""
+    shown, chosen = names[: canvas.COLUMNS], dict[str, Method]()
+    for method in drawn.methods:
+        if (drawn.moments(method)[1][: len(shown)] > 0).all():
+            chosen.setdefault(family_name(method), method)
+    if not chosen or not shown:
+        return None
+    labels = canvas.unique([canvas.marked(method, drawn) for method in chosen.values()])
+    figures = list[Figure]()
+    for place, name in enumerate(canvas.unique(shown)):
+        figure, axes = canvas.panel(2.0, name, left=0.15)
+        for i, (text, method) in enumerate(zip(labels, chosen.values(), strict=True)):
+            colour = canvas.COLOURS[i % len(canvas.COLOURS)]
+            dashes = "--" if method in drawn.normal else "-"
+            curve = _curve(drawn, method, place)
+            axes.plot(*curve, dashes, color=colour, linewidth=1, label=text)
+        axes.set_yticks([])
+        axes.set_ylim(0)
+        axes.spines["left"].set_visible(False)
+        figures.append(figure)
+    return canvas.picture(
+        [*figures, canvas.key(*figures)],
+        "densities",
+        f"Densities of {', '.join(shown)} under {', '.join(map(label, chosen.values()))}.",
+        "Density of every method with an sd, by one engine: kernel estimates from all draws; "
+        f"dashed, a normal law is drawn as its curve.{_marks(drawn)}",
+    )
+
+
+def _curve(drawn: Comparable, method: Method, place: int) -> tuple[np.ndarray, np.ndarray]:
+    """A density along an axis: the normal curve, or ArviZ's estimate from all draws."""
+    if method in drawn.normal:
+        mean, sd = (float(part[place]) for part in drawn.normal[method])
+        x = mean + np.linspace(-4, 4, 100) * sd
+        return x, norm.pdf(x, mean, sd)
+    x, y, _ = array_stats.kde(drawn.draws[method][:, place], grid_len=128)
+    return x, y
+
+
+@canvas.drawing()
+def pairs(result: CaseResult, method: Method | None, names: Sequence[str]) -> canvas.Picture | None:
+    """The joint posterior of the reference, two scalars at a time."""
+    shown = names[:3]
+    draws = own_draws(result.estimates[method], shown) if method else None
+    if method is None or draws is None or len(shown) < 2:
+        return None
+    flat, figures = draws.reshape(-1, len(shown)), []
+    for i, j in combinations(range(len(shown)), 2):
+        figure, axes = canvas.panel(2.6, left=0.6)
+        axes.plot(*flat[:: -(-len(flat) // _POINTS), [i, j]].T, ".", markersize=1.5, alpha=0.4)
+        axes.set_xlabel(canvas.literal(shown[i]))
+        axes.set_ylabel(canvas.literal(shown[j]))
+        figures.append(figure)
+    return canvas.picture(
+        figures,
+        "pairs",
+        f"Scatter plots of the {label(method)} draws of {', '.join(shown)}, in pairs.",
+        f"Joint draws of {label(method)}: where a cloud is tilted, a method without correlations "
+        "is too narrow.",
+    )
 
 
 @canvas.drawing()

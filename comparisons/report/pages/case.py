@@ -88,10 +88,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     digits = partial(number, error=0.1)
-    environment.filters |= {
-        "short": short,
-        "percent": percent,
-        "seconds": seconds,
-        "digits": digits,
-    }
+    environment.filters.update(short=short, percent=percent, seconds=seconds, digits=digits)
     return environment

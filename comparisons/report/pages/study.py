@@ -31,35 +31,24 @@ _PLACE = ("method", "n", "quantity", "parameter")
 _NUMBERS = ("value", "error", "theory")
 COLUMNS = ("study", "model", *_PLACE, *_NUMBERS, "verdict")
 _INTERVALS = ("calibration", "coverage")  # studies that the page of a case shows
-_UNFOLDED = 12
-"""Rows of verdicts beyond which a table is folded."""
-_MANY = 10**8
-"""Data sets that nobody will draw."""
+_UNFOLDED = 12  # rows of verdicts beyond which a table is folded
+_MANY = 10**8  # data sets that nobody will draw
 
 
 def write(study: Study, out: Path, command: str) -> Path:
-    """Writes the page of a study, and its rows into `study.csv` beside those of other studies.
-
-    Raises:
-        ConfigError: somebody else's file is in the place of one of them.
-        StoreError: the directory cannot be written.
-    """
+    """Writes the page of a study, and its rows into `study.csv` beside those of other studies."""
     title = model_title(study.model)
     page = _file(study.name, title)
     with published(out) as stage:
         others = [
-            {
-                n: float(row[n] or "nan") if n in _NUMBERS else row[n].removeprefix("'")
-                for n in COLUMNS
-            }
+            row
             for row in _records("study.csv", out, stage)
-            if set(row) == set(COLUMNS)
+            if set(row) == set(COLUMNS) and (row["study"], row["model"]) != (study.name, title)
         ]
-        others = [row for row in others if (row["study"], row["model"]) != (study.name, title)]
         put(stage, {"study.csv": csv_text(COLUMNS, [*others, *_rows(study, title)])})
         overview = (out / "index.html").is_file()
-        put(stage, {page: study_page(study, command, overview=overview)})
-        put(stage, {"studies.html": studies_page(out, stage, command)})
+        own = study_page(study, command, overview=overview)
+        put(stage, {page: own, "studies.html": studies_page(out, stage, command)})
     return out / page
 
 
@@ -70,7 +59,7 @@ def studies_page(out: Path, stage: Path, command: str) -> str:
     """
     found: dict[tuple[str, str], Counter[str]] = {}
     for row in _records("study.csv", out, stage):
-        name, model = row["study"], row["model"].removeprefix("'")
+        name, model = row["study"], row["model"]
         key = _file(name, model), f"{name.replace('_', ' ')} of {model}"
         found.setdefault(key, Counter())[row["verdict"]] += 1
     if theory := Counter(row["verdict"] for row in _records("theory.csv", out, stage)):
@@ -88,10 +77,8 @@ def intervals(out: Path, stage: Path) -> dict[str, tuple[Row, ...]]:
     found: dict[str, tuple[Row, ...]] = {}
     for row in _records("study.csv", out, stage):
         if row["study"] in _INTERVALS and row["verdict"]:
-            own = {name: float(row[name] or "nan") for name in _NUMBERS}
-            model = row["model"].removeprefix("'")
-            own = {**row, **own, "page": _file(row["study"], model)}
-            found[model] = (*found.get(model, ()), own)
+            own = {**row, "page": _file(row["study"], row["model"])}
+            found[row["model"]] = (*found.get(row["model"], ()), own)
     return found
 
 
@@ -104,13 +91,16 @@ def _file(study: str, model: str) -> str:
     return f"study-{slug(f'{study}-{model}')}.html"
 
 
-def _records(name: str, out: Path, stage: Path) -> list[dict[str, str]]:
-    """The rows of a table; none if it is not as it was written."""
+def _records(name: str, out: Path, stage: Path) -> list[Row]:
+    """The rows that `csv_text` made a table of; none if the table is not as it was written."""
     staged = (stage / name).is_file()
     if not (staged or Output(out).intact(name)):
         return []
     with ((stage if staged else out) / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        return [
+            {n: float(x or "nan") if n in _NUMBERS else x.removeprefix("'") for n, x in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def _rows(study: Study, title: str) -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +33,6 @@ def write(demonstrations: Sequence[Demonstration], out: Path, command: str) -> P
 
     Returns:
         The path of the page that ties them together.
-
-    Raises:
-        ConfigError: somebody else's file is in the place of one of them.
-        StoreError: the directory cannot be written.
     """
     same = {"command": command, "overview": (out / "index.html").is_file(), "file": "theory.csv"}
     pages = {_page(found.name): found for found in demonstrations}
@@ -112,7 +109,9 @@ def _claims_table(found: Demonstration) -> Table:
         "number": words(lambda row: row.about),
         "verdict": marks(lambda row: row.outcome),
         "predicted": numbers(predicted),
-        "measured": numbers(lambda row: with_error(row.observed, row.error) + _exact(row)),
+        "measured": numbers(
+            lambda row: with_error(row.observed, row.error) + " (exact)" * (not row.error)
+        ),
         "bound": numbers(lambda row: number(row.bound)),
         "cause": words(lambda row: row.cause),
     }
@@ -121,23 +120,19 @@ def _claims_table(found: Demonstration) -> Table:
     return table(title, found.claims, columns, file=_page(found.name), folded=True)
 
 
-def _exact(claim: Verdict) -> str:
-    return " (exact)" if claim.error == 0 else ""
-
-
 def _shown_table(shown: Numbers) -> Table:
     """A table that a theory entry shows."""
+
+    def text(row: Sequence[Any], place: int) -> str:
+        return row[place] if isinstance(row[place], str) else number(float(row[place]))
+
     columns = {
-        name: (words if all(type(row[place]) is str for row in shown.rows) else numbers)(
-            lambda row, place=place: _text(row[place])
-        )
+        name: words(place)
+        if all(type(row[place]) is str for row in shown.rows)
+        else numbers(partial(text, place=place))
         for place, name in enumerate(shown.columns)
     }
     return table(shown.title, shown.rows, columns, file="theory.json")
-
-
-def _text(cell: str | float) -> str:
-    return cell if isinstance(cell, str) else number(float(cell))
 
 
 def _title(found: Demonstration) -> str:

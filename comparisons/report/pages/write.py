@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from comparisons.report import tables
 from comparisons.report.difference import differences
 from comparisons.report.facts import Facts, as_json, facts, plain, same_data
 from comparisons.report.files import TABLES, check_slugs, page_source, published, put
@@ -17,20 +18,12 @@ from comparisons.report.first_screen import FirstScreen
 from comparisons.report.pages.case import case_page, index_page
 from comparisons.report.pages.study import intervals, studies_page
 from comparisons.report.result import CaseResult
-from comparisons.report.tables import (
-    CRITERIA,
-    ESTIMATES,
-    GRADES,
-    VERDICTS,
-    csv_text,
-    identity,
-)
 from comparisons.store.keys import digest, versions
 from comparisons.store.output import Output, read
 from inference.method import label
 from models.errors import DataError
 
-_COLUMNS = dict(zip(TABLES, (ESTIMATES, CRITERIA, VERDICTS, GRADES), strict=True))
+_COLUMNS = {name: getattr(tables, name.upper()) for name in TABLES}
 
 
 def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path, list[FirstScreen]]:
@@ -38,18 +31,13 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path,
 
     Returns:
         The path of the first page, and the first screen of each case.
-
-    Raises:
-        ConfigError: a case's `slug` is no name for a page, two cases share one, or somebody else's
-            file is where one of ours would be.
-        StoreError: the disk is full, read-only or gone; an earlier report is intact.
     """
     check_slugs(results)
     with published(out) as stage:
         every = [facts(result) for result in results]
         for name, columns in _COLUMNS.items():
             rows = [row for known in every for row in known.rows[name]]
-            put(stage, {f"{name}.csv": csv_text(columns, rows)})
+            put(stage, {f"{name}.csv": tables.csv_text(columns, rows)})
         every = _compared(every, out / "verdicts.csv", stage / "verdicts.csv")
         for known in every:
             put(stage, {f"{known.result.slug}.html": _page(known, out, command)})
@@ -91,7 +79,7 @@ def _compared(every: Sequence[Facts], old: Path, new: Path) -> list[Facts]:
         found = []
     compared, studied = [], intervals(old.parent, new.parent)
     for known in every:
-        case = tuple(identity(known.result).values())
+        case = tuple(tables.identity(known.result).values())
         own = [change for change in found if change.row[1:3] == case]
         changes = tuple((f"{row[0]}: {row[3]}", change, reason) for row, change, reason in own)
         told = changes if any(reason != "new" for *_, reason in changes) else None

@@ -39,20 +39,18 @@ def programs(known: Facts) -> Section:
     hyper = {"name": words(lambda pair: pair[0].name), "value": words(lambda pair: repr(pair[1]))}
     own = isinstance(model, HasOwnPrograms)  # of which our own words would say nothing
     documents = () if own else (inspect.getdoc(cls), inspect.getdoc(inspect.getmodule(cls)))
-    question = "What is fitted, and are the two programs one model?"
     agreed = known.result.verdicts.get(GATE, ())
     finding = ""
     if all(verdict.outcome == "AGREE" for verdict in agreed):
         finding = f"They are one model: all {len(agreed)} statements on the two programs agree."
-    told = claims(known.result, Section("model", "Model and programs", question), finding)
-    if len(languages(model)) == 1:
-        told = told._replace(verdict="One program only: there is nothing to hold it against.")
-    return told._replace(
-        pictures=[_graph(known.result), *told.pictures],
+    section = Section(
+        "model",
+        "Model and programs",
+        "What is fitted, and are the two programs one model?",
+        pictures=[_graph(known.result)],
         tables=[
             table("Parameters", model.parameters, parameters),
             table("Hyper-parameters, priors included", settings(model).items(), hyper),
-            *told.tables,
         ],
         notes=[text for text in (known.result.data.attrs.get("read"), *_groups(known)) if text],
         statements=[text for text in documents if text],
@@ -60,6 +58,10 @@ def programs(known: Facts) -> Section:
             (f"{_LIBRARIES[one]} program", _source(model, one)) for one in languages(model)
         ),
     )
+    told = claims(known.result, section, finding)
+    if len(languages(model)) == 1:
+        told = told._replace(verdict="One program only: there is nothing to hold it against.")
+    return told
 
 
 def _groups(known: Facts) -> list[str]:
@@ -103,10 +105,9 @@ def order(known: Facts) -> Section:
         file="criteria.csv",
     )
     question = "How large a model do the data support, and does BIC stand in for the evidence?"
-    section = Section("order", "Which order?", question)
-    told = claims(known.result, section, _choices(known.rows["criteria"]))
-    pictures = [curves.orders(known.rows["criteria"]), *told.pictures]
-    return told._replace(pictures=pictures, tables=[shown, *told.tables])
+    pictures = [curves.orders(known.rows["criteria"])]
+    section = Section("order", "Which order?", question, pictures=pictures, tables=[shown])
+    return claims(known.result, section, _choices(known.rows["criteria"]))
 
 
 def _choices(rows: Sequence[Row]) -> str:

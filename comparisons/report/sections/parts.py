@@ -37,13 +37,10 @@ _HEADINGS: dict[Outcome, str] = {
     "AGREE": "what agrees",
 }
 """How the verdicts of a comparison are told, what matters most first."""
-LONG = 40
-"""Rows beyond which a table is folded."""
-MOST = 500
-"""Rows that a page shows of a table; its file has all."""
+LONG = 40  # rows beyond which a table is folded
+MOST = 500  # rows that a page shows of a table; its file has all
 
-type Get = str | int | Callable[[Any], str]
-"""The key of a cell in its row, or what makes the cell's text of the row."""
+type Get = str | int | Callable[[Any], str]  # a cell's key in its row, or what makes its text
 
 
 class Cell(NamedTuple):
@@ -54,8 +51,7 @@ class Cell(NamedTuple):
     numeric: bool = False
 
 
-type Column = Callable[[Any], Cell]
-"""Makes a column's cell of a row."""
+type Column = Callable[[Any], Cell]  # makes a column's cell of a row
 
 
 def _got(row: Any, what: Get) -> str:
@@ -134,12 +130,11 @@ class Section(NamedTuple):
     counts: Mapping[Outcome, int] | None = None
     notes: Sequence[str] = ()
     statements: Sequence[str] = ()
-    sources: tuple[tuple[str, str], ...] = ()
-    """Names and texts of programs."""
+    sources: tuple[tuple[str, str], ...] = ()  # names and texts of programs
 
 
 def claims(result: CaseResult, section: Section, finding: str = "") -> Section:
-    """The section with what its comparisons told: their verdicts, figures and tables.
+    """The section with what its comparisons told, after what it has: verdicts, figures, tables.
 
     The finding comes first; what differs, or needs more draws, is said after it.
     """
@@ -150,7 +145,7 @@ def claims(result: CaseResult, section: Section, finding: str = "") -> Section:
         outcome, said = next(pair for pair in _SENTENCES.items() if counts[pair[0]])
         said = "" if finding and outcome in HOLDS else said
         section = section._replace(verdict=f"{finding} {said}".strip(), counts=counts)
-    pictures, shown = [], []
+    pictures, shown = [*section.pictures], [*section.tables]
     for name, verdicts in told.items():
         heading, published = result.titles.get(name, name), result.figures.get(name)
         if published is not None and tables.lists(published, tables.LADDER):

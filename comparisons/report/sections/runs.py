@@ -5,21 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from comparisons.report.facts import Facts, provenance
-from comparisons.report.figures import agreement as figures
-from comparisons.report.figures import runs
-from comparisons.report.figures.canvas import Picture
+from comparisons.report.figures import runs as figures
 from comparisons.report.formats import listed, number, percent, seconds, with_error
 from comparisons.report.headline import Row
-from comparisons.report.sections.parts import (
-    Column,
-    Section,
-    Table,
-    claims,
-    marks,
-    numbers,
-    table,
-    words,
-)
+from comparisons.report.sections import parts
+from comparisons.report.sections.parts import Section, Table, claims, marks, numbers, table, words
 from comparisons.report.tables import LADDER, OPTIMISERS, lists, sampled, table_rows
 from comparisons.verdict import HOLDS
 from inference.method import label
@@ -40,6 +30,9 @@ def trust(known: Facts) -> Section:
         *((name, "failed", reason) for name, reason in result.failures.items()),
         *((label(method), "refused", reason) for method, reason in result.refusals.items()),
     ]
+    # the first sampler that has problems, or the first: another healthy run shows nothing new
+    fits = [(method, fit) for method, fit, _ in sampled(result)]
+    shown = [one for one in fits if one[1].problems][:1] or fits[:1]
     missing = table(
         "Why fits must not be relied on, or are missing",
         reasons,
@@ -51,14 +44,14 @@ def trust(known: Facts) -> Section:
         "Can the runs be trusted?",
         "Did every sampler converge, and did every optimiser find its optimum?",
         f"{verdict}." if result.estimates else "Nothing was fitted.",
-        _pictures(known),
+        [figures.ranks(*one, known.notable) for one in shown],
         [_convergence(known), engines_table(known.rows["engines"]), missing, _searches(known)],
     )
 
 
 def engines_table(rows: Sequence[Row], *, cases: bool = False) -> Table:
     """The libraries' own fits, of `Facts.rows`; of several cases, these are named."""
-    columns: dict[str, Column] = {
+    columns = {
         "engine": words("engine"),
         "from its own target, sd": numbers("off", 0.01),
         "verdict": words(lambda row: row["trouble"] or row["outcome"].lower() or "–"),
@@ -79,25 +72,18 @@ def engines_table(rows: Sequence[Row], *, cases: bool = False) -> Table:
     )
 
 
-def _seconds(name: str) -> Column:
+def _seconds(name: str) -> parts.Column:
     return numbers(lambda row: seconds(row[name]))
 
 
-def _columns(*names: str) -> dict[str, Column]:
+def _columns(*names: str) -> dict[str, parts.Column]:
     """Columns of rows that are tuples of texts."""
     return {name: words(place) for place, name in enumerate(names)}
 
 
-def _pictures(known: Facts) -> list[Picture | None]:
-    """The first sampler that has problems, or the first: another healthy run shows nothing new."""
-    fits = [(method, fit) for method, fit, _ in sampled(known.result)]
-    shown = [one for one in fits if one[1].problems][:1] or fits[:1]
-    return [runs.ranks(*one, known.notable) for one in shown]
-
-
 def _convergence(known: Facts) -> Table:
     rows = known.rows["convergence"]
-    columns: dict[str, Column] = {
+    columns = {
         "method": words("method"),
         "draws": numbers("draws"),
         "R-hat": numbers("rhat", 0.001),
@@ -165,13 +151,18 @@ def agreement(known: Facts) -> Section:
         note="Differences of posterior means in posterior standard deviations; one beyond the "
         "last column is no accident of the draws, at a false-alarm rate of 0.001.",
     )
-    question = "Did every method do its job, and is its job good enough here?"
-    section = Section("agreement", "Do the methods agree?", question)
-    told = claims(known.result, section, _done(known))
-    drawn = known.drawn, names
-    first, densities = figures.forest(known.found, *drawn), figures.densities(*drawn)
-    pictures = [first, densities, figures.pairs(known.result, reference, names), *told.pictures]
-    return told._replace(pictures=pictures, tables=[against, samplers, *told.tables])
+    section = Section(
+        "agreement",
+        "Do the methods agree?",
+        "Did every method do its job, and is its job good enough here?",
+        pictures=[
+            figures.forest(known.found, known.drawn, names),
+            figures.densities(known.drawn, names),
+            figures.pairs(known.result, reference, names),
+        ],
+        tables=[against, samplers],
+    )
+    return claims(known.result, section, _done(known))
 
 
 def _done(known: Facts) -> str:
@@ -228,7 +219,7 @@ def calibration(known: Facts) -> Section | None:
     rows = known.studied
     if not rows:
         return None
-    columns: dict[str, Column] = {
+    columns = {
         "quantity": words("quantity"),
         "of": words("parameter"),
         "method": words("method"),
@@ -270,7 +261,7 @@ def cost(known: Facts) -> Section:
     note = "Effective draws (the smallest ESS) per second of sampling, of runs that passed."
     shown = table("Seconds", rows, columns, note=note)
     return Section(
-        "cost", "Cost", "What did each answer cost?", verdict, [runs.costs(rows)], [shown]
+        "cost", "Cost", "What did each answer cost?", verdict, [figures.costs(rows)], [shown]
     )
 
 
