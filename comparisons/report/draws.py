@@ -20,7 +20,6 @@ from models.capabilities import HasOwnPrograms
 from models.data.dataset import column_names
 from models.errors import ConcordError
 from models.programs.density import flat_names, program_on, units
-from models.spec import Model
 
 REPLICATES = 100  # replicated data sets of a posterior predictive check
 
