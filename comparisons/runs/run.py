@@ -172,7 +172,8 @@ def case_errors(
     for result in results:
         if cause := closed(result.verdicts[GATE]):
             errors.append(f"{result.slug}: {cause}")
-        failed = {**result.failures, **records[result.slug]["problems"]}
+        record = records[result.slug]
+        failed = {**record["failures"], **record["problems"]}
         errors += [f"{result.slug} {name}: {reason}" for name, reason in failed.items()]
     return errors
 
