@@ -81,6 +81,7 @@ ASYMPTOTIC = 0.5
 EVIDENCE = 2.0
 """Difference of −2 log evidence, deviance units (Raftery's 'weak'), that leaves a ranking of models
 as it is."""
+SAME_EVIDENCE = 0.2  # largest difference of it by two routes, deviance units
 PENALTY_SLOPE = 0.25  # slope of BIC + 2 log Z against log N; a parameter's penalty is 1
 CHOICE = 0.05  # difference of the share of data sets in which a criterion chooses an order
 

@@ -132,16 +132,25 @@ def _untrusted(case: Case, target: Density, drawn: Importance) -> str:
 
 
 def explained(
-    verdict: Verdict, predicted: tuple[float, float] | None, theory: Corrected
+    verdict: Verdict,
+    predicted: tuple[float, float] | None,
+    theory: Corrected,
+    slack: float | None = None,
 ) -> Verdict:
     """A verdict on a posterior, with the number and error by importance sampling in its place.
 
     Without one, theory says why, and what would be DIFFER is NOT COMPARABLE.
+
+    Args:
+        verdict: on the posterior's number.
+        predicted: that number by importance sampling, and its error; None if it is not known.
+        theory: importance sampling, or why it does not stand for the posterior.
+        slack: how far the two may be apart; the verdict's bound if None.
     """
     if predicted is not None and not theory.problem:
         value, error = predicted
-        slack = verdict.bound + Z * error
-        return replace(verdict, cause=FINITE, predicted=value, prediction_error=slack)
+        off = (verdict.bound if slack is None else slack) + Z * error
+        return replace(verdict, cause=FINITE, predicted=value, prediction_error=off)
     if verdict.outcome != "DIFFER":
         return verdict
     cause = f"outside the bound, and the posterior at this N has no known value: {theory.problem}"

@@ -119,12 +119,10 @@ class Verdict:
             return "AGREE"
         if difference <= blur <= self.resolution:
             return "CONSISTENT"
-        left = inf if self.predicted is None else abs(self.observed - self.predicted)
-        foreseen = left <= blur + self.prediction_error
-        most = 0.5 * abs(self.observed - self.expected)  # of what a theory is to account for
-        if foreseen and left < most:
+        left = self._unexplained
+        if left < 0 and self._foreseen:
             return "EXPLAINED"
-        perhaps = foreseen and left - blur < most
+        perhaps = left < blur and self._foreseen
         return "DIFFER" if difference - blur > self.bound and not perhaps else "UNSURE"
 
     @property
@@ -134,8 +132,10 @@ class Verdict:
             return ""
         if 2 * self.fixed**2 > self.error**2:
             return "most of its error is not from draws, so that more of them do not decide"
-        margin = abs(self.bound - self.excess)
         blur = self.z * self.error
+        margin = abs(self.bound - self.excess)
+        if self.excess - blur > self.bound:  # what a theory does not account for decides
+            margin = self._unexplained
         factor = (blur / margin) ** 2 if margin else inf
         enough = ceil((blur / self.resolution) ** 2) if self.resolution else inf
         if enough < factor and self.excess <= blur / enough**0.5:
@@ -149,6 +149,21 @@ class Verdict:
         """How far the number under test is off, which the bound is for."""
         difference = self.observed - self.expected
         return abs(difference) if self.relation == "equal" else -difference
+
+    @property
+    def _foreseen(self) -> bool:
+        """Whether a theory predicts a departure, and its number may be the observed one."""
+        if self.predicted is None or not abs(self.predicted - self.expected) > 0:
+            return False
+        left = abs(self.observed - self.predicted)
+        return left <= self.z * self.error + self.prediction_error
+
+    @property
+    def _unexplained(self) -> float:
+        """By how much more than half of the departure the theory is off; below 0 if it explains."""
+        if self.predicted is None:
+            return inf
+        return abs(self.observed - self.predicted) - 0.5 * abs(self.observed - self.expected)
 
     @property
     def bounds_off(self) -> float:

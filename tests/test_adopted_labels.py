@@ -7,6 +7,7 @@ from typing import Any
 import adopted_regressions
 import adopted_series
 import adopted_structures
+import jax
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -96,6 +97,14 @@ def test_a_prior_says_which_of_equal_maxima_is_meant() -> None:
         fit = method.fit(model, model.data, np.random.default_rng(restarts))
         low, high = fit.location.value["mu"].to_numpy()
         assert low > 0 > high
+
+
+def test_components_may_first_be_asked_for_while_jax_traces() -> None:
+    model = cc.adopt(numpyro=adopted_structures.mixture_numpyro, data={"y": two})
+    target = density(model, model.data)
+    points = np.random.default_rng(0).normal(size=(3, target.size))
+    ordered = jax.jit(jax.vmap(lambda u: canonical(model, target.constrain(u))["w"]))(points)
+    assert ordered.shape == (3, 2)
 
 
 def test_a_users_mixture_is_compared_in_one_order() -> None:

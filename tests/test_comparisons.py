@@ -374,7 +374,7 @@ def test_a_sampler_without_correlations_is_caught(correlated: Callable[..., Fits
         assert whole is not bool(found)
 
 
-@pytest.mark.parametrize("size", [0.5, 1.5])
+@pytest.mark.parametrize("size", [0.5, 0.8, 1.2, 1.5])
 @planted(own_target)
 def test_a_shrinkage_of_the_wrong_size_is_not(correlated: Callable[..., Fits], size: float) -> None:
     found = differing(verdicts(own_target, correlated(size)))

@@ -202,6 +202,8 @@ def test_a_departure_that_noise_alone_parts_from_its_prediction_is_unsure() -> N
     """The sd of a heavy tail of which some draws are seen, and by importance sampling none."""
     seen = Verdict("x", 0.290, 0.163, 0.027, 0.016, predicted=0.215, prediction_error=0.02)
     assert seen.outcome == "UNSURE"
+    assert seen.remedy == "about 60 times as many draws would decide"
+    assert replace(seen, predicted=0.163).outcome == "DIFFER"  # predicts nothing
     assert replace(seen, error=0.003).outcome == "DIFFER"
 
 

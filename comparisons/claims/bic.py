@@ -23,7 +23,7 @@ from scipy.stats import multivariate_normal
 from comparisons import criteria
 from comparisons.criteria import Criterion
 from comparisons.gate import difference_of_densities
-from comparisons.policy import EVIDENCE, PARETO, PENALTY_SLOPE, Z
+from comparisons.policy import EVIDENCE, PARETO, PENALTY_SLOPE, SAME_EVIDENCE, Z
 from comparisons.reference import (
     Case,
     exact_posterior,
@@ -48,7 +48,7 @@ from inference.posterior.labels import canonical, log_modes
 from inference.posterior.points import terms
 from models.capabilities import HasClosedFormMaximum, HasExactPosterior, HasOrder
 from models.errors import ConcordError, FitError
-from models.programs.density import density, languages, per_unit
+from models.programs.density import density, languages, per_unit, units
 from models.programs.numpyro import numpyro_terms
 from models.programs.precision import float64
 from models.spec import Model
@@ -120,7 +120,8 @@ def _gap(case: Case) -> Iterator[Verdict]:
     verdict = partial(Verdict, "{quantity} − {reference}", expected=value, **sides)
     row = verdict(-2 * found.value, error=2 * found.error, quantity=f"−2 log evidence ({source})")
     theory = corrected(case)
-    yield explained(row, (-2 * theory.evidence.value, 2 * theory.evidence.error), theory)
+    known = -2 * theory.evidence.value, 2 * theory.evidence.error
+    yield explained(row, known, theory, SAME_EVIDENCE)
     unit = _unit_information(case, top, found)
     if unit is not None:
         words = f"−2 log evidence ({source}, reweighted to a unit-information prior)"
@@ -141,7 +142,7 @@ def _unit_information(case: Case, top: Estimate, found: Measured) -> Measured | 
     if invert(case.model, target, location, information).problem:
         return None
     draws = unconstrained_draws(case, posterior, target)
-    _, prior, jacobian = terms(target, n).totals(draws)
+    _, prior, jacobian = terms(target, units(case.model, case.data)).totals(draws)
     wide = n * np.linalg.inv(information)
     weight = multivariate_normal(np.asarray(location), wide).logpdf(draws) - prior - jacobian
     if not smoothed(weight)[1] < PARETO:

@@ -169,8 +169,10 @@ def _whole(
     ]
     for quantity, claim, measure, (value, negligible, least) in rows:
         # of heavy tails by the jackknife, and what normal draws stray by at least
-        error = max(least, float(np.std([measure(*at) for at in without])) * (BLOCKS - 1) ** 0.5)
-        numbers = float(measure(*law)), value, error, negligible
+        here, scatter = float(measure(*law)), np.std([measure(*at) for at in without])
+        least *= here if value else 1.0  # that of a ratio grows with it
+        error = max(least, float(scatter) * (BLOCKS - 1) ** 0.5)
+        numbers = here, value, error, negligible
         yield Verdict(claim, *numbers, quantity=quantity), float(measure(*exact))
 
 

@@ -41,7 +41,7 @@ from models.programs.precision import float64
 
 _ROUNDED = 0.001
 """Largest share of draws whose probabilities round to 1, which are left out."""
-_NEAR = 0.3
+_EXACT, _NEAR = 0.05, 0.3
 """Distance of a fit from the nearest Gaussian, in sd or logs of sd, from which on that is found by
 steps from the mode."""
 _FOLDED = 40_000
@@ -235,10 +235,11 @@ def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Ga
         moved = abs(found.mean - near) / found.sd
         stretched = abs(np.log(found.sd) - 0.5 * np.log(np.diag(covariance)))
         length = float(max(moved.max(), stretched.max()))
-        if length < _NEAR:  # a step is exact to first order in its length
-            rest = length**2 * found.sd
-            errors = (np.hypot(error, rest) for error in (found.mean_error, found.sd_error))
-            return Gaussian(found.mean, found.covariance, *errors)
+        if length < _EXACT:  # a step is exact to first order in its length
+            return found
+        if length < _NEAR:
+            again = nearest(target, found.mean, found.covariance, method.family, rng)
+            return again or found
     return from_the_mode(target, starts, method.family) or found
 
 

@@ -33,7 +33,7 @@ from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Estimate, Scalar
 from inference.information.inversion import named
 from inference.method import label
-from inference.posterior.diagnostics import moments
+from inference.posterior.diagnostics import ESS, moments, worst
 from models.errors import FitError
 from models.programs.density import density
 from models.programs.precision import float64
@@ -100,13 +100,14 @@ def _direction(case: Case, fit: Estimate, truth: Estimate, **sides: str) -> Iter
     except (np.linalg.LinAlgError, ValueError):  # a coordinate that is stuck, or on an edge
         return
     direction = vectors[:, np.argmax(abs(np.log(np.maximum(ratio, np.finfo(float).tiny))))]
-    found = (moments(half @ direction[:, None]) for half in (at_test, held))
-    one, other = (Scalar(*(float(part[0]) for part in parts)) for parts in found)
+    along = [half @ direction[:, None] for half in (at_test, held)]
+    if min(worst(half).get("ess", 0.0) for half in along) < ESS:
+        return  # the gate asked this of the reported numbers, not of this one
+    one, other = (Scalar(*(float(part[0]) for part in moments(half))) for half in along)
     deviation = np.sqrt(np.diag(np.cov(second.reshape(-1, target.size), rowvar=False)))
-    along = (
-        f"{named(direction * deviation, coordinate_names(target))} (each in its sd, unconstrained)"
-    )
-    rows = same_moments(one, other, other.sd, parameter=along, **sides)
+    words = named(direction * deviation, coordinate_names(target))
+    words += " (each in its sd, unconstrained)"
+    rows = same_moments(one, other, other.sd, parameter=words, **sides)
     yield from (row for row in rows if row.quantity == "sd")
 
 

@@ -61,9 +61,11 @@ def vanishing(statistic: Statistic, claim: str, **fields: Any) -> Iterator[Verdi
         left = last.value - statistic.limit
         gone = abs(left) + Z * last.error < SHRINKS * abs(departure)
         if verdict.outcome == "DIFFER":
-            if gone or abs(left) - Z * last.error <= statistic.bound < abs(left):
+            undecided = abs(left) - Z * last.error <= statistic.bound < abs(left)
+            if gone or undecided:
                 told = f"{departure:.2g} there and {left:.2g} ± {last.error:.2g} at N = {last.n}"
                 cause = f"the asymptotics have not set in at N = {rung.n}: the departure is {told}"
+                cause += ", which is not decided" if undecided else ""
                 verdict = replace(verdict, bound=float("nan"), cause=cause)
             elif verdict.predicted is None:
                 plausible = (statistic.first / rung.n) ** statistic.power

@@ -79,7 +79,9 @@ def modes(model: Model, target: Density, rng: np.random.Generator, starts: int) 
         end = bfgs(minus, u, 1e-3, unit=unit)
         if end is None or any(same(mode, end.x, -end.fun) for mode in found):
             continue
-        values = canonical(model, target.constrain(jnp.asarray(end.x)))
+        values = target.constrain(jnp.asarray(end.x))
+        if symmetric:
+            values = canonical(model, values)
         top = climb(compiled, np.asarray(target.unconstrain(values)))
         if top is None:
             continue

@@ -106,16 +106,17 @@ def numpyro_chains(
     ready, every = time.perf_counter(), range(tuning.chains)
     with pool(tuning.chains) as threads:
         list(threads.map(partial(run, draws=tuning.warm_up), every))
-    warm, drawn = time.perf_counter(), list[list[np.ndarray]]()
+    spent = {"compile": ready - began, "warm_up": time.perf_counter() - ready, "run": 0.0}
+    drawn: list[list[np.ndarray]] = []
 
     def go_on() -> Run:
+        begins = time.perf_counter()
         with pool(tuning.chains) as threads:
             chains = threads.map(partial(run, draws=tuning.draws), every)
             drawn.append([np.stack(parts) for parts in zip(*chains, strict=True)])
         points, *fields = (np.concatenate(parts, axis=1) for parts in zip(*drawn, strict=True))
-        spent = {"compile": ready - began, "warm_up": warm - ready}
-        spent["run"] = time.perf_counter() - warm
-        return Run(points, sample_stats(dict(zip(FIELDS, fields, strict=True))), spent, go_on)
+        spent["run"] += time.perf_counter() - begins
+        return Run(points, sample_stats(dict(zip(FIELDS, fields, strict=True))), {**spent}, go_on)
 
     return go_on()
 

@@ -60,6 +60,8 @@ def _only_argument(programs: tuple[Callable[..., Any], ...], data: Any) -> str:
 def as_numbers(column: Any) -> np.ndarray:
     """An array of numbers; strings and categories as indices of their sorted labels."""
     array = np.asarray(column)
+    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(int).max:
+        return array.astype(object)  # which is refused by name
     if array.dtype.kind in "iuf":  # of any precision and order of bytes, the same answer
         return array.astype(float if array.dtype.kind == "f" else int, copy=False)
     if array.dtype.kind in "bcmM":

@@ -24,8 +24,10 @@ from models.spec import Values
 
 _MOST = 10
 """Most components that are looked for, and most parameters that may have an entry for each."""
-_ORDERS = 120
-"""Most orders of components of which the prior's height is asked: all of five."""
+_ORDERED = 5
+"""Most components of all whose orders the prior's height is asked."""
+_TRIED = 200
+"""Most choices of parameters that are tried."""
 _ROUNDING = 1e-9
 """Relative difference of two sums of the same terms in another order."""
 
@@ -55,9 +57,10 @@ class Exchange(NamedTuple):
     def features(self, values: Values) -> Array:
         """Features of each component, shape (components, features), first its place."""
         if self.log_prior is not None:
-            orders = jnp.array(list(islice(permutations(range(self.size)), _ORDERS)))
-            heights = [self.log_prior(self.relabel(values, order)) for order in orders]
-            return jnp.argsort(orders[jnp.argmax(jnp.stack(heights))])[:, None]
+            orders = jnp.array(list(permutations(range(self.size))))
+            heights = jnp.stack([self.log_prior(self.relabel(values, order)) for order in orders])
+            best = jnp.argmax(jnp.where(jnp.isnan(heights), -jnp.inf, heights))
+            return jnp.argsort(orders[best])[:, None]
         single = {name: axes[0] for name, axes in self.axes.items() if len(axes) == 1}
         found = [jnp.moveaxis(values[name], axis, 0) for name, axis in single.items()]
         if not found:  # a matrix from each to each
@@ -90,14 +93,15 @@ def exchange(
         every = product(points, (swap, cycle))
         return all(equal(term, point, found.relabel(point, moved)) for point, moved in every)
 
-    for found in _candidates(shapes):
+    for found in islice(_candidates(shapes), _TRIED):
         if not same(log_likelihood, found):
             continue
         if same(log_prior, found):
             return found
         # of hyper-parameters, which are not in the likelihood, it says nothing
         others = ({**points[0], name: points[1][name]} for name in found.axes)
-        if not any(equal(log_likelihood, points[0], other) for other in others):
+        in_it = not any(equal(log_likelihood, points[0], other) for other in others)
+        if in_it and found.size <= _ORDERED:
             return found._replace(log_prior=log_prior)
     return Exchange()
 

@@ -54,8 +54,9 @@ class Own:
         adopted, arrays = self.adopted, self.arrays
         self.primary = next(iter(adopted.programs.values()))
         self.rows_of = {name: _rows(adopted, one) for name, one in adopted.programs.items()}
-        if len({_units(adopted, rows) for rows in self.rows_of.values()}) > 1:
-            # one program has a term for each row, and of the other's it is not known whose they are
+        counts = [_units(adopted, rows) for rows in self.rows_of.values()]
+        self.cut = " and ".join(map(str, counts)) if len(set(counts)) > 1 else ""
+        if self.cut:  # of the terms of one program it is not known which of the other's rows are in
             self.rows_of = dict.fromkeys(self.rows_of, Rows(None, 1))
         self.rows = self.rows_of[self.primary.language]
         # the name of the data that a site observes; its own where there is none
@@ -104,7 +105,11 @@ class Own:
     @property
     def size(self) -> int:
         """The number that n is: of units, or of all rows where they are one."""
-        return self.units if self.units > 1 else self._length(self.data)
+        if self.units > 1:
+            return self.units
+        # a likelihood that is factors alone observes nothing
+        longest = max((len(a) for a in self.arrays.values() if a.ndim), default=1)
+        return self._length(self.data) or longest
 
     @property
     def grows(self) -> bool:
@@ -148,10 +153,10 @@ class Own:
                 f"the programs hold their {now} rows: pass functions of the data, and data=, {only}"
             )
         if self.units == 1:
-            raise ModelError(
-                "the likelihood is one term for all rows, so that others are no more of the same: "
-                f"study it at n=[{now}]"
-            )
+            why = "the likelihood is one term for all rows"
+            if self.cut:
+                why = f"the programs cut the data into {self.cut} terms, so that all are one unit"
+            raise ModelError(f"{why}, and others are no more of the same: study it at n=[{now}]")
         unit = self.rows.cut.row if self.rows.cut else np.arange(self.rows.count)
         sizes = {size for site in self.adopted.named.sites for size in site.shape}
         try:
@@ -239,8 +244,9 @@ class Own:
         def log_prior(values: Values) -> Array:
             return total(program.log_prior(program.unconstrain(values)))
 
-        points = [self.parameters_at(jnp.asarray(start)) for start in self.starts[:2]]
-        return exchange(shapes, log_likelihood, log_prior, points)
+        with jax.ensure_compile_time_eval():  # it may first be asked for while JAX traces
+            points = [self.parameters_at(jnp.asarray(start)) for start in self.starts[:2]]
+            return exchange(shapes, log_likelihood, log_prior, points)
 
     @cached_property
     def structure(self) -> Structure:
