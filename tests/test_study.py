@@ -391,9 +391,10 @@ def test_a_divisor_of_n_less_one_is_caught_where_the_law_is_known(
 
     monkeypatch.setattr(asymptotics, "replicate", planted)
     study = conducted(asymptotics, Gaussian(), (10, 40), 2_000, tmp_path / "planted")
-    # the standard errors, which are not changed, no longer suit the spread at N = 10 either
-    statistics = "mean − its exact value, in sd", "mean standard error / sd"
-    assert found(study, "DIFFER") == {("maximum_likelihood", one) for one in statistics}
+    # standard errors, which are not changed, do not suit the spread at N = 10 either: by a law in
+    # 1/N from N = 40 alone that is not decided
+    assert found(study, "DIFFER") == {("maximum_likelihood", "mean − its exact value, in sd")}
+    assert ("maximum_likelihood", "mean standard error / sd") in found(study, "UNSURE")
 
 
 @pytest.mark.statistical
