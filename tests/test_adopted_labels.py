@@ -49,6 +49,14 @@ def parted(y: Any) -> None:
     mixture(y, [1.0, -1.0])
 
 
+def imputed(y: Any) -> None:
+    """Two outcomes that are missing are alike, and yet each is its own."""
+    mu = numpyro.sample("mu", dist.Normal(0, 5))
+    missing = numpyro.sample("missing", dist.Normal(mu, 1).expand([2]))
+    filled = jnp.asarray(y).at[jnp.array([1, 3])].set(missing)
+    numpyro.sample("y", dist.Normal(mu, 1), obs=filled)
+
+
 RNG = np.random.default_rng(0)
 PLANES = {"X": RNG.normal(size=(12, 2)), "Y": RNG.normal(size=(12, 2))}
 SLOPES = {**adopted_structures.groups, "u": adopted_structures.u}
@@ -66,6 +74,7 @@ LINEAR = {"X": adopted_regressions.X, "y": adopted_regressions.Y}
         (adopted_structures.labels_numpyro, {"y": two}, {"w", "mu", "sigma"}),
         (adopted_structures.schools_numpyro, adopted_structures.schools, set()),
         (adopted_structures.slopes_numpyro, SLOPES, set()),
+        (imputed, {"y": np.array([0.3, np.nan, -1.2, np.nan, 0.8])}, set()),
         (adopted_regressions.linear_matrix, LINEAR, set()),
     ],
 )

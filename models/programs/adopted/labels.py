@@ -1,9 +1,9 @@
 """Which components of a user's mixture can change places, found by values and not by names.
 
 Components of a mixture, or states of a chain, are exchangeable if a permutation π of them, done to
-every parameter that has an entry for each, leaves the joint density as it is,
+every parameter that has an entry for each, leaves the density of every unit and the prior alone,
 
-    log p(x, θ_π) = log p(x, θ)   at every θ,
+    p(x_i | θ_π) = p(x_i | θ) for each i,   π(θ_π) = π(θ)   at every θ,
 
 which is asked at random θ of a transposition and of a cycle: the two generate all of Π.  Where the
 likelihood alone does not change, the prior says which is which, and of the equal maxima of the
@@ -22,14 +22,10 @@ from jax.typing import ArrayLike
 
 from models.spec import Values
 
-_MOST = 10
-"""Most components that are looked for, and most parameters that may have an entry for each."""
-_ORDERED = 5
-"""Most components of all whose orders the prior's height is asked."""
-_TRIED = 200
-"""Most choices of parameters that are tried."""
-_ROUNDING = 1e-9
-"""Relative difference of two sums of the same terms in another order."""
+_MOST = 10  # components that are looked for, and parameters that may have an entry for each
+_ORDERED = 5  # components of all whose orders the prior's height is asked, at most
+_TRIED = 200  # choices of parameters, at most
+_ROUNDING = 1e-9  # relative difference of two sums of the same terms in another order
 
 
 @final
@@ -79,14 +75,13 @@ def exchange(
 
     Args:
         shapes: of the parameters, those first by which components are to be ordered.
-        log_likelihood: values of the parameters ↦ log p(x | θ).
+        log_likelihood: values of the parameters ↦ log p(x_i | θ), shape (N,).
         log_prior: values of the parameters ↦ log π(θ), on their natural scale.
         points: values at which both are finite and no two components are alike, two at least.
     """
 
     def equal(term: Callable[[Values], Array], one: Values, other: Values) -> bool:
-        height = float(term(one))
-        return abs(float(term(other)) - height) <= _ROUNDING * (1 + abs(height))
+        return np.allclose(term(other), term(one), rtol=_ROUNDING, atol=_ROUNDING)
 
     def same(term: Callable[[Values], Array], found: Exchange) -> bool:
         cycle, swap = np.roll(np.arange(found.size), 1), np.r_[1, 0, 2 : found.size]
@@ -94,14 +89,13 @@ def exchange(
         return all(equal(term, point, found.relabel(point, moved)) for point, moved in every)
 
     for found in islice(_candidates(shapes), _TRIED):
-        if not same(log_likelihood, found):
-            continue
-        if same(log_prior, found):
-            return found
-        # of hyper-parameters, which are not in the likelihood, it says nothing
+        # of hyper-parameters and imputed outcomes, which are not in it, a likelihood says nothing
         others = ({**points[0], name: points[1][name]} for name in found.axes)
-        in_it = not any(equal(log_likelihood, points[0], other) for other in others)
-        if in_it and found.size <= _ORDERED:
+        if any(equal(log_likelihood, points[0], other) for other in others):
+            continue
+        if same(log_likelihood, found) and same(log_prior, found):
+            return found
+        if found.size <= _ORDERED and same(log_likelihood, found):
             return found._replace(log_prior=log_prior)
     return Exchange()
 
