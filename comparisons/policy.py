@@ -94,8 +94,7 @@ HELD = 40.0
 dispersion (20 of them) and below a standard error three times too large at N = 60."""
 NEXT_ORDER = 10.0
 """The next term of an expansion in N^−power, relative to the first, is at most so many N^−power."""
-KURTOSIS = 20.0
-"""Largest kurtosis of estimates whose variance is held against a bound; 3 of normal ones."""
+KURTOSIS = 20.0  # largest one of estimates whose variance is held against a bound; 3 if normal
 SHRINKS = 0.75
 """Largest share of a departure left at the largest N for it to be a matter of asymptotics."""
 LEFT_OUT = 0.01  # largest share of replicates without a usable fit on which a verdict may rest

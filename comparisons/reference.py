@@ -5,6 +5,7 @@ what a verdict or a headline rests on is chosen here, by what a method declares 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
@@ -59,6 +60,17 @@ def same_moments(one: Scalar, other: Scalar, unit: float, **fields: Any) -> Iter
         error = float(np.hypot(one[i + 1], other[i + 1]))
         numbers = {"observed": one[i], "expected": other[i], "error": error}
         yield Verdict(**numbers, bound=POSTERIOR * unit, quantity=quantity, **fields)
+
+
+def one_fact(verdicts: list[Verdict]) -> Iterator[Verdict]:
+    """The farthest of the rows of each quantity that DIFFER, and how many more there are."""
+    for quantity in ("mean", "sd"):
+        rows = [verdict for verdict in verdicts if verdict.quantity == quantity]
+        off = [verdict for verdict in rows if verdict.outcome == "DIFFER"]
+        yield from (verdict for verdict in rows if verdict not in off)
+        if off:
+            more = f"{len(off) - 1} more like it" if len(off) > 1 else ""
+            yield replace(max(off, key=lambda verdict: verdict.bounds_off), cause=more)
 
 
 def positions(estimate: Estimate) -> dict[str, int]:

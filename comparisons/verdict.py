@@ -133,9 +133,8 @@ class Verdict:
         if 2 * self.fixed**2 > self.error**2:
             return "most of its error is not from draws, so that more of them do not decide"
         blur = self.z * self.error
-        margin = abs(self.bound - self.excess)
-        if self.excess - blur > self.bound:  # what a theory does not account for decides
-            margin = self._unexplained
+        beyond = self.excess - blur > self.bound  # what a theory does not account for decides
+        margin = self._unexplained if beyond else abs(self.bound - self.excess)
         factor = (blur / margin) ** 2 if margin else inf
         enough = ceil((blur / self.resolution) ** 2) if self.resolution else inf
         if enough < factor and self.excess <= blur / enough**0.5:

@@ -95,6 +95,8 @@ def test_what_can_change_places(program: Any, data: Any, exchanged: set[str]) ->
         for v in (u, target.unconstrain(other))
     ]
     assert heights[1] == pytest.approx(heights[0], rel=1e-9)
+    for name, value in canonical(model, model.truth).items():  # which estimates are held against
+        np.testing.assert_array_equal(value, model.truth[name])
     for name, value in canonical(model, other).items():
         np.testing.assert_array_equal(value, canonical(model, values)[name])
 

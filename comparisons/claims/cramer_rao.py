@@ -77,8 +77,7 @@ TIMES, ENOUGH, MOST = 4, 500, 2_000
 that of the data, `MOST` if that is more, which is what the page then speaks of."""
 LADDER = (10, 50, 100, 500, 1_000, 5_000)
 """The same for models whose maximum has a closed form."""
-BLOCKS = 16
-"""Parts of the draws, each left out in turn, by which the error of a covariance is known."""
+BLOCKS = 16  # of draws, each left out in turn, by which the error of a covariance is known
 LARGEST = {"quick": 5, "standard": 9, "thorough": 20}
 """Most free parameters of a model that is replicated, by profile."""
 

@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 from comparisons.policy import LABEL_FREE
-from comparisons.reference import Case, same_moments
+from comparisons.reference import Case, one_fact, same_moments
 from comparisons.verdict import Verdict, not_comparable
 from inference.estimate import Scalar
 from inference.method import label
@@ -42,7 +42,7 @@ def compare(case: Case) -> Iterator[Verdict]:
         return
     if model.labels < 2 or isinstance(model, HasUnits):
         return
-    found, least = {}, {}
+    found, least, shipped = {}, {}, set[str]()
     for method, fit in case.estimates("posterior").items():
         if fit.draws is None or "sample_stats" not in fit.draws.children:
             continue
@@ -54,14 +54,17 @@ def compare(case: Case) -> Iterator[Verdict]:
             cause = f"{label(method)}: {'; '.join(problems)}"
             yield not_comparable("label-free quantities", cause, method=label(method))
         else:
+            shipped |= {label(method)} if method.shipped else set()
             found[label(method)] = [Scalar(*row) for row in np.stack(moments(flat), 1).tolist()]
     for other in list(found)[1:]:
         fields = {"method": other, "reference": next(iter(found))}
         rows = zip(least.items(), found[other], found[fields["reference"]], strict=True)
-        for (name, enough), one, its in rows:
-            for row in same_moments(one, its, its.sd, parameter=name, **fields):
-                bound, resolution = max(enough, row.bound), max(enough, row.resolution)
-                yield replace(row, bound=bound, resolution=resolution)
+        told = [
+            replace(row, bound=max(enough, row.bound), resolution=max(enough, row.resolution))
+            for (name, enough), one, its in rows
+            for row in same_moments(one, its, its.sd, parameter=name, **fields)
+        ]
+        yield from one_fact(told) if other in shipped else told
 
 
 def label_free(

@@ -10,7 +10,6 @@ References: Vehtari et al. (2021), Bayesian Anal. 16; Vehtari et al. (2024), JML
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import scipy.linalg
@@ -21,6 +20,7 @@ from comparisons.reference import (
     Case,
     coordinate_names,
     exact_posterior,
+    one_fact,
     reference_posterior,
     same_moments,
     scalars,
@@ -60,7 +60,7 @@ def compare(case: Case) -> Iterator[Verdict]:
             for scalar, one, other in shared(case.model, fit, truth)
             for verdict in same_moments(one, other, other.sd, parameter=scalar, **sides)
         ]
-        yield from _one_fact(found) if method.shipped else found
+        yield from one_fact(found) if method.shipped else found
         yield from _direction(case, fit, truth, **sides)
     theory = corrected(case)
     sides = {"method": label(against), "reference": "importance sampling"}
@@ -70,17 +70,6 @@ def compare(case: Case) -> Iterator[Verdict]:
     for scalar, one in scalars(case.model, truth).items():
         other = theory.scalars[scalar]
         yield from same_moments(one, other, one.sd, parameter=scalar, **sides)
-
-
-def _one_fact(verdicts: list[Verdict]) -> Iterator[Verdict]:
-    """The farthest of the rows of each quantity that DIFFER, and how many more there are."""
-    for quantity in ("mean", "sd"):
-        rows = [verdict for verdict in verdicts if verdict.quantity == quantity]
-        off = [verdict for verdict in rows if verdict.outcome == "DIFFER"]
-        yield from (verdict for verdict in rows if verdict not in off)
-        if off:
-            more = f"{len(off) - 1} more like it" if len(off) > 1 else ""
-            yield replace(max(off, key=lambda verdict: verdict.bounds_off), cause=more)
 
 
 def _direction(case: Case, fit: Estimate, truth: Estimate, **sides: str) -> Iterator[Verdict]:

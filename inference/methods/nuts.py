@@ -31,10 +31,8 @@ from models.programs.density import density
 from models.settings import Count, Share
 from models.spec import Model
 
-SHORT_STEPS = 0.99
-"""The mean acceptance probability of a second run, where too many transitions diverged."""
-TIMES = 4
-"""Chains go on until they have so many times the draws asked for, if they are not enough."""
+SHORT_STEPS = 0.99  # mean acceptance probability of a second run, where too many diverged
+TIMES = 4  # chains that tell too little go on until they have so many times the draws asked for
 
 
 @final
@@ -89,8 +87,7 @@ class NUTS(Method):
         while True:
             seconds = found.seconds | {"warm_up": found.seconds["warm_up"] + lost}
             record = xr.Dataset(attrs={**seconds, "target_accept": tuning.target_accept})
-            draws = to_natural(target, found.points)
-            stats = found.stats
+            draws, stats = to_natural(target, found.points), found.stats
             fit = estimate_from_draws(model, data, draws, sample_stats=stats, record=record)
             told = fit.record.attrs
             short = told.get("rhat", 1.0) >= R_HAT or told.get("ess", ESS) < ESS

@@ -32,9 +32,8 @@ _SAME, _NEAR = 1e-3, 0.1
 """Difference of the heights of two modes, nats, and their distance in sd, within which they may be
 one."""
 _MOST = 8  # modes, at most
-_POINTS, _BATCHES, _FINE = (512, 2_048), 16, 0.01
-"""Points by which the expectations of a Gaussian are averaged, their batches, and the error in sd
-at which the few points are enough."""
+_POINTS, _BATCHES = (512, 2_048), 16  # by which expectations of a Gaussian are averaged
+_FINE = 0.01  # error, in sd, at which the few points are enough
 
 
 class Gaussian(NamedTuple):

@@ -120,7 +120,10 @@ def _curve(drawn: Comparable, method: Method, place: int) -> tuple[np.ndarray, n
         mean, sd = (float(part[place]) for part in drawn.normal[method])
         x = mean + np.linspace(-4, 4, 100) * sd
         return x, norm.pdf(x, mean, sd)
-    x, y, _ = array_stats.kde(drawn.draws[method][:, place], grid_len=128)
+    draws = drawn.draws[method][:, place]
+    if not np.ptp(draws) > 0:  # an approximation that fell back on its mode has no density
+        return draws[:1], np.zeros(1)
+    x, y, _ = array_stats.kde(draws, grid_len=128)
     return x, y
 
 

@@ -50,6 +50,12 @@ class Exchange(NamedTuple):
                 moved[name] = jnp.take(moved[name], jnp.asarray(permutation), axis=axis)
         return moved
 
+    def ordered(self, values: Values) -> Values:
+        """The same point, its components in the order of their first feature."""
+        if self.size == 1:
+            return values
+        return self.relabel(values, jnp.argsort(self.features(values)[:, 0]))
+
     def features(self, values: Values) -> Array:
         """Features of each component, shape (components, features), first its place."""
         if self.log_prior is not None:

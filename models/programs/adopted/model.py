@@ -96,7 +96,7 @@ class AdoptedModel(Model):
 
     @property
     def truth(self) -> Values:
-        return self._told.get("truth") or self._own.mode
+        return self._own.exchange.ordered(self._told.get("truth") or self._own.mode)
 
     def start(self, rng: np.random.Generator, data: xr.Dataset) -> Values:
         if "start" in self._told:
