@@ -122,7 +122,7 @@ class Own:
 
     def _length(self, data: xr.Dataset) -> int:
         """The rows of a data set, which tell it from those of other sizes."""
-        return next(iter(data[self.measured[0]].shape), 1) if self.measured else 0
+        return max((next(iter(data[name].shape), 1) for name in self.measured), default=0)
 
     def like(self, data: xr.Dataset | None) -> Own:
         """The programs on data of that size, if they were asked for; else these."""
