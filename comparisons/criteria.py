@@ -33,8 +33,8 @@ from inference.posterior.importance import Importance
 from inference.posterior.labels import log_modes
 from inference.posterior.points import terms
 from inference.posterior.stored import log_likelihoods
-from models.capabilities import HasOwnPrograms
 from models.errors import FitError
+from models.programs.adopted.model import AdoptedModel
 from models.programs.density import density, units
 from models.spec import Model
 
@@ -66,7 +66,7 @@ def deviances(log_likelihood: float, k: int, n: int) -> dict[str, float]:
 
 def sample_size(model: Model, data: xr.Dataset) -> int:
     """The N of BIC: units, or rows where a user's own programs have one unit."""
-    return model.size if isinstance(model, HasOwnPrograms) else units(model, data)
+    return model.size if isinstance(model, AdoptedModel) else units(model, data)
 
 
 def by_fit(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> Iterator[Criterion]:

@@ -17,8 +17,9 @@ from inference.estimate import Estimate, Scalar
 from inference.method import Method
 from inference.posterior.labels import fold
 from inference.posterior.points import to_natural, to_unconstrained
-from models.capabilities import HasOwnPrograms, HasSigns
+from models.capabilities import HasSigns
 from models.errors import FitError
+from models.programs.adopted.model import AdoptedModel
 from models.programs.density import Density, quantity_table
 from models.spec import Model, Values
 
@@ -117,7 +118,7 @@ def maximum(case: Case) -> Estimate:
         if not fit.problems and fit.point.data_vars:
             return fit
     reasons = [why for one, why in case.refusals.items() if one.target == "likelihood"]
-    own = case.model.likelihood_problem if isinstance(case.model, HasOwnPrograms) else ""
+    own = case.model.likelihood_problem if isinstance(case.model, AdoptedModel) else ""
     if own and own in reasons:
         raise FitError(f"there is no maximum-likelihood estimate: {own}")
     raise FitError("no maximum-likelihood estimate is reliable")

@@ -30,8 +30,8 @@ from inference.posterior.draws import CHAINS, estimate_from_draws
 from inference.posterior.importance import gaussian_khat
 from inference.posterior.labels import one_fold
 from inference.posterior.points import to_unconstrained
-from models.capabilities import HasOwnPrograms
 from models.errors import ConcordError, FitError, told
+from models.programs.adopted.model import AdoptedModel
 from models.programs.density import Density, density, parameters_of, somewhere
 from models.settings import Count
 from models.spec import Model, Values
@@ -91,7 +91,7 @@ class Engine(Method):
         """
 
     def refusal(self, model: Model) -> str:
-        if self.kind == "sampler" or not isinstance(model, HasOwnPrograms):
+        if self.kind == "sampler" or not isinstance(model, AdoptedModel):
             return ""
         if model.adopted.latent:
             integrated = ", ".join(model.adopted.latent)

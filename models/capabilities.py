@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from jax import Array
 
-    from models.programs.adopted.functions import Adopted
-    from models.programs.form import Program
-    from models.spec import Arrays, Model, Parameter, Values
+    from models.spec import Model, Parameter, Values
 
 
 @runtime_checkable
@@ -35,62 +33,13 @@ class HasDataRule(Protocol):
 
 @runtime_checkable
 class HasOwnPrograms(Protocol):
-    """A user's own programs with their data: everything is read off them.
+    """A user's own programs with their data, as `models.programs.adopted.model` has them.
 
-    Attributes:
-        source: a digest of the programs and of how they are read.
-        languages: those of its programs; the first is read unless another is asked for.
-        data: what the programs observe and the numbers they are given, by name.
-        size: the n of its data: units, or all rows where they are one.
-        grows: whether it can have data of another size.
-        adopted: the programs, matched.
-        draws_by_itself: whether its programs draw its data, not a class of the user's.
-        likelihood_problem: why its likelihood must not be maximised, as a sentence; "" if it may.
-        prior_problem: why its prior cannot be drawn from, as a sentence; "" if it can.
-        exchanged: the parameters with an entry for each of the components that can change places.
-        integrated: the latent variables that are integrated out.
+    It is all that is asked of them where nothing is compiled yet.
     """
 
     source: str
-    languages: tuple[str, ...]
     data: xr.Dataset
-    size: int
-    grows: bool
-    adopted: Adopted
-    draws_by_itself: bool
-    likelihood_problem: str
-    prior_problem: str
-    exchanged: tuple[str, ...]
-    integrated: tuple[Parameter, ...]
-
-    def known_as(self, name: str, source: str, truth: Mapping[str, Any] | None = None) -> Any:
-        """The same under another name and digest, at a truth if given; its rest is at the mode."""
-        ...
-
-    def functions(self, data: xr.Dataset, language: str) -> Program:
-        """A program's functions of its unconstrained space, on data of the same shape."""
-        ...
-
-    def simulated_sets(
-        self,
-        rng: np.random.Generator | np.ndarray,
-        values: Mapping[str, Any],
-        data: xr.Dataset | None = None,
-    ) -> Arrays:
-        """A draw of what the programs observe at each of many points, shape (points, …).
-
-        `rng` is the stream of all draws or a seed of each; shapes and covariates are those of the
-        data, or its own if None. Latent variables that are integrated out are drawn anew.
-        """
-        ...
-
-    def prior_draws(self, rng: np.random.Generator | np.ndarray, count: int) -> Arrays:
-        """Draws of the parameters, shape (count, …); none where the prior cannot be drawn from."""
-        ...
-
-    def source_of(self, language: str) -> str:
-        """The text of a program; "" without one."""
-        ...
 
     def refusal(self, language: str | None, target: str, kind: str) -> str:
         """Why a method of some kind cannot fit it, as a sentence; "" if it can."""

@@ -58,8 +58,9 @@ from inference.method import label
 from inference.posterior.labels import canonical
 from inference.replicates.fits import replicate
 from inference.replicates.simulated import simulated
-from models.capabilities import HasClosedFormMaximum, HasOwnPrograms, HasSamplingLaw
+from models.capabilities import HasClosedFormMaximum, HasSamplingLaw
 from models.errors import FitError, ModelError
+from models.programs.adopted.model import AdoptedModel
 from models.programs.density import (
     density,
     flatten,
@@ -230,7 +231,7 @@ def table(case: Case) -> xr.Dataset | None:
 def ladder(case: Case) -> tuple[Sampling, ...]:
     """Repeated sampling at every rung of N, smallest first; a FitError where it cannot be."""
     model, most = case.model, LARGEST[case.profile]
-    own = isinstance(model, HasOwnPrograms)  # what is integrated out costs as much as what is not
+    own = isinstance(model, AdoptedModel)  # what is integrated out costs as much as what is not
     size = model.adopted.named.size if own else density(model, case.data).size
     if units(case.model, case.data) == 1:
         raise FitError("not made: all data are one unit, and theory speaks of many")
@@ -246,7 +247,7 @@ def ladder(case: Case) -> tuple[Sampling, ...]:
 def rungs(case: Case) -> tuple[int, ...]:
     """Units of the replicated data sets, smallest first: those of the data, and more."""
     model, size = case.model, sample_size(case.model, case.data)
-    if isinstance(model, HasOwnPrograms) and not model.grows:
+    if isinstance(model, AdoptedModel) and not model.grows:
         return (size,)
     found = [min(size, MOST)]
     if case.profile != "quick" and isinstance(model, HasClosedFormMaximum):

@@ -20,8 +20,9 @@ from inference.information.derivatives import quantity_jacobian
 from inference.information.inversion import invert
 from inference.information.matrices import Expected, expected, simulated_scores
 from inference.posterior.labels import canonical
-from models.capabilities import HasExpectedInformation, HasOwnPrograms
+from models.capabilities import HasExpectedInformation
 from models.errors import FitError
+from models.programs.adopted.model import AdoptedModel
 from models.programs.density import Density, density, units
 from models.spec import Model
 
@@ -85,7 +86,7 @@ def declared(case: Case, top: Estimate, deviation: np.ndarray) -> list[Verdict]:
     (m,); none where nothing is declared, or the data have a design that simulated ones would not.
     """
     model, data = case.model, case.data
-    if isinstance(model, HasOwnPrograms) or not isinstance(model, HasExpectedInformation):
+    if isinstance(model, AdoptedModel) or not isinstance(model, HasExpectedInformation):
         return []
     if len(data.data_vars) != 1:
         return []

@@ -16,9 +16,9 @@ from scipy.stats import norm
 from comparisons.reference import own_draws
 from comparisons.report.result import CaseResult
 from inference.method import Method, label
-from models.capabilities import HasOwnPrograms
 from models.data.dataset import column_names
 from models.errors import ConcordError
+from models.programs.adopted.model import AdoptedModel
 from models.programs.density import flat_names, program_on, units
 
 REPLICATES = 100  # replicated data sets of a posterior predictive check
@@ -105,7 +105,7 @@ def replicates(result: CaseResult, source: Method) -> Replicates | str:
     places = np.linspace(0, flat.sizes["one"] - 1, min(REPLICATES, flat.sizes["one"]))
     values, observed = {n: flat[n].values[places.round().astype(int)] for n in names}, {}
     try:
-        if isinstance(model, HasOwnPrograms):
+        if isinstance(model, AdoptedModel):
             replicated = model.simulated_sets(rng, values)
         elif len(data.data_vars) == 1:
             n, rows = units(model, data), zip(*values.values(), strict=True)

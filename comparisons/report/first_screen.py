@@ -20,7 +20,7 @@ from comparisons.verdict import Verdict
 from inference.estimate import Estimate, Scalar
 from inference.method import Method, label
 from inference.posterior.labels import exchangeable
-from models.capabilities import HasOwnPrograms
+from models.programs.adopted.model import AdoptedModel
 from models.spec import Model
 
 SHOWN = 3  # quantities on a line of the first screen
@@ -146,11 +146,11 @@ def _notes(
     if agreed:
         several = "statements agree" if len(agreed) > 1 else "statement agrees"
         yield f"PyMC = NumPyro: one model ({len(agreed)} {several})."
-    if isinstance(model, HasOwnPrograms) and exchangeable(model):
+    if isinstance(model, AdoptedModel) and exchangeable(model):
         yield f"{listed(model.exchanged)}: components can change places; all are put in one order."
     maxima = [fit.record.attrs.get("note") for m, fit in fits.items() if m.target == "likelihood"]
     yield from (f"Maximum likelihood: {note}." for note in dict.fromkeys(filter(None, maxima)))
-    if isinstance(model, HasOwnPrograms) and (reason := model.likelihood_problem):
+    if isinstance(model, AdoptedModel) and (reason := model.likelihood_problem):
         yield f"Maximum likelihood, MAP and Laplace's method were not fitted: {reason}."
 
 

@@ -21,7 +21,7 @@ from comparisons.verdict import Verdict
 from inference.estimate import Estimate
 from inference.method import Method, label
 from inference.posterior.draws import QUANTILES
-from models.capabilities import HasOwnPrograms
+from models.programs.adopted.model import AdoptedModel
 from models.spec import Model
 
 _QUANTILES = tuple(f"q{100 * level:02.0f}" for level in QUANTILES)
@@ -51,7 +51,7 @@ def model_title(model: Model) -> str:
 
 def settings(model: Model) -> dict[dataclasses.Field[Any], Any]:
     """The hyper-parameters by field; none of a user's own programs."""
-    if isinstance(model, HasOwnPrograms) or not dataclasses.is_dataclass(model):
+    if isinstance(model, AdoptedModel) or not dataclasses.is_dataclass(model):
         return {}
     return {field: getattr(model, field.name) for field in dataclasses.fields(model)}
 

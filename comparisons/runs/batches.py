@@ -22,10 +22,10 @@ from comparisons.runs.remote import require_same
 from comparisons.store.keys import canonical, digest, source_digest, versions
 from comparisons.studies import Setting, study
 from inference.method import label
-from models.capabilities import HasOwnPrograms
 from models.data.dataset import content_hash
 from models.errors import ConcordError, FitError
 from models.errors import told as reason
+from models.programs.adopted.model import AdoptedModel
 
 _LOOKS = 6  # replicates looked at singly to tell whether all of a batch fail
 
@@ -138,7 +138,7 @@ def _singly(
 def description(module: ModuleType, setting: Setting) -> dict[str, object]:
     """Everything a batch depends on but its replicates."""
     model, own = setting.model, None
-    if isinstance(model, HasOwnPrograms):
+    if isinstance(model, AdoptedModel):
         own = [content_hash(model.data), canonical(model.truth)]
     study_file = Path(str(module.__file__))
     return {
@@ -167,7 +167,7 @@ def spec(name: str, model: Mapping[str, Any], setting: Setting) -> dict[str, Any
     The truth of a user's own programs goes with it: a mode that a worker finds again may differ in
     its last digit.
     """
-    own = isinstance(setting.model, HasOwnPrograms)
+    own = isinstance(setting.model, AdoptedModel)
     truth = {n: np.asarray(x).tolist() for n, x in setting.model.truth.items()} if own else None
     given = {"seed": setting.seed, "methods": [label(method) for method in setting.methods]}
     return {"study": name, "model": model, "truth": truth, **given}

@@ -29,10 +29,10 @@ from comparisons.studies import Setting, Study, further
 from comparisons.studies import study as find_study
 from comparisons.verdict import at_tolerance
 from inference.method import Method
-from models.capabilities import HasOwnPrograms
 from models.data.files import opened
 from models.errors import ConfigError, FitError, refuse, shown
 from models.programs.adopted.classes import adopt_class, chosen
+from models.programs.adopted.model import AdoptedModel
 from models.programs.precision import float64
 from models.settings import MOST, check_seed, sequence
 from models.spec import Model
@@ -90,7 +90,7 @@ def study(
     find_study(name)
     data, programs = opened(data), {"pymc": pymc, "numpyro": numpyro, "names": names}
     given = chosen(model, data, programs, latent=latent, likelihood=likelihood)
-    own = data is None or isinstance(given, HasOwnPrograms)
+    own = data is None or isinstance(given, AdoptedModel)
     model = at_truth(given if own else adopt_class(given, data), truth)
     setting = Setting(model, seed, sequence("methods", methods, Method, "(cc.NUTS(),)"), tolerance)
     ladder, module = _ladder(model, n, replicates, seed), prepared(name, setting)
@@ -108,7 +108,7 @@ def prepared(name: str, setting: Setting) -> ModuleType:
 
 def default_ladder(model: Model) -> tuple[int, ...]:
     """The N at which a model is studied unless others are named, smallest first."""
-    if not isinstance(model, HasOwnPrograms):
+    if not isinstance(model, AdoptedModel):
         return LADDER
     units = model.size
     return (units, _TIMES * units) if model.grows else (units,)

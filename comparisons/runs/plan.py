@@ -27,11 +27,12 @@ from comparisons.store.entries import Store
 from inference.catalogue import catalogue
 from inference.method import Method, Profile, label, not_installed
 from inference.posterior.draws import CHAINS, thinning
-from models.capabilities import HasExamples, HasOwnPrograms
+from models.capabilities import HasExamples
 from models.data.dataset import load_data
 from models.data.files import bundled_names, data_name
 from models.errors import ConfigError, DataError, did_you_mean, refuse
 from models.programs.adopted.classes import missing
+from models.programs.adopted.model import AdoptedModel
 from models.programs.density import units
 from models.programs.support import outside_support
 from models.registry import entries, lookup, subclasses
@@ -100,7 +101,7 @@ def plan(spec: Mapping[str, Any], page: str = "", taken: Sequence[str] = ()) -> 
     page = page or slug(f"{model.name}{_changed(model)}-{name}", taken)
     if missing(model) or ("model" in spec and spec["latent"]):
         model = adopted_class(model, spec)
-    if isinstance(model, HasOwnPrograms):
+    if isinstance(model, AdoptedModel):
         if spec.get("standardise"):
             raise ConfigError("--standardise is for the catalogue: standardise the file's columns")
         return Plan(page, model, name, model.data, spec)
@@ -271,7 +272,7 @@ def _collected[T](mistakes: list[str], path: str, attempt: Callable[[], T]) -> T
 
 
 def _refuse_outside_support(plan: Plan) -> None:
-    if isinstance(plan.model, HasOwnPrograms):
+    if isinstance(plan.model, AdoptedModel):
         return
     try:
         problem = outside_support(plan.model, plan.data)
@@ -305,7 +306,7 @@ def refuse_memory(plan: Plan | Case, methods: Sequence[Method]) -> None:
 
 def _changed(model: Model) -> str:
     """The settings of a model of the catalogue that are not the usual ones, for its slug."""
-    if isinstance(model, HasOwnPrograms):
+    if isinstance(model, AdoptedModel):
         return ""
     usual = {f.name: f.default for f in _fields(model)}
     return "".join(

@@ -20,11 +20,11 @@ import pandas as pd
 import models.programs.adopt as _adopt
 from comparisons.runs import signals, supervisor
 from comparisons.store.keys import digest, source_digest
-from models.capabilities import HasOwnPrograms
 from models.data.files import opened
 from models.errors import ConcordError, ConfigError, ModelError, did_you_mean
 from models.programs.adopt import adopt
 from models.programs.adopted.classes import adopt_class
+from models.programs.adopted.model import AdoptedModel
 from models.spec import PROGRAMS, Model, defines
 
 
@@ -106,7 +106,7 @@ def at_truth(model: Model, truth: Mapping[str, Any] | None) -> Model:
     """The model at values of some parameters, and at its own truth for the rest."""
     if not truth:
         return model
-    if not isinstance(model, HasOwnPrograms):
+    if not isinstance(model, AdoptedModel):
         raise ConfigError(
             f"a truth can be given for your own programs; {model.name} is studied at its own: "
             "define `truth` in a class derived from it"

@@ -23,9 +23,9 @@ from comparisons.verdict import Verdict
 from inference.information.derivatives import quantity_jacobian
 from inference.method import Method, label
 from inference.replicates.simulated import Batch, simulated
-from models.capabilities import HasOwnPrograms
 from models.errors import FitError
 from models.notebook import table
+from models.programs.adopted.model import AdoptedModel
 from models.programs.density import (
     Language,
     density,
@@ -78,7 +78,7 @@ class Setting:
     def varying(self) -> list[tuple[int, str]]:
         """Place and flat name of every quantity that is not a constant."""
         model, rng = self.model, np.random.default_rng(_stream(self.seed, 0))
-        own = isinstance(model, HasOwnPrograms)
+        own = isinstance(model, AdoptedModel)
         target = density(model, model.data if own else model.simulate(rng, model.truth, 2))
         jacobian = quantity_jacobian(model, target)(target.unconstrain(model.truth))
         moves = np.asarray(jacobian).any(axis=1)

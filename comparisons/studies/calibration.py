@@ -44,8 +44,8 @@ from inference.replicates.nuts import autocorrelation, sample
 from inference.replicates.posteriors import posteriors
 from inference.replicates.simulated import Batch, simulated
 from inference.replicates.stages import compiled
-from models.capabilities import HasOwnPrograms
 from models.errors import FitError
+from models.programs.adopted.model import AdoptedModel
 from models.programs.density import Language, flatten, quantities
 from models.programs.numpyro import numpyro_prior
 
@@ -87,7 +87,7 @@ def _from_the_prior(setting: Setting, n: int, indices: Sequence[int]) -> tuple[B
     model = setting.model
     streams = (np.random.SeedSequence(setting.seed, spawn_key=(n, i, 1)) for i in indices)
     seeds = np.array([stream.generate_state(1)[0] for stream in streams])
-    if isinstance(model, HasOwnPrograms):
+    if isinstance(model, AdoptedModel):
         if problem := model.prior_problem:
             raise FitError(
                 f"calibration draws parameters from their prior, and {problem}: give it a proper "

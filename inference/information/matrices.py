@@ -17,7 +17,7 @@ B 44; Dempster, Laird & Rubin (1977), JRSS B 39; Trefethen & Weideman (2014), SI
 trapezoidal rule converges exponentially for smooth densities that vanish at both ends).
 """
 
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,9 @@ import xarray as xr
 from jax import Array
 
 from inference.information.derivatives import derivatives, scores
-from models.capabilities import HasEM, HasExpectedInformation, HasOwnPrograms, HasUnits
+from models.capabilities import HasEM, HasExpectedInformation, HasUnits
 from models.errors import ConfigError, FitError, ModelError
+from models.programs.adopted.model import AdoptedModel
 from models.programs.compilation import once
 from models.programs.density import Density, density, replicable, units
 from models.programs.precision import float64
@@ -115,7 +116,7 @@ def expected(model: Model, target: Density, u: Array, rng: np.random.Generator) 
     data, none = target.data, np.empty((0, target.size))
     if isinstance(model, HasExpectedInformation):
         return Expected(np.asarray(declared(model, target, u)), none)
-    if isinstance(model, HasOwnPrograms):
+    if isinstance(model, AdoptedModel):
         per_unit = _scores_at_design(model, data, target.constrain(u), rng)
     elif len(data.data_vars) > 1:
         raise FitError(
@@ -175,10 +176,10 @@ def simulated_scores(model: Model, values: Values, rng: np.random.Generator) -> 
 
 
 def _scores_at_design(
-    model: HasOwnPrograms, data: xr.Dataset, values: Values, rng: np.random.Generator
+    model: AdoptedModel, data: xr.Dataset, values: Values, rng: np.random.Generator
 ) -> np.ndarray:
     """Scores of the units of data sets simulated at the data's own design, shape (sets · N, k)."""
-    space, log_likelihood = replicable(cast("Model", model), data)
+    space, log_likelihood = replicable(model, data)
     u = space.unconstrain(values)
     sets = max(20, _UNITS // log_likelihood(data, u).size)
     try:

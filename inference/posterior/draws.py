@@ -17,8 +17,8 @@ from inference.estimate import Estimate, Quantity, named_covariance
 from inference.posterior.diagnostics import gate, moments, not_finite, notes, worst
 from inference.posterior.labels import align, canonical, exchangeable
 from inference.posterior.points import each, reported, terms, to_unconstrained
-from models.capabilities import HasOwnPrograms
 from models.errors import FitError
+from models.programs.adopted.model import AdoptedModel
 from models.programs.density import density, flat_names, labelled, quantity_table, units
 from models.spec import Model, Parameter, Values
 
@@ -80,7 +80,7 @@ def estimate_from_draws(
 
 
 def _integrated(model: Model) -> tuple[Parameter, ...]:
-    return model.integrated if isinstance(model, HasOwnPrograms) else ()
+    return model.integrated if isinstance(model, AdoptedModel) else ()
 
 
 def _quantiles(model: Model, data: xr.Dataset, found: Mapping[str, np.ndarray]) -> xr.Dataset:

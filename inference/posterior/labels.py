@@ -19,7 +19,8 @@ from jax.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
 from inference.posterior.points import each, to_natural, to_unconstrained
-from models.capabilities import HasLabels, HasOwnPrograms, HasSigns
+from models.capabilities import HasLabels, HasSigns
+from models.programs.adopted.model import AdoptedModel
 from models.programs.compilation import once
 from models.programs.density import Density
 from models.spec import Model, Values
@@ -36,7 +37,7 @@ def canonical(model: Model, values: Values) -> Values:
 
 def exchangeable(model: Model) -> bool:
     """Whether components can switch labels; an ordered parameter or a user's prior forbids it."""
-    if isinstance(model, HasOwnPrograms):
+    if isinstance(model, AdoptedModel):
         return bool(model.exchanged)
     ordered = any(parameter.support == "ordered" for parameter in model.parameters)
     return isinstance(model, HasLabels) and model.labels > 1 and not ordered

@@ -31,9 +31,9 @@ from models.capabilities import (
     HasDegeneracy,
     HasEM,
     HasExpectedInformation,
-    HasOwnPrograms,
 )
 from models.errors import FitError
+from models.programs.adopted.model import AdoptedModel
 from models.spec import Model, Values
 
 STATIONARY = 1e-5  # Newton decrement, in standard errors, below which a replicate has converged
@@ -69,7 +69,7 @@ def replicate(model: Model, batch: Batch, u: np.ndarray | None = None) -> Replic
         FitError: the model's programs cannot be traced over data, or its likelihood must not be
             maximised.
     """
-    if isinstance(model, HasOwnPrograms) and (problem := model.likelihood_problem):
+    if isinstance(model, AdoptedModel) and (problem := model.likelihood_problem):
         raise FitError(problem)
     try:
         if u is not None:
@@ -111,7 +111,7 @@ def starts(model: Model, batch: Batch) -> np.ndarray:
     theory speaks of the maximum near there.
     """
     pairs = zip(batch.streams, batch.sets, strict=True)
-    if isinstance(model, HasOwnPrograms):
+    if isinstance(model, AdoptedModel):
         values = batch.points
     else:
         values = [model.start(rng, data) for rng, data in pairs]

@@ -23,8 +23,8 @@ import xarray as xr
 from jax import Array
 
 from inference.replicates.everywhere import everywhere
-from models.capabilities import HasOwnPrograms
 from models.errors import ModelError
+from models.programs.adopted.model import AdoptedModel
 from models.programs.numpyro import numpyro_data, observed_sites
 from models.spec import Model, Values
 
@@ -156,7 +156,7 @@ type _Draw = Callable[[Any, Sequence[int], int], dict[str, np.ndarray]]
 def _sampler(model: Model, n: int) -> tuple[xr.Dataset, _Draw | None]:
     """A data set of n units, and how its program draws more of them; None if it cannot."""
     one = model.simulate(np.random.default_rng(0), model.truth, n)
-    if isinstance(model, HasOwnPrograms):
+    if isinstance(model, AdoptedModel):
         return one, partial(_by_own_programs, model, one, n) if model.draws_by_itself else None
     if not _draws(model, one, model.simulate(np.random.default_rng(1), model.truth, n)):
         return one, None
@@ -183,7 +183,7 @@ def _by_program(
 
 
 def _by_own_programs(
-    model: HasOwnPrograms,
+    model: AdoptedModel,
     template: xr.Dataset,
     n: int,
     many: Values,

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from comparisons.report.draws import Replicates
 from comparisons.report.figures import canvas
-from models.capabilities import HasOwnPrograms
+from models.programs.adopted.model import AdoptedModel
 from models.programs.numpyro import numpyro_terms
 from models.spec import Model, Values
 
@@ -31,7 +31,7 @@ def parents(model: Model, data: xr.Dataset) -> tuple[dict[str, tuple[str, ...]],
 
     Nothing is computed: of the traced program, what each density does not need is left out.
     """
-    if isinstance(model, HasOwnPrograms):
+    if isinstance(model, AdoptedModel):
         program = model.adopted.named
         start = {site.name: jnp.zeros(site.unconstrained) for site in program.sites}
 

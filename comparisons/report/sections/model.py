@@ -18,7 +18,7 @@ from comparisons.report.headline import Row
 from comparisons.report.result import CaseResult
 from comparisons.report.sections.parts import Column, Section, Table, claims, numbers, table, words
 from comparisons.report.tables import settings
-from models.capabilities import HasOwnPrograms
+from models.programs.adopted.model import AdoptedModel
 from models.programs.density import languages, quantity_table
 from models.spec import Model
 
@@ -37,7 +37,7 @@ def programs(known: Facts) -> Section:
         "reported as": words(lambda p: "itself" if p.name in reported else parts),
     }
     hyper = {"name": words(lambda pair: pair[0].name), "value": words(lambda pair: repr(pair[1]))}
-    own = isinstance(model, HasOwnPrograms)  # of which our own words would say nothing
+    own = isinstance(model, AdoptedModel)  # of which our own words would say nothing
     documents = () if own else (inspect.getdoc(cls), inspect.getdoc(inspect.getmodule(cls)))
     agreed = known.result.verdicts.get(GATE, ())
     finding = ""
@@ -80,7 +80,7 @@ def _graph(result: CaseResult) -> Picture | None:
 
 
 def _source(model: Model, language: str) -> str:
-    if isinstance(model, HasOwnPrograms) and (text := model.source_of(language)):
+    if isinstance(model, AdoptedModel) and (text := model.source_of(language)):
         return text
     try:
         return inspect.cleandoc("\n" + inspect.getsource(getattr(type(model), language)))

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from models.capabilities import HasOwnPrograms
 from models.data.dataset import as_dataset
 from models.errors import ConfigError, ModelError, did_you_mean, shown
 from models.programs.adopt import adopt
@@ -34,7 +33,7 @@ _ROWS = 40
 
 def missing(model: Model) -> tuple[str, ...]:
     """The parts of a model that a class leaves out; () of a user's own programs."""
-    if isinstance(model, HasOwnPrograms):
+    if isinstance(model, AdoptedModel):
         return ()
     refuse_other(model)
     return tuple(name for name in (*PROGRAMS, *PARTS) if not defines(type(model), name))
@@ -89,8 +88,8 @@ def adopt_class(
     """
     absent = missing(model)
     written = [language for language in PROGRAMS if language not in absent]
-    if isinstance(model, HasOwnPrograms) or not written:
-        lacking = "is adopted already" if isinstance(model, HasOwnPrograms) else "has no program"
+    if isinstance(model, AdoptedModel) or not written:
+        lacking = "is adopted already" if isinstance(model, AdoptedModel) else "has no program"
         raise ConfigError(f"{model!r} {lacking}: define numpyro(self, data), pymc(self, data)")
     given = _named(model, data, absent)
     programs: dict[str, Any] = {

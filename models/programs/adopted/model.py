@@ -36,6 +36,13 @@ class AdoptedModel(Model):
     Attributes:
         name: what reports call it.
         source: a digest of the programs and of how they are read.
+        languages: those of its programs; the first is read unless another is asked for.
+        data: what the programs observe and the numbers they are given, by name.
+        size: the n of its data: units, or all rows where they are one.
+        grows: whether it can have data of another size.
+        adopted: the programs, matched.
+        draws_by_itself: whether its programs draw its data, not a class of the user's.
+        integrated: the latent variables that are integrated out.
     """
 
     name: str  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
@@ -59,6 +66,7 @@ class AdoptedModel(Model):
     def known_as(
         self, name: str, source: str, truth: Mapping[str, Any] | None = None
     ) -> AdoptedModel:
+        """The same under another name and digest, at a truth if given; its rest is at the mode."""
         told = {} if truth is None else {"truth": self._point(truth)}
         return AdoptedModel(name, source, self._own, {**self._told, **told})
 
@@ -130,6 +138,11 @@ class AdoptedModel(Model):
         values: Mapping[str, Any],
         data: xr.Dataset | None = None,
     ) -> Arrays:
+        """A draw of what the programs observe at each of many points, shape (points, …).
+
+        `rng` is the stream of all draws or a seed of each; shapes and covariates are those of the
+        data, or its own if None. Latent variables that are integrated out are drawn anew.
+        """
         own = self._own.like(data)
         program, sites = own.adopted.drawing()
         if factors := own.adopted.likelihood.get(program.language):
@@ -144,16 +157,19 @@ class AdoptedModel(Model):
         return {name: array.astype(own.data[name].dtype) for name, array in columns.items()}
 
     def prior_draws(self, rng: np.random.Generator | np.ndarray, count: int) -> Arrays:
+        """Draws of the parameters, shape (count, …); none where the prior cannot be drawn from."""
         seeds = rng if isinstance(rng, np.ndarray) else rng.integers(2**63, size=count)
         drawn = self.adopted.named.prior_draws(seeds)
         return {} if isinstance(drawn, str) else {p.name: drawn[p.name] for p in self.parameters}
 
     @property
     def prior_problem(self) -> str:
+        """Why its prior cannot be drawn from, as a sentence; "" if it can."""
         drawn = self.adopted.named.prior_draws(np.arange(1))
         return drawn if isinstance(drawn, str) else ""
 
     def source_of(self, language: str) -> str:
+        """The text of a program; "" without one."""
         return source(self._own.calls[language]) if language in self.languages else ""
 
     def numpyro(self, data: xr.Dataset) -> Any:
@@ -163,6 +179,7 @@ class AdoptedModel(Model):
         return self._own.like(data).call("pymc", data)
 
     def functions(self, data: xr.Dataset, language: str) -> Program:
+        """A program's functions of its unconstrained space, on data of the same shape."""
         if language not in self.languages:
             raise ModelError(f"{self.name} has no {language} program; it has {self.languages[0]}")
         own = self._own.like(data)
@@ -200,6 +217,7 @@ class AdoptedModel(Model):
 
     @property
     def likelihood_problem(self) -> str:
+        """Why its likelihood must not be maximised, as a sentence; "" if it may."""
         return self._own.likelihood_problem
 
 
