@@ -1,13 +1,14 @@
 """The gate: every term on which the PyMC and the NumPyro program of a model could differ.
 
-At points near the data and drawn from the prior: log prior and log-likelihood, their gradients and
-the log-Jacobians of the two programs; and moments of what each of them draws. The theorem is that
-of the claim `same_model`.
+The densities of both are compared on the data at hand (`comparisons.same_density`): of a user's own
+programs at points spread over the unconstrained space and around the mode; of a model that has
+starts and draws at points near the data and drawn from the prior, where nothing may fail to be
+finite, and there moments of what each program draws are compared, too.  The theorem is that of the
+claim `same_model`.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from math import inf
+from collections.abc import Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,29 +16,27 @@ import numpy as np
 import xarray as xr
 from jax import Array
 
-from comparisons import adopted_gate
-from comparisons.policy import MOMENTS, TOLERANCE
+from comparisons import same_density
+from comparisons.policy import MOMENTS
 from comparisons.verdict import Verdict
-from models.capabilities import HasOwnPrograms
-from models.programs.adopted.inexact import all_exact
+from models.programs.adopted.model import AdoptedModel
+from models.programs.adopted.pair import Pair
+from models.programs.adopted.program import UserProgram
 from models.programs.compilation import once
-from models.programs.density import (
-    Language,
-    density,
-    functions_of,
-    names_of_entries,
-    per_unit,
-    program_on,
-)
-from models.programs.form import log_volume, total
+from models.programs.density import names_of_entries, pair_of, program_on
 from models.programs.keys import key_of
 from models.programs.numpyro import numpyro_prior
 from models.programs.pymc import pymc_prior
-from models.spec import Model, Values
+from models.spec import Arrays, Model, Values
 
 POINTS = 32
 """Points at which the densities are compared: half from the data, as far as its starts lie inside
 of parameter space, the rest from the prior."""
+_SPREAD = ((2.0, 16), (8.0, 8))
+"""(radius r, points) of own programs: drawn from U(−r, r)ᵏ; the far ones see floors and ceilings of
+scales."""
+_AROUND = 8
+"""Points of own programs within a fifth of a unit of the mode."""
 _TRIED = 1_000
 """Prior draws among which valid points are looked for."""
 _ROUND_TRIP = 1e-12
@@ -52,127 +51,70 @@ _SMALLEST = 1e-12
 """Standard deviations and errors of moments below it are taken for it."""
 
 
-def _difference(term: str, size: float, where: str, error: float = 0.0) -> Verdict:
-    """The largest difference of one term over all points; one with an error is of moments."""
-    return Verdict(
-        "{quantity}: {method} − {reference}",
-        size,
-        expected=0.0,
-        error=error,
-        bound=MOMENTS if error > 0 else TOLERANCE,
-        cause=where,
-        quantity=term,
-        method="pymc",
-        reference="numpyro",
-    )
-
-
 def differences(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Iterator[Verdict]:
-    """Every term on which the two programs could differ, with where they differ most."""
-    if isinstance(model, HasOwnPrograms):
-        yield from adopted_gate.differences(model, rng)
+    """Every term on which the two programs could differ, with where they differ most.
+
+    Nothing of a model of one program.
+    """
+    pair = pair_of(model, data)
+    if pair is None:
+        return
+    if isinstance(model, AdoptedModel):
+        yield from same_density.differences(pair, _spread(pair.one, rng), inside=False)
         return
     prior = numpyro_prior(model, data, jax.random.split(key_of(rng), DRAWS))
-    drawn, valid = _valid(model, data, prior)
-    near = _near(model, data, rng, POINTS - POINTS // 2)
+    drawn, valid = _valid(pair.one, prior)
+    near = _near(model, data, pair.one, rng, POINTS - POINTS // 2)
     others = POINTS - len(near)
     if valid.size < others:
         where = f"{valid.size} of {_TRIED} prior draws are valid; expected {others} points"
-        yield _difference("points drawn from the prior", inf, where)
+        yield _moments("points drawn from the prior", np.inf, where)
     points = np.concatenate([near, drawn[valid[:others]]])
-    yield from _terms(model, data, points)
+    yield from _densities(model, data, pair, points)
     yield _distributions("prior moments", prior, pymc_prior(model, data, rng, DRAWS))
-    chosen = valid[:ROW_POINTS]
-    if chosen.size:
-        point = {name: jnp.asarray(array[chosen[0]]) for name, array in prior.items()}
-        many = model.simulate(rng, point, DRAWS)
+    if len(chosen := valid[:ROW_POINTS]):
         held = {name: array[chosen] for name, array in prior.items()}
-        programs = [program_on(model, many, language) for language in ("numpyro", "pymc")]
-        simulated = [one.draws(rng.integers(2**63, size=chosen.size), held) for one in programs]
-        term = f"moments of rows simulated at {chosen.size} points drawn from the prior"
-        by_point = [
-            {f"point {i}, {name}": x[i] for i in range(chosen.size) for name, x in rows.items()}
-            for rows in simulated
-        ]
-        yield _distributions(term, by_point[0], by_point[1])
-        # what a program observes may be a function of the data, of which simulate knows nothing
-        made = {
-            name: array
-            for name, array in programs[0].observed.items()
-            if name in many and np.array_equal(array, many[name].data)
-        }
-        if made:
-            term = "moments of rows made by simulate at a point drawn from the prior"
-            rows = {name: simulated[0][name][0] for name in made}
-            yield _distributions(term, rows, made, ("numpyro", "simulate"))
+        yield from _simulations(model, held, rng)
 
 
 def difference_of_densities(model: Model, data: xr.Dataset, rng: np.random.Generator) -> str:
     """Where the densities of the two programs differ first; "" if they agree.
 
-    A short form of the gate for the siblings of a model that has passed it: log prior and
-    log-likelihood at a few points near the data, without derivatives or draws.
+    A short form of the gate for the siblings of a model that has passed it, at a few points near
+    the data and without draws.
     """
-    points = _near(model, data, rng, _FEW)
+    pair = pair_of(model, data)
+    assert pair is not None
+    points = _near(model, data, pair.one, rng, _FEW)
     if not len(points):
         return "no start from the data is inside of the parameter space"
-    found = _terms(model, data, points, derivatives=False)
-    parted = (v for v in found if v.outcome != "AGREE")
+    parted = (v for v in _densities(model, data, pair, points) if v.outcome != "AGREE")
     return next((f"{v.quantity} differs: {v.cause}" for v in parted), "")
 
 
-def _terms_of(
-    model: Model, data: xr.Dataset, language: Language, *, derivatives: bool
-) -> Callable[[Array], dict[str, Array]]:
-    """A program's terms by name, at points u of NumPyro's unconstrained space, shape (p, k).
-
-    Log priors and log-Jacobians have shape (p,), the log-likelihood (p, N), gradients (p, k).
-    """
-    space, program = density(model, data), functions_of(model, data, language)
-    ours, theirs = np.array(space.coordinates), np.array(program.coordinates)
-
-    def across(u: Array) -> Array:
-        return u if language == "numpyro" else program.unconstrain(space.constrain(u))
-
-    def log_prior(u: Array) -> Array:
-        return total(program.log_prior(across(u)))
-
-    def log_likelihood(u: Array) -> Array:
-        return jnp.sum(per_unit(model, data, program.log_likelihood(across(u))))
-
-    def one(u: Array) -> dict[str, Array]:
-        v = across(u)
-        prior = dict(program.log_prior(v))
-        terms = {f"log prior {name}": jnp.sum(prior.pop(name)) for name in program.shapes}
-        terms["log prior (other factors)"] = total(prior)
-        terms["log likelihood"] = per_unit(model, data, program.log_likelihood(v))
-        if not derivatives:
-            return terms
-        terms["gradient of the log prior"] = jax.grad(log_prior)(u)
-        terms["gradient of the log likelihood"] = jax.grad(log_likelihood)(u)
-        jacobians, carried = program.log_jacobian(v), jax.jacfwd(across)(u)
-        for name in program.shapes:
-            block = carried[np.ix_(theirs == name, ours == name)]
-            terms[f"log Jacobian {name}"] = jacobians[name] + log_volume(block)
-        return terms
-
-    return once(jax.vmap(one))
+def _densities(model: Model, data: xr.Dataset, pair: Pair, points: np.ndarray) -> Iterator[Verdict]:
+    named = partial(names_of_entries, model.parameters, data)
+    return same_density.differences(pair, points, named, inside=True)
 
 
-def _valid(
-    model: Model, data: xr.Dataset, prior: dict[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The first prior draws in NumPyro's space, shape (draws, k), and which to compare at.
+def _spread(program: UserProgram, rng: np.random.Generator) -> np.ndarray:
+    """Points over a program's unconstrained space and around its mode."""
+    spread = [rng.uniform(-radius, radius, (count, program.size)) for radius, count in _SPREAD]
+    starts = program.starts(rng)[:_AROUND]
+    return np.concatenate([*spread, starts + 0.1 * rng.standard_normal(starts.shape)])
+
+
+def _valid(program: UserProgram, prior: Arrays) -> tuple[np.ndarray, np.ndarray]:
+    """The first prior draws in a program's space, shape (draws, k), and which to compare at.
 
     A draw can sit on a boundary of its support to within rounding, where its coordinates are lost:
     at valid ones the way to the natural scale and back is the identity, and so is its derivative.
     """
-    space = density(model, data)
 
     def there_and_back(values: Values) -> tuple[Array, Array, Array]:
-        u = space.unconstrain(values)
-        way = jax.jvp(lambda v: space.unconstrain(space.constrain(v)), (u,), (jnp.ones_like(u),))
-        return u, *way
+        u = program.unconstrain(values)
+        ones = (jnp.ones_like(u),)
+        return u, *jax.jvp(lambda v: program.unconstrain(program.at(v).values), (u,), ones)
 
     few = {name: jnp.asarray(array[:_TRIED]) for name, array in prior.items()}
     drawn, back, step = map(np.asarray, once(jax.vmap(there_and_back))(few))
@@ -182,68 +124,56 @@ def _valid(
     return drawn, np.flatnonzero(valid)[:POINTS]
 
 
-def _near(model: Model, data: xr.Dataset, rng: np.random.Generator, count: int) -> np.ndarray:
-    """Jittered starts in NumPyro's unconstrained space, shape (at most count, k).
+def _near(
+    model: Model, data: xr.Dataset, program: UserProgram, rng: np.random.Generator, count: int
+) -> np.ndarray:
+    """Jittered starts in a program's unconstrained space, shape (at most count, k).
 
     Of data that are all alike some parameter starts on its boundary, which is at infinity there.
     """
-    target = density(model, data)
-    starts = np.stack([target.unconstrain(model.start(rng, data)) for _ in range(count)])
+    starts = np.stack([program.unconstrain(model.start(rng, data)) for _ in range(count)])
     inside = np.isfinite(starts).all(axis=1)
     return (starts + 0.2 * rng.standard_normal(starts.shape))[inside]
 
 
-def _terms(
-    model: Model, data: xr.Dataset, points: np.ndarray, *, derivatives: bool = True
-) -> Iterator[Verdict]:
-    """The largest difference of each term of the two programs at the points."""
-    at = jnp.asarray(points)
-    theirs = _terms_of(model, data, "pymc", derivatives=derivatives)(at)
-
-    def held() -> list[Verdict]:
-        ours = _terms_of(model, data, "numpyro", derivatives=derivatives)(at)
-        last = ("gradient", "log Jacobian")  # densities first
-        terms = sorted(ours, key=lambda term: [term.startswith(kind) for kind in last])
-        pairs = ((term, np.asarray(ours[term]), np.asarray(theirs[term])) for term in terms)
-        return [_largest(model, data, *pair, at) for pair in pairs]
-
-    found = held()
-    if all(verdict.outcome == "AGREE" for verdict in found):
-        yield from found
-        return
-    with all_exact() as used:  # traced once more, with exact functions
-        exact = held()
-    for verdict, without in zip(found, exact, strict=True):
-        if verdict.outcome != "AGREE" and without.outcome == "AGREE":
-            limited = f"one model, limited by {', '.join(sorted(used))}"
-            verdict = replace(verdict, bound=2 * verdict.observed, cause=limited)
-        yield verdict
+def _simulations(model: Model, held: Arrays, rng: np.random.Generator) -> Iterator[Verdict]:
+    """Rows drawn by both programs and by `simulate`, at points of leading axis."""
+    count = len(next(iter(held.values())))
+    point = {name: jnp.asarray(array[0]) for name, array in held.items()}
+    many = model.simulate(rng, point, DRAWS)
+    programs = [program_on(model, many, language) for language in ("numpyro", "pymc")]
+    simulated = [one.draws(rng.integers(2**63, size=count), held) for one in programs]
+    by_point = [
+        {f"point {i}, {name}": x[i] for i in range(count) for name, x in rows.items()}
+        for rows in simulated
+    ]
+    term = f"moments of rows simulated at {count} points drawn from the prior"
+    yield _distributions(term, by_point[0], by_point[1])
+    # what a program observes may be a function of the data, of which simulate knows nothing
+    made = {
+        name: array
+        for name, array in programs[0].observed.items()
+        if name in many and np.array_equal(array, many[name].data)
+    }
+    if made:
+        term = "moments of rows made by simulate at a point drawn from the prior"
+        rows = {name: simulated[0][name][0] for name in made}
+        yield _distributions(term, rows, made, ("numpyro", "simulate"))
 
 
-def _largest(
-    model: Model, data: xr.Dataset, term: str, ours: np.ndarray, theirs: np.ndarray, points: Array
-) -> Verdict:
-    """Largest difference relative to the term's size at the point (at least 1).
-
-    What is not finite is no agreement, also where both programs say the same.
-    """
-    if ours.shape != theirs.shape:
-        return _difference(term, inf, f"shapes {ours.shape} and {theirs.shape}")
-    count = points.shape[0]
-    a, b = ours.reshape(count, -1), theirs.reshape(count, -1)
-    off = adopted_gate.relative_difference(term, a, b)
-    relative = np.where(np.isfinite(off), off, np.inf)
-    i, j = np.unravel_index(int(relative.argmax()), relative.shape)
-    size = float(relative[i, j])
-    if size <= TOLERANCE:
-        return _difference(term, size, f"largest relative difference over {count} points")
-    values = density(model, data).constrain(points[i])
-    at = adopted_gate.point(names_of_entries(model.parameters, data, values), values, 8)
-    entry = f" entry {j}" if a.shape[1] > 1 else ""
-    where = f"numpyro {a[i, j]:.12g}, pymc {b[i, j]:.12g} at {at}"
-    if a[i, j] == b[i, j]:
-        where = f"both programs give {a[i, j]} at {at}; is it outside of the support?"
-    return _difference(term, size, f"{term}{entry}: {where}")
+def _moments(term: str, size: float, where: str, error: float = _SMALLEST) -> Verdict:
+    """The largest difference of moments."""
+    return Verdict(
+        "{quantity}: {method} − {reference}",
+        size,
+        expected=0.0,
+        error=error,
+        bound=MOMENTS,
+        cause=where,
+        quantity=term,
+        method="pymc",
+        reference="numpyro",
+    )
 
 
 def _distributions(
@@ -255,9 +185,9 @@ def _distributions(
     """Largest standardised difference in mean or variance of x ↦ t/(1 + |t|), t = (x − m)/s."""
     if {n: a.shape for n, a in ours.items()} != {n: a.shape for n, a in theirs.items()}:
         where = f"{' and '.join(whose)} draw different names or shapes"
-        return _difference(term, inf, where, _SMALLEST)
+        return _moments(term, np.inf, where)
     where = "largest standardised difference of mean or variance"
-    largest = _difference(term, 0.0, where, _SMALLEST)
+    largest = _moments(term, 0.0, where)
     for name, array in ours.items():
         count = array.shape[0]
         a, b = array.reshape(count, -1), theirs[name].reshape(count, -1)
@@ -265,7 +195,7 @@ def _distributions(
             wrong = count - int(np.isfinite(drawn).all(axis=1).sum())
             if wrong:
                 where = f"{name}: {wrong} of {count} draws of {program} are not finite"
-                return _difference(term, inf, where, _SMALLEST)
+                return _moments(term, np.inf, where)
         middle = np.median(a, axis=0)
         width = np.median(np.abs(a - middle), axis=0)
         width = np.where(width > 0, width, 1.0)
@@ -280,5 +210,5 @@ def _distributions(
             if size[j] > largest.observed:
                 error = float(np.sqrt((f.var(axis=0) + g.var(axis=0))[j] / count) / scale[j])
                 where = f"largest at {name}[{j}]"
-                largest = _difference(term, float(size[j]), where, max(error, _SMALLEST))
+                largest = _moments(term, float(size[j]), where, max(error, _SMALLEST))
     return largest

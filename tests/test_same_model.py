@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from math import inf, nan
+from math import inf, isnan, nan
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -23,15 +23,15 @@ from comparisons.claims import GATE
 from comparisons.gate import (
     DRAWS,
     ROW_POINTS,
+    _densities,
     _distributions,
-    _largest,
     _near,
-    _terms,
     difference_of_densities,
     differences,
 )
 from comparisons.policy import TOLERANCE
 from comparisons.runs.run import case_errors, conclude
+from comparisons.same_density import Looked, _where
 from comparisons.verdict import Verdict
 from models import (
     ConjugateGaussian,
@@ -45,6 +45,8 @@ from models import (
 )
 from models.data.dataset import as_dataset, coords
 from models.errors import ConfigError
+from models.programs.adopted.pair import GRADIENT, JOINT, REST, Pair, Sides
+from models.programs.density import flat_names, pair_of
 from models.programs.keys import key_of
 from models.programs.numpyro import numpyro_prior
 from models.programs.pymc import pymc_prior
@@ -71,9 +73,17 @@ def parted(model: Model, data: xr.Dataset, *, unsure: bool = False) -> dict[str,
 
 def parted_densities(model: Model, data: xr.Dataset) -> dict[str, str]:
     """The same without draws from the two programs, at a few points near the data."""
-    points = _near(model, data, np.random.default_rng(3), POINTS)
-    found = _terms(model, data, points)
+    pair = matched(model, data)
+    points = _near(model, data, pair.one, np.random.default_rng(3), POINTS)
+    found = _densities(model, data, pair, points)
     return {v.quantity: v.cause for v in found if v.outcome != "AGREE"}
+
+
+def matched(model: Model, data: xr.Dataset) -> Pair:
+    """Both programs of a model."""
+    pair = pair_of(model, data)
+    assert pair is not None
+    return pair
 
 
 def float_settings(model: Any) -> dict[str, float]:
@@ -196,55 +206,55 @@ PLANTED: list[tuple[str, Model, Callable[[Any], Any], set[str]]] = [
         "standard deviation for variance",
         ConjugateGaussian(),
         sd_for_variance,
-        {"log likelihood", "gradient of the log likelihood"},
+        {"log likelihood y", JOINT},
     ),
     (
         "prior scale × 1.05",
         Gaussian(),
         partial(gaussian, scale=10.5),
-        {"log prior mu", "gradient of the log prior"},
+        {"log prior mu", JOINT},
     ),
     (
         "dropped Jacobian",
         Gaussian(),
         partial(gaussian, no_jacobian=True),
-        {"log Jacobian sigma"},
+        {"log Jacobian sigma", JOINT},
     ),
     (
         "dropped Jacobian of a simplex, whose charts differ",
         GaussianMixture(2),
         partial(mixture, no_jacobian=True),
-        {"log Jacobian weights"},
+        {"log Jacobian weights", JOINT},
     ),
     (
         "factor 2 of a half-normal",
         Gaussian(),
         partial(gaussian, half=True),
-        {"log prior sigma", "log prior (other factors)"},
+        {"log prior sigma", JOINT},
     ),
     (
         "K! of an ordered prior",
         GaussianMixture(2),
         partial(mixture, unnormalised=True),
-        {"log prior mu"},
+        {"log prior mu", JOINT},
     ),
     (
         "swapped weights",
         GaussianMixture(2),
         partial(mixture, swapped=True),
-        {"log likelihood", "gradient of the log likelihood"},
+        {"log likelihood y", JOINT},
     ),
     (
         "index off by one",
         Gaussian(),
         partial(gaussian, shift=1),
-        {"log likelihood"},
+        {"observed data", "log likelihood y"},
     ),
     (
         "n − 1 for n",
         Gaussian(),
         partial(gaussian, lost=1),
-        {"log likelihood", "gradient of the log likelihood"},
+        {"log likelihood y", JOINT},
     ),
 ]
 
@@ -258,7 +268,7 @@ def test_planted_bugs_are_caught_and_named(
     found = parted_densities(Wrapped(model, program), at_truth(model, 12))
     assert set(found) == terms
     for term, where in found.items():
-        assert where.startswith(term)
+        assert where.startswith("y differs in 12 of 12" if term == "observed data" else term)
         assert "numpyro" in where
         assert "pymc" in where
 
@@ -349,14 +359,16 @@ def test_moments_see_a_scale_that_is_a_twentieth_too_large(law: str, expected: s
 def test_what_is_not_finite_is_a_difference(ours: float, theirs: float) -> None:
     model = Gaussian()
     data = at_truth(model, 12)
-    points = jnp.zeros((2, 2))
-    a, b = np.array([0.0, ours]), np.array([0.0, theirs])
-    found = _largest(model, data, "log prior mu", a, b, points)
-    assert found.observed == inf
-    values = f"numpyro {ours:g}, pymc {theirs:g} at mu = 0, sigma = 1"
-    if ours == theirs:
+    sides = Sides(jnp.array([0.0, ours]), jnp.array([0.0, theirs]))
+    slope = Sides(jnp.zeros((2, 2)), jnp.zeros((2, 2)))
+    terms = {**dict.fromkeys(("log prior mu", REST, JOINT), sides), GRADIENT: slope}
+    looked = Looked(matched(model, data), np.zeros((2, 2)), lambda _: terms, inside=True)
+    assert looked.parted == ["log prior mu", JOINT]
+    assert looked.compared["log prior mu"].worst == inf
+    values = f"numpyro {ours:g}, pymc {theirs:g} (relative difference inf) at mu = 0, sigma = 1"
+    if ours == theirs or (isnan(ours) and isnan(theirs)):
         values = f"both programs give {ours} at mu = 0, sigma = 1; is it outside of the support?"
-    assert found.cause == f"log prior mu: {values}"
+    assert _where(looked, "log prior mu", flat_names) == f"log prior mu: {values}"
 
 
 def test_a_draw_that_is_not_finite_is_a_difference() -> None:
@@ -406,7 +418,7 @@ def test_the_short_form_sees_densities() -> None:
     assert difference_of_densities(model, data, rng) == ""
     swapped = Wrapped(model, partial(mixture, swapped=True))
     found = difference_of_densities(swapped, data, rng)
-    assert found.startswith("log likelihood differs: log likelihood entry")
+    assert found.startswith("log likelihood y differs: log likelihood y, row")
 
 
 @pytest.mark.parametrize(
@@ -440,7 +452,7 @@ def test_data_without_spread_pass_the_gate(
     monkeypatch.setattr(gate, "DRAWS", FEW_DRAWS)
     found = list(differences(model, as_dataset(rows, model), np.random.default_rng(0)))
     assert max(one.observed for one in found if one.error == 0) <= TOLERANCE
-    assert "over 32 points" in found[0].cause
+    assert "at 32 points" in found[0].cause
 
 
 # --- rows outside of the support ------------------------------------------------------------------

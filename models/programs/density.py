@@ -21,9 +21,11 @@ import numpy as np
 import xarray as xr
 from jax import Array
 
-from models.capabilities import HasOwnPrograms, HasQuantities, HasUnits
+from models.capabilities import HasQuantities, HasUnits
 from models.errors import ConfigError, ModelError
 from models.programs.adopted.functions import Adopted, functions
+from models.programs.adopted.model import AdoptedModel
+from models.programs.adopted.pair import Pair, pair
 from models.programs.adopted.program import UserProgram, program_of
 from models.programs.form import Program, total
 from models.programs.numpyro import numpyro_terms
@@ -107,14 +109,32 @@ def density(model: Model, data: xr.Dataset, language: Language | None = None) ->
 
 def languages(model: Model) -> tuple[Language, ...]:
     """The languages in which a model has a program; the first is read by default."""
-    if isinstance(model, HasOwnPrograms):
+    if isinstance(model, AdoptedModel):
         return tuple(one for one in get_args(Language.__value__) if one in model.languages)
     return get_args(Language.__value__)
 
 
 def program_on(model: Model, data: xr.Dataset, language: Language) -> UserProgram:
-    """A program of a model, with data: its sites, its terms and what it draws."""
-    return program_of(language, partial(getattr(model, language), data))
+    """A program of a model, with data: its sites, its terms and what it draws.
+
+    Raises:
+        ModelError: the program's sites are not the parameter table's.
+    """
+    program = program_of(language, partial(getattr(model, language), data))
+    table = sorted(parameter.name for parameter in model.parameters)
+    if table != sorted(program.names):
+        raise ModelError(
+            f"model {model.name}: the {_SPELLED[language]} program samples "
+            f"{sorted(program.names)}, the parameter table declares {table}"
+        )
+    return program
+
+
+def pair_of(model: Model, data: xr.Dataset) -> Pair | None:
+    """Both programs of a model, matched; None of one alone."""
+    if isinstance(model, AdoptedModel):
+        return model.adopted.pair
+    return pair(program_on(model, data, "numpyro"), program_on(model, data, "pymc"))
 
 
 def functions_of(model: Model, data: xr.Dataset, language: Language) -> Program:
@@ -123,16 +143,11 @@ def functions_of(model: Model, data: xr.Dataset, language: Language) -> Program:
     Raises:
         ModelError: the program's sites are not the parameter table's.
     """
-    if isinstance(model, HasOwnPrograms):
+    if isinstance(model, AdoptedModel):
         return model.functions(data, language)
     program = program_on(model, data, language)
-    names = [parameter.name for parameter in model.parameters]
-    if set(names) != set(program.names):
-        raise ModelError(
-            f"model {model.name}: the {_SPELLED[language]} program samples "
-            f"{sorted(program.names)}, the parameter table declares {sorted(names)}"
-        )
-    return functions(Adopted({language: program}, None), program, order=names)
+    order = [parameter.name for parameter in model.parameters]
+    return functions(Adopted({language: program}, None), program, order=order)
 
 
 def quantities(model: Model, values: Values) -> Values:
@@ -184,7 +199,7 @@ def replicable(
     space = density(model, template)
 
     def log_likelihood(data: xr.Dataset, u: Array) -> Array:
-        if isinstance(model, HasOwnPrograms):
+        if isinstance(model, AdoptedModel):
             terms = model.functions(data, languages(model)[0]).log_likelihood(u)
         else:
             terms = list(numpyro_terms(model, data, space.constrain(u))[1].values())
@@ -198,7 +213,7 @@ def replicable(
 
 def parameters_of(model: Model, language: Language, sites: Mapping[str, Any]) -> Arrays:
     """Draws of all parameters from those of a program's variables, shape (chain, draw, …)."""
-    adopted = model.adopted if isinstance(model, HasOwnPrograms) else None
+    adopted = model.adopted if isinstance(model, AdoptedModel) else None
     program = adopted.programs[language] if adopted else None
     names = program.names if program else [parameter.name for parameter in model.parameters]
     if missing := [name for name in names if name not in sites]:
@@ -226,7 +241,7 @@ def somewhere(
         language: whose program.
         rng: draws it.
     """
-    if isinstance(model, HasOwnPrograms):
+    if isinstance(model, AdoptedModel):
         program = model.adopted.programs[language]
         return dict(program.at(program.starts(rng)[0]).values)
     return dict(model.start(rng, data))

@@ -76,6 +76,7 @@ class Pair:
         """Every term that corresponds, densities first; the last is the joint density."""
         one = self.one.at(u)
         other = self.other.at(self.other.unconstrain(self.parameters(one)))
+        carried = jax.jacfwd(self.across)(u)
         found: dict[str, Sides] = {}
         if self.same_sites:
             for name, own in self.names.items():
@@ -90,8 +91,14 @@ class Pair:
             a, b = one.likelihood[own], other.likelihood[name]
             view = jnp.ravel if jnp.size(a) == jnp.size(b) else jnp.sum
             found[f"log likelihood {name}"] = Sides(view(a), view(b))
+        if self.same_sites:
+            ours, theirs = np.array(self.one.coordinates), np.array(self.other.coordinates)
+            for name, own in self.names.items():
+                block = carried[np.ix_(theirs == name, ours == own)]
+                there = other.jacobians[name] + log_volume(block)
+                found[f"log Jacobian {name}"] = Sides(one.jacobians[own], there)
         rest = [total(t.prior) + total(t.factors) + total(t.jacobians) for t in (one, other)]
-        rest[1] += self.log_volume(u)
+        rest[1] += log_volume(carried)
         likelihood = [total(t.likelihood) for t in (one, other)]
         found[REST] = Sides(*rest)
         found[JOINT] = Sides(*map(jnp.add, rest, likelihood))
