@@ -7,9 +7,12 @@ solve of a few hundred rows was up to 20 times slower with them.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from models.errors import ConcordError, FitError
 from models.programs.precision import float64_in_this_thread
 
 if TYPE_CHECKING:
@@ -31,3 +34,15 @@ def one_blas_thread() -> threadpool_limits:
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(limits=1, user_api="blas")
+
+
+@contextmanager
+def fitting(what: str) -> Iterator[None]:
+    """The same around a fit, whose programs a user wrote; what they raise is a FitError of it."""
+    try:
+        with one_blas_thread():
+            yield
+    except ConcordError:
+        raise
+    except Exception as error:
+        raise FitError(f"{what} failed: {type(error).__name__}: {error}") from error

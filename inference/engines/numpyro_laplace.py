@@ -6,27 +6,17 @@ Reference: Tierney & Kadane (1986), JASA 81.
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import numpy as np
-import xarray as xr
-
-from inference.engine import Found, NumpyroEngine
-from inference.engines._numpyro import climbs
+from inference.engines._numpyro import Guide
 from inference.method import Kind, Profile
-from models.programs.keys import key_of
-from models.spec import Model, Values
 
 
 @final
 @dataclass(frozen=True)
-class NumpyroLaplace(NumpyroEngine):
+class NumpyroLaplace(Guide):
     """NumPyro's own Laplace approximation, `AutoLaplaceApproximation`, by Adam(0.01)."""
 
     name: ClassVar[str] = "numpyro_laplace"
     kind: ClassVar[Kind] = "laplace"
     begins: ClassVar[Profile | None] = "standard"
-
-    def call(
-        self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Found:
-        guide, key = "AutoLaplaceApproximation", key_of(rng)[None]
-        return climbs(model, data, guide, start, key, draws=10_000)
+    guide = "AutoLaplaceApproximation"
+    samples = 10_000

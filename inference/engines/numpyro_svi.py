@@ -9,16 +9,10 @@ References: Hoffman, Blei, Wang & Paisley (2013), JMLR 14; Kingma & Ba (2015), I
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
-import numpy as np
-import xarray as xr
-from jax import random
-
-from inference.engine import Found, Law, NumpyroEngine
-from inference.engines._numpyro import climbs
+from inference.engine import Law
+from inference.engines._numpyro import Guide
 from inference.method import derived
 from inference.posterior.draws import CHAINS
-from models.programs.keys import key_of
-from models.spec import Model, Values
 
 _FAMILIES = {"AutoNormal": "mean_field", "AutoMultivariateNormal": "full_rank"}
 """Of the guides whose best member is known; the others run in the profile `thorough`."""
@@ -27,7 +21,7 @@ _FIRST = ("AutoNormal", "adam")  # what the profile `quick` runs
 
 @final
 @dataclass(frozen=True)
-class NumpyroSVI(NumpyroEngine, Law):
+class NumpyroSVI(Guide, Law):
     """NumPyro's own SVI, `SVI(program, AutoNormal(program), Adam(0.01), Trace_ELBO())`; see `Law`.
 
     Attributes:
@@ -42,6 +36,7 @@ class NumpyroSVI(NumpyroEngine, Law):
 
     name: ClassVar[str] = "numpyro_svi"
     family = derived(lambda self: _FAMILIES.get(self.guide, ""))
+    samples = derived(lambda self: CHAINS * self.draws)
     begins = derived(
         lambda self: (
             "quick"
@@ -51,10 +46,3 @@ class NumpyroSVI(NumpyroEngine, Law):
             else "thorough"
         )
     )
-
-    def call(
-        self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Found:
-        keys, draws = random.split(key_of(rng), self.runs), CHAINS * self.draws
-        decayed = self.schedule == "decayed"
-        return climbs(model, data, self.guide, start, keys, draws=draws, decayed=decayed)

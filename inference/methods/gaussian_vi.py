@@ -27,8 +27,8 @@ from inference.optimisation.newton import bfgs, negative
 from inference.posterior.draws import CHAINS, estimate_from_draws
 from inference.posterior.importance import smoothed
 from inference.posterior.points import to_natural
-from inference.threads import one_blas_thread
-from models.errors import ConcordError, ConfigError, FitError
+from inference.threads import fitting
+from models.errors import ConfigError, FitError
 from models.programs.density import Density, density, units
 from models.settings import Count, check_settings
 from models.spec import Model
@@ -77,15 +77,8 @@ class GaussianVI(Method):
             raise ConfigError(f"gaussian_vi.points is {self.points}; expected a power of 2")
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
-        try:
-            with one_blas_thread():
-                return self._fit(model, data, rng)
-        except ConcordError:
-            raise
-        except Exception as error:  # of the model's programs, which a user wrote
-            raise FitError(
-                f"variational inference failed on {model.name}: {type(error).__name__}: {error}"
-            ) from error
+        with fitting(f"variational inference on {model.name}"):
+            return self._fit(model, data, rng)
 
     def _fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
         target = density(model, data, self.engine)

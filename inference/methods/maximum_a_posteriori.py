@@ -9,18 +9,13 @@ Reference: Gelman et al. (2013), Bayesian Data Analysis, §13.1-13.2.
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
-import numpy as np
-import xarray as xr
-
-from inference.estimate import Estimate
 from inference.information.derivatives import Objective
-from inference.optimisation.starts import Search
-from models.spec import Model
+from inference.optimisation.starts import Optimiser
 
 
 @final
 @dataclass(frozen=True)
-class MaximumAPosteriori(Search):
+class MaximumAPosteriori(Optimiser):
     """Many-start optimisation of likelihood times prior on the natural scale.
 
     Its settings are those of `Search`.
@@ -29,6 +24,3 @@ class MaximumAPosteriori(Search):
     name: ClassVar[str] = "maximum_a_posteriori"
     target: ClassVar[Literal["likelihood", "posterior"]] = "posterior"
     objective: ClassVar[Objective] = "joint"
-
-    def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
-        return self.estimate(model, data, rng)

@@ -8,18 +8,13 @@ Reference: van der Vaart (1998), Asymptotic Statistics, ch. 5.
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
-import numpy as np
-import xarray as xr
-
-from inference.estimate import Estimate
 from inference.information.derivatives import Objective
-from inference.optimisation.starts import Search, refuse_undefined
-from models.spec import Model
+from inference.optimisation.starts import Optimiser
 
 
 @final
 @dataclass(frozen=True)
-class MaximumLikelihood(Search):
+class MaximumLikelihood(Optimiser):
     """Many-start optimisation of the likelihood.
 
     Its settings are those of `Search`.
@@ -28,7 +23,3 @@ class MaximumLikelihood(Search):
     name: ClassVar[str] = "maximum_likelihood"
     target: ClassVar[Literal["likelihood", "posterior"]] = "likelihood"
     objective: ClassVar[Objective] = "likelihood"
-
-    def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
-        refuse_undefined(model, data)
-        return self.estimate(model, data, rng)

@@ -25,8 +25,7 @@ from inference.posterior.chains import Tuning, numpyro_chains, starting_points
 from inference.posterior.diagnostics import DIVERGENT, ESS, R_HAT
 from inference.posterior.draws import estimate_from_draws
 from inference.posterior.points import to_natural
-from inference.threads import one_blas_thread
-from models.errors import ConcordError, FitError
+from inference.threads import fitting
 from models.programs.density import density
 from models.settings import Count, Share
 from models.spec import Model
@@ -65,16 +64,8 @@ class NUTS(Method):
     }
 
     def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
-        try:
-            with one_blas_thread():
-                return self._fit(model, data, rng)
-        except ConcordError:
-            raise
-        except Exception as error:  # of the model's programs, which a user wrote
-            raise FitError(
-                f"sampling from the {self.engine} program of {model.name} failed: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+        with fitting(f"sampling from the {self.engine} program of {model.name}"):
+            return self._fit(model, data, rng)
 
     def _fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
         tuning = Tuning(self.chains, self.warm_up, self.draws, self.target_accept)

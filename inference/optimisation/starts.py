@@ -102,12 +102,17 @@ class Search(Method):
         values = canonical(model, target.constrain(jnp.asarray(u)))
         return values, _problems(decrement, count, restarts), record
 
-    def estimate(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
-        """The estimate at the optimum, with standard errors by the curvature of the objective.
 
-        The Hessian is that of the NumPyro program, which the gate proves equal, so that standard
-        errors do not depend on which unconstrained space the optimiser used.
-        """
+class Optimiser(Search):
+    """A search whose optimum is the estimate, its standard errors by the objective's curvature.
+
+    The Hessian is that of the NumPyro program, which the gate proves equal, so that standard
+    errors do not depend on which unconstrained space the optimiser used.
+    """
+
+    def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+        if self.target == "likelihood":
+            refuse_undefined(model, data)
         values, problems, record = self.optimum(model, data, rng)
         return estimate_at(
             model,
