@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from comparisons.report.draws import Replicates
 from comparisons.report.figures import canvas
 from models.programs.adopted.model import AdoptedModel
-from models.programs.numpyro import numpyro_terms
+from models.programs.density import program_on
 from models.spec import Model, Values
 
 _LINE = 30  # letters of the names of sites side by side
@@ -31,19 +31,13 @@ def parents(model: Model, data: xr.Dataset) -> tuple[dict[str, tuple[str, ...]],
 
     Nothing is computed: of the traced program, what each density does not need is left out.
     """
-    if isinstance(model, AdoptedModel):
-        program = model.adopted.named
-        start = {site.name: jnp.zeros(site.unconstrained) for site in program.sites}
+    own = isinstance(model, AdoptedModel)
+    program = model.adopted.named if own else program_on(model, data, "numpyro")
+    start = {site.name: jnp.zeros(site.unconstrained) for site in program.sites}
 
-        def terms(parts: Values) -> tuple[Values, Values]:
-            found = program.at(parts)
-            return found.prior, {**found.likelihood, **found.factors}
-
-    else:
-        start = model.start(np.random.default_rng(0), data)
-
-        def terms(parts: Values) -> tuple[Values, Values]:
-            return numpyro_terms(model, data, parts)
+    def terms(parts: Values) -> tuple[Values, Values]:
+        found = program.at(parts)
+        return found.prior, {**found.likelihood, **found.factors}
 
     traced, (prior, likelihood) = jax.make_jaxpr(terms, return_shape=True)(start)
     sites = [*sorted(prior), *sorted(likelihood)]
