@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import log
 from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 
 if TYPE_CHECKING:
@@ -72,21 +71,6 @@ class Equivariance:
     observed: str
     locations: tuple[str, ...] = ()
     scales: Mapping[str, int] = field(default_factory=dict)
-
-    def changed(self, values: Mapping[Any, Any], a: float, b: float) -> dict[Any, Any]:
-        """The changed arrays, by name."""
-        powers = dict.fromkeys(self.locations, 1) | dict(self.scales)
-        return {
-            name: a ** powers[name] * v + (b if name in self.locations else 0.0)
-            if name in powers
-            else v
-            for name, v in values.items()
-        }
-
-    def log_volume(self, data: xr.Dataset, a: float) -> float:
-        """By how many nats a volume of observations grows."""
-        power = 1 if self.observed in self.locations else self.scales.get(self.observed, 0)
-        return power * data[self.observed].size * log(a)
 
 
 @runtime_checkable
