@@ -9,6 +9,7 @@ claim `same_model`.
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from jax import Array
 
 from comparisons import same_density
 from comparisons.policy import MOMENTS
-from comparisons.verdict import Verdict
+from comparisons.verdict import PARTED, Verdict
 from models.programs.adopted.model import AdoptedModel
 from models.programs.adopted.pair import Pair
 from models.programs.adopted.program import UserProgram
@@ -163,17 +164,8 @@ def _simulations(model: Model, held: Arrays, rng: np.random.Generator) -> Iterat
 
 def _moments(term: str, size: float, where: str, error: float = _SMALLEST) -> Verdict:
     """The largest difference of moments."""
-    return Verdict(
-        "{quantity}: {method} − {reference}",
-        size,
-        expected=0.0,
-        error=error,
-        bound=MOMENTS,
-        cause=where,
-        quantity=term,
-        method="pymc",
-        reference="numpyro",
-    )
+    sides: dict[str, Any] = {"method": "pymc", "reference": "numpyro"}
+    return Verdict(PARTED, size, 0.0, error, MOMENTS, cause=where, quantity=term, **sides)
 
 
 def _distributions(

@@ -16,7 +16,7 @@ A difference is one of the models only if nothing else explains it: in this orde
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ import numpy as np
 from jax import Array
 
 from comparisons.policy import TOLERANCE
-from comparisons.verdict import Verdict
+from comparisons.verdict import PARTED, Verdict
 from models.programs.adopted.inexact import all_exact
 from models.programs.adopted.pair import GRADIENT, JOINT, REST, Pair, Sides
 from models.programs.compilation import once
@@ -172,17 +172,9 @@ def differences(
 
 
 def _told(pair: Pair, term: str, size: float, where: str, bound: float = TOLERANCE) -> Verdict:
-    return Verdict(
-        "{quantity}: {method} − {reference}",
-        min(size, 1e300),
-        expected=0.0,
-        error=0.0,
-        bound=bound,
-        cause=where,
-        quantity=term,
-        method=pair.other.language,
-        reference=pair.one.language,
-    )
+    sides: dict[str, Any] = {"method": pair.other.language, "reference": pair.one.language}
+    numbers = min(size, 1e300), 0.0, 0.0, bound
+    return Verdict(PARTED, *numbers, cause=where, quantity=term, **sides)
 
 
 def _kept(pair: Pair, found: Mapping[str, Sides]) -> np.ndarray:

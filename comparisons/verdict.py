@@ -36,6 +36,8 @@ HOLDS: tuple[Outcome, ...] = OUTCOMES[:3]
 
 AGAINST = "{quantity} of {parameter}: {method} − {reference}"
 """The claim that a number of a method is that of another."""
+PARTED = "{quantity}: {method} − {reference}"
+"""The same of a number that is of no one parameter."""
 _FIELD = re.compile(r"\{(quantity|parameter|method|reference|n)\}")
 
 

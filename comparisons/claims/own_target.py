@@ -27,7 +27,7 @@ from comparisons.reference import (
     unreliable,
 )
 from comparisons.targets import EVERY_DIRECTION, highest_mode, most_off, optimum
-from comparisons.verdict import AGAINST, Verdict, not_comparable
+from comparisons.verdict import AGAINST, PARTED, Verdict, not_comparable
 from inference.estimate import Estimate, Scalar
 from inference.information.derivatives import derivatives
 from inference.method import Method, label
@@ -168,7 +168,7 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
         along, ratio, error = most_off(covariance, flat, coordinate_names(target))
         open_ = np.hypot(expected[:, 3], observed[:, 3]) / expected[:, 2]
         error = float(np.hypot(error, ratio * open_.max()))
-        told = {**sides, "claim": "{quantity}: {method} − {reference}", "quantity": f"sd {along}"}
+        told = {**sides, "claim": PARTED, "quantity": f"sd {along}"}
         told |= {"observed": ratio, "expected": 1.0, "error": error, "bound": POSTERIOR}
         yield Verdict(resolution=RESOLUTION, **told)
     if runs > 1:

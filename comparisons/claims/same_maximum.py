@@ -14,7 +14,7 @@ import numpy as np
 
 from comparisons.policy import EM_RATE, LOG_LIKELIHOOD, OPTIMUM, STANDARD_ERROR
 from comparisons.reference import Case, shared, unreliable
-from comparisons.verdict import AGAINST, Verdict, not_comparable
+from comparisons.verdict import AGAINST, PARTED, Verdict, not_comparable
 from inference.estimate import Estimate
 from inference.method import label
 from models.programs.precision import float64
@@ -60,8 +60,7 @@ def compare(case: Case) -> Iterator[Verdict]:
 def _pair(model: Model, fit: Estimate, top: Estimate, sides: dict[str, Any]) -> Iterator[Verdict]:
     """Log-likelihood, point and standard errors of one fit against those of the best."""
     numbers = fit.log_likelihood, top.log_likelihood, 0.0, LOG_LIKELIHOOD
-    claim = "{quantity}: {method} − {reference}"
-    yield Verdict(claim, *numbers, quantity="log-likelihood", **sides)
+    yield Verdict(PARTED, *numbers, quantity="log-likelihood", **sides)
     claim = "{parameter}: {method} − {reference}"
     for scalar, one, other in shared(model, fit, top):
         fields = {"parameter": scalar, **sides}
