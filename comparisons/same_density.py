@@ -39,6 +39,8 @@ _BLUR = 1e-6
 """The most of a gradient that may be rounding of rows that agree, relative to its size."""
 _ROWS = "log likelihood"
 """How the names of the terms of rows begin."""
+_LAST = ("gradient", "log Jacobian")
+"""How the names of the terms begin that are told after all others."""
 _SHOWN = 8
 """Numbers of a point that a message shows."""
 _FEWEST = 4
@@ -111,8 +113,9 @@ class Looked:
         return self._compared(self._evaluate(jnp.asarray(self.points + by)))
 
     def _compared(self, found: Mapping[str, Sides]) -> dict[str, _Compared]:
-        """The terms; gradients up to what 1 − F of the rows' probabilities is off."""
-        compared = {n: _relative(n, both, self.kept, self.inside) for n, both in found.items()}
+        """The terms, in order; gradients up to what 1 − F of the rows' probabilities is off."""
+        terms = sorted(found, key=lambda term: [term.startswith(kind) for kind in _LAST])
+        compared = {n: _relative(n, found[n], self.kept, self.inside) for n in terms}
         rows = [c for term, c in compared.items() if term.startswith(_ROWS)]
         blur = sum((_blur(c.one, c.other).sum(axis=1, keepdims=True) for c in rows), np.zeros(1))
         slope = compared[GRADIENT]

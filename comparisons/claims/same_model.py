@@ -1,12 +1,12 @@
 """The PyMC and the NumPyro program are one model.
 
 Two programs define the same posterior for every data set only if, at every point, log prior,
-log-likelihood of every unit, their gradients and every parameter's log-Jacobian agree with no free
-additive constant.  Each program's unconstrained space is carried into NumPyro's, so that Jacobians
-are compared whatever the transforms are.  Densities do not see how a program draws, so prior draws,
-and rows simulated at points drawn from the prior, are compared as well, those of `simulate` among
-them, through the mean and the variance of a bounded function of each number (which exist for every
-law).
+log-likelihood of every row, every parameter's log-Jacobian, and the joint density with its gradient
+agree with no free additive constant.  The unconstrained space of one program is carried into the
+other's, so that Jacobians are compared whatever the transforms are.  Densities do not see how a
+program draws, so prior draws, and rows simulated at points drawn from the prior, are compared as
+well, those of `simulate` among them, through the mean and the variance of a bounded function of
+each number (which exist for every law).
 Blocking: nothing is fitted unless all of it holds.
 Reference: the change of variables formula; Billingsley (1995), Probability and Measure, §17, §25.
 """
