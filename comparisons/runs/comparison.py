@@ -262,8 +262,9 @@ def compare(
     model = chosen_model(model, data, given, latent=latent, likelihood=likelihood)
     began, problems = time.perf_counter(), dict[str, str]()
     told = {"data_name": name, "profile": profile, "methods": methods}
-    case = Case(model, data, seed, **told, progress=_tell if progress else signals.check)
-    found = _found(case, claims, problems, tolerance)
+    tell = _tell if progress else signals.check
+    case = Case(model, data, seed, **told, progress=tell)
+    found = _found(case, claims, problems, tolerance, tell)
     return Comparison(case, found, time.perf_counter() - began, problems)
 
 
@@ -275,7 +276,11 @@ def _tell(event: str, name: str, seconds: float) -> None:
 
 @signals.kept()
 def _found(
-    case: Case, claims: Sequence[str], problems: dict[str, str], tolerance: float
+    case: Case,
+    claims: Sequence[str],
+    problems: dict[str, str],
+    tolerance: float,
+    tell: Callable[[str, str, float], None],
 ) -> dict[str, Sequence[Verdict]]:
     """The verdicts of the gate and, if it is open, of every claim; why one failed in `problems`."""
     at_tolerance((), tolerance)  # refused before anything is fitted
@@ -291,7 +296,9 @@ def _found(
     case.estimates()
     found: dict[str, Sequence[Verdict]] = {GATE: gate}
     for name, module in modules.items():
+        began = time.perf_counter()
         verdicts, problem = compared(case, module)
+        tell("fitted", f"claim {name}", time.perf_counter() - began)
         found[name] = at_tolerance(verdicts, tolerance)
         if problem:
             problems[name] = problem
