@@ -162,6 +162,29 @@ def test_text_becomes_indices_of_its_labels_and_numbers_stay_numbers() -> None:
     assert list(adopted.data["county_label"].values) == ["a", "b", "c"]
 
 
+def test_what_a_column_of_labels_indexes_has_its_labels_whatever_the_plate_is_called() -> None:
+    def model(x, county, y):
+        with numpyro.plate("J", 3):
+            level = numpyro.sample("level", dist.Normal(0, 5))
+            slopes = numpyro.sample("slopes", dist.Normal(0, 1).expand([2]).to_event(1))
+        other = numpyro.sample("other", dist.Normal(0, 1).expand([3]).to_event(1))
+        mean = level[county] + x[:, 0] * slopes[county, 1] + x @ other
+        numpyro.sample("y", dist.Normal(mean, 1), obs=y)
+
+    rng = np.random.default_rng(1)
+    county = np.repeat(["b", "a", "c"], 5)
+    data = {"x": rng.normal(size=(15, 3)), "county": county, "y": rng.normal(size=15)}
+    coords = cc.adopt(numpyro=model, data=data).data.coords
+    assert list(coords["J"].values) == ["a", "b", "c"]
+    assert "other_dim_0" not in coords  # of as many entries, each in every row
+
+
+def test_names_are_for_two_programs() -> None:
+    for given in ({"numpyro": regression}, {"model": cc.Gaussian()}):
+        with pytest.raises(cc.ConfigError, match="names= is for two programs of your own"):
+            cc.compare(**given, data=FRAME, names={"b": "beta"})
+
+
 def test_dates_are_refused_by_name() -> None:
     days = pd.date_range("2026-01-01", periods=60)
     with pytest.raises(cc.DataError, match="x holds dates"):
