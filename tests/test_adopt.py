@@ -18,6 +18,7 @@ import statsmodels.api as sm
 from scipy.stats import norm
 
 import concord as cc
+from models.programs.density import density
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -331,3 +332,24 @@ def test_a_samplers_draws_of_what_is_integrated_out_are_kept_and_fits_are_told(
     assert standard.shape == (4, 200, 8)
     assert np.abs(standard.mean(axis=(0, 1))).max() < 5 / np.sqrt(100)  # of that many independent
     assert "theta" not in found.table().index.get_level_values("parameter")
+
+
+def test_a_normal_tail_in_pymc_has_second_derivatives() -> None:
+    import pymc as pm
+
+    y = np.array([0.3, 1.4, 2.0, 2.0, -0.7])
+    with pm.Model() as censored:
+        mu, sigma = pm.Normal("mu", 0, 5), pm.HalfNormal("sigma", 2)
+        pm.Censored("y", pm.Normal.dist(mu, sigma), lower=None, upper=2.0, observed=y)
+    model = cc.adopt(pymc=censored)
+
+    def by_hand(u):
+        mu, sigma = u[0], jnp.exp(u[1])
+        within = jax.scipy.stats.norm.logpdf(y, mu, sigma)
+        return jnp.where(y < 2, within, jax.scipy.stats.norm.logsf(2.0, mu, sigma)).sum()
+
+    with jax.enable_x64():
+        target = density(model, model.data, "pymc")
+        for u in ([0.5, 0.1], [-3.0, -0.5]):  # in the second the tail is beyond one sd
+            found = jax.hessian(lambda u: target.log_likelihood(u).sum())(jnp.array(u))
+            np.testing.assert_allclose(found, jax.hessian(by_hand)(jnp.array(u)), rtol=1e-8)

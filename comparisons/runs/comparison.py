@@ -80,11 +80,15 @@ class Comparison:
         return graded(self.case.model, self.case.data, self.case.estimates())
 
     @property
+    def _failed(self) -> dict[str, str]:
+        return {label(method): reason for method, reason in self.case.failures.items()}
+
+    @property
     def first_screen(self) -> FirstScreen:
         """The first screen: may the cheap answer be used on these data."""
         title = f"{self.case.model.name} · {self.case.data_name}"
-        fits = self.case.estimates()
-        return first_screen(self.case.model, title, fits, self.claims, self._grades)
+        given = (self.case.estimates(), self.claims, self._grades)
+        return first_screen(self.case.model, title, *given, failures=self._failed)
 
     def table(self) -> pd.DataFrame:
         """One row for each method and parameter, in the units of the data.
@@ -106,8 +110,7 @@ class Comparison:
 
     def engines(self) -> pd.DataFrame:
         """One row for each library's own fit: how far from its own target, its grade, its cost."""
-        failed = {label(method): reason for method, reason in self.case.failures.items()}
-        rows = engines(self.case.estimates(), failed, self.claims, self._grades)
+        rows = engines(self.case.estimates(), self._failed, self.claims, self._grades)
         return pd.DataFrame(rows, columns=list(ENGINE)).set_index("engine")
 
     def verdicts(self) -> pd.DataFrame:

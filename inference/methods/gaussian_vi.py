@@ -25,7 +25,7 @@ from inference.method import Kind, Method, derived
 from inference.optimisation.elbo import Evaluate, Fit, maximise, neighbours, standard_points
 from inference.optimisation.newton import bfgs, negative
 from inference.posterior.draws import CHAINS, estimate_from_draws
-from inference.posterior.importance import smoothed
+from inference.posterior.importance import over_gaussian
 from inference.posterior.points import to_natural
 from inference.threads import one_blas_thread
 from models.errors import ConcordError, ConfigError, FitError
@@ -38,9 +38,8 @@ _STATIONARY = 1e-3
 """Gradient of the ELBO, nats for one step of a standard deviation, that counts as zero."""
 _SAME, _MODES = 1e-3, 3
 """Nats within which two modes are one, and distinct ones from which the ELBO is maximised."""
-_JUDGED = 1_000
-"""Draws per pseudo-chain by which the ELBO, k̂ and the error of the optimum are judged."""
-_FURTHER = 8  # further sets of points whose optima tell the error of the reported one
+_FURTHER, _REPEATED = 8, 1_000
+"""Further sets of points whose optima tell the error of the reported one, and draws of each."""
 
 
 @final
@@ -110,9 +109,8 @@ class GaussianVI(Method):
         noise = rng.standard_normal((CHAINS, self.draws, target.size))
         further = [standard_points(rng, self.points, target.size) for _ in range(_FURTHER)]
         locs, factors = neighbours(evaluate, best, further, self.family)
-        repeated = locs[:, None] + noise[0, :_JUDGED] @ factors.swapaxes(1, 2)
-        fresh = noise[:, :_JUDGED].reshape(-1, target.size)
-        record = _record(best, *_judge(evaluate, best, fresh, self.points))
+        repeated = locs[:, None] + noise[0, :_REPEATED] @ factors.swapaxes(1, 2)
+        record = _record(best, *over_gaussian(model, target, best.loc, best.factor, rng))
         deviations = np.sqrt((factors**2).sum(axis=2))
         for name, each in (("q_loc_error", locs), ("q_sd_error", deviations)):
             record[name] = "coordinate", each.std(axis=0, ddof=1)
@@ -148,7 +146,9 @@ class GaussianVI(Method):
         return problems
 
 
-def _record(best: Fit, elbo: float, error: float, khat: float) -> xr.Dataset:
+def _record(best: Fit, ratio: np.ndarray, khat: float) -> xr.Dataset:
+    with np.errstate(invalid="ignore"):  # where the posterior is 0 at a draw, the ELBO is −∞
+        elbo, error = float(ratio.mean()), float(ratio.std(ddof=1) / ratio.size**0.5)
     return xr.Dataset(
         {
             "elbo": ("step", best.path),
@@ -190,23 +190,3 @@ def _distinct(modes: list[tuple[float, np.ndarray]]) -> list[tuple[float, np.nda
         if not kept or kept[-1][0] - top > _SAME:
             kept.append((top, u))
     return kept[:_MODES]
-
-
-def _judge(
-    evaluate: Evaluate, fit: Fit, noise: np.ndarray, batch: int
-) -> tuple[float, float, float]:
-    """The ELBO by fresh draws, its Monte Carlo error, and Pareto k̂ of p/q."""
-    count, k = noise.shape
-    whole = -(-count // batch) * batch
-    # the compiled shape is met by repeating draws, which are then dropped
-    points = np.resize(fit.loc + noise @ fit.factor.T, (whole, k)).reshape(-1, batch, k)
-    log_p = np.concatenate([evaluate(part)[0] for part in points])[:count]
-    log_q = (
-        -0.5 * (noise**2).sum(axis=1)
-        - 0.5 * k * np.log(2 * np.pi)
-        - np.log(np.abs(np.diag(fit.factor))).sum()
-    )
-    ratio = log_p - log_q
-    if not np.isfinite(ratio).all():
-        return float("nan"), float("nan"), float("inf")
-    return float(ratio.mean()), float(ratio.std(ddof=1) / np.sqrt(count)), smoothed(ratio)[1]
