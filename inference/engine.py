@@ -27,7 +27,7 @@ from inference.optimisation.newton import bfgs, negative
 from inference.optimisation.standard_errors import estimate_of
 from inference.optimisation.starts import promising
 from inference.posterior.draws import CHAINS, estimate_from_draws
-from inference.posterior.importance import gaussian_khat
+from inference.posterior.importance import khat_of_draws
 from inference.posterior.labels import one_fold
 from inference.posterior.points import to_unconstrained
 from models.errors import ConcordError, FitError, told
@@ -127,7 +127,7 @@ class Engine(Method):
             return estimate_of(
                 model, data, values, language=self.language, sd_kind="none", record=record
             )
-        return self._law(model, data, found, record)
+        return self._law(model, data, found, record, rng)
 
     def _point(self, model: Model, found: Found) -> Values:
         one = {name: np.asarray(x)[None, None] for name, x in found.runs[0].items()}
@@ -149,7 +149,14 @@ class Engine(Method):
             return f"; from a data-driven start it fails: {error}"
         return f"; {'not so' if there < end.fun + _SHORT else 'so, too,'} from a data-driven start"
 
-    def _law(self, model: Model, data: xr.Dataset, found: Found, record: xr.Dataset) -> Estimate:
+    def _law(
+        self,
+        model: Model,
+        data: xr.Dataset,
+        found: Found,
+        record: xr.Dataset,
+        rng: np.random.Generator,
+    ) -> Estimate:
         """The estimate by a law that was fitted several times, with the scatter of the fits."""
         runs, target = found.runs, density(model, data, self.language)
         draws = parameters_of(
@@ -158,7 +165,7 @@ class Engine(Method):
         first = {name: x[0].reshape(CHAINS, -1, *x.shape[2:]) for name, x in draws.items()}
         record = record.merge(_moments(model, target, draws))
         record["loss"] = ("step", found.losses[:: max(1, len(found.losses) // _SHOWN)])
-        khat = gaussian_khat(model, target, first) if found.khat is None else found.khat
+        khat = khat_of_draws(model, target, first, rng) if found.khat is None else found.khat
         record.attrs |= {"runs": len(runs), "claims": found.claims, "khat": khat}
         repeated = draws if len(runs) > 1 else None
         return estimate_from_draws(model, data, first, record=record, repeated=repeated)

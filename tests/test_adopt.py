@@ -18,6 +18,7 @@ import statsmodels.api as sm
 from scipy.stats import norm
 
 import concord as cc
+from models.programs.density import density
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,6 +161,29 @@ def test_text_becomes_indices_of_its_labels_and_numbers_stay_numbers() -> None:
     np.testing.assert_array_equal(seen["count"], [10, 40, 90, 5])
     np.testing.assert_array_equal(adopted.data["y"], [3, 1, 7, 18])
     assert list(adopted.data["county_label"].values) == ["a", "b", "c"]
+
+
+def test_what_a_column_of_labels_indexes_has_its_labels_whatever_the_plate_is_called() -> None:
+    def model(x, county, y):
+        with numpyro.plate("J", 3):
+            level = numpyro.sample("level", dist.Normal(0, 5))
+            slopes = numpyro.sample("slopes", dist.Normal(0, 1).expand([2]).to_event(1))
+        other = numpyro.sample("other", dist.Normal(0, 1).expand([3]).to_event(1))
+        mean = level[county] + x[:, 0] * slopes[county, 1] + x @ other
+        numpyro.sample("y", dist.Normal(mean, 1), obs=y)
+
+    rng = np.random.default_rng(1)
+    county = np.repeat(["b", "a", "c"], 5)
+    data = {"x": rng.normal(size=(15, 3)), "county": county, "y": rng.normal(size=15)}
+    coords = cc.adopt(numpyro=model, data=data).data.coords
+    assert list(coords["J"].values) == ["a", "b", "c"]
+    assert "other_dim_0" not in coords  # of as many entries, each in every row
+
+
+def test_names_are_for_two_programs() -> None:
+    for given in ({"numpyro": regression}, {"model": cc.Gaussian()}):
+        with pytest.raises(cc.ConfigError, match="names= is for two programs of your own"):
+            cc.compare(**given, data=FRAME, names={"b": "beta"})
 
 
 def test_dates_are_refused_by_name() -> None:
@@ -308,3 +332,24 @@ def test_a_samplers_draws_of_what_is_integrated_out_are_kept_and_fits_are_told(
     assert standard.shape == (4, 200, 8)
     assert np.abs(standard.mean(axis=(0, 1))).max() < 5 / np.sqrt(100)  # of that many independent
     assert "theta" not in found.table().index.get_level_values("parameter")
+
+
+def test_a_normal_tail_in_pymc_has_second_derivatives() -> None:
+    import pymc as pm
+
+    y = np.array([0.3, 1.4, 2.0, 2.0, -0.7])
+    with pm.Model() as censored:
+        mu, sigma = pm.Normal("mu", 0, 5), pm.HalfNormal("sigma", 2)
+        pm.Censored("y", pm.Normal.dist(mu, sigma), lower=None, upper=2.0, observed=y)
+    model = cc.adopt(pymc=censored)
+
+    def by_hand(u):
+        mu, sigma = u[0], jnp.exp(u[1])
+        within = jax.scipy.stats.norm.logpdf(y, mu, sigma)
+        return jnp.where(y < 2, within, jax.scipy.stats.norm.logsf(2.0, mu, sigma)).sum()
+
+    with jax.enable_x64():
+        target = density(model, model.data, "pymc")
+        for u in ([0.5, 0.1], [-3.0, -0.5]):  # in the second the tail is beyond one sd
+            found = jax.hessian(lambda u: target.log_likelihood(u).sum())(jnp.array(u))
+            np.testing.assert_allclose(found, jax.hessian(by_hand)(jnp.array(u)), rtol=1e-8)

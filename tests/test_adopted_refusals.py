@@ -78,6 +78,12 @@ def without_plate(x, y=None):
     normal("y", numpyro.sample("z", dist.Bernoulli(0.5)) * x, y)
 
 
+def unplated(x, y=None):
+    means = numpyro.sample("means", dist.Normal(0, 1).expand([2]))
+    with numpyro.plate("rows", len(x)):
+        normal("y", means[numpyro.sample("z", dist.Bernoulli(0.5))] * x, y)
+
+
 def outside(y):
     rate = numpyro.sample("rate", dist.Exponential(1.0))
     numpyro.sample("y", dist.Exponential(rate, validate_args=False), obs=jnp.log(y))
@@ -90,6 +96,7 @@ def outside(y):
         (endless, line, ("z is discrete without finite support", "sum it out yourself")),
         (counted_from(1), line, ("sums z out over 0, 1, …", "begins with 1", "from 0 on")),
         (without_plate, line, ("to sum z out", "with numpyro.plate(…)")),
+        (unplated, line, ("to sum z out, each axis of means (shape (2,))", ".to_event(1)")),
         (unobserved, line, ("observes nothing", "y is latent", "`obs=`")),
         (unobserved, {"x": x}, ("observes nothing", "name the argument in data=")),
         (forgotten, line, ("w is not in data=", "latent variable: add it to the data")),
@@ -126,6 +133,11 @@ def labels(pm: Any) -> None:
     pm.Normal("y", z, 1, observed=line["y"])
 
 
+def grouped(pm: Any) -> None:
+    z = pm.Categorical("z", [0.4, 0.6], shape=2)
+    pm.Normal("y", pm.Normal("b", shape=2)[z[np.array([0, 0, 0, 1, 1, 1])]], observed=line["y"])
+
+
 def nothing(pm: Any) -> None:
     pm.Normal("b")
 
@@ -149,7 +161,8 @@ def opaque(pm: Any) -> None:
     [
         (minibatch, ("y observes a pm.Minibatch", "pass all data")),
         (simulator, ("y is a pm.Simulator: its density is random",)),
-        (labels, ("z: discrete and latent", "summing out failed")),
+        (labels, ("z: discrete and latent", "is beyond pymc-extras here")),
+        (grouped, ("z: discrete and latent", "z[i] and not z[group[i]]")),
         (nothing, ("observes nothing", "`observed=`")),
         (opaque, ("twice", "JAX", "only PyMC's own engines")),
     ],
@@ -213,6 +226,16 @@ def test_data_that_are_indexed_by_what_is_traced_are_given_as_jax_arrays() -> No
 def problem(program: Callable[..., Any], data: Any) -> str:
     with jax.enable_x64():
         return adopt(numpyro=program, data=data).likelihood_problem
+
+
+def test_a_change_point_that_is_not_discrete_is_told() -> None:
+    def changing(y):
+        t = numpyro.sample("t", dist.Uniform(0, 6))
+        rates = numpyro.sample("rates", dist.Exponential(1).expand([2]))
+        numpyro.sample("y", dist.Poisson(jnp.where(jnp.arange(6) < t, rates[0], rates[1])), obs=y)
+
+    told = problem(changing, {"y": np.array([4, 3, 5, 1, 0, 1])})
+    assert told.startswith("the likelihood changes with t in steps, without a derivative")
 
 
 def test_a_redundant_intercept_is_no_latent_variable() -> None:

@@ -130,6 +130,7 @@ def test_lists(concord) -> None:
         (("run", "--pymc", "port.py:build", "--names", "b"), "--names b: expected A=B"),
         (("run", "--pymc", "port.py:build", "--names", "a=b"), "--names is for two programs"),
         (("check", "gaussian", "--names", "a=b"), "--names is for two programs"),
+        (("study", "coverage", "--model", "gaussian", "--names", "a=b"), "--names is for two"),
         (("run", "gaussian", "--sed", "1"), "No such option"),
         (("--seed", "1", "list", "models"), "options go after the command"),
         (("--config", "no.toml"), "no.toml"),

@@ -538,7 +538,7 @@ def test_every_engine_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fitted.off < 0.1
     assert fitted.claims == "a flat loss"
     own = found["numpyro_svi[AutoMultivariateNormal, decayed]"].record.attrs
-    assert fitted.khat == own["khat"] < 1  # the mean of the weights exists
+    assert fitted.khat == own["khat"] < 0.7
     assert (fitted.mark, sampler.mark) == ("ok", "")
     assert table.loc["numpyro_delta"].trouble.startswith("numpyro_delta failed: RuntimeError")
     shown = engines_table(table.reset_index().to_dict("records"))

@@ -248,3 +248,12 @@ def test_what_has_no_likelihood_to_maximise_says_what_to_type() -> None:
     told = first_screen(model, "t", {}, {}, []).text().splitlines()[-1]
     assert told.startswith("Maximum likelihood, MAP and Laplace's method were not fitted: theta is")
     assert told.endswith("integrate it out with latent=('theta',).")
+
+
+def test_what_failed_is_told_with_its_reason() -> None:
+    failures = {
+        "laplace[pymc]": "FitError: no mode",
+        "maximum_likelihood[pymc]": "FitError: no mode",
+    }
+    told = first_screen(MODEL, "t", {}, {}, [], failures=failures).notes
+    assert told == ("laplace[pymc], maximum_likelihood[pymc] failed: FitError: no mode",)

@@ -112,7 +112,7 @@ def _posterior(case: Case) -> Iterator[Verdict]:
     for scalar, one in scalars(case.model, posterior).items():
         least, uncertain = bound.deviation[place[scalar]], bound.uncertain[place[scalar]] / 2
         error = float(np.hypot(one.sd_error, one.sd * uncertain)) / least
-        fields |= {"quantity": "sd", "parameter": scalar}
+        fields |= {"quantity": "sd", "parameter": scalar, "resolution": policy.RESOLUTION}
         verdict = Verdict(claim, one.sd / least, 1.0, error, policy.BOUND_SD, **fields)
         there = theory.scalars.get(scalar, Scalar(*[np.nan] * 4))
         told = explained(verdict, (there.sd / least, there.sd_error / least), theory)
@@ -303,7 +303,7 @@ def repeated_sampling(case: Case) -> Iterator[Verdict]:
     yield from _exact(case, rungs)
     claim = f"{{quantity}}, {where}, N = {{n}}"
     verdict = at_least(claim, *top.smallest(), quantity=SMALLEST, **fields)
-    if verdict.outcome == "DIFFER" and len(every) == 1:
+    if verdict.outcome in ("DIFFER", "UNSURE") and len(every) == 1:
         cause = "whether a biased estimator's variance comes up to the bound takes a second N"
         verdict = replace(verdict, bound=float("nan"), cause=cause)
     yield verdict
@@ -358,7 +358,10 @@ def _efficient(
         if held:  # how fast it tends to its limit is not known
             statistic = statistic._replace(first=policy.HELD)
         told = vanishing(statistic, f"{words}, {where}, N = {{n}}", quantity=quantity, **fields)
-        yield from (verdict for verdict in told if verdict.n in (size, rungs[-1].n))
+        for verdict in (one for one in told if one.n in (size, rungs[-1].n)):
+            # more replicates would not tell how fast it vanishes either
+            unknown = held and verdict.outcome == "UNSURE"
+            yield replace(verdict, bound=float("nan")) if unknown else verdict
 
 
 def _exact(case: Case, rungs: Sequence[Sampling]) -> Iterator[Verdict]:

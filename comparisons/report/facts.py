@@ -82,7 +82,8 @@ def facts(result: CaseResult) -> Facts:
         "costs": tables.cost_rows(result, convergence),
     }
     told, title = list(_warnings(result, predictive)), tables.title(result)
-    screen = first_screen(result.model, title, result.estimates, result.verdicts, grades, told)
+    given = (result.estimates, result.verdicts, grades, told, result.failures)
+    screen = first_screen(result.model, title, *given)
     return Facts(result, found, screen, loo, notable, drawn, replicates, rows)
 
 

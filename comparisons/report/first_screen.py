@@ -90,6 +90,7 @@ def first_screen(
     verdicts: Verdicts,
     grades: Sequence[Grade],
     warnings: Sequence[str] = (),
+    failures: Mapping[str, str] = {},
 ) -> FirstScreen:
     """The first screen of a case; without grades where no sampler can be relied on.
 
@@ -100,10 +101,12 @@ def first_screen(
         verdicts: those of each claim, by its name.
         grades: of every method and quantity.
         warnings: further ones, known to the caller.
+        failures: why a fit failed, by the label of its method.
     """
     gate = verdicts.get(GATE, ())
     parted = [f"{_PARTED} ({v.about})" for v in gate if v.outcome != "AGREE"][:1]
-    above, notes = [*parted, *warnings], tuple(_notes(model, fits, () if parted else gate))
+    above = [*parted, *warnings]
+    notes = tuple(_notes(model, fits, () if parted else gate, failures))
     if parted and not fits:
         return FirstScreen(title, "", "NOTHING WAS FITTED.", tuple(above), (), (), notes)
     against = reference(fits)
@@ -140,9 +143,12 @@ def _worst(grades: Iterable[Grade]) -> Grade:
 
 
 def _notes(
-    model: Model, fits: Mapping[Method, Estimate], agreed: Sequence[Verdict]
+    model: Model,
+    fits: Mapping[Method, Estimate],
+    agreed: Sequence[Verdict],
+    failures: Mapping[str, str],
 ) -> Iterator[str]:
-    """That programs are one model; which components have no names; a spike, or no maximum."""
+    """That programs are one model; which components have no names; a spike, no maximum, no fit."""
     if agreed:
         several = "statements agree" if len(agreed) > 1 else "statement agrees"
         yield f"PyMC = NumPyro: one model ({len(agreed)} {several})."
@@ -152,6 +158,8 @@ def _notes(
     yield from (f"Maximum likelihood: {note}." for note in dict.fromkeys(filter(None, maxima)))
     if isinstance(model, AdoptedModel) and (reason := model.likelihood_problem):
         yield f"Maximum likelihood, MAP and Laplace's method were not fitted: {reason}."
+    for reason in dict.fromkeys(failures.values()):
+        yield f"{listed([n for n, why in failures.items() if why == reason])} failed: {reason}"
 
 
 def _lines(

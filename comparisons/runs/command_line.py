@@ -103,7 +103,7 @@ def check(**given: Any) -> None:
 
     chosen, mistakes = _settings(given, "seed", "timeout")
     refuse(mistakes)
-    for stage, result in staged(CaseSettings(**_case(given)), chosen.seed):
+    for stage, result in staged(CaseSettings(**_case(given)).refused(), chosen.seed):
         say(printable(f"ok  {stage}: {result}"))
 
 
@@ -212,7 +212,7 @@ def _studied(name: str, given: Mapping[str, Any]) -> tuple[Path, int]:
     refuse(mistakes)
     return study(
         name,
-        model_spec(CaseSettings(**_case(given))),
+        model_spec(CaseSettings(**_case(given)).refused()),
         units,
         given["replicates"] or 4_000,
         chosen,
@@ -259,20 +259,9 @@ def _case(given: Mapping[str, Any]) -> dict[str, Any]:
     from comparisons.runs.settings import parse_set
     from models.errors import ConfigError
 
-    own = given["pymc"] is not None or given["numpyro"] is not None
-    if (given["model"] is not None) == own:
-        told = f"both {given['model']} and programs of your own are given: " if own else ""
-        raise ConfigError(
-            f"{told}name a model, such as gaussian, or your own programs with --pymc FILE:NAME, "
-            "--numpyro FILE:NAME or both"
-        )
-    if own and given["values"]:
-        raise ConfigError("--set is for models and classes; your own programs hold their numbers")
     pairs = [text.partition("=") for text in given["names"] or ()]
     if wrong := [first for first, equals, second in pairs if not (first and equals and second)]:
         raise ConfigError(f"--names {wrong[0]}: expected A=B, a name of each program")
-    if pairs and None in (given["pymc"], given["numpyro"]):
-        raise ConfigError("--names is for two programs of your own, --pymc and --numpyro")
     return {
         "model": given["model"] or "",
         "pymc": given["pymc"],

@@ -80,11 +80,15 @@ class Comparison:
         return graded(self.case.model, self.case.data, self.case.estimates())
 
     @property
+    def _failed(self) -> dict[str, str]:
+        return {label(method): reason for method, reason in self.case.failures.items()}
+
+    @property
     def first_screen(self) -> FirstScreen:
         """The first screen: may the cheap answer be used on these data."""
         title = f"{self.case.model.name} · {self.case.data_name}"
-        fits = self.case.estimates()
-        return first_screen(self.case.model, title, fits, self.claims, self._grades)
+        given = (self.case.estimates(), self.claims, self._grades)
+        return first_screen(self.case.model, title, *given, failures=self._failed)
 
     def table(self) -> pd.DataFrame:
         """One row for each method and parameter, in the units of the data.
@@ -106,8 +110,7 @@ class Comparison:
 
     def engines(self) -> pd.DataFrame:
         """One row for each library's own fit: how far from its own target, its grade, its cost."""
-        failed = {label(method): reason for method, reason in self.case.failures.items()}
-        rows = engines(self.case.estimates(), failed, self.claims, self._grades)
+        rows = engines(self.case.estimates(), self._failed, self.claims, self._grades)
         return pd.DataFrame(rows, columns=list(ENGINE)).set_index("engine")
 
     def verdicts(self) -> pd.DataFrame:
@@ -262,8 +265,9 @@ def compare(
     model = chosen_model(model, data, given, latent=latent, likelihood=likelihood)
     began, problems = time.perf_counter(), dict[str, str]()
     told = {"data_name": name, "profile": profile, "methods": methods}
-    case = Case(model, data, seed, **told, progress=_tell if progress else signals.check)
-    found = _found(case, claims, problems, tolerance)
+    tell = _tell if progress else signals.check
+    case = Case(model, data, seed, **told, progress=tell)
+    found = _found(case, claims, problems, tolerance, tell)
     return Comparison(case, found, time.perf_counter() - began, problems)
 
 
@@ -275,7 +279,11 @@ def _tell(event: str, name: str, seconds: float) -> None:
 
 @signals.kept()
 def _found(
-    case: Case, claims: Sequence[str], problems: dict[str, str], tolerance: float
+    case: Case,
+    claims: Sequence[str],
+    problems: dict[str, str],
+    tolerance: float,
+    tell: Callable[[str, str, float], None],
 ) -> dict[str, Sequence[Verdict]]:
     """The verdicts of the gate and, if it is open, of every claim; why one failed in `problems`."""
     at_tolerance((), tolerance)  # refused before anything is fitted
@@ -291,7 +299,9 @@ def _found(
     case.estimates()
     found: dict[str, Sequence[Verdict]] = {GATE: gate}
     for name, module in modules.items():
+        began = time.perf_counter()
         verdicts, problem = compared(case, module)
+        tell("fitted", f"claim {name}", time.perf_counter() - began)
         found[name] = at_tolerance(verdicts, tolerance)
         if problem:
             problems[name] = problem

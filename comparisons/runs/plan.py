@@ -71,10 +71,7 @@ def plans(settings: Settings, mistakes: Sequence[str] = ()) -> list[Plan]:
     specs: list[dict[str, Any]] = []
     for number, case in enumerate(settings.cases):
         path = f"cases[{number}]" if len(settings.cases) > 1 else ""
-        if case.model or case.pymc or case.numpyro:
-            specs += _collected(mistakes, path, lambda case=case: _specs(case)) or []
-        else:
-            mistakes.append(f"{path}.model: missing; or name your own pymc or numpyro program")
+        specs += _collected(mistakes, path, lambda case=case: _specs(case.refused())) or []
     if not settings.cases and not mistakes:
         specs = _every_example(settings.profile)
     _collected(mistakes, "", lambda: chosen(settings.only))

@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -33,6 +33,25 @@ class CaseSettings(BaseModel):
     set: dict[str, Any] = {}
     data: str | None = None
     columns: tuple[str, ...] = ()  # all that suit the model
+
+    def refused(self) -> Self:
+        """The case itself, unless neither a model nor programs are named, or not in agreement.
+
+        Raises:
+            ConfigError: what is missing, or given for the one where the other is named.
+        """
+        own = bool(self.pymc or self.numpyro)
+        if bool(self.model) == own:
+            told = f"both {self.model} and programs of your own are given: " if own else ""
+            raise ConfigError(
+                f"{told}name a model, such as gaussian, or your own programs with --pymc "
+                "FILE:NAME, --numpyro FILE:NAME or both"
+            )
+        if own and self.set:
+            raise ConfigError("--set is for models and classes; your own programs hold numbers")
+        if self.names and not (self.pymc and self.numpyro):
+            raise ConfigError("--names is for two programs of your own, --pymc and --numpyro")
+        return self
 
 
 class Settings(BaseModel):

@@ -25,7 +25,7 @@ from inference.method import Kind, Method, derived
 from inference.optimisation.elbo import Evaluate, Fit, maximise, neighbours, standard_points
 from inference.optimisation.newton import bfgs, negative
 from inference.posterior.draws import CHAINS, estimate_from_draws
-from inference.posterior.importance import smoothed
+from inference.posterior.importance import over_gaussian
 from inference.posterior.points import to_natural
 from inference.threads import fitting
 from models.errors import ConfigError, FitError
@@ -38,9 +38,10 @@ _STATIONARY = 1e-3
 """Gradient of the ELBO, nats for one step of a standard deviation, that counts as zero."""
 _SAME, _MODES = 1e-3, 3
 """Nats within which two modes are one, and distinct ones from which the ELBO is maximised."""
-_JUDGED = 1_000
-"""Draws per pseudo-chain by which the ELBO, k̂ and the error of the optimum are judged."""
-_FURTHER = 8  # further sets of points whose optima tell the error of the reported one
+_FURTHER, _REPEATED = 8, 1_000
+"""Further sets of points whose optima tell the error of the reported one, and draws of each."""
+_FINE, _TIMES = 0.03, (4, 16)
+"""Standard deviations that this error may be, or there are more points: how many times as many."""
 
 
 @final
@@ -101,14 +102,18 @@ class GaussianVI(Method):
         origin, best = max(fits, key=lambda pair: pair[1].elbo)
         reached = sum(abs(top - origin) <= _SAME for top, _ in modes)
         noise = rng.standard_normal((CHAINS, self.draws, target.size))
-        further = [standard_points(rng, self.points, target.size) for _ in range(_FURTHER)]
-        locs, factors = neighbours(evaluate, best, further, self.family)
-        repeated = locs[:, None] + noise[0, :_JUDGED] @ factors.swapaxes(1, 2)
-        fresh = noise[:, :_JUDGED].reshape(-1, target.size)
-        record = _record(best, *_judge(evaluate, best, fresh, self.points))
-        deviations = np.sqrt((factors**2).sum(axis=2))
-        for name, each in (("q_loc_error", locs), ("q_sd_error", deviations)):
-            record[name] = "coordinate", each.std(axis=0, ddof=1)
+        locs, factors = self._others(evaluate, best, rng)
+        for times in _TIMES:
+            if _open(best, locs, factors) < _FINE:
+                break
+            z = standard_points(rng, times * self.points, target.size)
+            finer = maximise(_in_parts(evaluate, self.points), z, best.loc, self.family)
+            best = finer if np.isfinite(finer.elbo) else best
+            locs, factors = self._others(evaluate, best, rng, times)
+        repeated = locs[:, None] + noise[0, :_REPEATED] @ factors.swapaxes(1, 2)
+        record = _record(best, *over_gaussian(model, target, best.loc, best.factor, rng))
+        for name, error in zip(("q_loc_error", "q_sd_error"), _errors(locs, factors), strict=True):
+            record[name] = "coordinate", error
         record.attrs |= {
             "compile": ready - began,
             "run": time.perf_counter() - ready,
@@ -124,6 +129,14 @@ class GaussianVI(Method):
             repeated=to_natural(target, repeated),
             problems=self._problems(best, reached),
         )
+
+    def _others(
+        self, evaluate: Evaluate, best: Fit, rng: np.random.Generator, times: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Optima under further sets of so many times the points."""
+        count, k = times * self.points, best.loc.size
+        further = [standard_points(rng, count, k) for _ in range(_FURTHER)]
+        return neighbours(_in_parts(evaluate, self.points), best, further, self.family)
 
     def _problems(self, best: Fit, reached: int) -> list[str]:
         """Why an optimum, to whose mode `reached` restarts led, must not be relied on."""
@@ -141,7 +154,32 @@ class GaussianVI(Method):
         return problems
 
 
-def _record(best: Fit, elbo: float, error: float, khat: float) -> xr.Dataset:
+def _errors(locs: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the choice of the points leaves open of locations and of standard deviations."""
+    deviations = np.sqrt((factors**2).sum(axis=2))
+    return locs.std(axis=0, ddof=1), deviations.std(axis=0, ddof=1)
+
+
+def _open(best: Fit, locs: np.ndarray, factors: np.ndarray) -> float:
+    """The largest of them, in standard deviations of the fit."""
+    return float(np.max(_errors(locs, factors) / np.sqrt((best.factor**2).sum(axis=1))))
+
+
+def _in_parts(evaluate: Evaluate, count: int) -> Evaluate:
+    """The same of any multiple of the number of points that it is compiled for."""
+
+    def evaluated(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        heights, gradients = zip(
+            *map(evaluate, np.split(points, len(points) // count)), strict=True
+        )
+        return np.concatenate(heights), np.concatenate(gradients)
+
+    return evaluated
+
+
+def _record(best: Fit, ratio: np.ndarray, khat: float) -> xr.Dataset:
+    with np.errstate(invalid="ignore"):  # where the posterior is 0 at a draw, the ELBO is −∞
+        elbo, error = float(ratio.mean()), float(ratio.std(ddof=1) / ratio.size**0.5)
     return xr.Dataset(
         {
             "elbo": ("step", best.path),
@@ -183,23 +221,3 @@ def _distinct(modes: list[tuple[float, np.ndarray]]) -> list[tuple[float, np.nda
         if not kept or kept[-1][0] - top > _SAME:
             kept.append((top, u))
     return kept[:_MODES]
-
-
-def _judge(
-    evaluate: Evaluate, fit: Fit, noise: np.ndarray, batch: int
-) -> tuple[float, float, float]:
-    """The ELBO by fresh draws, its Monte Carlo error, and Pareto k̂ of p/q."""
-    count, k = noise.shape
-    whole = -(-count // batch) * batch
-    # the compiled shape is met by repeating draws, which are then dropped
-    points = np.resize(fit.loc + noise @ fit.factor.T, (whole, k)).reshape(-1, batch, k)
-    log_p = np.concatenate([evaluate(part)[0] for part in points])[:count]
-    log_q = (
-        -0.5 * (noise**2).sum(axis=1)
-        - 0.5 * k * np.log(2 * np.pi)
-        - np.log(np.abs(np.diag(fit.factor))).sum()
-    )
-    ratio = log_p - log_q
-    if not np.isfinite(ratio).all():
-        return float("nan"), float("nan"), float("inf")
-    return float(ratio.mean()), float(ratio.std(ddof=1) / np.sqrt(count)), smoothed(ratio)[1]

@@ -22,7 +22,7 @@ from inference.information.inversion import invert
 from inference.method import Kind
 from inference.optimisation.starts import Search
 from inference.posterior.draws import CHAINS, estimate_from_draws
-from inference.posterior.importance import gaussian_khat
+from inference.posterior.importance import over_gaussian
 from inference.posterior.points import to_natural
 from models.errors import FitError
 from models.programs.density import density
@@ -68,5 +68,5 @@ class Laplace(Search):
         record.attrs["log_evidence"] = (
             top + 0.5 * target.size * np.log(2 * np.pi) + float(np.log(np.diag(factor)).sum())
         )
-        record.attrs["khat"] = gaussian_khat(model, target, draws)
+        record.attrs["khat"] = over_gaussian(model, target, mode, factor, rng)[1]
         return estimate_from_draws(model, data, draws, record=record, problems=problems)

@@ -58,6 +58,8 @@ def adopt(
     calls = {name: _function(name, own) for name, own in given.items() if own is not None}
     if not calls:
         raise ConfigError("nothing to adopt: pass pymc=, numpyro= or both")
+    if names and len(calls) < 2:
+        raise ConfigError("names= is for two programs of your own: pass pymc= and numpyro=")
     built = pymc is not None and not callable(pymc)
     own = _own(_Recipe(calls, built, names, tuple(latent), likelihood), data)
     texts = [

@@ -136,6 +136,8 @@ def chosen(
         return adopt(**programs, data=data, **parts)
     if programs.get("pymc") is not None or programs.get("numpyro") is not None:
         raise ConfigError("pass a model, or pymc= and numpyro=, not both")
+    if programs["names"]:
+        raise ConfigError("names= is for two programs of your own: pass pymc= and numpyro=")
     asked = latent or likelihood is not None or missing(model)
     return adopt_class(model, data, **parts) if asked else model
 

@@ -223,7 +223,4 @@ class AdoptedModel(Model):
 
 def _parameter(site: Site) -> Parameter:
     """A site as a row of the parameter table."""
-    dims = site.dims
-    if len(dims) != len(site.shape) or len(set(dims)) != len(dims):
-        dims = tuple(f"{site.name}_dim_{i}" for i in range(len(site.shape)))
-    return Parameter(site.name, site.support, dims)
+    return Parameter(site.name, site.support, site.axes)

@@ -103,6 +103,14 @@ class NumpyroProgram(UserProgram):
                 f"{', '.join(self.discrete)} is discrete and latent; summing it out needs funsor: "
                 "pip install 'concord[extras]'"
             ) from error
+        for name, site in sampled.items():
+            plated = {frame.dim for frame in site["cond_indep_stack"]}
+            shape = site["fn"].batch_shape
+            if any(n > 1 and i not in plated for i, n in enumerate(shape, -len(shape))):
+                raise ModelError(
+                    f"to sum {', '.join(self.discrete)} out, each axis of {name} (shape {shape}) "
+                    "needs `with numpyro.plate(…)` or .to_event(1)"
+                )
         # below every axis: an axis without a plate would pass for the labels
         depth = max(len(s["fn"].batch_shape) for s in sampled.values())
         return enum(config_enumerate(self._bound), -depth - 1)

@@ -20,7 +20,7 @@ from models.programs.adopted.labels import Exchange, exchange
 from models.programs.adopted.marginal import groups, tied_to
 from models.programs.adopted.program import Site, UserProgram
 from models.programs.adopted.sizes import resized
-from models.programs.adopted.structure import Structure, structure
+from models.programs.adopted.structure import Structure, indexed, structure
 from models.programs.form import total
 from models.spec import Arrays, Values
 
@@ -91,11 +91,23 @@ class Own:
             column: Any = self.given[names[name]]
             labels = label_names(column)
             if labels is not None and f"{name}_label" not in coords:
-                coords[f"{name}_label"] = labels
+                coords |= dict.fromkeys((f"{name}_label", *self._indexed(name, labels)), labels)
             if hasattr(column, "columns"):
                 coords[f"{name}_dim_1"] = np.array(list(map(str, column.columns)))
         read = getattr(self.given, "attrs", {}).get("read")
         return xr.Dataset(variables, coords, {"read": read} if read else None)
+
+    def _indexed(self, name: str, labels: np.ndarray) -> list[str]:
+        """The axes of parameters that a column of labels indexes and that have another name."""
+        program, codes, rows = self.primary, self.arrays[name], self.rows
+        taken = {axis for site in program.sites for axis in site.axes}
+        if taken & {name, f"{name}_label"} or codes.shape != (rows.count,) or rows.cut is not None:
+            return []
+
+        def each(u: Array) -> Array:
+            return rows.summed(self.adopted.likelihood_terms(program, program.at(u)))
+
+        return indexed(program, each, codes, len(labels))
 
     @property
     def units(self) -> int:
@@ -276,6 +288,12 @@ class Own:
             return (
                 f"the values of {', '.join(far)} differ too little for their size: in float64 the "
                 "likelihood cannot tell parameters apart; subtract their mean"
+            )
+        if found.stepwise:
+            names = ", ".join(found.stepwise)
+            return (
+                f"the likelihood changes with {names} in steps, without a derivative: if it is a "
+                "place among the rows, draw it from a discrete law of them, which is summed out"
             )
         left = f"{found.nullity} directions" if found.nullity > 1 else "a direction"
         hierarchy = any(name in found.parents for name in found.spare)

@@ -62,6 +62,13 @@ class Site(NamedTuple):
     support: Support = "real"
     dims: tuple[str, ...] = ()
 
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """A name for each axis: that of its dim, or one of its own."""
+        if len(self.dims) == len(self.shape) == len(set(self.dims)):
+            return self.dims
+        return tuple(f"{self.name}_dim_{i}" for i in range(len(self.shape)))
+
 
 @final
 class Terms(NamedTuple):

@@ -7,6 +7,7 @@ that builds a model is called so that they never become small.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from traceback import walk_tb
@@ -24,6 +25,7 @@ from models.programs.form import joined
 from models.programs.pymc import float64_constants, jaxified, sampler
 from models.spec import Arrays, Values
 
+_LOGGER = logging.getLogger("pytensor.graph.rewriting.basic")
 _WIDER = {"float16": "float64", "float32": "float64", "int8": "int64", "int16": "int64"}
 
 
@@ -267,12 +269,18 @@ def _summed(model: Any) -> Any:
             return _summed(model_from_fgraph(graph))
         from pymc_extras import marginalize
 
+        _LOGGER.disabled = True  # what it cannot do PyTensor would tell as a traceback besides
         return marginalize(model, found)
     except (ImportError, NotImplementedError, ValueError) as error:
-        how = "needs concord[extras]" if isinstance(error, ImportError) else "failed"
-        names = ", ".join(v.name for v in found)
-        message = f"{names}: discrete and latent; summing out {how}: {told(error)}"
-        raise ModelError(f"{message}. Sum it out by hand, or index it by row") from error
+        what = f"{', '.join(v.name for v in found)}: discrete and latent; summing out"
+        if isinstance(error, ImportError):
+            raise ModelError(f"{what} needs pymc-extras: pip install 'concord[extras]'") from error
+        raise ModelError(
+            f"{what} is beyond pymc-extras here. Give each row a label of its own, z[i] and not "
+            f"z[group[i]], or write the sum with pm.Mixture or pm.logsumexp ({told(error)})"
+        ) from error
+    finally:
+        _LOGGER.disabled = False
 
 
 def _widened(model: Any) -> dict[Any, Any] | None:

@@ -34,6 +34,7 @@ class Structure(NamedTuple):
 
     Attributes:
         absent: variables with ∂ℓ/∂θ ≡ 0, that the likelihood does not depend on.
+        stepwise: those of them with which it changes nevertheless, in steps.
         parents: by variable, those that its log prior has a derivative in.
         nullity: number of directions that the likelihood says nothing about, k minus the rank of
             the scores of all rows.
@@ -47,6 +48,7 @@ class Structure(NamedTuple):
     """
 
     absent: tuple[str, ...]
+    stepwise: tuple[str, ...]
     parents: dict[str, tuple[str, ...]]
     nullity: int
     loose: tuple[str, ...]
@@ -105,8 +107,15 @@ def structure(
     loose = tuple(n for n in few if nullity(columns == n))
     many = [s for s in program.sites if sizes[s.name] > 1 and s.name not in loose]
     spare = _spare(many, lambda without: nullity(~np.isin(columns, without)))
+
+    def moves(name: str) -> bool:
+        other = np.where(columns == name, np.roll(points, 1, axis=0), points)
+        one, two = (once(jax.vmap(terms))(jnp.asarray(at)) for at in (points, other))
+        return not np.array_equal(one, two, equal_nan=True)
+
     return Structure(
         absent,
+        tuple(filter(moves, absent)),
         parents,
         nullity=nullity(columns == columns),
         loose=loose,
@@ -116,6 +125,37 @@ def structure(
         smooth=smooth,
         sizes=sizes,
     )
+
+
+def indexed(
+    program: UserProgram, rows: Callable[[Array], Array], codes: np.ndarray, count: int
+) -> list[str]:
+    """The axes of variables that the codes index: entry g is in the rows of group g alone.
+
+    Then Σ_j w_j ∂ℓ_i/∂θ_j = w_g(i) Σ_j ∂ℓ_i/∂θ_j, which is asked at one point for random w.
+
+    Args:
+        program: the program.
+        rows: the log-likelihood of each row at u, shape (N,).
+        codes: the group of each row, 0 … count − 1, shape (N,).
+        count: how many groups there are.
+    """
+    found, rng = [], np.random.default_rng(0)
+    point, weights = jnp.asarray(program.starts(rng)[0]), rng.uniform(1, 2, count)
+    slopes = once(lambda u, direction: jax.jvp(rows, (u,), (direction,))[1])
+    coordinates = np.array(program.coordinates)
+    for site in program.sites:
+        if site.shape != site.unconstrained or count not in site.shape:
+            continue
+        axis = site.shape.index(count)
+        one = rng.uniform(1, 2, site.shape)
+        each = one * np.expand_dims(weights, tuple(i for i in range(one.ndim) if i != axis))
+        directions = np.zeros((2, program.size))
+        directions[:, coordinates == site.name] = one.ravel(), each.ravel()
+        plain, weighted = (np.asarray(slopes(point, jnp.asarray(d))) for d in directions)
+        if np.any(plain) and np.allclose(weighted, weights[codes] * plain, rtol=1e-9, atol=1e-12):
+            found.append(site.axes[axis])
+    return found
 
 
 def _single(scores: np.ndarray, columns: np.ndarray, row: np.ndarray | None) -> tuple[str, ...]:
