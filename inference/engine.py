@@ -27,7 +27,7 @@ from inference.optimisation.newton import bfgs, negative
 from inference.optimisation.standard_errors import estimate_of
 from inference.optimisation.starts import promising
 from inference.posterior.draws import CHAINS, estimate_from_draws
-from inference.posterior.importance import khat_of_draws
+from inference.posterior.importance import over_gaussian
 from inference.posterior.labels import one_fold
 from inference.posterior.points import to_unconstrained
 from models.errors import ConcordError, FitError, told
@@ -165,7 +165,10 @@ class Engine(Method):
         first = {name: x[0].reshape(CHAINS, -1, *x.shape[2:]) for name, x in draws.items()}
         record = record.merge(_moments(model, target, draws))
         record["loss"] = ("step", found.losses[:: max(1, len(found.losses) // _SHOWN)])
-        khat = khat_of_draws(model, target, first, rng) if found.khat is None else found.khat
+        points = to_unconstrained(target, {name: x[0] for name, x in draws.items()})
+        points = points[np.isfinite(points).all(axis=1)]
+        law = points.mean(axis=0), np.atleast_2d(np.cov(points, rowvar=False))
+        khat = over_gaussian(model, target, *law, rng)[1] if found.khat is None else found.khat
         record.attrs |= {"runs": len(runs), "claims": found.claims, "khat": khat}
         repeated = draws if len(runs) > 1 else None
         return estimate_from_draws(model, data, first, record=record, repeated=repeated)

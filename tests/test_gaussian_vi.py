@@ -171,9 +171,9 @@ def test_khat_tells_an_approximation_that_is_too_narrow(width: float, bad: bool)
     data = MODEL.simulate(np.random.default_rng(0), MODEL.truth, 400)
     fit = Laplace("numpyro").fit(MODEL, data, np.random.default_rng(1))
     mode, covariance = (fit.record[name].values for name in ("mode", "mode_covariance"))
-    factor, rng = width * np.linalg.cholesky(covariance), np.random.default_rng(2)
+    law = density(MODEL, data), mode, width**2 * covariance
     with jax.enable_x64():
-        ratio, khat = over_gaussian(MODEL, density(MODEL, data), mode, factor, rng)
+        ratio, khat = over_gaussian(MODEL, *law, np.random.default_rng(2))
     assert np.isfinite(ratio).all()
     assert (khat > 0.7) == bad
 

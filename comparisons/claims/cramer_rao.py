@@ -309,6 +309,12 @@ def repeated_sampling(case: Case) -> Iterator[Verdict]:
     yield verdict
 
 
+def _left_open(verdict: Verdict, held: bool) -> Verdict:
+    """At the only N, NOT COMPARABLE where UNSURE: more data sets do not tell what vanishes."""
+    unknown = held and verdict.outcome == "UNSURE"
+    return replace(verdict, bound=float("nan")) if unknown else verdict
+
+
 def _efficient(
     rungs: Sequence[Sampling], i: int, where: str, size: int, held: bool, **fields: Any
 ) -> Iterator[Verdict]:
@@ -358,10 +364,7 @@ def _efficient(
         if held:  # how fast it tends to its limit is not known
             statistic = statistic._replace(first=policy.HELD)
         told = vanishing(statistic, f"{words}, {where}, N = {{n}}", quantity=quantity, **fields)
-        for verdict in (one for one in told if one.n in (size, rungs[-1].n)):
-            # more replicates would not tell how fast it vanishes either
-            unknown = held and verdict.outcome == "UNSURE"
-            yield replace(verdict, bound=float("nan")) if unknown else verdict
+        yield from (_left_open(one, held) for one in told if one.n in (size, rungs[-1].n))
 
 
 def _exact(case: Case, rungs: Sequence[Sampling]) -> Iterator[Verdict]:

@@ -150,21 +150,10 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
     flat = flat[finite]
     # the law may be at any of equal modes, its target at one
     flat = one_fold(case.model, target, flat, flat.mean(axis=0))[0]
-    found, rows = _target(case, method, target, flat), list[Verdict]()
-    if found:
-        rows = list(_held(case, method, fit, target, found, flat))
-    if found and method.family and any(row.outcome == "DIFFER" for row in rows):
-        found = _confirmed(target, found, method, case.rng("confirmed", repr(method)))
-        rows = list(_held(case, method, fit, target, found, flat)) if found else []
-    yield from rows
+    found = _target(case, method, target, flat)
     if found is None:
         yield _nothing(method, "the posterior is not concave where its target should be")
-
-
-def _held(
-    case: Case, method: Method, fit: Estimate, target: Density, found: Gaussian, flat: np.ndarray
-) -> Iterator[Verdict]:
-    """A fit with these draws in the unconstrained space, against the Gaussian it should be."""
+        return
     words = f"the nearest Gaussian ({method.family})" if method.family else "N(mode, H⁻¹)"
     rng = case.rng("fold", repr(method))
     expected, covariance = _moments(case, target, found, flat.mean(axis=0), rng)
@@ -241,7 +230,7 @@ def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Ga
     if method.family == "mean_field":
         covariance = np.diag(np.diag(covariance))
     rng = case.rng("own target", repr(method))
-    found = nearest(target, near, covariance, method.family, rng)
+    found, length = nearest(target, near, covariance, method.family, rng), np.inf
     if found is not None:
         moved = abs(found.mean - near) / found.sd
         stretched = abs(np.log(found.sd) - 0.5 * np.log(np.diag(covariance)))
@@ -249,19 +238,17 @@ def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Ga
         if length < _EXACT:  # a step is exact to first order in its length
             return found
         if length < _NEAR:
-            again = nearest(target, found.mean, found.covariance, method.family, rng)
-            return again or found
-    return from_the_mode(target, starts, method.family) or found
-
-
-def _confirmed(target: Density, found: Gaussian, method: Method, rng: np.random.Generator) -> Any:
-    """A target by one set of points, with what a step under others leaves open in its errors."""
-    other = nearest(target, found.mean, found.covariance, method.family, rng)
-    if other is None:
+            found = nearest(target, found.mean, found.covariance, method.family, rng) or found
+    if found is None or length >= _NEAR:
+        found = from_the_mode(target, starts, method.family) or found
+    # the fit is not there: a step under other points tells what the choice of these leaves open
+    other = found and nearest(target, found.mean, found.covariance, method.family, rng)
+    if found is None or other is None:
         return None
     apart = abs(other.mean - found.mean), abs(other.sd - found.sd)
-    errors = np.hypot(found.mean_error, apart[0]), np.hypot(found.sd_error, apart[1])
-    return Gaussian(found.mean, found.covariance, *errors)
+    return found._replace(
+        mean_error=np.hypot(found.mean_error, apart[0]), sd_error=np.hypot(found.sd_error, apart[1])
+    )
 
 
 def _moments(

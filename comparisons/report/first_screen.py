@@ -26,6 +26,10 @@ from models.spec import Model
 SHOWN = 3  # quantities on a line of the first screen
 
 _PARTED = "PyMC ≠ NumPyro: the two programs are not shown to be one model"
+_UNKNOWN = (
+    "UNKNOWN: no sampler of the posterior passed its checks, so nothing vouches for the "
+    "cheap methods; estimates can still be compared with one another."
+)
 
 type Verdicts = Mapping[str, Sequence[Verdict]]  # those of each claim, by its name
 
@@ -101,23 +105,19 @@ def first_screen(
         verdicts: those of each claim, by its name.
         grades: of every method and quantity.
         warnings: further ones, known to the caller.
-        failures: why a fit failed, by the label of its method.
+        failures: why fits failed, by label.
     """
     gate = verdicts.get(GATE, ())
     parted = [f"{_PARTED} ({v.about})" for v in gate if v.outcome != "AGREE"][:1]
-    above = [*parted, *warnings]
-    notes = tuple(_notes(model, fits, () if parted else gate, failures))
+    above, agreed = [*parted, *warnings], 0 if parted else len(gate)
+    notes = tuple(_notes(model, fits, agreed, failures))
     if parted and not fits:
         return FirstScreen(title, "", "NOTHING WAS FITTED.", tuple(above), (), (), notes)
-    against = reference(fits)
+    against, held = reference(fits), ""
     numbers = {method: scalars(model, fit) for method, fit in fits.items()}
     above += [*_pulled(fits, numbers), *_on_edge(fits), *_missed(verdicts)]
-    held = ""
     if against is None:
-        told = (
-            "UNKNOWN: no sampler of the posterior passed its checks, so nothing vouches for the "
-            "cheap methods; estimates can still be compared with one another."
-        )
+        told = _UNKNOWN
         shown = free(model, max(numbers.values(), key=len, default={}))[:SHOWN]
         judged = {m: (nan, "", [*f.problems, "nothing to judge it by"][0]) for m, f in fits.items()}
     else:
@@ -143,15 +143,12 @@ def _worst(grades: Iterable[Grade]) -> Grade:
 
 
 def _notes(
-    model: Model,
-    fits: Mapping[Method, Estimate],
-    agreed: Sequence[Verdict],
-    failures: Mapping[str, str],
+    model: Model, fits: Mapping[Method, Estimate], agreed: int, failures: Mapping[str, str]
 ) -> Iterator[str]:
     """That programs are one model; which components have no names; a spike, no maximum, no fit."""
     if agreed:
-        several = "statements agree" if len(agreed) > 1 else "statement agrees"
-        yield f"PyMC = NumPyro: one model ({len(agreed)} {several})."
+        several = "statements agree" if agreed > 1 else "statement agrees"
+        yield f"PyMC = NumPyro: one model ({agreed} {several})."
     if isinstance(model, AdoptedModel) and exchangeable(model):
         yield f"{listed(model.exchanged)}: components can change places; all are put in one order."
     maxima = [fit.record.attrs.get("note") for m, fit in fits.items() if m.target == "likelihood"]

@@ -24,7 +24,7 @@ from comparisons.runs.programs import table as table_of
 from comparisons.runs.settings import CaseSettings
 from models.data.dataset import as_dataset, load_data
 from models.data.files import data_name, opened
-from models.errors import ConcordError, DataError, ModelError
+from models.errors import ConcordError, ConfigError, DataError, ModelError
 from models.notebook import table
 from models.programs.adopt import adopt
 from models.programs.adopted.classes import adopt_class, missing, reason_to_adopt
@@ -78,7 +78,8 @@ def stages(
     yield "parameter table", guarded("parameter table", lambda: _table(model))
     given = data is not None
     if data is None:
-        data = guarded("simulate", lambda: _simulated(model, rng))
+        rows, told = partial(model.simulate, rng, model.truth, ROWS), "simulated data"
+        data = guarded("simulate", lambda: as_dataset(rows(), model, name=told))
         yield "simulate", f"{dict(data.sizes)} simulated at the model's truth"
     found = data
     if reason := reason_to_adopt(model, found):
@@ -136,10 +137,6 @@ def _table(model: Model) -> str:
     if set(model.truth) != set(names):
         raise ModelError(f"truth gives {sorted(model.truth)}; the table declares {sorted(names)}")
     return ", ".join(f"{row.name} ({row.support})" for row in rows)
-
-
-def _simulated(model: Model, rng: np.random.Generator) -> xr.Dataset:
-    return as_dataset(model.simulate(rng, model.truth, ROWS), model, name="simulated data")
 
 
 def _start(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Values:
@@ -245,18 +242,18 @@ def check(
             tell_reading(data)
             matching = {"names": names, "latent": latent, "likelihood": likelihood}
             found = _adopted_stages(partial(adopt, pymc, numpyro, data, **matching), seed)
+        elif any(one is not None for one in (pymc, numpyro, names, likelihood)):
+            raise ConfigError("pass a model, or pymc= and numpyro= with names= and likelihood=")
         else:
             if data is not None and not missing(model):
                 data = as_dataset(data, model, name=name)
             tell_reading(data)
             found = stages(model, data, seed, latent=latent)
         for stage, text in found:
-            now = time.perf_counter()
-            rows.append((stage, "ok", text, now - began))
-            began = now
+            rows.append((stage, "ok", text, time.perf_counter() - began))
+            began = time.perf_counter()
     except ConcordError as error:
         stage, colon, text = str(error).partition(": ")
-        if not colon:
-            stage, text = "model", stage
+        stage, text = (stage, text) if colon else ("model", stage)
         rows.append((stage, "failed", text, time.perf_counter() - began))
     return Checked(tuple(rows))

@@ -15,7 +15,7 @@ from typing import Any, final
 import pandas as pd
 import xarray as xr
 
-from comparisons.case import Case
+from comparisons.case import Case, Progress
 from comparisons.claims import GATE
 from comparisons.distances import Calibrated, between
 from comparisons.grades import Grade, graded, intervals
@@ -260,14 +260,13 @@ def compare(
         DataError: the data do not suit the model.
         ModelError: a program cannot be evaluated, or the two are not shown to be one model.
     """
-    given = {"pymc": pymc, "numpyro": numpyro, "names": names}
-    name, data = data_name(data), opened(data)
-    model = chosen_model(model, data, given, latent=latent, likelihood=likelihood)
-    began, problems = time.perf_counter(), dict[str, str]()
-    told = {"data_name": name, "profile": profile, "methods": methods}
-    tell = _tell if progress else signals.check
+    programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
+    told = {"data_name": data_name(data), "profile": profile, "methods": methods}
+    data, tell = opened(data), _tell if progress else signals.check
+    model = chosen_model(model, data, programs, latent=latent, likelihood=likelihood)
+    began = time.perf_counter()
     case = Case(model, data, seed, **told, progress=tell)
-    found = _found(case, claims, problems, tolerance, tell)
+    found, problems = _found(case, claims, tolerance, tell)
     return Comparison(case, found, time.perf_counter() - began, problems)
 
 
@@ -279,13 +278,9 @@ def _tell(event: str, name: str, seconds: float) -> None:
 
 @signals.kept()
 def _found(
-    case: Case,
-    claims: Sequence[str],
-    problems: dict[str, str],
-    tolerance: float,
-    tell: Callable[[str, str, float], None],
-) -> dict[str, Sequence[Verdict]]:
-    """The verdicts of the gate and, if it is open, of every claim; why one failed in `problems`."""
+    case: Case, claims: Sequence[str], tolerance: float, tell: Progress
+) -> tuple[dict[str, Sequence[Verdict]], dict[str, str]]:
+    """The verdicts of the gate and, if it is open, of every claim; and why one failed."""
     at_tolerance((), tolerance)  # refused before anything is fitted
     tell_reading(case.data)
     if case.methods and len(case.refusals) == len(case.methods):
@@ -298,6 +293,7 @@ def _found(
         raise ModelError(cause)
     case.estimates()
     found: dict[str, Sequence[Verdict]] = {GATE: gate}
+    problems: dict[str, str] = {}
     for name, module in modules.items():
         began = time.perf_counter()
         verdicts, problem = compared(case, module)
@@ -305,4 +301,4 @@ def _found(
         found[name] = at_tolerance(verdicts, tolerance)
         if problem:
             problems[name] = problem
-    return found
+    return found, problems

@@ -35,18 +35,12 @@ class CaseSettings(BaseModel):
     columns: tuple[str, ...] = ()  # all that suit the model
 
     def refused(self) -> Self:
-        """The case itself, unless neither a model nor programs are named, or not in agreement.
-
-        Raises:
-            ConfigError: what is missing, or given for the one where the other is named.
-        """
+        """The case itself, unless what is given does not go together, or is not enough."""
         own = bool(self.pymc or self.numpyro)
         if bool(self.model) == own:
             told = f"both {self.model} and programs of your own are given: " if own else ""
-            raise ConfigError(
-                f"{told}name a model, such as gaussian, or your own programs with --pymc "
-                "FILE:NAME, --numpyro FILE:NAME or both"
-            )
+            told += "name a model, such as gaussian, or your own programs with --pymc FILE:NAME, "
+            raise ConfigError(f"{told}--numpyro FILE:NAME or both")
         if own and self.set:
             raise ConfigError("--set is for models and classes; your own programs hold numbers")
         if self.names and not (self.pymc and self.numpyro):

@@ -40,8 +40,8 @@ _SAME, _MODES = 1e-3, 3
 """Nats within which two modes are one, and distinct ones from which the ELBO is maximised."""
 _FURTHER, _REPEATED = 8, 1_000
 """Further sets of points whose optima tell the error of the reported one, and draws of each."""
-_FINE, _TIMES = 0.03, (4, 16)
-"""Standard deviations that this error may be, or there are more points: how many times as many."""
+_FINE, _MORE = 0.03, 4
+"""Standard deviations that this error may be; else there are so many times the points, twice."""
 
 
 @final
@@ -102,18 +102,20 @@ class GaussianVI(Method):
         origin, best = max(fits, key=lambda pair: pair[1].elbo)
         reached = sum(abs(top - origin) <= _SAME for top, _ in modes)
         noise = rng.standard_normal((CHAINS, self.draws, target.size))
-        locs, factors = self._others(evaluate, best, rng)
-        for times in _TIMES:
-            if _open(best, locs, factors) < _FINE:
+        evaluate, count = _in_parts(evaluate, self.points), self.points
+        while True:
+            further = [standard_points(rng, count, target.size) for _ in range(_FURTHER)]
+            locs, factors = neighbours(evaluate, best, further, self.family)
+            errors = (locs.std(axis=0, ddof=1), _sds(factors).std(axis=0, ddof=1))
+            if np.max(errors / _sds(best.factor)) < _FINE or count == _MORE**2 * self.points:
                 break
-            z = standard_points(rng, times * self.points, target.size)
-            finer = maximise(_in_parts(evaluate, self.points), z, best.loc, self.family)
-            best = finer if np.isfinite(finer.elbo) else best
-            locs, factors = self._others(evaluate, best, rng, times)
+            count *= _MORE
+            z = standard_points(rng, count, target.size)
+            best = maximise(evaluate, z, best.loc, self.family)
         repeated = locs[:, None] + noise[0, :_REPEATED] @ factors.swapaxes(1, 2)
-        record = _record(best, *over_gaussian(model, target, best.loc, best.factor, rng))
-        for name, error in zip(("q_loc_error", "q_sd_error"), _errors(locs, factors), strict=True):
-            record[name] = "coordinate", error
+        law = best.loc, best.factor @ best.factor.T
+        record = _record(best, *over_gaussian(model, target, *law, rng))
+        record["q_loc_error"], record["q_sd_error"] = (("coordinate", one) for one in errors)
         record.attrs |= {
             "compile": ready - began,
             "run": time.perf_counter() - ready,
@@ -129,14 +131,6 @@ class GaussianVI(Method):
             repeated=to_natural(target, repeated),
             problems=self._problems(best, reached),
         )
-
-    def _others(
-        self, evaluate: Evaluate, best: Fit, rng: np.random.Generator, times: int = 1
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Optima under further sets of so many times the points."""
-        count, k = times * self.points, best.loc.size
-        further = [standard_points(rng, count, k) for _ in range(_FURTHER)]
-        return neighbours(_in_parts(evaluate, self.points), best, further, self.family)
 
     def _problems(self, best: Fit, reached: int) -> list[str]:
         """Why an optimum, to whose mode `reached` restarts led, must not be relied on."""
@@ -154,15 +148,8 @@ class GaussianVI(Method):
         return problems
 
 
-def _errors(locs: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the choice of the points leaves open of locations and of standard deviations."""
-    deviations = np.sqrt((factors**2).sum(axis=2))
-    return locs.std(axis=0, ddof=1), deviations.std(axis=0, ddof=1)
-
-
-def _open(best: Fit, locs: np.ndarray, factors: np.ndarray) -> float:
-    """The largest of them, in standard deviations of the fit."""
-    return float(np.max(_errors(locs, factors) / np.sqrt((best.factor**2).sum(axis=1))))
+def _sds(factor: np.ndarray) -> np.ndarray:
+    return np.sqrt((factor**2).sum(axis=-1))
 
 
 def _in_parts(evaluate: Evaluate, count: int) -> Evaluate:

@@ -14,7 +14,7 @@ Watanabe (2013), JMLR 14.
 """
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -62,7 +62,7 @@ def bridge(
     target = density(model, data)
     fitting, using = draws[::2], draws[1::2]
     mean, covariance = fitting.mean(axis=0), np.atleast_2d(np.cov(fitting, rowvar=False))
-    normal = _normal(mean, covariance)
+    normal = multivariate_normal(mean, Covariance.from_cholesky(np.linalg.cholesky(covariance)))
     both = np.concatenate([using, np.reshape(normal.rvs(len(using), rng), using.shape)])
     equal, same = one_fold(model, target, both, mean)
     # a draw stands for its equal in the fold; a proposal outside of it does not
@@ -86,10 +86,6 @@ def bridge(
     first, second = np.exp(top - top.max()), np.exp(bottom - bottom.max())
     relative = first.var() / first.mean() ** 2 / n2 + second.var() / second.mean() ** 2 / n1
     return Measured(log_z, float(np.sqrt(relative)))
-
-
-def _normal(mean: np.ndarray, covariance: np.ndarray) -> Any:
-    return multivariate_normal(mean, Covariance.from_cholesky(np.linalg.cholesky(covariance)))
 
 
 def wbic(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Measured:

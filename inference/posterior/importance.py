@@ -12,16 +12,15 @@ Comput. 18; Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple, final
 
 import numpy as np
-from jax.typing import ArrayLike
 from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
 from inference.posterior.labels import one_fold
-from inference.posterior.points import terms, to_unconstrained
+from inference.posterior.points import terms
 from inference.threads import one_blas_thread
 from models.programs.density import Density, units
 from models.spec import Model
@@ -207,9 +206,13 @@ def log_posterior_at(model: Model, target: Density, points: np.ndarray) -> np.nd
 
 
 def over_gaussian(
-    model: Model, target: Density, mean: np.ndarray, factor: np.ndarray, rng: np.random.Generator
+    model: Model,
+    target: Density,
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, float]:
-    """Log of posterior over approximation at draws of N(mean, L Lᵀ), nats, and Pareto's k̂ of it.
+    """Log of posterior over approximation at draws of a Gaussian, nats, and Pareto's k̂ of it.
 
     The tail of p/q is cubic in the first place, so that with few draws its largest values are not
     yet of the tail: of 4,000 of a law that fits well k̂ may be 3, of 40,000 it is 0.3.
@@ -218,12 +221,17 @@ def over_gaussian(
         model: the model.
         target: its density, in whose space the law is Gaussian.
         mean: of the law, shape (k,).
-        factor: L, lower triangular, shape (k, k).
+        covariance: of the law, shape (k, k).
         rng: the stream of the draws.
 
     Returns:
-        The logarithms, shape (s,), −∞ where the posterior is 0, and k̂, infinite where none is else.
+        The logarithms, shape (s,), −∞ where the posterior is 0, and k̂, infinite where none is else
+        or the law is degenerate.
     """
+    try:
+        factor = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        return np.empty(0), np.inf
     count = int(np.clip(_TERMS // units(model, target.data), *_JUDGED))
     noise = rng.standard_normal((count, mean.size))
     normal = 0.5 * (noise**2).sum(axis=1) + 0.5 * mean.size * np.log(2 * np.pi)
@@ -232,20 +240,3 @@ def over_gaussian(
     if not np.isfinite(ratio).any():
         return ratio, np.inf
     return ratio, smoothed(np.maximum(ratio, ratio.max() - 700))[1]
-
-
-def khat_of_draws(
-    model: Model, target: Density, draws: Mapping[str, ArrayLike], rng: np.random.Generator
-) -> float:
-    """Pareto's k̂ of the posterior over the Gaussian that gave draws; infinite if degenerate.
-
-    The law is Gaussian in the density's space, its draws on the natural scale, (chain, draw, …).
-    """
-    rows = {name: np.reshape(x, (-1, *np.shape(x)[2:])) for name, x in draws.items()}
-    points = to_unconstrained(target, rows)
-    points = points[np.isfinite(points).all(axis=1)]
-    try:
-        factor = np.linalg.cholesky(np.atleast_2d(np.cov(points, rowvar=False)))
-    except np.linalg.LinAlgError:
-        return np.inf
-    return over_gaussian(model, target, points.mean(axis=0), factor, rng)[1]

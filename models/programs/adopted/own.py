@@ -18,7 +18,7 @@ from models.programs.adopted.arguments import called, label_names, names_of, rep
 from models.programs.adopted.functions import Adopted, Rows, functions, rows_of
 from models.programs.adopted.labels import Exchange, exchange
 from models.programs.adopted.marginal import groups, tied_to
-from models.programs.adopted.program import Site, UserProgram
+from models.programs.adopted.program import UserProgram
 from models.programs.adopted.sizes import resized
 from models.programs.adopted.structure import Structure, indexed, structure
 from models.programs.form import total
@@ -91,13 +91,13 @@ class Own:
             column: Any = self.given[names[name]]
             labels = label_names(column)
             if labels is not None and f"{name}_label" not in coords:
-                coords |= dict.fromkeys((f"{name}_label", *self._indexed(name, labels)), labels)
+                coords |= dict.fromkeys((f"{name}_label", *self._indexed(name)), labels)
             if hasattr(column, "columns"):
                 coords[f"{name}_dim_1"] = np.array(list(map(str, column.columns)))
         read = getattr(self.given, "attrs", {}).get("read")
         return xr.Dataset(variables, coords, {"read": read} if read else None)
 
-    def _indexed(self, name: str, labels: np.ndarray) -> list[str]:
+    def _indexed(self, name: str) -> list[str]:
         """The axes of parameters that a column of labels indexes and that have another name."""
         program, codes, rows = self.primary, self.arrays[name], self.rows
         taken = {axis for site in program.sites for axis in site.axes}
@@ -107,7 +107,7 @@ class Own:
         def each(u: Array) -> Array:
             return rows.summed(self.adopted.likelihood_terms(program, program.at(u)))
 
-        return indexed(program, each, codes, len(labels))
+        return indexed(program, each, codes)
 
     @property
     def units(self) -> int:
@@ -241,7 +241,9 @@ class Own:
     @cached_property
     def exchange(self) -> Exchange:
         """The components of a mixture that can change places."""
-        shapes = {s.name: s.shape for s in sorted(self.adopted.sites, key=_places_last)}
+        # places of components first, neither their shares nor how wide they are
+        rank, sites = {"real": 0, "simplex": 2}, self.adopted.sites
+        shapes = {s.name: s.shape for s in sorted(sites, key=lambda s: rank.get(s.support, 1))}
         if all(n == 1 for shape in shapes.values() for n in shape):
             return Exchange()
         named = self.adopted.named
@@ -276,24 +278,14 @@ class Own:
         if self.adopted.latent:
             return ""
         found = self.structure
-        if not found.smooth:
-            return (
-                "derivatives of its likelihood are NaN wherever it was looked at, second ones "
-                "included: where a branch of jnp.where or a sum over labels meets log 0, use a "
-                "safe argument there"
-            )
+        if found.rough:
+            return found.rough
         if not found.absent and not found.nullity and not found.latent:
             return ""
         if far := [str(n) for n, column in self.data.items() if _far(column.data)]:
             return (
                 f"the values of {', '.join(far)} differ too little for their size: in float64 the "
                 "likelihood cannot tell parameters apart; subtract their mean"
-            )
-        if found.stepwise:
-            names = ", ".join(found.stepwise)
-            return (
-                f"the likelihood changes with {names} in steps, without a derivative: if it is a "
-                "place among the rows, draw it from a discrete law of them, which is summed out"
             )
         left = f"{found.nullity} directions" if found.nullity > 1 else "a direction"
         hierarchy = any(name in found.parents for name in found.spare)
@@ -317,11 +309,6 @@ class Own:
             return f"the likelihood does not depend on {', '.join(found.absent)}"
         those = " and ".join(found.loose) or "its parameters"
         return f"the likelihood leaves {left} of {those} undetermined"
-
-
-def _places_last(site: Site) -> tuple[bool, bool]:
-    """Places of components first, neither their shares nor how wide they are."""
-    return site.support == "simplex", site.support != "real"
 
 
 def _far(column: np.ndarray) -> bool:

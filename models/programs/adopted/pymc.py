@@ -272,13 +272,12 @@ def _summed(model: Any) -> Any:
         _LOGGER.disabled = True  # what it cannot do PyTensor would tell as a traceback besides
         return marginalize(model, found)
     except (ImportError, NotImplementedError, ValueError) as error:
-        what = f"{', '.join(v.name for v in found)}: discrete and latent; summing out"
-        if isinstance(error, ImportError):
-            raise ModelError(f"{what} needs pymc-extras: pip install 'concord[extras]'") from error
-        raise ModelError(
-            f"{what} is beyond pymc-extras here. Give each row a label of its own, z[i] and not "
-            f"z[group[i]], or write the sum with pm.Mixture or pm.logsumexp ({told(error)})"
-        ) from error
+        how = "needs pymc-extras: pip install 'concord[extras]'"
+        if not isinstance(error, ImportError):
+            how = "is beyond pymc-extras here. Give each row a label of its own, z[i] and not "
+            how += f"z[group[i]], or write the sum with pm.Mixture or pm.logsumexp ({told(error)})"
+        names = ", ".join(v.name for v in found)
+        raise ModelError(f"{names}: discrete and latent; summing out {how}") from error
     finally:
         _LOGGER.disabled = False
 

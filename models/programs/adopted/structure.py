@@ -59,6 +59,22 @@ class Structure(NamedTuple):
     sizes: dict[str, int]
 
     @property
+    def rough(self) -> str:
+        """Why there are no derivatives to go by, as a sentence; "" if there are."""
+        if not self.smooth:
+            return (
+                "derivatives of its likelihood are NaN wherever it was looked at, second ones "
+                "included: where a branch of jnp.where or a sum over labels meets log 0, use a "
+                "safe argument there"
+            )
+        names = ", ".join(self.stepwise)
+        told = (
+            f"the likelihood changes with {names} in steps, without a derivative: if it is a "
+            "place among the rows, draw it from a discrete law of them, which is summed out"
+        )
+        return told if names else ""
+
+    @property
     def latent(self) -> tuple[str, ...]:
         """The variables to integrate over, as far as can be told; () if all are parameters."""
         children = {n for n, above in self.parents.items() if set(above) & set(self.absent)}
@@ -73,8 +89,7 @@ def structure(
 ) -> Structure:
     """Looks at the derivatives of a program at a few of its starts.
 
-    `terms` gives those of its log-likelihood at u, shape (n,), and `row` the row that each belongs
-    to; None where all data are one unit.
+    `terms` are those of its log-likelihood at u, shape (n,); `row` is of each, or None if all one.
     """
     starts = program.starts(np.random.default_rng(0))
     # and 0, where no term is so much larger than others that it hides them
@@ -107,15 +122,9 @@ def structure(
     loose = tuple(n for n in few if nullity(columns == n))
     many = [s for s in program.sites if sizes[s.name] > 1 and s.name not in loose]
     spare = _spare(many, lambda without: nullity(~np.isin(columns, without)))
-
-    def moves(name: str) -> bool:
-        other = np.where(columns == name, np.roll(points, 1, axis=0), points)
-        one, two = (once(jax.vmap(terms))(jnp.asarray(at)) for at in (points, other))
-        return not np.array_equal(one, two, equal_nan=True)
-
     return Structure(
         absent,
-        tuple(filter(moves, absent)),
+        tuple(name for name in absent if _moves(terms, points, columns == name)),
         parents,
         nullity=nullity(columns == columns),
         loose=loose,
@@ -127,20 +136,20 @@ def structure(
     )
 
 
-def indexed(
-    program: UserProgram, rows: Callable[[Array], Array], codes: np.ndarray, count: int
-) -> list[str]:
-    """The axes of variables that the codes index: entry g is in the rows of group g alone.
+def _moves(terms: Callable[[Array], Array], points: np.ndarray, own: np.ndarray) -> bool:
+    """Whether terms change with some coordinates, when these are those of another point."""
+    other = np.where(own, np.roll(points, 1, axis=0), points)
+    one, two = (once(jax.vmap(terms))(jnp.asarray(at)) for at in (points, other))
+    return not np.array_equal(one, two, equal_nan=True)
 
-    Then Σ_j w_j ∂ℓ_i/∂θ_j = w_g(i) Σ_j ∂ℓ_i/∂θ_j, which is asked at one point for random w.
 
-    Args:
-        program: the program.
-        rows: the log-likelihood of each row at u, shape (N,).
-        codes: the group of each row, 0 … count − 1, shape (N,).
-        count: how many groups there are.
+def indexed(program: UserProgram, rows: Callable[[Array], Array], codes: np.ndarray) -> list[str]:
+    """The axes of variables that the codes of groups index: entry g is in the rows of g alone.
+
+    Then Σ_j w_j ∂ℓ_i/∂θ_j = w_g(i) Σ_j ∂ℓ_i/∂θ_j, which is asked at one point for random w, of
+    the log-likelihood of each row, u ↦ `rows`, shape (N,).
     """
-    found, rng = [], np.random.default_rng(0)
+    found, rng, count = [], np.random.default_rng(0), int(codes.max()) + 1
     point, weights = jnp.asarray(program.starts(rng)[0]), rng.uniform(1, 2, count)
     slopes = once(lambda u, direction: jax.jvp(rows, (u,), (direction,))[1])
     coordinates = np.array(program.coordinates)
