@@ -6,14 +6,18 @@ from typing import Any
 
 import adopted_structures as structures
 import adopted_supports as supports
+import jax
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
 from adopted_pairs import some
 from adopted_structures import Kind
+from scipy.special import logsumexp
+from scipy.stats import norm
 
 import concord as cc
+from models.programs.density import density
 
 pytestmark = [
     pytest.mark.usefixtures("unoptimised"),
@@ -92,3 +96,16 @@ def test_a_label_of_two_outcomes_is_one_model() -> None:
         data=data,
     )
     assert not told.passed
+
+
+def test_rows_of_two_outcomes_of_a_label_are_units_in_pymc_alone() -> None:
+    pytest.importorskip("pymc_extras")
+    rng = np.random.default_rng(0)
+    data = {"y": rng.normal(size=12), "w": rng.normal(size=12)}
+    model, m = cc.adopt(pymc=two_outcomes_pymc, data=data), np.array([-0.4, 1.1])
+    with jax.enable_x64():
+        target = density(model, model.data)
+        rows = target.log_likelihood(target.unconstrain({"m": m}))
+    each = norm.logpdf(data["y"][:, None], m) + norm.logpdf(data["w"][:, None], 2 * m)
+    # SciPy's densities, summed over the label by hand
+    np.testing.assert_allclose(rows, logsumexp(each + np.log([0.7, 0.3]), axis=1), rtol=1e-12)

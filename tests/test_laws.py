@@ -35,7 +35,6 @@ from models.capabilities import (
     HasSigns,
     HasUnits,
 )
-from models.catalogue import _mixture
 from models.catalogue.gaussian import Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.data.dataset import content_hash
@@ -99,20 +98,6 @@ def test_the_e_step_is_the_sum_of_responsibilities(model: Any, offset: float) ->
     }.items():
         scale = 1 + np.abs(expected_sum).max()
         assert np.abs(np.asarray(statistics[name]) - expected_sum).max() < tolerance * scale, name
-
-
-@pytest.mark.parametrize("k", [2, 3])
-@pytest.mark.parametrize("n", [20, 23])
-def test_blocks_of_rows_change_no_sum(k: int, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = GaussianMixture(k, dim=3)
-    data = model.simulate(np.random.default_rng(0), model.truth, n)
-    whole = model.e_step(model.truth, data)
-    monkeypatch.setattr(_mixture, "_WIDE", 1)
-    monkeypatch.setattr(_mixture, "_BLOCK", 5)
-    assert "scan" in str(jax.make_jaxpr(lambda v: model.e_step(v, data))(model.truth))
-    for name, sums in model.e_step(model.truth, data).items():
-        scale = np.abs(whole[name]).max()
-        np.testing.assert_allclose(sums, whole[name], rtol=0, atol=1e-13 * n * scale)
 
 
 # --- the value and its data -----------------------------------------------------------------------

@@ -16,6 +16,7 @@ from comparisons.case import Case
 from comparisons.claims.fisher_standard_errors import standard_errors
 from comparisons.verdict import Verdict
 from inference.methods.expectation_maximisation import ExpectationMaximisation
+from inference.methods.maximum_a_posteriori import MaximumAPosteriori
 from inference.methods.maximum_likelihood import MaximumLikelihood
 from models.capabilities import HasSpikes
 from models.data.dataset import as_dataset
@@ -243,3 +244,98 @@ def test_maxima_of_a_mixture_are_those_of_many_starts_and_spikes_are_shown() -> 
     assert estimate.record.attrs["reached"] >= 2
     assert isinstance(model, HasSpikes)
     assert "near a spike" in estimate.record.attrs["note"]
+
+
+def test_the_best_of_many_starts_may_begin_at_narrow_components() -> None:
+    import statsmodels.api as sm
+
+    volume = sm.datasets.nile.load_pandas().data["volume"].to_numpy(float)
+    model = cc.GaussianMixture(k=4, mean_loc=900.0, mean_scale=800.0, scale_scale=500.0)
+    data = as_dataset(volume, model)
+    estimate = SEARCH.fit(model, data, np.random.default_rng(0))
+    # EM in plain NumPy from 600 starts, a quarter of them rows with scales of 0.02 … 1 pooled sd
+    assert estimate.log_likelihood >= -642.730737184126 - 1e-6
+    assert not model.degeneracy(
+        {str(name): jnp.asarray(value.data) for name, value in estimate.point.items()}, data
+    )
+
+
+def test_means_in_the_hundreds_are_on_no_edge() -> None:
+    r = np.random.default_rng(3)
+    first = r.uniform(size=178) < 0.6
+    y = np.where(first, r.normal(544.0, 135.0, 178), r.normal(1054.0, 253.0, 178)).round(1)
+    model = cc.GaussianMixture(mean_loc=800.0, mean_scale=2000.0, scale_scale=1000.0)
+    estimate = SEARCH.fit(model, as_dataset(y, model), np.random.default_rng(0))
+    assert estimate.problems == ()
+    # EM in plain NumPy from 400 starts; Hessian by Richardson differences
+    assert estimate.log_likelihood == pytest.approx(-1236.1215780004675, rel=1e-12)
+    sd = estimate.sd.value
+    ours = [float(sd["weights"][0]), *sd["mu"].data, *sd["sigma"].data]
+    theirs = [0.05236109694823816, 15.21368897295377, 46.72329270957547]
+    theirs += [11.126078833625279, 33.01664365129762]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-7)
+
+
+def narrowed(y):
+    a = numpyro.sample("a", dist.Uniform(0.0, 1.0))
+    b = numpyro.sample("b", dist.Uniform(0.0, 1.0 - a))
+    numpyro.sample("y", dist.Normal(2 * a + b, 1.0), obs=y)
+
+
+def ends_in_pymc(y):
+    import pymc as pm
+
+    with pm.Model() as model:
+        p = pm.Beta("p", 0.5, 0.5)  # whose density has no bound at 1
+        q = pm.Uniform("q", -3, 3)
+        pm.Binomial("k", 10, p, observed=np.array([10, 10]))
+        pm.Normal("y", q, 0.5, observed=y)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("programs", "where"),
+    [
+        ({"numpyro": narrowed}, {"a": "at 1", "b": "undetermined there"}),
+        ({"pymc": ends_in_pymc}, {"p": "at 1", "q": "at 3"}),
+    ],
+    ids=["numpyro", "pymc"],
+)
+def test_a_mode_that_rounding_ends_is_on_the_edge(
+    programs: dict[str, Any], where: dict[str, str]
+) -> None:
+    model = cc.adopt(**programs, data={"y": np.array([4.0, 5.0])})
+    search = MaximumAPosteriori(engine=next(iter(programs)), restarts=3)
+    estimate = search.fit(model, model.data, np.random.default_rng(0))
+    told = " ".join(estimate.problems)
+    assert all(f"{name} {place}" in told for name, place in where.items())
+    assert undefined(estimate) == set(where)
+
+
+def absolute(x, y):
+    a = numpyro.sample("a", dist.Normal(0, 10))
+    b = numpyro.sample("b", dist.Normal(0, 10))
+    s = numpyro.sample("s", dist.HalfNormal(5))
+    numpyro.sample("y", dist.Laplace(a + b * x, s), obs=y)
+
+
+def test_a_maximum_at_a_kink_is_a_maximum_without_standard_error() -> None:
+    r = np.random.default_rng(4)
+    z = r.normal(size=41)
+    y = 1 + 2 * z + r.laplace(size=41)
+    # least absolute deviations pass through two points: the best of all lines that do
+    i, j = np.triu_indices(41, 1)
+    slope = (y[i] - y[j]) / (z[i] - z[j])
+    first = y[i] - slope * z[i]
+    loss = np.abs(y - first[:, None] - slope[:, None] * z).sum(axis=1)
+    best = int(loss.argmin())
+    scale = loss[best] / 41
+    estimate = fit(absolute, x=z, y=y)
+    found = {name: float(value) for name, value in estimate.location.value.items()}
+    wanted = {"a": first[best], "b": slope[best], "s": scale}
+    assert found == pytest.approx(wanted, rel=1e-6)
+    assert estimate.log_likelihood == pytest.approx(-41 * np.log(2 * scale) - 41, abs=1e-10)
+    assert undefined(estimate) == {"a", "b"}
+    assert float(estimate.sd.value["s"]) == pytest.approx(scale / np.sqrt(41), rel=1e-5)
+    assert "at a kink" in estimate.problems[0]
+    assert len(estimate.problems) == 1

@@ -18,7 +18,6 @@ from inference.methods.statsmodels_referee import StatsmodelsReferee
 from models.capabilities import HasClosedFormMaximum, HasComponents, HasReferee
 from models.catalogue.factor_analysis import FactorAnalysis
 from models.catalogue.gaussian import Gaussian
-from models.catalogue.gaussian_mixture import GaussianMixture
 from models.catalogue.random_effects import RandomEffects
 from models.data.dataset import as_dataset
 from models.data.files import bundled
@@ -101,7 +100,7 @@ def test_statsmodels_finds_our_maximum(model: Model) -> None:
 
 def test_what_statsmodels_covers() -> None:
     classes = {type(model) for model in COVERED.values()}
-    assert classes == {FactorAnalysis, Gaussian, GaussianMixture, RandomEffects}
+    assert classes == {FactorAnalysis, Gaussian, RandomEffects}
     for model in COVERED.values():
         sd = list(_flat(judged(model).sd.value).values())
         assert np.isfinite(sd).any() == (not isinstance(model, FactorAnalysis))

@@ -11,7 +11,7 @@ Reference: Self & Liang (1987), JASA 82; Albert & Anderson (1984), Biometrika 71
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +34,10 @@ _FLAT, _FLAT_LOG = 1e-6, 1e-3
 """Information about a coordinate under a curved transform that is none, and about a logarithm."""
 _NOTHING, _MOVES = 1e-6, 1.5
 """An entry of a simplex that is 0; the factor of a step that runs to 0 or to infinity."""
+_AT_KINK, _TINY_STEP, _JUMP = "at a kink", 1e-7, 1e-11
+"""Where a slope changes its sign at once: within such a step, of coordinates over 1, by so much."""
+_ROUNDING, _SMALLEST = 4 * np.finfo(float).eps, 10 * np.finfo(float).tiny
+"""Relative change that is none; the largest number that transforms put in the place of 0."""
 
 
 class Edges(NamedTuple):
@@ -48,6 +52,8 @@ class Edges(NamedTuple):
         if not self.where:
             return ""
         told = ", ".join(f"{name} {place}" for name, place in self.where.items())
+        if set(self.where.values()) == {_AT_KINK}:
+            return f"the maximum has no second derivatives: {told}; no standard error is defined"
         undefined = "its standard error is undefined: boundary"
         return f"on an edge of parameter space: {told}; {undefined}"
 
@@ -74,20 +80,22 @@ def edges(
         information: minus the Hessian there, shape (k, k).
         objective: what was maximised.
     """
-    value = derivatives(target, objective).value_and_gradient
-    u = np.asarray(u, float)
+    value, u = derivatives(target, objective).value_and_gradient, np.asarray(u, float)
     here, slope = map(np.asarray, value(jnp.asarray(u)))
-    on_edge, where, far = np.zeros(u.size, bool), dict[str, str](), u.copy()
+    on_edge, far = _saturated(model, target, u), u.copy()
+    where = _named(model, target, u, on_edge, 0 * u, np.zeros(u.size, bool))
     if not all(np.isfinite(part).all() for part in (here, slope, information)):
         return Edges(on_edge, where)
+    kinks = ~on_edge & _kinks(value, u, information)
+    where |= {name: _AT_KINK for name, *_ in _entries(model, target, u, kinks)}
+    on_edge |= kinks
     straight, owner = _straight(model, target, u), np.asarray(target.coordinates)
 
     def free_of_cost(step: np.ndarray) -> bool:
         back = max(1.0, np.abs(u[step != 0]).max() / _FARTHEST)
-        path = [float(value(jnp.asarray(u + part * step))[0]) for part in (0.1, 0.35, 1.0, -back)]
-        rises = np.diff([float(here), *path[:3]])
-        downhill = not path[3] >= here - _COST * (1 + abs(here))
-        return bool(np.isfinite(path[:3]).all() and (rises >= -_SLACK).all() and downhill)
+        *path, down = (float(value(jnp.asarray(u + s * step))[0]) for s in (0.1, 0.35, 1.0, -back))
+        downhill, rises = not down >= here - _COST * (1 + abs(here)), np.diff([float(here), *path])
+        return bool(np.isfinite(path).all() and (rises >= -_SLACK).all() and downhill)
 
     found = True
     while found:
@@ -106,10 +114,8 @@ def edges(
         flat = ~straight & (np.abs(known) < _FLAT)
         lost = ~on_edge & (flat | _lost(hessian, u, far - u, known, on_edge))
         for name, entry, place in _entries(model, target, u, lost):
-            if place is not None:
-                where[name] = "undetermined there"
-            elif 0 <= _natural(model, target, u)[entry] < _NOTHING:
-                where[name] = "at 0"
+            if place is not None or 0 <= _natural(model, target, u)[entry] < _NOTHING:
+                where[name] = "at 0" if place is None else "undetermined there"
         on_edge |= lost
     return Edges(on_edge, where)
 
@@ -171,13 +177,39 @@ def _step(
     return np.where(outwards < 0, -length, length) * direction
 
 
+def _kinks(value: Callable[[Array], Any], u: np.ndarray, information: np.ndarray) -> np.ndarray:
+    """The coordinates in which the objective falls at once on both sides, boolean, shape (k,)."""
+
+    def jump(j: int, size: float) -> float:
+        moves = size * np.eye(u.size)[j], -size * np.eye(u.size)[j]
+        after, before = (float(value(jnp.asarray(u + move))[1][j]) for move in moves)
+        return before - after if after < 0 < before else 0.0
+
+    found, steps = np.zeros(u.size, bool), _TINY_STEP * np.maximum(1.0, np.abs(u))
+    for j, step in enumerate(steps):
+        # a slope that is curved changes ten times as much on ten times the way; rounding is less
+        curved = max(20 * step * abs(information[j, j]), 0.5 * jump(j, 10 * step))
+        found[j] = jump(j, step) > max(curved, _JUMP / step)
+    return found
+
+
+def _saturated(model: Model, target: Density, u: np.ndarray) -> np.ndarray:
+    """The coordinates whose farther move outwards rounding hides on the natural scale, (k,)."""
+    start, found = _natural(model, target, u), np.zeros(u.size, bool)
+    for j in np.flatnonzero(u):
+        out = np.where(np.arange(u.size) == j, u + np.sign(u) * np.maximum(_FARTHEST, np.abs(u)), u)
+        found[j] = np.allclose(_natural(model, target, out), start, rtol=_ROUNDING, atol=0)
+    return found
+
+
 def _straight(model: Model, target: Density, u: np.ndarray) -> np.ndarray:
     """The coordinates that are natural parameters but for a factor, shape (k,)."""
     start, found = _natural(model, target, u), np.zeros(u.size, bool)
     for j, unit in enumerate(np.eye(u.size)):
         size = 0.37 * max(1.0, abs(u[j]))  # no step that a symmetric transform maps to its double
         once, twice = (_natural(model, target, u + n * size * unit) - start for n in (1, 2))
-        found[j] = np.abs(once).max() > 0 and np.allclose(twice, 2 * once, rtol=1e-6, atol=0)
+        moved = np.abs(once).max()  # far from 0, a gap that stays moves by rounding
+        found[j] = moved > 0 and np.allclose(twice, 2 * once, rtol=1e-6, atol=1e-9 * moved)
     return found
 
 
@@ -227,7 +259,8 @@ def _named(
     found = {}
     for name, entry, place in _entries(model, target, u, mine):
         before, after = here[entry], there[entry]
-        limit = "at 0" if 0 <= after <= before / _MOVES else f"at {after:.4g}"
+        gone = 0 <= after <= max(before / _MOVES, _SMALLEST)
+        limit = "at 0" if gone else f"at {after:.4g}"
         limit = "→ ∞" if after > _MOVES * before > 0 else limit
         if limit == "at 0" and place is not None and target.coordinates[place] in _ordered(model):
             limit = "equal to the one before it"

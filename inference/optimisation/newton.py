@@ -27,6 +27,7 @@ type Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 _OUTSIDE = 1e300  # the value where an objective is not finite: a line search steps back from there
 _STEPS = 50  # most steps of a climb, and halvings of one
 _LAST = 3  # most steps of the end of a climb, whose digits the objective no longer shows
+_SIMPLICES, _SIMPLE = 300, 10  # most values for each coordinate, most coordinates, by simplices
 _FEW = 3
 """Coordinates up to which gradients are taken forwards, which keeps no array of the data's size."""
 
@@ -124,6 +125,17 @@ def polish(
             break
         u, gradient = u - step, slope
     return u
+
+
+def to_kink(objective: Objective, start: np.ndarray, unit: np.ndarray) -> np.ndarray | None:
+    """A minimum without second derivatives near a point, by simplices; None if it is no lower."""
+    u, options = start, {"xatol": 1e-11, "fatol": 1e-13, "maxfev": _SIMPLICES * start.size}
+    for _ in range(_LAST if start.size <= _SIMPLE else 0):  # a simplex may collapse on the way
+        end = minimize(
+            lambda v: objective(v * unit)[0], u / unit, method="Nelder-Mead", options=options
+        )
+        u = end.x * unit
+    return u if objective(u)[0] < objective(start)[0] - 1e-9 else None
 
 
 def climb(compiled: Derivatives, start: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

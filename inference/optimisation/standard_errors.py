@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jax import Array
 
 from inference.estimate import Estimate, Quantity, named_covariance
 from inference.information.delta import quantity_covariance
@@ -15,6 +17,7 @@ from inference.posterior.draws import by_name
 from inference.posterior.labels import canonical
 from models.capabilities import HasSpikes
 from models.programs.density import (
+    Density,
     Language,
     density,
     flat_names,
@@ -25,6 +28,8 @@ from models.programs.density import (
     quantity_table,
 )
 from models.spec import Model, Values
+
+_LAST = 36.0  # the largest log odds, in whole numbers, of a probability below 1
 
 
 def estimate_at(
@@ -53,7 +58,7 @@ def estimate_at(
     """
     values = canonical(model, values)
     target = density(model, data)
-    u = target.unconstrain(values)
+    u = _inside(target, values)
     if information is None:
         information = -np.asarray(derivatives(target, objective).hessian(u))
     edge = edges(model, target, np.asarray(u), information, objective)
@@ -99,11 +104,17 @@ def estimate_of(
         data,
         reported,
         np.full((flatten(reported).size,) * 2, np.nan) if covariance is None else covariance,
-        log_likelihood=float(value_and_gradient(target.unconstrain(values))[0]),
+        log_likelihood=float(value_and_gradient(_inside(target, values))[0]),
         point=labelled(model.parameters, data, values),
         problems=problems,
         **rest,
     )
+
+
+def _inside(target: Density, values: Values) -> Array:
+    """The coordinates of a point; on an end of a support, those of the last number before it."""
+    u = target.unconstrain(values)
+    return jnp.where(jnp.isinf(u), jnp.sign(u) * _LAST, u)
 
 
 def exact_estimate(

@@ -1,12 +1,14 @@
 """From many starts to one optimum.
 
 A mixture's likelihood has many maxima, of which few starts miss the best one: there the starts are
-where hundreds of short EM climbs lead, which are cheap and run at once.  Each start runs BFGS in
+where hundreds of short EM climbs lead, which are cheap and run at once.  There are more of them
+while fewer than three have reached the best end, or the share of ends that were met once, which is
+Good and Turing's estimate of what is not met yet, is over 1 %.  Each start runs BFGS in
 the unconstrained space; the best end is polished by Newton steps in a trust region.  Success is
 judged by the Newton decrement √(gᵀH⁻¹g), the distance to the optimum in standard errors, never by
 the optimiser's own word.
 References: Nocedal & Wright (2006), Numerical Optimization, ch. 4, 6; Biernacki, Celeux & Govaert
-(2003), Computational Statistics & Data Analysis 41.
+(2003), Computational Statistics & Data Analysis 41; Good (1953), Biometrika 40.
 """
 
 import time
@@ -26,7 +28,7 @@ from inference.information.derivatives import Objective, derivatives
 from inference.information.edges import edges
 from inference.information.inversion import invert
 from inference.method import Kind, Method, derived
-from inference.optimisation.newton import bfgs, negative, polish
+from inference.optimisation.newton import bfgs, negative, polish, to_kink
 from inference.optimisation.standard_errors import estimate_at
 from inference.posterior.labels import canonical
 from models.capabilities import HasDegeneracy, HasEM
@@ -43,12 +45,14 @@ _PATIENCE = 4
 _COARSE = 400
 """Width of a density, in rounding errors of the largest row, below which it is a spike on it."""
 _STATIONARY = 1e-4  # Newton decrement, in standard errors, below which a point is stationary
-_CLIMBS, _EM_STEPS = 200, 200  # climbs of EM, at most, and steps of each
+_CLIMBS, _BATCH, _EM_STEPS = 1_000, 200, 200  # climbs of EM, at most and at once; steps of each
 _WORK, _AT_ONCE = 100_000_000, 10_000
 """Rows that all climbs together look at, at most, and that are looked at at once, at least."""
 _ALIKE, _COPIES = 0.05, 3
 """Nats within which two climbs may lead to one maximum; so many of them go first: two must reach
 it."""
+_UNSEEN, _NARROWEST = 0.01, 0.05
+"""Share of ends that are met once, at which climbs stop; smallest factor on scales that start."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +138,8 @@ def _problems(decrement: float, count: int, restarts: int) -> tuple[str, ...]:
             "along a direction of which the data say nothing"
         )
     elif not decrement < _STATIONARY:
-        found.append(
-            f"the gradient is not zero: the optimum is {decrement:.1e} standard errors away"
-        )
+        away = f"the optimum is {decrement:.1e} standard errors away"
+        found.append(f"the gradient is not zero: {away}")
     if count < 2:
         found.append(f"only {count} of {restarts} restarts reached the reported optimum")
     return tuple(found)
@@ -171,51 +174,70 @@ def promising(
         count: how many points.
         ends: where the climbs ended; else where they began, as EM itself needs it.
     """
-    streams = rng.spawn(max(_CLIMBS, count))
-    ahead = _screened(model, target, streams)[:count]
+    ahead = _screened(model, target)[:count]
     yield from (end if ends else start for start, end in ahead)
-    for stream in streams[len(ahead) : count]:
+    for stream in rng.spawn(count)[len(ahead) :]:
         yield np.asarray(target.unconstrain(model.start(stream, target.data)))
 
 
-def _screened(
-    model: Model, target: Density, streams: Sequence[np.random.Generator]
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Starts and ends of EM climbs that end well, a few to each maximum before others; or none."""
+@lru_cache(maxsize=8)
+def _screened(model: Model, target: Density) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Starts and ends of EM climbs that end well, a few to each maximum before others; or none.
+
+    The same ones for every method and seed: of thousands of maxima, all must find the same.
+    """
     data = target.data
     rows = next(iter(data.sizes.values()), 1)
     count = min(_CLIMBS, _WORK // (_EM_STEPS * max(rows, 1)))
     if not isinstance(model, HasEM) or not isinstance(model, HasDegeneracy) or count < 2:
         return []
-    starts = [target.unconstrain(model.start(stream, data)) for stream in streams[:count]]
-    climb = _em(model, target, max(1, _AT_ONCE // rows))
-    ends, heights = map(np.asarray, climb(jnp.stack(starts)))
-    fine = np.isfinite(heights) & np.isfinite(ends).all(axis=1)
-    first, later, top, copies = [], [], np.inf, 0
-    for i in sorted(np.flatnonzero(fine), key=lambda one: -heights[one]):
-        if model.degeneracy(target.constrain(jnp.asarray(ends[i])), data):
-            continue
-        copies = copies + 1 if top - heights[i] < _ALIKE else 1
-        top = top if copies > 1 else heights[i]
-        (first if copies <= _COPIES else later).append((np.asarray(starts[i]), ends[i]))
-    return first + later
+    count -= count % _BATCH if count > _BATCH else 0  # batches of one shape are compiled once
+    positive = [parameter.name for parameter in model.parameters if parameter.support == "positive"]
+    is_scale = np.isin(target.coordinates, positive)
+
+    def one(u: Array) -> tuple[Array, Array]:
+        end = jax.lax.fori_loop(0, _EM_STEPS, lambda _, v: em_step(model, target, v), u)
+        return end, jnp.sum(target.log_likelihood(end))
+
+    climb = jax.jit(lambda u: jax.lax.map(one, u, batch_size=max(1, _AT_ONCE // rows)))
+    climbs, ranks = list[tuple[float, np.ndarray, np.ndarray]](), list[int]()
+    streams = np.random.default_rng(0)
+    for begin in range(0, count, _BATCH):
+        starts = []
+        for stream in streams.spawn(min(_BATCH, count - begin)):
+            start = np.asarray(target.unconstrain(model.start(stream, data)))
+            # narrow components lead where those of the nearest rows, the first batch's, do not
+            narrow = stream.uniform(np.log(_NARROWEST), 0.0, start.size) if begin else 0.0
+            starts.append(start + is_scale * narrow)
+        ends, heights = map(np.asarray, climb(jnp.asarray(starts)))
+        climbs += [
+            (float(heights[i]), starts[i], ends[i])
+            for i in np.flatnonzero(np.isfinite(heights) & np.isfinite(ends).all(axis=1))
+            if not model.degeneracy(target.constrain(jnp.asarray(ends[i])), data)
+        ]
+        climbs.sort(key=lambda one: -one[0])
+        ranks = _ranks([height for height, *_ in climbs])
+        alone = sum(one == 1 == after for one, after in zip(ranks, [*ranks[1:], 1], strict=True))
+        if ranks[_COPIES - 1 : _COPIES] == [_COPIES] and alone < _UNSEEN * len(ranks):
+            break
+    ahead = sorted(zip(ranks, climbs, strict=True), key=lambda one: one[0] > _COPIES)
+    return [(start, end) for _, (_, start, end) in ahead]
+
+
+def _ranks(heights: Sequence[float]) -> list[int]:
+    """How many ends so far, of those best first, led to the maximum of each."""
+    ranks, top = list[int](), np.inf
+    for height in heights:
+        same = top - height < _ALIKE
+        ranks.append(ranks[-1] + 1 if same else 1)
+        top = top if same else height
+    return ranks
 
 
 def em_step(model: Any, target: Density, u: Array) -> Array:
     """The point after one step of EM; traceable."""
     statistics = model.e_step(target.constrain(u), target.data)
     return target.unconstrain(model.m_step(statistics, target.data))
-
-
-@lru_cache(maxsize=16)
-def _em(model: Any, target: Density, at_once: int) -> Callable[[Array], tuple[Array, Array]]:
-    """Starts, shape (starts, k) ↦ where EM leads from them, and the log-likelihood there."""
-
-    def climb(u: Array) -> tuple[Array, Array]:
-        end = jax.lax.fori_loop(0, _EM_STEPS, lambda _, v: em_step(model, target, v), u)
-        return end, jnp.sum(target.log_likelihood(end))
-
-    return jax.jit(lambda starts: jax.lax.map(climb, starts, batch_size=at_once))
 
 
 def _optimise(
@@ -258,8 +280,13 @@ def _optimise(
     u = polish(minus, hessian, start, unit)
     u = start if unbounded(u) else u
     ends = np.array([max(best, -minus(u)[0]), *(end[0] for end in kept[1:])])
-    edge = edges(model, target, u, hessian(u), search.objective).coordinates
-    decrement = _newton_decrement(model, target, u, minus(u)[1], hessian(u), edge)
+    decrement = _newton_decrement(model, target, u, minus, hessian(u), search.objective)
+    if not decrement < _STATIONARY and (end := to_kink(minus, u, unit)) is not None:
+        u = end
+        for place, (_, *other) in enumerate(kept[:2]):  # the second tells whether two agree
+            if (found := to_kink(minus, *other) if place else u) is not None:
+                ends[place] = -minus(found)[0]
+        decrement = _newton_decrement(model, target, u, minus, hessian(u), search.objective)
     return u, decrement, ends, lost
 
 
@@ -295,11 +322,12 @@ def _newton_decrement(
     model: Model,
     target: Density,
     u: np.ndarray,
-    gradient: np.ndarray,
+    minus: Callable[[np.ndarray], tuple[float, np.ndarray]],
     hessian: np.ndarray,
-    edge: np.ndarray,
+    objective: Objective,
 ) -> float:
     """√(gᵀH⁻¹g) over coordinates on no boundary; infinite if H is not definite and g not 0."""
+    gradient, edge = minus(u)[1], edges(model, target, u, hessian, objective).coordinates
     inverse = invert(model, target, jnp.asarray(u), hessian, edge)
     if inverse.problem:
         return float(np.linalg.norm(gradient)) if np.allclose(gradient, 0, atol=1e-6) else np.inf

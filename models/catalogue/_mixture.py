@@ -1,15 +1,14 @@
-"""Fits of a mixture of normals: where climbs start, the sums of an E step, and statsmodels' own.
+"""Fits of a mixture of normals: where climbs start, and the sums of an E step.
 
 A start is rows of the data, and the rows nearest to each.  The sums are Σ_i P(j | row i) φ(row i)
-for features φ of a row.  statsmodels climbs a scipy density by numerical derivatives.
+for features φ of a row.
 Reference: Arthur & Vassilvitskii (2007), k-means++, SODA.
 """
 
 from __future__ import annotations
 
-import warnings
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,21 +17,6 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from models.catalogue._normal import spread
-from models.errors import FitError
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from models.catalogue.gaussian_mixture import GaussianMixture
-    from models.spec import Values
-
-_STARTS = 8
-"""Climbs by statsmodels, of which the best is kept."""
-
-_BLOCK = 8_000
-"""Rows of which an E step makes logits, responsibilities and sums while a cache holds them."""
-_WIDE = 32
-"""Features a row from which that is faster: narrower ones are read as fast as they are copied."""
 
 
 def clustered(
@@ -107,20 +91,7 @@ def _power_sums(y: Array, coefficients: Array) -> Array:
 
 
 def _feature_sums(coefficients: Array, features: Any) -> Array:
-    """Σ_i P(j | row i) features_i by component; wide rows by blocks, each read once from memory."""
-    count = len(features) // _BLOCK
-    if count < 2 or features.shape[1] < _WIDE:
-        return _whole_sums(coefficients, features)
-    blocks = features[: count * _BLOCK].reshape(count, _BLOCK, features.shape[1])
-
-    def add(total: Array, block: Array) -> tuple[Array, None]:
-        return total + _whole_sums(coefficients, block), None
-
-    return jax.lax.scan(add, _whole_sums(coefficients, features[count * _BLOCK :]), blocks)[0]
-
-
-def _whole_sums(coefficients: Array, features: Array) -> Array:
-    """The same at once, as two matrix products."""
+    """Σ_i P(j | row i) features_i by component, as two matrix products."""
     if len(coefficients) == 2:  # half the work
         odds = features @ (coefficients[1] - coefficients[0])
         second = jax.nn.sigmoid(odds) @ features
@@ -148,51 +119,3 @@ def expected_deviance(statistics: dict[str, Array], mean: Array, factor: Array) 
     log_determinant = 2 * jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
     gaussian = count * (mean.shape[1] * jnp.log(2 * jnp.pi) + log_determinant)
     return gaussian + jnp.trace(full, axis1=1, axis2=2)
-
-
-def fit_by_statsmodels(model: GaussianMixture, data: xr.Dataset) -> tuple[Values, Values, float]:
-    """The best non-degenerate optimum of a few starts, by its means, as `HasReferee` has it."""
-    fits = []
-    for seed in range(_STARTS):
-        fit = _climbed(model, data, model.start(np.random.default_rng(seed), data))
-        weights, mu, sigma = map(jnp.asarray, _mixture_at(np.asarray(fit.params), model.k))
-        values = {"mu": mu, "sigma": sigma} | ({"weights": weights} if model.k > 1 else {})
-        if fit.mle_retvals["converged"] and not model.degeneracy(values, data):
-            fits.append((float(fit.llf), values, np.asarray(fit.bse)))
-    if not fits:
-        raise FitError("no start of statsmodels converged to a non-degenerate optimum")
-    log_likelihood, values, error = max(fits, key=lambda fit: fit[0])
-    mu_error, log_sigma_error = jnp.asarray(error[model.k - 1 :]).reshape(2, model.k)
-    errors = {"mu": mu_error, "sigma": log_sigma_error * values["sigma"]}
-    order = jnp.argsort(values["mu"])
-    return model.relabel(values, order), model.relabel(errors, order), log_likelihood
-
-
-def _climbed(model: GaussianMixture, data: xr.Dataset, start: Values) -> Any:
-    """The result of a climb in log odds of the weights, means and log standard deviations."""
-    from scipy.special import logsumexp
-    from scipy.stats import norm
-    from statsmodels.base.model import GenericLikelihoodModel
-
-    y, k = np.asarray(data["y"].data), model.k
-
-    class Mixture(GenericLikelihoodModel):
-        def loglikeobs(self, params: np.ndarray) -> np.ndarray:
-            weights, mean, scale = _mixture_at(params, k)
-            return logsumexp(norm.logpdf(y[:, None], mean, scale) + np.log(weights), axis=1)
-
-    names = [f"p{i}" for i in range(3 * k - 1)]
-    weights = np.asarray(start["weights"]) if k > 1 else np.ones(1)
-    point = [np.log(weights[1:] / weights[0]), start["mu"], np.log(start["sigma"])]
-    fitted = Mixture(y, np.ones((y.size, 1)), extra_params_names=names)
-    fitted.exog_names[:] = names
-    with warnings.catch_warnings():
-        # statsmodels warns of every start; only the one that is kept is judged
-        warnings.simplefilter("ignore")
-        return fitted.fit(np.concatenate(point), method="bfgs", gtol=1e-6, maxiter=500, disp=0)
-
-
-def _mixture_at(params: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights, means and standard deviations, each of shape (k,)."""
-    weights = np.exp(np.append(0.0, params[: k - 1]))
-    return weights / weights.sum(), params[k - 1 : 2 * k - 1], np.exp(params[2 * k - 1 :])

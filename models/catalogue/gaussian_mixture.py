@@ -25,7 +25,6 @@ from models.catalogue._mixture import (
     clustered,
     component_sums,
     expected_deviance,
-    fit_by_statsmodels,
 )
 from models.catalogue._normal import spread
 from models.catalogue._ordered import OrderedNormal, pymc_ordered_normal
@@ -315,16 +314,6 @@ class GaussianMixture(Model):
 
     def with_order(self, order: int) -> GaussianMixture:
         return replace(self, k=order)
-
-    @property
-    def referee_refusal(self) -> str:
-        if self.dim == 1 and self._own:
-            return ""
-        return "the statsmodels referee covers univariate mixtures with a sigma per component"
-
-    def referee(self, data: xr.Dataset) -> tuple[Values, Values, float]:
-        """statsmodels: GenericLikelihoodModel with a scipy density and numerical derivatives."""
-        return fit_by_statsmodels(self, data)
 
     def e_step(self, values: Values, data: xr.Dataset) -> dict[str, Array]:
         """Expected count, sum and sum of outer products of each component, of centred rows.

@@ -94,6 +94,9 @@ class PymcProgram(UserProgram):
                 rvs_to_transforms=dict(self._transform),
                 jacobian=False,
             )
+        for i, v in enumerate(self._seen, len(self._free)):
+            if terms[i].ndim == 0 < v.ndim and isinstance(terms[i], pt.TensorConstant):
+                terms[i] = pt.zeros(to_value[v].shape)  # its rows are in the first's term
         # not as the difference of two log priors, in which they would be lost where these are large
         jacobians = [
             self._transform[v].log_jac_det(to_value[v], *v.owner.inputs).sum()
