@@ -132,17 +132,9 @@ def _looked(pair: Pair, found: Mapping[str, Sides]) -> _Looked:
 
 
 def _told(pair: Pair, term: str, size: float, where: str, bound: float = TOLERANCE) -> Verdict:
-    return Verdict(
-        "{quantity}: {method} − {reference}",
-        min(size, 1e300),
-        expected=0.0,
-        error=0.0,
-        bound=bound,
-        cause=where,
-        quantity=term,
-        method=pair.other.language,
-        reference=pair.one.language,
-    )
+    claim, numbers = "{quantity}: {method} − {reference}", (min(size, 1e300), 0.0, 0.0, bound)
+    found = Verdict(claim, *numbers, cause=where, quantity=term)
+    return replace(found, method=pair.other.language, reference=pair.one.language)
 
 
 def point(names: Sequence[str], values: Mapping[str, Any], most: int) -> str:

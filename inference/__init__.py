@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inference.estimate import Estimate, Quantity
-    from inference.information.matrices import fisher_information
     from inference.method import Method
     from inference.methods.closed_form import ClosedForm
     from inference.methods.exact_posterior import ExactPosterior
@@ -21,7 +20,6 @@ _HOMES = {
     "Estimate": "inference.estimate",
     "Method": "inference.method",
     "Quantity": "inference.estimate",
-    "fisher_information": "inference.information.matrices",
 }
 """Where each public name is defined that is not a method."""
 
@@ -38,7 +36,6 @@ __all__ = [
     "Method",
     "Quantity",
     "StatsmodelsReferee",
-    "fisher_information",
 ]
 
 

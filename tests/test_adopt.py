@@ -18,6 +18,8 @@ import statsmodels.api as sm
 from scipy.stats import norm
 
 import concord as cc
+from inference.information.matrices import expected
+from models.programs.density import density
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -241,7 +243,9 @@ def test_expected_information_is_at_the_design_of_the_data() -> None:
     x = np.linspace(-1, 1, 40)
     b = np.array([0.5, 0.8])
     adopted = cc.adopt(numpyro=model, data={"x": x, "y": np.random.default_rng(1).poisson(2, 40)})
-    found = cc.fisher_information(adopted, adopted.data, {"b": b}, estimator="expected")
+    target = density(adopted, adopted.data)
+    u = target.unconstrain({"b": jnp.asarray(b)})
+    found = expected(adopted, target, u, np.random.default_rng(0)).matrix
     design = np.stack([np.ones(40), x], axis=1)
     exact = design.T @ (np.exp(design @ b)[:, None] * design)
     # of 20,000 simulated scores: 0.02 relative is over four standard errors of each entry

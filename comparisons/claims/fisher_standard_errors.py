@@ -131,10 +131,11 @@ def standard_errors(case: Case, top: Estimate) -> tuple[Found, str]:
     """By each information estimator at a maximum of the likelihood; why some are missing."""
     model, target = case.model, density(case.model, case.data)
     u = target.unconstrain(values_at(top))
-    scores = outer_product(target, u)
-    found: Found = {}
-    problems = []
     matrices, simulated = {"observed": observed(target, u)}, np.empty((0, target.size))
+    scores, problems = outer_product(target, u), list[str]()
+    silent = np.diag(scores) <= 1e-12 * np.abs(np.diag(matrices["observed"]))
+    scores[silent | silent[:, None]] = 0.0  # but for rounding, each unit's score is 0
+    found: Found = {}
     try:
         rng = case.rng("expected information")
         matrices["expected"], simulated = expected(model, target, u, rng)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import numpy as np
 import xarray as xr
+from numpy.random import Generator
 
 from inference.engine import Found, NumpyroEngine
 from inference.engines._numpyro import climbs
@@ -22,7 +22,5 @@ class NumpyroDelta(NumpyroEngine):
     kind: ClassVar[Kind] = "optimum"
     begins: ClassVar[Profile | None] = "standard"
 
-    def call(
-        self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Found:
+    def call(self, model: Model, data: xr.Dataset, rng: Generator, start: Values | None) -> Found:
         return climbs(model, data, "AutoDelta", start, key_of(rng)[None], draws=0)

@@ -6,8 +6,8 @@ Reference: Tierney & Kadane (1986), JASA 81.
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import numpy as np
 import xarray as xr
+from numpy.random import Generator
 
 from inference.engine import Found, NumpyroEngine
 from inference.engines._numpyro import climbs
@@ -25,8 +25,6 @@ class NumpyroLaplace(NumpyroEngine):
     kind: ClassVar[Kind] = "laplace"
     begins: ClassVar[Profile | None] = "standard"
 
-    def call(
-        self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Found:
+    def call(self, model: Model, data: xr.Dataset, rng: Generator, start: Values | None) -> Found:
         guide, key = "AutoLaplaceApproximation", key_of(rng)[None]
         return climbs(model, data, guide, start, key, draws=10_000)

@@ -9,9 +9,9 @@ References: Hoffman, Blei, Wang & Paisley (2013), JMLR 14; Kingma & Ba (2015), I
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
-import numpy as np
 import xarray as xr
 from jax import random
+from numpy.random import Generator
 
 from inference.engine import Found, Law, NumpyroEngine
 from inference.engines._numpyro import climbs
@@ -52,9 +52,7 @@ class NumpyroSVI(NumpyroEngine, Law):
         )
     )
 
-    def call(
-        self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Found:
+    def call(self, model: Model, data: xr.Dataset, rng: Generator, start: Values | None) -> Found:
         keys, draws = random.split(key_of(rng), self.runs), CHAINS * self.draws
         decayed = self.schedule == "decayed"
         return climbs(model, data, self.guide, start, keys, draws=draws, decayed=decayed)

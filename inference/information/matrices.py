@@ -17,7 +17,7 @@ B 44; Dempster, Laird & Rubin (1977), JRSS B 39; Trefethen & Weideman (2014), SI
 trapezoidal rule converges exponentially for smooth densities that vanish at both ends).
 """
 
-from typing import Literal, NamedTuple, cast, get_args
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -27,58 +27,13 @@ from jax import Array
 
 from inference.information.derivatives import derivatives, scores
 from models.capabilities import HasEM, HasExpectedInformation, HasOwnPrograms, HasUnits
-from models.errors import ConfigError, FitError, ModelError
+from models.errors import FitError, ModelError
 from models.programs.compilation import once
 from models.programs.density import Density, density, replicable, units
-from models.programs.precision import float64
 from models.spec import Model, Values
-
-type Estimator = Literal["observed", "expected", "opg", "sandwich"]
 
 _UNITS = 20_000
 """Units simulated where the expected information is neither a formula nor an integral."""
-
-
-@float64
-def fisher_information(
-    model: Model,
-    data: xr.Dataset,
-    values: Values,
-    *,
-    estimator: Estimator = "observed",
-    rng: np.random.Generator | None = None,
-) -> np.ndarray:
-    """The Fisher information of the data about the unconstrained coordinates of the parameters.
-
-    Args:
-        model: the model.
-        data: the data, as `models.load_data` returns them.
-        values: where, by parameter name, on the natural scale.
-        estimator: `observed`, `expected`, `opg` or `sandwich`; see the head of this file.
-        rng: draws the data by which an expected information without a closed form is estimated;
-            a fixed stream by default.
-
-    Returns:
-        Shape (k, k), in the order and space of `density(model, data).coordinates`.
-
-    Raises:
-        ConfigError: there is no such estimator.
-        FitError: the expected information is not to be had.
-    """
-    if estimator not in get_args(Estimator.__value__):
-        valid = ", ".join(get_args(Estimator.__value__))
-        raise ConfigError(f"estimator is {estimator!r}; expected one of {valid}")
-    target = density(model, data)
-    u = target.unconstrain({name: jnp.asarray(array) for name, array in values.items()})
-    if estimator == "observed":
-        return observed(target, u)
-    if estimator == "expected":
-        return expected(model, target, u, rng or np.random.default_rng(0)).matrix
-    outer = outer_product(target, u)
-    if estimator == "opg":
-        return outer
-    information = observed(target, u)
-    return information @ np.linalg.solve(outer, information)
 
 
 def observed(target: Density, u: Array) -> np.ndarray:
@@ -219,6 +174,4 @@ def _by_quadrature(
 
     score, log_density = map(np.asarray, once(jax.jacfwd(both, has_aux=True))(v))
     weight = np.exp(log_density) * (nodes[1] - nodes[0])
-    if not abs(weight.sum() - 1) < 1e-8:
-        return None
-    return (score * weight[:, None]).T @ score
+    return (score * weight[:, None]).T @ score if abs(weight.sum() - 1) < 1e-8 else None

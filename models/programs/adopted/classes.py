@@ -18,7 +18,7 @@ import xarray as xr
 
 from models.capabilities import HasOwnPrograms
 from models.data.dataset import as_dataset
-from models.errors import ConfigError, ModelError, did_you_mean, shown
+from models.errors import ConfigError, ModelError, did_you_mean
 from models.programs.adopt import adopt
 from models.programs.adopted.arguments import columns
 from models.programs.adopted.model import AdoptedModel
@@ -130,8 +130,6 @@ def chosen(
     latent = sequence("latent", latent, str, "('z',)")
     if likelihood is not None:
         likelihood = sequence("likelihood", likelihood, str, "('term',)")
-    if not isinstance(programs["names"], Mapping | None):
-        raise ConfigError(f"names is {shown(programs['names'])}; expected names={{'a': 'alpha'}}")
     parts: dict[str, Any] = {"latent": latent, "likelihood": likelihood}
     if model is None:
         return adopt(**programs, data=data, **parts)

@@ -166,8 +166,7 @@ class LaplaceMarginal:
 
     def _by_group(self, z: Array, theta: Array) -> Array:
         """log p(x_g, z_g | θ) in the coordinates of z, shape (G,)."""
-        u = self.whole(theta, z)
-        terms, rows = self._at(u, self._observed)
+        terms, rows = self._at(self.whole(theta, z), self._observed)
         if self._cut is None:
             own = [part[name] for part in (terms.prior, terms.jacobians) for name in self._latent]
             own += [terms.factors[name] for name in self._tied]

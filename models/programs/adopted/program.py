@@ -8,6 +8,7 @@ parameters, so θ(u) is found anew at every point; nothing is frozen.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -217,7 +218,8 @@ class UserProgram(ABC):
 
     def _culprits(self, rng: np.random.Generator) -> str:
         """The sites whose terms are not finite at a point, in words."""
-        terms = self.at(jnp.asarray(rng.uniform(-1, 1, self.size)))
+        with warnings.catch_warnings(action="ignore"):  # of values that are told here
+            terms = self.at(jnp.asarray(rng.uniform(-1, 1, self.size)))
         found = []
         for group in (terms.prior, terms.likelihood, terms.factors):
             for name, term in group.items():
