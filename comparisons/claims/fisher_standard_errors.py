@@ -134,7 +134,6 @@ def standard_errors(case: Case, top: Estimate) -> tuple[Found, str]:
     matrices, simulated = {"observed": observed(target, u)}, np.empty((0, target.size))
     scores, problems = outer_product(target, u), list[str]()
     silent = np.diag(scores) <= 1e-12 * np.abs(np.diag(matrices["observed"]))
-    scores[silent | silent[:, None]] = 0.0  # but for rounding, each unit's score is 0
     found: Found = {}
     try:
         rng = case.rng("expected information")
@@ -142,10 +141,12 @@ def standard_errors(case: Case, top: Estimate) -> tuple[Found, str]:
     except FitError as reason:
         problems.append(f"expected: {reason}")
     count = units(model, case.data)
-    several = count > target.size  # at a maximum the scores sum to 0
+    several = count > target.size and not silent.any()  # at a maximum the scores sum to 0
     robust = several and not invert(model, target, u, scores).problem
     if several:
         matrices["opg"] = scores
+    elif count > target.size:
+        problems.append("opg, sandwich: the score of every single unit is 0 in a parameter")
     elif count > 1:
         few = f"{count} units cannot tell how the scores of {target.size} parameters vary"
         problems.append(f"opg, sandwich: {few}")
