@@ -20,7 +20,7 @@ from scipy.stats import norm
 import concord as cc
 from inference.optimisation.gaussians import laplace
 from inference.optimisation.newton import polish
-from models.errors import ConcordError, ModelError
+from models.errors import ConcordError, ConfigError, ModelError
 from models.programs.adopt import adopt
 from models.programs.density import density
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 x = np.linspace(-1, 1, 6)
 line = {"x": x, "y": 2 * x}
+calls: list[int] = []
 
 
 def normal(name: str, mean: Any, y: Any) -> None:
@@ -87,6 +88,23 @@ def regression(x, y=None):
     normal("y", b * x, y)
 
 
+def counting(x, y=None):
+    calls.append(1)
+    regression(x + len(calls), y)
+
+
+def sampling(x, y=None):
+    regression(x + np.random.default_rng().normal(), y)
+
+
+def constant(x, y=None):
+    normal("y", x, y)
+
+
+def generating(x, y=None):
+    yield regression(x, y)
+
+
 def outside(y):
     rate = numpyro.sample("rate", dist.Exponential(1.0))
     numpyro.sample("y", dist.Exponential(rate, validate_args=False), obs=jnp.log(y))
@@ -115,6 +133,10 @@ def outside(y):
         (regression, {"x": ["<0.5", "1.5", *"abcd"], "y": x}, ("'1.5' are text among 6 labels",)),
         (regression, pd.DataFrame(np.c_[x, x, x], columns=["x", "x", "y"]), ("one name",)),
         (regression, pl.DataFrame(line).lazy(), ("as data.collect()",)),
+        (counting, line, ("changes from call to call", "leave out counters")),
+        (sampling, line, ("changes from call to call", "random numbers")),
+        (constant, line, ("has no parameter",)),
+        (generating, line, ("samples nothing when it is called: use no generator",)),
     ],
 )
 def test_numpyro(program: Callable[..., Any], data: Any, words: tuple[str, ...]) -> None:
@@ -134,6 +156,34 @@ def test_labels_that_become_numbers_are_told(
     method = cc.MaximumLikelihood(restarts=2)
     cc.compare(model, methods=(method,), claims=("same_maximum",), progress=False)
     assert capsys.readouterr().err.splitlines() == [told]
+
+
+def test_what_a_program_writes_into_its_data_stays_with_it() -> None:
+    def emptying(x, y):
+        y[:] = 0.0
+        regression(x, y)
+
+    def replacing(data):
+        data["y"] = data["y"] * 0
+        data["x"][0] = 5.0
+        regression(data["x"], data["y"])
+
+    for program in (emptying, replacing):
+        given = {name: array.copy() for name, array in line.items()}
+        model = adopt(numpyro=program, data=given)
+        for _ in range(2):
+            density(model, model.data).log_likelihood(jnp.zeros(1))
+        assert all(np.array_equal(given[name], line[name]) for name in line)
+
+
+@pytest.mark.parametrize("value", [np.nan, -1.0])
+def test_a_truth_that_no_prior_draws_is_refused(value: float) -> None:
+    def spread(x, y=None):
+        s = numpyro.sample("s", dist.HalfNormal(1))
+        numpyro.sample("y", dist.Normal(x, s), obs=y)
+
+    with pytest.raises(ConfigError, match=r"truth: .* holds what no prior can draw"):
+        cc.study("coverage", numpyro=spread, data=line, truth={"s": value})
 
 
 def test_what_a_program_raises_is_told_with_its_line() -> None:

@@ -122,8 +122,7 @@ def _feature_sums(coefficients: Array, features: Any) -> Array:
 def _whole_sums(coefficients: Array, features: Array) -> Array:
     """The same at once, as two matrix products."""
     if len(coefficients) == 2:  # half the work
-        odds = features @ (coefficients[1] - coefficients[0])
-        second = jax.nn.sigmoid(odds) @ features
+        second = jax.nn.sigmoid(features @ (coefficients[1] - coefficients[0])) @ features
         return jnp.stack([features.sum(axis=0) - second, second])
     share = jax.nn.softmax(features @ coefficients.T, axis=1)
     # twice as fast by rows of the transpose, if that is really made first

@@ -143,6 +143,8 @@ class _Recipe:
         call = self.calls[language]
         program = program_of(language, partial(called, call, given, arrays), built=self.built)
         _refuse_forgotten(call, program, arrays)
+        if not program.size:
+            raise ModelError(f"the {language} program has no parameter: sample what is to be found")
         return program
 
     def _factors(

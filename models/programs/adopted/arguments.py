@@ -6,6 +6,7 @@ called `data` or `df`, or the only one of a program, that is no name of the data
 
 import inspect
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import wraps
 from typing import Any
 
@@ -123,13 +124,13 @@ def called(program: Callable[..., Any], data: Any, arrays: Mapping[str, np.ndarr
         if parameter.kind is parameter.VAR_KEYWORD:
             given |= {key: value for key, value in arrays.items() if key not in given}
         elif name in arrays:
-            given[name] = _checked(name, arrays[name])
+            given[name] = _checked(name, arrays[name]).copy()  # a program may write into it
         elif name in ("data", "df") and data is not None:
-            given[name] = data
+            given[name] = deepcopy(data)
         elif parameter.default is parameter.empty and parameter.kind != parameter.VAR_POSITIONAL:
             missing.append(name)
     if len(missing) == 1 and not given and data is not None:
-        given[missing[0]], missing = data, []
+        given[missing[0]], missing = deepcopy(data), []
     if missing:
         hints = "".join(did_you_mean(name, list(arrays)) for name in missing if arrays)
         hints = hints or " Give them with data= or --data."

@@ -49,8 +49,7 @@ def reason_to_adopt(model: Model, data: xr.Dataset) -> str:
     if sized:
         return f"{', '.join(sized)} has a value for each row"
     try:
-        start = model.start(np.random.default_rng(0), data)
-        sites = numpyro_trace(model, data, start)
+        sites = numpyro_trace(model, data, model.start(np.random.default_rng(0), data))
         program = pymc_program(model, data)
     except Exception:  # a user's program: the gate names what is wrong with it, and where
         return ""

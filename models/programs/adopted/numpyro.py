@@ -75,7 +75,8 @@ class NumpyroProgram(UserProgram):
     ) -> None:
         """Refuses programs that have no density, or none that could be evaluated."""
         if not trace:
-            raise ModelError("the NumPyro program samples nothing: pass a PyMC model as pymc=")
+            told = "use no generator or async function, and pass a PyMC model as pymc="
+            raise ModelError(f"the NumPyro program samples nothing when it is called: {told}")
         if not seen and not self.factors:
             raise ModelError(
                 f"the NumPyro program observes nothing, {', '.join(hidden) or 'no site'} is "

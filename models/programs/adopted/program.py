@@ -210,6 +210,10 @@ class UserProgram(ABC):
             value, gradient = self._values_and_gradients(jnp.asarray(points))
             fine = np.isfinite(value) & np.isfinite(gradient).all(axis=1)
             if fine.any():
+                again = jax.jit(lambda u: self.log_joint(u))(jnp.asarray(points[fine][0]))
+                if not np.isclose(again, value[fine][0], rtol=1e-4, atol=1e-3):
+                    told = "changes from call to call; leave out counters and random numbers"
+                    raise ModelError(f"the density of the {self.language} program {told}")
                 return points[fine]
         raise ModelError(
             f"the {self.language} program has no finite density at any of "
