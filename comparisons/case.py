@@ -76,7 +76,7 @@ class Case:
             DataError: the data do not suit the model.
         """
         check_seed(seed)
-        if profile not in PROFILES:
+        if not isinstance(profile, str) or profile not in PROFILES:
             raise ConfigError(f"profile is {shown(profile)}; expected quick, standard or thorough")
         self.seed = int(seed)
         self.data_name = data_name

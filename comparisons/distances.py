@@ -303,8 +303,7 @@ def _independent_draws(
     # draws that no Markov chain made are independent as they are
     dependent = "sample_stats" in estimate.draws
     effective = worst(flat).get("ess", np.inf) if dependent else np.inf
-    share = min(1.0, effective / flat[..., 0].size)
-    kept = flat[:, :: int(np.ceil(1 / share))]
+    kept = flat[:, :: int(np.ceil(max(1.0, flat[..., 0].size / effective)))]
     return rng.permutation(kept.reshape(-1, flat.shape[-1]))
 
 

@@ -206,14 +206,16 @@ def _draws(source: object, whose: str) -> tuple[xr.Dataset, dict[str, np.ndarray
 
 def _read(path: Path) -> xr.DataTree:
     """The groups of a netCDF file, of which those with draws are read."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; check the path")
     try:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; check the path")
         with xr.open_datatree(path, engine="h5netcdf", decode_times=False) as tree:
             groups = {str(name): tree[name].to_dataset() for name in tree.children}
             for name in groups.keys() & {"posterior", "sample_stats"}:
                 groups[name].load()
             return xr.DataTree.from_dict(groups)
+    except DataError:
+        raise
     except Exception as error:  # whatever the libraries make of a file that is no netCDF or damaged
         raise DataError(
             f"{path}: cannot be read as netCDF ({type(error).__name__}: {error}): write it anew "

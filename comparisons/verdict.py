@@ -97,8 +97,7 @@ class Verdict:
         numbers = ("observed", "expected", "error", "bound")
         missing = [name for name in numbers if not isfinite(getattr(self, name))]
         if missing and not self.cause:
-            cause = f"no finite number: {', '.join(missing)}"
-            object.__setattr__(self, "cause", cause)
+            object.__setattr__(self, "cause", f"no finite number: {', '.join(missing)}")
 
     @property
     def about(self) -> str:
@@ -183,15 +182,11 @@ def at_tolerance(verdicts: Iterable[Verdict], tolerance: float) -> tuple[Verdict
     Raises:
         ConfigError: the factor is not above 0 and finite.
     """
-    if not isinstance(tolerance, Real) or not 0 < tolerance < inf:
+    if not isinstance(tolerance, Real) or not 0 < tolerance < 1e300:
         raise ConfigError(f"tolerance is {shown(tolerance)}; expected > 0 and finite")
+    t = float(tolerance)
     return tuple(
-        replace(
-            row,
-            bound=tolerance * row.bound,
-            resolution=tolerance * row.resolution,
-            tolerance=tolerance,
-        )
+        replace(row, bound=t * row.bound, resolution=t * row.resolution, tolerance=t)
         for row in verdicts
     )
 

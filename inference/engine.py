@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from annotated_types import Ge
+from numpy.random import Generator
 
 from inference.estimate import Estimate
 from inference.information.derivatives import derivatives
@@ -75,9 +76,7 @@ class Engine(Method):
     language: ClassVar[Literal["numpyro", "pymc"]]  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @abstractmethod
-    def call(
-        self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Found:
+    def call(self, model: Model, data: xr.Dataset, rng: Generator, start: Values | None) -> Found:
         """The library's fit, its call in `library_call`.
 
         Args:
@@ -99,7 +98,7 @@ class Engine(Method):
         labels = getattr(model.adopted.programs.get(self.language), "discrete", ())
         return f"{self.library} takes {', '.join(labels)} by samplers alone" if labels else ""
 
-    def fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+    def fit(self, model: Model, data: xr.Dataset, rng: Generator) -> Estimate:
         if missing := not_installed(type(self)):
             raise FitError(f"{label(self)}: {missing}")
         try:
@@ -112,7 +111,7 @@ class Engine(Method):
             raise FitError(f"{reason}: {error}") from cause
         raise FitError(f"{reason} it runs") from cause
 
-    def _fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
+    def _fit(self, model: Model, data: xr.Dataset, rng: Generator) -> Estimate:
         """The estimate by what a call gives."""
         began = time.perf_counter()
         found = self.call(model, data, rng, None)
@@ -133,9 +132,7 @@ class Engine(Method):
         one = {name: np.asarray(x)[None, None] for name, x in found.runs[0].items()}
         return {n: x[0, 0] for n, x in parameters_of(model, self.language, one).items()}
 
-    def _restarted(
-        self, model: Model, data: xr.Dataset, rng: np.random.Generator, values: Values
-    ) -> str:
+    def _restarted(self, model: Model, data: xr.Dataset, rng: Generator, values: Values) -> str:
         """Whether a data-driven start leads to the maximum that a point is short of; else ""."""
         target = density(model, data, self.language)
         minus = negative(derivatives(target, "joint").value_and_gradient)
@@ -238,7 +235,7 @@ class PymcEngine(Engine):
     language: ClassVar[Literal["numpyro", "pymc"]] = "pymc"
 
     @staticmethod
-    def seed(rng: np.random.Generator) -> int:
+    def seed(rng: Generator) -> int:
         """A seed in the form that PyMC takes."""
         return int(rng.integers(2**31))
 

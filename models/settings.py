@@ -63,8 +63,9 @@ def sequence[T](name: str, values: object, kind: type[T], example: str) -> tuple
     Raises:
         ConfigError: it is no sequence of such.
     """
-    if isinstance(values, Iterable) and not isinstance(values, str | bytes):
-        found = tuple(values)
+    scalar = isinstance(values, str | bytes) or getattr(values, "ndim", 1) == 0
+    if isinstance(values, Iterable) and not scalar:
+        found: tuple[Any, ...] = tuple(values)
         wrong = [value for value in found if not isinstance(value, kind)]
         if not wrong:
             return found

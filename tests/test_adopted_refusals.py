@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -10,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import pandas as pd
+import polars as pl
 import pytest
 from numpyro.contrib.control_flow import scan
 from scipy.stats import norm
@@ -17,15 +20,17 @@ from scipy.stats import norm
 import concord as cc
 from inference.optimisation.gaussians import laplace
 from inference.optimisation.newton import polish
-from models.errors import ConcordError
+from models.errors import ConcordError, ConfigError, ModelError
 from models.programs.adopt import adopt
 from models.programs.density import density
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 x = np.linspace(-1, 1, 6)
 line = {"x": x, "y": 2 * x}
+calls: list[int] = []
 
 
 def normal(name: str, mean: Any, y: Any) -> None:
@@ -84,6 +89,28 @@ def unplated(x, y=None):
         normal("y", means[numpyro.sample("z", dist.Bernoulli(0.5))] * x, y)
 
 
+def regression(x, y=None):
+    b = numpyro.sample("b", dist.Normal(0, 1))
+    normal("y", b * x, y)
+
+
+def counting(x, y=None):
+    calls.append(1)
+    regression(x + len(calls), y)
+
+
+def sampling(x, y=None):
+    regression(x + np.random.default_rng().normal(), y)
+
+
+def constant(x, y=None):
+    normal("y", x, y)
+
+
+def generating(x, y=None):
+    yield regression(x, y)
+
+
 def outside(y):
     rate = numpyro.sample("rate", dist.Exponential(1.0))
     numpyro.sample("y", dist.Exponential(rate, validate_args=False), obs=jnp.log(y))
@@ -102,12 +129,77 @@ def outside(y):
         (forgotten, line, ("w is not in data=", "latent variable: add it to the data")),
         (overlooked, {**line, "w": x}, ("w is data, but", "pass it to `obs=`")),
         (outside, {"y": x}, ("no finite density", "y is nan in 3 of 6 terms")),
+        (regression, {"x": x, "y": x[:, None]}, ("y is observed with shape (6, 1)", "shape (6,)")),
+        (regression, {"x": x[:5], "y": x}, ("y is observed with shape (6,)", "shape (5,)")),
+        (regression, {"x": x[:0], "y": x[:0]}, ("x has no rows",)),
+        (regression, {"x": [[1.0], [1.0, 2.0]], "y": x[:2]}, ("x: ", "inhomogeneous")),
+        (regression, {"x": None, "y": x}, ("asks for x, which the data do not have",)),
+        (regression, {"x": np.where(x > 0, np.inf, x), "y": x}, ("x has 3 infinite of 6",)),
+        (regression, {"x": np.ma.masked_less(x, 0), "y": x}, ("x has 3 missing of 6",)),
+        (regression, {"x": x, "y": np.ma.masked_less(x, 0)}, ("y is -inf in 3 of 6 terms",)),
+        (regression, {"x": ["<0.5", "1.5", *"abcd"], "y": x}, ("'1.5' are text among 6 labels",)),
+        (regression, pd.DataFrame(np.c_[x, x, x], columns=["x", "x", "y"]), ("one name",)),
+        (regression, pl.DataFrame(line).lazy(), ("as data.collect()",)),
+        (counting, line, ("changes from call to call", "leave out counters")),
+        (sampling, line, ("changes from call to call", "random numbers")),
+        (constant, line, ("has no parameter",)),
+        (generating, line, ("samples nothing when it is called: use no generator",)),
     ],
 )
 def test_numpyro(program: Callable[..., Any], data: Any, words: tuple[str, ...]) -> None:
     checked = cc.check(numpyro=program, data=data)
     assert not checked.passed
     assert all(word in repr(checked) for word in words), checked
+
+
+def test_labels_that_become_numbers_are_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.csv").write_text("x,y\n1-Jan-24,1\n1-Feb-24,2\n1-Jan-24,4\n")
+    told = "x is 0, 1, … for '1-Feb-24', '1-Jan-24'"
+    assert told in repr(cc.check(numpyro=regression, data=tmp_path / "mine.csv"))
+    model = adopt(numpyro=regression, data=tmp_path / "mine.csv")
+    assert model.data["x"].values.tolist() == [1, 0, 1]
+    method = cc.MaximumLikelihood(restarts=2)
+    cc.compare(model, methods=(method,), claims=("same_maximum",), progress=False)
+    assert capsys.readouterr().err.splitlines() == [told]
+
+
+def test_what_a_program_writes_into_its_data_stays_with_it() -> None:
+    def emptying(x, y):
+        y[:] = 0.0
+        regression(x, y)
+
+    def replacing(data):
+        data["y"] = data["y"] * 0
+        data["x"][0] = 5.0
+        regression(data["x"], data["y"])
+
+    for program in (emptying, replacing):
+        given = {name: array.copy() for name, array in line.items()}
+        model = adopt(numpyro=program, data=given)
+        for _ in range(2):
+            density(model, model.data).log_likelihood(jnp.zeros(1))
+        assert all(np.array_equal(given[name], line[name]) for name in line)
+
+
+@pytest.mark.parametrize("value", [np.nan, -1.0])
+def test_a_truth_that_no_prior_draws_is_refused(value: float) -> None:
+    def spread(x, y=None):
+        s = numpyro.sample("s", dist.HalfNormal(1))
+        numpyro.sample("y", dist.Normal(x, s), obs=y)
+
+    with pytest.raises(ConfigError, match=r"truth: .* holds what no prior can draw"):
+        cc.study("coverage", numpyro=spread, data=line, truth={"s": value})
+
+
+def test_what_a_program_raises_is_told_with_its_line() -> None:
+    def broken(x):
+        raise KeyError(x[0])
+
+    for call in (cc.compare, partial(cc.study, "coverage")):
+        with pytest.raises(ModelError, match=rf"KeyError.*\(at {__file__}:\d+\)"):
+            call(numpyro=broken, data=line)
 
 
 def test_a_branch_on_a_value_is_located() -> None:

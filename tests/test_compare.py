@@ -56,7 +56,7 @@ def test_an_estimate_is_found_by_its_method_or_its_label(found: cc.Comparison) -
         found.plot()
     wrong: Any = 3
     for ask in (found.__getitem__, lambda one: found.distances(one, one)):
-        with pytest.raises(cc.ConfigError, match="unknown method 3"):
+        with pytest.raises(cc.ConfigError, match="a method is 3; expected its name"):
             ask(wrong)
 
 

@@ -60,11 +60,17 @@ TABLES = {
     "titles with commas": ("Heights,\n,\n" + table(), "without the titles in lines 1, 2"),
     "blank lines": (table() + "\n\n\n", "without the blank rows in lines 8, 9, 10"),
     "lines of commas": (table() + ",\n,\n", "without the blank rows in lines 8, 9"),
-    "a separator at every end": (table(after=","), "the separator at the end of every line"),
+    "a separator at every end": (table(after=","), "the separators after the last column"),
+    "three at every end": (table(after=",,,"), "the separators after the last column"),
     "one at the end of rows": (
         table(after=",").replace("width,", "width"),
-        "the separator at the end of every line",
+        "the separators after the last column",
     ),
+    "one at the end of a row": (
+        table().replace("11.02,2", "11.02,2,"),
+        "the separators after the last column",
+    ),
+    "invisible characters": ("\u200b" + table().replace("11.02", "11\u00ad.02\u2060"), ""),
     "spaces around": (table(" , "), ""),
 }
 
@@ -108,6 +114,11 @@ NUMBERS = {
     "minus": (["−14.14", "−7.54"], [-14.14, -7.54], "not of ASCII"),
     "full width": (["１４．１４", "－７．５４"], [14.14, -7.54], "not of ASCII"),
     "Arabic digits": (["١٤٫١٤", "٧٫٥٤"], [14.14, 7.54], "not of ASCII"),
+    "thousands as in India": (
+        ["1,00,000", "12,34,567.5", "500"],
+        [1e5, 1234567.5, 500],
+        "thousands",
+    ),
     "Fortran": (["1.5D+02", "-2.5d-01"], [150.0, -0.25], "exponents with D"),
     "plus": (["+1.5", "+2.5"], [1.5, 2.5], ""),
 }
@@ -137,7 +148,11 @@ def test_row_names_as_r_writes_them(tmp_path: Path) -> None:
 
 
 def test_what_is_no_number_stays_text(tmp_path: Path) -> None:
-    for cells in (["A1", "A2"], ["12 Main St", "7 High St"], ["10:30", "11:30"], ["#1", "#2"]):
+    for cells in (
+        *(["A1", "A2"], ["12 Main St", "7 High St"], ["10:30", "11:30"], ["#1", "#2"]),
+        *(["1½", "2½"], ["1²", "2²"], ["1.5x10^3", "2.5x10^3"], ["3万", "4万"]),
+        *(["01.02.2024", "02.02.2024"], ["1.2.3.4", "1.2.3.5"], ["030 123", "040 456"]),
+    ):
         frame = read(saved(tmp_path, written(*cells)))
         assert frame["height"].tolist() == cells
 
@@ -147,6 +162,10 @@ REFUSED = {
     "a point among commas": (["1,5", "2,5", "3.25"], ":4:1:", "'3.25' is not a number"),
     "percent in some": (["14%", "2.5", "7%"], ":3:1:", "% and no unit"),
     "two units": (["14 cm", "2 cm", "7 in"], ":4:1:", "bring all to one unit"),
+    "a half": (["1½", "2.5", "3"], ":2:1:", "'1½' is not a number"),
+    "two signs": (["--5", "2.5", "3"], ":2:1:", "'--5' is not a number"),
+    "an error of Excel": (["1.5", "#DIV/0!", "3"], ":3:1:", "'#DIV/0!' is not a number"),
+    "another": (["#N/A", "1.5", "3"], ":2:1:", "'#N/A' is not a number"),
     "dash": (["1.5", "-", "3.5"], ":3:1:", "leave it empty"),
     "question mark": (["1.5", "2.5", "?"], ":4:1:", "'?' is not a number"),
     "n/a": (["n/a", "1.5", "2.5"], ":2:1:", "'n/a' is not a number"),
@@ -159,8 +178,14 @@ REFUSED = {
     "999.0": (["1.5", "2.5", "999.0"], ":4:1:", "write 999.0e0"),
     "99": (["1", "2", "99", "99"], ":4:1:", "99 in 2 of 4 rows"),
     "-9": (["1", "0", "-9", "1"], ":4:1:", "a code for missing?"),
+    "-1": (["15", "-1", "35", "20"], ":3:1:", "-1 in 1 of 4 rows"),
+    "-99": (["150", "-99", "0", "20"], ":3:1:", "-99 in 1 of 4 rows"),
+    "9999": (["10", "5000", "9999", "7"], ":4:1:", "a code for missing?"),
     "a sum": ([*map(str, HEIGHTS), f"{sum(HEIGHTS):.2f}"], ":8:1:", "the sum of the 6 values"),
     "a total": ([*map(str, HEIGHTS), "Total"], ":8:1:", "labelled 'Total'"),
+    "a mean": (["1", "2", "mean", "1.5", "sd"], ":4:1:", "labelled 'mean'"),
+    "a total first": (["Insgesamt", "1", "2"], ":2:1:", "labelled 'Insgesamt'"),
+    "dates with points": (["01.02.2024", "02.02.2024"], ":2:1:", "dates such as '01.02.2024'"),
     "dates": (["01/02/2024", "02/02/2024"], ":2:1:", "dates such as '01/02/2024'"),
     "dates in digits": (["20240131", "20240201"], ":2:1:", "dates such as '20240131'"),
     "no names": (["1.5", "2.5"], ":1:1:", "add a first line of names"),
@@ -185,7 +210,21 @@ def test_a_file_of_decimal_commas_has_no_thousands_that_look_like_decimals(tmp_p
         read(path)
 
 
+def test_thousands_of_a_spreadsheet_without_decimals_are_asked_for(tmp_path: Path) -> None:
+    path = saved(tmp_path, "x;where\n1.234;a\n12.345;b\n12;c\n")
+    with pytest.raises(DataError, match=r"'1.234' may be 1.234 or 1234; write 1.2340 or 1234"):
+        read(path, ["x"])
+    for text in ("x;y\n1.234;0.5\n12.345;7\n", "x,y\n1.234,a\n12.345,b\n"):
+        assert read(saved(tmp_path, text), ["x"])["x"].tolist() == [1.234, 12.345]
+
+
+def test_a_label_that_most_rows_have_is_no_total(tmp_path: Path) -> None:
+    read(saved(tmp_path, "kind,x\nmean,1.5\nmean,2.5\nother,3.5\n"))
+
+
 def test_a_number_that_looks_like_a_code_can_be_meant(tmp_path: Path) -> None:
+    for cells in (["-1", "0", "1", "2"], ["1", "-1", "1", "-1"], ["-1.5", "-1", "2", "3"]):
+        assert read(saved(tmp_path, written(*cells)))["height"].tolist() == list(map(float, cells))
     assert read(saved(tmp_path, written("1.5", "-999e0", "3.5")))["height"].min() == -999
     ages = written("21", "45", "63", "72", "99")
     assert read(saved(tmp_path, ages))["height"].max() == 99

@@ -131,20 +131,22 @@ def standard_errors(case: Case, top: Estimate) -> tuple[Found, str]:
     """By each information estimator at a maximum of the likelihood; why some are missing."""
     model, target = case.model, density(case.model, case.data)
     u = target.unconstrain(values_at(top))
-    scores = outer_product(target, u)
-    found: Found = {}
-    problems = []
     matrices, simulated = {"observed": observed(target, u)}, np.empty((0, target.size))
+    scores, problems = outer_product(target, u), list[str]()
+    silent = np.diag(scores) <= 1e-12 * np.abs(np.diag(matrices["observed"]))
+    found: Found = {}
     try:
         rng = case.rng("expected information")
         matrices["expected"], simulated = expected(model, target, u, rng)
     except FitError as reason:
         problems.append(f"expected: {reason}")
     count = units(model, case.data)
-    several = count > target.size  # at a maximum the scores sum to 0
+    several = count > target.size and not silent.any()  # at a maximum the scores sum to 0
     robust = several and not invert(model, target, u, scores).problem
     if several:
         matrices["opg"] = scores
+    elif count > target.size:
+        problems.append("opg, sandwich: the score of every single unit is 0 in a parameter")
     elif count > 1:
         few = f"{count} units cannot tell how the scores of {target.size} parameters vary"
         problems.append(f"opg, sandwich: {few}")

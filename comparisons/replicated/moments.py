@@ -141,5 +141,4 @@ def _counted(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _middle(bins: np.ndarray) -> np.ndarray:
     """The number with the same relative distance from both ends of a bin; of 0, 0."""
-    size = 2 / (_GROWTH + 1) * _GROWTH ** (np.abs(bins) - _ENDS - 1.0)
-    return np.sign(bins) * size
+    return np.sign(bins) * 2 / (_GROWTH + 1) * _GROWTH ** (np.abs(bins) - _ENDS - 1.0)

@@ -52,8 +52,7 @@ def agreement(result: CaseResult) -> Agreement:
     numbers = {method: scalars(result.model, fit) for method, fit in result.estimates.items()}
     against = reference(result.estimates)
     if against is None:
-        largest = max(numbers.values(), key=len, default={})
-        return Agreement(None, tuple(largest), [])
+        return Agreement(None, tuple(max(numbers.values(), key=len, default={})), [])
     graded = {(grade.method, grade.parameter): grade for grade in published_grades(result)}
     truth, rows = numbers.pop(against), []
     for method, own in numbers.items():

@@ -108,6 +108,8 @@ def _adopted_stages(adopted: Callable[[], AdoptedModel], seed: int) -> Iterator[
     model = guarded("programs", adopted)
     sizes = ", ".join(f"{p.name} ({p.support})" for p in model.parameters)
     yield "programs", f"{model!r}; {sizes}"
+    if "labels" in model.data.attrs:
+        yield "labels", model.data.attrs["labels"]
     for language in languages(model):
         stage, program = f"finite {language} density", model.adopted.programs[language]
         points = guarded(stage, partial(program.starts, np.random.default_rng(0)))
@@ -168,8 +170,7 @@ def _finite(program: Density, start: Values) -> str:
 
 
 def _same(model: Model, data: xr.Dataset, seed: int) -> str:
-    case = Case(model, data, seed, methods=())
-    verdicts = list(chosen()[GATE].compare(case))
+    verdicts = list(chosen()[GATE].compare(Case(model, data, seed, methods=())))
     for verdict in verdicts:
         if verdict.outcome != "AGREE":
             numbers = f"{verdict.observed!r} against {verdict.expected!r}"

@@ -7,7 +7,7 @@ from, and gives back tables.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import nan
 from pathlib import Path
 from typing import Any, final
@@ -28,13 +28,14 @@ from comparisons.runs.console import complain, tell_reading
 from comparisons.runs.flow import case_result, closed, compared, tabulated
 from comparisons.runs.place import place, publish
 from comparisons.runs.plan import chosen, refuse_memory
+from comparisons.runs.programs import guarded
 from comparisons.runs.progress import ENDED
-from comparisons.runs.settings import Settings
+from comparisons.runs.settings import settings as settings_of
 from comparisons.verdict import Verdict, at_tolerance
 from inference.estimate import Estimate
 from inference.method import Method, Profile, label
 from models.data.files import data_name, opened
-from models.errors import ConfigError, ModelError, did_you_mean
+from models.errors import ConfigError, ModelError, did_you_mean, refuse, shown
 from models.notebook import table
 from models.programs.adopted.classes import chosen as chosen_model
 from models.programs.density import quantity_table
@@ -67,6 +68,8 @@ class Comparison:
             ConfigError: no such method.
             FitError: the method refuses the model, or its fit failed.
         """
+        if not isinstance(method, Method | str):
+            raise ConfigError(f"a method is {shown(method)}; expected its name, as 'nuts'")
         if method in self.case.methods:
             return self.case.fit(method)
         asked = label(method) if isinstance(method, Method) else method
@@ -152,13 +155,16 @@ class Comparison:
             The path of the first page.
 
         Raises:
-            ConfigError: the directory is somebody else's.
+            ConfigError: the directory is somebody else's, or `out` no path.
             InUseError: a run writes to the directory.
             StoreError: the directory cannot be written.
         """
         case, problems = self.case, dict(self.problems)
         page = slug(f"{case.model.name}-{case.data_name}")
-        settings = Settings(out=str(out), jobs=1, force=force)
+        if not isinstance(out, str | Path):
+            raise ConfigError(f"out is {shown(out)}; expected a directory, as report('out')")
+        settings, mistakes = settings_of({"out": str(out), "jobs": 1, "force": force})
+        refuse(mistakes)
         with place(settings, report_names([page]), 1) as (output, store, _):
             for method, fit in case.estimates().items():
                 case.keep(store, method, fit)
@@ -185,9 +191,10 @@ class Comparison:
             ConfigError: no such method.
             FitError: a method has no draws, or too few that are independent.
         """
+        one, other = self[first], self[second]
         names = [label(m) if isinstance(m, Method) else m for m in (first, second)]
         rng = self.case.rng("distances", *names)
-        rows = pd.DataFrame(between(self[first], self[second], rng), columns=Calibrated._fields)
+        rows = pd.DataFrame(between(one, other, rng), columns=Calibrated._fields)
         return rows.set_index("name")
 
     def plot(self) -> Any:
@@ -263,8 +270,8 @@ def compare(
     programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
     told = {"data_name": data_name(data), "profile": profile, "methods": methods}
     data, tell = opened(data), _tell if progress else signals.check
-    model = chosen_model(model, data, programs, latent=latent, likelihood=likelihood)
-    began = time.perf_counter()
+    find = partial(chosen_model, model, data, programs, latent=latent, likelihood=likelihood)
+    model, began = guarded("programs", find), time.perf_counter()
     case = Case(model, data, seed, **told, progress=tell)
     found, problems = _found(case, claims, tolerance, tell)
     return Comparison(case, found, time.perf_counter() - began, problems)

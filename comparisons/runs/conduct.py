@@ -21,7 +21,7 @@ from comparisons.policy import LADDER
 from comparisons.replicated.moments import Moments
 from comparisons.runs.batches import Work, Workers, description, here
 from comparisons.runs.console import tell_reading
-from comparisons.runs.programs import at_truth
+from comparisons.runs.programs import at_truth, guarded
 from comparisons.store.entries import Store, disk
 from comparisons.store.keys import digest
 from comparisons.store.output import Output
@@ -63,7 +63,7 @@ def study(
     tolerance: float = 1.0,
     seed: int = 0,
 ) -> Study:
-    """Checks what theory says of repeated data sets; `models.programs.adopted.sizes` says which.
+    """The verdicts on repeated data sets; `models.programs.adopted.sizes` says on which.
 
     Args:
         name: the study: `coverage`, `calibration`, `asymptotics`, …
@@ -81,15 +81,13 @@ def study(
         tolerance: factor on every practical bound.
         seed: of every random stream.
 
-    Returns:
-        The verdicts, with a table of them.
-
     Raises:
         ConcordError: the study, a name, a number, the data or a program cannot be used; says why.
     """
     find_study(name)
     data, programs = opened(data), {"pymc": pymc, "numpyro": numpyro, "names": names}
-    given = chosen(model, data, programs, latent=latent, likelihood=likelihood)
+    find = partial(chosen, model, data, programs, latent=latent, likelihood=likelihood)
+    given = guarded("programs", find)
     own = data is None or isinstance(given, AdoptedModel)
     model = at_truth(given if own else adopt_class(given, data), truth)
     setting = Setting(model, seed, sequence("methods", methods, Method, "(cc.NUTS(),)"), tolerance)

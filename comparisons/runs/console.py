@@ -34,7 +34,8 @@ def say(line: str) -> None:
 
 def tell_reading(*data: Any) -> None:
     """Says once how the files of data were read, and what of them is left out."""
-    for line in dict.fromkeys(getattr(one, "attrs", {}).get("read", "") for one in data):
+    attrs = [getattr(one, "attrs", {}) for one in data]
+    for line in dict.fromkeys(one.get(kind, "") for kind in ("read", "labels") for one in attrs):
         if line:
             complain(line)
 

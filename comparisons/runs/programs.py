@@ -21,7 +21,7 @@ import models.programs.adopt as _adopt
 from comparisons.runs import signals, supervisor
 from comparisons.store.keys import digest, source_digest
 from models.data.files import opened
-from models.errors import ConcordError, ConfigError, ModelError, did_you_mean
+from models.errors import ConcordError, ConfigError, ModelError, did_you_mean, shown
 from models.programs.adopt import adopt
 from models.programs.adopted.classes import adopt_class
 from models.programs.adopted.model import AdoptedModel
@@ -104,6 +104,8 @@ def adopted_class(model: Model, spec: Mapping[str, Any]) -> Model:
 
 def at_truth(model: Model, truth: Mapping[str, Any] | None) -> Model:
     """The model at values of some parameters, and at its own truth for the rest."""
+    if not isinstance(truth, Mapping | None):
+        raise ConfigError(f"truth is {shown(truth)}; expected values by name, as {{'b': 0.4}}")
     if not truth:
         return model
     if not isinstance(model, AdoptedModel):

@@ -144,7 +144,9 @@ def numbers(option: str, text: str) -> tuple[tuple[int, ...], list[str]]:
 
 def split_names(texts: Iterable[str]) -> tuple[str, ...]:
     """Names from repeated, comma-separated options; commas within brackets belong to a label."""
-    parts = (part.strip() for text in texts for part in re.split(r",(?![^\[]*\])", text))
+    if (given := list(texts)) and not any(part.strip(", ") for part in given):
+        raise ConfigError(f"{given[0]!r} names nothing: name something, or leave the option out")
+    parts = (part.strip() for text in given for part in re.split(r",(?![^\[]*\])", text))
     return tuple(dict.fromkeys(part for part in parts if part))
 
 

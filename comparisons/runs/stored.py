@@ -60,7 +60,7 @@ def posterior(
     from comparisons.posteriors import same_posterior
     from comparisons.report.formats import short
 
-    found = same_posterior(old, new, tolerance=tolerance or 1.0)
+    found = same_posterior(old, new, tolerance=1.0 if tolerance is None else tolerance)
     frame = found.table().rename(columns={"first": old.name, "second": new.name})
     texts = dict.fromkeys(("parameter", "cause"), short)
     say(frame.to_string(index=False, na_rep="", float_format="{:.4g}".format, formatters=texts))

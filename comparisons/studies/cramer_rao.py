@@ -93,8 +93,7 @@ def _squared_error(sampling: Sampling, i: int) -> Rung:
 
 def _over_bound_at_bias(sampling: Sampling, i: int) -> Rung:
     """The variance over C (N·I)⁻¹ Cᵀ, the bound at the estimator's bias."""
-    size = len(sampling.bound.covariance)
-    slope = sampling.errors.covariance[i, size:]
+    slope = sampling.errors.covariance[i, len(sampling.bound.covariance) :]
     least = float(slope @ np.linalg.solve(sampling.bound.information, slope))
     n, ratio, error, fixed = sampling.variance(i)
     scale = float(sampling.bound.covariance[i, i]) / least

@@ -135,7 +135,6 @@ def ranks(rng: np.random.Generator, n: int) -> Exhibits:
     expected |= {order: two[:2].sum() + two[2:4].sum() / (order - 1) + two[4] for order in (3, 4)}
     for order, trace in expected.items():
         about = f"gaussian_mixture({order}): trace about means and log σ"
-        found = diagonals[order].sum()
-        yield equal(statement, about, found, trace, EXACT * trace)
+        yield equal(statement, about, diagonals[order].sum(), trace, EXACT * trace)
     columns = ("model", "parameters", "rank", "trace of the information per unit, unconstrained")
     yield Table("Information at the law of two components", columns, tuple(rows))

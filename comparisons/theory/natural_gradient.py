@@ -37,8 +37,7 @@ def show(rng: np.random.Generator, effort: int) -> Exhibits:
     y = 3.0 + 10.0 * rng.standard_cauchy(UNITS)
 
     def objective(v: Array) -> Array:
-        z = (y - v[0]) / jnp.exp(v[1])
-        return jnp.mean(jnp.log1p(z**2)) + v[1]
+        return jnp.mean(jnp.log1p(((y - v[0]) / jnp.exp(v[1])) ** 2)) + v[1]
 
     gradient, hessian = jax.jit(jax.grad(objective)), jax.jit(jax.hessian(objective))
     low, middle, high = np.quantile(y, [0.25, 0.5, 0.75])

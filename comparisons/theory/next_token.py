@@ -39,8 +39,7 @@ ROUNDING = 1e-12
 
 def show(rng: np.random.Generator, effort: int) -> Exhibits:
     """A random chain, texts of it, and the model fitted to them."""
-    mixed = rng.dirichlet(np.ones(STATES), STATES)
-    p = FLOOR / STATES + (1 - FLOOR) * mixed
+    p = FLOOR / STATES + (1 - FLOOR) * rng.dirichlet(np.ones(STATES), STATES)
     law, k = stationary(p), STATES * (STATES - 1)
     rate = -float(law @ (p * np.log(p)).sum(axis=1))
     first = jnp.asarray(rng.choice(STATES, size=2 * TEXTS * effort, p=law))

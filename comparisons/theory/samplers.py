@@ -97,8 +97,7 @@ def truth() -> tuple[float, float]:
 def measured(drawn: Drawn) -> tuple[Measured, Measured]:
     """`Moments` by draws, the second about the true mean."""
     along, (location, sd) = drawn.draws @ AXIS, truth()
-    values = np.stack([along, (along - location) ** 2], axis=-1)
-    found = drawn.means(values, DRAWS)[:, 0]
+    found = drawn.means(np.stack([along, (along - location) ** 2], axis=-1), DRAWS)[:, 0]
     return mean(found[:, 0]).per(sd), mean(found[:, 1]).per(sd**2)
 
 

@@ -3,8 +3,8 @@
 from abc import abstractmethod
 from typing import Any, ClassVar
 
-import numpy as np
 import xarray as xr
+from numpy.random import Generator
 
 from inference.engine import Found, PymcEngine, library_call
 from inference.method import Profile
@@ -23,9 +23,7 @@ class PymcExtrasEngine(PymcEngine):
     def tree(self, seed: int) -> Any:
         """The return value of the library's function, in the context of a program."""
 
-    def call(
-        self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Found:
+    def call(self, model: Model, data: xr.Dataset, rng: Generator, start: Values | None) -> Found:
         trees = []
         for stream in rng.spawn(self.runs):
             with library_call(), model.pymc(data) as program:

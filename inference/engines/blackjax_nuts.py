@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import xarray as xr
 from jax import Array, random
+from numpy.random import Generator
 
 from inference.engine import Found, NumpyroEngine, Sampler, library_call
 from inference.engines._numpyro import unconstrained
@@ -32,9 +33,7 @@ class BlackjaxNUTS(NumpyroEngine, Sampler):
     extra: ClassVar[str] = "blackjax"
     begins: ClassVar[Profile | None] = None
 
-    def call(
-        self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Found:
+    def call(self, model: Model, data: xr.Dataset, rng: Generator, start: Values | None) -> Found:
         with library_call():
             import blackjax  # pyright: ignore[reportMissingImports]
 

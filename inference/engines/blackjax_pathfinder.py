@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import xarray as xr
 from jax import Array, random
+from numpy.random import Generator
 
 from inference.engine import Found, Law, NumpyroEngine, library_call
 from inference.engines._numpyro import unconstrained
@@ -30,9 +31,7 @@ class BlackjaxPathfinder(NumpyroEngine, Law):
     extra: ClassVar[str] = "blackjax"
     begins: ClassVar[Profile | None] = None
 
-    def call(
-        self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Found:
+    def call(self, model: Model, data: xr.Dataset, rng: Generator, start: Values | None) -> Found:
         with library_call():
             from blackjax import pathfinder  # pyright: ignore[reportMissingImports]
 

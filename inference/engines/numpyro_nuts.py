@@ -9,6 +9,7 @@ from typing import ClassVar, final
 import jax
 import numpy as np
 import xarray as xr
+from numpy.random import Generator
 
 from inference.engine import Found, NumpyroEngine, Sampler, library_call
 from inference.engines._numpyro import started
@@ -24,9 +25,7 @@ class NumpyroNUTS(NumpyroEngine, Sampler):
 
     name: ClassVar[str] = "numpyro_nuts"
 
-    def call(
-        self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Found:
+    def call(self, model: Model, data: xr.Dataset, rng: Generator, start: Values | None) -> Found:
         from numpyro.infer import MCMC, NUTS
 
         with library_call():

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax.flatten_util import ravel_pytree
+from numpy.random import Generator
 
 from inference.engine import Found, PymcEngine, Sampler, library_call
 from inference.engines._numpyro import unconstrained
@@ -41,9 +42,7 @@ class NutpieNUTS(Sampler):
     language = derived(lambda self: self.program)
     begins: ClassVar[Profile | None] = None
 
-    def call(
-        self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Found:
+    def call(self, model: Model, data: xr.Dataset, rng: Generator, start: Values | None) -> Found:
         run: dict[str, Any] = {"draws": self.draws, "tune": self.warm_up, "chains": self.chains}
         run["cores"], seed = 1, PymcEngine.seed(rng)
         with library_call():

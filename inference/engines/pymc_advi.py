@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import xarray as xr
+from numpy.random import Generator
 
 from inference.engine import STEPS, Found, Law, PymcEngine, flat, library_call, rate_left
 from inference.method import derived
@@ -40,9 +41,7 @@ class PymcADVI(PymcEngine, Law):
         lambda self: "standard" if (self.family, self.schedule) == _USUAL else "thorough"
     )
 
-    def call(
-        self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Found:
+    def call(self, model: Model, data: xr.Dataset, rng: Generator, start: Values | None) -> Found:
         import pymc as pm
 
         drawn, losses = [], []

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import numpy as np
 import xarray as xr
+from numpy.random import Generator
 
 from inference.engine import Found, PymcEngine, library_call
 from inference.method import Kind, Profile
@@ -20,9 +20,7 @@ class PymcFindMAP(PymcEngine):
     kind: ClassVar[Kind] = "optimum"
     begins: ClassVar[Profile | None] = "standard"
 
-    def call(
-        self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Found:
+    def call(self, model: Model, data: xr.Dataset, rng: Generator, start: Values | None) -> Found:
         import pymc as pm
 
         with library_call(), model.pymc(data):

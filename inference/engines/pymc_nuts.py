@@ -9,6 +9,7 @@ from typing import ClassVar, final
 
 import numpy as np
 import xarray as xr
+from numpy.random import Generator
 
 from inference.engine import Found, PymcEngine, Sampler, library_call
 from inference.method import Profile
@@ -25,9 +26,7 @@ class PymcNUTS(PymcEngine, Sampler):
     name: ClassVar[str] = "pymc_nuts"
     begins: ClassVar[Profile | None] = "standard"
 
-    def call(
-        self, model: Model, data: xr.Dataset, rng: np.random.Generator, start: Values | None
-    ) -> Found:
+    def call(self, model: Model, data: xr.Dataset, rng: Generator, start: Values | None) -> Found:
         import pymc as pm
 
         with library_call(), model.pymc(data):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, final
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -57,6 +58,11 @@ class Laplace(Search):
         inverse = invert(model, target, jnp.asarray(mode), hessian)
         if inverse.problem or inverse.boundary.any():
             raise FitError(inverse.problem or "the posterior mode is on a boundary")
+        ends = mode + np.diag(2 * np.sqrt(np.diag(inverse.covariance)))
+        back = jax.vmap(lambda end: target.unconstrain(target.constrain(end)))(jnp.asarray(ends))
+        if not np.allclose(back, ends, rtol=0.01, atol=1.0):
+            told = "its Gaussian reaches to where float64 cannot tell a parameter from its limit"
+            raise FitError(f"the data determine too little: {told}")
         factor = np.linalg.cholesky(inverse.covariance)
         noise = rng.standard_normal((CHAINS, self.draws, target.size))
         draws = to_natural(target, mode + noise @ factor.T)

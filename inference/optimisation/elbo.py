@@ -44,8 +44,7 @@ def standard_points(rng: np.random.Generator, count: int, size: int) -> np.ndarr
     """Sobol points as standard normals, antithetic, with covariance exactly I, shape (count, k)."""
     half = count // 2
     # every coordinate has one point in each of `half` cells; in its middle, none is an outlier
-    cell = np.floor(qmc.Sobol(size, rng=rng).random(half) * half)
-    normal = ndtri((cell + 0.5) / half)
+    normal = ndtri((np.floor(qmc.Sobol(size, rng=rng).random(half) * half) + 0.5) / half)
     z = np.concatenate([normal, -normal])
     return np.linalg.solve(np.linalg.cholesky(z.T @ z / count), z.T).T
 

@@ -93,8 +93,7 @@ def _power_sums(y: Array, coefficients: Array) -> Array:
 def _feature_sums(coefficients: Array, features: Any) -> Array:
     """Σ_i P(j | row i) features_i by component, as two matrix products."""
     if len(coefficients) == 2:  # half the work
-        odds = features @ (coefficients[1] - coefficients[0])
-        second = jax.nn.sigmoid(odds) @ features
+        second = jax.nn.sigmoid(features @ (coefficients[1] - coefficients[0])) @ features
         return jnp.stack([features.sum(axis=0) - second, second])
     share = jax.nn.softmax(features @ coefficients.T, axis=1)
     # twice as fast by rows of the transpose, if that is really made first

@@ -154,8 +154,7 @@ class Gaussian(Model):
             return {"mu": mean, "sigma": y.std()}
         covariance = (y - mean).T @ (y - mean) / y.shape[0]
         scale = numbers.sqrt(numbers.diagonal(covariance))
-        correlation = covariance / (scale[:, None] * scale)
-        cholesky = numbers.linalg.cholesky(correlation)
+        cholesky = numbers.linalg.cholesky(covariance / (scale[:, None] * scale))
         return {"mean": mean, "scale": scale, "correlation_cholesky": cholesky}
 
     def sampling_moments(self, values: Values, n: int) -> tuple[Values, Values]:

@@ -230,8 +230,7 @@ def _helmert(data: xr.Dataset) -> tuple[Array, Array]:
     sums = jax.ops.segment_sum(y, group, num_segments=count.size)
     running = jnp.zeros(y.shape).at[order].set(jnp.cumsum(y[order]))
     before = running - y - (running[first] - y[first])[group]
-    safe = np.maximum(rank, 1)
-    contrast = np.sqrt(rank / (rank + 1.0)) * (y - before / safe)
+    contrast = np.sqrt(rank / (rank + 1.0)) * (y - before / np.maximum(rank, 1))
     leading = rank == 0
     contrast = jnp.where(leading, (sums / np.sqrt(count))[group], contrast)
     return contrast, jnp.where(leading, count[group].astype(float), 0.0)

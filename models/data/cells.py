@@ -28,32 +28,33 @@ _SAME = {
     **dict.fromkeys("\u200a\u202f\u205f\u3000", " "),
     **dict.fromkeys("\u2018\u2019\u02bc", "'"),
     **{"\u066b": ".", "\uff0e": ".", "\uff0c": ",", "\u066c": "'", "\uff0b": "+"},
-    **{"\uff05": "%", "\u066a": "%", "\u200e": "", "\u200f": "", "\ufeff": "", "\u200b": ""},
+    **{"\uff05": "%", "\u066a": "%"},
 }
 _SHARES = {"%": -2, "‰": -3}
 _CURRENCY = (
     "(?:[A-Z]{0,2}[$£¥\u20a0-\u20cf\uff04\uffe1\uffe5]|(?:USD|EUR|GBP|JPY|CHF|CNY|INR)(?= ))"
 )
 _CELL = re.compile(
-    rf"(?P<sign>[+-]?) ?(?P<before>{_CURRENCY})? ?(?P<minus>-?)"
+    rf"(?![+-]\W*-)(?P<sign>[+-]?) ?(?P<before>{_CURRENCY})? ?(?P<minus>-?)"
     r"(?P<digits>\d+(?:[ '.,]\d+)*[.,]?|[.,]\d+)(?:[eEdD](?P<power>[+-]?\d{1,4}))?"
-    r"(?P<after> ?(?:[^\W\d_]|[%‰$\"'\u00a2-\u00a5\u00b0\u00b5\u20a0-\u20cf])\S{0,15})?"
+    r"(?P<after> ?(?![xX]\d)(?:[^\W\d_]|[%‰$\"'\u00a2-\u00a5\u00b0\u00b5\u20a0-\u20cf])\S{0,15})?"
 )
 _DIGITS = {
     decimal: re.compile(
-        rf"(?P<whole>[1-9]\d{{0,2}}(?P<mark>[{thousands} '])\d{{3}}(?:(?P=mark)\d{{3}})*|\d*)"
+        rf"(?P<whole>[1-9]\d{{0,2}}(?P<mark>[{thousands} '])\d{{3}}(?:(?P=mark)\d{{3}})*|{more}\d*)"
         rf"(?:[{decimal}](?P<fraction>\d*))?"
     )
-    for decimal, thousands in (".,", ",.")
+    for decimal, thousands, more in ((".", ",", r"[1-9]\d?(?:,\d\d)+,\d{3}|"), (",", ".", ""))
 }
-"""A number by its decimal mark, its thousands separated by one mark throughout or by none."""
+"""A number by its decimal mark, its thousands separated by one mark throughout or by none, or as in
+India, 1,00,000."""
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ].*)?")
 _DOTTED = re.compile(r"[1-9]\d{0,2}(\.\d{3})+")
 _EXPONENT = re.compile("[eEdD]")
 """A mark of a number that is meant."""
 _CODES = {-1, -9, -(2**15), -(2**31), 2**15 - 1, 2**31 - 1}
-_FAR, _FEW = 2, 5
-"""A code is so many ranges away from the others; so few rows have no total."""
+_FAR, _NEAR, _FEW = 2, 0.5, 5
+"""A code is so many ranges away from others, or so few from 999 on; so few rows have no total."""
 
 
 @final
@@ -92,7 +93,7 @@ class Column(NamedTuple):
 
 def is_number(cell: str) -> bool:
     """Whether a cell is a number without a unit, with either decimal mark."""
-    found = _CELL.fullmatch(_plain(cell))
+    found = _written(_plain(cell))
     return found is not None and _unit(found) == ("", "")
 
 
@@ -123,11 +124,18 @@ def refuse_missing(cells: Cells, missing: np.ndarray) -> None:
         raise cells.error(int(np.argmax(missing)), told)
 
 
+def pointed(text: str) -> bool:
+    """Whether a cell is a number with a point that cannot separate thousands."""
+    found = _written(_plain(text)) if "." in text else None
+    return bool(found and (found["power"] or not _DOTTED.fullmatch(found["digits"])))
+
+
 def refuse_thousands(cells: Cells) -> None:
-    """Refuses a column of 1.234 in a file whose other numbers have decimal commas."""
-    dotted = {i: text.lstrip("+-") for i, text in enumerate(cells.texts) if "." in text}
-    if dotted and all(map(_DOTTED.fullmatch, dotted.values())):
-        raise _ambiguous(cells, next(iter(dotted)))
+    """Refuses a column of 1.234 in a file whose numbers may have, or do have, decimal commas."""
+    if not any(map(pointed, cells.texts)):
+        for i, text in enumerate(cells.texts):
+            if "." in text:
+                raise _ambiguous(cells, i)
 
 
 def _exactly(texts: Sequence[str], absent: np.ndarray) -> Column | None:
@@ -163,7 +171,7 @@ def _plain(cell: str) -> str:
 def _as_written(cells: Cells, absent: np.ndarray) -> Column:
     """The column by the one way in which people write all of its numbers; else as text."""
     plain = {i: _plain(cells.texts[i]) for i in np.flatnonzero(~absent).tolist()}
-    found = {i: match for i, text in plain.items() if (match := _CELL.fullmatch(text))}
+    found = {i: match for i, text in plain.items() if (match := _written(text))}
     units = Counter(map(_unit, found.values()))
     unit, count = units.most_common(1)[0] if units else (("", ""), 0)
     if 2 * count <= len(plain):
@@ -188,6 +196,14 @@ def _as_written(cells: Cells, absent: np.ndarray) -> Column:
     example = f"{cells.texts[first][:40]} is {values[first]:g}"
     notes = _notes(found, cells, unit, decimal, example)
     return Column(_narrowed(texts, values), notes, decimal)
+
+
+def _written(text: str) -> re.Match[str] | None:
+    """The parts of a number that can be read with one decimal mark at least; no ½ is a unit."""
+    found = _CELL.fullmatch(text)
+    if not found or _unit(found)[1][:1].isnumeric():
+        return None
+    return found if any(_number(found["digits"], mark) for mark in ".,") else None
 
 
 def _unit(found: re.Match[str]) -> tuple[str, str]:
@@ -246,8 +262,10 @@ def _no_number(cells: Cells, row: int) -> DataError:
 
 
 def _ambiguous(cells: Cells, row: int) -> DataError:
-    digits, point = (re.sub(r"[.,]", mark, cells.texts[row])[:40] for mark in ("", "."))
-    told = f": {cells.short(row)} may be {point} or {digits}; write which it is"
+    text = cells.texts[row][:40]
+    digits, point = (re.sub(r"[.,]", mark, text) for mark in ("", "."))
+    more = f"{point}0" if point == text else point
+    told = f": {cells.short(row)} may be {point} or {digits}; write {more} or {digits} everywhere"
     return cells.error(row, told)
 
 
@@ -274,20 +292,22 @@ def _text(cells: Cells, *, required: bool) -> Column:
 
 
 def _refuse_codes(cells: Cells, values: np.ndarray) -> None:
-    """Refuses 99, −999 and the like, where they lie far outside of all other values."""
+    """Refuses 99, −999 and the like apart from all other values, and −1 among those above 0."""
     known = np.unique(values[np.isfinite(values)])
     coded = np.array([_is_code(value) for value in known.tolist()], dtype=bool)
     if not coded.any() or np.count_nonzero(~coded) < 2:
         return
     low, high = known[~coded][[0, -1]]
-    far = known[coded & (np.maximum(low - known, known - high) > _FAR * (high - low))]
-    for i in np.flatnonzero(np.isin(values, far)).tolist():
+    ranges = np.where(np.abs(known) < 999, _FAR, _NEAR) * (high - low)
+    far = np.maximum(low - known, known - high) > ranges
+    negative = (known < 0) & (low >= (known >= -9))
+    for i in np.flatnonzero(np.isin(values, known[coded & (far | negative)])).tolist():
         text = cells.texts[i]
         if not _EXPONENT.search(text):
             count = int((values == values[i]).sum())
             raise cells.error(
                 i,
-                f": {text} in {count} of {values.size} rows, far outside of the rest ({low:g} … "
+                f": {text} in {count} of {values.size} rows, apart from the rest ({low:g} … "
                 f"{high:g}): a code for missing? Then delete those rows, or choose other columns "
                 f"with --column; if it is a number, write {text}e0",
             )

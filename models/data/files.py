@@ -8,12 +8,13 @@ editor.
 from __future__ import annotations
 
 import io
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from models.data.cells import Cells, read_column, refuse_missing, refuse_thousands
+from models.data.cells import Cells, pointed, read_column, refuse_missing, refuse_thousands
 from models.data.opening import contents
 from models.data.text import refuse_total, sheet
 from models.errors import DataError, listing
@@ -122,6 +123,8 @@ def _read_text(path: Path, raw: bytes, columns: tuple[str, ...]) -> pd.DataFrame
     }
     read = {name: read_column(cells[name], required=name in columns) for name in wanted}
     commas = any(column.decimal == "," for column in read.values())
+    if "separated by semicolons" in found.notes:  # as in countries of decimal commas
+        commas = commas or not any(map(pointed, chain(*rows)))
     told: dict[str, list[str]] = {}
     for name, column in read.items():
         if commas and column.decimal != "," and column.values.dtype != object:

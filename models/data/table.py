@@ -141,8 +141,7 @@ def _from_mapping(data: Mapping[Any, Any], name: str) -> Table:
         raise DataError(f"{name}: columns differ in length ({listed}); expected one length")
     columns = {key: next(iter(part.columns.values())) for key, part in parts.items()}
     index = next((part.index for part in parts.values() if part.index is not None), None)
-    rows = next(iter(lengths.values()), 0)
-    return Table(columns, True, index, (rows, len(columns)))
+    return Table(columns, True, index, (next(iter(lengths.values()), 0), len(columns)))
 
 
 def _named(labels: Iterable[Any], columns: Iterable[Any], name: str) -> tuple[dict[str, Any], bool]:

@@ -45,9 +45,13 @@ _OTHERS = {
     b"%PDF": "a PDF file",
 }
 _TOTAL = re.compile(
-    r"((grand|sub)[ -]?)?(total|totals|sum|sums|mean|average|summe|gesamt|somme|moyenne|totaal)\W*",
+    r"((grand|sub)[ -]?)?(totals?|sums?|mean|median|average|summe|gesamt|insgesamt|mittelwert|"
+    r"durchschnitt|somme|moyenne|totaal|suma|promedio)\W*",
     re.IGNORECASE,
 )
+_COMMENT = re.compile(r" *#(?!N/A|[A-Z]+(/0)?[!?])")
+"""Not `#N/A`, `#DIV/0!` and the like, which are cells without a number."""
+_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200e\u200f\u2060\ufeff"))
 _GROUPS = re.compile(r"\d{1,3}( \d{3})+")
 _SPACED = re.compile(r'("[^"\r\n]*")|[ \t]+(?=[\r\n]|\Z)|(?<![^\r\n])[ \t]+|([ \t]+)')
 """A quoted cell; spaces at an end of a line; those between cells."""
@@ -116,13 +120,13 @@ def sheet(path: Path, raw: bytes) -> Sheet:
 
 
 def refuse_total(path: Path, rows: list[Row]) -> None:
-    """Refuses a last row that is labelled as a total or a mean of those above."""
-    names, *above, last = (row.cells for row in rows)
-    for j, cell in enumerate(last if above else ()):
-        if _TOTAL.fullmatch(cell) and cell not in [row[j] for row in above]:
+    """Refuses rows, half of all at most, that are labelled as a total or a mean of others."""
+    for j, name in enumerate(rows[0].cells):
+        found = [row for row in rows[1:] if row.cells[j] and _TOTAL.fullmatch(row.cells[j])]
+        if found and 2 * len(found) < len(rows):
             raise DataError(
-                f"{path}:{rows[-1].line}:{j + 1}: column {names[j]!r}: is the last row, labelled "
-                f"{cell!r}, a summary of those above? Delete it, or give it another label"
+                f"{path}:{found[0].line}:{j + 1}: column {name!r}: is the row labelled "
+                f"{found[0].cells[j]!r} a summary of others? Delete it, or give it another label"
             )
 
 
@@ -150,7 +154,7 @@ def _decoded(path: Path, raw: bytes) -> tuple[str, list[str]]:
     end = "CR LF" if "\r\n" in text else "CR" if "\r" in text else ""
     if end and (note or end == "CR"):
         note += f"{', ' if note else 'with '}lines that end in {end}"
-    return text, [*notes, note] if note else notes
+    return text.translate(_INVISIBLE), [*notes, note] if note else notes
 
 
 def _decompressed(path: Path, raw: bytes) -> bytes:
@@ -188,7 +192,7 @@ def _parsed(
         nonlocal number, start, fresh
         for line in io.StringIO(text, newline=""):
             number += 1
-            if fresh and comments and line.lstrip(" ").startswith("#"):
+            if fresh and comments and _COMMENT.match(line):
                 found.hidden.append(number)
                 continue
             start, fresh = (number if fresh else start), False
@@ -277,17 +281,13 @@ def _trim(found: Sheet) -> None:
 
 
 def _trim_ends(found: Sheet, separator: str) -> None:
-    """Leaves out a separator at the end of every line; names a first column of row names."""
-    names, rows = (found.rows[0].cells, found.rows[1:]) if found.rows else ([], [])
-    widths = {len(row.cells) for row in rows}
-    if len(widths) != 1 or (width := widths.pop()) < 2:
-        return
-    short = len(names) == width - 1
-    last = {row.cells[-1] for row in rows}
-    if last == {""} and (short or (len(names) == width and not names[-1])):
-        found.rows = [Row(row.line, row.cells[: width - 1]) for row in found.rows]
-        found.notes.append("without the separator at the end of every line")
-    elif short and separator != ",":  # as R writes it
+    """Leaves out separators after the last column; names a first column of row names."""
+    used = max((j for row in found.rows for j, cell in enumerate(row.cells, 1) if cell), default=0)
+    if any(len(row.cells) > max(used, 1) for row in found.rows):
+        found.rows = [Row(row.line, row.cells[:used]) for row in found.rows]
+        found.notes.append("without the separators after the last column")
+    names, *rows = [row.cells for row in found.rows] or [[]]
+    if separator != "," and {len(cells) for cells in rows} == {len(names) + 1}:  # as R writes it
         names.insert(0, "")
         found.notes.append("with row names before the first column")
 

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.errors import ConfigError, DataError, ModelError, did_you_mean
+from models.data.files import opened
+from models.errors import ConfigError, DataError, ModelError, did_you_mean, shown
 from models.programs.adopted.arguments import called, columns, on_jax_arrays, replaced, source
 from models.programs.adopted.functions import Adopted
 from models.programs.adopted.model import AdoptedModel
@@ -21,6 +22,7 @@ from models.programs.adopted.own import Own
 from models.programs.adopted.pair import pair
 from models.programs.adopted.program import UserProgram, program_of
 from models.programs.precision import float64
+from models.settings import sequence
 from models.spec import Arrays
 
 
@@ -40,7 +42,7 @@ def adopt(
         pymc: a built `pm.Model`, or a function of the data that returns one.
         numpyro: a NumPyro function of the data.
         data: a mapping or frame, whose names are the functions' arguments; or an array for a
-            function of one argument; None if the programs hold their data.
+            function of one argument; a file by its path; None if the programs hold their data.
         names: which name of one program is which of the other.
         latent: variables to integrate out by Laplace's method.
         likelihood: factors or potentials that belong to the likelihood; found out by changing the
@@ -54,6 +56,12 @@ def adopt(
         DataError: an argument is neither numbers nor labels.
         ModelError: a program cannot be evaluated; says which site is to blame.
     """
+    if not isinstance(names, Mapping | None):
+        raise ConfigError(f"names is {shown(names)}; expected names={{'a': 'alpha'}}")
+    latent = sequence("latent", latent, str, "('z',)")
+    if likelihood is not None:
+        likelihood = sequence("likelihood", likelihood, str, "('term',)")
+    data = opened(data)
     given = {"numpyro": numpyro, "pymc": pymc}  # in this order: the first is read by default
     calls = {name: _function(name, own) for name, own in given.items() if own is not None}
     if not calls:
@@ -61,7 +69,7 @@ def adopt(
     if names and len(calls) < 2:
         raise ConfigError("names= is for two programs of your own: pass pymc= and numpyro=")
     built = pymc is not None and not callable(pymc)
-    own = _own(_Recipe(calls, built, names, tuple(latent), likelihood), data)
+    own = _own(_Recipe(calls, built, names, latent, likelihood), data)
     texts = [
         source(own.calls[name]) or repr((program.sites, program.factors, list(program.observed)))
         for name, program in own.adopted.programs.items()
@@ -87,11 +95,15 @@ def _own(recipe: _Recipe, data: Any) -> Own:
 
 
 def _missing(arrays: Arrays) -> str:
-    """The first of the data that has missing values, in words; "" if none has."""
+    """The first of the data that has missing or infinite values, in words; "" if none has."""
     for name, array in arrays.items():
-        if array.dtype.kind == "f" and (count := int(np.isnan(array).sum())):
-            first = int(np.argwhere(np.isnan(array))[0][0])
-            return f"{name} has {count} missing of {array.size} values (first in row [{first}])"
+        gone = np.atleast_1d(~np.isfinite(array)) if array.dtype.kind == "f" else np.zeros(1, bool)
+        if count := int(gone.sum()):
+            kind, first = (
+                "missing" if np.isnan(array).any() else "infinite",
+                np.argwhere(gone)[0][0],
+            )
+            return f"{name} has {count} {kind} of {array.size} values (first in row [{first}])"
     return ""
 
 
@@ -133,6 +145,8 @@ class _Recipe:
         call = self.calls[language]
         program = program_of(language, partial(called, call, given, arrays), built=self.built)
         _refuse_forgotten(call, program, arrays)
+        if not program.size:
+            raise ModelError(f"the {language} program has no parameter: sample what is to be found")
         return program
 
     def _factors(

@@ -166,8 +166,7 @@ def units(model: Model, data: xr.Dataset) -> int:
     """N, the number of exchangeable units."""
     if isinstance(model, HasUnits):
         return int(np.max(model.units(data))) + 1
-    first = next(iter(data.data_vars.values()))
-    return int(first.shape[0])
+    return int(next(iter(data.data_vars.values())).shape[0])
 
 
 def per_unit(model: Model, data: xr.Dataset, terms: Sequence[Array]) -> Array:

@@ -46,8 +46,7 @@ def write(study: Study, out: Path, command: str) -> Path:
             if set(row) == set(COLUMNS) and (row["study"], row["model"]) != (study.name, title)
         ]
         put(stage, {"study.csv": csv_text(COLUMNS, [*others, *_rows(study, title)])})
-        overview = (out / "index.html").is_file()
-        own = study_page(study, command, overview=overview)
+        own = study_page(study, command, overview=(out / "index.html").is_file())
         put(stage, {page: own, "studies.html": studies_page(out, stage, command)})
     return out / page
 

@@ -61,8 +61,7 @@ def _value(discriminator: eqx.nn.MLP, real: Array, drawn: Array) -> Array:
 
 def _game(players: Players, key: Array, real: Array) -> Array:
     """One loss whose gradients are each player's own: the other is held fixed in each term."""
-    z = jax.random.normal(key, (real.shape[0], _LATENT))
-    drawn = jax.vmap(players.generator)(z)
+    drawn = jax.vmap(players.generator)(jax.random.normal(key, (real.shape[0], _LATENT)))
     free, fixed = eqx.partition(players.discriminator, eqx.is_inexact_array)
     held = eqx.combine(jax.lax.stop_gradient(free), fixed)
     judge = jax.vmap(lambda x: held(x)[0])

@@ -6,6 +6,7 @@ called `data` or `df`, or the only one of a program, that is no name of the data
 
 import inspect
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import wraps
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from models.data.cells import is_number
 from models.data.column import extreme
 from models.errors import ConfigError, DataError, did_you_mean
 
@@ -27,18 +29,28 @@ def columns(data: Any, *programs: Callable[..., Any]) -> dict[str, np.ndarray]:
 
     Raises:
         ConfigError: one array, and a program has several arguments.
-        DataError: numbers are too large or too small to compute with.
+        DataError: there are no rows, or values are of different lengths, numbers that are text, or
+            too large or too small to compute with.
     """
     if data is None:
         return {}
-    if isinstance(data, Mapping) or hasattr(data, "columns"):
-        items = {name: data[given] for name, given in names_of(data).items()}
-    else:
-        items = {_only_argument(programs, data): data}
-    arrays = {name: as_numbers(value) for name, value in items.items()}
-    for name, array in arrays.items():
+    if hasattr(data, "collect"):
+        raise DataError("the frame is lazy: collect it, as data.collect()")
+    items, arrays = names_of(data), dict[str, np.ndarray]()
+    if len(items) < len(getattr(data, "columns", ())):
+        raise DataError("two columns of the frame have one name: rename one")
+    named = isinstance(data, Mapping) or hasattr(data, "columns")
+    given = {name: data[key] for name, key in items.items()}
+    for name, column in (given if named else {_only_argument(programs, data): data}).items():
+        if column is None:
+            continue
+        try:
+            arrays[name] = array = as_numbers(column)
+        except ValueError as error:
+            raise DataError(f"{name}: {error}") from error
         numbers = array[np.isfinite(array)] if array.dtype.kind in "iuf" else np.empty(0)
-        if problem := extreme(numbers):
+        empty = "has no rows; expected one at least" if 0 in array.shape[:1] else ""
+        if problem := empty or extreme(numbers):
             raise DataError(f"{name} {problem}")
     return arrays
 
@@ -58,7 +70,9 @@ def _only_argument(programs: tuple[Callable[..., Any], ...], data: Any) -> str:
 
 
 def as_numbers(column: Any) -> np.ndarray:
-    """An array of numbers; strings and categories as indices of their sorted labels."""
+    """An array of numbers, NaN where masked; text and categories as indices of sorted labels."""
+    if isinstance(column, np.ma.MaskedArray):
+        column = np.ma.filled(column.astype(float), np.nan) if column.mask.any() else column.data
     array = np.asarray(column)
     if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(int).max:
         return array.astype(object)  # which is refused by name
@@ -73,6 +87,13 @@ def as_numbers(column: Any) -> np.ndarray:
             return found if found.dtype.kind in "biuf" else array.astype(float)
         except (TypeError, ValueError):
             return array
+    if decimals := [
+        x for x in labels.astype(str) if is_number(x) and not x.lstrip("+-").isdecimal()
+    ]:
+        raise ValueError(
+            f"numbers such as {str(decimals[0])!r} are text among {labels.size} labels: "
+            "correct what is no number, and convert it to floats"
+        )
     return np.searchsorted(labels, array.astype(str)).astype(np.int64)
 
 
@@ -103,13 +124,13 @@ def called(program: Callable[..., Any], data: Any, arrays: Mapping[str, np.ndarr
         if parameter.kind is parameter.VAR_KEYWORD:
             given |= {key: value for key, value in arrays.items() if key not in given}
         elif name in arrays:
-            given[name] = _checked(name, arrays[name])
+            given[name] = _checked(name, arrays[name]).copy()  # a program may write into it
         elif name in ("data", "df") and data is not None:
-            given[name] = data
+            given[name] = deepcopy(data)
         elif parameter.default is parameter.empty and parameter.kind != parameter.VAR_POSITIONAL:
             missing.append(name)
     if len(missing) == 1 and not given and data is not None:
-        given[missing[0]], missing = data, []
+        given[missing[0]], missing = deepcopy(data), []
     if missing:
         hints = "".join(did_you_mean(name, list(arrays)) for name in missing if arrays)
         hints = hints or " Give them with data= or --data."

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from models.data.dataset import as_dataset
-from models.errors import ConfigError, ModelError, did_you_mean, shown
+from models.errors import ConfigError, ModelError, did_you_mean
 from models.programs.adopt import adopt
 from models.programs.adopted.arguments import columns
 from models.programs.adopted.model import AdoptedModel
@@ -48,8 +48,7 @@ def reason_to_adopt(model: Model, data: xr.Dataset) -> str:
     if sized:
         return f"{', '.join(sized)} has a value for each row"
     try:
-        start = model.start(np.random.default_rng(0), data)
-        sites = numpyro_trace(model, data, start)
+        sites = numpyro_trace(model, data, model.start(np.random.default_rng(0), data))
         program = pymc_program(model, data)
     except Exception:  # a user's program: the gate names what is wrong with it, and where
         return ""
@@ -129,8 +128,6 @@ def chosen(
     latent = sequence("latent", latent, str, "('z',)")
     if likelihood is not None:
         likelihood = sequence("likelihood", likelihood, str, "('term',)")
-    if not isinstance(programs["names"], Mapping | None):
-        raise ConfigError(f"names is {shown(programs['names'])}; expected names={{'a': 'alpha'}}")
     parts: dict[str, Any] = {"latent": latent, "likelihood": likelihood}
     if model is None:
         return adopt(**programs, data=data, **parts)

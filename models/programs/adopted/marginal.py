@@ -166,13 +166,11 @@ class LaplaceMarginal:
 
     def _by_group(self, z: Array, theta: Array) -> Array:
         """log p(x_g, z_g | θ) in the coordinates of z, shape (G,)."""
-        u = self.whole(theta, z)
-        terms, rows = self._at(u, self._observed)
+        terms, rows = self._at(self.whole(theta, z), self._observed)
         if self._cut is None:
             own = [part[name] for part in (terms.prior, terms.jacobians) for name in self._latent]
             own += [terms.factors[name] for name in self._tied]
-            priors = sum(jnp.sum(term) for term in own)
-            return jnp.reshape(jnp.sum(rows) + priors, (1,))
+            return jnp.reshape(jnp.sum(rows) + sum(jnp.sum(term) for term in own), (1,))
         found = jnp.zeros(len(self._blocks)).at[self._cut.row].add(rows)
         for name, group in self._cut.prior.items():
             found = found.at[group].add(terms.prior[name])
@@ -190,8 +188,7 @@ class LaplaceMarginal:
             direction = jnp.zeros(z.size).at[jnp.asarray(self._blocks)[:, place]].set(1.0)
             return jax.jvp(lambda at: slope(at, theta), (z,), (direction,))[1][self._blocks]
 
-        columns = jax.vmap(column)(jnp.arange(self._blocks.shape[1]))
-        return -jnp.moveaxis(columns, 0, -1)
+        return -jnp.moveaxis(jax.vmap(column)(jnp.arange(self._blocks.shape[1])), 0, -1)
 
     def mode(self, theta: Array) -> Array:
         """ẑ(θ), differentiable twice."""

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from jax import Array
 
-from models.errors import ConfigError, ModelError, did_you_mean
+from models.errors import ConfigError, ModelError, did_you_mean, shown
 from models.programs.adopted.arguments import source
 from models.programs.adopted.functions import functions
 from models.programs.adopted.own import Own
@@ -92,11 +92,17 @@ class AdoptedModel(Model):
             if name not in shapes:
                 raise ConfigError(f"truth: there is no {name!r}.{did_you_mean(name, shapes)}")
             if np.shape(value) != shapes[name]:
-                raise ConfigError(
-                    f"truth: {name} has shape {np.shape(value)}; expected {shapes[name]}"
-                )
+                told = f"has shape {np.shape(value)}; expected {shapes[name]}"
+                raise ConfigError(f"truth: {name} {told}")
         rest = {} if set(values) == set(shapes) else self._own.mode
-        return {n: jnp.asarray(values[n] if n in values else rest[n], float) for n in shapes}
+        point = {n: jnp.asarray(values[n] if n in values else rest[n], float) for n in shapes}
+        try:
+            inside = np.isfinite(self.adopted.named.unconstrain(point)).all()
+        except ValueError:  # NumPyro validates the arguments of its laws
+            inside = False
+        if not inside:
+            raise ConfigError(f"truth: {shown(dict(values))} holds what no prior can draw")
+        return point
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -11,6 +11,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, final
 
@@ -74,12 +75,22 @@ class NumpyroProgram(UserProgram):
     ) -> None:
         """Refuses programs that have no density, or none that could be evaluated."""
         if not trace:
-            raise ModelError("the NumPyro program samples nothing: pass a PyMC model as pymc=")
+            told = "use no generator or async function, and pass a PyMC model as pymc="
+            raise ModelError(f"the NumPyro program samples nothing when it is called: {told}")
         if not seen and not self.factors:
             raise ModelError(
                 f"the NumPyro program observes nothing, {', '.join(hidden) or 'no site'} is "
                 "latent: pass the data to `obs=`, and name the argument in data="
             )
+        for name, site in seen.items():
+            law, given = site["fn"].shape(), jnp.shape(site["value"])
+            aligned = zip_longest(law[::-1], given[::-1], fillvalue=1)
+            unequal = [(n, m) for n, m in aligned if n != m]
+            if len({n > m for n, m in unequal}) > 1 or any(min(both) > 1 for both in unequal):
+                raise ModelError(
+                    f"{name} is observed with shape {given} and its law has shape {law}; expected "
+                    "one shape, or each value would meet each row: give both the same dimensions"
+                )
         for name, site in trace.items():
             if site["type"] == "plate" and site["args"][1] not in (None, site["args"][0]):
                 raise ModelError(
@@ -130,8 +141,7 @@ class NumpyroProgram(UserProgram):
                 return value
             return _unconstrain_reparam(parts, site) if site["type"] == "sample" else None
 
-        program = handlers.seed(self._bound, 0)
-        trace = _traced(program, observed, substitute_fn=substitute)
+        trace = _traced(handlers.seed(self._bound, 0), observed, substitute_fn=substitute)
         for name in self.names:
             if found := trace.pop(f"_{name}_log_det", None):
                 jacobians[name] = jnp.sum(found["fn"].log_prob(found["value"]))

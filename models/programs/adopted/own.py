@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from jax import Array
 
-from models.errors import ModelError, told
+from models.errors import ModelError, listing, told
 from models.programs.adopted.arguments import called, label_names, names_of, replaced
 from models.programs.adopted.functions import Adopted, Rows, functions, rows_of
 from models.programs.adopted.labels import Exchange, exchange
@@ -86,16 +86,18 @@ class Own:
                 dims[array.shape.index(self.rows.count)] = "row"
             # a dim of the parameters of the same name has labels of its own
             variables[f"{name}_index" if name in coords else name] = (tuple(dims), array)
-        names = names_of(self.given)
+        names, numbered = names_of(self.given), list[str]()
         for name in (name for name in numbers if name in names):
             column: Any = self.given[names[name]]
             labels = label_names(column)
             if labels is not None and f"{name}_label" not in coords:
                 coords |= dict.fromkeys((f"{name}_label", *self._indexed(name)), labels)
+                numbered.append(f"{name} is 0, 1, … for {listing(labels.tolist(), 4)}")
             if hasattr(column, "columns"):
                 coords[f"{name}_dim_1"] = np.array(list(map(str, column.columns)))
-        read = getattr(self.given, "attrs", {}).get("read")
-        return xr.Dataset(variables, coords, {"read": read} if read else None)
+        read = getattr(self.given, "attrs", {}).get("read", "")
+        attrs = {"read": read, "labels": "; ".join(numbered)}
+        return xr.Dataset(variables, coords, {key: text for key, text in attrs.items() if text})
 
     def _indexed(self, name: str) -> list[str]:
         """The axes of parameters that a column of labels indexes and that have another name."""

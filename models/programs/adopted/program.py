@@ -8,6 +8,7 @@ parameters, so θ(u) is found anew at every point; nothing is frozen.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -216,6 +217,10 @@ class UserProgram(ABC):
             value, gradient = self._values_and_gradients(jnp.asarray(points))
             fine = np.isfinite(value) & np.isfinite(gradient).all(axis=1)
             if fine.any():
+                again = jax.jit(lambda u: self.log_joint(u))(jnp.asarray(points[fine][0]))
+                if not np.isclose(again, value[fine][0], rtol=1e-4, atol=1e-3):
+                    told = "changes from call to call; leave out counters and random numbers"
+                    raise ModelError(f"the density of the {self.language} program {told}")
                 return points[fine]
         raise ModelError(
             f"the {self.language} program has no finite density at any of "
@@ -224,7 +229,8 @@ class UserProgram(ABC):
 
     def _culprits(self, rng: np.random.Generator) -> str:
         """The sites whose terms are not finite at a point, in words."""
-        terms = self.at(jnp.asarray(rng.uniform(-1, 1, self.size)))
+        with warnings.catch_warnings(action="ignore"):  # of values that are told here
+            terms = self.at(jnp.asarray(rng.uniform(-1, 1, self.size)))
         found = []
         for group in (terms.prior, terms.likelihood, terms.factors):
             for name, term in group.items():
