@@ -114,8 +114,8 @@ def graded(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> l
 
 
 def worst_of(grades: Iterable[Grade]) -> Grade:
-    """The grade of the quantity that a method gets most wrong."""
-    return max(grades, key=lambda grade: grade.badness)
+    """The grade of the quantity that is got most wrong; of equal ones, one with an interval."""
+    return max(grades, key=lambda one: (one.badness[0], not isnan(one.holds), one.gap))
 
 
 def as_table(rows: Sequence[Grade]) -> xr.Dataset:

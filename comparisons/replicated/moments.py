@@ -1,12 +1,8 @@
-"""Streaming summaries of columns over replicates: moments and quantiles, in fixed memory.
+"""Streaming summaries of columns over replicates: their moments, in fixed memory.
 
-Moments are sums of powers about the mean up to the fourth, with covariances.  Quantiles come from
-counts in bins of |x| whose ends grow by the factor γ, so that any quantile is known to the relative
-error (γ − 1)/(γ + 1) whatever the scale of x.  Counts are integers: their sums are exact in any
-order.
-References: Pébay (2008), Formulas for Robust, One-Pass Parallel Computation of Covariances and
-Arbitrary-Order Statistical Moments, SAND2008-6212; Masson, Rim & Lee (2019), DDSketch, Proc. VLDB
-Endow. 12.
+Moments are sums of powers about the mean up to the fourth, with covariances.
+Reference: Pébay (2008), Formulas for Robust, One-Pass Parallel Computation of Covariances and
+Arbitrary-Order Statistical Moments, SAND2008-6212.
 """
 
 from collections.abc import Sequence
@@ -14,16 +10,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-_GROWTH = 1.01
-"""γ."""
-_ENDS = round(np.log(1e12) / np.log(_GROWTH))
-"""Bins of |x| on either side of 1; what is beyond 10^∓12 counts in the last ones."""
-_SPAN = 4 * _ENDS + 3
-"""Bins of a column: of negative numbers, of 0 and of positive ones."""
-
 
 class Moments(NamedTuple):
-    """Columns over replicates: sums of powers about the mean, and counts of a quantile sketch.
+    """Columns over replicates: sums of powers about the mean.
 
     Rows with a NaN are left out, and counted; rows of +∞ were not asked for, and are not.
     """
@@ -36,13 +25,10 @@ class Moments(NamedTuple):
     third: np.ndarray
     """Empty of columns by level, as is the fourth."""
     fourth: np.ndarray
-    bins: np.ndarray
-    """Bins of the sketch that are not empty, those of column j from j · _SPAN; none without."""
-    counts: np.ndarray
 
     @classmethod
-    def of(cls, rows: np.ndarray, *, sketch: bool = False) -> Self:
-        """The moments of an array with one row per replicate; with a sketch for quantiles if asked.
+    def of(cls, rows: np.ndarray) -> Self:
+        """The moments of an array with one row per replicate.
 
         Its shape is (R,) or (R, m); or (R, m, levels), of which no two are studied together.
         """
@@ -51,18 +37,16 @@ class Moments(NamedTuple):
         good = rows[np.isfinite(rows).all(axis=1)]
         left_out = len(rows) - len(good) - int(np.isposinf(rows).all(axis=1).sum())
         mean = good.mean(axis=0) if len(good) else np.zeros(rows.shape[1])
-        away, counted = good - mean, _counted(good) if sketch else np.empty((2, 0), int)
+        away = good - mean
         powers = [(away**2).sum(axis=0), *np.empty((2, 0))]
         if not by_level:
             powers = [away.T @ away, (away**3).sum(axis=0), (away**4).sum(axis=0)]
-        return cls(len(good), left_out, mean, *powers, *counted)
+        return cls(len(good), left_out, mean, *powers)
 
     @classmethod
     def read(cls, parts: Sequence[Any]) -> Self:
         """From what `plain` gave."""
-        kinds = [float] * 4 + [int] * 2
-        arrays = [np.asarray(part, kind) for part, kind in zip(parts[2:], kinds, strict=True)]
-        return cls(parts[0], parts[1], *arrays)
+        return cls(parts[0], parts[1], *(np.asarray(part, float) for part in parts[2:]))
 
     @property
     def plain(self) -> list[Any]:
@@ -78,10 +62,7 @@ class Moments(NamedTuple):
         mean = self.mean + (other.mean - self.mean) * other.replicates / n
         both = zip(self._about(mean), other._about(mean), strict=True)
         second, third, fourth = (one + its for one, its in both)
-        bins, place = np.unique(np.concatenate([self.bins, other.bins]), return_inverse=True)
-        counts = np.zeros(bins.size, int)
-        np.add.at(counts, place, np.concatenate([self.counts, other.counts]))
-        return type(self)(n, left_out, mean, second, third, fourth, bins, counts)
+        return type(self)(n, left_out, mean, second, third, fourth)
 
     def _about(self, place: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The sums of powers about another place than the mean."""
@@ -114,31 +95,3 @@ class Moments(NamedTuple):
         with np.errstate(invalid="ignore", divide="ignore"):  # a constant has none
             kurtosis = self.fourth * self.replicates / np.diag(self.second) ** 2
         return np.sqrt(np.maximum(kurtosis - 1, 0) / self.replicates)
-
-    def quantile(self, which: int, level: float) -> tuple[float, float]:
-        """A quantile of a column from its sketch, and its standard error.
-
-        The error is half the distance between the quantiles at `level` ± √(p (1 − p)/R), together
-        with the width of a bin.
-        """
-        first, last = np.searchsorted(self.bins, (which * _SPAN, (which + 1) * _SPAN))
-        below = self.counts[first:last].cumsum()
-        aside = np.sqrt(level * (1 - level) / self.replicates)
-        ranks = np.clip(np.array([level, level - aside, level + aside]), 0, 1) * self.replicates
-        bins = self.bins[first:last][np.searchsorted(below[:-1], ranks)] - which * _SPAN
-        value, low, high = _middle(bins - (_SPAN - 1) // 2)
-        return float(value), float(np.hypot((high - low) / 2, (_GROWTH - 1) / 2 * value))
-
-
-def _counted(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The bins that rows are in, over all columns, and how many are in each."""
-    with np.errstate(divide="ignore"):
-        power = np.log(np.abs(rows)) / np.log(_GROWTH)
-    size = np.clip(np.ceil(power), -_ENDS, _ENDS) + _ENDS + 1
-    bins = (np.sign(rows) * size).astype(int) + (_SPAN - 1) // 2
-    return np.unique(bins + _SPAN * np.arange(rows.shape[1]), return_counts=True)
-
-
-def _middle(bins: np.ndarray) -> np.ndarray:
-    """The number with the same relative distance from both ends of a bin; of 0, 0."""
-    return np.sign(bins) * 2 / (_GROWTH + 1) * _GROWTH ** (np.abs(bins) - _ENDS - 1.0)

@@ -11,7 +11,7 @@ from math import isnan, nan
 from typing import NamedTuple, final
 
 from comparisons.claims import GATE
-from comparisons.grades import MARKS, Grade
+from comparisons.grades import MARKS, Grade, worst_of
 from comparisons.policy import INTERVAL, POSTERIOR, PULL
 from comparisons.reference import exact_posterior, reference, scalars
 from comparisons.report.formats import listed, number, percent, readable, seconds, with_error
@@ -124,7 +124,7 @@ def first_screen(
         held = f"reference: {label(against)}, passed its checks"
         if note := fits[against].record.attrs.get("note"):  # few of its transitions diverged
             above.append(f"{label(against)}: {note}")
-        worst = {n: _worst(own) for n, own in groupby(grades, lambda grade: grade.method)}
+        worst = {n: worst_of(own) for n, own in groupby(grades, lambda grade: grade.method)}
         missed = [v for v in verdicts.get("own_target", ()) if v.outcome == "DIFFER"]
         off = {v.method: v.cause or "it misses its own target" for v in reversed(missed)}
         told = _sentence(fits, worst, off)
@@ -135,11 +135,6 @@ def first_screen(
     lines = _lines(fits, numbers, shown, judged, grouped=against is not None)
     warned, noted = (tuple(map(readable, some)) for some in (above, notes))
     return FirstScreen(title, held, readable(told), warned, tuple(shown), tuple(lines), noted)
-
-
-def _worst(grades: Iterable[Grade]) -> Grade:
-    """The grade of the quantity that is got most wrong; of equal ones, one with an interval."""
-    return max(grades, key=lambda one: (one.badness[0], not isnan(one.holds), one.gap))
 
 
 def _notes(
@@ -292,7 +287,7 @@ def _sentence(fits: Iterable[Method], worst: Mapping[str, Grade], off: Mapping[s
     for method in cheap:
         grade, name = worst[label(method)], _called(method)
         if label(method) not in off:
-            found[name] = _worst([found.get(name, grade), grade])
+            found[name] = worst_of([found.get(name, grade), grade])
     if not cheap:
         return "No cheap method was fitted that could be judged."
     if not found:

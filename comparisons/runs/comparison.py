@@ -83,15 +83,11 @@ class Comparison:
         return graded(self.case.model, self.case.data, self.case.estimates())
 
     @property
-    def _failed(self) -> dict[str, str]:
-        return {label(method): reason for method, reason in self.case.failures.items()}
-
-    @property
     def first_screen(self) -> FirstScreen:
         """The first screen: may the cheap answer be used on these data."""
         title = f"{self.case.model.name} · {self.case.data_name}"
         given = (self.case.estimates(), self.claims, self._grades)
-        return first_screen(self.case.model, title, *given, failures=self._failed)
+        return first_screen(self.case.model, title, *given, failures=self.case.failed)
 
     def table(self) -> pd.DataFrame:
         """One row for each method and parameter, in the units of the data.
@@ -113,7 +109,7 @@ class Comparison:
 
     def engines(self) -> pd.DataFrame:
         """One row for each library's own fit: how far from its own target, its grade, its cost."""
-        rows = engines(self.case.estimates(), self._failed, self.claims, self._grades)
+        rows = engines(self.case.estimates(), self.case.failed, self.claims, self._grades)
         return pd.DataFrame(rows, columns=list(ENGINE)).set_index("engine")
 
     def verdicts(self) -> pd.DataFrame:

@@ -2,8 +2,7 @@
 
 Batches are kept as they finish, so that a study that was killed goes on and ends with the same
 numbers; their summaries are merged in the order of the replicates, so that any number of replicates
-needs no more memory than one batch.  Of the columns that a study names in `SKETCHED`, quantiles are
-kept too.
+needs no more memory than one batch.
 """
 
 import inspect
@@ -240,7 +239,6 @@ def _fill(
 ) -> None:
     """Adds the batches of a round to the sums, from the store where they are there."""
     source = description(module, setting)
-    sketched = vars(module).get("SKETCHED", ())
     if keep is not None:  # of these settings, seed and code alone
         keep = keep[0], f"{keep[1]}/{digest(source)[:12]}"
     total = sum(work.stop - work.start for work in works)
@@ -255,7 +253,7 @@ def _fill(
     if done:
         progress("kept from before", done, total)
     for work, (arrays, failures) in workers.measured(missing):
-        columns = {name: Moments.of(x, sketch=name in sketched) for name, x in arrays.items()}
+        columns = {name: Moments.of(x) for name, x in arrays.items()}
         if keep is not None and arrays:
             _write_raw(*keep, setting, work, arrays)
         if not failures:  # failures are never stored

@@ -5,7 +5,7 @@ of N: the standard deviation of θ̂ falls like N^(−½); over that of the Cram
 1, and so does the mean standard error over it, both with departures of order 1/N; its bias in
 standard deviations vanishes, and its law in units of the bound is normal, up to order N^(−½) (Berry
 and Esseen).  Where the law of θ̂ is known at every N (a normal sample's), its mean and standard
-deviation are held to that as well.  A table has mean, standard deviation and quantiles themselves.
+deviation are held to that as well.  A table has mean and standard deviation themselves.
 References: van der Vaart (1998), Asymptotic Statistics, §5.3-5.5; Lehmann & Casella (1998), Theory
 of Point Estimation, §6.3.
 """
@@ -29,9 +29,6 @@ from models.programs.density import flatten
 
 LEVELS = np.arange(0.1, 0.95, 0.1)
 """Probabilities at which laws are compared."""
-QUANTILES = (0.05, 0.5, 0.95)
-"""Of the estimates, in the table."""
-SKETCHED = ("error",)
 METHOD = "maximum_likelihood"
 OVER_BOUND = "sd / Cramér–Rao bound"
 
@@ -102,16 +99,11 @@ def _row(sampling: Sampling, i: int, truth: float) -> dict[str, tuple[float, flo
     errors, bound = sampling.errors, float(sampling.bound.deviation[i])
     _, sd, uncertain, _ = sampling.sd(i)
     _, ratio, its_error, _ = sampling.over_bound(i)
-    found = {
+    return {
         "mean": (truth + float(errors.mean[i]), float(errors.error[i]), truth),
         "sd": (sd, uncertain, bound),
         OVER_BOUND: (ratio, its_error, 1.0),
     }
-    for level in QUANTILES:
-        away, error = errors.quantile(i, level)
-        theory = float(truth + norm.ppf(level) * bound)
-        found[f"{level:.0%} quantile"] = truth + away, error, theory
-    return found
 
 
 def _statistics(summaries: Summaries, ladder: Sequence[Sampling], i: int) -> dict[str, Statistic]:
