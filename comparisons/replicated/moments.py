@@ -126,7 +126,10 @@ class Moments(NamedTuple):
         aside = np.sqrt(level * (1 - level) / self.replicates)
         ranks = np.clip(np.array([level, level - aside, level + aside]), 0, 1) * self.replicates
         bins = self.bins[first:last][np.searchsorted(below[:-1], ranks)] - which * _SPAN
-        value, low, high = _middle(bins - (_SPAN - 1) // 2)
+        place = bins - (_SPAN - 1) // 2
+        # as far, relatively, from both ends of a bin; of 0, 0
+        size = 2 / (_GROWTH + 1) * _GROWTH ** (np.abs(place) - _ENDS - 1.0)
+        value, low, high = np.sign(place) * size
         return float(value), float(np.hypot((high - low) / 2, (_GROWTH - 1) / 2 * value))
 
 
@@ -137,9 +140,3 @@ def _counted(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = np.clip(np.ceil(power), -_ENDS, _ENDS) + _ENDS + 1
     bins = (np.sign(rows) * size).astype(int) + (_SPAN - 1) // 2
     return np.unique(bins + _SPAN * np.arange(rows.shape[1]), return_counts=True)
-
-
-def _middle(bins: np.ndarray) -> np.ndarray:
-    """The number with the same relative distance from both ends of a bin; of 0, 0."""
-    size = 2 / (_GROWTH + 1) * _GROWTH ** (np.abs(bins) - _ENDS - 1.0)
-    return np.sign(bins) * size

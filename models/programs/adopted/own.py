@@ -18,7 +18,7 @@ from models.programs.adopted.arguments import called, label_names, names_of, rep
 from models.programs.adopted.functions import Adopted, Rows, functions, rows_of
 from models.programs.adopted.labels import Exchange, exchange
 from models.programs.adopted.marginal import groups, tied_to
-from models.programs.adopted.program import Site, UserProgram
+from models.programs.adopted.program import UserProgram
 from models.programs.adopted.sizes import resized
 from models.programs.adopted.structure import Structure, structure
 from models.programs.form import total
@@ -229,7 +229,9 @@ class Own:
     @cached_property
     def exchange(self) -> Exchange:
         """The components of a mixture that can change places."""
-        shapes = {s.name: s.shape for s in sorted(self.adopted.sites, key=_places_last)}
+        # places of components first, neither their shares nor how wide they are
+        order = {s: (s.support == "simplex", s.support != "real") for s in self.adopted.sites}
+        shapes = {s.name: s.shape for s in sorted(order, key=order.__getitem__)}
         if all(n == 1 for shape in shapes.values() for n in shape):
             return Exchange()
         named = self.adopted.named
@@ -299,11 +301,6 @@ class Own:
             return f"the likelihood does not depend on {', '.join(found.absent)}"
         those = " and ".join(found.loose) or "its parameters"
         return f"the likelihood leaves {left} of {those} undetermined"
-
-
-def _places_last(site: Site) -> tuple[bool, bool]:
-    """Places of components first, neither their shares nor how wide they are."""
-    return site.support == "simplex", site.support != "real"
 
 
 def _far(column: np.ndarray) -> bool:
