@@ -147,12 +147,7 @@ class Engine(Method):
         return f"; {'not so' if there < end.fun + _SHORT else 'so, too,'} from a data-driven start"
 
     def _law(
-        self,
-        model: Model,
-        data: xr.Dataset,
-        found: Found,
-        record: xr.Dataset,
-        rng: np.random.Generator,
+        self, model: Model, data: xr.Dataset, found: Found, record: xr.Dataset, rng: Generator
     ) -> Estimate:
         """The estimate by a law that was fitted several times, with the scatter of the fits."""
         runs, target = found.runs, density(model, data, self.language)

@@ -161,10 +161,10 @@ class HasDegeneracy(Protocol):
 
 
 @runtime_checkable
-class HasSpikes(Protocol):
-    """Some of its maxima are nearly degenerate, and kept: a sentence on that; "" if one is not."""
+class HasCautions(Protocol):
+    """Some maxima are nearly degenerate, or approximate: a sentence on one; "" if it is not."""
 
-    def spike(self, values: Values, data: xr.Dataset) -> str: ...
+    def caution(self, values: Values, data: xr.Dataset) -> str: ...
 
 
 @runtime_checkable

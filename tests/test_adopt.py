@@ -5,6 +5,7 @@ Pairs of every kind of model are in the other `test_adopted_*` files.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import jax
@@ -353,3 +354,34 @@ def test_a_normal_tail_in_pymc_has_second_derivatives() -> None:
         for u in ([0.5, 0.1], [-3.0, -0.5]):  # in the second the tail is beyond one sd
             found = jax.hessian(lambda u: target.log_likelihood(u).sum())(jnp.array(u))
             np.testing.assert_allclose(found, jax.hessian(by_hand)(jnp.array(u)), rtol=1e-8)
+
+
+def test_laplace_s_integral_is_said_to_be_approximate_and_by_how_much() -> None:
+    r = np.random.default_rng(61)
+    g = np.repeat(np.arange(12), 6)
+    p = 1 / (1 + np.exp(0.3 - 0.9 * r.normal(size=12)[g]))
+    y = r.binomial(1, p)
+
+    def binary(g, y):
+        a = numpyro.sample("a", dist.Normal(0, 5))
+        tau = numpyro.sample("tau", dist.HalfNormal(3))
+        with numpyro.plate("groups", 12):
+            u = numpyro.sample("u", dist.Normal(0, tau))
+        with numpyro.plate("rows", len(g)):
+            numpyro.sample("y", dist.Bernoulli(logits=a + u[g]), obs=y)
+
+    model = cc.adopt(numpyro=binary, data={"g": g, "y": y}, latent=("u",))
+    estimate = cc.MaximumLikelihood(restarts=2).fit(model, model.data, r)
+    a, tau = (float(estimate.location.value[name]) for name in ("a", "tau"))
+    node, weight = np.polynomial.hermite_e.hermegauss(80)
+    sign = 2 * y[:, None] - 1
+    rows = -np.logaddexp(0, -sign * (a + tau * node))
+    each = np.stack([rows[g == j].sum(axis=0) for j in range(12)])
+    exact = np.log(np.exp(each) @ weight / np.sqrt(2 * np.pi)).sum()
+    note = estimate.record.attrs["note"]
+    told = re.search(r"adds (\S+) ± (\S+) nats to Laplace's", note)
+    assert told, note
+    off, error = map(float, told.groups())
+    # Gauss–Hermite quadrature; four standard errors and the digits that are shown
+    assert abs(exact - estimate.log_likelihood - off) < 4 * error + 0.05 * off
+    assert 0 < error < 0.2 * off

@@ -18,7 +18,7 @@ from comparisons.verdict import Verdict
 from inference.methods.expectation_maximisation import ExpectationMaximisation
 from inference.methods.maximum_a_posteriori import MaximumAPosteriori
 from inference.methods.maximum_likelihood import MaximumLikelihood
-from models.capabilities import HasSpikes
+from models.capabilities import HasCautions
 from models.data.dataset import as_dataset
 from models.data.files import bundled
 from models.errors import DataError, FitError
@@ -242,7 +242,7 @@ def test_maxima_of_a_mixture_are_those_of_many_starts_and_spikes_are_shown() -> 
     # the best of 200 starts that is not degenerate; it has a narrow component
     assert estimate.log_likelihood >= -193.3543 - 1e-3
     assert estimate.record.attrs["reached"] >= 2
-    assert isinstance(model, HasSpikes)
+    assert isinstance(model, HasCautions)
     assert "near a spike" in estimate.record.attrs["note"]
 
 

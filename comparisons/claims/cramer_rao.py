@@ -305,14 +305,13 @@ def repeated_sampling(case: Case) -> Iterator[Verdict]:
     verdict = at_least(claim, *top.smallest(), quantity=SMALLEST, **fields)
     if verdict.outcome in ("DIFFER", "UNSURE") and len(every) == 1:
         cause = "whether a biased estimator's variance comes up to the bound takes a second N"
-        verdict = replace(verdict, bound=float("nan"), cause=cause)
+        verdict = replace(verdict, bound=np.nan, cause=cause)
     yield verdict
 
 
 def _left_open(verdict: Verdict, held: bool) -> Verdict:
     """At the only N, NOT COMPARABLE where UNSURE: more data sets do not tell what vanishes."""
-    unknown = held and verdict.outcome == "UNSURE"
-    return replace(verdict, bound=float("nan")) if unknown else verdict
+    return replace(verdict, bound=np.nan) if held and verdict.outcome == "UNSURE" else verdict
 
 
 def _efficient(

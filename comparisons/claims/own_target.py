@@ -179,7 +179,10 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
         one, other = Scalar(*observed[i].tolist()), Scalar(*expected[i].tolist())
         rows += same_moments(one, other, other.sd, parameter=name, **sides)
     if method.kind == "laplace" and any(row.outcome == "DIFFER" for row in rows):
-        cause = _missing(target, flat.mean(axis=0), found.sd)
+        at = flat.mean(axis=0)
+        end = climb(derivatives(target, "joint"), at)
+        plain = end is not None and (abs(end[0] - at) / found.sd).max() < POSTERIOR
+        cause = "leaves the Jacobian out" if plain else ""
         rows = [replace(row, cause=cause) if row.outcome == "DIFFER" else row for row in rows]
     yield from rows
 
@@ -211,13 +214,6 @@ def _apart(
                 quantity=f"distance in sd of the {moment}",
                 parameter=name,
             )
-
-
-def _missing(target: Density, at: np.ndarray, sd: np.ndarray) -> str:
-    """The Jacobian, where a mode that misses its target is that without it; else ""."""
-    end = climb(derivatives(target, "joint"), at)
-    found = end is not None and (abs(end[0] - at) / sd).max() < POSTERIOR
-    return "leaves the Jacobian out" if found else ""
 
 
 def _target(case: Case, method: Method, target: Density, flat: np.ndarray) -> Gaussian | None:

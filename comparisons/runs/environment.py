@@ -18,8 +18,10 @@ def prepare() -> None:
     float64 is not a choice.  One thread for linear algebra: its result depends on their number.
     """
     caches = cache_directory()
+    # PyTensor splits its flags like a shell's words
+    escaped = str(caches / "pytensor").replace("\\", "\\\\").replace('"', '\\"')
     flags = {
-        "base_compiledir": _quoted(caches / "pytensor"),
+        "base_compiledir": f'"{escaped}"',
         "cast_policy": "numpy+floatX",  # Python numbers would become float32 constants
         "numba__fastmath": "False",  # else a cold and a warm cache give different draws
     }
@@ -90,9 +92,3 @@ def _writable(path: Path) -> Path:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path):
         return path
-
-
-def _quoted(path: Path) -> str:
-    """A path as PyTensor's flags, which are split like a shell's words, will read it back."""
-    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

@@ -15,7 +15,7 @@ from inference.information.edges import edges
 from inference.information.inversion import invert
 from inference.posterior.draws import by_name
 from inference.posterior.labels import canonical
-from models.capabilities import HasSpikes
+from models.capabilities import HasCautions
 from models.programs.density import (
     Density,
     Language,
@@ -28,8 +28,6 @@ from models.programs.density import (
     quantity_table,
 )
 from models.spec import Model, Values
-
-_LAST = 36.0  # the largest log odds, in whole numbers, of a probability below 1
 
 
 def estimate_at(
@@ -68,7 +66,7 @@ def estimate_at(
     covariance = quantity_covariance(model, target, u, inverse)
     covariance = np.where(without | without[:, None], np.nan, covariance)
     record = xr.Dataset() if record is None else record
-    if isinstance(model, HasSpikes) and (sentence := model.spike(values, data)):
+    if isinstance(model, HasCautions) and (sentence := model.caution(values, data)):
         record.attrs["note"] = f"at the maximum {sentence}"
     problems = tuple(filter(None, (*problems, inverse.problem, edge.problem)))
     return estimate_of(
@@ -114,7 +112,7 @@ def estimate_of(
 def _inside(target: Density, values: Values) -> Array:
     """The coordinates of a point; on an end of a support, those of the last number before it."""
     u = target.unconstrain(values)
-    return jnp.where(jnp.isinf(u), jnp.sign(u) * _LAST, u)
+    return jnp.where(jnp.isinf(u), 36 * jnp.sign(u), u)  # log odds of a probability below 1
 
 
 def exact_estimate(

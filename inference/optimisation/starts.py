@@ -45,14 +45,13 @@ _PATIENCE = 4
 _COARSE = 400
 """Width of a density, in rounding errors of the largest row, below which it is a spike on it."""
 _STATIONARY = 1e-4  # Newton decrement, in standard errors, below which a point is stationary
-_CLIMBS, _BATCH, _EM_STEPS = 1_000, 200, 200  # climbs of EM, at most and at once; steps of each
+_CLIMBS, _BATCH, _EM_STEPS = 2_000, 200, 200  # climbs of EM, at most and at once; steps of each
 _WORK, _AT_ONCE = 100_000_000, 10_000
 """Rows that all climbs together look at, at most, and that are looked at at once, at least."""
 _ALIKE, _COPIES = 0.05, 3
 """Nats within which two climbs may lead to one maximum; so many of them go first: two must reach
 it."""
-_UNSEEN, _NARROWEST = 0.01, 0.05
-"""Share of ends that are met once, at which climbs stop; smallest factor on scales that start."""
+_UNSEEN, _NARROWEST = 0.01, 0.05  # share of ends met once that stops climbs; least factor on scales
 
 
 @dataclass(frozen=True)

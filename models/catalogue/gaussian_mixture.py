@@ -283,7 +283,7 @@ class GaussianMixture(Model):
             return f"{told} {_COLLAPSED:g}: collapsed on a point or a plane"
         return ""
 
-    def spike(self, values: Values, data: xr.Dataset) -> str:
+    def caution(self, values: Values, data: xr.Dataset) -> str:
         if (smallest := self._thinnest(values, np.asarray(self._rows(data)))) >= _THIN:
             return ""
         return f"a component's sd is {smallest:.1e} of the pooled one: near a spike on a few rows"

@@ -23,6 +23,7 @@ class Program:
         log_likelihood: u ↦ one array of terms per observed site, or one of all rows, nats.
         log_prior: u ↦ terms of log π(θ), by parameter or factor; no Jacobian.
         log_jacobian: u ↦ terms of log |∂θ/∂u|, by parameter.
+        shortfall: u ↦ how far an approximate log-likelihood is too low, with error, nats.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -31,6 +32,7 @@ class Program:
     log_likelihood: Callable[[Array], list[Array]]
     log_prior: Callable[[Array], Values]
     log_jacobian: Callable[[Array], Values]
+    shortfall: Callable[[Array], tuple[float, float]] = lambda u: (0.0, 0.0)
 
     @property
     def coordinates(self) -> tuple[str, ...]:

@@ -50,9 +50,12 @@ def outside_support(model: Model, data: xr.Dataset) -> str:
                     outside[name] = rows & outside.get(name, np.True_)
     for name, rows in outside.items():
         if rows.any():
+            support = supports[name]
+            while hasattr(support, "base_constraint"):  # of each element
+                support = support.base_constraint
             return (
                 f"{name} is outside of the support of {model.name} in {rows.sum()} of {count} "
-                f"rows, {rows_text(rows)}; expected {_called(supports[name])}: drop or correct "
+                f"rows, {rows_text(rows)}; expected {support!s:.60}: drop or correct "
                 "them, or use another model"
             )
     return ""
@@ -68,13 +71,6 @@ def _seen(law: Any) -> Any:
             seen &= law._mask
         law = law.base_dist
     return seen
-
-
-def _called(support: Any) -> str:
-    """A support in few words."""
-    while hasattr(support, "base_constraint"):  # of each element
-        support = support.base_constraint
-    return f"{support!s:.60}"
 
 
 def beyond(model: Model, data: xr.Dataset) -> str:

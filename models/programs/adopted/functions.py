@@ -189,6 +189,7 @@ def _marginal(
         log_likelihood=lambda theta: [marginal.log_likelihood(theta)],
         log_prior=log_prior,
         log_jacobian=lambda theta: of_those(at(theta).jacobians),
+        shortfall=marginal.shortfall,
     )
 
 

@@ -29,10 +29,9 @@ from models.spec import Arrays, Values
 _STEPS = 100
 _TOLERANCE = 1e-10
 _HALVINGS = 12
-_POINTS = 3
-"""Points at which it is looked what depends on what."""
-_MOST = 20_000_000
-"""Numbers of a matrix of derivatives that are kept at a time."""
+_DRAWS = 4_000  # by which it is told how far Laplace's method is off
+_POINTS = 3  # at which it is looked what depends on what
+_MOST = 20_000_000  # numbers of a matrix of derivatives that are kept at a time
 
 
 @final
@@ -224,3 +223,18 @@ class LaplaceMarginal:
         sign, log_determinant = jnp.linalg.slogdet(self._curvature(z, theta))
         gain = (self._blocks.shape[1] * jnp.log(2 * jnp.pi) - log_determinant) / 2
         return jnp.where(sign > 0, self._by_group(z, theta) + gain, jnp.nan)
+
+    def shortfall(self, theta: Array) -> tuple[float, float]:
+        """log p(x | θ) by importance sampling about ẑ less Laplace's, and its error, nats."""
+        z = self.mode(theta)
+        factor, top = jnp.linalg.cholesky(self._curvature(z, theta)), self._by_group(z, theta)
+
+        def log_weight(noise: Array) -> Array:
+            away = jnp.linalg.solve(jnp.swapaxes(factor, 1, 2), noise[..., None])[..., 0]
+            there = self._by_group(z.at[self._blocks].add(away), theta)
+            return there - top + jnp.sum(noise**2, axis=1) / 2
+
+        noise = jax.random.normal(jax.random.key(0), (_DRAWS, *self._blocks.shape))
+        weight = np.exp(jax.jit(lambda all_: jax.lax.map(log_weight, all_, batch_size=20))(noise))
+        mean, error = weight.mean(axis=0), weight.std(axis=0) / np.sqrt(_DRAWS)
+        return float(np.log(mean).sum()), float(np.linalg.norm(error / mean))

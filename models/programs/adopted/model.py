@@ -194,6 +194,12 @@ class AdoptedModel(Model):
         other = None if data is own.data else observed
         return functions(own.adopted, program, own.rows_of[language], other)
 
+    def caution(self, values: Values, data: xr.Dataset) -> str:
+        found = self.functions(data, self.languages[0])
+        off, error = found.shortfall(found.unconstrain(values))
+        told = f"importance sampling adds {off:.2g} ± {error:.1g} nats to Laplace's approximation"
+        return f"{told} of the log-likelihood" if abs(off) > 1e-6 else ""
+
     def units(self, data: xr.Dataset) -> np.ndarray:
         return np.arange(self._own.like(data).units)
 
