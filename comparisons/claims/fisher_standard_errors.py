@@ -106,15 +106,16 @@ def _two_programs(case: Case, top: Estimate, known: Found) -> dict[str, Verdict]
     information = -np.asarray(derivatives(target, "likelihood").hessian(jnp.asarray(u)))
     if invert(case.model, target, jnp.asarray(u), information).problem:
         return {}
-    rows, steps = once(target.log_likelihood), np.diag(STEP / np.sqrt(np.diag(information)))
+    size = np.sqrt(np.diag(information))  # columns of other units have no digits in common
+    rows, steps, scale = once(target.log_likelihood), np.diag(STEP / size), np.outer(size, size)
     ends = [(np.asarray(rows(u + h)), np.asarray(rows(u - h))) for h in steps]
     scores = np.stack([a - b for a, b in ends], axis=1) / (2 * np.diag(steps))
-    outer, inverse = scores.T @ scores, np.linalg.inv(information)
+    outer, inverse = scores.T @ scores, np.linalg.inv(information / scale) / scale
     covariances = {"observed": inverse}
     if "sandwich" in known:
         covariances["sandwich"] = inverse @ outer @ inverse
     if "opg" in known:
-        covariances["opg"] = np.linalg.inv(outer)
+        covariances["opg"] = np.linalg.inv(outer / scale) / scale
     jacobian = np.asarray(quantity_jacobian(case.model, target)(jnp.asarray(u)))
     moves = jacobian.any(axis=1)
     found = {}
@@ -128,7 +129,7 @@ def _two_programs(case: Case, top: Estimate, known: Found) -> dict[str, Verdict]
 
 
 def standard_errors(case: Case, top: Estimate) -> tuple[Found, str]:
-    """By each information estimator at a maximum of the likelihood; why some are missing."""
+    """By each information estimator at a maximum, where scores sum to 0; why some are missing."""
     model, target = case.model, density(case.model, case.data)
     u = target.unconstrain(values_at(top))
     matrices, simulated = {"observed": observed(target, u)}, np.empty((0, target.size))
@@ -140,8 +141,7 @@ def standard_errors(case: Case, top: Estimate) -> tuple[Found, str]:
         matrices["expected"], simulated = expected(model, target, u, rng)
     except FitError as reason:
         problems.append(f"expected: {reason}")
-    count = units(model, case.data)
-    several = count > target.size and not silent.any()  # at a maximum the scores sum to 0
+    several = (count := units(model, case.data)) > target.size and not silent.any()
     robust = several and not invert(model, target, u, scores).problem
     if several:
         matrices["opg"] = scores

@@ -15,8 +15,8 @@ import pandas as pd
 
 from models.errors import DataError, listing
 
-LARGEST, SMALLEST = 1e50, 1e-50
-"""Sixth powers of data, as in robust standard errors of a scale, must stay in float64's range."""
+LARGEST, SMALLEST = 1e75, 1e-75
+"""Fourth powers of data, as in the information about a variance, must stay in float64's range."""
 
 _NO_NUMBERS: tuple[tuple[Any, str], ...] = (
     (bool | np.bool_, "truth values"),
