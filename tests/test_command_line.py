@@ -118,6 +118,8 @@ def test_lists(concord) -> None:
         (("run", "gaussian", "--set", "dim=0"), "gaussian.dim is 0"),
         (("run", "gaussian_mixture", "--set", "k=0"), "gaussian_mixture.k is 0"),
         (("run", "gaussian", "--set", "dim"), "expected NAME=VALUE"),
+        (("run", "gaussian", "--methods", " ,"), "' ,' names nothing"),
+        (("run", "gaussian", "--only", ""), "'' names nothing"),
         (("run", "gaussian", "--seed", "-1"), "--seed: expected greater than or equal to 0"),
         (("run", "gaussian", "--profile", "quik"), "Did you mean 'quick'?"),
         (("run", "gaussian", "--jobs", "0"), "--jobs"),

@@ -56,8 +56,36 @@ def test_an_estimate_is_found_by_its_method_or_its_label(found: cc.Comparison) -
         found.plot()
     wrong: Any = 3
     for ask in (found.__getitem__, lambda one: found.distances(one, one)):
-        with pytest.raises(cc.ConfigError, match="a method is 3; expected its name"):
+        with pytest.raises(cc.ConfigError, match=r"a method is 3; expected its name"):
             ask(wrong)
+
+
+@pytest.mark.parametrize("wrong", [[1], np.array([1, 2]), {}, b"x", None, np.array(3)])
+def test_what_is_no_method_or_directory_is_refused_in_words(
+    found: cc.Comparison, wrong: Any
+) -> None:
+    for ask in (found.__getitem__, found.idata, lambda one: found.distances(one, one)):
+        with pytest.raises(cc.ConfigError, match=r"a method is .*; expected its name"):
+            ask(wrong)
+    with pytest.raises(cc.ConfigError, match=r"out is .*; expected a directory"):
+        found.report(wrong)
+    for keyword in ("methods", "profile", "tolerance"):
+        if keyword != "methods" or not (wrong is None or isinstance(wrong, dict)):
+            with pytest.raises(cc.ConfigError, match=f"{keyword} (is|holds) .*; expected"):
+                cc.compare(cc.Gaussian(), Y, **{"methods": (), keyword: wrong})
+    if wrong is not None and not isinstance(wrong, dict):
+        with pytest.raises(cc.ConfigError, match=r"truth is .*; expected values by name"):
+            cc.study("coverage", cc.Gaussian(), truth=wrong)
+        with pytest.raises(cc.ConfigError, match=r"names is .*; expected names="):
+            cc.adopt(numpyro=print, names=wrong)
+
+
+@pytest.mark.parametrize("path", ["\0", "\ud800"])
+def test_a_path_that_no_system_takes_is_refused(found: cc.Comparison, path: str) -> None:
+    with pytest.raises(cc.ConfigError, match=r"--out: String should|an option: holds bytes"):
+        found.report(path)
+    with pytest.raises(cc.DataError, match=r"no such file|cannot be read"):
+        cc.same_posterior("a" * 5_000 + path, "b")
 
 
 def test_distances_stand_beside_those_of_halves(found: cc.Comparison) -> None:

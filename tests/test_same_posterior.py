@@ -158,6 +158,10 @@ def test_the_command_prints_the_rows(tmp_path: Path, concord) -> None:
     old, new, off = stored(
         tmp_path, old=tree(draws(1)), new=tree(x), off=tree(x | {"mu": x["mu"] + 1.0})
     )
+    for tolerance in ("0", "nan"):
+        code, _, errors = concord("posterior", old, new, "--tolerance", tolerance)
+        assert code == 2
+        assert f"tolerance is {float(tolerance)}; expected > 0" in errors
     code, output, _ = concord("posterior", old, new)
     assert code == 0
     assert sum("mean" in line for line in output.splitlines()) == 4

@@ -144,10 +144,10 @@ def numbers(option: str, text: str) -> tuple[tuple[int, ...], list[str]]:
 
 def split_names(texts: Iterable[str]) -> tuple[str, ...]:
     """Names from repeated, comma-separated options; commas within brackets belong to a label."""
-    if (given := list(texts)) and not any(part.strip(", ") for part in given):
+    if (given := list(texts)) and not "".join(given).strip(", "):
         raise ConfigError(f"{given[0]!r} names nothing: name something, or leave the option out")
     parts = (part.strip() for text in given for part in re.split(r",(?![^\[]*\])", text))
-    return tuple(dict.fromkeys(part for part in parts if part))
+    return tuple(dict.fromkeys(filter(None, parts)))
 
 
 def explained(error: ValidationError, prefix: str) -> list[str]:
@@ -178,7 +178,7 @@ def _sound(raw: Mapping[str, Any], prefix: str) -> tuple[dict[str, Any], list[st
     except ValidationError as error:
         wrong = {item["loc"][0] for item in error.errors() if item["loc"]}
         if not wrong:  # no JSON at all: a byte that is no text
-            return {}, [f"{prefix.rstrip(': ')}: holds bytes that are not UTF-8; retype them"]
+            return {}, [f"{prefix.rstrip(': -') or 'an option'}: holds bytes that are no text"]
         cases = raw.get("cases", ())
         sound = {name: value for name, value in raw.items() if name not in wrong}
         if "cases" in wrong and isinstance(cases, list):
