@@ -309,11 +309,6 @@ def repeated_sampling(case: Case) -> Iterator[Verdict]:
     yield verdict
 
 
-def _left_open(verdict: Verdict, held: bool) -> Verdict:
-    """At the only N, NOT COMPARABLE where UNSURE: more data sets do not tell what vanishes."""
-    return replace(verdict, bound=np.nan) if held and verdict.outcome == "UNSURE" else verdict
-
-
 def _efficient(
     rungs: Sequence[Sampling], i: int, where: str, size: int, held: bool, **fields: Any
 ) -> Iterator[Verdict]:
@@ -329,15 +324,12 @@ def _efficient(
     near = np.abs(departures) < policy.ASYMPTOTIC
     tail = 1 + rungs[-1].errors.replicates * rungs[-1].errors.relative[i] ** 2
     if tail > policy.KURTOSIS:
-        cause = (
-            f"the asymptotics have not set in: estimates have kurtosis {tail:.0f}, normal ones 3"
-        )
+        cause = f"the asymptotics have not set in: kurtosis is {tail:.0f}, that of normal ones 3"
         yield not_comparable(claim, cause, quantity="variance", **fields)
         return
     set_in, unset = near[-1] and near.sum() > 1, "the asymptotics have not set in: the variance is"
     left = policy.SHRINKS * abs(departures[-2]) if len(rungs) > 1 else 0.0
-    # a departure that stays as N grows is no matter of asymptotics
-    if not set_in and abs(departures[-1]) < left:
+    if not set_in and abs(departures[-1]) < left:  # what stays as N grows is no matter of it
         before, top = variances[-2:]
         cause = (
             f"{unset} {before.value:.2f} times the bound at N = {before.n} "
@@ -363,7 +355,9 @@ def _efficient(
         if held:  # how fast it tends to its limit is not known
             statistic = statistic._replace(first=policy.HELD)
         told = vanishing(statistic, f"{words}, {where}, N = {{n}}", quantity=quantity, **fields)
-        yield from (_left_open(one, held) for one in told if one.n in (size, rungs[-1].n))
+        for one in (one for one in told if one.n in (size, rungs[-1].n)):
+            unknown = held and one.outcome == "UNSURE"  # more data sets do not tell either
+            yield replace(one, bound=np.nan) if unknown else one
 
 
 def _exact(case: Case, rungs: Sequence[Sampling]) -> Iterator[Verdict]:

@@ -1,8 +1,7 @@
 """Conducting a study: rounds of batches until every verdict is decided or the budget is spent.
 
 Batches are kept as they finish, so that a study that was killed goes on and ends with the same
-numbers; their summaries are merged in the order of the replicates, so that any number of replicates
-needs no more memory than one batch.
+numbers; summaries are merged in the order of the replicates, in the memory of one batch.
 """
 
 import inspect

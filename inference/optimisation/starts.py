@@ -216,7 +216,7 @@ def _screened(model: Model, target: Density) -> list[tuple[np.ndarray, np.ndarra
         ]
         climbs.sort(key=lambda one: -one[0])
         ranks = _ranks([height for height, *_ in climbs])
-        alone = sum(one == 1 == after for one, after in zip(ranks, [*ranks[1:], 1], strict=True))
+        alone = sum(one == 1 == after for one, after in zip(ranks, [*ranks, 1][1:], strict=True))
         if ranks[_COPIES - 1 : _COPIES] == [_COPIES] and alone < _UNSEEN * len(ranks):
             break
     ahead = sorted(zip(ranks, climbs, strict=True), key=lambda one: one[0] > _COPIES)

@@ -194,7 +194,11 @@ def smoothed(ratio: np.ndarray) -> tuple[np.ndarray, float]:
     from arviz_stats.base.array import array_stats
 
     # ArviZ takes log-likelihoods, of which the weights are the inverse, and no infinite ones
-    log, khat = array_stats.psislw(-np.where(np.isfinite(ratio), ratio, ratio.max() - 700))
+    finite = np.where(np.isfinite(ratio), ratio, ratio.max() - 700)
+    try:
+        log, khat = array_stats.psislw(-finite)
+    except ValueError:  # its largest weights are all the same, which is no tail
+        return finite - logsumexp(finite), 0.0
     return np.asarray(log), float(khat)
 
 
@@ -225,8 +229,7 @@ def over_gaussian(
         rng: the stream of the draws.
 
     Returns:
-        The logarithms, shape (s,), −∞ where the posterior is 0, and k̂, infinite where none is else
-        or the law is degenerate.
+        The logarithms, shape (s,), and k̂, infinite where they all are or the law is degenerate.
     """
     try:
         factor = np.linalg.cholesky(covariance)
