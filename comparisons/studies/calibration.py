@@ -144,12 +144,7 @@ def judge(setting: Setting, summaries: Summaries) -> Iterator[Verdict]:
             yield from vanishing(Statistic(rungs, 0.0, RANKS, 0.5, first=0.0), **fields)
             continue
         for n in (n for n in at if n not in refused):
-            # no departure may be proven, and a small one leaves it open
-            rung, outside = shares[n].together(n)
-            bound = 0.0 if outside else RANKS
-            yield Verdict(
-                observed=rung.value, expected=0.0, error=rung.error, bound=bound, n=n, **fields
-            )
+            yield _uniform(shares[n], n, **fields)
 
 
 def _methods(setting: Setting) -> dict[str, Language | None]:
@@ -207,6 +202,13 @@ def _shares(
     found, *known = (columns[name].mean.reshape(-1, LEVELS.size)[places] for name in names)
     theory = known[0] if known else np.broadcast_to(LEVELS, found.shape)
     return _Shares(found, theory, columns[method].replicates)
+
+
+def _uniform(shares: _Shares, n: int, claim: str, **fields: Any) -> Verdict:
+    """All ranks of an exact method: no departure may be proven, and a small one leaves it open."""
+    rung, outside = shares.together(n)
+    bound = 0.0 if outside else RANKS
+    return Verdict(claim, rung.value, 0.0, rung.error, bound, n=n, **fields)
 
 
 def descriptive(setting: Setting, summaries: Summaries) -> Iterator[Descriptive]:
