@@ -38,7 +38,7 @@ def one_blas_thread() -> threadpool_limits:
 
 @contextmanager
 def fitting(what: str) -> Iterator[None]:
-    """The same around a fit, whose programs a user wrote; what they raise is a FitError of it."""
+    """One thread of BLAS for a fit; what a user's programs raise in it becomes a FitError."""
     try:
         with one_blas_thread():
             yield

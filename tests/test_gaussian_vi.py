@@ -21,6 +21,7 @@ import numpyro.distributions as dist
 import pytest
 import xarray as xr
 from scipy.special import gammaln
+from scipy.stats import multivariate_normal
 
 from inference.estimate import Estimate
 from inference.information.derivatives import derivatives
@@ -164,6 +165,25 @@ def test_khat_of_the_best_law_for_a_nearly_normal_posterior_is_small(n: int) -> 
     evidence = gammaln(shape) - shape * np.log(1 + n) - gammaln(y + 1).sum()
     assert error < 1e-3
     assert abs(evidence - elbo - 1 / (12 * shape)) < 4.4 * error  # false alarm: 1 in 100,000
+
+
+def two_means(x: Any, y: Any) -> None:
+    b = numpyro.sample("b", dist.Normal(0, 1).expand([2]).to_event(1))
+    numpyro.sample("y", dist.Normal(x @ b, 1), obs=y)
+
+
+def test_the_posterior_over_itself_is_the_evidence_at_every_draw() -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 12, 2))
+    model = adopt(numpyro=two_means, data={"x": x, "y": y[:, 0]})
+    covariance = np.linalg.inv(np.eye(2) + x.T @ x)
+    law = density(model, model.data), covariance @ x.T @ y[:, 0], covariance
+    with jax.enable_x64():
+        ratio, _ = over_gaussian(model, *law, np.random.default_rng(2))
+        degenerate, khat = over_gaussian(model, *law[:2], 0 * covariance, np.random.default_rng(2))
+    evidence = multivariate_normal(np.zeros(12), np.eye(12) + x @ x.T).logpdf(y[:, 0])
+    np.testing.assert_allclose(ratio, evidence, rtol=0, atol=1e-10)
+    assert np.isnan(degenerate).all()
+    assert khat == np.inf
 
 
 @pytest.mark.parametrize(("width", "bad"), [(1.0, False), (1.3, False), (0.5, True)])

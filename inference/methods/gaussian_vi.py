@@ -156,9 +156,8 @@ def _in_parts(evaluate: Evaluate, count: int) -> Evaluate:
     """The same of any multiple of the number of points that it is compiled for."""
 
     def evaluated(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        heights, gradients = zip(
-            *map(evaluate, np.split(points, len(points) // count)), strict=True
-        )
+        parts = np.split(points, len(points) // count)
+        heights, gradients = zip(*map(evaluate, parts), strict=True)
         return np.concatenate(heights), np.concatenate(gradients)
 
     return evaluated
