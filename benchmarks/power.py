@@ -48,6 +48,11 @@ if TYPE_CHECKING:
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 4)  # one for each chain
 KEPT = Path(".concord/power")
+# data are arguments of what is compiled, so that the code of one data set serves the next
+jax.config.update("jax_use_simplified_jaxpr_constants", True)
+jax.config.update("jax_compilation_cache_dir", str((KEPT / "compiled").absolute()))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 PAGE = Path(__file__).with_name("power.md")
 RIGHT = tuple(
     method

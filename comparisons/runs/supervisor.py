@@ -182,15 +182,13 @@ class _Waiting:
             if done[0]:
                 return self._concluded(done[1])
             now = time.monotonic()
-            if len(self._asked) > 1 or (self._asked and now - self._asked[0] > GRACE):
-                self._kill()
-                return self._told(130, self._words)
+            late = len(self._asked) > 1 or (self._asked and now - self._asked[0] > GRACE)
+            if late or (self._ended is not None and now - self._since > GRACE):
+                self._kill()  # a thread may keep what has ended, and said so itself
+                return self._told(130, self._words) if self._ended is None else self._ended
             if self._asked and not forwarded:
                 os.kill(self._child, signal.SIGUSR1)
                 forwarded = True
-            if self._ended is not None and now - self._since > GRACE:  # a thread keeps it
-                self._kill()
-                return self._ended
             if self._stage and now - self._since > self._limit:
                 return self._late()
 
