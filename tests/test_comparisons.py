@@ -872,27 +872,21 @@ HEIGHTS = {1: -400.0, 2: -280.0, 3: -278.0, 4: -277.0}
 
 @pytest.mark.usefixtures("_same_programs")
 @pytest.mark.parametrize(
-    ("weak", "error", "problem", "outcome"),
-    [
-        (2, 0.1, "", "AGREE"),
-        (3, 0.1, "", "AGREE"),
-        (1, 0.1, "", "DIFFER"),
-        (2, 0.3, "", "NOT COMPARABLE"),
-        (1, 0.1, "the chains disagree", "NOT COMPARABLE"),
-    ],
+    ("weak", "problem"), [(2, ""), (3, ""), (1, ""), (1, "the chains disagree")]
 )
 def test_the_orders_that_criteria_choose(
-    monkeypatch: pytest.MonkeyPatch, weak: int, error: float, problem: str, outcome: str
+    monkeypatch: pytest.MonkeyPatch, weak: int, problem: str
 ) -> None:
+    """None is wrong: at finite N, the prior may let WBIC choose fewer than BIC."""
+
     def order_wbic(sibling: Fits) -> Measured:
         model: Any = sibling.model
-        return Measured(abs(model.order - weak), error, problem)
+        return Measured(abs(model.order - weak), 0.1, problem)
 
     monkeypatch.setattr(bic, "order_wbic", order_wbic)
     case: Any = orders(HEIGHTS)
     found = outcomes(bic._orders(case))
-    (by_wbic,) = (value for about, value in found.items() if about.startswith("order chosen"))
-    assert by_wbic == outcome
+    assert set(found.values()) <= {"NOT COMPARABLE"}
     # every order above the smallest that is chosen may be singular
     smallest = 2 if problem else min(weak, 2)
     assert {about for about in found if about.startswith("BIC at order")} == {

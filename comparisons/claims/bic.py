@@ -23,7 +23,7 @@ from scipy.stats import multivariate_normal
 from comparisons import criteria
 from comparisons.criteria import Criterion
 from comparisons.gate import difference_of_densities
-from comparisons.policy import EVIDENCE, PARETO, PENALTY_SLOPE, SAME_EVIDENCE, Z
+from comparisons.policy import EVIDENCE, PARETO, PENALTY_SLOPE, SAME_EVIDENCE
 from comparisons.reference import (
     Case,
     exact_posterior,
@@ -68,7 +68,7 @@ def table(case: Case) -> xr.Dataset:
 
 @float64
 def compare(case: Case) -> Iterator[Verdict]:
-    """BIC against the evidence, its gap along N, and the order that each criterion chooses."""
+    """BIC against the evidence, its gap along N, and the orders at which a criterion is none."""
     yield from _gap(case)
     for sampler, loo in _left_out(case):
         if loo.problem:
@@ -331,25 +331,3 @@ def _orders(case: Case) -> Iterator[Verdict]:
             if not weak.problem:
                 cause += f"; BIC {bic:.2f}, WBIC {weak.value:.2f} ± {weak.error:.2f}"
             yield not_comparable(claim, cause, quantity="BIC")
-    yield _lighter(_known(rows, "bic", "wbic"))
-
-
-def _lighter(rows: Sequence[_Order]) -> Verdict:
-    """WBIC against BIC, at the orders at which both can be relied on."""
-    claim = "order chosen: WBIC, whose penalty is lighter for singular models, against BIC"
-    if len(rows) < 2:
-        return not_comparable(claim, "fewer than two orders have a BIC and a WBIC to rely on")
-    by_bic, by_wbic = _best(rows, "bic").order, _best(rows, "wbic").order
-    if not any(row.order > by_bic for row in rows):
-        return not_comparable(claim, f"no order above {by_bic} has a BIC and a WBIC to rely on")
-    weak = {row.order: row.measured["wbic"] for row in rows}
-    lowest = weak.pop(by_wbic)
-    ties = [
-        order
-        for order, other in weak.items()
-        if not other.value - lowest.value > Z * np.hypot(lowest.error, other.error)
-    ]
-    if ties:
-        listed = " or ".join(map(str, ties))
-        return not_comparable(claim, f"WBIC cannot tell order {by_wbic} from {listed}")
-    return Verdict(claim, by_wbic, by_bic, error=0.0, bound=0.0, relation="at_least")
