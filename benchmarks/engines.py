@@ -84,7 +84,7 @@ def cell(row: Any, warm: float) -> str:
     """Fit error, grade and seconds of an engine on a case."""
     if row.trouble:
         return row.trouble
-    off = "–" if isnan(row.off) else f"{row.off:.2g} sd"
+    off = "–" if isnan(row.off) else f"{float(f'{row.off:.2g}'):g} sd"
     off = f"**{off}**" if row.outcome == "DIFFER" else off
     grade = f", {row.mark}" if row.mark else ""
     rate = "" if isnan(row.ess_per_second) else f", {row.ess_per_second:.0f} ESS/s"

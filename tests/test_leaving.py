@@ -103,3 +103,25 @@ def test_forks_threads_and_output_change_no_result(tmp_path: Path, line: str) ->
     assert done.stdout.count("ok  ") == 4
     assert "printed" not in done.stdout
     assert "printed by the program" in done.stderr
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from comparisons.runs.signals import polled
+from comparisons.runs.supervisor import supervised
+waiting = os.getpid()
+def work():
+    threading.Thread(target=time.sleep, args=(60,)).start()  # keeps the process
+    with polled():  # as a run is: it ends by itself
+        os.kill(waiting, signal.SIGINT)
+        time.sleep(0.5)
+    print("interrupted after 2 of 3 fits", file=sys.stderr)
+    raise SystemExit(130)
+sys.exit(supervised(work))
+"""
+
+
+def test_an_interruption_that_was_told_is_not_told_again() -> None:
+    command = [sys.executable, "-P", "-c", INTERRUPTED]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted after 2 of 3 fits\n")

@@ -68,7 +68,7 @@ def table(case: Case) -> xr.Dataset:
 
 @float64
 def compare(case: Case) -> Iterator[Verdict]:
-    """BIC against the evidence, its gap along N, and the orders at which a criterion is none."""
+    """BIC against the evidence, its gap along N, and where the criteria of orders are unusable."""
     yield from _gap(case)
     for sampler, loo in _left_out(case):
         if loo.problem:
@@ -290,12 +290,10 @@ def _order_criteria(case: Case) -> Iterator[Criterion]:
             yield Criterion(method, "order", chosen.order, 0.0, chosen.k, n)
 
 
-def _known(rows: Sequence[_Order], *names: str) -> list[_Order]:
-    """The orders at which the criteria can be relied on."""
+def _known(rows: Sequence[_Order], name: str) -> list[_Order]:
+    """The orders at which a criterion can be relied on."""
     missing = Measured(float("nan"), float("nan"), "not measured")
-    return [
-        row for row in rows if not any(row.measured.get(name, missing).problem for name in names)
-    ]
+    return [row for row in rows if not row.measured.get(name, missing).problem]
 
 
 def _best(rows: Sequence[_Order], criterion: str) -> _Order:
