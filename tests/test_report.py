@@ -19,6 +19,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 import xarray as xr
 from wrapper import Chain
@@ -50,6 +52,7 @@ from inference.method import Method, label
 from models.catalogue.gaussian import ConjugateGaussian, Gaussian
 from models.catalogue.random_effects import RandomEffects
 from models.errors import ConfigError, StoreError
+from models.programs.adopt import adopt
 
 METHODS = {label(method): method for method in all_methods("quick")}
 NUTS = METHODS["nuts[numpyro]"]
@@ -1259,6 +1262,21 @@ def test_replicates_are_as_long_as_the_data_and_drawn_jointly() -> None:
     x, y = found.replicated["x"], found.replicated["y"]
     assert x.shape == y.shape == (100, 50)
     assert abs((y - x).std() - 1) < 0.1  # standard error 0.01; about the data it would be 1.7
+
+
+def test_a_single_observation_is_replicated_as_one_row() -> None:
+    def program(n, y=None) -> None:
+        p = numpyro.sample("p", dist.Beta(1, 1))
+        numpyro.sample("y", dist.Binomial(n, p), obs=y)
+
+    model = adopt(numpyro=program, data={"n": 20, "y": 7})
+    posterior = xr.Dataset({"p": (("chain", "draw"), np.full((4, 250), 0.35))})
+    given = {"model": model, "data": model.data, "estimates": {NUTS: from_draws(posterior, ["p"])}}
+    found = _draws.replicates(replace(bivariate(), **given), NUTS)
+    assert not isinstance(found, str), found
+    assert found.observed["y"].tolist() == [7]
+    assert found.replicated["y"].shape == (100, 1)
+    assert abs(found.replicated["y"].mean() - 7) < 1  # standard error 0.2
 
 
 def test_data_that_do_not_fit_are_said_so() -> None:

@@ -130,7 +130,8 @@ def _columns(
 ) -> dict[str, np.ndarray]:
     """One entry per column of every variable, with `leading` dims before the rows."""
     found: dict[str, np.ndarray] = {}
-    for name, array in arrays.items():
+    for name, given in arrays.items():
+        array = given[..., None] if given.ndim == leading else given  # a single value is a row
         flat = array.reshape(*array.shape[: leading + 1], -1)
         row = array[(0,) * (leading + 1)]
         names = flat_names({name: row})

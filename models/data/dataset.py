@@ -363,7 +363,7 @@ def _canonical(values: np.ndarray) -> tuple[str, bytes]:
 def column_names(data: xr.Dataset, name: Any) -> list[str]:
     """Names for the columns of a variable, as in a message."""
     variable = data[name]
-    if variable.ndim == 1:
+    if variable.ndim < 2:
         label = data.coords.get(f"{name}_column")
         return [str(name) if label is None else str(label.item())]
     labels = coords(data)[str(variable.dims[1])]
