@@ -825,6 +825,22 @@ def test_a_unit_information_prior_makes_the_gap_next_to_nothing(conjugate: Fits)
     assert abs(unit.observed - unit.expected - 2 * np.log1p(1 / n)) < 4 * unit.error + 2 / n
 
 
+def test_a_column_of_a_million_has_a_unit_information_prior_too(conjugate: Fits) -> None:
+    model = ConjugateGaussian(loc=3e6, rate=1e12)
+    data = conjugate.data * 1e6
+    posterior = {
+        "exact_posterior": ExactPosterior().fit(model, data, np.random.default_rng(0)),
+        "nuts[numpyro]": sampler(model, data, exact_draws(model, data, 10_000)),
+    }
+    likelihood = {"closed_form": ClosedForm().fit(model, data, np.random.default_rng(0))}
+    found: Any = replace(
+        conjugate, model=model, data=data, likelihood=likelihood, posterior=posterior
+    )
+    for row, small in zip(bic._gap(found), bic._gap(conjugate), strict=True):  # pyright: ignore[reportArgumentType]
+        difference = small.observed - small.expected
+        assert row.observed - row.expected == pytest.approx(difference, abs=1e-3)
+
+
 @planted(bic)
 def test_a_bic_away_from_the_maximum_is_caught(conjugate: Fits) -> None:
     right = conjugate.likelihood["closed_form"]

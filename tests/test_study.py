@@ -354,6 +354,16 @@ def test_the_error_of_a_mean_standard_error_over_the_sd_has_both_errors() -> Non
     assert np.std(ratios) == pytest.approx(np.mean(errors), rel=0.2)
 
 
+def test_a_variance_below_its_bound_is_seen_in_whatever_units() -> None:
+    bound, rng = Setting(Gaussian(), 3).bound(50), np.random.default_rng(0)
+    units = np.array([1.0, 1e-6])
+    rows = rng.standard_normal((2_000, 2)) * np.sqrt([1.0, 0.5]) * units
+    bound = bound._replace(covariance=np.diag(units**2), deviation=units, uncertain=np.zeros(2))
+    smallest, expected = Sampling(50, Moments.of(rows), bound).smallest()
+    assert smallest.value == pytest.approx(0.5, rel=0.1)  # standard error 0.016
+    assert expected == pytest.approx(1 - 2 * np.sqrt(2 / 2_000), abs=0.01)
+
+
 @pytest.mark.statistical
 def test_a_divisor_of_n_less_one_is_caught_where_the_law_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

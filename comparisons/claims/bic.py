@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from scipy.stats import multivariate_normal
+from scipy.stats import Covariance, multivariate_normal
 
 from comparisons import criteria
 from comparisons.criteria import Criterion
@@ -143,7 +143,7 @@ def _unit_information(case: Case, top: Estimate, found: Measured) -> Measured | 
         return None
     draws = unconstrained_draws(case, posterior, target)
     _, prior, jacobian = terms(target, units(case.model, case.data)).totals(draws)
-    wide = n * np.linalg.inv(information)
+    wide = Covariance.from_precision(information / n)  # whatever its scales are
     weight = multivariate_normal(np.asarray(location), wide).logpdf(draws) - prior - jacobian
     if not smoothed(weight)[1] < PARETO:
         return None

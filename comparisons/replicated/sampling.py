@@ -156,9 +156,10 @@ class Sampling(NamedTuple):
         The latter by Marchenko & Pastur (1967), Math. USSR-Sbornik 1.
         """
         bound, size = self.bound, len(self.bound.covariance)
-        value, vector = np.linalg.eigh(bound.covariance)
+        scale = np.where(bound.deviation > 0, bound.deviation, 1.0)
+        value, vector = np.linalg.eigh(bound.covariance / np.outer(scale, scale))
         inside = value > 1e-10 * value[-1]
-        basis = vector[:, inside] / np.sqrt(value[inside])
+        basis = vector[:, inside] / np.sqrt(value[inside]) / scale[:, None]
         covariance = self.errors.covariance[:size, :size]
         smallest = float(np.linalg.eigvalsh(basis.T @ covariance @ basis)[0])
         varies = bound.deviation > 0
