@@ -78,10 +78,15 @@ def by_fit(model: Model, data: xr.Dataset, fits: Mapping[Method, Estimate]) -> I
             continue
         if method.target == "likelihood" and isfinite(fit.log_likelihood):
             found = deviances(fit.log_likelihood, k, n)
-        if "log_evidence" in fit.record.attrs:
+        if "log_evidence" in fit.record.attrs and not no_evidence(model):
             found["log_evidence"] = log_evidence(model, method, fit)
         for criterion, value in found.items():
             yield Criterion(label(method), criterion, value, 0.0, k, n)
+
+
+def no_evidence(model: Model) -> str:
+    """Why the model has no evidence, as a sentence; "" if it has one."""
+    return model.evidence_problem if isinstance(model, AdoptedModel) else ""
 
 
 def log_evidence(model: Model, method: Method, fit: Estimate) -> float:
@@ -91,7 +96,9 @@ def log_evidence(model: Model, method: Method, fit: Estimate) -> float:
 
 
 def evidence(case: Case) -> tuple[Method, Measured]:
-    """The evidence, exact if it is known, else by bridge sampling; a FitError without a sampler."""
+    """The evidence, exact if it is known, else by bridge sampling; a FitError if there is none."""
+    if problem := no_evidence(case.model):
+        raise FitError(problem)
     fits = case.estimates("posterior")
     for method in filter(exact_posterior, fits):
         return method, Measured(log_evidence(case.model, method, fits[method]), 0.0)

@@ -43,7 +43,7 @@ from inference.methods.exact_posterior import ExactPosterior
 from inference.methods.gaussian_vi import GaussianVI
 from inference.methods.laplace import Laplace
 from inference.optimisation.standard_errors import estimate_at
-from inference.posterior.draws import estimate_from_draws
+from inference.posterior.draws import estimate_from_draws, pointwise
 from inference.posterior.evidence import Measured, bridge, wbic
 from inference.replicates.fits import Replicates
 from inference.replicates.simulated import Batch
@@ -52,6 +52,8 @@ from models.catalogue.gaussian import ConjugateGaussian, Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
 from models.data.dataset import as_dataset
 from models.data.files import bundled
+from models.errors import FitError
+from models.programs.adopt import adopt
 from models.programs.density import density
 
 if TYPE_CHECKING:
@@ -839,6 +841,56 @@ def test_a_column_of_a_million_has_a_unit_information_prior_too(conjugate: Fits)
     for row, small in zip(bic._gap(found), bic._gap(conjugate), strict=True):  # pyright: ignore[reportArgumentType]
         difference = small.observed - small.expected
         assert row.observed - row.expected == pytest.approx(difference, abs=1e-3)
+
+
+def adopted(program: Callable[..., None], y: np.ndarray) -> Fits:
+    """A user's program of one parameter, mu, with the fits that criteria are made of."""
+    model = adopt(numpyro=program, data={"y": y})
+    draws = np.random.default_rng(1).normal(y.mean(), 1 / np.sqrt(y.size), (4, 1_000))
+    fit = sampler(model, model.data, {"mu": draws})
+    rows = pointwise(model, model.data, draws[..., None])
+    tree = xr.DataTree.from_dict({"posterior": fit.draws["posterior"], "log_likelihood": rows})
+    laplace = Laplace(restarts=2, draws=100).fit(model, model.data, np.random.default_rng(0))
+    fits = {"laplace[numpyro]": laplace, "nuts[numpyro]": replace(fit, draws=tree)}
+    return Fits(model, model.data, {}, fits)
+
+
+def flat(y: Any = None) -> None:
+    mu = numpyro.sample("mu", dist.ImproperUniform(dist.constraints.real, (), ()))
+    numpyro.sample("y", dist.Normal(mu, 1), obs=y)
+
+
+def parameter(y: Any = None) -> None:
+    mu = numpyro.param("mu", 0.0)
+    numpyro.sample("y", dist.Normal(mu, 1), obs=y)
+
+
+def tied(y: Any = None) -> None:
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    numpyro.factor("near", -(mu**2))
+    numpyro.sample("y", dist.Normal(mu, 1), obs=y)
+
+
+Y = np.random.default_rng(0).normal(size=20)
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        (flat, "the prior of mu is improper"),
+        (parameter, "the prior of mu is improper"),
+        (tied, "the prior of near is improper or may be unnormalised: no evidence"),
+    ],
+)
+def test_a_prior_without_an_integral_has_no_evidence(
+    program: Callable[..., None], reason: str
+) -> None:
+    case: Any = adopted(program, Y)
+    names = {row.criterion for row in bic.fit_criteria(case)}
+    assert {name for name in names if "evidence" in name} == set()
+    assert {name.partition(" ")[0] for name in names} == {"elpd_loo"}
+    with pytest.raises(FitError, match=reason):
+        criteria.evidence(case)
 
 
 @planted(bic)

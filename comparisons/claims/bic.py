@@ -86,7 +86,8 @@ def fit_criteria(case: Case) -> Iterator[Criterion]:
     fits = case.estimates("likelihood") | case.estimates("posterior")
     yield from criteria.by_fit(case.model, case.data, fits)
     k, n = density(case.model, case.data).size, criteria.sample_size(case.model, case.data)
-    for sampler in samplers(case.estimates("posterior")):
+    known = {} if criteria.no_evidence(case.model) else samplers(case.estimates("posterior"))
+    for sampler in known:
         found = criteria.bridge_evidence(case, sampler)
         yield Criterion(label(sampler), "log_evidence", found.value, found.error, k, n)
     for sampler, loo in _left_out(case):

@@ -174,6 +174,14 @@ class AdoptedModel(Model):
         drawn = self.adopted.named.prior_draws(np.arange(1))
         return drawn if isinstance(drawn, str) else ""
 
+    @property
+    def evidence_problem(self) -> str:
+        """Why its prior leaves the evidence without a meaning, as a sentence; "" if it does not."""
+        named = self.adopted.named
+        loose = (*named.improper, *self.adopted.prior_factors(named), *named.unordered)
+        told = f"the prior of {', '.join(loose)} is improper or may be unnormalised: no evidence"
+        return told if loose else ""
+
     def source_of(self, language: str) -> str:
         """The text of a program; "" without one."""
         return source(self._own.calls[language]) if language in self.languages else ""

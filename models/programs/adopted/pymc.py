@@ -54,7 +54,7 @@ class PymcProgram(UserProgram):
         self.factors = tuple(variable.name for variable in model.potentials)
         self.observed = {v.name: _constant(model.rvs_to_values[v]) for v in model.observed_RVs}
         laws = {v.name: type(v.owner.op).__name__ for v in self._free}
-        self.improper = tuple(name for name, law in laws.items() if "Flat" in law)
+        self.improper = tuple(name for name, law in laws.items() if "Flat" in law or "ICAR" in law)
         self.unordered = tuple(s.name for s in self.sites if s.support == "ordered")
         self._with_observed: Callable[..., Any] | None = None
         self._samplers: dict[tuple[str, ...], tuple[Any, Any]] = {}
