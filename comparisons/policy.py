@@ -41,6 +41,7 @@ POSTERIOR = 0.1
 also where the mean is held against an optimum, and the sd against its standard error."""
 RESOLUTION = 0.25
 """Difference of two posteriors, in the same units, that would have been seen where none was."""
+CONSTANT = 1e-6  # relative difference of two constants, absolute below 1: float32 rounds by 1e-7
 PARETO = 0.5
 """Largest shape k̂ of importance weights whose mean and sd are taken for the posterior's."""
 UNCOVERED = 0.005

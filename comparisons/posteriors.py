@@ -142,7 +142,7 @@ def _side(source: Posterior, which: str) -> _Side:
     group, sample_stats = _draws(source, f"the {which} posterior")
     drawn = {str(n): x.transpose("chain", "draw", ...) for n, x in group.items()}
     templates = {name: array[0, 0] for name, array in drawn.items()}
-    parts = [np.asarray(x.data, float).reshape(*x.shape[:2], -1) for x in drawn.values()]
+    parts = [_wide(x.to_numpy()) for x in drawn.values()]
     flat, names = np.concatenate(parts, axis=2), flat_names(templates)
     if flat.shape[1] < _FEWEST:
         columns = [np.full(len(names), np.nan)] * 4
@@ -153,6 +153,15 @@ def _side(source: Posterior, which: str) -> _Side:
     rows = iter([Scalar(*row) for row in np.stack(columns, axis=1).tolist()])
     scalars = {name: [next(rows) for _ in range(one.size)] for name, one in templates.items()}
     return _Side(templates, scalars, "; ".join(found))
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    """Draws in float64, shape (chain, draw, m); rounding alone does not make a constant vary."""
+    flat = array.reshape(*array.shape[:2], -1).astype(float)
+    eps = np.finfo(array.dtype).eps if array.dtype.kind == "f" else 0.0
+    with np.errstate(invalid="ignore"):
+        still = np.ptp(flat, axis=(0, 1)) <= 8 * eps * abs(flat).max(axis=(0, 1))
+    return np.where(still, flat[0, 0], flat)
 
 
 def _repeated(flat: np.ndarray) -> list[str]:

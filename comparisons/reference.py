@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
-from comparisons.policy import POSTERIOR, RESOLUTION
+from comparisons.policy import CONSTANT, POSTERIOR, RESOLUTION
 from comparisons.verdict import AGAINST, Verdict
 from inference.estimate import Estimate, Scalar
 from inference.method import Method
@@ -57,10 +57,12 @@ def shared(model: Model, a: Estimate, b: Estimate) -> Iterator[tuple[str, Scalar
 def same_moments(one: Scalar, other: Scalar, unit: float, **fields: Any) -> Iterator[Verdict]:
     """Mean and sd under a law at test and another, with differences measured in an sd."""
     fields = {"claim": AGAINST, "resolution": RESOLUTION * unit, **fields}
+    constant = one.sd == other.sd == 0
+    bound = CONSTANT * max(1.0, abs(other.location)) if constant else POSTERIOR * unit
     for quantity, i in (("mean", 0), ("sd", 2)):
         error = float(np.hypot(one[i + 1], other[i + 1]))
         numbers = {"observed": one[i], "expected": other[i], "error": error}
-        yield Verdict(**numbers, bound=POSTERIOR * unit, quantity=quantity, **fields)
+        yield Verdict(**numbers, bound=bound, quantity=quantity, **fields)
 
 
 def one_fact(verdicts: list[Verdict]) -> Iterator[Verdict]:

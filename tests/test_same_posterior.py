@@ -76,6 +76,19 @@ def test_chains_and_draws_may_differ_in_number() -> None:
     assert cc.same_posterior(tree(draws(1, (2, 20_000))), tree(draws(2, (6, 3_000)))).passed
 
 
+def test_what_never_varies_agrees_up_to_the_rounding_of_float32() -> None:
+    def with_constants(seed: int, dtype: type, off: float = 0.0) -> xr.DataTree:
+        held = np.full((*SHAPE, 3), [0.1, 0.0, 1.0 + off], dtype)
+        held[..., 2] += np.random.default_rng(seed).integers(2, size=SHAPE) * np.finfo(dtype).eps
+        return tree(draws(seed) | {"held": held})
+
+    exact, single = with_constants(1, np.float64), with_constants(2, np.float32)
+    for pair in ((exact, single), (single, exact)):
+        cc.testing.assert_same_posterior(*pair)
+    found = outcomes(cc.same_posterior(exact, with_constants(2, np.float32, 1e-5)))
+    assert [row for row, outcome in found.items() if outcome == "DIFFER"] == [("held[2]", "mean")]
+
+
 def test_what_one_side_has_alone_is_listed() -> None:
     less = draws(1)
     del less["mu"]
