@@ -11,7 +11,7 @@ Magnusson, Andersen, Jonasson & Vehtari (2019), ICML 97; Meng & Wong (1996), Sta
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from math import isfinite
+from math import isfinite, nan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -165,6 +165,8 @@ def weighted_leave_one_out(model: Model, data: xr.Dataset, found: Importance) ->
 def measured(loo: Any) -> Measured:
     """ArviZ's result; unreliable where the weights that leave a unit out have too heavy a tail."""
     tails, problem = np.asarray(loo.pareto_k), ""
+    if tails.size < 2:
+        return Measured(nan, nan, "all data are one unit: where it is left out, there are no data")
     if not tails.max() <= loo.good_k:
         bad = int((~(tails <= loo.good_k)).sum())
         problem = (

@@ -871,6 +871,11 @@ def tied(y: Any = None) -> None:
     numpyro.sample("y", dist.Normal(mu, 1), obs=y)
 
 
+def together(y: Any = None) -> None:
+    mu = numpyro.sample("mu", dist.Normal(0, 10))
+    numpyro.sample("y", dist.MultivariateNormal(mu * jnp.ones(20), jnp.eye(20)), obs=y)
+
+
 Y = np.random.default_rng(0).normal(size=20)
 
 
@@ -891,6 +896,13 @@ def test_a_prior_without_an_integral_has_no_evidence(
     assert {name.partition(" ")[0] for name in names} == {"elpd_loo"}
     with pytest.raises(FitError, match=reason):
         criteria.evidence(case)
+
+
+def test_one_unit_cannot_be_left_out() -> None:
+    case: Any = adopted(together, Y)
+    assert {row.criterion for row in bic.fit_criteria(case)} == {"log_evidence"}
+    reasons = {row.about: row.cause for row in bic.compare(case)}
+    assert "all data are one unit" in reasons["leave-one-out by nuts[numpyro]"]
 
 
 @planted(bic)

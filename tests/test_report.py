@@ -1149,6 +1149,9 @@ def test_models_of_the_same_data_are_compared_and_others_are_not() -> None:
     (shown_table,) = _model.same_data([("simulated", table)])
     assert shown_table.rows[0][0].text == "gaussian(dim=2)"
     assert len(shown_table.rows) == 2
+    (row,) = bivariate().data["y"].dims[:1]
+    alone = replace(bivariate(), data=bivariate().data.isel({row: [0]}))
+    assert with_terms(alone, -1.0).loo is None  # nothing would be left
 
 
 def test_every_method_has_its_interval_although_draws_are_unequal() -> None:

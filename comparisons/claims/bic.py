@@ -91,8 +91,9 @@ def fit_criteria(case: Case) -> Iterator[Criterion]:
         found = criteria.bridge_evidence(case, sampler)
         yield Criterion(label(sampler), "log_evidence", found.value, found.error, k, n)
     for sampler, loo in _left_out(case):
-        name = _marked("elpd_loo", loo.problem)
-        yield Criterion(label(sampler), name, loo.value, loo.error, k, n)
+        if np.isfinite(loo.value):
+            name = _marked("elpd_loo", loo.problem)
+            yield Criterion(label(sampler), name, loo.value, loo.error, k, n)
 
 
 def _marked(criterion: str, problem: str) -> str:

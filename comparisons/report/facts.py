@@ -23,6 +23,7 @@ from comparisons.store.keys import canonical, versions
 from comparisons.verdict import Outcome
 from inference.method import Method, label
 from models.data.dataset import content_hash
+from models.programs.density import units
 
 _DRAWS = 500  # of each chain, for the expected log predictive density
 
@@ -105,7 +106,7 @@ def _loo(result: CaseResult, source: Method) -> ELPDDataLOO | None:
     draws = result.estimates[source].draws
     if draws is None or "log_likelihood" not in draws.children:
         return None
-    one = len(draws["log_likelihood"].data_vars) == 1
+    one = len(draws["log_likelihood"].data_vars) == 1 < units(result.model, result.data)
     return leave_one_out(draws, per_chain=_DRAWS) if one else None
 
 
