@@ -187,7 +187,8 @@ def _pulled(
     fits: Mapping[Method, Estimate], numbers: Mapping[Method, Mapping[str, Scalar]]
 ) -> Iterator[str]:
     """Where the prior moves the optimum by more than a standard error of the data."""
-    sound = [m for m in fits if m.kind in ("optimum", "exact") and not fits[m].problems]
+    ours = (m for m in fits if not m.shipped)  # an engine's end need not be an optimum
+    sound = [m for m in ours if m.kind in ("optimum", "exact") and not fits[m].problems]
     likelihood = next((numbers[m] for m in sound if m.target == "likelihood"), {})
     joint = next((numbers[m] for m in sound if m.target == "posterior" and m.kind == "optimum"), {})
     pulls = {
