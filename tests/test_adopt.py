@@ -306,6 +306,14 @@ def test_columns_that_are_numbered_are_read_and_replaced() -> None:
         assert other["1"].max() > 100  # about 200
 
 
+def test_of_equal_columns_a_site_observes_that_of_its_name() -> None:
+    x = np.arange(4.0)
+    adopted = cc.adopt(numpyro=regression, data={"x": x, "age": x, "y": x})
+    assert next(iter(adopted.data)) == "y"
+    made = adopted.simulate(np.random.default_rng(0), dict.fromkeys(FIELDS, np.asarray(9.0)), 4)
+    np.testing.assert_array_equal(made["x"], x)
+
+
 def test_the_command_line_checks_programs_of_a_file(tmp_path: Path, concord) -> None:
     (tmp_path / "port.py").write_text(PORT)
     FRAME[["x", "y"]].to_csv(tmp_path / "mine.csv", index=False)

@@ -61,7 +61,7 @@ class Own:
         self.rows = self.rows_of[self.primary.language]
         # the name of the data that a site observes; its own where there is none
         self.column_of = {
-            site: next((name for name, one in arrays.items() if np.array_equal(one, array)), site)
+            site: next((n for n in (site, *arrays) if np.array_equal(arrays.get(n), array)), site)
             for program in adopted.programs.values()
             for site, array in program.observed.items()
         }
