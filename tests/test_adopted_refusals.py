@@ -330,6 +330,24 @@ def test_a_change_point_that_is_not_discrete_is_told() -> None:
     assert told.startswith("the likelihood changes with t in steps, without a derivative")
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"), [("censored", "without the censoring"), ("weighted", "no law of its own")]
+)
+def test_what_is_no_law_of_the_data_is_not_drawn_from(kind: str, told: str) -> None:
+    def survival(time, gone):
+        law = dist.Exponential(numpyro.sample("rate", dist.Gamma(2.0, 1.0)))
+        with numpyro.handlers.scale(scale=1.0 if kind == "censored" else 2.0):
+            if kind == "censored":
+                law = dist.RightCensoredDistribution(law, gone).mask(gone < 2)
+            numpyro.sample("time", law, obs=time)
+
+    model = cc.adopt(numpyro=survival, data={"time": np.arange(1.0, 7), "gone": np.arange(6) % 2})
+    with pytest.raises(cc.FitError, match=f"needs simulated data: .*{told}"):
+        cc.fisher_information(model, model.data, {"rate": 0.3}, estimator="expected")
+    with pytest.raises(cc.ModelError, match=told):
+        model.simulate(np.random.default_rng(0), {"rate": 0.3}, 6)
+
+
 def test_a_redundant_intercept_is_no_latent_variable() -> None:
     def levels(g, y=None):
         a = numpyro.sample("a", dist.Normal(0, 1))

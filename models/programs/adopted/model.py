@@ -151,6 +151,8 @@ class AdoptedModel(Model):
         """
         own = self._own.like(data)
         program, sites = own.adopted.drawing()
+        if why := [p.lawless for p in own.adopted.programs.values() if p.lawless]:
+            raise ModelError(why[0])
         if factors := own.adopted.likelihood.get(program.language):
             raise ModelError(f"{', '.join(factors)} is likelihood that cannot be drawn from")
         held = {

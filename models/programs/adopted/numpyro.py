@@ -32,6 +32,11 @@ from models.programs.form import joined, total
 from models.programs.numpyro import base, is_factor
 from models.spec import Arrays, Values
 
+_CENSORED = (
+    dist.IntervalCensoredDistribution,
+    dist.LeftCensoredDistribution,
+    dist.RightCensoredDistribution,
+)
 _BATCH = 1_000
 """Draws made by one compiled function at a time."""
 
@@ -62,6 +67,7 @@ class NumpyroProgram(UserProgram):
             *(_site(n, trace[n], _constraint(trace[n])) for n in self._flat),
         )
         self.observed = {n: np.asarray(s["value"]) for n, s in seen.items()}
+        self.lawless = _lawless(seen)
         deterministic = [n for n, s in trace.items() if s["type"] == "deterministic"]
         self.deterministics = {n: jnp.shape(trace[n]["value"]) for n in deterministic}
         improper = [n for n in latent if isinstance(base(sampled[n]["fn"]), dist.ImproperUniform)]
@@ -235,6 +241,23 @@ class _JaxObservations(Messenger):
         if msg["type"] == "sample" and msg["is_observed"]:
             value = self._replaced.get(msg["name"], msg["value"])
             msg["value"] = jnp.asarray(value) if isinstance(value, np.ndarray) else value
+
+
+def _lawless(seen: Mapping[str, Any]) -> str:
+    """Why draws at observed sites are no data like these, as a sentence; "" if they are."""
+    for name, site in seen.items():
+        if any(isinstance(law, _CENSORED) for law in _layers(site["fn"])):
+            return f"NumPyro draws {name} without the censoring that its density has"
+        if site["scale"] is not None and np.any(np.asarray(site["scale"]) != 1):
+            return f"{name} is weighted, and a weighted likelihood has no law of its own"
+    return ""
+
+
+def _layers(law: Any) -> Iterator[Any]:
+    """A law, and those that it is wrapped around."""
+    yield law
+    if hasattr(law, "base_dist"):
+        yield from _layers(law.base_dist)
 
 
 def _log_prob(site: Mapping[str, Any]) -> Array:

@@ -102,6 +102,7 @@ class UserProgram(ABC):
         factors: names of factors or potentials.
         improper: latent variables whose prior integrates to infinity.
         unordered: those whose draws lack the order that their density has.
+        lawless: why draws of what it observes are no data like its own; "" if they are.
         narrow: whether it holds constants in float32 that could not be widened.
     """
 
@@ -113,6 +114,7 @@ class UserProgram(ABC):
     factors: tuple[str, ...]
     improper: tuple[str, ...] = ()
     unordered: tuple[str, ...] = ()
+    lawless: str = ""
 
     @abstractmethod
     def again(self) -> UserProgram:
