@@ -25,6 +25,7 @@ import pytest
 import xarray as xr
 from wrapper import Chain
 
+import concord as cc
 from comparisons.case import all_methods
 from comparisons.grades import Grade, as_table, graded
 from comparisons.reference import scalars
@@ -1291,6 +1292,26 @@ def test_data_that_do_not_fit_are_said_so() -> None:
     wrong = replace(found, observed={n: 3 * array + 5 for n, array in found.observed.items()})
     shares = [row["share_below"] for row in _tables.predictive_rows(wrong)]
     assert np.mean([0.025 < share < 0.975 for share in shares]) < 0.5
+
+
+@pytest.mark.parametrize("filler", [0.0, np.nan])
+def test_masked_values_are_no_data_that_could_misfit(filler: float) -> None:
+    def program(y: np.ndarray, seen: np.ndarray) -> None:
+        law = dist.Normal(numpyro.sample("mu", dist.Normal(50.0, 1.0)), 1.0)
+        with numpyro.plate("rows", len(y)), numpyro.handlers.mask(mask=seen):
+            numpyro.sample("y", law, obs=y)
+
+    seen = np.arange(40) % 4 > 0
+    y = np.where(seen, 50 + np.random.default_rng(0).normal(size=40), filler)
+    model = cc.adopt(numpyro=program, data={"y": y, "seen": seen})
+    posterior = xr.Dataset({"mu": (("chain", "draw"), np.full((4, 250), 50.0))})
+    estimates = {NUTS: from_draws(posterior, ["mu"])}
+    result = replace(bivariate(), model=model, data=model.data, estimates=estimates)
+    found = _draws.replicates(result, NUTS)
+    assert not isinstance(found, str), found
+    assert found.replicated["y"].shape == (100, 30)
+    rows = _tables.predictive_rows(found)
+    assert all(0.005 < row["share_below"] < 0.995 for row in rows), rows
 
 
 def test_rows_of_unequal_known_variance_are_standardised_before_they_are_drawn() -> None:

@@ -57,7 +57,8 @@ class Comparable:
 class Replicates:
     """By column, observed data and replicated ones, (replicates, rows); and by whose draws.
 
-    Those of a model that knows one of its variables are made given that (`given`).
+    Missing and masked values are left out of both. Those of a model that knows one of its
+    variables are made given that (`given`).
     """
 
     observed: Mapping[str, np.ndarray]
@@ -121,8 +122,13 @@ def replicates(result: CaseResult, source: Method) -> Replicates | str:
         observed = observed or {name: data[name].values for name in replicated}
     except (ConcordError, NotImplementedError, KeyError, TypeError, ValueError) as error:
         return f"the model could not replicate the data: {type(error).__name__}: {error}"
-    found = _columns(data, observed), _columns(data, replicated, 1)
-    return Replicates(*found, label(source), given=len(data.data_vars) > 1)
+    masked = model.masked if isinstance(model, AdoptedModel) else {}
+    known = {n: np.where(masked.get(n, False), np.nan, array) for n, array in observed.items()}
+    columns, sets = _columns(data, known), _columns(data, replicated, 1)
+    places = {n: np.flatnonzero(~np.isnan(column)) for n, column in columns.items()}
+    sets = {n: sets[n][:, kept] for n, kept in places.items() if kept.size}
+    columns = {n: columns[n][places[n]] for n in sets}
+    return Replicates(columns, sets, label(source), given=len(data.data_vars) > 1)
 
 
 def _columns(

@@ -164,6 +164,12 @@ class AdoptedModel(Model):
         columns = {own.column_of[site]: drawn[site] for site in program.observed}
         return {name: array.astype(own.data[name].dtype) for name, array in columns.items()}
 
+    @property
+    def masked(self) -> Arrays:
+        """Which values of its data are masked, by name, where some are."""
+        own, programs = self._own, self.adopted.programs.values()
+        return {own.column_of[site]: x for one in programs for site, x in one.masked.items()}
+
     def prior_draws(self, rng: np.random.Generator | np.ndarray, count: int) -> Arrays:
         """Draws of the parameters, shape (count, …); none where the prior cannot be drawn from."""
         seeds = rng if isinstance(rng, np.ndarray) else rng.integers(2**63, size=count)

@@ -68,6 +68,8 @@ class NumpyroProgram(UserProgram):
         )
         self.observed = {n: np.asarray(s["value"]) for n, s in seen.items()}
         self.lawless = _lawless(seen)
+        masks = {n: _masked(s["fn"], self.observed[n].shape) for n, s in seen.items()}
+        self.masked = {name: mask for name, mask in masks.items() if mask.any()}
         deterministic = [n for n, s in trace.items() if s["type"] == "deterministic"]
         self.deterministics = {n: jnp.shape(trace[n]["value"]) for n in deterministic}
         improper = [n for n in latent if isinstance(base(sampled[n]["fn"]), dist.ImproperUniform)]
@@ -251,6 +253,18 @@ def _lawless(seen: Mapping[str, Any]) -> str:
         if site["scale"] is not None and np.any(np.asarray(site["scale"]) != 1):
             return f"{name} is weighted, and a weighted likelihood has no law of its own"
     return ""
+
+
+def _masked(law: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Which values of this shape a law's masks hide."""
+    found = np.zeros(shape, bool)
+    for one in _layers(law):
+        if isinstance(one, dist.MaskedDistribution):
+            mask = ~np.asarray(one._mask)
+            mask = mask.reshape(*mask.shape, *(1,) * one.event_dim * (mask.ndim > 0))
+            if np.broadcast_shapes(mask.shape, shape) == shape:  # else a value has several terms
+                found |= mask
+    return found
 
 
 def _layers(law: Any) -> Iterator[Any]:

@@ -12,6 +12,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, cast, final, get_args
 
 import jax
@@ -98,6 +99,7 @@ class UserProgram(ABC):
     Attributes:
         sites: continuous latent variables, in the order of the program.
         observed: the observed arrays by site.
+        masked: which of these values the density does not look at, by site; none where not given.
         deterministics: shapes of the deterministic sites.
         factors: names of factors or potentials.
         improper: latent variables whose prior integrates to infinity.
@@ -115,6 +117,7 @@ class UserProgram(ABC):
     improper: tuple[str, ...] = ()
     unordered: tuple[str, ...] = ()
     lawless: str = ""
+    masked: Mapping[str, np.ndarray] = MappingProxyType({})
 
     @abstractmethod
     def again(self) -> UserProgram:
