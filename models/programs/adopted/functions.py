@@ -232,34 +232,40 @@ class Rows:
     Attributes:
         axes: of each term the axis of the rows; None where they have none in common, so that all
             data are one unit.
-        count: N.
+        whole: the number of rows, with those that do not count.
+        first: the first row of each term.
+        samples: of rows that follow one another, by name; none of one.
+        kept: the rows that count, those that are not masked; None for all.
         cut: the groups of rows that are the units instead, where latent variables are integrated
             out; None if all rows are then one.
     """
 
     axes: tuple[int, ...] | None
-    count: int
+    whole: int
+    first: tuple[int, ...] = ()
+    samples: tuple[str, ...] = ()
+    kept: np.ndarray | None = None
     cut: Groups | None = None
 
+    @property
+    def count(self) -> int:
+        """N."""
+        return self.whole if self.kept is None else len(self.kept)
+
     def summed(self, terms: list[Array]) -> Array:
-        """One number for each row, shape (N,)."""
+        """One number for each row that counts, shape (N,)."""
         if self.axes is None:
             return jnp.reshape(sum((jnp.sum(term) for term in terms), jnp.zeros(())), (1,))
-        found = jnp.zeros(self.count)
-        for term, axis in zip(terms, self.axes, strict=True):
-            found += jnp.sum(jnp.reshape(jnp.moveaxis(term, axis, 0), (self.count, -1)), axis=1)
-        return found
+        found = jnp.zeros(self.whole)
+        for term, axis, first in zip(terms, self.axes, self.first, strict=True):
+            n = term.shape[axis]
+            each = jnp.sum(jnp.reshape(jnp.moveaxis(term, axis, 0), (n, -1)), axis=1)
+            found = found.at[first : first + n].add(each) if self.samples else found + each
+        return found if self.kept is None else found[self.kept]
 
     def of(self, shapes: list[tuple[int, ...]]) -> np.ndarray | None:
         """The row of every entry of raveled terms of these shapes; None where all are one unit."""
         if self.axes is None:
             return None
-        places = zip(shapes, self.axes, strict=True)
-        return np.concatenate([np.indices(shape)[axis].ravel() for shape, axis in places])
-
-
-def rows_of(shapes: list[tuple[int, ...]]) -> list[Rows]:
-    """The rows that terms of these shapes may share: an axis of the first, one of each other."""
-    counts = dict.fromkeys(shapes[0]) if shapes and all(shapes) else ()
-    shared = [n for n in counts if n > 1 and all(n in shape for shape in shapes)]
-    return [Rows(tuple(shape.index(n) for shape in shapes), n) for n in shared] or [Rows(None, 1)]
+        places = zip(shapes, self.axes, self.first, strict=True)
+        return np.concatenate([np.indices(s)[axis].ravel() + first for s, axis, first in places])

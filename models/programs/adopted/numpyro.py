@@ -67,6 +67,7 @@ class NumpyroProgram(UserProgram):
             *(_site(n, trace[n], _constraint(trace[n])) for n in self._flat),
         )
         self.observed = {n: np.asarray(s["value"]) for n, s in seen.items()}
+        self.dims = {n: tuple(f.name for f in s["cond_indep_stack"]) for n, s in seen.items()}
         self.lawless = _lawless(seen)
         masks = {n: _masked(s["fn"], self.observed[n].shape) for n, s in seen.items()}
         self.masked = {name: mask for name, mask in masks.items() if mask.any()}

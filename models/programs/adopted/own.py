@@ -15,12 +15,11 @@ from jax import Array
 
 from models.errors import ModelError, listing, told
 from models.programs.adopted.arguments import called, label_names, names_of, replaced
-from models.programs.adopted.functions import Adopted, Rows, functions, rows_of
+from models.programs.adopted.functions import Adopted, Rows, functions
 from models.programs.adopted.labels import Exchange, exchange
-from models.programs.adopted.marginal import groups, tied_to
-from models.programs.adopted.program import UserProgram
+from models.programs.adopted.rows import Likelihoods
 from models.programs.adopted.sizes import resized
-from models.programs.adopted.structure import Structure, indexed, structure
+from models.programs.adopted.structure import Structure, indexed
 from models.programs.form import total
 from models.spec import Arrays, Values
 
@@ -53,18 +52,23 @@ class Own:
     def __post_init__(self) -> None:
         adopted, arrays = self.adopted, self.arrays
         self.primary = next(iter(adopted.programs.values()))
-        self.rows_of = {name: _rows(adopted, one) for name, one in adopted.programs.items()}
-        counts = [_units(adopted, rows) for rows in self.rows_of.values()]
-        self.cut = " and ".join(map(str, counts)) if len(set(counts)) > 1 else ""
-        if self.cut:  # of the terms of one program it is not known which of the other's rows are in
-            self.rows_of = dict.fromkeys(self.rows_of, Rows(None, 1))
-        self.rows = self.rows_of[self.primary.language]
         # the name of the data that a site observes; its own where there is none
         self.column_of = {
-            site: next((n for n in (site, *arrays) if np.array_equal(arrays.get(n), array)), site)
+            site: next(
+                (n for n in (site, *arrays) if np.array_equal(arrays.get(n, ()), array)), site
+            )
             for program in adopted.programs.values()
             for site, array in program.observed.items()
         }
+        self.terms = Likelihoods(adopted, self.calls, self.given, arrays, self.column_of)
+        samples, programs = self.terms.samples(), adopted.programs
+        self.rows_of = {name: self.terms.rows(one, samples) for name, one in programs.items()}
+        self._count = max(rows.count for rows in self.rows_of.values())
+        cuts = {" + ".join(r.samples) or str(self.terms.units(r)): r for r in self.rows_of.values()}
+        self.cut = " and ".join(cuts) if len(cuts) > 1 else ""
+        if self.cut:  # of the terms of one program it is not known which of the other's rows are in
+            self.rows_of = dict.fromkeys(self.rows_of, Rows(None, 1))
+        self.rows = self.rows_of[self.primary.language]
         self.data = self._dataset()
         self.measured = tuple(dict.fromkeys(self.column_of.values()))
         self.covariates = tuple(str(n) for n in self.data.data_vars if n not in self.measured)
@@ -82,8 +86,8 @@ class Own:
         variables, coords = {}, _coords(self.adopted)
         for name, array in {**seen, **numbers}.items():
             dims = [f"{name}_dim_{i}" for i in range(array.ndim)]
-            if self.rows.count > 1 and self.rows.count in array.shape:
-                dims[array.shape.index(self.rows.count)] = "row"
+            if self.rows.whole > 1 and self.rows.whole in array.shape:
+                dims[array.shape.index(self.rows.whole)] = "row"
             # a dim of the parameters of the same name has labels of its own
             variables[f"{name}_index" if name in coords else name] = (tuple(dims), array)
         names, numbered = names_of(self.given), list[str]()
@@ -103,6 +107,7 @@ class Own:
         """The axes of parameters that a column of labels indexes and that have another name."""
         program, codes, rows = self.primary, self.arrays[name], self.rows
         taken = {axis for site in program.sites for axis in site.axes}
+        rows = replace(rows, kept=None)
         if taken & {name, f"{name}_label"} or codes.shape != (rows.count,) or rows.cut is not None:
             return []
 
@@ -114,7 +119,7 @@ class Own:
     @property
     def units(self) -> int:
         """N: rows, groups of rows, or 1 where all data are one unit."""
-        return _units(self.adopted, self.rows)
+        return self.terms.units(self.rows)
 
     @property
     def size(self) -> int:
@@ -123,12 +128,12 @@ class Own:
             return self.units
         # a likelihood that is factors alone observes nothing
         longest = max((len(a) for a in self.arrays.values() if a.ndim), default=1)
-        return self._length(self.data) or longest
+        return self._count if self._count > 1 else self._length(self.data) or longest
 
     @property
     def grows(self) -> bool:
         """Whether there can be data of another size."""
-        return self._rebuilds and self.units > 1
+        return self._rebuilds and self.units > 1 and not self.rows.samples
 
     @property
     def _rebuilds(self) -> bool:
@@ -171,7 +176,13 @@ class Own:
             if self.cut:
                 why = f"the programs cut the data into {self.cut} terms, so that all are one unit"
             raise ModelError(f"{why}, and others are no more of the same: study it at n=[{now}]")
-        unit = self.rows.cut.row if self.rows.cut else np.arange(self.rows.count)
+        if names := self.rows.samples:
+            raise ModelError(
+                f"{listing(names, 4)} are samples of their own: study them at n=[{now}]"
+            )
+        kept = np.arange(self.rows.whole) if self.rows.kept is None else self.rows.kept
+        unit = np.full(self.rows.whole, -1)
+        unit[kept] = self.rows.cut.row if self.rows.cut else np.arange(kept.size)
         sizes = {size for site in self.adopted.named.sites for size in site.shape}
         try:
             if draw is not None:
@@ -267,7 +278,7 @@ class Own:
     @cached_property
     def structure(self) -> Structure:
         program = self.adopted.named
-        return _structure(self.adopted, program, self.rows_of[program.language])
+        return self.terms.structure(program, self.rows_of[program.language])
 
     @cached_property
     def likelihood_problem(self) -> str:
@@ -319,48 +330,6 @@ def _far(column: np.ndarray) -> bool:
         return False
     sd = np.std(column)
     return bool(0 < _DIGITS * sd < np.abs(np.mean(column)) and np.ptp(column) > 0)
-
-
-def _structure(adopted: Adopted, program: UserProgram, rows: Rows) -> Structure:
-    """The dependences of a program's likelihood on its variables, by rows."""
-
-    def terms(u: Array) -> list[Array]:
-        return adopted.likelihood_terms(program, program.at(u))
-
-    def flat(u: Array) -> Array:
-        return jnp.concatenate([jnp.ravel(term) for term in terms(u)])
-
-    shapes = jax.eval_shape(terms, jnp.zeros(program.size))
-    return structure(program, flat, rows.of([term.shape for term in shapes]))
-
-
-def _units(adopted: Adopted, rows: Rows) -> int:
-    if not adopted.latent:
-        return rows.count
-    return len(rows.cut.coordinates) if rows.cut else 1
-
-
-def _rows(adopted: Adopted, program: UserProgram) -> Rows:
-    """How the terms of a program's log-likelihood are summed to units.
-
-    Rows are on the first axis, unless some variable has a value for each of them and none for each
-    of those on another axis, which is longer.
-    """
-    terms = jax.eval_shape(program.at, jnp.zeros(program.size))
-    rows, *others = rows_of([term.shape for term in adopted.likelihood_terms(program, terms)])
-    longer = [other for other in others if other.count > rows.count]
-    if longer and _structure(adopted, program, rows).single:
-        rows = next((o for o in longer if not _structure(adopted, program, o).single), rows)
-    if not adopted.latent or rows.axes is None:
-        return rows
-
-    def each(u: Array) -> Array:
-        return rows.summed(adopted.likelihood_terms(program, program.at(u)))
-
-    latent = adopted.integrated(program)
-    if tied_to(program, latent, adopted.prior_factors(program)):
-        return rows
-    return replace(rows, cut=groups(program, latent, each))
 
 
 def _coords(adopted: Adopted) -> Arrays:

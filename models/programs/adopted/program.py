@@ -99,6 +99,7 @@ class UserProgram(ABC):
     Attributes:
         sites: continuous latent variables, in the order of the program.
         observed: the observed arrays by site.
+        dims: the plates or dims of each observed site, by name.
         masked: which of these values the density does not look at, by site; none where not given.
         deterministics: shapes of the deterministic sites.
         factors: names of factors or potentials.
@@ -117,6 +118,7 @@ class UserProgram(ABC):
     improper: tuple[str, ...] = ()
     unordered: tuple[str, ...] = ()
     lawless: str = ""
+    dims: Mapping[str, tuple[str, ...]]
     masked: Mapping[str, np.ndarray] = MappingProxyType({})
 
     @abstractmethod

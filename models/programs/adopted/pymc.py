@@ -37,7 +37,7 @@ class PymcProgram(UserProgram):
 
     def __init__(self, build: Callable[[], Any], *, built: bool = False) -> None:
         """Builds the graph of all terms, of a model that was `built` before or is built now."""
-        self._build, self._built = build, built
+        self._build, self._built, self._shared = build, built, ()
         with float64_constants():
             _refuse(first := _called(build))
             self.model = model = _summed(first)
@@ -53,6 +53,9 @@ class PymcProgram(UserProgram):
                 ) from error
         self.factors = tuple(variable.name for variable in model.potentials)
         self.observed = {v.name: _constant(model.rvs_to_values[v]) for v in model.observed_RVs}
+        self.dims = {
+            n: (*model.named_vars_to_dims.get(n, ()), *self._shared) for n in self.observed
+        }
         laws = {v.name: type(v.owner.op).__name__ for v in self._free}
         self.improper = tuple(name for name, law in laws.items() if "Flat" in law or "ICAR" in law)
         self.unordered = tuple(s.name for s in self.sites if s.support == "ordered")
@@ -97,6 +100,7 @@ class PymcProgram(UserProgram):
         for i, v in enumerate(self._seen, len(self._free)):
             if terms[i].ndim == 0 < v.ndim and isinstance(terms[i], pt.TensorConstant):
                 terms[i] = pt.zeros(to_value[v].shape)  # its rows are in the first's term
+                self._shared = ("summed labels",)
         # not as the difference of two log priors, in which they would be lost where these are large
         jacobians = [
             self._transform[v].log_jac_det(to_value[v], *v.owner.inputs).sum()

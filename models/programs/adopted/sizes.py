@@ -19,7 +19,7 @@ def resized(
     Args:
         arrays: all data, by name: what has a row for each unit's rows, or for each label, goes by
             them; an integer that counts either counts the new ones.
-        unit: the unit of each row, 0 … U−1.
+        unit: the unit of each row, 0 … U−1; −1 where it is of none.
         n: how many units.
         sizes: of the dims of latent variables, which labels may index.
 
@@ -27,7 +27,10 @@ def resized(
         Arrays by name, the old row of each new one, and the names of arrays with new labels.
     """
     count = int(unit.max()) + 1
-    taken, grouped = np.resize(np.random.default_rng(0).permutation(count), n), count < unit.size
+    taken, grouped = (
+        np.resize(np.random.default_rng(0).permutation(count), n),
+        count < np.sum(unit >= 0),
+    )
     parts = [np.flatnonzero(unit == one) for one in np.sort(taken)]
     rows, copy = np.concatenate(parts), np.repeat(np.arange(n), list(map(len, parts)))
     sources: dict[int, np.ndarray] = {len(unit): rows}
