@@ -61,7 +61,9 @@ def differences(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Ite
     if pair is None:
         return
     if isinstance(model, AdoptedModel):
-        yield from same_density.differences(pair, _spread(pair.one, rng), inside=False)
+        constant = model.adopted.allow_constant
+        points = _spread(pair.one, rng)
+        yield from same_density.differences(pair, points, inside=False, allow_constant=constant)
         return
     prior = numpyro_prior(model, data, jax.random.split(key_of(rng), DRAWS))
     drawn, valid = _valid(pair.one, prior)

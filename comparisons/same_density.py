@@ -129,6 +129,7 @@ def differences(
     named: Callable[[Values], Sequence[str]] = flat_names,
     *,
     inside: bool,
+    allow_constant: bool = False,
 ) -> Iterator[Verdict]:
     """Every term on which two programs differ, or that all agree.
 
@@ -137,6 +138,7 @@ def differences(
         points: in the one's unconstrained space, shape (p, k).
         named: the names of the entries of the other's parameters.
         inside: whether all points are inside of the support, see `Looked`.
+        allow_constant: whether one constant at all points is no difference.
     """
     looked = Looked(pair, points, inside=inside)
     compared, parted, count = looked.compared, looked.parted, int(looked.kept.sum())
@@ -145,12 +147,7 @@ def differences(
         yield _told(pair, JOINT, inf, where)
         return
     if not parted:
-        size = max(compared[term].worst for term in (JOINT, GRADIENT))
-        where = f"largest relative difference of {len(compared)} terms at {len(points)} points"
-        yield _told(pair, JOINT, size, where)
-        for term, found in compared.items():
-            if term not in (JOINT, REST) and found.worst <= TOLERANCE:
-                yield _told(pair, term, found.worst, f"at {len(points)} points")
+        yield from _agreeing(looked)
         return
     if data := pair.different_data():
         yield _told(pair, "observed data", inf, data)
@@ -167,11 +164,30 @@ def differences(
         yield _told(pair, JOINT, worst, f"one model up to{size}: {explained}", 2 * worst)
         return
     looked = left or looked
-    shift = _shift(looked.compared)
+    if (shift := _shift(looked.compared)) and allow_constant:
+        size = looked.compared[JOINT].worst
+        yield _told(pair, JOINT, size, f"one model up to the constant {shift}, allowed", 2 * size)
+    else:
+        yield from _differing(looked, named, shift)
+
+
+def _agreeing(looked: Looked) -> Iterator[Verdict]:
+    compared, count = looked.compared, len(looked.points)
+    size = max(compared[term].worst for term in (JOINT, GRADIENT))
+    where = f"largest relative difference of {len(compared)} terms at {count} points"
+    yield _told(looked.pair, JOINT, size, where)
+    for term, found in compared.items():
+        if term not in (JOINT, REST) and found.worst <= TOLERANCE:
+            yield _told(looked.pair, term, found.worst, f"at {count} points")
+
+
+def _differing(
+    looked: Looked, named: Callable[[Values], Sequence[str]], shift: str
+) -> Iterator[Verdict]:
     constant = f"; the log densities differ by the constant {shift} at all points" if shift else ""
     for term in looked.parted:
         where = _where(looked, term, named) + constant
-        yield _told(pair, term, looked.compared[term].worst, where)
+        yield _told(looked.pair, term, looked.compared[term].worst, where)
 
 
 def _told(pair: Pair, term: str, size: float, where: str, bound: float = TOLERANCE) -> Verdict:

@@ -37,6 +37,7 @@ from inference.posterior.evidence import Measured
 from inference.posterior.importance import Importance, Mode, importance, log_posterior_at
 from inference.posterior.labels import log_modes
 from inference.posterior.points import reported, to_natural
+from models.capabilities import HasDistortion
 from models.programs.density import (
     Density,
     density,
@@ -92,6 +93,10 @@ def corrected(case: Case) -> Corrected:
     if problem := _untrusted(case, target, drawn):
         return Corrected(problem)
     natural = {name: x[0] for name, x in to_natural(target, drawn.points[None]).items()}
+    if isinstance(case.model, HasDistortion):
+        likely = np.argsort(-drawn.weights)[: len(drawn.weights) // 10]
+        if problem := case.model.distortion({n: x[likely] for n, x in natural.items()}, case.data):
+            return Corrected(problem)
     values = reported(case.model)(natural)
     flat = np.concatenate([np.reshape(x, (len(drawn.points), -1)) for x in values.values()], axis=1)
     one = {name: x[0] for name, x in values.items()}

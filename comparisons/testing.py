@@ -32,6 +32,7 @@ def assert_same_model(
     pymc: object = None,
     numpyro: Callable[..., object] | None = None,
     names: Mapping[str, str] | None = None,
+    allow_constant: bool = False,
 ) -> None:
     """Asserts that a PyMC and a NumPyro program are one model.
 
@@ -43,6 +44,7 @@ def assert_same_model(
         pymc: a built `pm.Model`, or a function of the data that returns one.
         numpyro: a NumPyro function of the data.
         names: which name of one program is which of the other, where they differ.
+        allow_constant: whether the log densities of two programs may differ by one constant.
 
     Raises:
         AssertionError: lists every term on which the programs differ, with the point and both
@@ -54,7 +56,8 @@ def assert_same_model(
     if model is None:
         if pymc is None or numpyro is None:
             raise ConfigError("there is nothing to compare: pass a model, or pymc= and numpyro=")
-        model = adopt(pymc, numpyro, data, names=names)
+        model = adopt(pymc, numpyro, data, names=names, allow_constant=allow_constant)
+        data = model.data
     refuse_other(model)
     if data is None:
         data = model.simulate(np.random.default_rng(seed), model.truth, ROWS)

@@ -168,6 +168,16 @@ class HasCautions(Protocol):
 
 
 @runtime_checkable
+class HasDistortion(Protocol):
+    """Its likelihood may be approximate: why no posterior is read off it at points; "" if one is.
+
+    Points are values of all parameters, with a leading axis.
+    """
+
+    def distortion(self, points: Mapping[str, Any], data: xr.Dataset) -> str: ...
+
+
+@runtime_checkable
 class HasLabels(Protocol):
     """Invariant under permutation of components: draws need alignment to be summarised."""
 

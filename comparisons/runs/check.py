@@ -4,10 +4,10 @@ Each stage needs the one before; the first that fails is named, with what to cha
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, final
+from typing import Any, Unpack, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,8 +26,8 @@ from models.data.dataset import as_dataset, load_data
 from models.data.files import data_name, opened
 from models.errors import ConcordError, ConfigError, DataError, ModelError
 from models.notebook import table
-from models.programs.adopt import adopt
-from models.programs.adopted.classes import adopt_class, missing, reason_to_adopt
+from models.programs.adopt import Reading, adopt
+from models.programs.adopted.classes import adopt_class, asked, missing, reason_to_adopt
 from models.programs.adopted.model import AdoptedModel
 from models.programs.density import Density, Language, density, languages, units
 from models.programs.precision import float64
@@ -44,22 +44,22 @@ def staged(case: CaseSettings, seed: int) -> Iterator[tuple[str, str]]:
     if case.pymc or case.numpyro:
         given = {"pymc": case.pymc, "numpyro": case.numpyro}
         programs = {one: user_program(*parts(text)) for one, text in given.items() if text}
-        matching: Any = {"names": case.names, "latent": case.latent}
+        how: Any = {"names": case.names, **case.reading}
         data = read(case.data) if case.data else None
         tell_reading(data)
-        yield from _adopted_stages(lambda: adopt(**programs, data=data, **matching), seed)
+        yield from _adopted_stages(lambda: adopt(**programs, data=data, **how), seed)
         return
     instance = built(model_class(case.model), case.set)
     yield "import", repr(instance)
-    if not (missing(instance) or case.latent):
+    if not (missing(instance) or asked(case.reading)):
         read = partial(load_data, model=instance, columns=case.columns)
     data = read(case.data) if case.data else None
     tell_reading(data)
-    yield from stages(instance, data, seed, latent=case.latent)
+    yield from stages(instance, data, seed, **case.reading)
 
 
 def stages(
-    model: Model, data: Any, seed: int, *, latent: Sequence[str] = ()
+    model: Model, data: Any, seed: int, **reading: Unpack[Reading]
 ) -> Iterator[tuple[str, str]]:
     """Runs the stages: (stage, what was found), as each passes; an error names the one that fails.
 
@@ -67,12 +67,12 @@ def stages(
         model: the model.
         data: data on which to check it; simulated at its truth if None.
         seed: the seed of every random stream.
-        latent: variables to integrate out of the likelihood.
+        reading: how programs are read, as `adopt_class` takes it.
     """
-    if (absent := missing(model)) or latent:
+    if (absent := missing(model)) or asked(reading):
         if absent:
             yield "class", f"{', '.join(absent)}: left out, and read off the rest where needed"
-        yield from _adopted_stages(lambda: adopt_class(model, data, latent=latent), seed)
+        yield from _adopted_stages(lambda: adopt_class(model, data, **reading), seed)
         return
     rng = np.random.default_rng(seed)
     yield "parameter table", guarded("parameter table", lambda: _table(model))
@@ -215,9 +215,8 @@ def check(
     pymc: object = None,
     numpyro: Callable[..., object] | None = None,
     names: Mapping[str, str] | None = None,
-    latent: Sequence[str] = (),
-    likelihood: Sequence[str] | None = None,
     seed: int = 0,
+    **reading: Unpack[Reading],
 ) -> Checked:
     """Checks in stages whether programs can be evaluated and are one model; fits nothing.
 
@@ -227,9 +226,8 @@ def check(
         pymc: a built `pm.Model`, or a function of the data that returns one.
         numpyro: a NumPyro function of the data.
         names: which name of one program is which of the other, where they differ.
-        latent: variables of the programs to integrate out of the likelihood.
-        likelihood: factors or potentials that belong to the likelihood, where that is asked for.
         seed: of the points at which the programs are compared.
+        reading: `latent`, `likelihood` and `allow_constant`, as `models.adopt` takes them.
 
     Returns:
         The stages. A stage that fails is its last row, not an error.
@@ -241,15 +239,15 @@ def check(
         name, data = data_name(data), opened(data)
         if model is None:
             tell_reading(data)
-            matching = {"names": names, "latent": latent, "likelihood": likelihood}
-            found = _adopted_stages(partial(adopt, pymc, numpyro, data, **matching), seed)
-        elif any(one is not None for one in (pymc, numpyro, names, likelihood)):
-            raise ConfigError("pass a model, or pymc= and numpyro= with names= and likelihood=")
+            adopting = partial(adopt, pymc, numpyro, data, names=names, **reading)
+            found = _adopted_stages(adopting, seed)
+        elif any(one is not None for one in (pymc, numpyro, names)):
+            raise ConfigError("pass a model, or pymc= and numpyro= with names=")
         else:
             if data is not None and not missing(model):
                 data = as_dataset(data, model, name=name)
             tell_reading(data)
-            found = stages(model, data, seed, latent=latent)
+            found = stages(model, data, seed, **reading)
         for stage, text in found:
             rows.append((stage, "ok", text, time.perf_counter() - began))
             began = time.perf_counter()

@@ -268,6 +268,8 @@ def _case(given: Mapping[str, Any]) -> dict[str, Any]:
         "numpyro": given["numpyro"],
         "names": {first: second for first, _, second in pairs},
         "latent": tuple(given["latent"] or ()),
+        "likelihood": given["likelihood"] and tuple(filter(None, given["likelihood"])),
+        "allow_constant": given["allow_constant"],
         "set": parse_set(given["values"] or ()),
         "data": given["data"],
         "columns": tuple(given["column"] or ()),

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from math import nan
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Unpack, final
 
 import pandas as pd
 import xarray as xr
@@ -37,6 +37,7 @@ from inference.method import Method, Profile, label
 from models.data.files import data_name, opened
 from models.errors import ConfigError, ModelError, did_you_mean, refuse, shown
 from models.notebook import table
+from models.programs.adopt import Reading
 from models.programs.adopted.classes import chosen as chosen_model
 from models.programs.density import quantity_table
 from models.programs.precision import float64
@@ -228,14 +229,13 @@ def compare(
     pymc: object = None,
     numpyro: Callable[..., object] | None = None,
     names: Mapping[str, str] | None = None,
-    latent: Sequence[str] = (),
-    likelihood: Sequence[str] | None = None,
     methods: Sequence[Method] | None = None,
     claims: Sequence[str] = (),
     profile: Profile = "quick",
     tolerance: float = 1.0,
     seed: int = 0,
     progress: bool = True,
+    **reading: Unpack[Reading],
 ) -> Comparison:
     """Fits a model to data by every method and checks every claim, in this process.
 
@@ -246,14 +246,13 @@ def compare(
         pymc: a built `pm.Model`, or a function of the data that returns one.
         numpyro: a NumPyro function of the data.
         names: which name of one program is which of the other, where they differ.
-        latent: variables of the programs to integrate out of the likelihood.
-        likelihood: factors or potentials that belong to the likelihood, where that is asked for.
         methods: the methods; all of the catalogue at the profile by default.
         claims: names of the claims to check besides the gate; all by default.
         profile: how long the methods run: `quick`, `standard` or `thorough`.
         tolerance: factor on the practical bound of every claim; the gate has none.
         seed: of every random stream.
         progress: whether standard error is told of every fit.
+        reading: `latent`, `likelihood` and `allow_constant`, as `models.adopt` takes them.
 
     Returns:
         The fits and the verdicts. A fit or a claim that fails is a reason in it, not an error.
@@ -266,7 +265,7 @@ def compare(
     programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
     told = {"data_name": data_name(data), "profile": profile, "methods": methods}
     data, tell = opened(data), _tell if progress else signals.check
-    find = partial(chosen_model, model, data, programs, latent=latent, likelihood=likelihood)
+    find = partial(chosen_model, model, data, programs, **reading)
     model, began = guarded("programs", find), time.perf_counter()
     case = Case(model, data, seed, **told, progress=tell)
     found, problems = _found(case, claims, tolerance, tell)

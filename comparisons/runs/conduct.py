@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from comparisons.verdict import at_tolerance
 from inference.method import Method
 from models.data.files import opened
 from models.errors import ConfigError, FitError, refuse, shown
+from models.programs.adopt import Reading
 from models.programs.adopted.classes import adopt_class, chosen
 from models.programs.adopted.model import AdoptedModel
 from models.programs.precision import float64
@@ -52,14 +53,13 @@ def study(
     pymc: object = None,
     numpyro: Callable[..., object] | None = None,
     names: Mapping[str, str] | None = None,
-    latent: Sequence[str] = (),
-    likelihood: Sequence[str] | None = None,
     truth: Mapping[str, object] | None = None,
     n: Sequence[int] | int = (),
     replicates: int = 1_000,
     methods: Sequence[Method] = (),
     tolerance: float = 1.0,
     seed: int = 0,
+    **reading: Unpack[Reading],
 ) -> Study:
     """The verdicts on repeated data sets; `models.programs.adopted.sizes` says on which.
 
@@ -70,21 +70,20 @@ def study(
         pymc: a built `pm.Model`, or a function of the data that returns one.
         numpyro: a NumPyro function of the data.
         names: which name of one program is which of the other, where they differ.
-        latent: as `compare` takes them.
-        likelihood: as `compare` takes it.
         truth: where your own programs draw; at your posterior mode for what is not given.
         n: numbers of units; by default `default_ladder`.
         replicates: most data sets at each n; fewer if all is decided.
         methods: those to study besides its own, each data set by itself.
         tolerance: factor on every practical bound.
         seed: of every random stream.
+        reading: `latent`, `likelihood` and `allow_constant`, as `models.adopt` takes them.
 
     Raises:
         ConcordError: the study, a name, a number, the data or a program cannot be used; says why.
     """
     find_study(name)
     data, programs = opened(data), {"pymc": pymc, "numpyro": numpyro, "names": names}
-    find = partial(chosen, model, data, programs, latent=latent, likelihood=likelihood)
+    find = partial(chosen, model, data, programs, **reading)
     given = guarded("programs", find)
     own = data is None or isinstance(given, AdoptedModel)
     model = at_truth(given if own else adopt_class(given, data), truth)

@@ -35,6 +35,15 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "numpyro": option("Your own NumPyro function.", "FILE:NAME"),
     "names": _many("What A is called in the other program; may repeat.", "A=B"),
     "latent": _many("A variable to integrate out of the likelihood; may repeat.", "NAME"),
+    "likelihood": _many(
+        "A factor or potential that is likelihood, where that is asked for; may repeat; '' if "
+        "none is.",
+        "NAME",
+    ),
+    "allow_constant": _flag(
+        "Take two programs for one model whose log densities differ by one constant.",
+        "--allow-constant",
+    ),
     "data": option(
         "A bundled data set, or a CSV or Parquet file. Default: the model's own examples."
     ),
@@ -102,7 +111,8 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
     "debug": _flag("Run in this process and show the traceback of an error.", "--debug"),
 }
-CASE = ("model", "values", "pymc", "numpyro", "names", "latent", "data", "column")
+READING = ("names", "latent", "likelihood", "allow_constant")
+CASE = ("model", "values", "pymc", "numpyro", *READING, "data", "column")
 WORKPLACE = ("seed", "out", "jobs", "scheduler", "timeout", "tolerance", "force", "debug")
 RUN = ("methods", "only", "profile", "config", "fail_on", "standardise", *WORKPLACE)
 FOR_CHECK = {"data": option("Data to check it on. Default: data simulated from the model.")}

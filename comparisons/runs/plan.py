@@ -31,7 +31,7 @@ from models.capabilities import HasExamples
 from models.data.dataset import load_data
 from models.data.files import bundled_names, data_name
 from models.errors import ConfigError, DataError, did_you_mean, refuse
-from models.programs.adopted.classes import missing
+from models.programs.adopted.classes import asked, missing
 from models.programs.adopted.model import AdoptedModel
 from models.programs.density import units
 from models.programs.support import outside_support
@@ -96,7 +96,7 @@ def plan(spec: Mapping[str, Any], page: str = "", taken: Sequence[str] = ()) -> 
     name = data_name(spec["data"]) if spec["data"] else "own-data"
     model = adopted(spec) if "programs" in spec else built(model_class(spec["model"]), spec["set"])
     page = page or slug(f"{model.name}{_changed(model)}-{name}", taken)
-    if missing(model) or ("model" in spec and spec["latent"]):
+    if missing(model) or ("model" in spec and asked(spec["reading"])):
         model = adopted_class(model, spec)
     if isinstance(model, AdoptedModel):
         if spec.get("standardise"):
@@ -111,7 +111,7 @@ def model_spec(case: CaseSettings) -> dict[str, Any]:
     data = case.data
     if data and data not in bundled_names():
         data = str(Path(data).absolute())
-    spec = {"data": data, "columns": list(case.columns), "latent": list(case.latent)}
+    spec = {"data": data, "columns": list(case.columns), "reading": case.reading}
     if case.pymc or case.numpyro:
         given = {"pymc": case.pymc, "numpyro": case.numpyro}
         named = {name: parts(text) for name, text in given.items() if text}
@@ -128,7 +128,7 @@ def studied_model(spec: Mapping[str, Any], truth: Mapping[str, Any] | None = Non
     if "programs" in spec:
         return at_truth(adopted(spec), truth)
     model = built(model_class(spec["model"]), spec["set"])
-    own = missing(model) or spec["latent"] or spec["data"]
+    own = missing(model) or asked(spec["reading"]) or spec["data"]
     return at_truth(adopted_class(model, spec) if own else model, truth)
 
 

@@ -88,8 +88,8 @@ def guarded[T](stage: str, attempt: Callable[[], T]) -> T:
 def adopted(spec: Mapping[str, Any]) -> Model:
     """The programs of a `plan.model_spec`, with their data."""
     programs = {name: user_program(*parts(text)) for name, text in spec["programs"].items()}
-    data, matching = _data(spec), {"names": spec["names"], "latent": spec["latent"]}
-    model = guarded("programs", lambda: adopt(**programs, data=data, **matching))
+    data, how = _data(spec), {"names": spec["names"], **spec["reading"]}
+    model = guarded("programs", lambda: adopt(**programs, data=data, **how))
     files = {parts(text)[0] for text in spec["programs"].values()}
     source = source_digest(Path(str(_adopt.__file__)), *sorted(files))
     return model.known_as(model.name, digest([model.source, source]))
@@ -97,9 +97,9 @@ def adopted(spec: Mapping[str, Any]) -> Model:
 
 def adopted_class(model: Model, spec: Mapping[str, Any]) -> Model:
     """A class of a `plan.model_spec` of which something is left out; it draws data not given."""
-    data, latent = _data(spec), spec["latent"]
-    found = guarded("programs", lambda: adopt_class(model, data, latent=latent))
-    return found.known_as(model.name, digest([repr(model), *latent, source_digest(type(model))]))
+    data, how = _data(spec), spec["reading"]
+    found = guarded("programs", lambda: adopt_class(model, data, **how))
+    return found.known_as(model.name, digest([repr(model), how, source_digest(type(model))]))
 
 
 def at_truth(model: Model, truth: Mapping[str, Any] | None) -> Model:

@@ -30,9 +30,16 @@ class CaseSettings(BaseModel):
     numpyro: str | None = None
     names: dict[str, str] = {}
     latent: tuple[str, ...] = ()
+    likelihood: tuple[str, ...] | None = None
+    allow_constant: bool = False
     set: dict[str, Any] = {}
     data: str | None = None
     columns: tuple[str, ...] = ()  # all that suit the model
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How programs are read, as `models.adopt` takes it, without names."""
+        return self.model_dump(mode="json", include={"latent", "likelihood", "allow_constant"})
 
     def refused(self) -> Self:
         """The case itself, unless what is given does not go together, or is not enough."""

@@ -2,12 +2,11 @@
 
 Among nested models with k_j parameters, the probability that BIC chooses the true order tends to 1,
 for Gaussian mixtures too although they are singular above it.  So does that of the evidence Z,
-where importance sampling finds it for every order.  AIC, whose penalty does not grow, and
-leave-one-out cross-validation (LOO), which tends to it, go on choosing too much: their shares are
-shown beside, without a verdict.  For the true order, which is regular, BIC + 2 log Z stays bounded
-while both grow like N: its slope against log N vanishes.
+where importance sampling finds it for every order.  AIC, whose penalty does not grow, goes on
+choosing too much: its shares are shown beside, without a verdict.  For the true order, which is
+regular, BIC + 2 log Z stays bounded while both grow like N: its slope against log N vanishes.
 References: Schwarz (1978), Ann. Statist. 6; Keribin (2000), Sankhyā A 62; Shibata (1976),
-Biometrika 63; Stone (1977), J. R. Statist. Soc. B 39.
+Biometrika 63.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,13 +22,13 @@ from comparisons.studies._ladder import left_out, means, usable, where
 from comparisons.studies._study import Descriptive, Number, Setting, Summaries
 from comparisons.verdict import Verdict
 from inference.replicates.fits import replicate
-from inference.replicates.posteriors import leave_one_out, posteriors
+from inference.replicates.posteriors import posteriors
 from models.capabilities import HasOrder
 from models.errors import FitError
 from models.programs.density import density
 
 GAP = "BIC + 2 log Z"
-CRITERIA = {"aic": "AIC", "loo": "LOO", "bic": "BIC", "evidence": "the evidence"}
+CRITERIA = {"aic": "AIC", "bic": "BIC", "evidence": "the evidence"}
 
 
 def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.ndarray]:
@@ -46,8 +45,6 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
         posteriors(one, batch, fit.u)["posterior"] for one, fit in zip(models, fits, strict=True)
     ]
     evidence = np.stack([draws.log_evidence for draws in drawn], axis=1)
-    pairs = zip(models, drawn, strict=True)
-    predictive = np.stack([leave_one_out(one, batch, draws) for one, draws in pairs], axis=1)
     # above the true order a maximum need not be regular, and a lower bound of it will do
     regular = [fit for order, fit in zip(model.orders, fits, strict=True) if order <= model.order]
     fine, true = np.all([fit.converged for fit in regular], axis=0), _true(setting)
@@ -56,7 +53,6 @@ def measure(setting: Setting, n: int, indices: Sequence[int]) -> dict[str, np.nd
     found = {"gap": where(fine & drawn[true].usable, gap)}
     for criterion, value, usable_fits in (
         ("aic", deviance + 2.0 * sizes, fine),
-        ("loo", -2 * predictive, known),
         ("bic", deviance + np.log(n) * sizes, fine),
         ("evidence", -2 * evidence, known),
     ):

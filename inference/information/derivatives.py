@@ -16,6 +16,7 @@ from jax import Array
 
 from models.programs.compilation import once
 from models.programs.density import Density, flatten, quantities
+from models.programs.differentiation import hessian, jacobian
 from models.spec import Model
 
 type Objective = Literal["likelihood", "joint", "posterior"]
@@ -61,14 +62,14 @@ def _weighted(target: Density) -> tuple[Callable[..., Any], Callable[..., Any]]:
             total += jax.lax.cond(weight != 0, term, lambda _: jnp.zeros(()), u)
         return total
 
-    slope, curvature = jax.value_and_grad(weighted, argnums=1), jax.hessian(weighted, argnums=1)
+    slope, curvature = jax.value_and_grad(weighted, argnums=1), hessian(weighted, argnums=1)
     return jax.jit(slope), jax.jit(curvature)
 
 
 @lru_cache(maxsize=64)
 def scores(target: Density) -> Callable[[Array], Array]:
     """u ↦ the score of every unit, shape (N, k); not for use within another `jax.jit`."""
-    return once(jax.jacfwd(target.log_likelihood))
+    return once(jacobian(target.log_likelihood))
 
 
 @lru_cache(maxsize=64)

@@ -31,6 +31,7 @@ from models.errors import ConfigError, FitError, ModelError
 from models.programs.adopted.model import AdoptedModel
 from models.programs.compilation import once
 from models.programs.density import Density, density, replicable, units
+from models.programs.differentiation import jacobian
 from models.programs.precision import float64
 from models.spec import Model, Values
 
@@ -191,7 +192,7 @@ def _scores_at_design(
 
     def one(arrays: dict[str, Array]) -> Array:
         made = data.assign({name: (dims[name], array) for name, array in arrays.items()})
-        return jax.jacfwd(lambda v: log_likelihood(made, v))(u)
+        return jacobian(lambda v: log_likelihood(made, v))(u)
 
     scores_of_sets = jax.jit(lambda arrays: jax.lax.map(one, arrays, batch_size=20))(drawn)
     return np.asarray(scores_of_sets).reshape(-1, u.size)
@@ -218,7 +219,7 @@ def _by_quadrature(
         log_density = grid.log_likelihood(at)
         return log_density, log_density
 
-    score, log_density = map(np.asarray, once(jax.jacfwd(both, has_aux=True))(v))
+    score, log_density = map(np.asarray, once(jacobian(both, has_aux=True))(v))
     weight = np.exp(log_density) * (nodes[1] - nodes[0])
     if not abs(weight.sum() - 1) < 1e-8:
         return None

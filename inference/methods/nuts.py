@@ -12,7 +12,7 @@ References: Hoffman & Gelman (2014), JMLR 15; Betancourt (2017), arXiv:1701.0243
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, final
 
 import numpy as np
@@ -26,6 +26,7 @@ from inference.posterior.diagnostics import DIVERGENT, ESS, R_HAT
 from inference.posterior.draws import estimate_from_draws
 from inference.posterior.points import to_natural
 from inference.threads import fitting
+from models.capabilities import HasDistortion
 from models.programs.density import density
 from models.settings import Count, Share
 from models.spec import Model
@@ -83,5 +84,10 @@ class NUTS(Method):
             told = fit.record.attrs
             short = told.get("rhat", 1.0) >= R_HAT or told.get("ess", ESS) < ESS
             if not short or found.points.shape[1] >= TIMES * self.draws:
-                return fit
+                break
             found = found.more()
+        if isinstance(model, HasDistortion):
+            points = {name: np.reshape(x, (-1, *x.shape[2:])) for name, x in draws.items()}
+            problem = model.distortion(points, data)
+            fit = replace(fit, problems=(*fit.problems, *([problem] if problem else [])))
+        return fit

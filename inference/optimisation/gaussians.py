@@ -22,6 +22,7 @@ from inference.optimisation.starts import measures
 from inference.posterior.importance import Mode
 from inference.posterior.labels import canonical, log_modes
 from models.programs.density import Density
+from models.programs.differentiation import hessian
 from models.spec import Model
 
 _STEPS, _STILL = 20, 1e-3
@@ -193,6 +194,6 @@ def _slopes(target: Density) -> Callable[[jax.Array], tuple[jax.Array, jax.Array
     at = partial(value, target, "posterior")
 
     def both(u: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.grad(at)(u), jax.hessian(at)(u)
+        return jax.grad(at)(u), hessian(at)(u)
 
     return jax.jit(lambda points: jax.lax.map(both, points, batch_size=16))

@@ -20,6 +20,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import OptimizeResult, minimize
 
 from inference.information.derivatives import Derivatives
+from models.programs.differentiation import jacobian
 
 type Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 """A point ↦ what is minimised and its gradient there."""
@@ -184,12 +185,12 @@ def look(u: Array, objective: Callable[[Array], Array]) -> Point:
 
     def slope(v: Array) -> tuple[Array, tuple[Array, Array]]:
         if v.size <= _FEW:
-            gradient, value = jax.jacfwd(lambda w: (objective(w),) * 2, has_aux=True)(v)
+            gradient, value = jacobian(lambda w: (objective(w),) * 2, has_aux=True)(v)
         else:
             value, gradient = jax.value_and_grad(objective)(v)
         return gradient, (value, gradient)
 
-    hessian, (value, gradient) = jax.jacfwd(slope, has_aux=True)(u)
+    hessian, (value, gradient) = jacobian(slope, has_aux=True)(u)
     factor = jnp.linalg.cholesky(-hessian)  # not finite unless it is positive definite
     decrement = jnp.sqrt(jnp.sum(solve_triangular(factor, gradient, lower=True) ** 2))
     decrement = jnp.where(jnp.isfinite(decrement), decrement, jnp.inf)

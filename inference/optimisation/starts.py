@@ -34,6 +34,7 @@ from inference.posterior.labels import canonical
 from models.capabilities import HasDegeneracy, HasEM
 from models.data.undefined import undefined
 from models.errors import FitError
+from models.programs.adopted.model import AdoptedModel
 from models.programs.density import Density, density
 from models.settings import Count
 from models.spec import Model, Values
@@ -252,7 +253,7 @@ def _optimise(
     def hessian(u: np.ndarray) -> np.ndarray:
         return -np.asarray(compiled.hessian(jnp.asarray(u)))
 
-    unbounded = partial(_unbounded, model, target, _finest(data))
+    unbounded = partial(_unbounded, model, target, _finest(model, data))
     kept: list[tuple[float, np.ndarray, np.ndarray]] = []
     lost = {"degenerate": 0, "failed": 0}
     begins = promising(model, target, rng, _PATIENCE * search.restarts)
@@ -297,12 +298,18 @@ def _unbounded(model: Model, target: Density, finest: float, u: np.ndarray) -> b
     return degenerate(model, target.data, target.constrain(at))
 
 
-def _finest(data: xr.Dataset) -> float:
+def _finest(model: Model, data: xr.Dataset) -> float:
     """The log-likelihood at which one without bound, as of an exact regression, is rounded off."""
-    rows = next(iter(data.data_vars.values())).data
-    if rows.dtype.kind != "f" or not rows.any():
+    own = isinstance(model, AdoptedModel)
+    if own and any(model.adopted.likelihood.values()):  # factors are of any size
         return np.inf
-    return -rows.size * float(np.log(_COARSE * np.finfo(float).eps * np.abs(rows).max()))
+    measured = model.measured if own else [next(iter(data.data_vars))]
+    # a term of a discrete law is at most 0
+    columns = [data[name].data for name in measured if data[name].dtype.kind == "f"]
+    if not columns or not all(rows.any() for rows in columns):
+        return np.inf
+    coarse = _COARSE * np.finfo(float).eps
+    return -sum(rows.size * float(np.log(coarse * np.abs(rows).max())) for rows in columns)
 
 
 def measures(model: Model, target: Density, hessian: np.ndarray) -> np.ndarray:

@@ -34,6 +34,7 @@ from models.capabilities import (
 )
 from models.errors import FitError
 from models.programs.adopted.model import AdoptedModel
+from models.programs.differentiation import jacobian
 from models.spec import Model, Values
 
 STATIONARY = 1e-5  # Newton decrement, in standard errors, below which a replicate has converged
@@ -337,10 +338,10 @@ def _finish(stages: Stages, point: Point) -> tuple[Array, Array]:
 def _errors(stages: Stages, arrays: tuple[Array, ...], u: Array, information: Array) -> Array:
     """Standard errors by J⁻¹, outer product, sandwich, and N·I, shape (c, m)."""
     target = stages.density(arrays)
-    score = jax.jacfwd(target.log_likelihood)(u)
+    score = jacobian(target.log_likelihood)(u)
     outer, inverse = score.T @ score, jnp.linalg.inv(information)
-    jacobian = jax.jacfwd(stages.reported)(u)
+    change = jax.jacfwd(stages.reported)(u)
     covariances = [inverse, jnp.linalg.inv(outer), inverse @ outer @ inverse]
     if isinstance(stages.model, HasExpectedInformation):
         covariances.append(jnp.linalg.inv(declared(stages.model, target, u)))
-    return jnp.sqrt(jnp.einsum("mi,cij,mj->cm", jacobian, jnp.stack(covariances), jacobian))
+    return jnp.sqrt(jnp.einsum("mi,cij,mj->cm", change, jnp.stack(covariances), change))

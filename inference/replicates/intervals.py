@@ -22,6 +22,7 @@ from inference.replicates.everywhere import everywhere
 from inference.replicates.fits import Replicates
 from inference.replicates.simulated import Batch
 from inference.replicates.stages import Stages, compiled
+from models.programs.differentiation import jacobian
 from models.spec import Model
 
 _STEPS, _AGAIN = 12, 10
@@ -82,7 +83,7 @@ def _profile(
         slope = jax.grad(lagrangian)
         end, move = _full_steps(slope, jnp.append(u, 0.0), _STEPS, u.size)
         # at a maximum under one constraint the bordered Hessian has one positive eigenvalue
-        positive = jnp.sum(jnp.linalg.eigvalsh(jax.jacfwd(slope)(end)) > 0)
+        positive = jnp.sum(jnp.linalg.eigvalsh(jacobian(slope)(end)) > 0)
         deviance = 2 * (log_likelihood(u) - log_likelihood(end[:-1]))
         return deviance, jnp.where(positive == 1, _size(information, move[:-1]), jnp.inf)
 
@@ -101,7 +102,7 @@ def _resample(
         weights = jnp.zeros(count).at[drawn].add(1.0)
         slope = jax.grad(lambda v: weights @ units(v))
         end, move = _full_steps(slope, u, _AGAIN, u.size)
-        maximum = jnp.linalg.eigvalsh(jax.jacfwd(slope)(end))[-1] < 0
+        maximum = jnp.linalg.eigvalsh(jacobian(slope)(end))[-1] < 0
         return stages.reported(end), jnp.where(maximum, _size(information, move), jnp.inf)
 
     return jax.lax.map(resampled, seeds)
@@ -114,7 +115,7 @@ def _full_steps(
 
     def step(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
         u = state[0]
-        move = -jnp.linalg.solve(jax.jacfwd(slope)(u), slope(u))
+        move = -jnp.linalg.solve(jacobian(slope)(u), slope(u))
         # a multiplier after the k coordinates is estimated anew by each step
         return u + jnp.append(limited(move[:k]), move[k:]), move
 

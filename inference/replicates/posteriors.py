@@ -6,10 +6,9 @@ Reference: Geweke (1989), Econometrica 57.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from scipy.special import gammaln, logsumexp
@@ -73,42 +72,7 @@ def posteriors(model: Model, batch: Batch, u: np.ndarray) -> dict[str, Weighted]
     }
 
 
-def leave_one_out(model: Model, batch: Batch, draws: Weighted) -> np.ndarray:
-    """Expected log predictive density of each unit by the others, summed, nats, shape (R,).
-
-    p(x_i | x_{−i}) = Σ_s w_is p(x_i | θ_s) / Σ_s w_is with w_is = ω_s/p(x_i | θ_s): the S draws θ_s
-    of the posterior, of weights ω_s, are weighted once more.  Each w_is is cut at √S times the mean
-    of them over s, so that the variance is finite.
-    References: Gelfand, Dey & Chang (1992), Bayesian Statistics 4; Ionides (2008), J. Comput.
-    Graph. Statist. 17.
-    """
-    stage = compiled(model, batch).batched(_leave_one_out)
-    return everywhere(stage, (batch.arrays, draws.points, draws.weights))
-
-
 def _log_posteriors(stages: Stages, arrays: tuple[Array, ...], points: Array) -> Array:
     """The log posterior of one replicate at several points, unnormalised."""
     at = partial(value, stages.density(arrays), "posterior")
     return jax.lax.map(at, points, batch_size=20)
-
-
-def _leave_one_out(
-    stages: Stages, arrays: tuple[Array, ...], points: Array, weights: Array
-) -> Array:
-    """Σ_i log p(x_i | x_{−i}) of one replicate."""
-    target, zero = stages.density(arrays), jnp.full(stages.n, -jnp.inf)
-
-    def sums(log_cut: Array | float) -> tuple[Array, Array]:
-        """Logarithms of Σ w_i and Σ p(x_i | θ) w_i."""
-
-        def add(logs: tuple[Array, Array], draw: tuple[Array, Array]) -> tuple[Any, None]:
-            log_p = target.log_likelihood(draw[0])
-            own = jnp.minimum(jnp.log(draw[1]) - log_p, log_cut)
-            return (jnp.logaddexp(logs[0], own), jnp.logaddexp(logs[1], own + log_p)), None
-
-        return jax.lax.scan(add, (zero, zero), (points, weights))[0]
-
-    # twice over the draws, since S × n likelihoods of every replicate are not kept
-    weight, predictive = sums(sums(jnp.inf)[0] - 0.5 * jnp.log(len(points)))
-    # a draw under which a unit is impossible has an infinite weight
-    return jnp.sum(jnp.where(jnp.isfinite(weight), predictive - weight, -jnp.inf))

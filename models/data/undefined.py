@@ -19,12 +19,12 @@ def undefined(data: xr.Dataset, model: Model) -> str:
     """Why maximum likelihood is undefined for these data, as a sentence; "" if nothing is known.
 
     Read off the data where it can be: it speaks of data with one measurement, whose scale the
-    model estimates. A singular covariance counts for columns along a dim called `variable`; a
-    model of order q whose columns are free (q factors, noise of its own in every column) is
-    undone only by a relation among q + 1 columns or fewer.
+    model estimates by what it declares. A singular covariance counts for columns along a dim called
+    `variable`; a model of order q whose columns are free (q factors, noise of its own in every
+    column) is undone only by a relation among q + 1 columns or fewer.
     """
-    if isinstance(model, HasEquivariances) and not any(e.locations for e in model.equivariances):
-        return ""  # it has no scale of its own
+    if not isinstance(model, HasEquivariances) or not any(e.locations for e in model.equivariances):
+        return ""  # it has no scale of its own, or says nothing of it
     groups = model.group_variables if isinstance(model, HasGroups) else ()
     names = [key for key in data.data_vars if key not in groups]
     if len(names) != 1 or data[names[0]].dtype.kind != "f":

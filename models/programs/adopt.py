@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, final
+from typing import Any, TypedDict, final
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,16 @@ from models.programs.precision import float64
 from models.settings import sequence
 from models.spec import Arrays
 
+_POINTS = 3  # at which it is seen whether a factor depends on the data
+
+
+class Reading(TypedDict, total=False):
+    """How a user's programs are read, as `adopt` has it."""
+
+    latent: Sequence[str]
+    likelihood: Sequence[str] | None
+    allow_constant: bool
+
 
 @float64
 def adopt(
@@ -35,6 +46,7 @@ def adopt(
     names: Mapping[str, str] | None = None,
     latent: Sequence[str] = (),
     likelihood: Sequence[str] | None = None,
+    allow_constant: bool = False,
 ) -> AdoptedModel:
     """A user's own programs as a model.
 
@@ -47,6 +59,8 @@ def adopt(
         latent: variables to integrate out by Laplace's method.
         likelihood: factors or potentials that belong to the likelihood; found out by changing the
             data where None.
+        allow_constant: whether the log densities of the two programs may differ by one constant,
+            which the gate then names.
 
     Returns:
         The model, with the data in it.
@@ -69,14 +83,18 @@ def adopt(
     if names and len(calls) < 2:
         raise ConfigError("names= is for two programs of your own: pass pymc= and numpyro=")
     built = pymc is not None and not callable(pymc)
-    own = _own(_Recipe(calls, built, names, latent, likelihood), data)
+    own = _own(_Recipe(calls, built, names, latent, likelihood, allow_constant), data)
+    how = dict(names or {}), latent, likelihood, *["constant"] * allow_constant
+    return AdoptedModel(_title(given), _digest(own, how), own, {})
+
+
+def _digest(own: Own, how: Sequence[object]) -> str:
+    """A digest of programs, and of how they are read."""
     texts = [
         source(own.calls[name]) or repr((program.sites, program.factors, list(program.observed)))
         for name, program in own.adopted.programs.items()
     ]
-    parts = (*texts, dict(names or {}), latent, likelihood)
-    digest = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
-    return AdoptedModel(_title(given), digest, own, {})
+    return hashlib.sha256("\n".join(map(str, (*texts, *how))).encode()).hexdigest()
 
 
 def _own(recipe: _Recipe, data: Any) -> Own:
@@ -115,7 +133,7 @@ class _Recipe:
     Attributes:
         calls: the functions to call, by language.
         built: whether the PyMC model was built before.
-        names: as `adopt` takes them; `latent` and `likelihood` too.
+        names: as `adopt` takes them; the rest too.
     """
 
     calls: Mapping[str, Callable[..., Any]]
@@ -123,6 +141,7 @@ class _Recipe:
     names: Mapping[str, str] | None
     latent: tuple[str, ...]
     likelihood: Sequence[str] | None
+    allow_constant: bool
 
     def __call__(self, arrays: Arrays, given: Any) -> Own:
         """The programs with data: arrays, and the data as they are given."""
@@ -132,7 +151,7 @@ class _Recipe:
         found = {name: self._factors(one, arrays, given) for name, one in programs.items()}
         undecided = [factor for _, unknown in found.values() for factor in unknown]
         factors = {name: seen for name, (seen, _) in found.items()}
-        adopted = Adopted(programs, matched, self.latent, factors)
+        adopted = Adopted(programs, matched, self.latent, factors, self.allow_constant)
         if unknown := [name for name in self.latent if name not in adopted.named.names]:
             raise ConfigError(
                 f"latent: there is no variable {', '.join(unknown)}; the model has "
@@ -162,13 +181,33 @@ class _Recipe:
             return ((), holding) if program.observed else (holding, ())
         rng = np.random.default_rng(0)
         changed = {name: _changed(array, rng) for name, array in arrays.items()}
-        other = self._program(program.language, changed, replaced(given, changed))
-        u = jnp.asarray(rng.uniform(-0.5, 0.5, program.size))
-        before, after = program.at(u).factors, other.at(u).factors
-        sums = {n: (np.sum(before[n]), np.sum(after[n])) for n in program.factors}
-        same = {n: np.allclose(*both, rtol=1e-12, equal_nan=True) for n, both in sums.items()}
-        found = tuple(name for name in program.factors if not same[name])
-        return found, () if found or program.observed else program.factors
+        found, unknown = self._moved(program, changed, given)
+        for name, array in arrays.items():
+            if not array.ndim and array.dtype.kind in "iu":
+                with suppress(Exception):  # of a size, of which a program takes no other
+                    found |= self._moved(program, {**arrays, name: array + 1}, given)[0]
+        # a factor of places alone, such as of neighbours, is as well a prior
+        if found and program.observed and (places := _places(program, arrays)):
+            unknown |= found - self._moved(program, {**changed, **places}, given)[0]
+        if not found and not program.observed:
+            return (), program.factors
+        kept = tuple(name for name in program.factors if name in found - unknown)
+        return kept, tuple(name for name in program.factors if name in unknown)
+
+    def _moved(self, program: UserProgram, arrays: Arrays, given: Any) -> tuple[set[str], set[str]]:
+        """The factors that are not the same with other data, and those that are never finite."""
+        other = self._program(program.language, arrays, replaced(given, arrays))
+        points = np.random.default_rng(0).uniform(-0.5, 0.5, (_POINTS, program.size))
+        both = [[one.at(jnp.asarray(u)).factors for one in (program, other)] for u in points]
+        found, unknown = set[str](), set[str]()
+        for name in program.factors:
+            sums = np.array([[np.sum(factors[name]) for factors in pair] for pair in both])
+            sums = sums[np.isfinite(sums).any(axis=1)]
+            if not len(sums):
+                unknown.add(name)
+            elif not np.allclose(*sums.T, rtol=1e-12):
+                found.add(name)
+        return found, unknown
 
 
 def _refuse_forgotten(call: Callable[..., Any], program: UserProgram, arrays: Arrays) -> None:
@@ -201,8 +240,22 @@ def _function(language: str, program: Any) -> Callable[..., Any]:
     raise ConfigError(f"{language}= is {type(program).__name__}; expected {expected}")
 
 
+def _places(program: UserProgram, arrays: Arrays) -> Arrays:
+    """Those of the data that may be places on an axis of a variable and are not observed."""
+    most = max((size for site in program.sites for size in site.shape), default=0)
+    return {
+        name: array
+        for name, array in arrays.items()
+        if array.ndim
+        and array.dtype.kind in "iu"
+        and array.min() >= 0
+        and array.max() < most
+        and not any(np.array_equal(array, one) for one in program.observed.values())
+    }
+
+
 def _changed(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same numbers in another order, moved a little where they are no integers.
+    """The same numbers in another order, moved a little where they are no integers or all one.
 
     One stands in the place of another, or sums would not change; but none that may be an index, of
     numbers without gaps, is lost.
@@ -218,6 +271,8 @@ def _changed(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         flat = found.reshape(-1)
         instead = values[-1] if spare[0] != values[-1] else values[0]
         flat[np.flatnonzero(flat == spare[0])[0]] = instead
+    if values.size == 1:
+        return ~array if kind == "b" else array + (1 if kind in "iu" else 0.01 + 0.01 * abs(array))
     measured = array.dtype.kind == "f" and not np.array_equal(array, np.round(array))
     return found + 0.01 * np.nanstd(array) if measured else found
 

@@ -109,6 +109,8 @@ def _evaluated(model: Model, data: xr.Dataset) -> str:
         with pytensor.config.change_flags(cxx=""):
             density = program.compile_fn(program.logp(sum=False), mode=by_numpy)
         density(program.initial_point(0))
+    except np.exceptions.AxisError:
+        return ""
     except IndexError as error:
         return str(error).partition("\n")[0]
     except Exception:  # whatever a user's program raises: the stage it belongs to will name it

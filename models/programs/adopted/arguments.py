@@ -124,7 +124,8 @@ def called(program: Callable[..., Any], data: Any, arrays: Mapping[str, np.ndarr
         if parameter.kind is parameter.VAR_KEYWORD:
             given |= {key: value for key, value in arrays.items() if key not in given}
         elif name in arrays:
-            given[name] = _checked(name, arrays[name]).copy()  # a program may write into it
+            array = _checked(name, arrays[name])
+            given[name] = array.copy() if array.ndim else array.item()  # it may write into it
         elif name in ("data", "df") and data is not None:
             given[name] = deepcopy(data)
         elif parameter.default is parameter.empty and parameter.kind != parameter.VAR_POSITIONAL:

@@ -11,19 +11,18 @@ import hashlib
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import xarray as xr
 
 from models.data.dataset import as_dataset
 from models.errors import ConfigError, ModelError, did_you_mean
-from models.programs.adopt import adopt
+from models.programs.adopt import Reading, adopt
 from models.programs.adopted.arguments import columns
 from models.programs.adopted.model import AdoptedModel
 from models.programs.numpyro import is_factor, numpyro_trace
 from models.programs.pymc import pymc_program
-from models.settings import sequence
 from models.spec import PARTS, PROGRAMS, Arrays, Model, defines, refuse_other
 
 _UNNAMED = re.compile(r"No variable named '?(\w+)|object has no attribute '(\w+)'")
@@ -64,9 +63,7 @@ def reason_to_adopt(model: Model, data: xr.Dataset) -> str:
 def adopt_class(
     model: Model,
     data: Any = None,
-    *,
-    latent: Sequence[str] = (),
-    likelihood: Sequence[str] | None = None,
+    **reading: Unpack[Reading],
 ) -> AdoptedModel:
     """A model class's programs, adopted with data.
 
@@ -77,8 +74,7 @@ def adopt_class(
         model: the model.
         data: a mapping, a frame or a Dataset, by whose names the programs read; whatever suits the
             simulation of a class that has one, with truth and parameters; None to draw by that.
-        latent: variables to integrate out by Laplace's method.
-        likelihood: factors or potentials that belong to the likelihood.
+        reading: how programs are read, as `adopt` takes it.
 
     Raises:
         ConfigError: there is no program, there are no data, or a name that they do not have.
@@ -94,10 +90,14 @@ def adopt_class(
     programs: dict[str, Any] = {
         language: _bound(model, getattr(model, language), given) for language in written
     }
-    found = adopt(**programs, data=given, latent=latent, likelihood=likelihood)
+    found = adopt(**programs, data=given, **reading)
     text = hashlib.sha256(f"{model!r} {found.source}".encode()).hexdigest()
     # a class that knows nothing of integrating out gives what is left of its truth
-    told = [name for name in PARTS if name not in absent and (name == "truth" or not latent)]
+    told = [
+        name
+        for name in PARTS
+        if name not in absent and (name == "truth" or not reading.get("latent"))
+    ]
     return found.known_as(model.name, text).with_class(model, told)
 
 
@@ -105,9 +105,7 @@ def chosen(
     model: Model | None,
     data: Any,
     programs: Mapping[str, Any],
-    *,
-    latent: Sequence[str] = (),
-    likelihood: Sequence[str] | None = None,
+    **reading: Unpack[Reading],
 ) -> Model:
     """The model that is meant: one that is given, or own programs, adopted.
 
@@ -115,8 +113,7 @@ def chosen(
         model: a model of the catalogue or of a user's class; None for own programs.
         data: as they were given.
         programs: `pymc`, `numpyro` and `names`, as `adopt` takes them.
-        latent: variables to integrate out by Laplace's method.
-        likelihood: factors or potentials that belong to the likelihood.
+        reading: how programs are read, as `adopt` takes it.
 
     Returns:
         The model itself where nothing of it is missing or asked for.
@@ -125,18 +122,20 @@ def chosen(
         ConfigError: both are given, or none.
         ModelError: a program cannot be evaluated; says which site is to blame.
     """
-    latent = sequence("latent", latent, str, "('z',)")
-    if likelihood is not None:
-        likelihood = sequence("likelihood", likelihood, str, "('term',)")
-    parts: dict[str, Any] = {"latent": latent, "likelihood": likelihood}
     if model is None:
-        return adopt(**programs, data=data, **parts)
+        return adopt(**programs, data=data, **reading)
     if programs.get("pymc") is not None or programs.get("numpyro") is not None:
         raise ConfigError("pass a model, or pymc= and numpyro=, not both")
     if programs["names"]:
         raise ConfigError("names= is for two programs of your own: pass pymc= and numpyro=")
-    asked = latent or likelihood is not None or missing(model)
-    return adopt_class(model, data, **parts) if asked else model
+    return adopt_class(model, data, **reading) if missing(model) or asked(reading) else model
+
+
+def asked(reading: Mapping[str, Any]) -> bool:
+    """Whether something of how programs are read was asked for, as `adopt_class` takes it."""
+    return any(
+        value or (key == "likelihood" and value is not None) for key, value in reading.items()
+    )
 
 
 def _named(model: Model, data: Any, absent: Sequence[str]) -> Any:

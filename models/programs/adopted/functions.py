@@ -38,12 +38,14 @@ class Adopted:
         pair: how two programs are matched; None of one.
         latent: parameters that are integrated out.
         likelihood: by language, the factors that belong to the likelihood.
+        allow_constant: whether the log densities of two programs may differ by a constant.
     """
 
     programs: Mapping[str, UserProgram]
     pair: Pair | None
     latent: tuple[str, ...] = ()
     likelihood: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    allow_constant: bool = False
 
     @property
     def named(self) -> UserProgram:

@@ -23,6 +23,7 @@ from scipy.sparse.csgraph import connected_components
 
 from models.programs.adopted.program import Terms, UserProgram
 from models.programs.compilation import once
+from models.programs.differentiation import directional, hessian, jacobian
 from models.programs.form import total
 from models.spec import Arrays, Values
 
@@ -82,8 +83,8 @@ def groups(
         return jnp.sum(rows(u.at[inner].set(z))) + total({name: prior[name] for name in latent})
 
     def ties(u: Array) -> tuple[Array, Array]:
-        slopes = jax.jacfwd(lambda z: rows(u.at[inner].set(z)))(u[inner])
-        return slopes, jax.hessian(joint)(u[inner], u)
+        slopes = jacobian(lambda z: rows(u.at[inner].set(z)))(u[inner])
+        return slopes, hessian(joint)(u[inner], u)
 
     slopes, curvature = (
         np.any(np.nan_to_num(np.asarray(found)) != 0, axis=0)
@@ -152,7 +153,7 @@ class LaplaceMarginal:
             return terms, rows(terms)
 
         # traced once, whatever derivatives are taken of it
-        self._at = jax.jit(at)
+        self._at, self._weigh = jax.jit(at), jax.jit(self._log_weights)
         inner = np.isin(program.coordinates, latent)
         self.names = tuple(name for name in program.names if name not in latent)
         self.coordinates, self._inner = np.flatnonzero(~inner), np.flatnonzero(inner)
@@ -185,7 +186,7 @@ class LaplaceMarginal:
 
         def column(place: Array) -> Array:
             direction = jnp.zeros(z.size).at[jnp.asarray(self._blocks)[:, place]].set(1.0)
-            return jax.jvp(lambda at: slope(at, theta), (z,), (direction,))[1][self._blocks]
+            return directional(lambda at: slope(at, theta), z, direction)[self._blocks]
 
         return -jnp.moveaxis(jax.vmap(column)(jnp.arange(self._blocks.shape[1])), 0, -1)
 
@@ -208,7 +209,8 @@ class LaplaceMarginal:
             z = jnp.where(rises, z + halvings[best] * step, z)
             return z, jnp.where(rises, tried[best], value), count + 1, moved
 
-        first = jnp.zeros(self._inner.size)
+        # not 0, where a library's |logit| has no slope
+        first = 1e-3 * jnp.cos(jnp.arange(1.0, 1.0 + self._inner.size))
         state = first, self._joint(first, theta), jnp.asarray(0), jnp.asarray(jnp.inf)
         end = jax.lax.while_loop(lambda s: (s[3] > _TOLERANCE) & (s[2] < _STEPS), climb, state)
         z = jax.lax.stop_gradient(end[0])
@@ -224,8 +226,7 @@ class LaplaceMarginal:
         gain = (self._blocks.shape[1] * jnp.log(2 * jnp.pi) - log_determinant) / 2
         return jnp.where(sign > 0, self._by_group(z, theta) + gain, jnp.nan)
 
-    def shortfall(self, theta: Array) -> tuple[float, float]:
-        """log p(x | θ) by importance sampling about ẑ less Laplace's, and its error, nats."""
+    def _log_weights(self, theta: Array, noise: Array) -> Array:
         z = self.mode(theta)
         factor, top = jnp.linalg.cholesky(self._curvature(z, theta)), self._by_group(z, theta)
 
@@ -234,7 +235,11 @@ class LaplaceMarginal:
             there = self._by_group(z.at[self._blocks].add(away), theta)
             return there - top + jnp.sum(noise**2, axis=1) / 2
 
+        return jax.lax.map(log_weight, noise, batch_size=20)
+
+    def shortfall(self, theta: Array) -> tuple[float, float]:
+        """log p(x | θ) by importance sampling about ẑ less Laplace's, and its error, nats."""
         noise = jax.random.normal(jax.random.key(0), (_DRAWS, *self._blocks.shape))
-        weight = np.exp(jax.jit(lambda all_: jax.lax.map(log_weight, all_, batch_size=20))(noise))
+        weight = np.exp(self._weigh(theta, noise))
         mean, error = weight.mean(axis=0), weight.std(axis=0) / np.sqrt(_DRAWS)
         return float(np.log(mean).sum()), float(np.linalg.norm(error / mean))

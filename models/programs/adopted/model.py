@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     import pymc as pm
 
 
+_LOOKS = 8
+"""Points at which it is asked how far Laplace's method is off."""
+_DISTORTED = 0.1
+"""Its sd between draws, nats, above which a posterior mean may be off by as many of its sds."""
+
+
 @final
 @dataclass(eq=False, init=False, repr=False)
 class AdoptedModel(Model):
@@ -40,6 +46,7 @@ class AdoptedModel(Model):
         data: what the programs observe and the numbers they are given, by name.
         size: the n of its data: units, or all rows where they are one.
         grows: whether it can have data of another size.
+        measured: the names of what is observed in its data.
         adopted: the programs, matched.
         draws_by_itself: whether its programs draw its data, not a class of the user's.
         integrated: the latent variables that are integrated out.
@@ -56,6 +63,7 @@ class AdoptedModel(Model):
         self.languages = tuple(own.adopted.programs)
         self.draws_by_itself = "simulate" not in told
         self.grows = own.grows or not self.draws_by_itself
+        self.measured = own.measured
         hidden = (site for site in own.adopted.named.sites if site not in own.adopted.sites)
         self.integrated = tuple(map(_parameter, hidden))
 
@@ -162,7 +170,8 @@ class AdoptedModel(Model):
         seeds = rng if isinstance(rng, np.ndarray) else rng.integers(2**63, size=count)
         drawn = program.draws(seeds, held)
         columns = {own.column_of[site]: drawn[site] for site in program.observed}
-        return {name: array.astype(own.data[name].dtype) for name, array in columns.items()}
+        kinds = {name: own.data[name].dtype for name in columns}  # integers may be of a real law
+        return {n: x if x.dtype.kind == "f" else x.astype(kinds[n]) for n, x in columns.items()}
 
     @property
     def masked(self) -> Arrays:
@@ -215,6 +224,19 @@ class AdoptedModel(Model):
         off, error = found.shortfall(found.unconstrain(values))
         told = f"importance sampling adds {off:.2g} ± {error:.1g} nats to Laplace's approximation"
         return f"{told} of the log-likelihood" if abs(off) > 1e-6 else ""
+
+    def distortion(self, points: Mapping[str, Any], data: xr.Dataset) -> str:
+        if not self.adopted.latent:
+            return ""
+        found = self.functions(data, self.languages[0])
+        count = len(next(iter(points.values())))
+        chosen = np.linspace(0, count - 1, min(count, _LOOKS)).astype(int)
+        at = [{name: jnp.asarray(x[i]) for name, x in points.items()} for i in chosen]
+        off, error = np.array([found.shortfall(found.unconstrain(one)) for one in at]).T
+        moved = float(np.sqrt(max(0.0, off.var() - np.mean(error**2))))
+        latent = ", ".join(self.adopted.latent)
+        told = f"Laplace's approximation over {latent} is off by amounts that differ by {moved:.2g}"
+        return f"{told} nats (sd) between its draws" if moved > _DISTORTED else ""
 
     def units(self, data: xr.Dataset) -> np.ndarray:
         return np.arange(self._own.like(data).units)

@@ -20,6 +20,7 @@ from jax import Array
 
 from models.errors import ConfigError
 from models.programs.adopted.program import Site, Terms, UserProgram
+from models.programs.differentiation import jacobian
 from models.programs.form import log_volume, total
 from models.spec import Values
 
@@ -70,13 +71,13 @@ class Pair:
 
     def log_volume(self, u: Array) -> Array:
         """log |∂v/∂u|; NaN where v has not as many coordinates as u."""
-        return log_volume(jax.jacfwd(self.across)(u))
+        return log_volume(jacobian(self.across)(u))
 
     def terms(self, u: Array) -> dict[str, Sides]:
         """Every term that corresponds, densities first; the last is the joint density."""
         one = self.one.at(u)
         other = self.other.at(self.other.unconstrain(self.parameters(one)))
-        carried = jax.jacfwd(self.across)(u)
+        carried = jacobian(self.across)(u)
         found: dict[str, Sides] = {}
         if self.same_sites:
             for name, own in self.names.items():
@@ -156,7 +157,8 @@ def pair(a: UserProgram, b: UserProgram, names: Mapping[str, str] | None = None)
         names: which name of one program is which of the other, in either order.
 
     Raises:
-        ConfigError: a parameter has no counterpart; lists the candidates of both programs.
+        ConfigError: a parameter has no counterpart, or one of another size; lists the candidates of
+            both programs.
     """
     given = dict(names or {})
     unknown = [n for n in (*given, *given.values()) if n not in {*_pool(a), *_pool(b)}]
@@ -165,13 +167,26 @@ def pair(a: UserProgram, b: UserProgram, names: Mapping[str, str] | None = None)
     found = [_matched(one, other, given) for one, other in ((a, b), (b, a))]
     complete = [matched for matched, missing in found if not missing]
     if complete:
-        return min(complete, key=lambda matched: len(matched.guessed))
+        return _of_one_size(min(complete, key=lambda matched: len(matched.guessed)))
     matched, missing = min(found, key=lambda each: len(each[1]))
     raise ConfigError(
         f"{', '.join(missing)} of the {matched.other.language} program has no counterpart in the "
         f"{matched.one.language} program. {_candidates(a, b)} Say which is which with "
         f'names={{"{missing[0]}": …}}, or add a deterministic of that name'
     )
+
+
+def _of_one_size(matched: Pair) -> Pair:
+    one, other = matched.one, matched.other
+    shapes = {**one.deterministics, **{site.name: site.shape for site in one.sites}}
+    for site in other.sites:
+        there = shapes[matched.names[site.name]]
+        if np.prod(there) != np.prod(site.shape) and site.support != "cholesky_packed":
+            raise ConfigError(
+                f"{matched.names[site.name]} of the {one.language} program has shape {there}, "
+                f"{site.name} of the {other.language} program {site.shape}: write both alike"
+            )
+    return matched
 
 
 def _pool(program: UserProgram) -> tuple[str, ...]:

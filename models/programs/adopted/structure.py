@@ -7,6 +7,7 @@ that means anything: Neyman & Scott (1948), Econometrica 16.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, final
 
 import jax
@@ -16,6 +17,7 @@ from jax import Array
 
 from models.programs.adopted.program import Site, UserProgram
 from models.programs.compilation import once
+from models.programs.differentiation import directional, hessian, jacobian
 
 _POINTS = 3
 _ZERO = 1e-12
@@ -92,15 +94,15 @@ def structure(
     `terms` are those of its log-likelihood at u, shape (n,); `row` is of each, or None if all one.
     """
     starts = program.starts(np.random.default_rng(0))
-    # and 0, where no term is so much larger than others that it hides them
-    points = np.vstack([starts[:: max(1, len(starts) // _POINTS)][:_POINTS], 0.0 * starts[:1]])
+    # and near 0, where no term is so much larger than others that it hides them
+    points = np.vstack([starts[:: max(1, len(starts) // _POINTS)][:_POINTS], 1e-3 * starts[:1]])
     names, columns = program.names, np.array(program.coordinates)
 
     def log_priors(u: Array) -> Array:
         found = program.at(u).prior
         return jnp.stack([jnp.sum(found[name]) for name in names])
 
-    slopes_of = _scores(terms, columns.size), jax.jacfwd(log_priors)
+    slopes_of = _scores(terms, columns.size), jacobian(log_priors)
     scores, priors = (np.asarray(once(jax.vmap(f))(jnp.asarray(points))) for f in slopes_of)
     smooth = bool(np.isfinite(scores).all(axis=(1, 2)).any())
     scores, priors = np.nan_to_num(scores), np.nan_to_num(priors)
@@ -151,7 +153,7 @@ def indexed(program: UserProgram, rows: Callable[[Array], Array], codes: np.ndar
     """
     found, rng, count = [], np.random.default_rng(0), int(codes.max()) + 1
     point, weights = jnp.asarray(program.starts(rng)[0]), rng.uniform(1, 2, count)
-    slopes = once(lambda u, direction: jax.jvp(rows, (u,), (direction,))[1])
+    slopes = once(partial(directional, rows))
     coordinates = np.array(program.coordinates)
     for site in program.sites:
         if site.shape != site.unconstrained or count not in site.shape:
@@ -216,10 +218,10 @@ def _scores(terms: Callable[[Array], Array], k: int) -> Callable[[Array], Array]
     step = max(1, count * k // _MOST)
 
     def scores(u: Array) -> Array:
-        found = jax.jacfwd(lambda v: terms(v)[::step])(u)
+        found = jacobian(lambda v: terms(v)[::step])(u)
         if count > 1:
             return found
-        return jnp.concatenate([found, jax.hessian(lambda v: jnp.sum(terms(v)))(u)])
+        return jnp.concatenate([found, hessian(lambda v: jnp.sum(terms(v)))(u)])
 
     return scores
 
