@@ -16,6 +16,7 @@ from jax.scipy import stats
 import concord as cc
 from inference.information.derivatives import derivatives, scores
 from models.programs.density import density
+from tests.adopted_series import SERIES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -258,3 +259,14 @@ def test_equal_data_of_a_law_without_a_scale_have_a_maximum() -> None:
     model = cc.adopt(numpyro=waiting, data={"y": np.array([2.0, 2.0, 2.0])})
     found = cc.MaximumLikelihood().fit(model, model.data, np.random.default_rng(0))
     assert float(found.location.value["rate"]) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_labels_of_a_scan_are_summed_out() -> None:
+    kind = SERIES["HMM, enumerated"]
+    model = cc.adopt(numpyro=kind.numpyro, data=kind.data)
+    program = model.adopted.named
+    terms = program.at(jnp.zeros(program.size))
+    forward = cc.adopt(numpyro=SERIES["HMM, scan and potential"].numpyro, data=kind.data)
+    other = forward.adopted.named.at(jnp.zeros(program.size))
+    ours, theirs = ({**t.likelihood, **t.factors}.values() for t in (terms, other))
+    assert sum(map(jnp.sum, ours)) == pytest.approx(float(sum(map(jnp.sum, theirs))), rel=1e-12)

@@ -20,7 +20,7 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as some
-from scipy.stats import binom, kurtosis, norm
+from scipy.stats import binom, kurtosis
 
 from comparisons.policy import RANKS_FALSE_ALARM
 from comparisons.replicated.ladder import Rung, Statistic, slope, vanishing
@@ -59,7 +59,7 @@ from inference.replicates.fits import replicate, standard_errors
 from inference.replicates.gaussian_vi import mean_field, narrowing
 from inference.replicates.intervals import bootstrap, profile_deviances
 from inference.replicates.nuts import Chains, sample
-from inference.replicates.posteriors import Weighted, leave_one_out, posteriors
+from inference.replicates.posteriors import Weighted, posteriors
 from inference.replicates.simulated import simulated
 from models.catalogue.gaussian import ConjugateGaussian, Gaussian
 from models.catalogue.gaussian_mixture import GaussianMixture
@@ -831,27 +831,6 @@ def test_bic_finds_the_order_unless_its_penalty_is_too_light(
         assert sum(shares) == pytest.approx(1.0)
     assert ("bic", "share that chooses the true order, at the largest N") in found(study, "DIFFER")
     assert ("bic", "slope of BIC + 2 log Z against log N") in found(study, "DIFFER")
-
-
-def test_no_draw_counts_for_more_than_the_root_of_their_number() -> None:
-    model, rng = Means(1), np.random.default_rng(0)
-    batch = simulated(model, model.truth, 4, range(1), 5)
-    points = np.concatenate([rng.normal(size=(1, 24, 1)), np.full((1, 1, 1), 6.0)], axis=1)
-    weights = rng.dirichlet(np.ones(25), 1)
-    draws = Weighted(points, points, weights, np.ones(1, bool), np.zeros(1))
-    y = batch.arrays[0][0]
-    height = norm.logpdf(y[:, 0], points[0]) + norm.logpdf(y[:, 1:]).sum(axis=1)  # (draw, unit)
-    weight = weights[0][:, None] * np.exp(-height)
-
-    def predictive(most: float) -> float:
-        cut = np.minimum(weight, most * weight.mean(axis=0))
-        return float(np.log((cut * np.exp(height)).sum(axis=0) / cut.sum(axis=0)).sum())
-
-    found = float(leave_one_out(model, batch, draws)[0])
-    assert found == pytest.approx(predictive(5.0), rel=1e-12)
-    # the draw at 6 has nearly all of the weight: no cut, or one at S, would be seen
-    assert abs(predictive(25.0) - predictive(5.0)) > 0.1
-    assert abs(predictive(np.inf) - predictive(5.0)) > 0.1
 
 
 def test_a_power_of_n_is_drawn_with_its_slope() -> None:

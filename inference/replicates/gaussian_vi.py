@@ -42,7 +42,7 @@ def mean_field(model: Model, batch: Batch, u: np.ndarray) -> Weighted:
     points = loc[:, None] + scale[:, None] * noise
     even = np.full(points.shape[:2], 1 / DRAWS)
     reported = everywhere(stages.flat, (points,))
-    return Weighted(points, reported, even, found & (last < _NEAR), np.full(len(found), np.nan))
+    return Weighted(reported, even, found & (last < _NEAR), np.full(len(found), np.nan))
 
 
 def shrinkage(model: Model, batch: Batch, u: np.ndarray, language: Language) -> np.ndarray:

@@ -28,7 +28,6 @@ _FREEDOM, _WORTH = 5.0, 0.1
 class Weighted(NamedTuple):
     """Draws of each replicate's posterior with weights that sum to one; S draws."""
 
-    points: np.ndarray  # in the unconstrained space, shape (R, S, k)
     quantities: np.ndarray  # shape (R, S, m)
     weights: np.ndarray  # shape (R, S)
     usable: np.ndarray
@@ -67,8 +66,8 @@ def posteriors(model: Model, batch: Batch, u: np.ndarray) -> dict[str, Weighted]
     laplace, ours = (everywhere(stages.flat, (points,)) for points in (light, heavy))
     even = np.full_like(weights, 1 / DRAWS)
     return {
-        "laplace[numpyro]": Weighted(light, laplace, even, found, about),
-        "posterior": Weighted(heavy, ours, weights, found & enough, exact),
+        "laplace[numpyro]": Weighted(laplace, even, found, about),
+        "posterior": Weighted(ours, weights, found & enough, exact),
     }
 
 

@@ -125,7 +125,8 @@ class NumpyroProgram(UserProgram):
             ) from error
         for name, site in sampled.items():
             plated = {frame.dim for frame in site["cond_indep_stack"]}
-            shape = site["fn"].batch_shape
+            # the first axis of a site of `scan` is its steps
+            shape = site["fn"].batch_shape["_control_flow_done" in site :]
             if any(n > 1 and i not in plated for i, n in enumerate(shape, -len(shape))):
                 raise ModelError(
                     f"to sum {', '.join(self.discrete)} out, each axis of {name} (shape {shape}) "
