@@ -185,6 +185,7 @@ def _differing(
     looked: Looked, named: Callable[[Values], Sequence[str]], shift: str
 ) -> Iterator[Verdict]:
     constant = f"; the log densities differ by the constant {shift} at all points" if shift else ""
+    constant += ", which allow_constant=True takes for no difference" if shift else ""
     for term in looked.parted:
         where = _where(looked, term, named) + constant
         yield _told(looked.pair, term, looked.compared[term].worst, where)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import pandas as pd
+import polars as pl
 import pytest
 from jax.experimental.ode import odeint
 from jax.scipy import stats
@@ -270,3 +272,73 @@ def test_labels_of_a_scan_are_summed_out() -> None:
     other = forward.adopted.named.at(jnp.zeros(program.size))
     ours, theirs = ({**t.likelihood, **t.factors}.values() for t in (terms, other))
     assert sum(map(jnp.sum, ours)) == pytest.approx(float(sum(map(jnp.sum, theirs))), rel=1e-12)
+
+
+def test_categories_are_numbered_in_their_own_order() -> None:
+    def trend(dose, y) -> None:
+        slope = numpyro.sample("slope", dist.Normal(0, 5))
+        numpyro.sample("y", dist.Normal(slope * dose, 1), obs=y)
+
+    order = ["low", "mid", "high"]
+    dose = RNG.choice(order, 30)
+    for column in (
+        pd.Series(pd.Categorical(dose, categories=order, ordered=True)),
+        pl.Series(dose, dtype=pl.Enum(order)),
+    ):
+        model = cc.adopt(numpyro=trend, data={"dose": column, "y": Y})
+        assert model.data["dose"].values.tolist() == [order.index(one) for one in dose]
+        assert model.data.coords["dose_label"].values.tolist() == order
+
+
+def test_outcomes_that_one_program_draws_and_the_other_leaves_out_are_told() -> None:
+    import pymc as pm
+
+    y = np.where(np.arange(30) < 2, np.nan, Y)
+
+    def left_out(y) -> None:
+        kept = y[~np.isnan(y)]
+        numpyro.sample("y", dist.Normal(numpyro.sample("mu", dist.Normal(0, 10)), 1), obs=kept)
+
+    def drawn(y) -> pm.Model:
+        with pm.Model() as model:
+            pm.Normal("y", pm.Normal("mu", 0, 10), 1, observed=y)
+        return model
+
+    with (
+        pytest.warns(UserWarning, match="missing values"),
+        pytest.raises(
+            cc.ConfigError, match=r"y_unobserved .* has no counterpart .* missing outcomes"
+        ),
+    ):
+        cc.adopt(drawn, left_out, {"y": y})
+
+
+def test_a_density_that_is_finite_near_the_prior_alone_has_starts() -> None:
+    low = np.floor(RNG.normal(50, 10, 40) / 5) * 5
+
+    def intervals(low) -> None:
+        mu = numpyro.sample("mu", dist.Normal(50, 20))
+        law = dist.Normal(mu, numpyro.sample("sd", dist.HalfNormal(20)))
+        numpyro.factor("interval", jnp.log(law.cdf(low + 5) - law.cdf(low)))
+
+    model = cc.adopt(numpyro=intervals, data={"low": low})
+    assert len(model.adopted.named.starts(np.random.default_rng(0))) > 10
+
+
+def test_a_file_imports_what_is_beside_it(tmp_path: Path, concord) -> None:
+    (tmp_path / "beside_port.py").write_text(PORT)
+    (tmp_path / "port.py").write_text("from beside_port import model\n")
+    (tmp_path / "mine.csv").write_text("k\n6\n4\n5\n")
+    code, _, told = concord("check", "--numpyro", "port.py:model", "--data", "mine.csv")
+    assert code == 0, told
+
+
+def test_methods_are_named_as_on_the_command_line() -> None:
+    def level(y) -> None:
+        numpyro.sample("y", dist.Normal(numpyro.sample("mu", dist.Normal(0, 10)), 1), obs=y)
+
+    given: Any = {"numpyro": level, "data": {"y": Y}, "progress": False, "claims": ("label_free",)}
+    found = cc.compare(**given, methods=("maximum_likelihood[numpyro]",))
+    assert [method.name for method in found.case.methods] == ["maximum_likelihood"]
+    with pytest.raises(cc.ConfigError, match="unknown method 'nutz'"):
+        cc.compare(**given, methods="nutz")

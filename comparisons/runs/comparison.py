@@ -27,7 +27,7 @@ from comparisons.runs import signals
 from comparisons.runs.console import complain, tell_reading
 from comparisons.runs.flow import case_result, closed, compared, tabulated
 from comparisons.runs.place import place, publish
-from comparisons.runs.plan import chosen, refuse_memory
+from comparisons.runs.plan import chosen, named, refuse_memory
 from comparisons.runs.programs import guarded
 from comparisons.runs.progress import ENDED
 from comparisons.runs.settings import settings as settings_of
@@ -229,7 +229,7 @@ def compare(
     pymc: object = None,
     numpyro: Callable[..., object] | None = None,
     names: Mapping[str, str] | None = None,
-    methods: Sequence[Method] | None = None,
+    methods: Sequence[Method | str] | None = None,
     claims: Sequence[str] = (),
     profile: Profile = "quick",
     tolerance: float = 1.0,
@@ -246,7 +246,7 @@ def compare(
         pymc: a built `pm.Model`, or a function of the data that returns one.
         numpyro: a NumPyro function of the data.
         names: which name of one program is which of the other, where they differ.
-        methods: the methods; all of the catalogue at the profile by default.
+        methods: the methods, or their names as in `nuts`; all of the profile by default.
         claims: names of the claims to check besides the gate; all by default.
         profile: how long the methods run: `quick`, `standard` or `thorough`.
         tolerance: factor on the practical bound of every claim; the gate has none.
@@ -263,7 +263,7 @@ def compare(
         ModelError: a program cannot be evaluated, or the two are not shown to be one model.
     """
     programs = {"pymc": pymc, "numpyro": numpyro, "names": names}
-    told = {"data_name": data_name(data), "profile": profile, "methods": methods}
+    told = {"data_name": data_name(data), "profile": profile, "methods": named(profile, methods)}
     data, tell = opened(data), _tell if progress else signals.check
     find = partial(chosen_model, model, data, programs, **reading)
     model, began = guarded("programs", find), time.perf_counter()

@@ -202,6 +202,15 @@ def chosen_methods(
     return tuple(found)
 
 
+def named(profile: Profile, methods: Any) -> Any:
+    """Methods as they are given, those that are given by name at the settings of the profile."""
+    given = [methods] if isinstance(methods, str) else methods
+    names = [one for one in given if isinstance(one, str)] if isinstance(given, Sequence) else []
+    if not names:
+        return methods
+    return (*(m for m in given if m not in names), *chosen_methods(profile, names, {}))
+
+
 def chosen(names: Sequence[str] = ()) -> dict[str, ModuleType]:
     """The comparisons named, all if none is, alphabetical; the gate is always first."""
     modules = entries(comparisons.claims).items()

@@ -142,6 +142,8 @@ def _imported(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module  # dataclasses look their module up
     process = os.getpid()
+    if (folder := str(path.parent)) not in sys.path:  # last: nothing in it may shadow a library
+        sys.path.append(folder)
     try:
         with supervisor.stage(f"the import of {path}"):
             specification.loader.exec_module(module)

@@ -1,6 +1,7 @@
 """A program's arguments, filled by name from the data as they are.
 
-Numbers stay numbers.  Strings become the indices 0 … G−1 of their sorted labels; an argument
+Numbers stay numbers.  Strings become the indices 0 … G−1 of their sorted labels, those of
+a categorical column in the order of its categories; an argument
 called `data` or `df`, or the only one of a program, that is no name of the data gets all of them.
 """
 
@@ -70,7 +71,7 @@ def _only_argument(programs: tuple[Callable[..., Any], ...], data: Any) -> str:
 
 
 def as_numbers(column: Any) -> np.ndarray:
-    """An array of numbers, NaN where masked; text and categories as indices of sorted labels."""
+    """An array of numbers, NaN where masked; text and categories as indices of their labels."""
     if isinstance(column, np.ma.MaskedArray):
         column = np.ma.filled(column.astype(float), np.nan) if column.mask.any() else column.data
     array = np.asarray(column)
@@ -94,18 +95,24 @@ def as_numbers(column: Any) -> np.ndarray:
             f"numbers such as {str(decimals[0])!r} are text among {labels.size} labels: "
             "correct what is no number, and convert it to floats"
         )
-    return np.searchsorted(labels, array.astype(str)).astype(np.int64)
+    places = {label: i for i, label in enumerate(labels.tolist())}
+    numbers = [places[label] for label in array.astype(str).flat]
+    return np.array(numbers, np.int64).reshape(array.shape)
 
 
 def label_names(column: Any) -> np.ndarray | None:
-    """The sorted labels of a column of strings or one that `cc.groups` made; None if neither."""
+    """The labels of a column of strings or one that `cc.groups` made, in order; None if neither.
+
+    The order is that of a categorical column's own categories; else they are sorted.
+    """
     if isinstance(column, xr.DataArray) and "label" in column.coords:
         return np.unique(column.coords["label"].values)
     array = np.asarray(column)
     if array.dtype.kind in "US" or (
         array.dtype.kind in "OT" and array.size and all(isinstance(x, str) for x in array.flat)
     ):
-        return np.unique(array.astype(str))
+        categories = getattr(getattr(column, "dtype", None), "categories", None)
+        return np.unique(array.astype(str)) if categories is None else np.asarray(categories, str)
     return None
 
 

@@ -178,6 +178,14 @@ def pair(a: UserProgram, b: UserProgram, names: Mapping[str, str] | None = None)
 
 def _of_one_size(matched: Pair) -> Pair:
     one, other = matched.one, matched.other
+    more = [name for name in one.names if name not in matched.names.values()]
+    if more and one.size > other.size:
+        missing = any(name.endswith("_unobserved") for name in more)
+        remedy = "leave rows with missing outcomes out of both, or sample them in both"
+        raise ConfigError(
+            f"{', '.join(more)} of the {one.language} program has no counterpart in the "
+            f"{other.language} program. {remedy if missing else _candidates(one, other)}"
+        )
     shapes = {**one.deterministics, **{site.name: site.shape for site in one.sites}}
     for site in other.sites:
         there = shapes[matched.names[site.name]]

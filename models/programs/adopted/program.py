@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, cast, final, get_args
@@ -219,8 +220,9 @@ class UserProgram(ABC):
         Raises:
             ModelError: there is none; names the sites whose terms are not finite.
         """
-        for radius in _RADII:
-            points = rng.uniform(-radius, radius, (_STARTS, self.size))
+        tried = 0
+        for points in self._candidates(rng):
+            tried += len(points)
             value, gradient = self._values_and_gradients(jnp.asarray(points))
             fine = np.isfinite(value) & np.isfinite(gradient).all(axis=1)
             if fine.any():
@@ -231,8 +233,19 @@ class UserProgram(ABC):
                 return points[fine]
         raise ModelError(
             f"the {self.language} program has no finite density at any of "
-            f"{_STARTS * len(_RADII)} starting points: {self._culprits(rng)}"
+            f"{tried} starting points: {self._culprits(rng)}"
         )
+
+    def _candidates(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """Points, shape (64, k): near 0, farther away, and drawn from the prior, if it can be."""
+        for radius in _RADII:
+            yield rng.uniform(-radius, radius, (_STARTS, self.size))
+        if self.improper:
+            return
+        with suppress(Exception):  # of a law that cannot be drawn from
+            drawn = self.drawn(rng.integers(2**63, size=_STARTS), {})
+            held = {name: jnp.asarray(drawn[name]) for name in self.names}
+            yield np.asarray(jax.vmap(self.unconstrain)(held))
 
     def _culprits(self, rng: np.random.Generator) -> str:
         """The sites whose terms are not finite at a point, in words."""
