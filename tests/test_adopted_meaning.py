@@ -342,3 +342,15 @@ def test_methods_are_named_as_on_the_command_line() -> None:
     assert [method.name for method in found.case.methods] == ["maximum_likelihood"]
     with pytest.raises(cc.ConfigError, match="unknown method 'nutz'"):
         cc.compare(**given, methods="nutz")
+
+
+def test_weights_are_told_beside_the_answer() -> None:
+    def survey(weight, y) -> None:
+        mu = numpyro.sample("mu", dist.Normal(0, 10))
+        with numpyro.handlers.scale(scale=weight), numpyro.plate("rows", len(y)):
+            numpyro.sample("y", dist.Normal(mu, 1), obs=y)
+
+    data = {"weight": RNG.uniform(0.5, 2, 30), "y": Y}
+    given: Any = {"methods": ("maximum_likelihood[numpyro]",), "claims": ("label_free",)}
+    found = cc.compare(numpyro=survey, data=data, **given, progress=False)
+    assert any("weighted" in note and "sandwich" in note for note in found.first_screen.notes)

@@ -25,6 +25,7 @@ from models.spec import Model
 
 SHOWN = 3  # quantities on a line of the first screen
 
+_ROBUST = "the sandwich's standard errors do."
 _PARTED = "PyMC ≠ NumPyro: the two programs are not shown to be one model"
 _UNKNOWN = (
     "UNKNOWN: no sampler of the posterior passed its checks, so nothing vouches for the "
@@ -146,6 +147,10 @@ def _notes(
         yield f"PyMC = NumPyro: one model ({agreed} {several})."
     if isinstance(model, AdoptedModel) and exchangeable(model):
         yield f"{listed(model.exchanged)}: components can change places; all are put in one order."
+    if isinstance(model, AdoptedModel):
+        weighted = (name for one in model.adopted.programs.values() for name in one.weighted)
+        if names := list(dict.fromkeys(weighted)):
+            yield f"{listed(names)}: weighted, which posterior sds do not allow for; {_ROBUST}"
     maxima = [fit.record.attrs.get("note") for m, fit in fits.items() if m.target == "likelihood"]
     yield from (f"Maximum likelihood: {note}." for note in dict.fromkeys(filter(None, maxima)))
     if isinstance(model, AdoptedModel) and (reason := model.likelihood_problem):

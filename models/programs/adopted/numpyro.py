@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
@@ -68,7 +68,9 @@ class NumpyroProgram(UserProgram):
         )
         self.observed = {n: np.asarray(s["value"]) for n, s in seen.items()}
         self.dims = {n: tuple(f.name for f in s["cond_indep_stack"]) for n, s in seen.items()}
-        self.lawless = _lawless(seen)
+        scales = {n: s["scale"] for n, s in seen.items() if s["scale"] is not None}
+        self.weighted = tuple(n for n, scale in scales.items() if np.any(np.asarray(scale) != 1))
+        self.lawless = _lawless(seen, self.weighted)
         masks = {n: _masked(s["fn"], self.observed[n].shape) for n, s in seen.items()}
         self.masked = {name: mask for name, mask in masks.items() if mask.any()}
         deterministic = [n for n, s in trace.items() if s["type"] == "deterministic"]
@@ -247,12 +249,12 @@ class _JaxObservations(Messenger):
             msg["value"] = jnp.asarray(value) if isinstance(value, np.ndarray) else value
 
 
-def _lawless(seen: Mapping[str, Any]) -> str:
+def _lawless(seen: Mapping[str, Any], weighted: Sequence[str]) -> str:
     """Why draws at observed sites are no data like these, as a sentence; "" if they are."""
     for name, site in seen.items():
         if any(isinstance(law, _CENSORED) for law in _layers(site["fn"])):
             return f"NumPyro draws {name} without the censoring that its density has"
-        if site["scale"] is not None and np.any(np.asarray(site["scale"]) != 1):
+        if name in weighted:
             return f"{name} is weighted, and a weighted likelihood has no law of its own"
     return ""
 

@@ -107,6 +107,7 @@ class UserProgram(ABC):
         improper: latent variables whose prior integrates to infinity.
         unordered: those whose draws lack the order that their density has.
         lawless: why draws of what it observes are no data like its own; "" if they are.
+        weighted: the observed sites whose log density is multiplied by a weight.
         narrow: whether it holds constants in float32 that could not be widened.
     """
 
@@ -119,6 +120,7 @@ class UserProgram(ABC):
     improper: tuple[str, ...] = ()
     unordered: tuple[str, ...] = ()
     lawless: str = ""
+    weighted: tuple[str, ...] = ()
     dims: Mapping[str, tuple[str, ...]]
     masked: Mapping[str, np.ndarray] = MappingProxyType({})
 
