@@ -19,6 +19,7 @@ import concord as cc
 from inference.information.derivatives import derivatives, scores
 from models.programs.density import density
 from tests.adopted_series import SERIES
+from tests.adopted_structures import HIERARCHIES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -354,3 +355,14 @@ def test_weights_are_told_beside_the_answer() -> None:
     given: Any = {"methods": ("maximum_likelihood[numpyro]",), "claims": ("label_free",)}
     found = cc.compare(numpyro=survey, data=data, **given, progress=False)
     assert any("weighted" in note and "sandwich" in note for note in found.first_screen.notes)
+
+
+def test_a_packed_factor_is_asked_for_as_a_matrix() -> None:
+    def factor(y) -> None:
+        numpyro.sample("sd", dist.HalfNormal(1).expand([3]).to_event(1))
+        numpyro.sample("corr", dist.LKJCholesky(3, 2.0))
+        numpyro.sample("y", dist.Normal(0, 1), obs=y)
+
+    kind = HIERARCHIES["covariance, packed"]
+    with pytest.raises(cc.ConfigError, match=r"add a deterministic of that name, the triangular"):
+        cc.adopt(kind.pymc, factor, kind.data)

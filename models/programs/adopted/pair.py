@@ -169,10 +169,12 @@ def pair(a: UserProgram, b: UserProgram, names: Mapping[str, str] | None = None)
     if complete:
         return _of_one_size(min(complete, key=lambda matched: len(matched.guessed)))
     matched, missing = min(found, key=lambda each: len(each[1]))
+    packed = [s.name for s in matched.other.sites if s.support == "cholesky_packed"]
+    matrix = ", the triangular matrix" if missing[0] in packed else ""
     raise ConfigError(
         f"{', '.join(missing)} of the {matched.other.language} program has no counterpart in the "
         f"{matched.one.language} program. {_candidates(a, b)} Say which is which with "
-        f'names={{"{missing[0]}": …}}, or add a deterministic of that name'
+        f'names={{"{missing[0]}": …}}, or add a deterministic of that name{matrix}'
     )
 
 
