@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax import Array
+from scipy.stats.qmc import LatinHypercube
 
 from comparisons import same_density
 from comparisons.policy import MOMENTS
@@ -34,8 +35,8 @@ POINTS = 32
 """Points at which the densities are compared: half from the data, as far as its starts lie inside
 of parameter space, the rest from the prior."""
 _SPREAD = ((2.0, 16), (8.0, 8))
-"""(radius r, points) of own programs: drawn from U(−r, r)ᵏ; the far ones see floors and ceilings of
-scales."""
+"""(radius r, points) of own programs: a Latin hypercube of (−r, r)ᵏ; the far ones see floors and
+ceilings of scales."""
 _AROUND = 8
 """Points of own programs within a fifth of a unit of the mode."""
 _TRIED = 1_000
@@ -102,7 +103,8 @@ def _densities(model: Model, data: xr.Dataset, pair: Pair, points: np.ndarray) -
 
 def _spread(program: UserProgram, rng: np.random.Generator) -> np.ndarray:
     """Points over a program's unconstrained space and around its mode."""
-    spread = [rng.uniform(-radius, radius, (count, program.size)) for radius, count in _SPREAD]
+    cube = LatinHypercube(program.size, rng=rng)  # every coordinate comes near both of its ends
+    spread = [radius * (2 * cube.random(count) - 1) for radius, count in _SPREAD]
     starts = program.starts(rng)[:_AROUND]
     return np.concatenate([*spread, starts + 0.1 * rng.standard_normal(starts.shape)])
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.capabilities import HasEquivariances, HasGroups, HasLabels, HasOrder
+from models.capabilities import HasEquivariances, HasGroups, HasLabels, HasOrder, HasOwnPrograms
 from models.data.dataset import column_names
 
 if TYPE_CHECKING:
@@ -23,8 +23,10 @@ def undefined(data: xr.Dataset, model: Model) -> str:
     `variable`; a model of order q whose columns are free (q factors, noise of its own in every
     column) is undone only by a relation among q + 1 columns or fewer.
     """
-    if not isinstance(model, HasEquivariances) or not any(e.locations for e in model.equivariances):
-        return ""  # it has no scale of its own, or says nothing of it
+    if isinstance(model, HasOwnPrograms):
+        return ""  # of whose scales nothing is known
+    if isinstance(model, HasEquivariances) and not any(e.locations for e in model.equivariances):
+        return ""  # it has no scale of its own
     groups = model.group_variables if isinstance(model, HasGroups) else ()
     names = [key for key in data.data_vars if key not in groups]
     if len(names) != 1 or data[names[0]].dtype.kind != "f":
