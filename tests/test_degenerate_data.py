@@ -150,7 +150,7 @@ def test_no_verdict_rests_on_what_is_not_there(
     methods = (cc.ClosedForm(), cc.MaximumLikelihood(restarts=2), cc.MaximumAPosteriori(restarts=2))
     methods += (
         cc.Laplace(restarts=2, draws=200),
-        cc.NUTS(warm_up=10, draws=10),
+        cc.NUTS(warm_up=50, draws=50),
         cc.ExactPosterior(),
     )
     found = cc.compare(model, data, methods=methods, progress=False)

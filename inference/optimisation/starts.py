@@ -304,9 +304,9 @@ def _finest(model: Model, data: xr.Dataset) -> float:
     if own and any(model.adopted.likelihood.values()):  # factors are of any size
         return np.inf
     measured = model.measured if own else [next(iter(data.data_vars))]
-    # a term of a discrete law is at most 0
-    columns = [data[name].data for name in measured if data[name].dtype.kind == "f"]
-    if not columns or not all(rows.any() for rows in columns):
+    columns = [data[name].data for name in measured]
+    # whole numbers alone are of a discrete law as a rule, whose terms are at most 0
+    if all(rows.dtype.kind != "f" for rows in columns) or not all(rows.any() for rows in columns):
         return np.inf
     coarse = _COARSE * np.finfo(float).eps
     return -sum(rows.size * float(np.log(coarse * np.abs(rows).max())) for rows in columns)

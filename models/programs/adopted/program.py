@@ -242,10 +242,10 @@ class UserProgram(ABC):
         """Points, shape (64, k): near 0, farther away, and drawn from the prior, if it can be."""
         for radius in _RADII:
             yield rng.uniform(-radius, radius, (_STARTS, self.size))
-        if self.improper:
-            return
-        with suppress(Exception):  # of a law that cannot be drawn from
-            drawn = self.drawn(rng.integers(2**63, size=_STARTS), {})
+        drawn: Arrays = {}
+        with suppress(Exception):  # of a law that cannot be drawn from: then there are no more
+            drawn = {} if self.improper else self.drawn(rng.integers(2**63, size=_STARTS), {})
+        if drawn:
             held = {name: jnp.asarray(drawn[name]) for name in self.names}
             yield np.asarray(jax.vmap(self.unconstrain)(held))
 
