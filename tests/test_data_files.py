@@ -338,7 +338,7 @@ def test_the_same_is_refused_in_python() -> None:
         cc.GaussianMixture(k=1_000, dim=1_000)
     for methods, told in (
         ((cc.NUTS,), r"write NUTS\(\)"),
-        ("nuts", "methods is 'nuts'"),
+        ("nutz", "unknown method 'nutz'. Did you mean 'nuts'"),
         (3, "methods is 3"),
     ):
         with pytest.raises(ConfigError, match=told):
