@@ -26,12 +26,7 @@ from inference.posterior.points import each, to_unconstrained
 from inference.replicates.everywhere import everywhere
 from inference.replicates.simulated import Batch
 from inference.replicates.stages import Stages, compiled
-from models.capabilities import (
-    HasClosedFormMaximum,
-    HasDegeneracy,
-    HasEM,
-    HasExpectedInformation,
-)
+from models.capabilities import HasClosedFormMaximum, HasDegeneracy, HasEM, HasExpectedInformation
 from models.errors import FitError
 from models.programs.adopted.model import AdoptedModel
 from models.programs.differentiation import jacobian

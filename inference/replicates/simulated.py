@@ -10,8 +10,6 @@ have the same.
 Reference: Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3, SC11.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial

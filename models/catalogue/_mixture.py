@@ -5,8 +5,6 @@ for features φ of a row.
 Reference: Arthur & Vassilvitskii (2007), k-means++, SODA.
 """
 
-from __future__ import annotations
-
 from functools import reduce
 from typing import Any
 

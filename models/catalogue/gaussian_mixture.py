@@ -21,11 +21,7 @@ import xarray as xr
 
 from models.capabilities import Equivariance
 from models.catalogue._correlation import pymc_cholesky_correlation
-from models.catalogue._mixture import (
-    clustered,
-    component_sums,
-    expected_deviance,
-)
+from models.catalogue._mixture import clustered, component_sums, expected_deviance
 from models.catalogue._normal import spread
 from models.catalogue._ordered import OrderedNormal, pymc_ordered_normal
 from models.data.dataset import coords

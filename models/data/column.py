@@ -4,8 +4,6 @@ What cannot be used is refused: a DataError says what was found, where, what was
 to do, without the column's name, so that a caller can name every bad column of a data set at once.
 """
 
-from __future__ import annotations
-
 from decimal import Decimal
 from numbers import Real
 from typing import Any

@@ -1,7 +1,5 @@
 """A model's NumPyro program: its sites, its density and what it draws."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

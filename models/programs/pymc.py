@@ -1,7 +1,5 @@
 """A model's PyMC program: its graphs, as functions that JAX can trace, and what it draws."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest.mock import patch

@@ -60,11 +60,7 @@ def reason_to_adopt(model: Model, data: xr.Dataset) -> str:
     return f"{', '.join(started)} has an initial value" if started else ""
 
 
-def adopt_class(
-    model: Model,
-    data: Any = None,
-    **reading: Unpack[Reading],
-) -> AdoptedModel:
+def adopt_class(model: Model, data: Any = None, **reading: Unpack[Reading]) -> AdoptedModel:
     """A model class's programs, adopted with data.
 
     A program of one argument `data` gets a Dataset, `data["y"].data`; one of other arguments gets
@@ -102,10 +98,7 @@ def adopt_class(
 
 
 def chosen(
-    model: Model | None,
-    data: Any,
-    programs: Mapping[str, Any],
-    **reading: Unpack[Reading],
+    model: Model | None, data: Any, programs: Mapping[str, Any], **reading: Unpack[Reading]
 ) -> Model:
     """The model that is meant: one that is given, or own programs, adopted.
 

@@ -8,8 +8,6 @@ that are a table of as many rows, or a column of as many rows that both depend o
 masked in every term tell nothing and are not counted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,8 +27,6 @@ from models.programs.adopted.marginal import groups, tied_to
 from models.programs.adopted.program import UserProgram, program_of
 from models.programs.adopted.structure import Structure, structure
 from models.spec import Arrays
-
-type _Shapes = dict[str, tuple[int, ...]]
 
 
 @final
