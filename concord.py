@@ -4,7 +4,6 @@ Names are loaded when they are first used, so that importing costs next to nothi
 changes nothing: no flag of JAX, PyTensor or ArviZ, no environment variable.
 """
 
-import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -26,7 +25,7 @@ def _shadowed() -> str:
     """Which package of another project stands in the place of ours, and what to do; "" if none."""
     here = Path(__file__).resolve().parent
     for name in _PACKAGES:
-        spec = getattr(sys.modules.get(name), "__spec__", None) or find_spec(name)
+        spec = find_spec(name)
         origin = spec.origin if spec else None
         if origin is None and spec and spec.submodule_search_locations:
             origin = str(Path(next(iter(spec.submodule_search_locations))) / "__init__.py")

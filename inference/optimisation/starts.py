@@ -347,6 +347,5 @@ def refuse_undefined(model: Model, data: xr.Dataset) -> None:
     Raises:
         FitError: the data alone show that the maximum is undefined.
     """
-    reason = undefined(data, model)
-    if reason:
-        raise FitError(reason if reason.startswith("undefined") else f"undefined: {reason}")
+    if reason := undefined(data, model):
+        raise FitError(f"undefined: {reason}")

@@ -117,10 +117,8 @@ def _missing(arrays: Arrays) -> str:
     for name, array in arrays.items():
         gone = np.atleast_1d(~np.isfinite(array)) if array.dtype.kind == "f" else np.zeros(1, bool)
         if count := int(gone.sum()):
-            kind, first = (
-                "missing" if np.isnan(array).any() else "infinite",
-                np.argwhere(gone)[0][0],
-            )
+            kind = "missing" if np.isnan(array).any() else "infinite"
+            first = np.argwhere(gone)[0][0]
             return f"{name} has {count} {kind} of {array.size} values (first in row [{first}])"
     return ""
 

@@ -1,6 +1,6 @@
 """A model's NumPyro program: its sites, its density and what it draws."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -54,9 +54,15 @@ def is_factor(site: Mapping[str, Any]) -> bool:
 
 def base(law: Any) -> Any:
     """The distribution that others are wrapped around."""
-    while hasattr(law, "base_dist"):
-        law = law.base_dist
-    return law
+    *_, innermost = layers(law)
+    return innermost
+
+
+def layers(law: Any) -> Iterator[Any]:
+    """A distribution, and those that it is wrapped around."""
+    yield law
+    if hasattr(law, "base_dist"):
+        yield from layers(law.base_dist)
 
 
 def numpyro_prior(model: Model, data: xr.Dataset, keys: Array) -> Arrays:

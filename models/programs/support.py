@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from models.data.column import rows_text
-from models.programs.numpyro import is_factor, numpyro_trace
+from models.programs.numpyro import is_factor, layers, numpyro_trace
 from models.programs.pymc import pymc_program
 from models.spec import Model
 
@@ -66,10 +66,9 @@ def _seen(law: Any) -> Any:
     from numpyro.distributions import MaskedDistribution
 
     seen: Any = True
-    while hasattr(law, "base_dist"):
-        if isinstance(law, MaskedDistribution):
-            seen &= law._mask
-        law = law.base_dist
+    for one in layers(law):
+        if isinstance(one, MaskedDistribution):
+            seen &= one._mask
     return seen
 
 

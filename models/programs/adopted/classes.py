@@ -89,11 +89,8 @@ def adopt_class(model: Model, data: Any = None, **reading: Unpack[Reading]) -> A
     found = adopt(**programs, data=given, **reading)
     text = hashlib.sha256(f"{model!r} {found.source}".encode()).hexdigest()
     # a class that knows nothing of integrating out gives what is left of its truth
-    told = [
-        name
-        for name in PARTS
-        if name not in absent and (name == "truth" or not reading.get("latent"))
-    ]
+    parts = ("truth",) if reading.get("latent") else PARTS
+    told = [name for name in parts if name not in absent]
     return found.known_as(model.name, text).with_class(model, told)
 
 
@@ -126,9 +123,7 @@ def chosen(
 
 def asked(reading: Mapping[str, Any]) -> bool:
     """Whether something of how programs are read was asked for, as `adopt_class` takes it."""
-    return any(
-        value or (key == "likelihood" and value is not None) for key, value in reading.items()
-    )
+    return any(reading.values()) or reading.get("likelihood") is not None
 
 
 def _named(model: Model, data: Any, absent: Sequence[str]) -> Any:

@@ -29,7 +29,7 @@ from numpyro.primitives import Messenger
 from models.errors import ModelError
 from models.programs.adopted.program import Site, Terms, UserProgram, support_of
 from models.programs.form import joined, total
-from models.programs.numpyro import base, is_factor
+from models.programs.numpyro import base, is_factor, layers
 from models.spec import Arrays, Values
 
 _CENSORED = (
@@ -252,7 +252,7 @@ class _JaxObservations(Messenger):
 def _lawless(seen: Mapping[str, Any], weighted: Sequence[str]) -> str:
     """Why draws at observed sites are no data like these, as a sentence; "" if they are."""
     for name, site in seen.items():
-        if any(isinstance(law, _CENSORED) for law in _layers(site["fn"])):
+        if any(isinstance(law, _CENSORED) for law in layers(site["fn"])):
             return f"NumPyro draws {name} without the censoring that its density has"
         if name in weighted:
             return f"{name} is weighted, and a weighted likelihood has no law of its own"
@@ -262,20 +262,13 @@ def _lawless(seen: Mapping[str, Any], weighted: Sequence[str]) -> str:
 def _masked(law: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Which values of this shape a law's masks hide."""
     found = np.zeros(shape, bool)
-    for one in _layers(law):
+    for one in layers(law):
         if isinstance(one, dist.MaskedDistribution):
             mask = ~np.asarray(one._mask)
             mask = mask.reshape(*mask.shape, *(1,) * one.event_dim * (mask.ndim > 0))
             if np.broadcast_shapes(mask.shape, shape) == shape:  # else a value has several terms
                 found |= mask
     return found
-
-
-def _layers(law: Any) -> Iterator[Any]:
-    """A law, and those that it is wrapped around."""
-    yield law
-    if hasattr(law, "base_dist"):
-        yield from _layers(law.base_dist)
 
 
 def _log_prob(site: Mapping[str, Any]) -> Array:

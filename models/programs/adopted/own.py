@@ -50,18 +50,16 @@ class Own:
     rebuild: Callable[[Arrays, Any], Own] | None
 
     def __post_init__(self) -> None:
-        adopted, arrays = self.adopted, self.arrays
-        self.primary = next(iter(adopted.programs.values()))
+        adopted, arrays, programs = self.adopted, self.arrays, self.adopted.programs
+        self.primary = next(iter(programs.values()))
+        seen = {site: x for one in programs.values() for site, x in one.observed.items()}
         # the name of the data that a site observes; its own where there is none
         self.column_of = {
-            site: next(
-                (n for n in (site, *arrays) if np.array_equal(arrays.get(n, ()), array)), site
-            )
-            for program in adopted.programs.values()
-            for site, array in program.observed.items()
+            site: next((n for n in (site, *arrays) if np.array_equal(arrays.get(n, ()), x)), site)
+            for site, x in seen.items()
         }
         self.terms = Likelihoods(adopted, self.calls, self.given, arrays, self.column_of)
-        samples, programs = self.terms.samples(), adopted.programs
+        samples = self.terms.samples()
         self.rows_of = {name: self.terms.rows(one, samples) for name, one in programs.items()}
         self._count = max(rows.count for rows in self.rows_of.values())
         cuts = {" + ".join(r.samples) or str(self.terms.units(r)): r for r in self.rows_of.values()}
@@ -69,19 +67,14 @@ class Own:
         if self.cut:  # of the terms of one program it is not known which of the other's rows are in
             self.rows_of = dict.fromkeys(self.rows_of, Rows(None, 1))
         self.rows = self.rows_of[self.primary.language]
-        self.data = self._dataset()
+        self.data = self._dataset({self.column_of[site]: x for site, x in seen.items()})
         self.measured = tuple(dict.fromkeys(self.column_of.values()))
         self.covariates = tuple(str(n) for n in self.data.data_vars if n not in self.measured)
         self._others: dict[int, Own] = {}
         self._sized: dict[int, Own] = {}
 
-    def _dataset(self) -> xr.Dataset:
+    def _dataset(self, seen: Arrays) -> xr.Dataset:
         """The observed data first, then everything else that has a name, with its labels."""
-        seen = {
-            self.column_of[site]: array
-            for program in self.adopted.programs.values()
-            for site, array in program.observed.items()
-        }
         numbers = {n: a for n, a in self.arrays.items() if a.dtype.kind in "biuf" and n not in seen}
         variables, coords = {}, _coords(self.adopted)
         for name, array in {**seen, **numbers}.items():

@@ -27,10 +27,8 @@ def resized(
         Arrays by name, the old row of each new one, and the names of arrays with new labels.
     """
     count = int(unit.max()) + 1
-    taken, grouped = (
-        np.resize(np.random.default_rng(0).permutation(count), n),
-        count < np.sum(unit >= 0),
-    )
+    taken = np.resize(np.random.default_rng(0).permutation(count), n)
+    grouped = count < np.sum(unit >= 0)
     parts = [np.flatnonzero(unit == one) for one in np.sort(taken)]
     rows, copy = np.concatenate(parts), np.repeat(np.arange(n), list(map(len, parts)))
     sources: dict[int, np.ndarray] = {len(unit): rows}
