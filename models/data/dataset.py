@@ -216,8 +216,7 @@ class _Binding:
         """The raw columns of every variable."""
         if isinstance(data, Mapping) and all(isinstance(c, pd.Series) for c in data.values()):
             data = pd.DataFrame(dict(data))  # aligned by their index
-        keys: list[Any] = list(data if isinstance(data, Mapping) else ())
-        keys = list(data.data_vars) if isinstance(data, xr.Dataset) else keys
+        keys: list[Any] = list(data if isinstance(data, Mapping) else ())  # a Dataset is one
         single = len(keys) == 1
         if set(self.schema) <= set(keys) and (len(self.schema) > 1 or single) and not columns:
             parts = {variable: self._named_part(data, variable) for variable in self.schema}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, final
 
 import jax
@@ -103,11 +103,7 @@ class Own:
         rows = replace(rows, kept=None)
         if taken & {name, f"{name}_label"} or codes.shape != (rows.count,) or rows.cut is not None:
             return []
-
-        def each(u: Array) -> Array:
-            return rows.summed(self.adopted.likelihood_terms(program, program.at(u)))
-
-        return indexed(program, each, codes)
+        return indexed(program, partial(self.terms.summed, program, rows), codes)
 
     @property
     def units(self) -> int:

@@ -144,11 +144,11 @@ class Likelihoods:
         latent = self.adopted.integrated(program)
         if not latent or tied_to(program, latent, self.adopted.prior_factors(program)):
             return rows
+        return replace(rows, cut=groups(program, latent, partial(self.summed, program, rows)))
 
-        def each(u: Array) -> Array:
-            return rows.summed(self.adopted.likelihood_terms(program, program.at(u)))
-
-        return replace(rows, cut=groups(program, latent, each))
+    def summed(self, program: UserProgram, rows: Rows, u: Array) -> Array:
+        """The log-likelihood of each row at coordinates u, shape (N,); traceable."""
+        return rows.summed(self.adopted.likelihood_terms(program, program.at(u)))
 
     def _kept(self, program: UserProgram, rows: Rows) -> np.ndarray | None:
         """The rows with a term that is not masked; None if all have one, or none has."""
