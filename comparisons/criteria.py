@@ -154,7 +154,7 @@ def weighted_leave_one_out(model: Model, data: xr.Dataset, found: Importance) ->
     n = units(model, data)
     inside = np.flatnonzero(np.isfinite(found.ratio))
     kept = inside[:: thinning(len(inside), n)]
-    pointwise = terms(density(model, data), n).pointwise(found.points[kept])
+    pointwise = terms(density(model, data)).pointwise(found.points[kept])
     rows = xr.Dataset({"y": (("chain", "draw", "unit"), pointwise[None])})
     tree = xr.DataTree.from_dict({"log_likelihood": rows})
     densities = found.ratio[kept], np.zeros(len(kept))  # of which only the difference counts

@@ -87,7 +87,7 @@ def corrected(case: Case) -> Corrected:
     if not found:
         return Corrected("no interior mode of the posterior was found")
     try:
-        drawn = importance(case.model, target, list(found), rng)
+        drawn = importance(target, list(found), rng)
     except np.linalg.LinAlgError:
         return Corrected("the curvature at a mode of the posterior is degenerate")
     if problem := _untrusted(case, target, drawn):
@@ -129,7 +129,7 @@ def _untrusted(case: Case, target: Density, drawn: Importance) -> str:
         return ""
     points = unconstrained_draws(case, fits[method], target)
     points = points[:: max(1, len(points) // _CHECKED)]
-    missed = drawn.uncovered(log_posterior_at(case.model, target, points), points)
+    missed = drawn.uncovered(log_posterior_at(target, points), points)
     if not missed > UNCOVERED:
         return ""
     share = f"{100 * missed:.1f} %"
@@ -221,7 +221,7 @@ def most_off(
 def _modes(case: Case) -> tuple[Mode, ...]:
     """The modes of the posterior in the space of the first program, highest first."""
     target, rng = density(case.model, case.data), case.rng("modes")
-    return tuple(modes(case.model, target, rng, _STARTS[case.profile]))
+    return tuple(modes(target, rng, _STARTS[case.profile]))
 
 
 def highest_mode(case: Case, target: Density) -> list[np.ndarray]:

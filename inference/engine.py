@@ -137,7 +137,7 @@ class Engine(Method):
         target = density(model, data, self.language)
         minus = negative(derivatives(target, "joint").value_and_gradient)
         try:
-            end = bfgs(minus, next(promising(model, target, rng, 1)), 1e-7)
+            end = bfgs(minus, next(promising(target, rng, 1)), 1e-7)
             if end is None or minus(np.asarray(target.unconstrain(values)))[0] < end.fun + _SHORT:
                 return ""
             again = self.call(model, data, rng, somewhere(model, data, self.language, rng))
@@ -155,24 +155,24 @@ class Engine(Method):
             model, self.language, {name: np.stack([one[name] for one in runs]) for name in runs[0]}
         )
         first = {name: x[0].reshape(CHAINS, -1, *x.shape[2:]) for name, x in draws.items()}
-        record = record.merge(_moments(model, target, draws))
+        record = record.merge(_moments(target, draws))
         record["loss"] = ("step", found.losses[:: max(1, len(found.losses) // _SHOWN)])
         points = to_unconstrained(target, {name: x[0] for name, x in draws.items()})
         points = points[np.isfinite(points).all(axis=1)]
         law = points.mean(axis=0), np.atleast_2d(np.cov(points, rowvar=False))
-        khat = over_gaussian(model, target, *law, rng)[1] if found.khat is None else found.khat
+        khat = over_gaussian(target, *law, rng)[1] if found.khat is None else found.khat
         record.attrs |= {"runs": len(runs), "claims": found.claims, "khat": khat}
         repeated = draws if len(runs) > 1 else None
         return estimate_from_draws(model, data, first, record=record, repeated=repeated)
 
 
-def _moments(model: Model, target: Density, draws: Mapping[str, np.ndarray]) -> xr.Dataset:
+def _moments(target: Density, draws: Mapping[str, np.ndarray]) -> xr.Dataset:
     """Mean and sd of every run in the unconstrained space, in one fold of equal modes."""
     found = []
     for i in range(len(next(iter(draws.values())))):
         points = to_unconstrained(target, {name: x[i] for name, x in draws.items()})
         pivot = found[0].mean(axis=0) if found else points.mean(axis=0)
-        found.append(one_fold(model, target, points, pivot)[0])
+        found.append(one_fold(target, points, pivot)[0])
     moments = {"run_mean": np.mean(found, axis=1), "run_sd": np.std(found, axis=1, ddof=1)}
     return xr.Dataset({name: (("one", "coordinate"), x) for name, x in moments.items()})
 

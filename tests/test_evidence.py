@@ -111,7 +111,7 @@ def test_the_evidence_of_one_fold_is_half_of_that_of_both(model: Mirrored) -> No
     rng = np.random.default_rng(0)
     by_bridge = bridge(model, DATA, folded(model, rng), DRAWS, rng)
     at = Mode(mode, 0.0, np.eye(mode.size))
-    weighted = importance(model, density(model, DATA), [at], rng)
+    weighted = importance(density(model, DATA), [at], rng)
     assert heavy_tail(weighted) == by_bridge.problem == ""
     for found in (by_bridge, Measured(*weighted.evidence())):
         assert found.error < 0.02
@@ -124,7 +124,7 @@ def test_the_evidence_of_one_fold_is_half_of_that_of_both(model: Mirrored) -> No
 def test_weights_with_too_heavy_a_tail_are_told() -> None:
     model = Signed()
     at = Mode(np.array([9.0]), 0.0, np.eye(1) / 400)
-    found = importance(model, density(model, DATA), [at], np.random.default_rng(0))
+    found = importance(density(model, DATA), [at], np.random.default_rng(0))
     assert "Pareto k̂ of the importance weights is" in heavy_tail(found)
 
 

@@ -178,8 +178,8 @@ def test_the_posterior_over_itself_is_the_evidence_at_every_draw() -> None:
     covariance = np.linalg.inv(np.eye(2) + x.T @ x)
     law = density(model, model.data), covariance @ x.T @ y[:, 0], covariance
     with jax.enable_x64():
-        ratio, _ = over_gaussian(model, *law, np.random.default_rng(2))
-        degenerate, khat = over_gaussian(model, *law[:2], 0 * covariance, np.random.default_rng(2))
+        ratio, _ = over_gaussian(*law, np.random.default_rng(2))
+        degenerate, khat = over_gaussian(*law[:2], 0 * covariance, np.random.default_rng(2))
     evidence = multivariate_normal(np.zeros(12), np.eye(12) + x @ x.T).logpdf(y[:, 0])
     np.testing.assert_allclose(ratio, evidence, rtol=0, atol=1e-10)
     assert np.isnan(degenerate).all()
@@ -193,7 +193,7 @@ def test_khat_tells_an_approximation_that_is_too_narrow(width: float, bad: bool)
     mode, covariance = (fit.record[name].values for name in ("mode", "mode_covariance"))
     law = density(MODEL, data), mode, width**2 * covariance
     with jax.enable_x64():
-        ratio, khat = over_gaussian(MODEL, *law, np.random.default_rng(2))
+        ratio, khat = over_gaussian(*law, np.random.default_rng(2))
     assert np.isfinite(ratio).all()
     assert (khat > 0.7) == bad
 

@@ -25,7 +25,7 @@ DATA = MODEL.simulate(np.random.default_rng(0), MODEL.truth, 12)
 @pytest.fixture(scope="module")
 def drawn() -> Importance:
     target, rng = density(MODEL, DATA), np.random.default_rng(1)
-    return importance(MODEL, target, modes(MODEL, target, rng, 4), rng)
+    return importance(target, modes(target, rng, 4), rng)
 
 
 def test_moments_are_those_of_the_exact_posterior(drawn: Importance) -> None:
@@ -66,7 +66,7 @@ def test_modes_of_a_model_with_signs_are_in_one_fold() -> None:
     model = ProbabilisticPCA(factors=1)
     data = model.simulate(np.random.default_rng(0), model.truth, 60)
     target = density(model, data)
-    found = modes(model, target, np.random.default_rng(1), 4)
+    found = modes(target, np.random.default_rng(1), 4)
     values = target.constrain(jnp.asarray(found[0].u))
     folded = model.fold(values)
     for name, array in values.items():

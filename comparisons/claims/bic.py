@@ -48,7 +48,7 @@ from inference.posterior.labels import canonical, log_modes
 from inference.posterior.points import terms
 from models.capabilities import HasClosedFormMaximum, HasExactPosterior, HasOrder
 from models.errors import ConcordError, FitError
-from models.programs.density import density, languages, per_unit, units
+from models.programs.density import density, languages, per_unit
 from models.programs.numpyro import numpyro_terms
 from models.programs.precision import float64
 from models.spec import Model
@@ -144,7 +144,7 @@ def _unit_information(case: Case, top: Estimate, found: Measured) -> Measured | 
     if invert(case.model, target, location, information).problem:
         return None
     draws = unconstrained_draws(case, posterior, target)
-    _, prior, jacobian = terms(target, units(case.model, case.data)).totals(draws)
+    _, prior, jacobian = terms(target).totals(draws)
     wide = Covariance.from_precision(information / n)  # whatever its scales are
     weight = multivariate_normal(np.asarray(location), wide).logpdf(draws) - prior - jacobian
     if not smoothed(weight)[1] < PARETO:
@@ -262,7 +262,7 @@ def _approximated(sibling: Case) -> dict[str, Measured]:
     except FitError as error:
         return _nothing(_LARGER, str(error))
     mode = Mode(fit.record["mode"].values, 0.0, fit.record["mode_covariance"].values)
-    found = importance(model, density(model, data), [mode], sibling.rng("importance"))
+    found = importance(density(model, data), [mode], sibling.rng("importance"))
     value, error = found.evidence()
     return {
         "log_evidence": Measured(value + log_modes(model), error, heavy_tail(found)),

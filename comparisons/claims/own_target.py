@@ -149,7 +149,7 @@ def _gaussian(case: Case, method: Method, fit: Estimate) -> Iterator[Verdict]:
         return
     flat = flat[finite]
     # the law may be at any of equal modes, its target at one
-    flat = one_fold(case.model, target, flat, flat.mean(axis=0))[0]
+    flat = one_fold(target, flat, flat.mean(axis=0))[0]
     found = _target(case, method, target, flat)
     if found is None:
         yield _nothing(method, "the posterior is not concave where its target should be")
@@ -259,7 +259,7 @@ def _moments(
         return np.stack(each, axis=1), found.covariance
     noise = rng.standard_normal((_FOLDED, target.size))
     points = found.mean + noise @ np.linalg.cholesky(found.covariance).T
-    folded = one_fold(case.model, target, points, pivot)[0]
+    folded = one_fold(target, points, pivot)[0]
     mean, mean_error, sd, sd_error = moments(folded[None])
     errors = np.hypot(mean_error, found.mean_error), np.hypot(sd_error, found.sd_error)
     covariance = np.atleast_2d(np.cov(folded, rowvar=False))

@@ -87,8 +87,8 @@ class ExpectationMaximisation(Method):
         first = target.unconstrain(model.start(np.random.default_rng(0), data))
         jax.block_until_ready(steps(first))
         ready = time.perf_counter()
-        starts = promising(model, target, rng, self.restarts, ends=False)
-        ends = [self._climb(model, target, steps, jnp.asarray(start)) for start in starts]
+        starts = promising(target, rng, self.restarts, ends=False)
+        ends = [self._climb(target, steps, jnp.asarray(start)) for start in starts]
         fine = [end for end in ends if end is not None]
         fine = [end for end in fine if not degenerate(model, data, target.constrain(end.u))]
         if not fine:
@@ -146,7 +146,7 @@ class ExpectationMaximisation(Method):
         return problems
 
     def _climb(
-        self, model: Model, target: Density, steps: Callable[[Any], tuple[Any, Any]], start: Any
+        self, target: Density, steps: Callable[[Any], tuple[Any, Any]], start: Any
     ) -> _Climb | None:
         """Iterates until what is left is negligible; None if it leaves the finite numbers."""
         u, climb = start, []
@@ -161,15 +161,15 @@ class ExpectationMaximisation(Method):
             climb.extend(values[:-1])
             if shortfall < _SHORT or len(climb) >= self.iterations:
                 return _Climb(u, np.array([*climb, values[-1]]), rate, shortfall)
-            if len(climb) == _SLOW and (end := _edge(model, target, path[-1])) is not None:
+            if len(climb) == _SLOW and (end := _edge(target, path[-1])) is not None:
                 return _Climb(jnp.asarray(end[0]), np.array([*climb, end[1]]), rate, 0.0)
 
 
-def _edge(model: Model, target: Density, u: np.ndarray) -> tuple[np.ndarray, float] | None:
+def _edge(target: Density, u: np.ndarray) -> tuple[np.ndarray, float] | None:
     """The edge to which Newton's method leads, and ℓ there; None where it ends inside."""
     minus = negative(derivatives(target, "likelihood").value_and_gradient)
     end = polish(minus, lambda v: observed(target, jnp.asarray(v)), u)
-    found = edges(model, target, end, observed(target, jnp.asarray(end)), "likelihood")
+    found = edges(target.model, target, end, observed(target, jnp.asarray(end)), "likelihood")
     return (end, -minus(end)[0]) if found.where else None
 
 

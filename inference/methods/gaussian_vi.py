@@ -93,7 +93,7 @@ class GaussianVI(Method):
         first = np.asarray(target.unconstrain(model.start(np.random.default_rng(0), data)))
         evaluate(np.broadcast_to(first, (self.points, target.size)))
         ready = time.perf_counter()
-        modes = _modes(target, model, rng, self.restarts)
+        modes = _modes(target, rng, self.restarts)
         z = standard_points(rng, self.points, target.size)
         fits = [(top, maximise(evaluate, z, u, self.family)) for top, u in _distinct(modes)]
         fits = [(top, fit) for top, fit in fits if np.isfinite(fit.elbo)]
@@ -114,7 +114,7 @@ class GaussianVI(Method):
             best = maximise(evaluate, z, best.loc, self.family)
         repeated = locs[:, None] + noise[0, :_REPEATED] @ factors.swapaxes(1, 2)
         law = best.loc, best.factor @ best.factor.T
-        record = _record(best, *over_gaussian(model, target, *law, rng))
+        record = _record(best, *over_gaussian(target, *law, rng))
         record["q_loc_error"], record["q_sd_error"] = (("coordinate", one) for one in errors)
         record.attrs |= {
             "compile": ready - began,
@@ -190,12 +190,12 @@ def _evaluator(target: Density, batch: int) -> Evaluate:
 
 
 def _modes(
-    target: Density, model: Model, rng: np.random.Generator, restarts: int
+    target: Density, rng: np.random.Generator, restarts: int
 ) -> list[tuple[float, np.ndarray]]:
     """Log posterior and place of the modes to which data-driven starts lead, where finite."""
     minus = negative(derivatives(target, "posterior").value_and_gradient)
     streams = rng.spawn(restarts)
-    starts = (target.unconstrain(model.start(stream, target.data)) for stream in streams)
+    starts = (target.unconstrain(target.model.start(stream, target.data)) for stream in streams)
     ends = [bfgs(minus, np.asarray(start), 1e-3) for start in starts]
     return [(-float(end.fun), end.x) for end in ends if end is not None]
 

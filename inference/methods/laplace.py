@@ -74,5 +74,5 @@ class Laplace(Search):
         record.attrs["log_evidence"] = (
             top + 0.5 * target.size * np.log(2 * np.pi) + float(np.log(np.diag(factor)).sum())
         )
-        record.attrs["khat"] = over_gaussian(model, target, mode, inverse.covariance, rng)[1]
+        record.attrs["khat"] = over_gaussian(target, mode, inverse.covariance, rng)[1]
         return estimate_from_draws(model, data, draws, record=record, problems=problems)

@@ -71,7 +71,7 @@ class NUTS(Method):
     def _fit(self, model: Model, data: xr.Dataset, rng: np.random.Generator) -> Estimate:
         tuning = Tuning(self.chains, self.warm_up, self.draws, self.target_accept)
         target, began = density(model, data, self.engine), time.perf_counter()
-        starts = starting_points(model, target, rng, self.chains)
+        starts = starting_points(target, rng, self.chains)
         found, lost = numpyro_chains(target, starts, tuning, rng), 0.0
         if found.stats["diverging"].mean() > DIVERGENT and self.target_accept < SHORT_STEPS:
             tuning, lost = tuning._replace(target_accept=SHORT_STEPS), time.perf_counter() - began

@@ -23,7 +23,6 @@ from inference.posterior.importance import Mode
 from inference.posterior.labels import canonical, log_modes
 from models.programs.density import Density
 from models.programs.differentiation import hessian
-from models.spec import Model
 
 _STEPS, _STILL = 20, 1e-3
 """Natural-gradient steps from Laplace's approximation to the nearest Gaussian, at most; they end
@@ -51,18 +50,17 @@ class Gaussian(NamedTuple):
         return np.sqrt(np.diag(self.covariance))
 
 
-def modes(model: Model, target: Density, rng: np.random.Generator, starts: int) -> list[Mode]:
+def modes(target: Density, rng: np.random.Generator, starts: int) -> list[Mode]:
     """Distinct maxima of the log posterior that some starts lead to, eight at most, highest first.
 
     Where signs or labels can be changed, those of one value are copies, of which one is kept.
 
     Args:
-        model: the model.
-        target: its density on the data.
+        target: the density of a model on the data.
         rng: draws the starts.
         starts: how many.
     """
-    compiled = derivatives(target, "posterior")
+    model, compiled = target.model, derivatives(target, "posterior")
     minus = negative(compiled.value_and_gradient)
     symmetric = log_modes(model) > 0
     found: list[Mode] = []
@@ -75,7 +73,7 @@ def modes(model: Model, target: Density, rng: np.random.Generator, starts: int) 
 
     for stream in rng.spawn(starts):
         u = np.asarray(target.unconstrain(model.start(stream, target.data)))
-        unit = measures(model, target, np.asarray(compiled.hessian(jnp.asarray(u))))
+        unit = measures(target, np.asarray(compiled.hessian(jnp.asarray(u))))
         end = bfgs(minus, u, 1e-3, unit=unit)
         if end is None or any(same(mode, end.x, -end.fun) for mode in found):
             continue

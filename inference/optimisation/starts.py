@@ -89,7 +89,7 @@ class Search(Method):
         first = target.unconstrain(model.start(np.random.default_rng(0), data))
         jax.block_until_ready((compiled.value_and_gradient(first), compiled.hessian(first)))
         ready = time.perf_counter()
-        u, decrement, ends, lost = _optimise(model, target, rng, self)
+        u, decrement, ends, lost = _optimise(target, rng, self)
         restarts, count = ends.size + sum(lost.values()), reached(ends)
         record = xr.Dataset(
             {"restart_log_likelihood": ("restart", ends)},
@@ -163,30 +163,29 @@ def degenerate(model: Model, data: xr.Dataset, values: Values) -> bool:
 
 
 def promising(
-    model: Model, target: Density, rng: np.random.Generator, count: int, *, ends: bool = True
+    target: Density, rng: np.random.Generator, count: int, *, ends: bool = True
 ) -> Iterator[np.ndarray]:
     """Points in the unconstrained space from which to search, the most promising first.
 
     Args:
-        model: the model.
-        target: its density, in whose unconstrained space the points are.
+        target: the density of a model, in whose unconstrained space the points are.
         rng: draws the starts.
         count: how many points.
         ends: where the climbs ended; else where they began, as EM itself needs it.
     """
-    ahead = _screened(model, target)[:count]
+    ahead = _screened(target)[:count]
     yield from (end if ends else start for start, end in ahead)
     for stream in rng.spawn(count)[len(ahead) :]:
-        yield np.asarray(target.unconstrain(model.start(stream, target.data)))
+        yield np.asarray(target.unconstrain(target.model.start(stream, target.data)))
 
 
 @lru_cache(maxsize=8)
-def _screened(model: Model, target: Density) -> list[tuple[np.ndarray, np.ndarray]]:
+def _screened(target: Density) -> list[tuple[np.ndarray, np.ndarray]]:
     """Starts and ends of EM climbs that end well, a few to each maximum before others; or none.
 
     The same ones for every method and seed: of thousands of maxima, all must find the same.
     """
-    data = target.data
+    model, data = target.model, target.data
     rows = next(iter(data.sizes.values()), 1)
     count = min(_CLIMBS, _WORK // (_EM_STEPS * max(rows, 1)))
     if not isinstance(model, HasEM) or not isinstance(model, HasDegeneracy) or count < 2:
@@ -241,26 +240,26 @@ def em_step(model: Any, target: Density, u: Array) -> Array:
 
 
 def _optimise(
-    model: Model, target: Density, rng: np.random.Generator, search: Search
+    target: Density, rng: np.random.Generator, search: Search
 ) -> tuple[np.ndarray, float, np.ndarray, dict[str, int]]:
     """The best end of the starts; more are made while only one has reached the best optimum.
 
     With its Newton decrement, the objective at all ends, best first, and how many were lost.
     """
-    data, compiled = target.data, derivatives(target, search.objective)
+    model, data, compiled = target.model, target.data, derivatives(target, search.objective)
     minus = negative(compiled.value_and_gradient)
 
     def hessian(u: np.ndarray) -> np.ndarray:
         return -np.asarray(compiled.hessian(jnp.asarray(u)))
 
-    unbounded = partial(_unbounded, model, target, _finest(model, data))
+    unbounded = partial(_unbounded, target, _finest(model, data))
     kept: list[tuple[float, np.ndarray, np.ndarray]] = []
     lost = {"degenerate": 0, "failed": 0}
-    begins = promising(model, target, rng, _PATIENCE * search.restarts)
+    begins = promising(target, rng, _PATIENCE * search.restarts)
     for restart, u in enumerate(begins):
         if restart >= search.restarts and reached([one[0] for one in kept]) >= 2:
             break
-        unit = measures(model, target, hessian(u))
+        unit = measures(target, hessian(u))
         end = bfgs(minus, u, 1e-7, unit=unit)
         if end is None:
             lost["failed"] += 1
@@ -280,22 +279,22 @@ def _optimise(
     u = polish(minus, hessian, start, unit)
     u = start if unbounded(u) else u
     ends = np.array([max(best, -minus(u)[0]), *(end[0] for end in kept[1:])])
-    decrement = _newton_decrement(model, target, u, minus, hessian(u), search.objective)
+    decrement = _newton_decrement(target, u, minus, hessian(u), search.objective)
     if not decrement < _STATIONARY and (end := to_kink(minus, u, unit)) is not None:
         u = end
         for place, (_, *other) in enumerate(kept[:2]):  # the second tells whether two agree
             if (found := to_kink(minus, *other) if place else u) is not None:
                 ends[place] = -minus(found)[0]
-        decrement = _newton_decrement(model, target, u, minus, hessian(u), search.objective)
+        decrement = _newton_decrement(target, u, minus, hessian(u), search.objective)
     return u, decrement, ends, lost
 
 
-def _unbounded(model: Model, target: Density, finest: float, u: np.ndarray) -> bool:
+def _unbounded(target: Density, finest: float, u: np.ndarray) -> bool:
     """Whether the likelihood has no bound near a point, by the model's word or by its height."""
     at, likelihood = jnp.asarray(u), derivatives(target, "likelihood").value_and_gradient
     if np.isfinite(finest) and float(likelihood(at)[0]) > finest:
         return True
-    return degenerate(model, target.data, target.constrain(at))
+    return degenerate(target.model, target.data, target.constrain(at))
 
 
 def _finest(model: Model, data: xr.Dataset) -> float:
@@ -312,20 +311,19 @@ def _finest(model: Model, data: xr.Dataset) -> float:
     return -sum(rows.size * float(np.log(coarse * np.abs(rows).max())) for rows in columns)
 
 
-def measures(model: Model, target: Density, hessian: np.ndarray) -> np.ndarray:
+def measures(target: Density, hessian: np.ndarray) -> np.ndarray:
     """In which units to search, so that data in metres and in nanometres are the same, shape (k,).
 
     About a standard error by the second derivatives at the start, (k, k); at most 1 under a curved
     transform.
     """
-    real = {parameter.name for parameter in model.parameters if parameter.support == "real"}
+    real = {parameter.name for parameter in target.model.parameters if parameter.support == "real"}
     size = np.sqrt(np.abs(np.diag(hessian)))
     unit = 1 / np.where(np.isfinite(size) & (size > 0), size, 1.0)
     return np.where([name in real for name in target.coordinates], unit, np.minimum(unit, 1.0))
 
 
 def _newton_decrement(
-    model: Model,
     target: Density,
     u: np.ndarray,
     minus: Callable[[np.ndarray], tuple[float, np.ndarray]],
@@ -333,8 +331,8 @@ def _newton_decrement(
     objective: Objective,
 ) -> float:
     """√(gᵀH⁻¹g) over coordinates on no boundary; infinite if H is not definite and g not 0."""
-    gradient, edge = minus(u)[1], edges(model, target, u, hessian, objective).coordinates
-    inverse = invert(model, target, jnp.asarray(u), hessian, edge)
+    gradient, edge = minus(u)[1], edges(target.model, target, u, hessian, objective).coordinates
+    inverse = invert(target.model, target, jnp.asarray(u), hessian, edge)
     if inverse.problem:
         return float(np.linalg.norm(gradient)) if np.allclose(gradient, 0, atol=1e-6) else np.inf
     covariance = inverse.covariance[np.ix_(~edge, ~edge)]

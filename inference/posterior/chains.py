@@ -22,7 +22,6 @@ from models.errors import FitError
 from models.programs.compilation import once
 from models.programs.density import Density
 from models.programs.keys import key_of
-from models.spec import Model
 
 FIELDS = ("energy", "num_steps", "accept_prob", "diverging")
 """Kept of every draw of NumPyro's kernel, besides the point."""
@@ -47,21 +46,18 @@ class Run(NamedTuple):
     more: Callable[[], Any]  # these draws and as many again as were asked for, as a Run
 
 
-def starting_points(
-    model: Model, target: Density, rng: np.random.Generator, count: int
-) -> list[np.ndarray]:
+def starting_points(target: Density, rng: np.random.Generator, count: int) -> list[np.ndarray]:
     """Data-driven starts in the unconstrained space.
 
     Args:
-        model: the model.
-        target: the density of one of the model's programs.
+        target: the density of one of a model's programs.
         rng: draws the starts.
         count: how many.
 
     Raises:
         FitError: the density or its gradient is not finite at any of a hundred for one of them.
     """
-    value_and_gradient = derivatives(target, "posterior").value_and_gradient
+    model, value_and_gradient = target.model, derivatives(target, "posterior").value_and_gradient
     found = []
     for stream in rng.spawn(count):
         for _ in range(_ATTEMPTS):

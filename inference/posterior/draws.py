@@ -108,7 +108,7 @@ def _drawn(model: Model, data: xr.Dataset, draws: Mapping[str, ArrayLike]) -> _D
     target, n = density(model, data), units(model, data)
     points = to_unconstrained(target, values)
     step = -(-len(points) * n // _SUMMED)  # of many units, evenly spaced draws tell the best
-    log_likelihood, log_prior, _ = terms(target, n).totals(points[::step])
+    log_likelihood, log_prior, _ = terms(target).totals(points[::step])
     log_density = log_likelihood + log_prior
     if not np.isfinite(log_density).any():
         raise FitError(f"{model.name}: the density is finite at none of {log_density.size} draws")
@@ -128,7 +128,7 @@ def _drawn(model: Model, data: xr.Dataset, draws: Mapping[str, ArrayLike]) -> _D
 def _point(model: Model, data: xr.Dataset, drawn: _Drawn) -> tuple[Values, float]:
     """The mean of the draws, or the best of them where that is in no mode; and ℓ there."""
     target, middle = density(model, data), drawn.points.mean(axis=0)
-    at_mean = float(terms(target, units(model, data)).totals(middle[None])[0][0])
+    at_mean = float(terms(target).totals(middle[None])[0][0])
     if at_mean >= drawn.median:
         return target.constrain(jnp.asarray(middle)), at_mean
     return drawn.pivot, drawn.highest
@@ -174,7 +174,7 @@ def pointwise(model: Model, data: xr.Dataset, points: np.ndarray) -> xr.Dataset:
     n, k = units(model, data), points.shape[2]
     step = thinning(points.shape[0] * points.shape[1], n)
     kept = points[:, ::step]
-    unit = np.asarray(terms(density(model, data), n).pointwise(kept.reshape(-1, k)))
+    unit = np.asarray(terms(density(model, data)).pointwise(kept.reshape(-1, k)))
     return sampled({"y": unit.reshape(*kept.shape[:2], n)}, "unit", step=step)
 
 

@@ -64,11 +64,11 @@ def bridge(
     mean, covariance = fitting.mean(axis=0), np.atleast_2d(np.cov(fitting, rowvar=False))
     normal = multivariate_normal(mean, Covariance.from_cholesky(np.linalg.cholesky(covariance)))
     both = np.concatenate([using, np.reshape(normal.rvs(len(using), rng), using.shape)])
-    equal, same = one_fold(model, target, both, mean)
+    equal, same = one_fold(target, both, mean)
     # a draw stands for its equal in the fold; a proposal outside of it does not
     using, proposed = equal[: len(using)], both[len(using) :]
-    at_posterior = log_posterior_at(model, target, using) - normal.logpdf(using)
-    at_proposal = log_posterior_at(model, target, proposed) - normal.logpdf(proposed)
+    at_posterior = log_posterior_at(target, using) - normal.logpdf(using)
+    at_proposal = log_posterior_at(target, proposed) - normal.logpdf(proposed)
     at_proposal = np.where(same[len(using) :], at_proposal, -np.inf)
     n1, n2 = effective / 2, float(proposed.shape[0])
     log_s1, log_s2 = np.log(n1 / (n1 + n2)), np.log(n2 / (n1 + n2))
@@ -103,7 +103,7 @@ def wbic(model: Model, data: xr.Dataset, rng: np.random.Generator) -> Measured:
         raise FitError(f"WBIC is undefined for {n} unit: the temperature is log N")
     with one_blas_thread():
         points, stats = _tempered(model, data, rng, float(np.log(n)))
-        fit = terms(target, n).totals(points.reshape(-1, target.size))[0]
+        fit = terms(target).totals(points.reshape(-1, target.size))[0]
     loss = -np.reshape(fit, points.shape[:2])
     mean, error = (float(moment[0]) for moment in moments(loss[..., None])[:2])
     sd = float(loss.mean(axis=1).std(ddof=1) / np.sqrt(len(loss)))
@@ -118,7 +118,7 @@ def _tempered(
     target, chains = density(model, data), _TEMPERED.chains
     value_and_gradient = derivatives(target, "posterior").value_and_gradient
     # no chain goes between modes that are apart, and most starts of a mixture are in some poor one
-    candidates = starting_points(model, target, rng, chains * _CANDIDATES)
+    candidates = starting_points(target, rng, chains * _CANDIDATES)
     values = [float(value_and_gradient(jnp.asarray(start))[0]) for start in candidates]
     best = np.reshape(values, (chains, _CANDIDATES)).argmax(axis=1)
     starts = [candidates[chain * _CANDIDATES + i] for chain, i in enumerate(best)]

@@ -23,7 +23,6 @@ from inference.posterior.labels import one_fold
 from inference.posterior.points import terms
 from inference.threads import one_blas_thread
 from models.programs.density import Density, units
-from models.spec import Model
 
 DRAWS = 20_000
 _FREEDOM = 5.0  # degrees of freedom of the t laws: tails that are heavier than most posteriors'
@@ -143,20 +142,17 @@ class Mixture:
         return logsumexp(np.stack(logs, axis=1), axis=1, b=self._share)
 
 
-def importance(
-    model: Model, target: Density, at: list[Mode], rng: np.random.Generator
-) -> Importance:
+def importance(target: Density, at: list[Mode], rng: np.random.Generator) -> Importance:
     """Weighted draws for the posterior, of the t laws whose weights have the lightest tail.
 
     Args:
-        model: the model.
-        target: its density on the data.
+        target: the density of a model on the data.
         at: the modes, one at least.
         rng: the stream of the draws.
     """
     mixture, best = Mixture(at), None
     for refit in range(_REFITS + 1):
-        found = _weighted(model, target, mixture, at[0].u, rng)
+        found = _weighted(target, mixture, at[0].u, rng)
         if best is None or found.khat < best.khat:
             best = found
         if found.khat < _WANTED or refit == _REFITS or not np.isfinite(found.khat):
@@ -172,12 +168,12 @@ def importance(
 
 
 def _weighted(
-    model: Model, target: Density, mixture: Mixture, pivot: np.ndarray, rng: np.random.Generator
+    target: Density, mixture: Mixture, pivot: np.ndarray, rng: np.random.Generator
 ) -> Importance:
     points = mixture.draw(rng, DRAWS)
-    log_density = log_posterior_at(model, target, points)
+    log_density = log_posterior_at(target, points)
     possible = np.isfinite(log_density)
-    inside = one_fold(model, target, points, pivot)[1] & possible
+    inside = one_fold(target, points, pivot)[1] & possible
     every = np.where(possible, log_density - mixture.log(points), -np.inf)
     ratio = np.where(inside, every, -np.inf)
     if not inside.any():
@@ -204,27 +200,22 @@ def smoothed(ratio: np.ndarray) -> tuple[np.ndarray, float]:
     return np.asarray(log), float(khat)
 
 
-def log_posterior_at(model: Model, target: Density, points: np.ndarray) -> np.ndarray:
+def log_posterior_at(target: Density, points: np.ndarray) -> np.ndarray:
     """Log posterior density, up to its constant, at points of shape (s, k); −∞ if not finite."""
     with one_blas_thread():
-        total = sum(terms(target, units(model, target.data)).totals(points))
+        total = sum(terms(target).totals(points))
     return np.where(np.isfinite(total), total, -np.inf)
 
 
 def over_gaussian(
-    model: Model,
-    target: Density,
-    mean: np.ndarray,
-    covariance: np.ndarray,
-    rng: np.random.Generator,
+    target: Density, mean: np.ndarray, covariance: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
     """Log of posterior over approximation at draws of a Gaussian, nats, and Pareto's k̂ of it.
 
     Few draws do not reach the tail: of 4,000 from a law that fits well k̂ may be 3, of 40,000 0.3.
 
     Args:
-        model: the model.
-        target: its density, in whose space the law is Gaussian.
+        target: the density of a model, in whose space the law is Gaussian.
         mean: of the law, shape (k,).
         covariance: of the law, shape (k, k).
         rng: the stream of the draws.
@@ -236,11 +227,11 @@ def over_gaussian(
         factor = np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
         return np.full(2, np.nan), np.inf
-    count = int(np.clip(_TERMS // units(model, target.data), *_JUDGED))
+    count = int(np.clip(_TERMS // units(target.model, target.data), *_JUDGED))
     noise = rng.standard_normal((count, mean.size))
     normal = 0.5 * (noise**2).sum(axis=1) + 0.5 * mean.size * np.log(2 * np.pi)
     log_q = -normal - np.log(np.abs(np.diag(factor))).sum()
-    ratio = log_posterior_at(model, target, mean + noise @ factor.T) - log_q
+    ratio = log_posterior_at(target, mean + noise @ factor.T) - log_q
     if not np.isfinite(ratio).any():
         return ratio, np.inf
     return ratio, smoothed(np.maximum(ratio, ratio.max() - 700))[1]

@@ -70,16 +70,16 @@ def fold(model: HasSigns, values: Mapping[str, ArrayLike]) -> dict[str, np.ndarr
 
 
 def one_fold(
-    model: Model, target: Density, points: np.ndarray, pivot: np.ndarray
+    target: Density, points: np.ndarray, pivot: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The equal of each point in one of the folds of signs or labels, and where it is itself.
 
     Args:
-        model: the model.
-        target: its density.
+        target: the density of a model.
         points: shape (s, k), in the unconstrained space.
         pivot: the point, shape (k,), that the labels are aligned to.
     """
+    model = target.model
     if log_modes(model) == 0:
         return points, np.ones(len(points), bool)
     values: Any = {name: x[0] for name, x in to_natural(target, points[None]).items()}

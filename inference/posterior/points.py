@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from models.programs.density import Density, quantities
+from models.programs.density import Density, quantities, units
 from models.spec import Model, Values
 
 _CHUNK = 2_000  # points per call of a compiled function
@@ -50,9 +50,9 @@ class Terms(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def terms(target: Density, n: int) -> Terms:
-    """The compiled terms of a density of n units, which all who ask for them share."""
-    batch = max(1, min(256, _AT_ONCE // n))
+def terms(target: Density) -> Terms:
+    """The compiled terms of a density, which all who ask for them share."""
+    batch = max(1, min(256, _AT_ONCE // units(target.model, target.data)))
 
     def totals(u: Array) -> tuple[Array, Array, Array]:
         return jnp.sum(target.log_likelihood(u)), target.log_prior(u), target.log_jacobian(u)

@@ -42,6 +42,7 @@ class Density:
     """One program's density on one data set; every function is pure and traceable by JAX.
 
     Attributes:
+        model: the model.
         data: the data, which name the entries of arrays.
         coordinates: the parameter that each coordinate of u belongs to, length k.
         log_likelihood: u ↦ log p(x_i | θ(u)), shape (N,), nats, constants kept.
@@ -51,6 +52,7 @@ class Density:
         unconstrain: θ ↦ u.
     """
 
+    model: Model
     data: xr.Dataset
     coordinates: tuple[str, ...]
     log_likelihood: Callable[[Array], Array]
@@ -92,6 +94,7 @@ def density(model: Model, data: xr.Dataset, language: Language | None = None) ->
     if key not in _recent:
         program = functions_of(model, data, language)
         found = Density(
+            model,
             data,
             program.coordinates,
             log_likelihood=lambda u: per_unit(model, data, program.log_likelihood(u)),
