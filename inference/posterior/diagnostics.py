@@ -84,12 +84,6 @@ def divergences(flat: np.ndarray, sample_stats: Mapping[str, np.ndarray]) -> tup
     ), ""
 
 
-def notes(flat: np.ndarray, sample_stats: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """The note on draws that may be relied on, by the name `note`; nothing where there is none."""
-    note = divergences(flat, sample_stats)[1]
-    return {"note": note} if note else {}
-
-
 def _alike(flat: np.ndarray) -> list[str]:
     """The sentence about two chains that run side by side, as those of one key do."""
     deviation = flat.std(axis=1, keepdims=True)

@@ -14,7 +14,7 @@ import xarray as xr
 from jax.typing import ArrayLike
 
 from inference.estimate import Estimate, Quantity, named_covariance
-from inference.posterior.diagnostics import gate, moments, not_finite, notes, worst
+from inference.posterior.diagnostics import divergences, gate, moments, not_finite, worst
 from inference.posterior.labels import align, canonical, exchangeable
 from inference.posterior.points import each, reported, terms, to_unconstrained
 from models.errors import FitError
@@ -61,7 +61,9 @@ def estimate_from_draws(
     names = flat_names({name: mean[name] for name in scalars})
     found, diagnostics = [*problems, *not_finite(flat, names)], drawn.diagnostics
     if sample_stats is not None:
-        diagnostics = diagnostics | worst(flat) | notes(flat, sample_stats)
+        diagnostics = diagnostics | worst(flat)
+        if note := divergences(flat, sample_stats)[1]:
+            diagnostics["note"] = note
         found += gate(flat, names, sample_stats)
     point, log_likelihood = _point(model, data, drawn)
     quantiles = _quantiles(model, data, by_name(np.quantile(flat, QUANTILES, axis=(0, 1)), one))
