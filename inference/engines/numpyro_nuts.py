@@ -29,15 +29,14 @@ class NumpyroNUTS(NumpyroEngine, Sampler):
         from numpyro.infer import MCMC, NUTS
 
         with library_call():
+            # what it falls back on by itself, with a warning
+            how = "parallel" if jax.local_device_count() >= self.chains else "sequential"
             chain = MCMC(
                 NUTS(model.numpyro, **started("init_strategy", start)),
                 num_warmup=self.warm_up,
                 num_samples=self.draws,
                 num_chains=self.chains,
-                # what it falls back on by itself, with a warning
-                chain_method="parallel"
-                if jax.local_device_count() >= self.chains
-                else "sequential",
+                chain_method=how,
                 progress_bar=False,
             )
             chain.run(key_of(rng), data, extra_fields=FIELDS)

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, final
 
 from inference.engine import Law
 from inference.engines._numpyro import Guide
-from inference.method import derived
+from inference.method import Profile, derived
 from inference.posterior.draws import CHAINS
 
 _FAMILIES = {"AutoNormal": "mean_field", "AutoMultivariateNormal": "full_rank"}
@@ -37,12 +37,9 @@ class NumpyroSVI(Guide, Law):
     name: ClassVar[str] = "numpyro_svi"
     family = derived(lambda self: _FAMILIES.get(self.guide, ""))
     samples = derived(lambda self: CHAINS * self.draws)
-    begins = derived(
-        lambda self: (
-            "quick"
-            if (self.guide, self.schedule) == _FIRST
-            else "standard"
-            if self.family
-            else "thorough"
-        )
-    )
+
+    @derived
+    def begins(self) -> Profile:
+        if (self.guide, self.schedule) == _FIRST:
+            return "quick"
+        return "standard" if self.family else "thorough"

@@ -252,11 +252,10 @@ class GaussianMixture(Model):
 
     def _mixture(self, values: Values) -> Any:
         mean, factor = self._components(values)
-        components: Any = (
-            dist.Normal(mean[:, 0], factor[:, 0, 0])
-            if self.dim == 1
-            else dist.MultivariateNormal(mean, scale_tril=factor)
-        )
+        if self.dim == 1:
+            components: Any = dist.Normal(mean[:, 0], factor[:, 0, 0])
+        else:
+            components = dist.MultivariateNormal(mean, scale_tril=factor)
         return dist.MixtureSameFamily(dist.Categorical(probs=self._weights(values)), components)
 
     def responsibilities(self, values: Values, data: xr.Dataset) -> Array:
