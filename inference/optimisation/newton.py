@@ -22,7 +22,7 @@ from scipy.optimize import OptimizeResult, minimize
 from inference.information.derivatives import Derivatives
 from models.programs.differentiation import jacobian
 
-type Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
+type Minimised = Callable[[np.ndarray], tuple[float, np.ndarray]]
 """A point ↦ what is minimised and its gradient there."""
 
 _OUTSIDE = 1e300  # the value where an objective is not finite: a line search steps back from there
@@ -33,7 +33,7 @@ _FEW = 3
 """Coordinates up to which gradients are taken forwards, which keeps no array of the data's size."""
 
 
-def negative(value_and_gradient: Callable[[Any], tuple[Any, Any]]) -> Objective:
+def negative(value_and_gradient: Callable[[Any], tuple[Any, Any]]) -> Minimised:
     """A function of a point to be maximised, as SciPy minimises it: finite everywhere."""
 
     def minus(u: np.ndarray) -> tuple[float, np.ndarray]:
@@ -47,7 +47,7 @@ def negative(value_and_gradient: Callable[[Any], tuple[Any, Any]]) -> Objective:
 
 
 def bfgs(
-    objective: Objective,
+    objective: Minimised,
     start: np.ndarray,
     gtol: float,
     callback: Callable[[OptimizeResult], None] | None = None,
@@ -74,7 +74,7 @@ def bfgs(
     return end if np.isfinite(end.x).all() and end.fun < _OUTSIDE / 10 else None
 
 
-def _in(unit: np.ndarray | float, objective: Objective) -> Objective:
+def _in(unit: np.ndarray | float, objective: Minimised) -> Minimised:
     """An objective of a point that is measured in other units."""
 
     def scaled(v: np.ndarray) -> tuple[float, np.ndarray]:
@@ -85,7 +85,7 @@ def _in(unit: np.ndarray | float, objective: Objective) -> Objective:
 
 
 def polish(
-    objective: Objective,
+    objective: Minimised,
     hessian: Callable[[np.ndarray], np.ndarray],
     start: np.ndarray,
     unit: np.ndarray | float = 1.0,
@@ -128,7 +128,7 @@ def polish(
     return u
 
 
-def to_kink(objective: Objective, start: np.ndarray, unit: np.ndarray) -> np.ndarray | None:
+def to_kink(objective: Minimised, start: np.ndarray, unit: np.ndarray) -> np.ndarray | None:
     """A minimum without second derivatives near a point, by simplices; None if it is no lower."""
     u, options = start, {"xatol": 1e-11, "fatol": 1e-13, "maxfev": _SIMPLICES * start.size}
     for _ in range(_LAST if start.size <= _SIMPLE else 0):  # a simplex may collapse on the way

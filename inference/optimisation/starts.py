@@ -12,7 +12,7 @@ References: Nocedal & Wright (2006), Numerical Optimization, ch. 4, 6; Biernacki
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, ClassVar, Literal
@@ -28,7 +28,7 @@ from inference.information.derivatives import Objective, derivatives
 from inference.information.edges import edges
 from inference.information.inversion import invert
 from inference.method import Kind, Method, derived
-from inference.optimisation.newton import bfgs, negative, polish, to_kink
+from inference.optimisation.newton import Minimised, bfgs, negative, polish, to_kink
 from inference.optimisation.standard_errors import estimate_at
 from inference.posterior.labels import canonical
 from models.capabilities import HasDegeneracy, HasEM
@@ -324,11 +324,7 @@ def measures(target: Density, hessian: np.ndarray) -> np.ndarray:
 
 
 def _newton_decrement(
-    target: Density,
-    u: np.ndarray,
-    minus: Callable[[np.ndarray], tuple[float, np.ndarray]],
-    hessian: np.ndarray,
-    objective: Objective,
+    target: Density, u: np.ndarray, minus: Minimised, hessian: np.ndarray, objective: Objective
 ) -> float:
     """√(gᵀH⁻¹g) over coordinates on no boundary; infinite if H is not definite and g not 0."""
     gradient, edge = minus(u)[1], edges(target.model, target, u, hessian, objective).coordinates
