@@ -6,11 +6,12 @@ without standard errors is graded by its shift alone.  A grade is no verdict: an
 is far off has done what it promises. Its causes are told in numbers.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from math import hypot, isnan, nan, sqrt
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from scipy.stats import norm
 
@@ -118,17 +119,11 @@ def worst_of(grades: Iterable[Grade]) -> Grade:
     return max(grades, key=lambda one: (one.badness[0], not isnan(one.holds), one.gap))
 
 
-def as_table(rows: Sequence[Grade]) -> xr.Dataset:
-    """Grades as a table that a comparison publishes: a variable for each field, dim `row`."""
-    return xr.Dataset({n: ("row", [getattr(row, n) for row in rows]) for n in Grade._fields})
-
-
-def from_table(table: xr.Dataset) -> list[Grade]:
+def from_table(table: pd.DataFrame) -> list[Grade]:
     """Grades from a table that a comparison has published; none from one of something else."""
-    if not set(Grade._fields) <= set(map(str, table.data_vars)):
+    if not set(Grade._fields) <= set(table):
         return []
-    columns = [table[name].values.tolist() for name in Grade._fields]
-    return [Grade(*row) for row in zip(*columns, strict=True)]
+    return [Grade(*row) for row in table[[*Grade._fields]].itertuples(index=False)]
 
 
 def intervals(fit: Estimate, own: dict[str, Scalar]) -> dict[str, tuple[float, float]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -322,11 +323,11 @@ def test_a_table_that_kills_its_workers_is_left_out(statements, tmp_path: Path) 
 
 def test_tables_are_made_in_float64_whatever_is_stored(statements, tmp_path: Path) -> None:
     del statements["breaks"]
-    statements["differs"].table = lambda case: xr.Dataset({"on": ("row", [float64_is_on()])})
+    statements["differs"].table = lambda case: pd.DataFrame({"on": [float64_is_on()]})
     case = a_case(store=Store(tmp_path))
     with jax.enable_x64(False):
         record = run(case, Store(tmp_path))
-    assert record["tables"]["differs"]["data_vars"]["on"]["data"] == [True]
+    assert record["tables"]["differs"]["on"] == [True]
 
 
 def test_an_unchanged_case_is_not_computed_again(statements, tmp_path: Path) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import pandas as pd
 import pytest
 import xarray as xr
 from scipy.stats import norm
 
 from comparisons.case import all_methods
-from comparisons.grades import Grade, as_table, from_table, graded, worst_of
+from comparisons.grades import Grade, from_table, graded, worst_of
 from comparisons.report.first_screen import first_screen
 from comparisons.verdict import Verdict
 from inference.engines.numpyro_delta import NumpyroDelta
@@ -151,8 +153,9 @@ def test_what_has_problems_or_no_reference_has_no_grade() -> None:
 
 def test_grades_survive_being_published() -> None:
     rows = list(graded(MODEL, DATA, fits(ml=fit(0.5), vi=fit(0.0, 0.4, drawn=True))))
-    assert from_table(xr.Dataset.from_dict(as_table(rows).to_dict())) == rows
-    assert from_table(xr.Dataset({"other": ("row", [1.0])})) == []
+    stored = json.loads(json.dumps(pd.DataFrame(rows).to_dict("list")))
+    assert from_table(pd.DataFrame(stored)) == rows
+    assert from_table(pd.DataFrame({"other": [1.0]})) == []
     assert worst_of(rows).mark == "no"
 
 

@@ -21,13 +21,14 @@ from xml.etree import ElementTree
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import pandas as pd
 import pytest
 import xarray as xr
 from wrapper import Chain
 
 import concord as cc
 from comparisons.case import all_methods
-from comparisons.grades import Grade, as_table, graded
+from comparisons.grades import Grade, graded
 from comparisons.reference import scalars
 from comparisons.report import draws as _draws
 from comparisons.report import facts as _facts
@@ -243,7 +244,7 @@ def bivariate() -> CaseResult:
         ),
     }
     fits = keyed(estimates)
-    table = as_table(list(graded(model, data, fits)))
+    table = pd.DataFrame(list(graded(model, data, fits)))
     return CaseResult(
         slug="gaussian-simulated",
         model=model,
@@ -565,14 +566,14 @@ def test_criteria_follow_from_the_likelihood_fits_alone(written: Path) -> None:
 
 def test_what_a_comparison_publishes_joins_the_criteria() -> None:
     orders = [1, 2, 3]
-    table = xr.Dataset(
+    table = pd.DataFrame(
         {
-            "method": ("row", [f"order {order}" for order in orders] + ["statsmodels"]),
-            "criterion": ("row", ["bic", "bic", "bic (singular)", "aic"]),
-            "value": ("row", [230.0, 210.0, 220.0, 999.0]),
-            "error": ("row", [0.0, 0.0, 0.0, 0.0]),
-            "k": ("row", [2, 5, 8, 5]),
-            "n": ("row", [80, 80, 80, 80]),
+            "method": [f"order {order}" for order in orders] + ["statsmodels"],
+            "criterion": ["bic", "bic", "bic (singular)", "aic"],
+            "value": [230.0, 210.0, 220.0, 999.0],
+            "error": [0.0, 0.0, 0.0, 0.0],
+            "k": [2, 5, 8, 5],
+            "n": [80, 80, 80, 80],
         }
     )
     rows = _tables.criteria_rows(replace(bivariate(), figures={"bic": table}))
@@ -601,7 +602,7 @@ def test_one_sentence_names_the_choice_of_every_criterion() -> None:
 
 
 def test_any_other_table_of_a_comparison_is_shown_with_it() -> None:
-    table = xr.Dataset({"units": ("row", [10, 100]), "where": ("row", ["a", HOSTILE])})
+    table = pd.DataFrame({"units": [10, 100], "where": ["a", HOSTILE]})
     result = replace(unfitted(), figures={"same_model": table})
     (section, *_) = sections(_facts.facts(result), COMMAND)
     (shown,) = [found for found in section.tables if found.title.endswith("its table")]
@@ -1090,11 +1091,8 @@ def test_a_ladder_has_a_panel_for_each_statistic_and_a_line_for_each_estimator()
         )
     )
     numbers = {"value": 1.1, "error": 0.01, "theory": float("nan")}
-    table = xr.Dataset(
-        {name: ("row", values) for name, values in columns.items()}
-        | {name: ("row", [value] * len(index)) for name, value in numbers.items()}
-    )
-    picture = _curves.ladder("study", table.to_dataframe())
+    table = pd.DataFrame(columns | {name: [value] * len(index) for name, value in numbers.items()})
+    picture = _curves.ladder("study", table)
     text = shown(picture)
     for statistic in ("variance / bound", "bias / sd", "posterior sd / bound"):
         assert text.count(statistic) == 1
@@ -1103,7 +1101,7 @@ def test_a_ladder_has_a_panel_for_each_statistic_and_a_line_for_each_estimator()
     assert "2 more quantities are in the table" in picture.caption
     # a line for each of six quantities by two estimators in three panels; theory is unknown
     unknown = intervals(picture)
-    with_theory = _curves.ladder("study", table.assign(theory=table["value"]).to_dataframe())
+    with_theory = _curves.ladder("study", table.assign(theory=table["value"]))
     assert intervals(with_theory) == unknown + 3 * 2 * 6
     # whichever comparison publishes such a table, its section shows it
     places = {"cramer_rao": "fisher", "posterior_agreement": "agreement"}

@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
+import pandas as pd
 from scipy.stats import Covariance, multivariate_normal
 
 from comparisons import criteria
@@ -59,11 +59,10 @@ SETS = 20
 """Simulated data sets at each of them."""
 
 
-def table(case: Case) -> xr.Dataset:
+def table(case: Case) -> pd.DataFrame:
     """Every criterion of the case and of its orders, one row each."""
     rows = [*fit_criteria(case), *_order_criteria(case)]
-    columns = {name: [getattr(row, name) for row in rows] for name in Criterion._fields}
-    return xr.Dataset({name: ("row", np.asarray(values)) for name, values in columns.items()})
+    return pd.DataFrame(rows, columns=[*Criterion._fields])
 
 
 @float64

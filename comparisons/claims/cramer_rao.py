@@ -25,8 +25,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import scipy.linalg
-import xarray as xr
 
 from comparisons import policy
 from comparisons.criteria import sample_size
@@ -206,7 +206,7 @@ def _own_error(sampling: Sampling, place: int) -> Rung:
     return rung._replace(error=rung.value * sd.error / sd.value)
 
 
-def table(case: Case) -> xr.Dataset | None:
+def table(case: Case) -> pd.DataFrame | None:
     """The ladder: what every rung gave, one row each; None if the model is not replicated."""
     try:
         rungs = ladder(case)
@@ -222,9 +222,8 @@ def table(case: Case) -> xr.Dataset | None:
         )
         for i, name in _varying(case, one)
     ]
-    names = ("statistic", "estimator", "quantity", "n", "value", "error", "theory")
-    columns = zip(names, zip(*rows, strict=True), strict=True)
-    return xr.Dataset({name: ("row", np.asarray(column)) for name, column in columns})
+    names = ["statistic", "estimator", "quantity", "n", "value", "error", "theory"]
+    return pd.DataFrame(rows, columns=names)
 
 
 @lru_cache(maxsize=8)

@@ -12,10 +12,10 @@ References: Vehtari et al. (2021), Bayesian Anal. 16; Vehtari et al. (2024), JML
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 import scipy.linalg
-import xarray as xr
 
-from comparisons.grades import as_table, graded
+from comparisons.grades import graded
 from comparisons.reference import (
     Case,
     coordinate_names,
@@ -100,7 +100,7 @@ def _direction(case: Case, fit: Estimate, truth: Estimate, **sides: str) -> Iter
     yield from (row for row in rows if row.quantity == "sd")
 
 
-def table(case: Case) -> xr.Dataset | None:
+def table(case: Case) -> pd.DataFrame | None:
     """The grade of every method for every quantity; None without a reference."""
     rows = graded(case.model, case.data, case.estimates())
-    return as_table(rows) if rows else None
+    return pd.DataFrame(rows) if rows else None

@@ -160,7 +160,7 @@ def as_json(known: Facts, command: str) -> dict[str, Any]:
         "failures": dict(result.failures),
         "seconds": result.seconds,
         **known.rows,
-        "tables": {name: tables.table_rows(table) for name, table in result.figures.items()},
+        "tables": {name: table.to_dict("records") for name, table in result.figures.items()},
         "provenance": provenance(result, command),
         "changes": known.changes,
     }

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
+import pandas as pd
 import xarray as xr
 
 from comparisons.verdict import Verdict
@@ -31,6 +32,6 @@ class CaseResult:
     verdicts: Mapping[str, tuple[Verdict, ...]]  # empty where a comparison does not apply
     titles: Mapping[str, str]  # the first line of each comparison's statement, by name
     seconds: float  # that it took when it was computed
-    figures: Mapping[str, xr.Dataset] = field(default_factory=dict)  # further tables
+    figures: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # further tables
     key: str = ""  # equal for equal content, so that an unchanged page is not written again
     files: Mapping[Method, Path] = field(default_factory=dict)  # the netCDF file of each fit

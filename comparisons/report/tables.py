@@ -121,20 +121,9 @@ def criteria_rows(result: CaseResult) -> list[Row]:
         return []
     rows = [one._asdict() for one in by_fit(result.model, result.data, result.estimates)]
     for table in result.figures.values():
-        rows += table_rows(table) if lists(table, CRITERIA[2:]) else []
+        rows += table.to_dict("records") if set(CRITERIA[2:]) <= set(table) else []
     last = {(row["method"], row["criterion"]): row for row in rows}
     return [identity(result) | {n: row[n] for n in CRITERIA[2:]} for row in last.values()]
-
-
-def lists(table: xr.Dataset, columns: Sequence[str]) -> bool:
-    """Whether a table that a comparison publishes has such columns."""
-    return set(columns) <= set(map(str, table.data_vars))
-
-
-def table_rows(table: xr.Dataset) -> list[Row]:
-    """The rows of a table that a comparison publishes, whose variables share one dim."""
-    columns = {str(name): variable.values.tolist() for name, variable in table.data_vars.items()}
-    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
 def verdict_rows(result: CaseResult) -> list[Row]:

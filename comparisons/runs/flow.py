@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypedDict, final
 
-import xarray as xr
+import pandas as pd
 from pydantic import TypeAdapter
 
 from comparisons import case as _case
@@ -32,7 +32,7 @@ from models.errors import StoreError, told
 from models.programs.precision import float64
 
 _CASE = Path(str(_case.__file__))  # every comparison is given a case, and depends on its code
-_LAYOUT = 3  # version of the layout of records
+_LAYOUT = 4  # version of the layout of records
 
 
 class _Record(TypedDict):
@@ -142,7 +142,7 @@ def stored_record(case: Case, only: tuple[str, ...], store: Store) -> dict[str, 
         if not set(record["fits"]) <= set(methods) or set(record["verdicts"]) != set(chosen(only)):
             raise ValueError("it is a record of something else")
         for published in record["tables"].values():
-            xr.Dataset.from_dict(published)
+            pd.DataFrame(published)
         return record
 
     record = store.load_json(record_description(case, only), sound)
@@ -202,7 +202,7 @@ def case_result(
         },
         titles=titles,
         seconds=record["seconds"],
-        figures={name: xr.Dataset.from_dict(table) for name, table in record["tables"].items()},
+        figures={name: pd.DataFrame(table) for name, table in record["tables"].items()},
         key=digest([slug, list(columns), case.data_name, case.key, timeless, titles, tolerance]),
         files={method: store.fit_path(content) for method, content in descriptions.items()},
     )
@@ -265,7 +265,7 @@ def tabulated(
         if problem:
             problems[name] = problem
         elif published is not None:
-            tables[name] = published.to_dict()
+            tables[name] = published.to_dict("list")
     return tables
 
 

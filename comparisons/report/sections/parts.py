@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import xarray as xr
+import pandas as pd
 
 from comparisons.report import headline, tables
 from comparisons.report.figures import curves
@@ -148,26 +148,26 @@ def claims(result: CaseResult, section: Section, finding: str = "") -> Section:
     pictures, shown = [*section.pictures], [*section.tables]
     for name, verdicts in told.items():
         heading, published = result.titles.get(name, name), result.figures.get(name)
-        if published is not None and tables.lists(published, tables.LADDER):
-            pictures.append(curves.ladder(name, published.to_dataframe()))
+        if published is not None and set(tables.LADDER) <= set(published):
+            pictures.append(curves.ladder(name, published))
         shown += _tables(heading, verdicts, published)
     return section._replace(pictures=pictures, tables=shown)
 
 
 def _tables(
-    title: str, verdicts: Sequence[Verdict], published: xr.Dataset | None
+    title: str, verdicts: Sequence[Verdict], published: pd.DataFrame | None
 ) -> Iterator[Table]:
     """The table that a comparison publishes, then its verdicts, what needs a reader first."""
     files = tables.CRITERIA[2:], tables.GRADES[2:]  # have tables of their own
-    if published is not None and not any(tables.lists(published, names) for names in files):
+    if published is not None and not any(set(names) <= set(published) for names in files):
         columns = {
             str(name).replace("_", " "): (numbers if one.dtype.kind in "iuf" else words)(str(name))
-            for name, one in published.data_vars.items()
+            for name, one in published.items()
         }
         if {"value", "error"} <= columns.keys():
             columns["value"] = numbers("value", "error", with_error)
             del columns["error"]
-        yield table(f"{title}: its table", tables.table_rows(published), columns)
+        yield table(f"{title}: its table", published.to_dict("records"), columns)
     columns = {
         "statement": words(lambda v: v.about),
         "verdict": marks(lambda v: v.outcome),

@@ -10,7 +10,7 @@ from comparisons.report.formats import listed, number, percent, seconds, with_er
 from comparisons.report.headline import Row
 from comparisons.report.sections import parts
 from comparisons.report.sections.parts import Section, Table, claims, marks, numbers, table, words
-from comparisons.report.tables import LADDER, OPTIMISERS, lists, sampled, table_rows
+from comparisons.report.tables import LADDER, OPTIMISERS, sampled
 from comparisons.verdict import HOLDS
 from inference.method import label
 
@@ -200,11 +200,12 @@ def _bounded(known: Facts) -> str:
     if sds := [ratio for ratio in sds if math.isfinite(ratio)]:
         told = f"The posterior's sds are {_between(sds)} of the Cramér–Rao bound. "
     ladder = result.figures.get("cramer_rao")
-    rows = table_rows(ladder) if ladder is not None and lists(ladder, LADDER) else []
-    rows = [row for row in rows if row["statistic"] == "variance / bound"]
-    if rows:
-        n = min(row["n"] for row in rows)  # the first rung is that of the data
-        own = [row["value"] for row in rows if row["n"] == n]
+    if ladder is None or not set(LADDER) <= set(ladder):
+        return told
+    rows = ladder[ladder["statistic"] == "variance / bound"]
+    if len(rows):
+        n = rows["n"].min()  # the first rung is that of the data
+        own = rows.loc[rows["n"] == n, "value"].tolist()
         told += f"At N = {n:,}, maximum likelihood has {_between(own)} of the bound's variance."
     return told
 
