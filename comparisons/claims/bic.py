@@ -293,8 +293,7 @@ def _order_criteria(case: Case) -> Iterator[Criterion]:
 
 def _known(rows: Sequence[_Order], name: str) -> list[_Order]:
     """The orders at which a criterion can be relied on."""
-    missing = Measured(float("nan"), float("nan"), "not measured")
-    return [row for row in rows if not row.measured.get(name, missing).problem]
+    return [row for row in rows if name in row.measured and not row.measured[name].problem]
 
 
 def _best(rows: Sequence[_Order], criterion: str) -> _Order:

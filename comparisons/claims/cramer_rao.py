@@ -148,24 +148,16 @@ def _whole(
     stray = float(np.sqrt(2 / size) + np.sqrt(k / size)) / 2
     ratio = "{quantity} of (posterior covariance of {method}, bound), as sd"
     apart = "{quantity} of N(θ̂, J⁻¹) from the normal law of {method}, "
+    nats, sds = f"{apart}nats per parameter", f"{apart}in sd per √parameter"
     eigenvalue = 1.0, policy.BOUND_EIGENVALUE, stray
     divergence = 0.0, policy.NORMAL_DIVERGENCE, k / size
-    distance = 0.0, policy.NORMAL_DISTANCE, float(np.sqrt(k / size))
+    gap = 0.0, policy.NORMAL_DISTANCE, float(np.sqrt(k / size))
+    root = np.sqrt(k)
     rows: list[tuple[str, str, Callable[..., Any], tuple[float, float, float]]] = [
         ("smallest generalised eigenvalue", ratio, lambda *at: eigenvalues(*at)[0], eigenvalue),
         ("largest generalised eigenvalue", ratio, lambda *at: eigenvalues(*at)[-1], eigenvalue),
-        (
-            "KL divergence",
-            f"{apart}nats per parameter",
-            lambda m, s: _kl_normal(m, s, *limit) / k,
-            divergence,
-        ),
-        (
-            "Wasserstein distance",
-            f"{apart}in sd per √parameter",
-            lambda m, s: _wasserstein_normal(m, s, *limit) / np.sqrt(k),
-            distance,
-        ),
+        ("KL divergence", nats, lambda m, s: _kl_normal(m, s, *limit) / k, divergence),
+        ("Wasserstein distance", sds, lambda m, s: _wasserstein_normal(m, s, *limit) / root, gap),
     ]
     for quantity, claim, measure, (value, negligible, least) in rows:
         # of heavy tails by the jackknife, and what normal draws stray by at least
