@@ -94,10 +94,8 @@ def replicates(result: CaseResult, source: Method) -> Replicates | str:
     labels), has its NumPyro program replicate the observed sites.
     """
     model, data = result.model, result.data
-    names, draws = (
-        [parameter.name for parameter in model.parameters],
-        result.estimates[source].draws,
-    )
+    names = [parameter.name for parameter in model.parameters]
+    draws = result.estimates[source].draws
     posterior = xr.Dataset() if draws is None else draws["posterior"].to_dataset()
     if missing := [name for name in names if name not in posterior]:
         return f"{label(source)} keeps no draws of {', '.join(missing)}"

@@ -1,12 +1,12 @@
 """Everything the report knows of a case, computed once; the page and the JSON both show it."""
 
+import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import arviz_stats as azs
-import numpy as np
 import pandas as pd
 from arviz_stats.utils import ELPDDataLOO
 
@@ -169,10 +169,5 @@ def as_json(known: Facts, command: str) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """`value` in JSON types, with null for what is not a finite number."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    text = json.dumps(value, default=lambda one: one.item())  # of NumPy's numbers
+    return json.loads(text, parse_constant=lambda _: None)
