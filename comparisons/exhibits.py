@@ -20,22 +20,16 @@ type Numbers = Sequence[float] | np.ndarray
 @final
 @dataclass(frozen=True)
 class Curves:
-    """A figure: lines over one horizontal axis.
-
-    Attributes:
-        x, y: labels of the axes, with units.
-        measured: by name, horizontal and vertical places, of the same length; drawn with markers
-            where there are fewer than 30.
-        theory: the same, of what theory predicts; drawn dashed.
-        logarithmic: which axes are: "", "x", "y" or "xy".
-    """
+    """A figure: lines over one horizontal axis."""
 
     title: str
-    x: str
-    y: str
+    x: str  # label of the horizontal axis, with units
+    y: str  # and of the vertical one
     measured: Mapping[str, tuple[Numbers, Numbers]]
-    theory: Mapping[str, tuple[Numbers, Numbers]]
-    logarithmic: str = ""
+    """By name, horizontal and vertical places, of the same length; drawn with markers where there
+    are fewer than 30."""
+    theory: Mapping[str, tuple[Numbers, Numbers]]  # of what theory predicts; drawn dashed
+    logarithmic: str = ""  # which axes are: "", "x", "y" or "xy"
 
 
 @final

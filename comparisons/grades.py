@@ -33,36 +33,22 @@ _HALF = float(norm.ppf(_ENDS[1]))
 
 
 class Grade(NamedTuple):
-    """One method for one quantity.
+    """One method for one quantity."""
 
-    Attributes:
-        method: its label.
-        parameter: flat name of the quantity.
-        mean, sd: the method's, natural scale.
-        low, high: ends of its 95 % interval; NaN without a standard error.
-        below, above: posterior probability below and above it.
-        holds: that within.
-        holds_error: its Monte Carlo standard error.
-        shift: estimate less the posterior mean, in posterior standard deviations.
-        ratio: its sd over the posterior's.
-        mark: `ok`, `careful` or `no`.
-        cause: what makes it so, in words and numbers; "" for `ok`.
-    """
-
-    method: str
-    parameter: str
-    mean: float
+    method: str  # its label
+    parameter: str  # flat name of the quantity
+    mean: float  # the method's, natural scale
     sd: float
-    low: float
-    high: float
-    below: float
-    above: float
-    holds: float
-    holds_error: float
-    shift: float
-    ratio: float
+    low: float  # where its 95 % interval begins; NaN without a standard error
+    high: float  # where it ends
+    below: float  # posterior probability below the interval
+    above: float  # and above it
+    holds: float  # that within
+    holds_error: float  # its Monte Carlo standard error
+    shift: float  # estimate less the posterior mean, in posterior standard deviations
+    ratio: float  # its sd over the posterior's
     mark: Mark
-    cause: str
+    cause: str  # what makes it so, in words and numbers; "" for `ok`
 
     @property
     def badness(self) -> tuple[int, float]:

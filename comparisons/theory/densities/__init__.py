@@ -40,21 +40,14 @@ falls in proportion to the rate leaves it 1/2 − 1/π = 0.18."""
 @final
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted law of points in the plane.
+    """A fitted law of points in the plane."""
 
-    Attributes:
-        access: how the likelihood is reached, in a few words.
-        log_density: log q, shape (M,), nats, in the units of the data.
-        score: ∇ log q, shape (M, 2).
-        sample: (rng, n) ↦ independent draws of q, shape (n, 2).
-        problems: why the result must not be relied on, one sentence each.
-    """
-
-    access: str
-    log_density: Pointwise | None = None
-    score: Pointwise | None = None
+    access: str  # how the likelihood is reached, in a few words
+    log_density: Pointwise | None = None  # log q, shape (M,), nats, in the units of the data
+    score: Pointwise | None = None  # ∇ log q, shape (M, 2)
     sample: Callable[[np.random.Generator, int], np.ndarray] | None = None
-    problems: tuple[str, ...] = ()
+    """(rng, n) ↦ independent draws of q, shape (n, 2)."""
+    problems: tuple[str, ...] = ()  # why the result must not be relied on, one sentence each
 
 
 # --- functions of many points -------------------------------------------------------------------

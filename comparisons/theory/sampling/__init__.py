@@ -81,22 +81,15 @@ class NormalMixture(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Drawn:
-    """Independent runs of one sampler.
+    """Independent runs of one sampler."""
 
-    Attributes:
-        draws: shape (R, n, d).
-        weights: of importance, shape (R, n), or 1 of all draws.
-        evaluations: how often the density, its gradient or a distribution function was evaluated
-            for one draw, on average; drawing from a known law directly counts as one.
-        warm_up: evaluations of a run before its first draw.
-        exact: whether the law of the draws tends to the target with no step left to shrink.
-    """
-
-    draws: np.ndarray
-    weights: np.ndarray | float = 1.0
+    draws: np.ndarray  # shape (R, n, d)
+    weights: np.ndarray | float = 1.0  # of importance, shape (R, n), or 1 of all draws
     evaluations: float = 1.0
-    warm_up: float = 0.0
-    exact: bool = True
+    """How often the density, its gradient or a distribution function was evaluated for one draw, on
+    average; drawing from a known law directly counts as one."""
+    warm_up: float = 0.0  # evaluations of a run before its first draw
+    exact: bool = True  # whether the law of the draws tends to the target with no step to shrink
 
     def means(self, values: np.ndarray, size: int) -> np.ndarray:
         """Self-normalised means, shape (R, n / size, k), over blocks of so many draws."""
