@@ -48,7 +48,7 @@ def test_orders_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     found = verdicts(entry.orders(np.random.default_rng(3), 1, entry.truth()))
     assert [verdict.outcome for verdict in found] == ["AGREE"] * 3
     # N for its logarithm in the penalty
-    monkeypatch.setattr(entry, "bic", lambda log_likelihood, k, n: -2 * log_likelihood + k * n)
+    monkeypatch.setattr(entry, "deviances", lambda top, k, n: {"bic": -2 * top + k * n})
     found = verdicts(entry.orders(np.random.default_rng(3), 1, entry.truth()))
     assert [verdict.outcome for verdict in found] == ["DIFFER", "AGREE", "AGREE"]
 

@@ -24,6 +24,7 @@ import numpy as np
 from jax import Array
 from scipy.stats import norm
 
+from comparisons.criteria import deviances
 from comparisons.exhibits import Curves, Exhibits, Table
 from comparisons.policy import LIMIT_SD, LIMIT_SLOPE
 from comparisons.reference import values_at
@@ -166,7 +167,7 @@ def orders(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
         log_p = log_density_at(model, values_at(fit), LINE)(jnp.asarray(NODES))
         away = float((at.density * STEP) @ (np.log(at.density) - np.asarray(log_p)))
         k, highest = density(model, data).size, fit.log_likelihood
-        rows.append((float(order), float(k), highest, bic(highest, k, n), away))
+        rows.append((float(order), float(k), highest, deviances(highest, k, n)["bic"], away))
     columns = ("order", "k", "log-likelihood", "BIC", "KL(q ‖ fit), nats")
     yield Table(f"Mixtures of normal laws fitted to three modes, N = {n}", columns, tuple(rows))
     chosen = min(rows, key=lambda row: row[3])[0]
@@ -182,8 +183,3 @@ def orders(rng: np.random.Generator, effort: int, at: Truth) -> Exhibits:
             )
             about = f"KL(q ‖ fit) of order {order:g}, nats, N = {n}"
             yield equal(statement, about, found, limit + trace / (2 * n), at.divergence / 4)
-
-
-def bic(log_likelihood: float, k: int, n: int) -> float:
-    """−2ℓ(θ̂) + k log N."""
-    return -2 * log_likelihood + k * float(np.log(n))
