@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from math import nan
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Unpack, final
 
@@ -115,13 +116,10 @@ class Comparison:
 
     def verdicts(self) -> pd.DataFrame:
         """One row for each claim that was checked."""
-        columns = ["claim", "about", "verdict", "observed", "expected", "error", "bound", "cause"]
-        rows = [
-            (name, v.about, v.outcome, v.observed, v.expected, v.error, v.bound, v.cause)
-            for name, verdicts in self.claims.items()
-            for v in verdicts
-        ]
-        return pd.DataFrame(rows, columns=columns)
+        fields = ["about", "outcome", "observed", "expected", "error", "bound", "cause"]
+        told = attrgetter(*fields)
+        rows = [(name, *told(row)) for name, verdicts in self.claims.items() for row in verdicts]
+        return pd.DataFrame(rows, columns=["claim", *fields]).rename(columns={"outcome": "verdict"})
 
     def idata(self, method: Method | str) -> xr.DataTree:
         """The draws of a method, as ArviZ has them.

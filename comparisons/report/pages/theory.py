@@ -35,12 +35,10 @@ def write(demonstrations: Sequence[Demonstration], out: Path, command: str) -> P
         The path of the page that ties them together.
     """
     same = {"command": command, "overview": (out / "index.html").is_file(), "file": "theory.csv"}
-    pages = {_page(found.name): found for found in demonstrations}
+    pages = {_page(found.name): _content([found]) | _entry(found) for found in demonstrations}
+    pages["theory.html"] = _content(demonstrations)
     with published(out) as stage:
-        for name, found in pages.items():
-            content = _content([found]) | _entry(found)
-            put(stage, {name: render("study.html", **content, **same)})
-        put(stage, {"theory.html": render("study.html", **_content(demonstrations), **same)})
+        put(stage, {name: render("study.html", **page, **same) for name, page in pages.items()})
         every = [plain(dataclasses.asdict(found)) for found in demonstrations]
         text = json.dumps(every, allow_nan=False, indent=1, ensure_ascii=False)
         put(stage, {"theory.csv": csv_text(COLUMNS, rows(demonstrations)), "theory.json": text})
