@@ -1308,7 +1308,7 @@ def test_masked_values_are_no_data_that_could_misfit(filler: float) -> None:
     found = _draws.replicates(result, NUTS)
     assert not isinstance(found, str), found
     assert found.replicated["y"].shape == (100, 30)
-    rows = _tables.predictive_rows(found)
+    rows = list(_tables.predictive_rows(found))
     assert all(0.005 < row["share_below"] < 0.995 for row in rows), rows
 
 

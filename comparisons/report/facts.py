@@ -65,8 +65,8 @@ def facts(result: CaseResult) -> Facts:
     replicates, loo = "no sampler of the posterior can be relied on", None
     if source:
         replicates, loo = draws.replicates(result, source), _loo(result, source)
-    predictive = [] if isinstance(replicates, str) else tables.predictive_rows(replicates)
-    convergence = tables.convergence_rows(result)
+    predictive = [] if isinstance(replicates, str) else list(tables.predictive_rows(replicates))
+    convergence = list(tables.convergence_rows(result))
     identity, grades = tables.identity(result), headline.published_grades(result)
     shipped = headline.engines(result.estimates, result.failures, result.verdicts, grades)
     rows = {
@@ -78,9 +78,9 @@ def facts(result: CaseResult) -> Facts:
         "engines": [{"case": " on ".join(identity.values()), **row} for row in shipped],
         "optimisers": tables.optimiser_rows(result),
         "agreement": found.rows,
-        "samplers": headline.pairs(result),
+        "samplers": list(headline.pairs(result)),
         "predictive": predictive,
-        "costs": tables.cost_rows(result, convergence),
+        "costs": list(tables.cost_rows(result, convergence)),
     }
     told, title = list(_warnings(result, predictive)), tables.title(result)
     given = (result.estimates, result.verdicts, grades, told, result.failures)
@@ -110,21 +110,19 @@ def _loo(result: CaseResult, source: Method) -> ELPDDataLOO | None:
     return leave_one_out(draws, per_chain=_DRAWS) if one else None
 
 
-def same_data(cases: Sequence[Facts]) -> list[tuple[str, pd.DataFrame]]:
+def same_data(cases: Sequence[Facts]) -> Iterator[tuple[str, pd.DataFrame]]:
     """Models of the same data by their expected log predictive density, and what the data are."""
     groups: dict[str, dict[str, Facts]] = {}
     for known in cases:
         if known.loo is not None:
             group = groups.setdefault(content_hash(known.result.data), {})
             group[tables.model_title(known.result.model)] = known
-    found = []
     for group in groups.values():
         if len(group) > 1:
             with warnings.catch_warnings(action="ignore"):
                 table = azs.compare({n: known.loo for n, known in group.items()}, round_to="none")
             first = next(iter(group.values()))
-            found.append((tables.identity(first.result)["data"], table))
-    return found
+            yield tables.identity(first.result)["data"], table
 
 
 def provenance(result: CaseResult, command: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ The grades are those that `posterior_agreement` publishes (`comparisons.grades`)
 shifts and ratios of sd stand alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import hypot, isfinite, isnan, log, nan
 from typing import Any, NamedTuple
@@ -76,13 +76,12 @@ def agreement(result: CaseResult) -> Agreement:
     return Agreement(against, tuple(truth), rows)
 
 
-def pairs(result: CaseResult) -> list[Row]:
+def pairs(result: CaseResult) -> Iterator[Row]:
     """Every two samplers: where their means are farthest apart for its error, and the resolution.
 
     Columns: method, other, parameter, difference, error and the smallest difference that would have
     been `seen` in every scalar, in posterior standard deviations.
     """
-    rows = []
     for (one, a), (other, b) in combinations(samplers(result.estimates).items(), 2):
         sides, found = {"method": label(one), "other": label(other)}, list[Row]()
         for name, first, second in shared(result.model, a, b):
@@ -91,8 +90,7 @@ def pairs(result: CaseResult) -> list[Row]:
             found.append({"parameter": name, "difference": difference, "error": error})
         if found:
             worst = max(found, key=lambda row: row["difference"] / (row["error"] or nan))
-            rows.append({**sides, **worst, "seen": Z * max(row["error"] for row in found)})
-    return rows
+            yield {**sides, **worst, "seen": Z * max(row["error"] for row in found)}
 
 
 def free(model: Model, every: Iterable[str]) -> list[str]:

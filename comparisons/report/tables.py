@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import arviz_stats as azs
@@ -149,9 +149,8 @@ def sampled(result: CaseResult) -> list[tuple[Method, Estimate, xr.DataTree]]:
     return [(m, fit, draws) for m, fit, draws in fits if draws and "sample_stats" in draws.children]
 
 
-def convergence_rows(result: CaseResult) -> list[Row]:
+def convergence_rows(result: CaseResult) -> Iterator[Row]:
     """The convergence of every sampler, worst over all reported scalars, as the gate has it."""
-    rows = []
     for method, fit, draws in sampled(result):
         stats, sizes = draws["sample_stats"].to_dataset(), draws["posterior"].sizes
         relative = fit.location.error / fit.sd.value.where(fit.sd.value > 0)
@@ -168,8 +167,7 @@ def convergence_rows(result: CaseResult) -> list[Row]:
             energy = stats["energy"].transpose("chain", "draw").to_numpy()
             with np.errstate(invalid="ignore", divide="ignore"):  # an energy that never moves
                 row["bfmi"] = float(np.min(azs.bfmi(energy)))
-        rows.append(row)
-    return rows
+        yield row
 
 
 def _attributes(fit: Estimate, *names: str) -> dict[str, float]:
@@ -185,14 +183,13 @@ def optimiser_rows(result: CaseResult) -> list[Row]:
     ]
 
 
-def predictive_rows(replicates: Replicates) -> list[Row]:
+def predictive_rows(replicates: Replicates) -> Iterator[Row]:
     """Quantiles of the data among those of the replicated data sets."""
-    rows = []
     for column, observed in replicates.observed.items():
         replicated = np.quantile(replicates.replicated[column], QUANTILES, axis=1)
         values = np.quantile(observed, QUANTILES)
         for level, value, sets in zip(QUANTILES, values, replicated, strict=True):
-            row = {
+            yield {
                 "column": column,
                 "quantile": level,
                 "observed": float(value),
@@ -200,14 +197,11 @@ def predictive_rows(replicates: Replicates) -> list[Row]:
                 "replicated_sd": float(sets.std(ddof=1)) if sets.size > 1 else math.nan,
                 "share_below": float(np.mean(sets < value) + 0.5 * np.mean(sets == value)),
             }
-            rows.append(row)
-    return rows
 
 
-def cost_rows(result: CaseResult, convergence: Sequence[Row]) -> list[Row]:
+def cost_rows(result: CaseResult, convergence: Sequence[Row]) -> Iterator[Row]:
     """Seconds of every fit; effective draws per second of those that passed their checks."""
     effective = {row["method"]: row["ess"] for row in convergence}
-    rows = []
     for method, fit in result.estimates.items():
         parts, ess = _attributes(fit, "compile", "warm_up", "run"), math.nan
         if math.isnan(duration(fit)):
@@ -215,8 +209,7 @@ def cost_rows(result: CaseResult, convergence: Sequence[Row]) -> list[Row]:
         if label(method) in effective and not fit.problems and parts["run"] > 0:
             ess = effective[label(method)] / parts["run"]
         sums = {"total": duration(fit), "ess_per_second": ess}
-        rows.append({"method": label(method), **parts, **sums})
-    return rows
+        yield {"method": label(method), **parts, **sums}
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

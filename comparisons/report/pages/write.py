@@ -7,7 +7,7 @@ fits, which lie in the store.
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from comparisons.report import tables
@@ -38,10 +38,10 @@ def write(results: Sequence[CaseResult], out: Path, command: str) -> tuple[Path,
         for name, columns in _COLUMNS.items():
             rows = [row for known in every for row in known.rows[name]]
             put(stage, {f"{name}.csv": tables.csv_text(columns, rows)})
-        every = _compared(every, out / "verdicts.csv", stage / "verdicts.csv")
+        every = list(_compared(every, out / "verdicts.csv", stage / "verdicts.csv"))
         for known in every:
             put(stage, {f"{known.result.slug}.html": _page(known, out, command)})
-        compared = same_data(every)
+        compared = list(same_data(every))
         content = {
             "command": command,
             "cases": [as_json(known, command) for known in every],
@@ -71,18 +71,17 @@ def _page(known: Facts, out: Path, command: str) -> str:
     return f"{page}<!-- {digest([key, page])} -->\n"
 
 
-def _compared(every: Sequence[Facts], old: Path, new: Path) -> list[Facts]:
+def _compared(every: Sequence[Facts], old: Path, new: Path) -> Iterator[Facts]:
     """The cases with what changed since the last run, where one can be read, and their studies."""
     try:
         found = differences(old, new) if old.is_file() else []
     except DataError:
         found = []
-    compared, studied = [], intervals(old.parent, new.parent)
+    studied = intervals(old.parent, new.parent)
     for known in every:
         case = tuple(tables.identity(known.result).values())
         own = [change for change in found if change.row[1:3] == case]
         changes = tuple((f"{row[0]}: {row[3]}", change, reason) for row, change, reason in own)
         told = changes if any(reason != "new" for *_, reason in changes) else None
         rows = studied.get(case[0], ())
-        compared.append(dataclasses.replace(known, changes=told, studied=rows))
-    return compared
+        yield dataclasses.replace(known, changes=told, studied=rows)
