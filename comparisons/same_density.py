@@ -8,8 +8,7 @@ A difference is one of the models only if nothing else explains it: in this orde
 
 1. at most 1e-9, relative to the size of the term: none;
 2. gone when the libraries' inexact functions are replaced by exact ones;
-3. within 100 times what ±2 units in the last place of u change, or within ten times what 1e-8 of
-   u changes: rounding, which is as erratic as it is large, while a difference of models is smooth;
+3. within 100 times what changes when every operation is rounded at random: rounding;
 4. the same at all points: a constant, which is named.
 """
 
@@ -29,6 +28,7 @@ from models.programs.adopted.inexact import all_exact
 from models.programs.adopted.pair import GRADIENT, JOINT, REST, Pair, Sides
 from models.programs.compilation import once
 from models.programs.density import flat_names
+from models.programs.rounding import perturbed
 from models.spec import Values
 
 _LEAST = -36.0
@@ -47,12 +47,10 @@ _FEWEST = 4
 """Points without which nothing is said."""
 _NARROW = 1e-6
 """What float32 constants may change, relative to the size of a term."""
-_ROUNDING = 100
-"""Times the change under ±2 units in the last place that is still rounding."""
-_ERRATIC, _APART, _TRIES = 10, 1e-8, 4
-"""Times the range of differences so far apart that is still rounding, of so many.
+_ROUNDING, _TRIES = 100, 4
+"""Times the largest change, of so many, under random rounding that is still rounding.
 
-A smooth difference passes only where it is 10⁶ times smaller than its own gradient.
+That all changes are so much smaller than what they are to show has a probability of about 1e-8.
 """
 
 
@@ -102,15 +100,17 @@ class Looked:
                 finite; else those count at which a density is finite and nothing underflows.
         """
         self.pair, self.points, self.inside = pair, points, inside
-        self._evaluate = evaluate or once(jax.vmap(pair.with_gradients))
-        found = self._evaluate(jnp.asarray(points))
+        found = (evaluate or once(jax.vmap(pair.with_gradients)))(jnp.asarray(points))
         self.kept = np.full(len(points), True) if inside else _kept(pair, found)
         self.compared = self._compared(found)
         self.parted = _parted(self.compared, inside)
 
-    def moved(self, by: np.ndarray) -> dict[str, _Compared]:
-        """The terms at points that are so far from these."""
-        return self._compared(self._evaluate(jnp.asarray(self.points + by)))
+    def rounded(self) -> Iterator[dict[str, _Compared]]:
+        """The terms again, every operation rounded at random, a few times."""
+        points = jnp.asarray(self.points)
+        again = once(perturbed(jax.vmap(self.pair.with_gradients), points))
+        for run in range(1, _TRIES + 1):
+            yield self._compared(again(jnp.asarray(run), points))
 
     def _compared(self, found: Mapping[str, Sides]) -> dict[str, _Compared]:
         """The terms, in order; gradients up to what 1 − F of the rows' probabilities is off."""
@@ -296,21 +296,20 @@ def _limited(pair: Pair, points: np.ndarray, inside: bool) -> tuple[str, Looked 
 
 
 def _erratic(looked: Looked) -> str:
-    """Rounding, if every difference is as large as what next to nothing changes in it, or ""."""
-    rng, points = np.random.default_rng(0), looked.points
-    sizes = [np.spacing(np.abs(points)) * rng.choice([-2.0, 2.0], points.shape)]
-    far = _APART * np.maximum(1.0, np.abs(points))
-    sizes += [far * rng.uniform(-1, 1, points.shape) for _ in range(_TRIES)]
-    ulp, *others = map(looked.moved, sizes)
+    """Rounding, if every difference is as large as what rounding changes, or ""."""
+    runs = list(looked.rounded())
     for term in looked.parted:
         here = looked.compared[term]
         with np.errstate(invalid="ignore"):
-            off = here.off
-            change = np.fmax(np.abs(ulp[term].one - here.one), np.abs(ulp[term].other - here.other))
-            spread = np.ptp([off, *(moved[term].off for moved in others)], axis=0)
-            bound = np.fmax(_ROUNDING * change, _ERRATIC * spread)
-            near = np.abs(off) <= bound + TOLERANCE * np.fmax(1.0, np.abs(here.one))
-        if not (near & np.isfinite(here.relative)).all():
+            moves = [
+                np.abs(run[term].one - here.one) + np.abs(run[term].other - here.other)
+                for run in runs
+            ]
+            bound = _ROUNDING * np.max(moves, axis=0) + TOLERANCE * np.fmax(1.0, np.abs(here.one))
+        lost = np.isnan(bound)  # where rounding alone may leave nothing of a number
+        near = lost | (np.abs(here.off) <= bound)
+        known = ~lost.any(axis=1) & np.isfinite(here.relative).all(axis=1)
+        if not near.all() or known.sum() < min(_FEWEST, len(known)):
             return ""
     return "rounding, which the model's conditioning magnifies"
 

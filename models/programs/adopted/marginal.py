@@ -6,8 +6,8 @@ with H_g = −∂² log p(x_g, z_g | θ)/∂z_g² at ẑ_g, and ẑ(θ) the mode
 of z.  Groups g are what neither the likelihood nor the prior of z ties together: independent units,
 found by derivatives; all data are one where the program cannot be cut so.  Exact where the latent
 variables are Gaussian given data and θ, H then being constant.  The mode is found by Newton steps
-without derivatives; two further steps that are differentiated carry the first and second
-derivatives of ẑ(θ), by the implicit function theorem.
+without derivatives; two further steps that are differentiated, with H held where it is, carry the
+first and second derivatives of ẑ(θ), by the implicit function theorem.
 Reference: Tierney & Kadane (1986), JASA 81; Kristensen et al. (2016), J. Stat. Software 70(5).
 """
 
@@ -213,10 +213,10 @@ class LaplaceMarginal:
         first = 1e-3 * jnp.cos(jnp.arange(1.0, 1.0 + self._inner.size))
         state = first, self._joint(first, theta), jnp.asarray(0), jnp.asarray(jnp.inf)
         end = jax.lax.while_loop(lambda s: (s[3] > _TOLERANCE) & (s[2] < _STEPS), climb, state)
-        z = jax.lax.stop_gradient(end[0])
+        z, fixed = jax.lax.stop_gradient((end[0], self._curvature(end[0], theta)))
         for _ in range(2):
             slopes = slope(z, theta)[blocks][..., None]
-            z = z.at[blocks].add(jnp.linalg.solve(self._curvature(z, theta), slopes)[..., 0])
+            z = z.at[blocks].add(jnp.linalg.solve(fixed, slopes)[..., 0])
         return z
 
     def log_likelihood(self, theta: Array) -> Array:
