@@ -1,6 +1,6 @@
 """The exhibits of a theory entry: verdicts on its claims, the curves and tables behind them.
 
-An entry is a file beside this one.  Its docstring states the theorem, with conditions and
+An entry is a file of `comparisons/theory`.  Its docstring states the theorem, with conditions and
 reference, and its `show(rng, effort)` yields what is here: every random number comes from `rng`,
 and `effort` (1, 4 or 16 for the profiles quick, standard and thorough) multiplies sample sizes.
 A verdict's `statement` is a sentence of the theory that can be true or false, without the numbers.

@@ -59,11 +59,11 @@ def readable(text: str) -> str:
     return _OPG.sub("outer-product (OPG)", _MINUS.sub("−", text))
 
 
-def listed(names: Iterable[str], most: int = 4) -> str:
-    """Names in a row, of many the first."""
+def listed(names: Iterable[str]) -> str:
+    """Names in a row, of more than four the first three."""
     every = list(names)
-    more = f" and {len(every) - most + 1} more" if len(every) > most else ""
-    return ", ".join(every[: most - 1] if more else every) + more
+    more = f" and {len(every) - 3} more" if len(every) > 4 else ""
+    return ", ".join(every[:3] if more else every) + more
 
 
 def percent(share: float) -> str:

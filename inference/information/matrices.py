@@ -17,6 +17,7 @@ B 44; Dempster, Laird & Rubin (1977), JRSS B 39; Trefethen & Weideman (2014), SI
 trapezoidal rule converges exponentially for smooth densities that vanish at both ends).
 """
 
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -182,7 +183,7 @@ def _scores_at_design(
     """Scores of the units of data sets simulated at the data's own design, shape (sets · N, k)."""
     space, log_likelihood = replicable(model, data)
     u = space.unconstrain(values)
-    sets = max(20, _UNITS // log_likelihood(data, u).size)
+    sets = max(20, _UNITS // jax.eval_shape(partial(log_likelihood, data), u).size)
     try:
         many = {k: np.broadcast_to(x, (sets, *jnp.shape(x))) for k, x in values.items()}
         drawn = model.simulated_sets(rng, many, data)

@@ -1,4 +1,4 @@
-"""What rounding changes in a computed number: Monte Carlo arithmetic.
+"""Monte Carlo arithmetic: by how much rounding changes a computed number.
 
 Every operation's result x becomes x (1 + 2⁻⁵² ξ), where ξ, between −1 and 1, depends on the bits of
 x, on the operation and on the run: differences of numbers that nearly cancel stray as far as they
@@ -64,7 +64,7 @@ def _run(program: ClosedJaxpr, arguments: list[Any], run: Array, places: Iterato
 
 
 def _line(line: Any, given: list[Any], run: Array, places: Iterator[int]) -> list[Any]:
-    """What one operation gives."""
+    """The results of one operation."""
     name, params = line.primitive.name, line.params
     inside = next((params[key] for key in _INSIDE if key in params), None)
     if inside is not None and name not in _LOOPS:

@@ -7,6 +7,7 @@ as a factor site `_{name}_log_det`.  Discrete latent variables are summed out by
 
 from __future__ import annotations
 
+import operator
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,7 +38,7 @@ _CENSORED = (
     dist.LeftCensoredDistribution,
     dist.RightCensoredDistribution,
 )
-_BATCH = 1_000
+_BATCH, _NUMBERS = 1_000, 250_000  # most draws per call, and numbers, unless one draw has more
 """Draws made by one compiled function at a time."""
 
 
@@ -197,11 +198,15 @@ class NumpyroProgram(UserProgram):
         return joined(parts, self.names)
 
     def drawn(self, seeds: np.ndarray, values: Arrays) -> Arrays:
+        numbers = max(1, sum(array.size for array in self.observed.values()))
+        batch = int(np.clip(_NUMBERS // numbers, 1, _BATCH))
+        # full batches, so that nothing compiles twice: the last draw fills the last of them
+        places = np.minimum(np.arange(-(-len(seeds) // batch) * batch), len(seeds) - 1)
         parts = [
-            self._batch(*jax.tree.map(lambda x, at=at: x[at : at + _BATCH], (values, seeds)))
-            for at in range(0, len(seeds), _BATCH)
+            jax.device_get(self._batch(*jax.tree.map(operator.itemgetter(at), (values, seeds))))
+            for at in places.reshape(-1, batch)
         ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {n: np.concatenate([part[n] for part in parts])[: len(seeds)] for n in parts[0]}
 
     def _draw(self, values: Values, seed: Array) -> Values:
         """One joint draw with some latent variables held."""

@@ -238,7 +238,7 @@ class Own:
             return (float(value), np.asarray(slope)) if fine else (1e300, np.zeros(u.size))
 
         end = minimize(finite, np.asarray(first), jac=True, method="L-BFGS-B")
-        return program.constrain(jnp.asarray(end.x))
+        return jax.jit(program.constrain)(jnp.asarray(end.x))
 
     @cached_property
     def exchange(self) -> Exchange:
