@@ -191,7 +191,7 @@ class LaplaceMarginal:
         return -jnp.moveaxis(jax.vmap(column)(jnp.arange(self._blocks.shape[1])), 0, -1)
 
     def mode(self, theta: Array) -> Array:
-        """ẑ(θ), differentiable twice."""
+        """ẑ(θ), whose first and second derivatives are right, and no further ones."""
         slope, blocks = jax.grad(self._joint), self._blocks
         halvings = 0.5 ** jnp.arange(_HALVINGS)
 
@@ -213,11 +213,15 @@ class LaplaceMarginal:
         first = 1e-3 * jnp.cos(jnp.arange(1.0, 1.0 + self._inner.size))
         state = first, self._joint(first, theta), jnp.asarray(0), jnp.asarray(jnp.inf)
         end = jax.lax.while_loop(lambda s: (s[3] > _TOLERANCE) & (s[2] < _STEPS), climb, state)
-        z, fixed = jax.lax.stop_gradient((end[0], self._curvature(end[0], theta)))
-        for _ in range(2):
+
+        def stepped(z: Array, curvature: Array) -> Array:
             slopes = slope(z, theta)[blocks][..., None]
-            z = z.at[blocks].add(jnp.linalg.solve(fixed, slopes)[..., 0])
-        return z
+            return z.at[blocks].add(jnp.linalg.solve(curvature, slopes)[..., 0])
+
+        # the climb ends where the joint density is flat in float64, short of ẑ by its square root
+        z = jax.lax.stop_gradient(stepped(end[0], self._curvature(end[0], theta)))
+        held = jax.lax.stop_gradient(self._curvature(z, theta))
+        return stepped(stepped(z, held), held)
 
     def log_likelihood(self, theta: Array) -> Array:
         """log p(x_g | θ), shape (G,), in nats; NaN where ẑ is no maximum."""

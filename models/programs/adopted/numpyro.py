@@ -38,7 +38,10 @@ _CENSORED = (
     dist.LeftCensoredDistribution,
     dist.RightCensoredDistribution,
 )
-_BATCH, _NUMBERS = 1_000, 250_000  # most draws per call, and numbers, unless one draw has more
+_FEW, _BATCH = 8, 128
+"""Draws per call: of few, and of more."""
+_NUMBERS = 250_000
+"""Most numbers per call, unless one draw has more."""
 """Draws made by one compiled function at a time."""
 
 
@@ -199,7 +202,7 @@ class NumpyroProgram(UserProgram):
 
     def drawn(self, seeds: np.ndarray, values: Arrays) -> Arrays:
         numbers = max(1, sum(array.size for array in self.observed.values()))
-        batch = int(np.clip(_NUMBERS // numbers, 1, _BATCH))
+        batch = int(np.clip(_NUMBERS // numbers, 1, _BATCH if len(seeds) > _FEW else _FEW))
         # full batches, so that nothing compiles twice: the last draw fills the last of them
         places = np.minimum(np.arange(-(-len(seeds) // batch) * batch), len(seeds) - 1)
         parts = [
