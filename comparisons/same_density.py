@@ -78,9 +78,9 @@ class _Compared(NamedTuple):
         """The same of those that are finite on both sides."""
         return float(self.relative[np.isfinite(self.relative)].max(initial=0.0))
 
-    def change(self, other: "_Compared") -> np.ndarray:
-        """By how much both values together changed; NaN where they were or became not finite."""
-        pairs = (self.one, other.one), (self.other, other.other)
+    def change(self, again: "_Compared") -> np.ndarray:
+        """By how much both values together changed; NaN where they became, or ceased to be, ±∞."""
+        pairs = (self.one, again.one), (self.other, again.other)
         with np.errstate(invalid="ignore"):
             moves = [np.where(_same(a, b), 0.0, np.abs(a - b)) for a, b in pairs]
         total = np.add(*moves)
@@ -173,7 +173,7 @@ def differences(
             "limited by the float32 constants of a built pm.Model; pass the function that builds "
             "it to compare it in full"
         )
-    if explained := explained or _erratic(looked):
+    if explained := explained or _by_rounding(looked):
         shift = _shift(compared)
         worst = max(TOLERANCE, *(compared[term].known_worst for term in parted))
         size = f" the constant {shift}" if shift else f" {worst:.1g}"
@@ -310,12 +310,12 @@ def _limited(pair: Pair, points: np.ndarray, inside: bool) -> tuple[str, Looked 
         if not used:
             return "", None
         looked = Looked(again, points, lowered.compile(), inside=inside)
-        if looked.parted and not _erratic(looked):  # which traces the programs again
+        if looked.parted and not _by_rounding(looked):  # which traces the programs again
             return "", looked
     return f"limited by {' and by '.join(sorted(used))}", None
 
 
-def _erratic(looked: Looked) -> str:
+def _by_rounding(looked: Looked) -> str:
     """Rounding, if every difference is as large as what rounding changes, or ""."""
     runs = list(looked.rounded())
     for term in looked.parted:

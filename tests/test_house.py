@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = ("models", "inference", "comparisons")
 LINES_OF_A_FUNCTION, LINES_OF_A_FILE = 50, 400
-LINES_IN_ALL = 33_193
+LINES_IN_ALL = 33_192
 """The goal is 25,000: a change may lower this, and none may raise it."""
 ARGUMENTS = 4
 """A public function with so many arguments says what each of them is."""

@@ -43,13 +43,14 @@ def test_a_difference_of_nearly_equal_numbers_strays_as_far_as_it_may_be_off(p: 
     assert away < 2 * UNITS * 2.0**-52 * (1 + abs(np.log(p)))  # both are given, exactly
     root = changes(lambda low, high: jnp.log(jnp.sqrt(high) - jnp.sqrt(low)), high - p, high)
     most = 2 * np.sqrt(0.75) * UNITS * 2.0**-52 / (np.sqrt(0.75) - np.sqrt(0.75 - p))
-    # the largest of 20 sums of two uniform changes: below a quarter in 1 of 6e5 seeds
+    # the largest of 20 sums of two uniform changes: below a quarter with a probability of 7e-8
     assert 0.25 < np.abs(root).max() / most < 1.01
 
 
 def test_well_conditioned_numbers_stay_what_they_are() -> None:
     x = jnp.linspace(-3, 3, 50)
-    assert np.abs(changes(lambda x: norm.logpdf(x).sum(), x)).max() < 1e-12
+    most = 6 * UNITS * 2.0**-52 * np.abs(norm.logpdf(x)).sum()  # of so many operations a term
+    assert np.abs(changes(lambda x: norm.logpdf(x).sum(), x)).max() < most
 
 
 def test_every_operation_changes_its_result_in_some_run() -> None:
@@ -82,7 +83,7 @@ def test_no_branch_is_another() -> None:
         chosen = levels[jnp.floor(y * 10 * 0.1).astype(int)]
         return jnp.where(tied, chosen, 1e6) + jnp.argmax(y / 3)
 
-    assert np.abs(changes(branching, y)).max() < 1e-6
+    assert np.abs(changes(branching, y)).max() < 1e-6  # another branch is another by 1 at least
 
 
 def test_loops_and_functions_with_derivatives_of_their_own_are_rounded_inside() -> None:
@@ -110,7 +111,7 @@ def test_operations_that_are_made_of_others_and_complex_numbers_keep_their_value
         halved = jax.lax.fori_loop(0, 3, lambda _, y: y / 2, x.sum())
         return power + most + halved + jax.lax.cond(x[0] < 1, jnp.sin, jnp.cos, x[1])
 
-    assert 0 < np.abs(changes(several, x)).max() < 1e-10
+    assert 0 < np.abs(changes(several, x)).max() < 1e-10  # a wrong value is off by its size, 1
 
     def powers(x: jax.Array) -> jax.Array:
         return jnp.log(jnp.abs(jnp.fft.rfft(x)) ** 2).sum()

@@ -22,7 +22,7 @@ from jax.extend.core import ClosedJaxpr, Literal
 UNITS = 16.0
 """Units in the last place, at most, by which a result is changed."""
 _MOVES = (
-    "abs broadcast_in_dim clamp concatenate convert_element_type copy copy_p cummax cummin "
+    "abs broadcast_in_dim clamp concatenate convert_element_type copy cummax cummin "
     "dynamic_slice dynamic_update_slice expand_dims gather max min neg pad reduce_max reduce_min "
     "rem reshape rev scatter select_n slice sort split squeeze stack stop_gradient transpose "
     "unstack"
@@ -126,8 +126,8 @@ def _scan(line: Any, body: ClosedJaxpr, given: _Both, run: Array, places: Iterat
 
     def step(carry: _Both, x: _Both) -> tuple[_Both, _Both]:
         parts = zip(given, carry, x, strict=True)
-        whole = _Both(*([*all_[:fixed], *carried, *new] for all_, carried, new in parts))
-        found = _run(body, whole, run, (place * 1_000 + i for i in count(1)))
+        inputs = _Both(*([*every[:fixed], *held, *new] for every, held, new in parts))
+        found = _run(body, inputs, run, (place * 1_000 + i for i in count(1)))
         return _Both(*(x[:kept] for x in found)), _Both(*(x[kept:] for x in found))
 
     initial = _Both(*(x[fixed:taken] for x in given))

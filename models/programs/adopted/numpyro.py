@@ -42,7 +42,6 @@ _FEW, _BATCH = 8, 128
 """Draws per call: of few, and of more."""
 _NUMBERS = 250_000
 """Most numbers per call, unless one draw has more."""
-"""Draws made by one compiled function at a time."""
 
 
 @final
